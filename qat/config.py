@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings of a model, its quantization and its training: strict, frozen, checked when they are made."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Iterable, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Number = Annotated[float, Field(strict=False)]  # YAML 1.1 reads "1e-3" as text: take it as the number it is
+
+# Quantization settings and the bits each may have. Upper ends are the hardware's: a table has at most 2**10 entries,
+# LayerNorm takes at most 16 bits.
+BIT_RANGES = {
+    "weights": (1, 8),
+    "activations": (2, 8),
+    "embeddings": (2, 8),
+    "scores": (2, 10),
+    "probs": (2, 8),
+    "residual": (4, 16),
+}
+SETTINGS = (*BIT_RANGES, "weight_range")
+MAX_TOKENS = 512
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """'did you mean NEAREST? ' and the known names, for the end of an error message."""
+    known = list(known)
+    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+    return (f"did you mean '{near[0]}'? " if near else "") + f"Known: {shown}"
+
+
+class Strict(BaseModel):
+    """A frozen settings group; an unknown key is an error that names the nearest known one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            for key in data:
+                if key not in cls.model_fields:
+                    raise ValueError(f"no setting '{key}'; {did_you_mean(str(key), cls.model_fields)}")
+        return data
+
+
+class ModelConfig(Strict):
+    """Shape of the encoder. With `checkpoint` (a Hugging Face folder or hub name) the shape comes from there.
+
+    Without one, shape settings left out are those of BERT-tiny (2 layers, hidden 128, 2 heads, feed-forward 512).
+    """
+
+    layers: int | None = Field(None, ge=1)  # with a checkpoint: keep only its first `layers`
+    hidden: int | None = Field(None, ge=1)
+    heads: int | None = Field(None, ge=1)
+    intermediate: int | None = Field(None, ge=1)
+    activation: Literal["gelu", "relu"] | None = None
+    max_tokens: int = Field(64, ge=2, le=MAX_TOKENS)
+    head: Literal["sequence", "token"] = "sequence"  # one vector of logits a sentence, or one a token
+    checkpoint: str | None = None
+    dropout: Number = Field(0.1, ge=0, lt=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shape_from_one_place(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        shape = {"hidden": 128, "heads": 2, "intermediate": 512, "activation": "gelu"}
+        if data.get("checkpoint") is None:
+            defaults = {"layers": 2, **shape}
+            return {**defaults, **{k: v for k, v in data.items() if v is not None or k not in defaults}}
+        clash = [key for key in shape if data.get(key) is not None]
+        if clash:
+            raise ValueError(
+                f"{clash[0]}: got {data[clash[0]]!r}, must be left out when a checkpoint gives the shape; "
+                f"remove '{clash[0]}' or 'checkpoint'"
+            )
+        return data
+
+    @model_validator(mode="after")
+    def _heads_divide_hidden(self) -> ModelConfig:
+        if self.hidden is not None:
+            check_heads(self.hidden, self.heads)
+        return self
+
+
+def check_heads(hidden: int, heads: int) -> None:
+    """Refuse a hidden size that the heads do not divide."""
+    if hidden % heads:
+        fits = [n for n in range(1, hidden + 1) if hidden % n == 0]
+        near = min(fits, key=lambda n: abs(n - heads))
+        raise ValueError(
+            f"hidden: got {hidden} with {heads} heads, must be divisible by the number of heads; use e.g. heads: {near}"
+        )
+
+
+def _check_setting(where: str, key: str, value: Any) -> None:
+    if key not in SETTINGS:
+        raise ValueError(f"{where}: no setting '{key}'; {did_you_mean(key, SETTINGS)}")
+    if key == "weight_range":
+        if value not in ("narrow", "full"):
+            raise ValueError(f"{where}: got {value!r}, must be 'narrow' or 'full'; narrow is the usual choice")
+        return
+    low, high = BIT_RANGES[key]
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise ValueError(f"{where}: got {value!r}, must be an integer {low} .. {high} (bits); change '{key}'")
+
+
+class QuantConfig(Strict):
+    """Bits by kind of tensor, and overrides for tensors or layers whose name matches a glob pattern.
+
+    Names are those of docs/numerics.md without `.acc`: `layer.0.query`, `layer.1.ffn.norm`, `pooler`, `logits`.
+    Later patterns win over earlier ones: `overrides: {"layer.*.ffn.*": {weights: 2}, "layer.0.*": {weights: 8}}`.
+    """
+
+    weights: int = 4
+    activations: int = 8
+    embeddings: int = 8  # the three tables; their sum has two bits more
+    scores: int = 8
+    probs: int = 8
+    residual: int = 10  # sums that a LayerNorm takes
+    weight_range: Literal["narrow", "full"] = "narrow"
+    overrides: dict[str, dict[str, int | str]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_range(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        for key, value in data.items():
+            if key in SETTINGS:
+                _check_setting(key, key, value)
+        overrides = data.get("overrides", {})
+        if not isinstance(overrides, dict) or not all(isinstance(v, dict) for v in overrides.values()):
+            raise ValueError(f"overrides: got {overrides!r}, must be pattern -> settings; write 'layer.0.*': {{weights: 8}}")
+        for pattern, settings in overrides.items():
+            for key, value in settings.items():
+                _check_setting(f"overrides['{pattern}'].{key}", key, value)
+        return data
+
+    def of(self, name: str, key: str) -> Any:
+        """The setting `key` ('weights', 'activations', ...) of the layer or tensor `name`."""
+        value = getattr(self, key)
+        for pattern, settings in self.overrides.items():
+            if key in settings and fnmatchcase(name, pattern):
+                value = settings[key]
+        return value
+
+    def check_names(self, names: Iterable[str]) -> None:
+        """Refuse a pattern that matches none of the encoder's `names`: it would silently do nothing."""
+        names = list(names)
+        for pattern in self.overrides:
+            if not any(fnmatchcase(name, pattern) for name in names):
+                raise ValueError(
+                    f"overrides: got pattern '{pattern}', must match a layer or tensor; {did_you_mean(pattern, names)}"
+                )
+
+
+class DistillConfig(Strict):
+    """Learn from a teacher's logits: loss = (1-alpha)*task + alpha*T**2*KL(teacher/T || student/T)."""
+
+    teacher: str = "float"  # 'float': the run's own float model; else a checkpoint folder or hub name
+    temperature: Number = Field(2.0, gt=0)
+    alpha: Number = Field(0.5, ge=0, le=1)
+
+
+class TrainConfig(Strict):
+    """Training effort: a float phase (skipped with 0 epochs), calibration, then quantization-aware fine-tuning."""
+
+    float_epochs: Number = Field(3.0, ge=0)
+    qat_epochs: Number = Field(2.0, ge=0)
+    batch_size: int = Field(32, ge=1)
+    eval_batch_size: int = Field(64, ge=1)
+    float_learning_rate: Number = Field(5e-4, gt=0)
+    qat_learning_rate: Number = Field(2e-4, gt=0)
+    warmup_ratio: Number = Field(0.1, ge=0, le=1)
+    weight_decay: Number = Field(0.01, ge=0)
+    seed: int = Field(0, ge=0)
+    distill: DistillConfig | None = None
+    calibration_batches: int = Field(8, ge=1)
+    save_steps: int = Field(500, ge=1)
+    logging_steps: int = Field(50, ge=1)
+    max_steps: int | None = Field(None, ge=1)  # of each phase; None: the epochs decide
