@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operator library. An operator is a module with
+
+PARAMS, ATTRS              names of its integer parameters and attributes
+<stem>(...)                the golden function: int64 NumPy, the definition of the operator
+check(graph, node)         raises GraphError unless shapes, widths and bounds are legal
+run(graph, node, inputs, lengths)   golden function on a ragged batch (hw/golden.py says how arrays are laid out)
+onnx(b, graph, node, inputs)        the same in standard ONNX operators (hw/onnx_export.py)
+macs(graph, node, tokens)  multiply-accumulates for one sentence of that many tokens
+foldings(graph, node, lanes)        legal Fold settings, cheapest first (hw/folding.py); operators without a choice have one
+timing(graph, node, fold, ins, out) generator of the timing model (hw/timing.py)
+rtl(graph, node, fold)     Instance: module, parameters, memory files (hw/instance.py)
+
+`embed` runs on the host: it has no timing and no rtl.
+"""
+from hw.ops import add, context, embed, first_token, layernorm, linear, requant, scores, softmax, table
+
+OPS = {"embed": embed, "linear": linear, "requant": requant, "add": add, "table": table, "scores": scores, "softmax": softmax,
+       "context": context, "layernorm": layernorm, "first_token": first_token}

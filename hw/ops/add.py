@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""add: residual sum of two tensors of different scales, one rounding."""
+from __future__ import annotations
+
+import numpy as np
+
+from hw.graph import Graph, Node
+from hw.ops.common import clip, no_macs, require, require_bits, round_shift
+
+PARAMS = ()
+ATTRS = ("mult_a", "mult_b", "shift")
+macs = no_macs
+
+
+def add(a, b, mult_a, mult_b, shift, bits):
+    """y = clip((a*mult_a + b*mult_b + half) >> shift); ties towards +inf.
+
+    a, b     int64 [N, C], one LSB = s_a, s_b; mult / 2**shift = s_a / s_y, s_b / s_y
+    returns  int64 [N, C], signed, `bits` wide, one LSB = s_y
+    """
+    return clip(round_shift(a * mult_a + b * mult_b, shift), bits, True)
+
+
+def check(graph: Graph, node: Node) -> None:
+    a, b, out = (graph.tensor(n) for n in (*node.inputs, node.name))
+    require(a.shape == b.shape == out.shape, graph, node, f"shapes got {a.shape}, {b.shape} -> {out.shape}, must be equal")
+    require(out.signed, graph, node, "output got unsigned, must be signed")
+    for tensor in (a, b, out):
+        require_bits(tensor, 2, 16, graph, node)
+    for key in ("mult_a", "mult_b"):
+        require(1 <= node.attrs[key] <= 1 << 24, graph, node, f"{key} got {node.attrs[key]}, must be 1 .. 2**24")
+    require(0 <= node.attrs["shift"] <= 31, graph, node, f"shift got {node.attrs['shift']}, must be 0 .. 31")
+
+
+def run(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.ndarray) -> np.ndarray:
+    return add(*inputs, *(node.attrs[key] for key in ATTRS), graph.tensor(node.name).bits)
+
+
+def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
+    terms = [b.op("Mul", x, b.scalar(node.attrs[key])) for x, key in zip(inputs, ("mult_a", "mult_b"))]
+    return b.clip(b.round_shift(b.op("Add", *terms), node.attrs["shift"]), graph.tensor(node.name), name=node.name)

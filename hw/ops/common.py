@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rounding, saturation and shape rules: written once, used by every golden function."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from hw.graph import Graph, GraphError, Node, Tensor
+
+
+def half(shift: int) -> int:
+    """The rounding term of an arithmetic shift: 2**(shift-1), or 0 for shift 0."""
+    return (1 << shift) >> 1
+
+
+def round_shift(x: np.ndarray, shift: int) -> np.ndarray:
+    """floor(x / 2**shift + 1/2), ties towards +inf."""
+    return (x + half(shift)) >> shift
+
+
+def clip(x: np.ndarray, bits: int, signed: bool) -> np.ndarray:
+    """Saturate to a word of that many bits."""
+    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+    return np.clip(x, low, high)
+
+
+def require(ok: bool, graph: Graph, node: Node, text: str) -> None:
+    """Raise GraphError `graph: node: text` unless ok. text says what was got and what it must be."""
+    if not ok:
+        raise GraphError(f"graph {graph.name}: {node.op} {node.name}: {text}")
+
+
+def require_range(value: np.ndarray, low: int, high: int, graph: Graph, node: Node, name: str) -> None:
+    """Raise GraphError unless low <= value <= high everywhere."""
+    got = (int(value.min()), int(value.max())) if value.size else (0, 0)
+    require(low <= got[0] and got[1] <= high, graph, node, f"{name} got {got[0]} .. {got[1]}, must be within {low} .. {high}")
+
+
+def require_bits(tensor: Tensor, low: int, high: int, graph: Graph, node: Node) -> None:
+    """Raise GraphError unless the tensor's width is legal for this operator."""
+    require(low <= tensor.bits <= high, graph, node, f"{tensor.name} got {tensor.bits} bits, must be {low} .. {high}")
+
+
+def require_holds(bound: int, graph: Graph, node: Node) -> None:
+    """Raise GraphError unless the (signed) output tensor holds -bound .. bound and int64 arithmetic is safe."""
+    out = graph.tensor(node.name)
+    need = int(bound).bit_length() + 1
+    require(out.signed and out.bits >= need, graph, node, f"output got {out.bits} bits, must be at least {need}, signed; largest value is {bound}")
+    require(need <= 53, graph, node, f"accumulator needs {need} bits, must be at most 53")
+
+
+def largest(tensor: Tensor) -> int:
+    """The largest magnitude that the tensor's codes can have."""
+    return max(-tensor.low, tensor.high)
+
+
+def exact_matmul(a: np.ndarray, b: np.ndarray, bound: int) -> np.ndarray:
+    """a @ b for integers, through BLAS in the narrowest float that holds every partial sum exactly.
+
+    bound  at least sum |a| |b| of any output; below 2**24 float32 is exact, below 2**53 float64
+    """
+    dtype = np.float32 if bound < 1 << 24 else np.float64
+    return (a.astype(dtype) @ b.astype(dtype)).astype(np.int64)
+
+
+def sentences(lengths: np.ndarray, heads: int = 1) -> Iterator[tuple[int, slice, slice]]:
+    """For each sentence: T, its slice of a token tensor, its slice of a row tensor (T * heads * T codes)."""
+    token = row = 0
+    for length in lengths.tolist():
+        yield length, slice(token, token + length), slice(row, row + length * heads * length)
+        token, row = token + length, row + length * heads * length
+
+
+def no_macs(graph: Graph, node: Node, tokens: int) -> int:
+    """Operators without a multiplier array."""
+    return 0

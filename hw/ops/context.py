@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""context: values weighted by probabilities, per head, over the tokens that exist."""
+from __future__ import annotations
+
+import numpy as np
+
+from hw.graph import Graph, Node
+from hw.ops.common import exact_matmul, largest, require, require_bits, require_holds, sentences
+
+PARAMS = ()
+ATTRS = ("heads",)
+
+
+def context(p, v, heads, bound):
+    """acc[i,h,d] = sum_j p[i,h,j] v[j,h,d].
+
+    p        int64 [T, heads, T], unsigned codes; v int64 [T, H], heads side by side
+    bound    at least the largest |acc|
+    returns  int64 [T, H], one LSB = s_p s_v
+    """
+    tokens = len(v)
+    v = v.reshape(tokens, heads, -1).transpose(1, 0, 2)
+    return exact_matmul(p.transpose(1, 0, 2), v, bound).transpose(1, 0, 2).reshape(tokens, -1)
+
+
+def bound(p_bits: int, v_max: int, max_tokens: int) -> int:
+    """The largest |acc|: a softmax row sums to at most 2**p_bits + T/2 (each of T roundings adds at most 1/2)."""
+    return ((1 << p_bits) + max_tokens // 2 + 1) * v_max
+
+
+def check(graph: Graph, node: Node) -> None:
+    p, v, out, heads = *(graph.tensor(n) for n in (*node.inputs, node.name)), node.attrs["heads"]
+    require(p.shape == ("T", heads, "T") and not p.signed, graph, node, f"p got {p.shape}, signed={p.signed}, must be ('T', {heads}, 'T'), unsigned")
+    require(v.shape == out.shape and v.channels % heads == 0, graph, node, f"v, output got {v.shape}, {out.shape}, must be equal, divisible by {heads} heads")
+    require(v.signed, graph, node, f"{v.name} got unsigned, must be signed")
+    producer = graph.node(p.name).op
+    require(producer == "softmax", graph, node, f"p comes from {producer}, must be a softmax (its row sums bound the accumulator)")
+    require_bits(p, 2, 16, graph, node)
+    require_bits(v, 2, 16, graph, node)
+    require_holds(bound(p.bits, largest(v), graph.max_tokens), graph, node)
+
+
+def run(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.ndarray) -> np.ndarray:
+    heads, v = node.attrs["heads"], graph.tensor(node.inputs[1])
+    limit = bound(graph.tensor(node.inputs[0]).bits, largest(v), graph.max_tokens)
+    rows = [context(inputs[0][row].reshape(n, heads, n), inputs[1][tok], heads, limit) for n, tok, row in sentences(lengths, heads)]
+    return np.concatenate(rows) if rows else np.zeros((0, v.channels), np.int64)
+
+
+def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
+    (p, v), heads = [graph.tensor(n) for n in node.inputs], node.attrs["heads"]
+    probs = b.op("Transpose", inputs[0], perm=[1, 0, 2])
+    values = b.op("Transpose", b.op("Reshape", inputs[1], b.ints([0, heads, v.channels // heads])), perm=[1, 0, 2])
+    acc = b.op("Transpose", b.matmul(probs, p, values, v, graph.tensor(node.name).bits), perm=[1, 0, 2])
+    return b.op("Reshape", acc, b.ints([0, v.channels]), name=node.name)
+
+
+def macs(graph: Graph, node: Node, tokens: int) -> int:
+    return tokens * tokens * graph.tensor(node.name).channels

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""embed: sum of the token's, the position's and the segment's row. Runs on the host, which streams the sums."""
+from __future__ import annotations
+
+import numpy as np
+
+from hw.graph import Graph, Node
+from hw.ops.common import no_macs, require
+
+PARAMS = ("word", "position", "segment")
+ATTRS = ()
+macs = no_macs
+
+
+def embed(ids, segments, positions, word, position, segment):
+    """y = word[id] + position[i] + segment[s]; all three tables share one scale.
+
+    ids, segments, positions  int64 [N]
+    word, position, segment   int64 [V, H], [P, H], [S, H]
+    returns                   int64 [N, H], one LSB = the tables' scale
+    """
+    return word[ids] + position[positions] + segment[segments]
+
+
+def check(graph: Graph, node: Node) -> None:
+    out = graph.tensor(node.name)
+    tables = [graph.param(node, key) for key in PARAMS]
+    for key, value in zip(PARAMS, tables):
+        require(value.ndim == 2 and value.shape[1] == out.channels, graph, node, f"{key} got shape {value.shape}, must be [rows, {out.channels}]")
+    require(len(tables[1]) >= graph.max_tokens, graph, node, f"position got {len(tables[1])} rows, must be at least max_tokens = {graph.max_tokens}")
+    low, high = sum(int(t.min()) for t in tables), sum(int(t.max()) for t in tables)
+    require(out.low <= low and high <= out.high, graph, node, f"sums reach {low} .. {high}, must fit the output's {out.low} .. {out.high}")
+
+
+def run(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.ndarray) -> np.ndarray:
+    positions = np.concatenate([np.arange(n) for n in lengths]) if len(lengths) else np.zeros(0, np.int64)
+    return embed(inputs[0], inputs[1], positions, *(graph.param(node, key) for key in PARAMS))
+
+
+def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
+    word, position, segment = (b.constant(f"{node.name}.{key}", graph.param(node, key)) for key in PARAMS)
+    count = b.op("Shape", inputs[0])
+    positions = b.op("Slice", position, b.ints([0]), count, b.ints([0]))
+    rows = b.op("Add", b.op("Gather", word, inputs[0]), b.op("Gather", segment, inputs[1]))
+    return b.op("Add", rows, positions, name=node.name)

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""layernorm: exact sums, integer square root and reciprocal, gamma and beta per channel."""
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from hw.graph import Graph, Node, Tensor
+from hw.ops.common import clip, half, largest, no_macs, require, require_bits, round_shift
+
+PARAMS = ("gamma", "beta")
+ATTRS = ("eps", "recip_bits", "frac_bits", "shift")
+FRAC_BITS = 10
+macs = no_macs
+
+
+def isqrt(v):
+    """floor(sqrt(v)) for int64 0 <= v < 2**52 (float64's sqrt is correctly rounded, so its floor is exact there)."""
+    return np.floor(np.sqrt(v.astype(np.float64))).astype(np.int64)
+
+
+def layernorm(x, gamma, beta, eps, recip_bits, frac_bits, shift, bits):
+    """d = H*x - sum x, s = isqrt(H*sum x**2 - (sum x)**2 + eps), R = floor(2**k / s),
+    u = (d*R + half(k-F)) >> (k-F), y = clip((u*gamma + beta + half(n)) >> n).
+
+    x            int64 [N, H], signed, up to 16 bits
+    gamma, beta  int64 [H]; gamma's LSB = s_y 2**F / 2**n, beta's = s_y / 2**n
+    eps          int, at least 1
+    returns      int64 [N, H], signed, `bits` wide, one LSB = s_y
+    """
+    size = x.shape[1]
+    total = x.sum(axis=1, keepdims=True)
+    d = size * x - total
+    s = isqrt(size * (x * x).sum(axis=1, keepdims=True) - total * total + eps)
+    u = round_shift(d * ((1 << recip_bits) // s), recip_bits - frac_bits)
+    return clip(round_shift(u * gamma + beta, shift), bits, True)
+
+
+def constants(x: Tensor, eps_float: float) -> dict[str, int]:
+    """eps, recip_bits k and frac_bits F of numerics.md for an input tensor [T, H]."""
+    size = x.channels
+    eps = max(1, size * size // 16, math.floor(eps_float * (size / x.scale) ** 2 + 0.5))
+    return {"eps": eps, "recip_bits": (size * largest(x)).bit_length() + 10, "frac_bits": FRAC_BITS}
+
+
+def affine(gamma: np.ndarray, beta: np.ndarray, y_scale: float) -> tuple[np.ndarray, np.ndarray, int]:
+    """Integer gamma, beta and shift n from float [H] ones: the largest |g| lies in 2**10 .. 2**11-1."""
+    top = float(np.abs(gamma).max()) / y_scale / (1 << FRAC_BITS)
+    shift = 10 - (math.frexp(top)[1] - 1) if top > 0 else FRAC_BITS
+    if math.floor(top * 2.0**shift + 0.5) > 2047:
+        shift -= 1
+    shift = max(0, shift)
+    g = np.floor(gamma.astype(np.float64) * 2.0 ** (shift - FRAC_BITS) / y_scale + 0.5).astype(np.int64)
+    b = np.floor(beta.astype(np.float64) * 2.0**shift / y_scale + 0.5).astype(np.int64)
+    return g, b, shift
+
+
+def u_bound(size: int, frac_bits: int) -> int:
+    """The largest |u|: |d| <= s sqrt(H) up to the roundings of s and u."""
+    return (math.isqrt(size) + 2) << frac_bits
+
+
+def check(graph: Graph, node: Node) -> None:
+    x, out = graph.tensor(node.inputs[0]), graph.tensor(node.name)
+    gamma, beta, attrs = graph.param(node, "gamma"), graph.param(node, "beta"), node.attrs
+    require(x.shape == out.shape, graph, node, f"output got shape {out.shape}, must be the input's {x.shape}")
+    require(x.signed and out.signed, graph, node, "must take and make signed codes")
+    require_bits(x, 2, 16, graph, node)
+    require_bits(out, 2, 16, graph, node)
+    require(gamma.shape == beta.shape == (x.channels,), graph, node, f"gamma, beta got {gamma.shape}, {beta.shape}, must be ({x.channels},)")
+    require(2 <= x.channels <= 4096, graph, node, f"H got {x.channels}, must be 2 .. 4096")
+    want = constants(x, 0.0)
+    floor_eps, top = want.pop("eps"), 1 << 2 * (x.channels * largest(x)).bit_length()
+    got = {key: attrs[key] for key in want}
+    require(got == want, graph, node, f"constants got {got}, must be {want}")
+    require(floor_eps <= attrs["eps"] < top, graph, node, f"eps got {attrs['eps']}, must be {floor_eps} .. {top - 1}")
+    require(0 <= attrs["shift"] <= 40, graph, node, f"shift got {attrs['shift']}, must be 0 .. 40")
+    bound = u_bound(x.channels, attrs["frac_bits"]) * int(np.abs(gamma).max()) + int(np.abs(beta).max()) + half(attrs["shift"])
+    require(bound < 1 << 48, graph, node, f"u*gamma + beta reaches {bound}, must stay below 2**48")
+
+
+def run(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.ndarray) -> np.ndarray:
+    affine_codes = (graph.param(node, key) for key in PARAMS)
+    return layernorm(inputs[0], *affine_codes, *(node.attrs[key] for key in ATTRS), graph.tensor(node.name).bits)
+
+
+def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
+    x, attrs, axis = inputs[0], node.attrs, b.ints([-1])
+    size = b.scalar(graph.tensor(node.inputs[0]).channels)
+    total = b.op("ReduceSum", x, axis, keepdims=1)
+    d = b.op("Sub", b.op("Mul", x, size), total)
+    squares = b.op("Mul", b.op("ReduceSum", b.op("Mul", x, x), axis, keepdims=1), size)
+    variance = b.op("Sub", squares, b.op("Mul", total, total))
+    root = b.op("Floor", b.op("Sqrt", b.cast(b.op("Add", variance, b.scalar(attrs["eps"])), float)))
+    recip = b.op("Div", b.scalar(1 << attrs["recip_bits"]), b.cast(root, int))
+    u = b.round_shift(b.op("Mul", d, recip), attrs["recip_bits"] - attrs["frac_bits"])
+    gamma, beta = (b.constant(f"{node.name}.{key}", graph.param(node, key)) for key in PARAMS)
+    y = b.round_shift(b.op("Add", b.op("Mul", u, gamma), beta), attrs["shift"])
+    return b.clip(y, graph.tensor(node.name), name=node.name)

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""linear: acc = W x + b, exact, as an MVAU folded by PE x SIMD."""
+from __future__ import annotations
+
+import numpy as np
+
+from hw.graph import Graph, Node
+from hw.ops.common import exact_matmul, largest, require, require_bits, require_holds, require_range
+
+PARAMS = ("weight", "bias")
+ATTRS = ("weight_bits",)
+
+
+def linear(x, weight, bias, x_max):
+    """acc = W x + b.
+
+    x        int64 [N, K], |x| <= x_max, one LSB = s_x
+    weight   int64 [C, K], one LSB = s_w[c]; bias int64 [C], one LSB = s_w[c] s_x
+    returns  int64 [N, C], one LSB = s_w[c] s_x
+    """
+    bound = int(np.abs(weight).sum(axis=1).max()) * x_max
+    return exact_matmul(x, weight.T, bound) + bias
+
+
+def bound(weight: np.ndarray, bias: np.ndarray, x_max: int) -> int:
+    """The largest magnitude that any output or partial sum can reach."""
+    return int((np.abs(weight).sum(axis=1) * x_max + np.abs(bias)).max())
+
+
+def weight_range(bits: int) -> tuple[int, int]:
+    """The codes that a weight of that many bits may have (the full range; narrow is a subset)."""
+    return (-1, 1) if bits == 1 else (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+
+
+def check(graph: Graph, node: Node) -> None:
+    x, out, bits = graph.tensor(node.inputs[0]), graph.tensor(node.name), node.attrs["weight_bits"]
+    weight, bias = graph.param(node, "weight"), graph.param(node, "bias")
+    require(1 <= bits <= 8, graph, node, f"weight_bits got {bits}, must be 1 .. 8")
+    require_bits(x, 1, 16, graph, node)
+    require(weight.shape == (out.channels, x.channels), graph, node, f"weight got shape {weight.shape}, must be ({out.channels}, {x.channels})")
+    require(bias.shape == (out.channels,), graph, node, f"bias got shape {bias.shape}, must be ({out.channels},)")
+    require_range(weight, *weight_range(bits), graph, node, "weight")
+    require(bits > 1 or bool((weight != 0).all()), graph, node, "weight got a 0, must be -1 or +1 where weight_bits is 1")
+    require_holds(bound(weight, bias, largest(x)), graph, node)
+
+
+def run(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.ndarray) -> np.ndarray:
+    return linear(inputs[0], graph.param(node, "weight"), graph.param(node, "bias"), largest(graph.tensor(node.inputs[0])))
+
+
+def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
+    weight = graph.param(node, "weight").T
+    acc = b.matmul_integer(inputs[0], graph.tensor(node.inputs[0]), weight, graph.tensor(node.name).bits)
+    return b.op("Add", acc, b.constant(f"{node.name}.bias", graph.param(node, "bias")), name=node.name)
+
+
+def macs(graph: Graph, node: Node, tokens: int) -> int:
+    rows = tokens if graph.tensor(node.name).kind == "token" else 1
+    return rows * int(graph.param(node, "weight").size)

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""requant: rescale, round half up and saturate accumulators to an activation's width."""
+from __future__ import annotations
+
+import numpy as np
+
+from hw.graph import Graph, Node
+from hw.ops.common import clip, largest, no_macs, require, require_range, round_shift
+
+PARAMS = ("mult",)
+ATTRS = ("shift",)
+MULT_MAX = (1 << 16) - 1
+macs = no_macs
+
+
+def requant(acc, mult, shift, bits, signed=True):
+    """y = clip((acc*mult + half) >> shift); ties towards +inf.
+
+    acc      int64 [N, C] (or flat rows), one LSB = s_x s_w
+    mult     int64 [C] or [1], 1 .. 2**16-1; mult / 2**shift = s_x s_w / s_y
+    returns  int64 of acc's shape in the range of `bits`, one LSB = s_y
+    """
+    return clip(round_shift(acc * mult, shift), bits, signed)
+
+
+def check(graph: Graph, node: Node) -> None:
+    acc, out = graph.tensor(node.inputs[0]), graph.tensor(node.name)
+    mult, shift = graph.param(node, "mult"), node.attrs["shift"]
+    require(acc.shape == out.shape, graph, node, f"output got shape {out.shape}, must be the input's {acc.shape}")
+    require(mult.shape in ((1,), (out.channels,)), graph, node, f"mult got shape {mult.shape}, must be (1,) or ({out.channels},)")
+    require_range(mult, 1, MULT_MAX, graph, node, "mult")
+    require(0 <= shift <= 47, graph, node, f"shift got {shift}, must be 0 .. 47")
+    bound = largest(acc) * int(mult.max()) + (1 << shift)
+    require(bound < 1 << 62, graph, node, f"acc * mult reaches {bound}, must stay below 2**62")
+
+
+def run(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.ndarray) -> np.ndarray:
+    out = graph.tensor(node.name)
+    return requant(inputs[0], graph.param(node, "mult"), node.attrs["shift"], out.bits, out.signed)
+
+
+def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
+    mult = b.constant(f"{node.name}.mult", graph.param(node, "mult"))
+    return b.clip(b.round_shift(b.op("Mul", inputs[0], mult), node.attrs["shift"]), graph.tensor(node.name), name=node.name)

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""scores: products of queries and keys, per head, over the tokens that exist."""
+from __future__ import annotations
+
+import numpy as np
+
+from hw.graph import Graph, Node
+from hw.ops.common import exact_matmul, largest, require, require_bits, require_holds, sentences
+
+PARAMS = ()
+ATTRS = ("heads",)
+
+
+def scores(q, k, heads, bound):
+    """acc[i,h,j] = sum_d q[i,h,d] k[j,h,d].
+
+    q, k     int64 [T, H], heads side by side; 1/sqrt(d) is already in q
+    bound    at least the largest |acc|
+    returns  int64 [T, heads, T]
+    """
+    q, k = (m.reshape(len(m), heads, -1).transpose(1, 0, 2) for m in (q, k))
+    return exact_matmul(q, k.transpose(0, 2, 1), bound).transpose(1, 0, 2)
+
+
+def _bound(graph: Graph, node: Node) -> int:
+    q, k = (graph.tensor(n) for n in node.inputs)
+    return q.channels // node.attrs["heads"] * largest(q) * largest(k)
+
+
+def check(graph: Graph, node: Node) -> None:
+    q, k, out, heads = *(graph.tensor(n) for n in (*node.inputs, node.name)), node.attrs["heads"]
+    require(q.shape == k.shape and q.channels % heads == 0, graph, node, f"q, k got {q.shape}, {k.shape}, must be equal and divisible by {heads} heads")
+    require(out.shape == ("T", heads, "T"), graph, node, f"output got shape {out.shape}, must be ('T', {heads}, 'T')")
+    for tensor in (q, k):
+        require_bits(tensor, 2, 16, graph, node)
+        require(tensor.signed, graph, node, f"{tensor.name} got unsigned, must be signed")
+    require_holds(_bound(graph, node), graph, node)
+
+
+def run(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.ndarray) -> np.ndarray:
+    heads, bound = node.attrs["heads"], _bound(graph, node)
+    rows = [scores(inputs[0][tok], inputs[1][tok], heads, bound).ravel() for _, tok, _ in sentences(lengths, heads)]
+    return np.concatenate(rows) if rows else np.zeros(0, np.int64)
+
+
+def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
+    tensors, heads = [graph.tensor(n) for n in node.inputs], node.attrs["heads"]
+    split = b.ints([0, heads, tensors[0].channels // heads])
+    q = b.op("Transpose", b.op("Reshape", inputs[0], split), perm=[1, 0, 2])
+    k = b.op("Transpose", b.op("Reshape", inputs[1], split), perm=[1, 2, 0])
+    acc = b.matmul(q, tensors[0], k, tensors[1], graph.tensor(node.name).bits)
+    return b.op("Transpose", acc, perm=[1, 0, 2], name=node.name)
+
+
+def macs(graph: Graph, node: Node, tokens: int) -> int:
+    return tokens * tokens * graph.tensor(node.inputs[0]).channels

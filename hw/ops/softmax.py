@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""softmax: exponentials from a table, one reciprocal a row, unsigned probabilities."""
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from hw.graph import Graph, Node, Tensor
+from hw.ops.common import clip, no_macs, require, require_bits, require_range, round_shift, sentences
+
+PARAMS = ("exp_table",)
+ATTRS = ("heads", "recip_bits", "shift")
+macs = no_macs
+
+
+def softmax(x, exp_table, recip_bits, shift, bits):
+    """e = E[max - x], S = sum e, r = floor(2**k / S), p = clip((e*r + half) >> n).
+
+    x          int64 [rows, T], signed codes, one LSB = s_x
+    exp_table  int64 [2**b_x], E[i] = floor(2**ke exp(-i s_x) + 1/2)
+    returns    int64 [rows, T], unsigned, `bits` wide, one LSB = 2**-bits
+    """
+    e = exp_table[x.max(axis=1, keepdims=True) - x]
+    r = (1 << recip_bits) // e.sum(axis=1, keepdims=True)
+    return clip(round_shift(e * r, shift), bits, False)
+
+
+def exp_table(x: Tensor, p_bits: int) -> np.ndarray:
+    """E of numerics.md for scores of that width and scale, int64 [2**b_x]."""
+    one = 1 << exp_bits(p_bits)
+    return np.array([math.floor(one * math.exp(-i * x.scale) + 0.5) for i in range(1 << x.bits)], dtype=np.int64)
+
+
+def exp_bits(p_bits: int) -> int:
+    """ke: the largest exponential is 2**ke."""
+    return p_bits + 2
+
+
+def constants(p_bits: int, max_tokens: int) -> dict[str, int]:
+    """recip_bits k and shift n of numerics.md."""
+    k = exp_bits(p_bits) + (max_tokens - 1).bit_length() + p_bits
+    return {"recip_bits": k, "shift": k - p_bits}
+
+
+def check(graph: Graph, node: Node) -> None:
+    x, p, table = graph.tensor(node.inputs[0]), graph.tensor(node.name), graph.param(node, "exp_table")
+    require(x.shape == p.shape == ("T", node.attrs["heads"], "T"), graph, node, f"shapes got {x.shape} -> {p.shape}, must be equal rows of {node.attrs['heads']} heads")
+    require(x.signed and not p.signed, graph, node, "must take signed codes and make unsigned ones")
+    require_bits(x, 2, 10, graph, node)
+    require_bits(p, 2, 12, graph, node)
+    require(table.shape == (1 << x.bits,), graph, node, f"exp_table got shape {table.shape}, must be ({1 << x.bits},)")
+    require_range(table, 0, 1 << exp_bits(p.bits), graph, node, "exp_table")
+    require(int(table[0]) == 1 << exp_bits(p.bits), graph, node, f"exp_table[0] got {table[0]}, must be {1 << exp_bits(p.bits)}")
+    want = constants(p.bits, graph.max_tokens)
+    got = {key: node.attrs[key] for key in want}
+    require(got == want, graph, node, f"constants got {got}, must be {want}")
+
+
+def run(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.ndarray) -> np.ndarray:
+    heads, bits, table = node.attrs["heads"], graph.tensor(node.name).bits, graph.param(node, "exp_table")
+    rows = [softmax(inputs[0][row].reshape(-1, n), table, node.attrs["recip_bits"], node.attrs["shift"], bits).ravel()
+            for n, _, row in sentences(lengths, heads)]
+    return np.concatenate(rows) if rows else np.zeros(0, np.int64)
+
+
+def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
+    table = b.constant(f"{node.name}.exp_table", graph.param(node, "exp_table"))
+    top = b.op("ReduceMax", inputs[0], b.ints([-1]), keepdims=1)
+    e = b.op("Gather", table, b.op("Sub", top, inputs[0]))
+    r = b.op("Div", b.scalar(1 << node.attrs["recip_bits"]), b.op("ReduceSum", e, b.ints([-1]), keepdims=1))
+    return b.clip(b.round_shift(b.op("Mul", e, r), node.attrs["shift"]), graph.tensor(node.name), name=node.name)

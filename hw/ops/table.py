@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""table: any function of one code of up to 10 bits: GELU, tanh, ReLU."""
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from hw.graph import Graph, Node, Tensor
+from hw.ops.common import no_macs, require, require_bits, require_range
+
+PARAMS = ("table",)
+ATTRS = ()
+macs = no_macs
+
+FUNCTIONS = {
+    "gelu": lambda v: v / 2 * (1 + math.erf(v / math.sqrt(2))),
+    "relu": lambda v: max(v, 0.0),
+    "tanh": math.tanh,
+}
+
+
+def table(x, entries, x_min):
+    """y = entries[x - x_min].
+
+    x        int64, any shape, of a tensor whose smallest code is x_min
+    entries  int64 [2**bits]; index 0 belongs to the smallest code
+    returns  int64 of x's shape
+    """
+    return entries[x - x_min]
+
+
+def entries(function: str, x: Tensor, y: Tensor) -> np.ndarray:
+    """The table of one of FUNCTIONS: clip(floor(f(x s_x) / s_y + 1/2)), int64 [2**bits]."""
+    f = FUNCTIONS[function]
+    values = [math.floor(f(code * x.scale) / y.scale + 0.5) for code in range(x.low, x.high + 1)]
+    return np.clip(np.array(values, dtype=np.int64), y.low, y.high)
+
+
+def check(graph: Graph, node: Node) -> None:
+    x, out, values = graph.tensor(node.inputs[0]), graph.tensor(node.name), graph.param(node, "table")
+    require_bits(x, 1, 10, graph, node)
+    require_bits(out, 1, 16, graph, node)
+    require(x.shape == out.shape, graph, node, f"output got shape {out.shape}, must be the input's {x.shape}")
+    require(values.shape == (1 << x.bits,), graph, node, f"table got shape {values.shape}, must be ({1 << x.bits},)")
+    require_range(values, out.low, out.high, graph, node, "table")
+
+
+def run(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.ndarray) -> np.ndarray:
+    return table(inputs[0], graph.param(node, "table"), graph.tensor(node.inputs[0]).low)
+
+
+def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
+    values = b.constant(f"{node.name}.table", graph.param(node, "table"))
+    index = b.op("Sub", inputs[0], b.scalar(graph.tensor(node.inputs[0]).low))
+    return b.op("Gather", values, index, name=node.name)
