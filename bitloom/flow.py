@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stages in order, and when each of them has to run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+
+from bitloom.errors import DiskFullError, RunError, VerificationError, is_disk_full
+from bitloom.recipe import Recipe
+from bitloom.runfolder import RunFolder, hash_file
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One step of the flow.
+
+    sections  recipe sections that it reads: a change in one of them runs the stage again
+    after     stages whose files it reads
+    version   raised when the stage's code gives other files for the same inputs
+    resumes   it continues from what a killed run of it left, so `<stage>.tmp` is kept while the inputs are the same
+    """
+
+    name: str
+    title: str
+    sections: tuple[str, ...]
+    after: tuple[str, ...] = ()
+    version: int = 1
+    resumes: bool = False
+
+
+STAGES = {stage.name: stage for stage in (
+    Stage(name="train", title="Train", sections=("model", "data", "quantization", "training"), resumes=True),
+    Stage(name="export", title="Export and check the integer graph", sections=("name", "data", "verification"), after=("train",)),
+    Stage(name="build", title="Fold and emit RTL", sections=("hardware",), after=("export",)),
+    Stage(name="verify", title="Simulate and compare", sections=("data", "verification"), after=("export", "build")),
+    Stage(name="report", title="Report", sections=("name", "hardware"), after=("train", "export", "build", "verify")),
+)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a stage's `run(context)` gets.
+
+    out       empty folder to write into (train: perhaps with an earlier attempt's checkpoints)
+    progress  progress(fraction 0 .. 1 or None if unknown, text) shows where the stage is
+    waves     verify: leave a waveform too
+    """
+
+    run: RunFolder
+    recipe: Recipe
+    out: Path
+    progress: Callable[[float | None, str], None]
+    waves: bool = False
+
+
+@dataclass
+class Watcher:
+    """Called as stages begin, move and end; the command line shows them, a library user may ignore them."""
+
+    began: Callable[[Stage], None] = lambda stage: None
+    progress: Callable[[float | None, str], None] = lambda fraction, text: None
+    ended: Callable[[Stage, float | None, str], None] = field(default=lambda stage, seconds, text: None)
+
+
+def run_flow(run: RunFolder, *, force: bool = False, watcher: Watcher | None = None) -> RunFolder:
+    """All stages in order; those that are done with unchanged inputs are skipped."""
+    for name in STAGES:
+        run_stage(run, name, force=force, watcher=watcher)
+    return run
+
+
+def run_stage(run: RunFolder, name: str, *, force: bool = False, waves: bool = False, watcher: Watcher | None = None) -> bool:
+    """One stage; False if it was skipped because it is done and its inputs are unchanged.
+
+    Raises RunError: an earlier stage is missing or stale. DiskFullError. VerificationError: the stage's checks failed;
+    what it wrote stays in `<stage>.failed`.
+    """
+    stage, watcher, recipe = STAGES[name], watcher or Watcher(), run.recipe
+    for earlier in stage.after:
+        require_current(run, earlier, recipe, wanted_by=name)
+    inputs = _inputs(run, stage, recipe)
+    if run.is_done(name) and run.record(name)["inputs"] == inputs and not (force or waves):
+        watcher.ended(stage, None, "unchanged")
+        return False
+    watcher.began(stage)
+    began = time.monotonic()
+    tmp = run.path / f"{name}.tmp"
+    try:
+        _prepare(run, stage, tmp, inputs, force)
+        context = Context(run=run, recipe=recipe, out=tmp, progress=watcher.progress, waves=waves)
+        text = import_module(f"bitloom.stages.{name}").run(context)
+        (tmp / _INPUTS).unlink(missing_ok=True)
+        seconds = time.monotonic() - began
+        run.commit(name, tmp, {"inputs": inputs, "seconds": round(seconds, 1)})
+    except BaseException as error:
+        _clean_up(run, stage, tmp, error)
+        raise
+    watcher.ended(stage, seconds, text)
+    return True
+
+
+def require_current(run: RunFolder, name: str, recipe: Recipe | None = None, wanted_by: str = "predict") -> None:
+    """Raise RunError unless the stage and all before it are done and belong together."""
+    stage, recipe = STAGES[name], recipe or run.recipe
+    for earlier in stage.after:
+        require_current(run, earlier, recipe, wanted_by)
+    if not run.is_done(name):
+        raise RunError(f"{wanted_by}: got {run.path} without a finished '{name}', must come after it; "
+                       f"run `bitloom {name} {run.path}`")
+    old, new = run.record(name)["inputs"], _inputs(run, stage, recipe)
+    changed = sorted(key for key in old | new if old.get(key) != new.get(key))
+    if not changed:
+        return
+    if "files of train" in changed:
+        raise RunError(f"{wanted_by}: got a checkpoint {run.path}/train of hash {new['files of train'][:16]}, must be "
+                       f"{old['files of train'][:16]}, that of the graph; put it back or run `bitloom export {run.path}`")
+    raise RunError(f"{wanted_by}: got a '{name}' of other inputs ({', '.join(changed)} changed since), must be of these; "
+                   f"run `bitloom {name} {run.path}`")
+
+
+_INPUTS = ".inputs"  # in `<stage>.tmp`: the inputs of the attempt that wrote it
+
+
+def _inputs(run: RunFolder, stage: Stage, recipe: Recipe) -> dict[str, str]:
+    """All that determines a stage's files, each part under the name that a message calls it by."""
+    values = recipe.model_dump(mode="json")
+    parts = {key: _hash(values[key]) for key in stage.sections}
+    if "data" in stage.sections and run.data_dir:
+        parts["data files"] = _hash({str(f.relative_to(run.data_dir)): hash_file(f) for f in _data_files(run, recipe)})
+    return parts | {f"files of {name}": run.digest(name) for name in stage.after} | {"version": str(stage.version)}
+
+
+def _data_files(run: RunFolder, recipe: Recipe) -> list[Path]:
+    folder = run.data_dir / recipe.data.name
+    folder = folder if folder.is_dir() else run.data_dir
+    return sorted(f for f in folder.glob("*") if f.is_file())
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _prepare(run: RunFolder, stage: Stage, tmp: Path, inputs: dict, force: bool) -> None:
+    """Make `tmp`, empty unless an earlier attempt at the same inputs can be continued."""
+    mark, text = tmp / _INPUTS, _hash(inputs)
+    if not (stage.resumes and not force and mark.exists() and mark.read_text() == text):
+        shutil.rmtree(tmp, ignore_errors=True)
+        tmp.mkdir()
+        mark.write_text(text)
+    shutil.rmtree(run.path / f"{stage.name}.failed", ignore_errors=True)
+
+
+def _clean_up(run: RunFolder, stage: Stage, tmp: Path, error: BaseException) -> None:
+    full = is_disk_full(error, run.path)
+    if isinstance(error, VerificationError):
+        run.mark(stage.name, None)  # an earlier pass with the same inputs no longer stands
+        tmp.rename(run.path / f"{stage.name}.failed")
+    elif not stage.resumes:
+        shutil.rmtree(tmp, ignore_errors=True)
+    if full:
+        raise DiskFullError(f"{stage.name}: got a full disk at {run.path}, must have room for the stage's files; free some "
+                            "and run the same command again (finished stages are kept)") from error

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A recipe: one YAML file that says everything about a run. Strict: whatever it does not know is an error."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+
+from hw.errors import BitloomError
+from qat.config import ModelConfig, QuantConfig, Strict, TrainConfig, did_you_mean
+from qat.data import DataConfig
+
+
+class RecipeError(BitloomError):
+    """A recipe that breaks the schema; one line per mistake, each with the file and line."""
+
+
+class HardwareSection(Strict):
+    """What the folding solver aims for. One of the two goals; with neither, 20,000 cycles a sentence of max_tokens."""
+
+    target_cycles: int | None = Field(None, ge=1)  # cycles between sentences of max_tokens tokens
+    multipliers: int | None = Field(None, ge=1)  # budget of the whole encoder
+    clock_mhz: float = Field(100.0, gt=0, strict=False)  # only to show cycles as time
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_goal(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            goals = [k for k in ("target_cycles", "multipliers") if data.get(k) is not None]
+            if len(goals) == 2:
+                raise ValueError("target_cycles, multipliers: got both, must be one of them; remove the other")
+            if not goals:
+                return data | {"target_cycles": 20_000}
+        return data
+
+
+class VerificationSection(Strict):
+    """How much is simulated and compared. Sentences are drawn from the development split, spread over its lengths."""
+
+    sentences: int = Field(32, ge=1)  # back to back in one simulation, every tensor compared, cycles measured
+    stall_sentences: int = Field(8, ge=0)  # again with random gaps at the input and a slow reader at the output
+    reference_sentences: int = Field(200, ge=1)  # Brevitas float64 = golden = ONNX Runtime, every tensor
+    seed: int = Field(0, ge=0)
+
+
+class Recipe(Strict):
+    """The whole file. `name` names the default run folder, the graph and the report."""
+
+    name: str
+    model: ModelConfig = ModelConfig()
+    data: DataConfig
+    quantization: QuantConfig = QuantConfig()
+    training: TrainConfig = TrainConfig()
+    hardware: HardwareSection = Field(default_factory=lambda: HardwareSection.model_validate({}))
+    verification: VerificationSection = VerificationSection()
+
+    @field_validator("name")
+    @classmethod
+    def _a_folder_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise ValueError(f"got {name!r}, must be letters, digits, '-', '_' and '.'; it names the run folder")
+        return name
+
+    @classmethod
+    def load(cls, path: Path | str, overrides: list[str] | None = None) -> Recipe:
+        """Read a YAML file.
+
+        overrides  "section.key=value" texts, as `--set` gives them; the value is read as YAML
+        Raises RecipeError: no such file, not YAML, unknown keys, values out of range.
+        """
+        path = Path(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not UTF-8 text"
+            raise RecipeError(f"{path}: got {reason.lower()}, must be a readable YAML file; check the path") from error
+        return cls.parse(text, str(path), overrides)
+
+    @classmethod
+    def parse(cls, text: str, where: str, overrides: list[str] | None = None) -> Recipe:
+        """As `load`, from text; `where` stands for the file in messages."""
+        source = _Source.parse(text, where)
+        for override in overrides or []:
+            source.set(override)
+        if unknown := list(source.unknown_keys(cls, source.data, ())):
+            raise RecipeError("\n".join(unknown))
+        try:
+            return cls.model_validate(source.data)
+        except ValidationError as errors:
+            raise RecipeError("\n".join(source.explain(e) for e in errors.errors())) from errors
+
+    def dump(self) -> str:
+        """The resolved recipe as YAML: what was left out is written out; `parse` reads it back to an equal recipe."""
+        return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
+
+
+class _Source:
+    """A YAML mapping that knows the line of each key."""
+
+    def __init__(self, data: dict, lines: dict[tuple, str]):
+        self.data, self._lines = data, lines
+
+    @classmethod
+    def parse(cls, text: str, where: str) -> _Source:
+        try:
+            tree = yaml.compose(text, Loader=yaml.SafeLoader)
+            data = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            line = f":{mark.line + 1}" if mark else ""
+            problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+            raise RecipeError(f"{where}{line}: got text that is not YAML ({problem}), must be a mapping; mend it") from error
+        if not isinstance(data, dict):
+            raise RecipeError(f"{where}: got {type(data).__name__}, must be a mapping of sections; see README.md, Recipes")
+        lines = {(): where}
+        _collect_lines(tree, (), where, lines)
+        return cls(data, lines)
+
+    def set(self, override: str) -> None:
+        """Apply one "a.b=value"."""
+        key, equals, value = override.partition("=")
+        path = tuple(key.strip().split("."))
+        if not equals or not all(path):
+            raise RecipeError(f"--set: got '{override}', must be section.key=value; e.g. --set training.seed=1")
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise RecipeError(f"--set {key}: got '{value}', must be a YAML value; quote it") from error
+        at = self.data
+        for name in path[:-1]:
+            at = at.setdefault(name, {})
+            if not isinstance(at, dict):
+                raise RecipeError(f"--set {key}: got a path through '{name}', must lead through sections; check the dots")
+        at[path[-1]] = parsed
+        for depth in range(1, len(path) + 1):  # a section that the file has keeps its line
+            self._lines.setdefault(path[:depth], f"--set {override}")
+        self._lines[path] = f"--set {override}"
+
+    def at(self, loc: tuple) -> str:
+        """File and line of the nearest enclosing key that the source has."""
+        while loc not in self._lines:
+            loc = loc[:-1]
+        return self._lines[loc]
+
+    def unknown_keys(self, model: type[BaseModel], data: dict, loc: tuple):
+        """One message for each key, at any depth, that the schema does not have."""
+        for key, value in data.items():
+            here = (*loc, key)
+            if key not in model.model_fields:
+                kind = "key" if loc else "section"
+                prefix = f"{'.'.join(map(str, loc))}: " if loc else ""
+                yield f"{self.at(here)}: {prefix}no {kind} '{key}'; {did_you_mean(str(key), model.model_fields)}"
+                continue
+            if isinstance(value, dict) and (inner := _section(model.model_fields[key].annotation)):
+                yield from self.unknown_keys(inner, value, here)
+
+    def explain(self, error: dict) -> str:
+        """One of pydantic's errors in house style."""
+        loc = tuple(p for p in error["loc"] if not (isinstance(p, str) and p.startswith("function-")))
+        name = ".".join(map(str, loc))
+        message = error["msg"].removeprefix("Value error, ")
+        if error["type"] == "value_error":  # ours: already in house style, and it names the key below the section
+            link = "." if _starts_with_key(message) else ": "
+            return f"{self.at(_longest(loc, message, self._lines))}: {name}{link if name else ''}{message}"
+        if error["type"] == "missing":
+            return f"{self.at(loc)}: {name}: got nothing, must be given; add '{loc[-1]}:'"
+        rule = re.sub(r"^Input should be ", "", message)
+        return f"{self.at(loc)}: {name}: got {error['input']!r}, must be {rule}; change it"
+
+
+def _starts_with_key(message: str) -> bool:
+    return re.match(r"[a-z_]+(\[[^]]*\])?(\.[a-z_]+)*: ", message) is not None
+
+
+def _longest(loc: tuple, message: str, lines: dict) -> tuple:
+    """The key that a section's own message begins with, where the source has it: its line is the better one."""
+    match = re.match(r"([a-z_]+)(?:\['([^']*)'\](?:\.([a-z_]+))?)?", message)
+    more = tuple(g for g in match.groups() if g) if match else ()
+    return next((key for n in range(len(more), 0, -1) if (key := (*loc, *more[:n])) in lines), loc)
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    for kind in (annotation, *get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None
+
+
+def _collect_lines(node: yaml.Node, loc: tuple, where: str, lines: dict) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            here = (*loc, key.value)
+            line = f"{where}:{key.start_mark.line + 1}"
+            if here in lines:
+                raise RecipeError(f"{line}: got '{key.value}' twice (first at {lines[here]}), must be given once; remove one")
+            lines[here] = line
+            _collect_lines(value, here, where, lines)

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The run folder: which stages are done, with which inputs, and the rule that a half-written stage never counts."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bitloom.errors import RunError
+from bitloom.recipe import Recipe
+
+SCHEMA = "bitloom.run/1"
+_OWN_FILES = (".lock", "recipe.yaml", "recipe.yaml.tmp", "run.json.tmp")  # of a run that was killed as it began
+
+
+class RunFolder:
+    """One folder `runs/<name>/`; its layout is in docs/architecture.md.
+
+    `run.json` is the only record of what is done. A stage is marked not done before its old files go and done after the
+    new ones are in place, each time in one step, so a kill at any moment leaves it as it was or not done.
+    """
+
+    def __init__(self, path: Path, state: dict):
+        self.path, self._state = Path(path), state
+
+    @classmethod
+    def open(cls, path: Path | str) -> RunFolder:
+        """An existing run folder.
+
+        Raises RunError: not a run folder, or one that another version of the tool wrote.
+        """
+        path = Path(path)
+        try:
+            state = json.loads((path / "run.json").read_text())
+        except OSError as error:
+            raise RunError(f"{path}: got no run.json, must be a run folder; make one with `bitloom run RECIPE`") from error
+        except ValueError as error:
+            raise RunError(f"{path}/run.json: got text that is not JSON, must be as bitloom wrote it; use a new folder "
+                           "(`bitloom run RECIPE --out DIR`)") from error
+        schema = state.get("schema") if isinstance(state, dict) else None
+        if schema != SCHEMA:
+            raise RunError(f"{path}/run.json: got schema {schema!r}, must be '{SCHEMA}'; this run is of another version of "
+                           "bitloom, use a new folder (`bitloom run RECIPE --out DIR`)")
+        return cls(path, state)
+
+    @classmethod
+    def create(cls, path: Path | str, recipe: Recipe, force: bool = False) -> RunFolder:
+        """The folder for a recipe, new or from before; nothing is written into it yet but the folder itself.
+
+        Stages done before with the same inputs stay done. A folder that holds the run of a recipe of another name is
+        refused unless `force`; one with files that are no run always.
+        """
+        path = Path(path)
+        if (path / "run.json").exists():
+            run = cls.open(path)
+            if run.recipe.name != recipe.name and not force:
+                raise RunError(f"{path}: got the run of recipe '{run.recipe.name}', must be of '{recipe.name}' or new; "
+                               "use --out DIR, or --force to write over it")
+            return run
+        if path.exists() and (not path.is_dir() or any(f.name not in _OWN_FILES for f in path.iterdir())):
+            raise RunError(f"{path}: got files that are no run, must be a run folder or empty; use --out DIR")
+        path.mkdir(parents=True, exist_ok=True)
+        return cls(path, {"schema": SCHEMA, "stages": {}})
+
+    def adopt(self, recipe: Recipe, data_dir: Path | None) -> None:
+        """Write the run's recipe and where its data is. Call it with the folder locked."""
+        self._state["data_dir"] = str(Path(data_dir).resolve()) if data_dir else None
+        _replace_text(self.path / "recipe.yaml", recipe.dump())
+        self._save()
+
+    @property
+    def recipe(self) -> Recipe:
+        """The run's own copy of the recipe, overrides included. It may be edited: changed stages are redone."""
+        return Recipe.load(self.path / "recipe.yaml")
+
+    @property
+    def data_dir(self) -> Path | None:
+        return Path(self._state["data_dir"]) if self._state.get("data_dir") else None
+
+    def stage(self, name: str) -> Path:
+        return self.path / name
+
+    def record(self, name: str) -> dict:
+        """{"done", "inputs", "seconds"} of a stage, or {} if it never ran."""
+        return self._state["stages"].get(name, {})
+
+    def mark(self, name: str, record: dict | None) -> None:
+        """Write that a stage is done (its record), or that it is not (None)."""
+        self._state["stages"][name] = {"done": record is not None} | (record or {})
+        self._save()
+
+    def is_done(self, name: str) -> bool:
+        return bool(self.record(name).get("done")) and all(f.exists() for f in self._files(name))
+
+    def digest(self, name: str) -> str:
+        """SHA-256 of a stage's files: names and content."""
+        digest = hashlib.sha256()
+        folder = self.stage(name)
+        for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+            digest.update(str(file.relative_to(folder)).encode() + b"\0")
+            digest.update(hash_file(file).encode())
+        return digest.hexdigest()
+
+    def commit(self, name: str, tmp: Path, record: dict) -> None:
+        """Make the files in `tmp` the stage's and the stage done."""
+        self.mark(name, None)
+        if name == "report":  # its files lie in the run folder itself
+            for file in self._files(name):
+                os.replace(tmp / file.name, file)
+            tmp.rmdir()
+        else:
+            shutil.rmtree(self.stage(name), ignore_errors=True)
+            tmp.rename(self.stage(name))
+        self.mark(name, record)
+
+    def _files(self, name: str) -> list[Path]:
+        return [self.path / f for f in ("report.json", "report.html")] if name == "report" else [self.stage(name)]
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run alone.
+
+        Raises RunError: another process works on it.
+        """
+        with open(self.path / ".lock", "a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                lock.seek(0)
+                raise RunError(f"{self.path}: got a run in use by process {lock.read().strip() or '?'}, must be free; "
+                               "wait for it to end") from error
+            lock.truncate(0)
+            lock.write(f"{os.getpid()}\n")
+            lock.flush()
+            if (self.path / "run.json").exists():  # another process may have written since this one read
+                self._state = RunFolder.open(self.path)._state
+            yield
+
+    def _save(self) -> None:
+        _replace_text(self.path / "run.json", json.dumps(self._state, indent=1) + "\n")
+
+
+def hash_file(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _replace_text(path: Path, text: str) -> None:
+    """Write so that a reader, or a kill, sees the old text or the new one, never a part."""
+    tmp = path.with_name(path.name + ".tmp")
+    tmp.write_text(text, encoding="utf-8")
+    os.replace(tmp, path)
