@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// bench_tap: records every beat of a stream in NAME.tap and watches the stream's rules
+// File : a record a beat, 32-bit words in the machine's byte order: {last, cycle}, data (lowest word first)
+// Rules: while valid and not ready, the next cycle holds valid, data and last. The first break is written to
+//        NAME.fault as "<cycle> <what>" and raises `fault`.
+module bench_tap #(
+  parameter int WIDTH = 8,   // bits of data
+  parameter NAME = "tap"
+) (
+  input  wire logic             clk,
+  input  wire logic             rst,
+  input  wire logic [30:0]      cycle,
+  input  wire logic             valid,
+  input  wire logic             ready,
+  input  wire logic [WIDTH-1:0] data,
+  input  wire logic             last,
+  output logic                  moved,
+  output logic                  fault
+);
+  localparam int Words = (WIDTH + 31) / 32;
+
+  logic [32*Words-1:0] padded;
+  logic [WIDTH-1:0] data_q;
+  logic last_q, stalled_q;
+  integer file, report;
+
+  assign moved = valid && ready && !rst;
+  assign padded = {{(32 * Words - WIDTH) {1'b0}}, data};
+
+  initial begin
+    file = $fopen({NAME, ".tap"}, "wb");
+    fault = 1'b0;
+  end
+
+  task automatic broken(input string what);
+    if (!fault) begin
+      report = $fopen({NAME, ".fault"}, "w");
+      $fdisplay(report, "%0d %s", cycle, what);
+      $fclose(report);
+    end
+    fault <= 1'b1;
+  endtask
+
+  always @(posedge clk) begin
+    if (rst) stalled_q <= 1'b0;
+    else begin
+      if (moved) begin
+        $fwrite(file, "%u", {last, cycle});
+        for (int i = 0; i < Words; i++) $fwrite(file, "%u", padded[32*i+:32]);
+      end
+      if (stalled_q && !valid) broken("valid dropped before the beat moved");
+      else if (stalled_q && data != data_q) broken("data changed while stalled");
+      else if (stalled_q && last != last_q) broken("last changed while stalled");
+      stalled_q <= valid && !ready;
+      if (valid && !ready) begin
+        data_q <= data;
+        last_q <= last;
+      end
+    end
+  end
+endmodule

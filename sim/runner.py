@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build a bench once per content, run it under cocotb, and let no failure pass for success."""
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sim.errors import SimulationError
+from sim.tools import Verilator, cocotb_env, find_verilator
+
+TOP = "bench"
+HDL = Path(__file__).resolve().parent / "hdl"
+BENCH_FILES = (HDL / "bench.vlt", *(HDL / f"bench_{part}.sv" for part in ("control", "source", "sink", "tap")))
+# Code is compiled once and run for a moment (units) or for minutes (encoders).
+QUICK = ("-O3", "-MAKEFLAGS", "OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1")
+FAST = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "-MAKEFLAGS", "OPT_FAST=-O2 OPT_SLOW=-O0 OPT_GLOBAL=-O2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """All that decides what a simulation executable is.
+
+    sources    Verilog files, packages first
+    generated  file name -> text of files that are written for this design only
+    options    Verilator's, without -Mdir, --top-module and the like
+    Contents of hex memories are no part of it: they are read when a simulation starts (`run` puts them in its folder).
+    """
+
+    sources: tuple[Path, ...]
+    generated: dict[str, str]
+    options: tuple[str, ...] = QUICK
+
+    def key(self, verilator: Verilator, kind: str) -> str:
+        digest = hashlib.sha256(f"{kind}\n{verilator.version}\n{self.options}\n".encode())
+        for path in self.sources:
+            digest.update(f"{path.name}\n".encode() + hashlib.sha256(_content(path)).digest())
+        for name in sorted(self.generated):
+            digest.update(f"{name}\n".encode() + hashlib.sha256(self.generated[name].encode()).digest())
+        return digest.hexdigest()[:32]
+
+
+def cache_dir() -> Path:
+    """Where built simulations are kept: $BITLOOM_CACHE, else ~/.cache/bitloom/sim."""
+    return Path(os.environ.get("BITLOOM_CACHE") or Path.home() / ".cache" / "bitloom" / "sim").absolute()
+
+
+def build(design: Design) -> Path:
+    """The cocotb simulation executable of a design; compiled unless the cache has it.
+
+    Raises SimulationError: no simulator, or the build fails (with its log's last lines).
+    """
+    import cocotb_tools.config as config
+
+    libs, main = config.libs_dir, config.share_dir / "lib" / "verilator" / "verilator.cpp"
+    link = f"-Wl,-rpath,{libs} -L{libs} -lcocotbvpi_verilator"
+    return compile_model(design, "cocotb", ["--vpi", "--timing", "-LDFLAGS", link, str(main)])
+
+
+def compile_model(design: Design, kind: str, extra: Sequence[str]) -> Path:
+    """Verilate and compile into the cache, unless it is there. The folder appears whole (renamed) or not at all."""
+    verilator = find_verilator()
+    target = cache_dir() / f"{kind}-{design.key(verilator, kind)}"
+    if (target / TOP).is_file():
+        return target / TOP
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix="build-", dir=target.parent))
+    except OSError as error:
+        raise SimulationError(f"simulation cache: {error}; set BITLOOM_CACHE to a folder that can be written") from error
+    try:
+        _compile(design, verilator, extra, work)
+        _install(work, target)
+    except SimulationError:
+        raise  # the folder stays, for its log
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    return target / TOP
+
+
+def _compile(design: Design, verilator: Verilator, extra: Sequence[str], work: Path) -> None:
+    if " " in str(work):
+        raise SimulationError(f"simulation cache: got {work}, must have no space in its path (make cannot); set BITLOOM_CACHE")
+    log = work / "build.log"
+    for name, text in design.generated.items():
+        (work / name).write_text(text)
+    sources = [str(Path(p).absolute()) for p in design.sources] + [n for n in design.generated]
+    command = [verilator.command, "-cc", "--exe", "--build", "-j", "2", "--Mdir", "obj", "--prefix", "Vtop", "--top-module", TOP, "-o", TOP,
+               "-Wno-fatal", "--timescale", "1ns/1ns", *design.options, *extra, *sources]
+    with log.open("w") as out:
+        out.write(" ".join(command) + "\n")
+        out.flush()
+        done = subprocess.run(command, cwd=work, env=verilator.env, stdout=out, stderr=subprocess.STDOUT, check=False)
+    if done.returncode or not (work / "obj" / TOP).is_file():
+        raise SimulationError(f"simulation build failed, log in {log}:\n{last_lines(log, ('%Error', 'error:', 'Error'))}")
+
+
+def _install(work: Path, target: Path) -> None:
+    """Keep the executable, the log and the generated files; another process may have been faster."""
+    os.replace(work / "obj" / TOP, work / TOP)
+    shutil.rmtree(work / "obj", ignore_errors=True)
+    try:
+        os.rename(work, target)
+    except OSError:
+        shutil.rmtree(work, ignore_errors=True)
+        if not (target / TOP).is_file():
+            raise
+
+
+def run(executable: Path, folder: Path, plusargs: dict[str, int], *, env: dict[str, str] | None = None,
+        args: Sequence[str] = (), wall_seconds: float = 3600.0) -> None:
+    """Run a bench under cocotb in `folder`, which holds its inputs and gets its records.
+
+    Raises SimulationError: it died, took longer than wall_seconds, wrote no results, ran no test, or a test failed.
+    """
+    results, log = folder / "results.xml", folder / "sim.log"
+    results.unlink(missing_ok=True)
+    environment = {**os.environ, **cocotb_env("sim.cocotb_bench", TOP, results), "COCOTB_ANSI_OUTPUT": "0", **(env or {})}
+    command = [str(executable), *args, *(f"+{key}={value}" for key, value in plusargs.items())]
+    try:
+        with log.open("w") as out:
+            done = subprocess.run(command, cwd=folder, env=environment, stdout=out, stderr=subprocess.STDOUT, timeout=wall_seconds, check=False)
+    except subprocess.TimeoutExpired:
+        raise SimulationError(f"simulation: still running after {wall_seconds:.0f} s, log in {log}; give it more time or fewer sentences") from None
+    check_results(results, log, done.returncode)
+
+
+def check_results(results: Path, log: Path, returncode: int) -> None:
+    """Raise SimulationError unless cocotb says that at least one test ran and all passed."""
+    from cocotb_tools.check_results import get_results
+
+    where = f"log in {log}:\n{last_lines(log, ('Error', 'ERROR', 'assert', 'FAIL'))}"
+    try:
+        tests, failed = get_results(results)
+    except Exception as error:  # no file, or XML that was cut off
+        raise SimulationError(f"simulation died before it wrote results (exit code {returncode}), {where}") from error
+    if tests == 0:
+        raise SimulationError(f"simulation ran 0 tests, must be at least 1, {where}")
+    if failed or returncode:
+        raise SimulationError(f"simulation: {failed} of {tests} tests failed (exit code {returncode}), {where}")
+
+
+def last_lines(log: Path, marks: Sequence[str], count: int = 12) -> str:
+    """The last lines of a log that contain a mark; the last lines of all if none does."""
+    try:
+        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    except OSError:
+        return "(no log)"
+    marked = [line for line in lines if any(mark in line for mark in marks)]
+    return "\n".join((marked or lines)[-count:])
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise SimulationError(f"simulation source {path}: {error.strerror}; check the list of RTL files") from error

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Benches of single modules: many cases side by side in one simulation, fed and recorded in HDL."""
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from hw.hexfile import Hex
+from sim.bench import Bench, bundle, literal
+from sim.errors import SimulationError
+from sim.records import MAX_BITS, Record, read_tap, write_source
+from sim.runner import BENCH_FILES, Design, build, run
+
+
+@dataclass(frozen=True)
+class Stimulus:
+    """Beats for an input port.
+
+    beats  integers [n, lanes], each fits `bits` as a signed or as an unsigned code
+    last   bool [n]
+    bits   of one lane
+    """
+
+    beats: np.ndarray
+    last: np.ndarray
+    bits: int
+
+
+@dataclass(frozen=True)
+class OutSpec:
+    """How to read an output port: name prefix, lanes a beat, bits a lane, whether its codes are signed."""
+
+    prefix: str
+    lanes: int
+    bits: int
+    signed: bool
+
+
+@dataclass(frozen=True)
+class UnitCase:
+    """One module with its parameters and stimulus.
+
+    params        integers, strings, or Hex memories (the parameter then holds the file's name)
+    inputs        port prefix -> Stimulus (ports <prefix>_valid, _ready, _data, _last)
+    output        the port that is compared
+    n_out         beats expected there
+    more_outputs  (port, beats expected) of modules that have several
+    """
+
+    module: str
+    params: Mapping[str, int | str | Hex]
+    inputs: Mapping[str, Stimulus]
+    output: OutSpec
+    n_out: int
+    more_outputs: tuple[tuple[OutSpec, int], ...] = ()
+
+    @property
+    def outputs(self) -> tuple[tuple[OutSpec, int], ...]:
+        return ((self.output, self.n_out), *self.more_outputs)
+
+
+@dataclass(frozen=True)
+class UnitResult:
+    """What left a module.
+
+    beats  int64 [n, lanes], last bool [n]
+    cycle  int64 [n], the cycle in which each beat moved; cycle 0 is that of the first accepted beat at any input
+    inputs port prefix -> Record of the accepted beats, on the same cycle count
+    more   results of `more_outputs`
+    """
+
+    beats: np.ndarray
+    last: np.ndarray
+    cycle: np.ndarray
+    inputs: dict[str, Record] = field(default_factory=dict)
+    more: tuple[UnitResult, ...] = ()
+
+
+def run_units(cases: Sequence[UnitCase], rtl_files: Sequence[Path], *, stall_in: float = 0.0, stall_out: float = 0.0, seed: int = 0,
+              timeout_cycles: int = 20000, drain_cycles: int = 1000, folder: Path | None = None) -> list[UnitResult]:
+    """Simulate all cases at once; a result each, in order.
+
+    stall_in, stall_out  share of cycles in which an input offers nothing, an output is not ready (0 <= p < 1)
+    timeout_cycles       cycles without any beat before a simulation with missing beats ends
+    drain_cycles         cycles without any beat, after all expected ones, in which extra beats may still come
+    folder               where inputs, records and logs are kept; default: a temporary folder, removed if all went well
+
+    Only modules, integer and string parameters and widths decide the build: other data, stalls or memory contents run at once.
+    Raises SimulationError: a stream rule broken (module, port, cycle), beats missing, inputs not taken, the simulation dead.
+    """
+    if not cases:
+        raise SimulationError("run_units: got no case, must be at least one")
+    for number, case in enumerate(cases):
+        _check_case(number, case)
+    executable = build(Design(sources=(*BENCH_FILES, *map(Path, rtl_files)), generated={"bench.sv": bench_text(cases)}))
+    plusargs = {"stall_in": stall_threshold("stall_in", stall_in), "stall_out": stall_threshold("stall_out", stall_out), "seed": seed,
+                "expect": sum(n for case in cases for _, n in case.outputs), "timeout": timeout_cycles, "drain": drain_cycles}
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        return _run_in(folder, executable, cases, plusargs)
+    kept = tempfile.mkdtemp(prefix="bitloom-unit-")
+    results = _run_in(Path(kept), executable, cases, plusargs)
+    tempfile.TemporaryDirectory._rmtree(kept)
+    return results
+
+
+def _run_in(folder: Path, executable: Path, cases: Sequence[UnitCase], plusargs: dict[str, int]) -> list[UnitResult]:
+    for old in (*folder.glob("*.fault"), *folder.glob("*.tap")):
+        old.unlink()
+    for number, case in enumerate(cases):
+        for key, value in case.params.items():
+            if isinstance(value, Hex):
+                value.write(folder / _hex_name(number, key))
+        for port, stimulus in case.inputs.items():
+            write_source(folder / f"c{number}_{port}.in", np.asarray(stimulus.beats), np.asarray(stimulus.last, dtype=bool), stimulus.bits)
+    run(executable, folder, plusargs)
+    raise_faults(folder, {f"c{i}_{port}": f"{_where(i, case)} port {port}" for i, case in enumerate(cases)
+                          for port in [*case.inputs, *(out.prefix for out, _ in case.outputs)]})
+    return [_collect(folder, number, case) for number, case in enumerate(cases)]
+
+
+def _collect(folder: Path, number: int, case: UnitCase) -> UnitResult:
+    taken = {}
+    for port, stimulus in case.inputs.items():
+        taken[port] = read_tap(folder / f"c{number}_{port}.tap", stimulus.beats.shape[1], stimulus.bits, False)
+        got, want = len(taken[port].beats), len(stimulus.beats)
+        if got != want:
+            raise SimulationError(f"{_where(number, case)} port {port}: accepted {got} of {want} beats, then nothing moved; {_progress(folder, number, case)}")
+    start = min((int(r.cycle[0]) for r in taken.values() if len(r.cycle)), default=0)
+    taken = {port: Record(r.beats, r.last, r.cycle - start) for port, r in taken.items()}
+    results = []
+    for out, expected in case.outputs:
+        record = read_tap(folder / f"c{number}_{out.prefix}.tap", out.lanes, out.bits, out.signed)
+        if len(record.beats) < expected:
+            raise SimulationError(f"{_where(number, case)} port {out.prefix}: {len(record.beats)} of {expected} beats came, then nothing moved")
+        if len(record.beats) > expected:
+            raise SimulationError(f"{_where(number, case)} port {out.prefix}: {len(record.beats)} beats came, must be {expected}; "
+                                  f"the first extra one in cycle {record.cycle[expected] - start}")
+        results.append(UnitResult(record.beats, record.last, record.cycle - start, taken))
+    first = results[0]
+    return UnitResult(first.beats, first.last, first.cycle, taken, tuple(results[1:]))
+
+
+def _progress(folder: Path, number: int, case: UnitCase) -> str:
+    counts = [f"{len(read_tap(folder / f'c{number}_{out.prefix}.tap', out.lanes, out.bits, out.signed).beats)} of {n} at {out.prefix}"
+              for out, n in case.outputs]
+    return "output beats: " + ", ".join(counts)
+
+
+def bench_text(cases: Sequence[UnitCase]) -> str:
+    """The generated module that holds all cases."""
+    bench = Bench()
+    for number, case in enumerate(cases):
+        connections = [".clk", ".rst"]
+        for port, stimulus in case.inputs.items():
+            bench.source(f"c{number}_{port}", stimulus.beats.shape[1] * stimulus.bits)
+            connections.append(bundle(f"c{number}_{port}", f"{port}_"))
+        for out, _ in case.outputs:
+            bench.sink(f"c{number}_{out.prefix}", out.lanes * out.bits)
+            connections.append(bundle(f"c{number}_{out.prefix}", f"{out.prefix}_"))
+        params = ", ".join(f".{k}({literal(_hex_name(number, k) if isinstance(v, Hex) else v)})" for k, v in case.params.items())
+        bench.body.append(f"  {case.module} {f'#({params}) ' if params else ''}dut{number} (\n    {', '.join(connections)});")
+    return bench.text()
+
+
+def raise_faults(folder: Path, names: Mapping[str, str]) -> None:
+    """Raise SimulationError for the broken stream rule of the earliest cycle; names: tap -> what to call its stream."""
+    faults = []
+    for path in folder.glob("*.fault"):
+        cycle, what = path.read_text().split(" ", 1)
+        faults.append((int(cycle), names.get(path.stem, path.stem), what.strip()))
+    if faults:
+        cycle, name, what = min(faults)
+        raise SimulationError(f"{name}: stream rule broken in cycle {cycle} after reset: {what} ({len(faults)} streams with a broken rule)")
+
+
+def stall_threshold(name: str, probability: float) -> int:
+    """The probability in 65536ths. Raises SimulationError outside 0 <= p < 1."""
+    if not 0.0 <= probability < 1.0:
+        raise SimulationError(f"{name}: got {probability}, must be at least 0 and less than 1")
+    return int(probability * 65536)
+
+
+def _check_case(number: int, case: UnitCase) -> None:
+    where = _where(number, case)
+    for port, stimulus in case.inputs.items():
+        beats, last = np.asarray(stimulus.beats), np.asarray(stimulus.last)
+        if beats.ndim != 2 or last.shape != beats.shape[:1] or not np.issubdtype(beats.dtype, np.integer):
+            raise SimulationError(f"{where} port {port}: got beats {beats.dtype} {beats.shape} and last {last.shape}, must be integers [n, lanes] and [n]")
+        if not 1 <= stimulus.bits <= MAX_BITS:
+            raise SimulationError(f"{where} port {port}: got {stimulus.bits} bits, must be 1 .. {MAX_BITS}")
+        low, high = -(1 << stimulus.bits - 1), (1 << stimulus.bits) - 1
+        if beats.size and not (low <= beats.min() and beats.max() <= high):
+            raise SimulationError(f"{where} port {port}: got codes {beats.min()} .. {beats.max()}, must be {low} .. {high} for {stimulus.bits} bits")
+    if sum(n for _, n in case.outputs) == 0:
+        raise SimulationError(f"{where}: 0 beats expected, must be at least 1; a bench that compares nothing proves nothing")
+
+
+def _where(number: int, case: UnitCase) -> str:
+    return f"{case.module} (case {number})"
+
+
+def _hex_name(number: int, key: str) -> str:
+    return f"c{number}_{key}.hex"
