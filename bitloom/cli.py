@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line. Exit codes: 0 done; 1 a verification failed; 2 wrong input; 3 a fault of bitloom's own; 130 interrupted."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from bitloom.errors import FAILED, USAGE, VerificationError
+from bitloom.version import __version__
+from hw.errors import BitloomError
+
+app = typer.Typer(name="bitloom", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  rich_markup_mode=None, help="From text to verified RTL: train, export, build, verify and report one encoder.")
+
+RunArg = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, for example runs/quickstart.")]
+Force = Annotated[bool, typer.Option("--force", help="Do it again even if nothing changed.")]
+
+
+@app.callback()
+def _global(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Print the traceback of an error too.")] = False,
+) -> None:
+    if version:
+        print(f"bitloom {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file, for example recipes/quickstart.yaml.")],
+    data: Annotated[Path | None, typer.Option(help="Folder with the data set; without it the recipe's source.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/<recipe name> if not given.")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe key.")] = None,
+    force: Force = False,
+) -> None:
+    """All stages in order; those that are done and whose inputs are unchanged are skipped."""
+    from bitloom.display import Display
+    from bitloom.flow import run_flow
+    from bitloom.recipe import Recipe
+    from bitloom.runfolder import RunFolder
+
+    parsed = Recipe.load(recipe, overrides)
+    folder = RunFolder.create(out or Path("runs") / parsed.name, parsed, force=force)
+    with folder.locked(), Display() as display:
+        folder.adopt(parsed, data)
+        run_flow(folder, force=force, watcher=display.watcher)
+    display.summary(folder.path)
+
+
+def _one_stage(name: str, path: Path, force: bool, waves: bool = False) -> None:
+    from bitloom.display import Display
+    from bitloom.flow import run_stage
+    from bitloom.runfolder import RunFolder
+
+    folder = RunFolder.open(path)
+    with folder.locked(), Display() as display:
+        run_stage(folder, name, force=force, waves=waves, watcher=display.watcher)
+    if name == "report":
+        display.summary(folder.path)
+
+
+@app.command()
+def train(run: RunArg, force: Force = False) -> None:
+    """Train the float and the quantized model."""
+    _one_stage("train", run, force)
+
+
+@app.command()
+def export(run: RunArg, force: Force = False) -> None:
+    """Freeze the integer graph and integer.onnx; check that Brevitas, golden model and ONNX Runtime agree."""
+    _one_stage("export", run, force)
+
+
+@app.command()
+def build(run: RunArg, force: Force = False) -> None:
+    """Fold the graph for the recipe's target and write the RTL."""
+    _one_stage("build", run, force)
+
+
+@app.command()
+def verify(
+    run: RunArg,
+    force: Force = False,
+    waves: Annotated[bool, typer.Option("--waves", help="Leave a waveform in RUN/verify.")] = False,
+) -> None:
+    """Simulate the RTL and compare every tensor with the golden model, and the cycles with the prediction."""
+    _one_stage("verify", run, force, waves)
+
+
+@app.command()
+def report(run: RunArg, force: Force = False) -> None:
+    """Write report.json and report.html."""
+    _one_stage("report", run, force)
+
+
+@app.command()
+def predict(
+    run: RunArg,
+    sentence: Annotated[str, typer.Argument(help="The sentence, in quotes.")],
+    pair: Annotated[str | None, typer.Option(help="The second sentence of a pair.")] = None,
+    on: Annotated[Literal["golden", "rtl"], typer.Option(help="Golden model or simulated hardware.")] = "golden",
+) -> None:
+    """Label and logits of one sentence."""
+    from bitloom.predict import predict as predict_one
+    from bitloom.runfolder import RunFolder
+
+    for line in predict_one(RunFolder.open(run), sentence, pair, on=on).lines():
+        print(line)
+
+
+@app.command()
+def doctor() -> None:
+    """Which tools are there, what each is needed for, and how to install it."""
+    from bitloom.display import show_tools
+
+    show_tools()
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point: errors that a user can fix become one line on stderr and an exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    debug = "--debug" in argv
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else it warns when a simulator is forked
+    try:
+        app(args=[a for a in argv if a != "--debug"], prog_name="bitloom")
+    except BitloomError as error:
+        if debug:
+            traceback.print_exc()
+        _say(str(error))
+        sys.exit(FAILED if isinstance(error, VerificationError) else USAGE)
+    except Exception as error:
+        sys.exit(_unexpected(error, debug))
+
+
+def _say(message: str) -> None:
+    for line in message.splitlines():
+        print(f"bitloom: {line}", file=sys.stderr)
+
+
+def _unexpected(error: Exception, debug: bool) -> int:
+    """A fault of ours: one line, and the traceback in a file to send in."""
+    if debug:
+        traceback.print_exc()
+    with tempfile.NamedTemporaryFile("w", prefix="bitloom-", suffix=".log", delete=False) as log:
+        log.write(f"bitloom {__version__}, arguments {sys.argv[1:]}\n{traceback.format_exc()}")
+    reason = (str(error).splitlines() or [""])[0]
+    _say(f"got an unexpected {type(error).__name__} ({reason}), must not happen; please report it with {log.name}")
+    return 3

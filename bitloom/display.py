@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the command line shows: stages as they go, the summary, the tools."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import warnings
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from bitloom.flow import Stage, Watcher
+
+PLAIN_PERIOD = 10.0  # seconds between lines where there is no terminal to redraw
+
+
+class Display:
+    """A line per stage, with a moving bar on a terminal; use as a context manager."""
+
+    def __init__(self) -> None:
+        self.console = Console(highlight=False, soft_wrap=True)
+        self.watcher = Watcher(began=self._began, progress=self._progress, ended=self._ended)
+        self._bar: Progress | None = None
+        self._stage: Stage | None = None
+        self._shown = 0.0
+
+    def __enter__(self) -> Display:
+        for name in ("transformers", "datasets", "brevitas", "torch"):  # their notes are no news to a user of ours
+            logging.getLogger(name).setLevel(logging.ERROR)
+        warnings.filterwarnings("ignore")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def _began(self, stage: Stage) -> None:
+        self._stage, self._shown = stage, time.monotonic()
+        if not self.console.is_terminal:
+            self.console.print(f"{stage.name:7} {stage.title} ...", markup=False)
+            return
+        columns = (SpinnerColumn(), TextColumn("{task.fields[stage]:7}"), BarColumn(bar_width=24), TimeElapsedColumn(),
+                   TextColumn("{task.description}", markup=False))
+        self._bar = Progress(*columns, console=self.console, transient=True)
+        self._task = self._bar.add_task(stage.title, stage=stage.name, total=None)
+        self._bar.start()
+
+    def _progress(self, fraction: float | None, text: str) -> None:
+        if self._bar:
+            known = {} if fraction is None else {"total": 1.0, "completed": fraction}
+            self._bar.update(self._task, description=text, **known)
+        elif time.monotonic() - self._shown >= PLAIN_PERIOD:
+            self._shown = time.monotonic()
+            share = "" if fraction is None else f"{fraction:4.0%} "
+            self.console.print(f"{self._stage.name:7} {share}{text}", markup=False)
+
+    def _ended(self, stage: Stage, seconds: float | None, text: str) -> None:
+        self._stop()
+        took = "    -" if seconds is None else f"{seconds:4.0f}s"
+        self.console.print(f"[green]✓[/] {stage.name:7} {took}  ", end="")
+        self.console.print(text, markup=False)
+
+    def _stop(self) -> None:
+        if self._bar:
+            self._bar.stop()
+            self._bar = None
+
+    def summary(self, run: Path) -> None:
+        """The report in a table, and where it is."""
+        from bitloom.report import key_figures
+
+        table = Table(title=None, show_header=False, box=None, padding=(0, 2, 0, 0))
+        for name, value, note in key_figures(json.loads((run / "report.json").read_text())):
+            table.add_row(name, f"[bold]{value}[/]", f"[dim]{note}[/]")
+        self.console.print()
+        self.console.print(table)
+        self.console.print(f"\nReport: {run / 'report.html'}", markup=False)
+
+
+def show_tools() -> None:
+    """The table of `bitloom doctor`."""
+    from sim.doctor import tools
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("tool", "found", "needed for", "install"):
+        table.add_column(title, overflow="fold")
+    for tool in tools():
+        found = f"[green]{tool.version}[/]" if tool.found else "[yellow]no[/]"
+        table.add_row(tool.name, found, tool.needed_for, "" if tool.found else tool.install)
+    Console(highlight=False).print(table)
