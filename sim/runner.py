@@ -17,9 +17,9 @@ from sim.tools import Verilator, cocotb_env, find_verilator
 TOP = "bench"
 HDL = Path(__file__).resolve().parent / "hdl"
 BENCH_FILES = (HDL / "bench.vlt", *(HDL / f"bench_{part}.sv" for part in ("control", "source", "sink", "tap")))
-# Code is compiled once and run for a moment (units) or for minutes (encoders).
-QUICK = ("-O3", "-MAKEFLAGS", "OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1")
-FAST = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "-MAKEFLAGS", "OPT_FAST=-O2 OPT_SLOW=-O0 OPT_GLOBAL=-O2")
+# C++ flags: compiled for a run of a moment (units), or of minutes (encoders).
+QUICK = ("OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1")
+FAST = ("OPT_FAST=-O2", "OPT_SLOW=-O0", "OPT_GLOBAL=-O2")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,16 +28,18 @@ class Design:
 
     sources    Verilog files, packages first
     generated  file name -> text of files that are written for this design only
-    options    Verilator's, without -Mdir, --top-module and the like
+    options    Verilator's, besides -O3 and the ones that every bench has
+    compiler   QUICK or FAST
     Contents of hex memories are no part of it: they are read when a simulation starts (`run` puts them in its folder).
     """
 
     sources: tuple[Path, ...]
     generated: dict[str, str]
-    options: tuple[str, ...] = QUICK
+    options: tuple[str, ...] = ()
+    compiler: tuple[str, ...] = QUICK
 
     def key(self, verilator: Verilator, kind: str) -> str:
-        digest = hashlib.sha256(f"{kind}\n{verilator.version}\n{self.options}\n".encode())
+        digest = hashlib.sha256(f"{kind}\n{verilator.version}\n{self.options}\n{self.compiler}\n".encode())
         for path in self.sources:
             digest.update(f"{path.name}\n".encode() + hashlib.sha256(_content(path)).digest())
         for name in sorted(self.generated):
@@ -63,7 +65,7 @@ def build(design: Design) -> Path:
 
 
 def compile_model(design: Design, kind: str, extra: Sequence[str]) -> Path:
-    """Verilate and compile into the cache, unless it is there. The folder appears whole (renamed) or not at all."""
+    """Verilate and compile into the cache, unless it is there. Its folder appears whole or not at all."""
     verilator = find_verilator()
     target = cache_dir() / f"{kind}-{design.key(verilator, kind)}"
     if (target / TOP).is_file():
@@ -87,18 +89,51 @@ def compile_model(design: Design, kind: str, extra: Sequence[str]) -> Path:
 def _compile(design: Design, verilator: Verilator, extra: Sequence[str], work: Path) -> None:
     if " " in str(work):
         raise SimulationError(f"simulation cache: got {work}, must have no space in its path (make cannot); set BITLOOM_CACHE")
-    log = work / "build.log"
+    log, objects = work / "build.log", work / "obj"
     for name, text in design.generated.items():
         (work / name).write_text(text)
-    sources = [str(Path(p).absolute()) for p in design.sources] + [n for n in design.generated]
-    command = [verilator.command, "-cc", "--exe", "--build", "-j", "2", "--Mdir", "obj", "--prefix", "Vtop", "--top-module", TOP, "-o", TOP,
-               "-Wno-fatal", "--timescale", "1ns/1ns", *design.options, *extra, *sources]
-    with log.open("w") as out:
+    sources = [str(Path(p).absolute()) for p in design.sources] + list(design.generated)
+    _call([verilator.command, "-cc", "--exe", "-O3", "--Mdir", "obj", "--prefix", "Vtop", "--top-module", TOP, "-o", TOP, "-Wno-fatal",
+           "--timescale", "1ns/1ns", *design.options, *extra, *sources], work, verilator, log)
+    runtime = cache_dir() / f"runtime-{_runtime_key(verilator, design, extra)}"
+    _copy_objects(runtime, objects)
+    _call(["make", "-C", "obj", "-f", "Vtop.mk", "-j", "2", *design.compiler], work, verilator, log)
+    if not runtime.is_dir():
+        _keep_runtime(objects, runtime)
+
+
+def _call(command: Sequence[str], work: Path, verilator: Verilator, log: Path) -> None:
+    with log.open("a") as out:
         out.write(" ".join(command) + "\n")
         out.flush()
         done = subprocess.run(command, cwd=work, env=verilator.env, stdout=out, stderr=subprocess.STDOUT, check=False)
-    if done.returncode or not (work / "obj" / TOP).is_file():
+    if done.returncode:
         raise SimulationError(f"simulation build failed, log in {log}:\n{last_lines(log, ('%Error', 'error:', 'Error'))}")
+
+
+def _runtime_key(verilator: Verilator, design: Design, extra: Sequence[str]) -> str:
+    flags = [a for a in extra if a.startswith("--")]
+    return hashlib.sha256(f"{verilator.version}\n{design.options}\n{design.compiler}\n{flags}".encode()).hexdigest()[:16]
+
+
+def _copy_objects(source: Path, target: Path) -> None:
+    """Verilator's own runtime takes most of a small bench's build and is the same for all: make finds it compiled.
+
+    Copies are newer than Vtop.mk, which make compares them with.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    for path in source.glob("verilated*.o"):
+        shutil.copyfile(path, target / path.name)
+
+
+def _keep_runtime(objects: Path, runtime: Path) -> None:
+    work = Path(tempfile.mkdtemp(prefix="build-", dir=runtime.parent)) / "objects"
+    _copy_objects(objects, work)
+    try:
+        os.rename(work, runtime)
+    except OSError:  # another process was faster
+        shutil.rmtree(work)
+    work.parent.rmdir()
 
 
 def _install(work: Path, target: Path) -> None:
