@@ -8,34 +8,16 @@ from pathlib import Path
 from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from hw.errors import BitloomError
+from hw.folding import HardwareConfig
 from qat.config import ModelConfig, QuantConfig, Strict, TrainConfig, did_you_mean
 from qat.data import DataConfig
 
 
 class RecipeError(BitloomError):
     """A recipe that breaks the schema; one line per mistake, each with the file and line."""
-
-
-class HardwareSection(Strict):
-    """What the folding solver aims for. One of the two goals; with neither, 20,000 cycles a sentence of max_tokens."""
-
-    target_cycles: int | None = Field(None, ge=1)  # cycles between sentences of max_tokens tokens
-    multipliers: int | None = Field(None, ge=1)  # budget of the whole encoder
-    clock_mhz: float = Field(100.0, gt=0, strict=False)  # only to show cycles as time
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_goal(cls, data: Any) -> Any:
-        if isinstance(data, dict):
-            goals = [k for k in ("target_cycles", "multipliers") if data.get(k) is not None]
-            if len(goals) == 2:
-                raise ValueError("target_cycles, multipliers: got both, must be one of them; remove the other")
-            if not goals:
-                return data | {"target_cycles": 20_000}
-        return data
 
 
 class VerificationSection(Strict):
@@ -55,7 +37,7 @@ class Recipe(Strict):
     data: DataConfig
     quantization: QuantConfig = QuantConfig()
     training: TrainConfig = TrainConfig()
-    hardware: HardwareSection = Field(default_factory=lambda: HardwareSection.model_validate({}))
+    hardware: HardwareConfig
     verification: VerificationSection = VerificationSection()
 
     @field_validator("name")
@@ -164,6 +146,7 @@ class _Source:
         name = ".".join(map(str, loc))
         message = error["msg"].removeprefix("Value error, ")
         if error["type"] == "value_error":  # ours: already in house style, and it names the key below the section
+            message = message.removeprefix(f"{name}: ")
             link = "." if _starts_with_key(message) else ": "
             return f"{self.at(_longest(loc, message, self._lines))}: {name}{link if name else ''}{message}"
         if error["type"] == "missing":
