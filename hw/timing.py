@@ -45,7 +45,7 @@ class Get(NamedTuple):
 
 
 class Put(NamedTuple):
-    channel: Channel
+    channel: Channel | Fork
     first: int
     last: int
     beats: int
@@ -90,8 +90,8 @@ class Channel:
         self._got += token.beats
         return token
 
-    def push(self, put: Put) -> tuple[int, int] | None:
-        """Enter a token; None while it is not known when the FIFO has room.
+    def room(self, put: Put) -> tuple[int, int] | None:
+        """When the token's first and last beat can enter; None while that is not known yet.
 
         A FIFO smaller than the token counts as one token deep: its reader takes beats while they come.
         """
@@ -100,11 +100,16 @@ class Channel:
         if need >= self._popped:
             return None
         first = max(put.first, self._freed(self._pushed - depth))
-        last = max(put.last, first + put.beats - 1, self._freed(need))
-        self._pushed += put.beats
-        self.log.append(Token(first, last, put.beats, put.end))
-        self.tokens.append(Token(first + self.latency, last + self.latency, put.beats, put.end))
-        return first, last
+        return first, max(put.last, first + put.beats - 1, self._freed(need))
+
+    def push(self, put: Put) -> tuple[int, int] | None:
+        """Enter a token; None while it is not known when the FIFO has room."""
+        moved = self.room(put)
+        if moved is not None:
+            self._pushed += put.beats
+            self.log.append(Token(*moved, put.beats, put.end))
+            self.tokens.append(Token(moved[0] + self.latency, moved[1] + self.latency, put.beats, put.end))
+        return moved
 
     def _freed(self, beat: int) -> int:
         """The cycle from which the room of that beat can be used again."""
@@ -114,6 +119,22 @@ class Channel:
             self._pops.popleft()
         start, beats, first, last = self._pops[0]
         return 1 + (last if beats == 1 else first + (last - first) * (beat - start) // (beats - 1))
+
+
+class Fork:
+    """One stream to several FIFOs: each takes a beat when it can, the producer goes on when all have."""
+
+    def __init__(self, branches: Sequence[Channel]):
+        self.branches = branches
+
+    def put(self, first: int, last: int, beats: int, end: bool) -> Put:
+        return Put(self, first, last, beats, end)
+
+    def push(self, put: Put) -> tuple[int, int] | None:
+        if any(branch.room(put) is None for branch in self.branches):
+            return None
+        moved = [branch.push(put) for branch in self.branches]
+        return max(m[0] for m in moved), max(m[1] for m in moved)
 
 
 Process = Generator[Get | Put, Token | tuple[int, int], None]
@@ -159,17 +180,6 @@ def sink(source_channel: Channel) -> Process:
     while True:
         token = yield source_channel.get()
         source_channel.popped(token.first, token.last)
-
-
-def fork(inp: Channel, outs: Sequence[Channel]) -> Process:
-    """One stream to several; a beat is done when every branch has taken it."""
-    while True:
-        token = yield inp.get()
-        first = last = 0
-        for out in outs:
-            sent = yield out.put(token.first, token.last, token.beats, token.end)
-            first, last = max(first, sent[0]), max(last, sent[1])
-        inp.popped(first, last)
 
 
 @dataclass(frozen=True, kw_only=True)

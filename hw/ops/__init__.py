@@ -7,7 +7,9 @@ check(graph, node)         raises GraphError unless shapes, widths and bounds ar
 run(graph, node, inputs, lengths)   golden function on a ragged batch (hw/golden.py says how arrays are laid out)
 onnx(b, graph, node, inputs)        the same in standard ONNX operators (hw/onnx_export.py)
 macs(graph, node, tokens)  multiply-accumulates for one sentence of that many tokens
-foldings(graph, node, lanes)        legal Fold settings, cheapest first (hw/folding.py); operators without a choice have one
+foldings(graph, node, lanes_in, lanes_out)   legal Folds of a matrix operator (the ones with multiplier arrays)
+interval(graph, node, fold, tokens) cycles a sentence takes a matrix operator in steady state
+holds(graph, node, port)   tokens that may be inside between input `port` and the output, for FIFO depths; default in hw/fifos.py
 timing(graph, node, fold, ins, out) generator of the timing model (hw/timing.py)
 rtl(graph, node, fold)     Instance: module, parameters, memory files (hw/instance.py)
 

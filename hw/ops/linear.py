@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from hw.graph import Graph, Node
-from hw.ops.common import exact_matmul, largest, require, require_bits, require_holds, require_range
+from hw.instance import Fold
+from hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, require_range
 
 PARAMS = ("weight", "bias")
 ATTRS = ("weight_bits",)
@@ -57,3 +58,18 @@ def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
 def macs(graph: Graph, node: Node, tokens: int) -> int:
     rows = tokens if graph.tensor(node.name).kind == "token" else 1
     return rows * int(graph.param(node, "weight").size)
+
+
+def foldings(graph: Graph, node: Node, lanes_in: int, lanes_out: int) -> list[Fold]:
+    """Every legal PE x SIMD: SIMD | K, PE | C, whole beats on both streams."""
+    channels, inputs = graph.param(node, "weight").shape
+    return [Fold(pe=pe, simd=simd, lanes_in=lanes_in, lanes_out=lanes_out)
+            for pe in divisors(channels, lanes_out) for simd in divisors(inputs, lanes_in)]
+
+
+def interval(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
+    """Cycles a sentence of that many tokens takes in steady state (numbers as in hw/rtl/linear.sv)."""
+    channels, inputs = graph.param(node, "weight").shape
+    rows = tokens if graph.tensor(node.name).kind == "token" else 1
+    per_fold = max(inputs // fold.simd, fold.pe // fold.lanes_out)
+    return rows * max(inputs // fold.lanes_in, channels // fold.pe * per_fold)

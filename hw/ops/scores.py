@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from hw.graph import Graph, Node
-from hw.ops.common import exact_matmul, largest, require, require_bits, require_holds, sentences
+from hw.instance import Fold
+from hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, sentences
 
 PARAMS = ()
 ATTRS = ("heads",)
@@ -54,3 +55,15 @@ def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
 
 def macs(graph: Graph, node: Node, tokens: int) -> int:
     return tokens * tokens * graph.tensor(node.inputs[0]).channels
+
+
+def foldings(graph: Graph, node: Node, lanes_in: int, lanes_out: int) -> list[Fold]:
+    """Every legal SIMD: divides a head's width, whole beats on the inputs."""
+    width = graph.tensor(node.inputs[0]).channels // node.attrs["heads"]
+    return [Fold(simd=simd, lanes_in=lanes_in, lanes_out=lanes_out) for simd in divisors(width, lanes_in)]
+
+
+def interval(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
+    """Cycles a sentence of that many tokens takes in steady state."""
+    channels = graph.tensor(node.inputs[0]).channels
+    return tokens * max(channels // fold.lanes_in, tokens * channels // fold.simd)

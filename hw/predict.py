@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Predicted cycles of a whole encoder: its timing network, run for any mix of sentence lengths."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hw.fifos import depths
+from hw.folding import Folding
+from hw.graph import Graph
+from hw.ops import OPS
+from hw.timing import Channel, Fork, Process, run, simulate_node, sink, source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """Cycles per sentence, counted from the first accepted input beat of the first sentence."""
+
+    lengths: list[int]
+    in_first: list[int]
+    out_last: list[int]
+
+    @property
+    def latency(self) -> list[int]:
+        """First beat in to last beat out, per sentence."""
+        return [out - start for start, out in zip(self.in_first, self.out_last)]
+
+    @property
+    def interval(self) -> float:
+        """Mean cycles between the sentences' last beats (0 for one sentence)."""
+        count = len(self.out_last) - 1
+        return (self.out_last[-1] - self.out_last[0]) / count if count else 0.0
+
+
+def predict(graph: Graph, folding: Folding, lengths: Sequence[int]) -> Prediction:
+    """Back-to-back sentences of these lengths through the whole encoder, source and sink never stalling."""
+    fifos = depths(graph, folding)
+    edges = {key: Channel(f"{key[0]}.{key[1]}", depth=depth) for key, depth in fifos.items()}
+    result = Channel("result")
+    outs: dict[str, Channel | Fork] = {}
+    for node in graph.nodes:
+        branches = [edges[reader.name, port] for reader in graph.readers(node.name) for port, name in enumerate(reader.inputs) if name == node.name]
+        branches += [result] if node.name in graph.outputs else []
+        outs[node.name] = branches[0] if len(branches) == 1 else Fork(branches)
+    processes: dict[str, Process] = {"sink": sink(result)}
+    stream = next(n.name for n in graph.nodes if n.op == "embed")
+    entry = outs[stream]
+    first_edge = entry if isinstance(entry, Channel) else entry.branches[0]
+    processes["source"] = source(entry, lengths, graph.tensor(stream).channels // folding.lanes[stream])
+    for node in graph.nodes:
+        if node.op != "embed":
+            ins = [edges[node.name, port] for port in range(len(node.inputs))]
+            processes[node.name] = OPS[node.op].timing(graph, node, folding.folds[node.name], ins, outs[node.name])
+    run(processes, [*edges.values(), result])
+    starts = [0, *(i + 1 for i, t in enumerate(first_edge.log) if t.end)][:-1]
+    return Prediction(lengths=list(lengths), in_first=[first_edge.log[i].first for i in starts], out_last=[t.last + result.latency for t in result.log if t.end])
+
+
+def stage_intervals(graph: Graph, folding: Folding, tokens: int) -> dict[str, int]:
+    """Steady-state cycles per sentence of that many tokens, for each operator alone."""
+    intervals = {}
+    for node in graph.nodes:
+        if node.op == "embed":
+            continue
+        trace = simulate_node(graph, node, folding.folds[node.name], [tokens] * 4)
+        per_sentence = len(trace.last) // 4
+        intervals[node.name] = trace.last[-1] - trace.last[-1 - per_sentence]
+    return intervals

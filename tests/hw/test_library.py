@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every operator has all its parts, each where its name says."""
+import inspect
+from pathlib import Path
+
+import pytest
+
+from hw.folding import MATRIX
+from hw.ops import OPS
+
+ROOT = Path(__file__).parents[2]
+HARDWARE = [stem for stem in OPS if stem != "embed"]
+
+
+@pytest.mark.parametrize("stem", OPS)
+def test_golden_part(stem):
+    module = OPS[stem]
+    assert module.__file__.endswith(f"hw/ops/{stem}.py")
+    golden = getattr(module, stem)
+    assert "returns" in golden.__doc__ or "y[s]" in golden.__doc__, "a golden function states shapes and units"
+    for part in ("check", "run", "onnx", "macs"):
+        assert callable(getattr(module, part)), part
+    assert isinstance(module.PARAMS, tuple) and isinstance(module.ATTRS, tuple)
+
+
+@pytest.mark.parametrize("stem", HARDWARE)
+def test_hardware_parts(stem):
+    module = OPS[stem]
+    assert inspect.isgeneratorfunction(module.timing)
+    assert callable(module.rtl)
+    assert (ROOT / "hw" / "rtl" / f"{stem}.sv").is_file()
+    assert f"hw/ops/{stem}.py" in (ROOT / "hw" / "rtl" / f"{stem}.sv").read_text(), "the header names the golden function's file"
+    assert not [part for part in ("foldings", "interval") if stem in MATRIX and not callable(getattr(module, part, None))]
+
+
+@pytest.mark.parametrize("stem", OPS)
+def test_tests(stem):
+    text = (ROOT / "tests" / "ops" / f"test_{stem}.py").read_text()
+    assert "def test_" in text and stem in text
+
+
+def test_no_file_without_an_operator():
+    stems = {p.stem for p in (ROOT / "hw" / "ops").glob("*.py")} - {"__init__", "common"}
+    assert stems == set(OPS)
+
+
+@pytest.mark.parametrize("folder", ["hw", "sim"])
+def test_hardware_does_not_import_the_training_side(folder):
+    """Arrows between folders point one way."""
+    for path in (ROOT / folder).rglob("*.py"):
+        for line in path.read_text().splitlines():
+            words = line.split()
+            if words[:1] in (["import"], ["from"]):
+                assert words[1].split(".")[0] not in {"torch", "qat", "bitloom", "transformers", "brevitas"}, f"{path}: {line}"
