@@ -30,14 +30,13 @@ def holds(graph: Graph, node: Node, port: int) -> int:
 
 def depths(graph: Graph, folding: Folding) -> dict[tuple[str, int], int]:
     """Beats of the FIFO in front of each node's input port, {(node, port): depth}."""
-    held: dict[str, int] = {name: 0 for name in graph.inputs}
+    held: dict[str, int] = {graph.entry: 0}
     result: dict[tuple[str, int], int] = {}
     for node in graph.nodes:
+        if node.op == "embed":
+            continue
         reach = [held[name] + holds(graph, node, port) for port, name in enumerate(node.inputs)]
         held[node.name] = max(reach)
-        if node.op == "embed":
-            held[node.name] = 0
-            continue
         for port, name in enumerate(node.inputs):
             tensor = graph.tensor(name)
             slack = max(reach) - reach[port] if tensor.kind == "token" else 0

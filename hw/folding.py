@@ -122,8 +122,8 @@ def _narrow(graph: Graph) -> set[str]:
     """Streams behind the encoder: sentence streams and the per-token head's output have one lane."""
     narrow = {t.name for t in graph.tensors.values() if t.kind != "token"}
     for node in graph.nodes:
-        if node.name in graph.outputs:
-            narrow |= {node.name, *(node.inputs if node.op == "requant" else ())}
+        if node.name in graph.outputs and node.op == "requant":
+            narrow |= {node.name, *node.inputs}
     return narrow
 
 

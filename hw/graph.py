@@ -92,6 +92,28 @@ class Graph:
     def node(self, name: str) -> Node:
         return self._by_name[name]
 
+    @property
+    def entry(self) -> str:
+        """The tensor that the host streams in: the embedding sums, or the input of a part that was cut out (`extract`)."""
+        return next((n.name for n in self.nodes if n.op == "embed"), self.inputs[0])
+
+    def extract(self, entry: str, output: str) -> Graph:
+        """The part between two tensors as a graph of its own, fed with `entry`'s codes.
+
+        Raises GraphError: `output` needs more than `entry`.
+        """
+        needed, kept = {output}, []
+        for node in reversed(self.nodes):
+            if node.name in needed and node.name != entry:
+                needed |= set(node.inputs)
+                kept.append(node)
+        if loose := needed - {n.name for n in kept} - {entry}:
+            raise GraphError(f"graph {self.name}: {output} needs {sorted(loose)[0]} besides {entry}; cut where one tensor carries all")
+        names = {n.name for n in kept}
+        params = {k: v for k, v in self.params.items() if k.rpartition(".")[0] in names}
+        return Graph(name=f"{self.name}:{entry}..{output}", nodes=tuple(reversed(kept)), tensors={n: self.tensors[n] for n in (entry, *names)},
+                     params=params, inputs=(entry,), outputs=(output,), max_tokens=self.max_tokens, meta=self.meta).check()
+
     def readers(self, name: str) -> list[Node]:
         """The nodes that take the tensor, in topological order."""
         return [n for n in self.nodes if name in n.inputs]
@@ -112,7 +134,7 @@ class Graph:
     def _content(self) -> dict:
         return {"schema": SCHEMA, "name": self.name, "inputs": list(self.inputs), "outputs": list(self.outputs),
                 "max_tokens": self.max_tokens, "nodes": [asdict(n) for n in self.nodes],
-                "tensors": [asdict(self.tensors[n.name]) for n in self.nodes]}
+                "tensors": [asdict(t) for t in sorted(self.tensors.values(), key=lambda t: t.name)]}
 
     def check(self) -> Graph:
         """Raise GraphError unless every node obeys its operator's rules; return self."""

@@ -38,15 +38,14 @@ def predict(graph: Graph, folding: Folding, lengths: Sequence[int]) -> Predictio
     edges = {key: Channel(f"{key[0]}.{key[1]}", depth=depth) for key, depth in fifos.items()}
     result = Channel("result")
     outs: dict[str, Channel | Fork] = {}
-    for node in graph.nodes:
-        branches = [edges[reader.name, port] for reader in graph.readers(node.name) for port, name in enumerate(reader.inputs) if name == node.name]
-        branches += [result] if node.name in graph.outputs else []
-        outs[node.name] = branches[0] if len(branches) == 1 else Fork(branches)
-    processes: dict[str, Process] = {"sink": sink(result)}
-    stream = next(n.name for n in graph.nodes if n.op == "embed")
-    entry = outs[stream]
+    for tensor in {graph.entry: 0} | {n.name: 0 for n in graph.nodes}:
+        branches = [edges[reader.name, port] for reader in graph.readers(tensor) for port, name in enumerate(reader.inputs) if name == tensor]
+        branches += [result] if tensor in graph.outputs else []
+        outs[tensor] = branches[0] if len(branches) == 1 else Fork(branches)
+    entry = outs[graph.entry]
     first_edge = entry if isinstance(entry, Channel) else entry.branches[0]
-    processes["source"] = source(entry, lengths, graph.tensor(stream).channels // folding.lanes[stream])
+    beats = graph.tensor(graph.entry).channels // folding.lanes[graph.entry]
+    processes: dict[str, Process] = {"sink": sink(result), "source": source(entry, lengths, beats)}
     for node in graph.nodes:
         if node.op != "embed":
             ins = [edges[node.name, port] for port in range(len(node.inputs))]

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from encoders import random_encoder
+from encoders import random_encoder, random_sentences
 from safetensors.numpy import load_file, save_file
 
+from hw import golden
 from hw.graph import Graph, GraphError
 
 
@@ -20,7 +21,7 @@ def test_saved_and_loaded_is_the_same(graph, tmp_path):
     graph.save(tmp_path)
     again = Graph.load(tmp_path)
     assert again.hash == graph.hash
-    assert again.nodes == graph.nodes and again.tensors == {n.name: graph.tensors[n.name] for n in graph.nodes}
+    assert again.nodes == graph.nodes and again.tensors == graph.tensors
     assert all((again.params[k] == v).all() for k, v in graph.params.items())
 
 
@@ -89,3 +90,16 @@ def test_saved_widths_are_the_smallest(graph, tmp_path):
     graph.save(tmp_path)
     assert load_file(tmp_path / "graph.safetensors")["layer.0.query.acc.weight"].dtype == np.int8
     assert json.loads((tmp_path / "graph.json").read_text())["hash"] == graph.hash
+
+
+def test_a_layer_cut_out_computes_the_same(graph):
+    values = golden.run(graph, *random_sentences(graph, [4, 9, 1]))
+    part = graph.extract("embeddings.norm", "layer.0.ffn.norm")
+    alone = golden.evaluate(part, {"embeddings.norm": values["embeddings.norm"]}, np.array([4, 9, 1]))
+    assert part.entry == "embeddings.norm" and part.hash != graph.hash
+    assert np.array_equal(alone["layer.0.ffn.norm"], values["layer.0.ffn.norm"]) and len(alone) == len(part.nodes)
+
+
+def test_a_cut_through_two_tensors_is_refused(graph):
+    with pytest.raises(GraphError, match="layer.0.attention.norm needs embeddings.norm besides layer.0.attention.output|needs .* besides"):
+        graph.extract("layer.0.attention.output", "layer.0.attention.norm")
