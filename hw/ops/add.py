@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from hw.graph import Graph, Node
-from hw.ops.common import clip, no_macs, require, require_bits, round_shift
+from hw.instance import Fold, Instance
+from hw.ops.common import clip, no_macs, pipeline, require, require_bits, round_shift
 
 PARAMS = ()
 ATTRS = ("mult_a", "mult_b", "shift")
@@ -39,3 +40,14 @@ def run(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.ndarray)
 def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
     terms = [b.op("Mul", x, b.scalar(node.attrs[key])) for x, key in zip(inputs, ("mult_a", "mult_b"))]
     return b.clip(b.round_shift(b.op("Add", *terms), node.attrs["shift"]), graph.tensor(node.name), name=node.name)
+
+
+def timing(graph: Graph, node: Node, fold: Fold, ins, out):
+    yield from pipeline(ins, out, 2)
+
+
+def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
+    a, b, y = (graph.tensor(n) for n in (*node.inputs, node.name))
+    return Instance(module="add", params={
+        "LANES": fold.lanes_in, "A_W": a.bits, "B_W": b.bits, "A_SIGNED": int(a.signed), "B_SIGNED": int(b.signed), "OUT_W": y.bits,
+        "MULT_A": node.attrs["mult_a"], "MULT_B": node.attrs["mult_b"], "SHIFT": node.attrs["shift"]})

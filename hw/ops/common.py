@@ -80,3 +80,22 @@ def no_macs(graph: Graph, node: Node, tokens: int) -> int:
 def divisors(number: int, multiple_of: int = 1) -> list[int]:
     """Divisors of `number` that are multiples of `multiple_of`, ascending."""
     return [d for d in range(multiple_of, number + 1, multiple_of) if number % d == 0]
+
+
+def pipeline(ins, out, latency: int):
+    """Timing generator (hw/timing.py) of a pipeline that stalls as a whole: a beat leaves `latency` cycles after it was taken, one a cycle.
+
+    The inputs' tokens have equally many beats and are taken beat by beat together.
+    """
+    free = 0  # cycle from which the next beat can be taken
+    while True:
+        tokens = []
+        for channel in ins:
+            tokens.append((yield channel.get()))
+        beats = tokens[0].beats
+        first = max(free, *(token.first for token in tokens))
+        last = max(first + beats - 1, *(token.last for token in tokens))
+        first, last = yield out.put(first + latency, last + latency, beats, tokens[0].end)
+        for channel in ins:
+            channel.popped(first - latency, last - latency)
+        free = last - latency + 1

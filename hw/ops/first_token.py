@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hw.graph import Graph, Node
+from hw.instance import Fold, Instance
 from hw.ops.common import no_macs, require
 
 PARAMS = ()
@@ -29,3 +30,24 @@ def run(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.ndarray)
 
 def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
     return b.op("Slice", inputs[0], b.ints([0]), b.ints([1]), b.ints([0]), name=node.name)
+
+
+def timing(graph: Graph, node: Node, fold: Fold, ins, out):
+    """A beat of a first token takes `lanes_in` cycles, any other one; the numbers are those of hw/rtl/first_token.sv."""
+    lanes, channels = fold.lanes_in, graph.tensor(node.name).channels
+    free = hold_free = 0  # cycles from which the next beat can be taken, and the next one of a first token
+    starts = True
+    while True:
+        token = yield ins[0].get()
+        first = max(token.first, free, hold_free if starts else 0)
+        last = max(token.last, first + (token.beats - 1) * (lanes if starts else 1))
+        if starts:
+            first, last = yield out.put(first + 1, last + lanes, channels, True)
+            first, last, hold_free = first - 1, last - lanes, last
+        ins[0].popped(first, last)
+        free, starts = last + 1, token.end
+
+
+def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
+    x = graph.tensor(node.inputs[0])
+    return Instance(module="first_token", params={"C": x.channels, "LANES": fold.lanes_in, "W": x.bits})

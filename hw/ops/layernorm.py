@@ -6,7 +6,9 @@ import math
 
 import numpy as np
 
-from hw.graph import Graph, Node, Tensor
+from hw.graph import Graph, Node, Tensor, signed_bits
+from hw.hexfile import Hex
+from hw.instance import Fold, Instance
 from hw.ops.common import clip, half, largest, no_macs, require, require_bits, round_shift
 
 PARAMS = ("gamma", "beta")
@@ -98,3 +100,39 @@ def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
     gamma, beta = (b.constant(f"{node.name}.{key}", graph.param(node, key)) for key in PARAMS)
     y = b.round_shift(b.op("Add", b.op("Mul", u, gamma), beta), attrs["shift"])
     return b.clip(y, graph.tensor(node.name), name=node.name)
+
+
+def serial_cycles(x: Tensor, eps: int, recip_bits: int) -> tuple[int, int]:
+    """Cycles from one root to the next, and from one division to the next: a digit each, and one to begin."""
+    reach = x.channels * ((1 << x.bits) - 1)
+    root_digits = ((reach * reach // 4 + eps).bit_length() + 1) // 2
+    return root_digits + 1, recip_bits - (eps.bit_length() - 1) // 2 + 2
+
+
+def timing(graph: Graph, node: Node, fold: Fold, ins, out):
+    """Sums, root, division and scaling, each on a token of its own; the numbers are those of hw/rtl/layernorm.sv."""
+    root, divide = serial_cycles(graph.tensor(node.inputs[0]), node.attrs["eps"], node.attrs["recip_bits"])
+    free = root_free = divider_free = 0
+    ends = [-1] * 4  # last reads of the banks' earlier tokens, oldest first
+    while True:
+        token = yield ins[0].get()
+        first = max(token.first, free, ends[0] + 1)
+        last = max(token.last, first + token.beats - 1)
+        ins[0].popped(first, last)
+        free = last + 1
+        root_free = max(max(last + 10, root_free) + root, divider_free)  # the root waits for the divider
+        divider_free = root_free + divide
+        read = max(divider_free, ends[-1]) + 1
+        _, last = yield out.put(read + 11, read + token.beats + 10, token.beats, token.end)
+        ends = [*ends[1:], last - 11]
+
+
+def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
+    x, y, attrs, lanes = graph.tensor(node.inputs[0]), graph.tensor(node.name), node.attrs, fold.lanes_in
+    params = {"H": x.channels, "LANES": lanes, "IN_W": x.bits, "OUT_W": y.bits, "EPS": attrs["eps"],
+              "RECIP_BITS": attrs["recip_bits"], "FRAC_BITS": attrs["frac_bits"], "SHIFT": attrs["shift"]}
+    for key in PARAMS:
+        values = graph.param(node, key)
+        width = signed_bits(int(np.abs(values).max()))
+        params |= {f"{key.upper()}_W": width, f"{key.upper()}_FILE": Hex.pack(values.reshape(-1, lanes), width)}
+    return Instance(module="layernorm", params=params)

@@ -7,6 +7,8 @@ import math
 import numpy as np
 
 from hw.graph import Graph, Node, Tensor
+from hw.hexfile import Hex
+from hw.instance import Fold, Instance
 from hw.ops.common import clip, no_macs, require, require_bits, require_range, round_shift, sentences
 
 PARAMS = ("exp_table",)
@@ -70,3 +72,36 @@ def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
     e = b.op("Gather", table, b.op("Sub", top, inputs[0]))
     r = b.op("Div", b.scalar(1 << node.attrs["recip_bits"]), b.op("ReduceSum", e, b.ints([-1]), keepdims=1))
     return b.clip(b.round_shift(b.op("Mul", e, r), node.attrs["shift"]), graph.tensor(node.name), name=node.name)
+
+
+def divide_cycles(recip_bits: int, p_bits: int) -> int:
+    """Cycles from one division to the next: a quotient bit each, and one to begin."""
+    return recip_bits - exp_bits(p_bits) + 2
+
+
+def timing(graph: Graph, node: Node, fold: Fold, ins, out):
+    """Three passes and a divider, each on a row of its own; the numbers are those of hw/rtl/softmax.sv."""
+    divide = divide_cycles(node.attrs["recip_bits"], graph.tensor(node.name).bits)
+    free = divider_free = 0
+    read_ends, write_ends = [-1] * 2, [-1] * 4  # last reads of the x bank's and the e bank's earlier rows, oldest first
+    while True:
+        row = yield ins[0].get()
+        first = max(row.first, free, read_ends[0] + 1)
+        last = max(row.last, first + row.beats - 1)
+        ins[0].popped(first, last)
+        free = last + 1
+        read_end = max(last, read_ends[-1], write_ends[0]) + row.beats
+        started = max(read_end + 5, divider_free)
+        divider_free = started + divide
+        write = max(divider_free + 1, write_ends[-1] + 1)
+        _, last = yield out.put(write + 6, write + row.beats + 5, row.beats, row.end)
+        read_ends = [read_ends[1], read_end]
+        write_ends = [*write_ends[1:], last - 6]
+
+
+def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
+    x, p = graph.tensor(node.inputs[0]), graph.tensor(node.name)
+    width = exp_bits(p.bits) + 1
+    return Instance(module="softmax", params={
+        "MAX_TOKENS": graph.max_tokens, "IN_W": x.bits, "OUT_W": p.bits, "EXP_W": width,
+        "EXP_FILE": Hex.pack(graph.param(node, "exp_table").reshape(-1, 1), width), "RECIP_BITS": node.attrs["recip_bits"], "SHIFT": node.attrs["shift"]})

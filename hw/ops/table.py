@@ -7,7 +7,9 @@ import math
 import numpy as np
 
 from hw.graph import Graph, Node, Tensor
-from hw.ops.common import no_macs, require, require_bits, require_range
+from hw.hexfile import Hex
+from hw.instance import Fold, Instance
+from hw.ops.common import no_macs, pipeline, require, require_bits, require_range
 
 PARAMS = ("table",)
 ATTRS = ()
@@ -54,3 +56,14 @@ def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
     values = b.constant(f"{node.name}.table", graph.param(node, "table"))
     index = b.op("Sub", inputs[0], b.scalar(graph.tensor(node.inputs[0]).low))
     return b.op("Gather", values, index, name=node.name)
+
+
+def timing(graph: Graph, node: Node, fold: Fold, ins, out):
+    yield from pipeline(ins, out, 1)
+
+
+def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
+    x, y = graph.tensor(node.inputs[0]), graph.tensor(node.name)
+    return Instance(module="table_op", params={
+        "LANES": fold.lanes_in, "IN_W": x.bits, "IN_SIGNED": int(x.signed), "OUT_W": y.bits,
+        "TABLE_FILE": Hex.pack(graph.param(node, "table").reshape(-1, 1), y.bits)})

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// first_token: the first token of each sentence, one element a beat; the other tokens are dropped
+// Golden : hw/ops/first_token.py
+// Stream : s_* (token stream, LANES a beat) -> m_* (1 a beat, last on the C-th)
+// Timing : latency 1; a beat of the first token takes LANES cycles, any other one. Dropped beats never wait for m_*, so a sentence
+//          takes C + (T-1)*C/LANES cycles less the LANES-1 in which the first token's last elements leave beside the second token
+// Layout : lane i = s_data[i*W +: W], lowest first
+// Reset  : rst drops what is in flight
+module first_token #(
+  parameter int C = 4,        // elements of a token
+  parameter int LANES = 1,    // elements a beat at s_*
+  parameter int W = 8         // bits of a code
+) (
+  input  wire logic               clk,
+  input  wire logic               rst,
+  input  wire logic               s_valid,
+  output      logic               s_ready,
+  input  wire logic [LANES*W-1:0] s_data,
+  input  wire logic               s_last,
+  output      logic               m_valid,
+  input  wire logic               m_ready,
+  output      logic [W-1:0]       m_data,
+  output      logic               m_last
+);
+  localparam int Beats = C / LANES;
+  localparam int BeatW = (Beats > 1) ? $clog2(Beats) : 1;
+  localparam int LeftW = $clog2(LANES + 1);
+
+  logic [LANES*W-1:0] hold_q;         // next element lowest
+  logic [LeftW-1:0] left_q;           // elements in hold_q
+  logic [BeatW-1:0] beat_q;
+  logic first_q, final_q;             // first_q: in the first token; final_q: hold_q is that token's last beat
+  logic take, move, end_of_token;
+
+  if (C % LANES != 0) begin : check
+    initial $fatal(1, "first_token: LANES must divide C");
+  end
+
+  assign m_valid = left_q != '0;
+  assign m_data = hold_q[W-1:0];
+  assign m_last = final_q && left_q == LeftW'(1);
+  assign move = m_valid && m_ready;
+  assign s_ready = !first_q || !m_valid || (m_ready && left_q == LeftW'(1));
+  assign take = s_valid && s_ready;
+  assign end_of_token = beat_q == BeatW'(Beats - 1);
+
+  always_ff @(posedge clk) begin
+    if (move) begin
+      hold_q <= hold_q >> W;
+      left_q <= left_q - LeftW'(1);
+    end
+    if (take) begin
+      beat_q <= end_of_token ? '0 : beat_q + BeatW'(1);
+      if (end_of_token) first_q <= s_last;
+      if (first_q) begin
+        hold_q <= s_data;
+        left_q <= LeftW'(LANES);
+        final_q <= end_of_token;
+      end
+    end
+    if (rst) begin
+      left_q <= '0;
+      beat_q <= '0;
+      first_q <= 1'b1;
+    end
+  end
+endmodule
