@@ -43,14 +43,16 @@ class Bench:
                          f"  bench_tap #(.WIDTH({width}), .NAME(\"{name}\")) tap_{name} (.clk, .rst, .cycle, {bundle(wires)}, "
                          f".moved(moved_{name}), .fault(fault_{name}));")
 
-    def text(self) -> str:
+    def text(self, *, clock: bool = True) -> str:
+        """The module. clock: it makes its own clock; else `clk` is a port, for a main loop in C++."""
         streams = self.sinks + self.taps
         moved = ", ".join(f"moved_{n}" for n in reversed(streams))
         faults = " || ".join(f"fault_{n}" for n in streams)
-        ports = ",\n  ".join(["output logic done", *self.ports])
+        ports = ",\n  ".join(["output logic done", *([] if clock else ["input wire logic clk"]), *self.ports])
+        own = "  logic clk;\n  initial begin\n    clk = 1'b0;\n    forever #1 clk = !clk;\n  end\n" if clock else ""
         body = "\n".join(self.body)
         return (f"// Generated; the parts are in sim/hdl.\nmodule bench (\n  {ports}\n);\n"
-                f"  logic clk, rst;\n  logic [30:0] cycle;\n  logic [15:0] stall_in, stall_out;\n  logic [31:0] seed;\n{body}\n"
+                f"{own}  logic rst;\n  logic [30:0] cycle;\n  logic [15:0] stall_in, stall_out;\n  logic [31:0] seed;\n{body}\n"
                 f"  bench_control #(.STREAMS({len(streams)}), .SINKS({len(self.sinks)})) control (.clk, .rst, .cycle, .stall_in, .stall_out, "
                 f".seed, .moved({{{moved}}}), .fault({faults}), .done);\nendmodule\n")
 
