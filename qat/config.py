@@ -9,6 +9,8 @@ from typing import Annotated, Any, Iterable, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from hw.errors import BitloomError
+
 Number = Annotated[float, Field(strict=False)]  # YAML 1.1 reads "1e-3" as text: take it as the number it is
 
 # Quantization settings and the bits each may have. Upper ends are the hardware's: a table has at most 2**10 entries,
@@ -23,6 +25,10 @@ BIT_RANGES = {
 }
 SETTINGS = (*BIT_RANGES, "weight_range")
 MAX_TOKENS = 512
+
+
+class ConfigError(BitloomError, ValueError):
+    """A setting that does not fit; a ValueError too, as pydantic's validators need."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -44,7 +50,7 @@ class Strict(BaseModel):
         if isinstance(data, dict):
             for key in data:
                 if key not in cls.model_fields:
-                    raise ValueError(f"no setting '{key}'; {did_you_mean(str(key), cls.model_fields)}")
+                    raise ConfigError(f"no setting '{key}'; {did_you_mean(str(key), cls.model_fields)}")
         return data
 
 
@@ -75,7 +81,7 @@ class ModelConfig(Strict):
             return {**defaults, **{k: v for k, v in data.items() if v is not None or k not in defaults}}
         clash = [key for key in shape if data.get(key) is not None]
         if clash:
-            raise ValueError(
+            raise ConfigError(
                 f"{clash[0]}: got {data[clash[0]]!r}, must be left out when a checkpoint gives the shape; "
                 f"remove '{clash[0]}' or 'checkpoint'"
             )
@@ -93,21 +99,21 @@ def check_heads(hidden: int, heads: int) -> None:
     if hidden % heads:
         fits = [n for n in range(1, hidden + 1) if hidden % n == 0]
         near = min(fits, key=lambda n: abs(n - heads))
-        raise ValueError(
+        raise ConfigError(
             f"hidden: got {hidden} with {heads} heads, must be divisible by the number of heads; use e.g. heads: {near}"
         )
 
 
 def _check_setting(where: str, key: str, value: Any) -> None:
     if key not in SETTINGS:
-        raise ValueError(f"{where}: no setting '{key}'; {did_you_mean(key, SETTINGS)}")
+        raise ConfigError(f"{where}: no setting '{key}'; {did_you_mean(key, SETTINGS)}")
     if key == "weight_range":
         if value not in ("narrow", "full"):
-            raise ValueError(f"{where}: got {value!r}, must be 'narrow' or 'full'; narrow is the usual choice")
+            raise ConfigError(f"{where}: got {value!r}, must be 'narrow' or 'full'; narrow is the usual choice")
         return
     low, high = BIT_RANGES[key]
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise ValueError(f"{where}: got {value!r}, must be an integer {low} .. {high} (bits); change '{key}'")
+        raise ConfigError(f"{where}: got {value!r}, must be an integer {low} .. {high} (bits); change '{key}'")
 
 
 class QuantConfig(Strict):
@@ -136,7 +142,7 @@ class QuantConfig(Strict):
                 _check_setting(key, key, value)
         overrides = data.get("overrides", {})
         if not isinstance(overrides, dict) or not all(isinstance(v, dict) for v in overrides.values()):
-            raise ValueError(f"overrides: got {overrides!r}, must be pattern -> settings; write 'layer.0.*': {{weights: 8}}")
+            raise ConfigError(f"overrides: got {overrides!r}, must be pattern -> settings; write 'layer.0.*': {{weights: 8}}")
         for pattern, settings in overrides.items():
             for key, value in settings.items():
                 _check_setting(f"overrides['{pattern}'].{key}", key, value)
@@ -150,14 +156,22 @@ class QuantConfig(Strict):
                 value = settings[key]
         return value
 
-    def check_names(self, names: Iterable[str]) -> None:
-        """Refuse a pattern that matches none of the encoder's `names`: it would silently do nothing."""
-        names = list(names)
-        for pattern in self.overrides:
-            if not any(fnmatchcase(name, pattern) for name in names):
-                raise ValueError(
-                    f"overrides: got pattern '{pattern}', must match a layer or tensor; {did_you_mean(pattern, names)}"
-                )
+    def check_names(self, settings_of: dict[str, set[str]]) -> None:
+        """Refuse an override that would silently do nothing: a pattern that matches no layer or tensor, or none with that setting.
+
+        settings_of  the encoder's names, each with the settings that apply to it (qat.model.settings_of_tensors)
+        """
+        for pattern, settings in self.overrides.items():
+            matched = [name for name in settings_of if fnmatchcase(name, pattern)]
+            if not matched:
+                near = did_you_mean(pattern, settings_of)
+                raise ConfigError(f"overrides: got pattern '{pattern}', must match a layer or tensor; {near}")
+            for key in settings:
+                if not any(key in settings_of[name] for name in matched):
+                    raise ConfigError(
+                        f"overrides['{pattern}']: got '{key}', must be a setting of a matching tensor; "
+                        f"'{matched[0]}' has {', '.join(sorted(settings_of[matched[0]]))}"
+                    )
 
 
 class DistillConfig(Strict):

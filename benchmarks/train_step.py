@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Seconds of a training step: quantized model over the float Hugging Face model of the same shape, in one run.
+
+python -m benchmarks.train_step [--steps 20] [--json]
+A step is forward, loss, backward and the optimizer's update. The two models take turns, so that other load on the machine
+meets both; the ratio is that of the medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+
+import torch
+
+from qat.baseline import float_model
+from qat.calibrate import calibrate
+from qat.config import ModelConfig, QuantConfig
+from qat.model import QuantBert
+
+BATCH, TOKENS, VOCABULARY, WARM_UP = 32, 64, 30522, 3
+
+
+def make_step(model: torch.nn.Module, batch: dict):
+    """A function that does one training step and returns its seconds."""
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+
+    def step() -> float:
+        start = time.perf_counter()
+        optimizer.zero_grad()
+        model(**batch).loss.backward()
+        optimizer.step()
+        if batch["labels"].is_cuda:
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
+
+    return step
+
+
+def measure(steps: int = 20, device: str = "cpu") -> dict:
+    """Median milliseconds of both, and their ratio, for 2x128, batch 32 x 64 tokens."""
+    torch.manual_seed(0)
+    ids = torch.randint(1, VOCABULARY, (BATCH, TOKENS), device=device)
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": torch.randint(0, 2, (BATCH,), device=device)}
+    plain = float_model(ModelConfig(max_tokens=TOKENS), VOCABULARY, 2).to(device)
+    quant = QuantBert.from_float(plain, QuantConfig(), TOKENS)
+    calibrate(quant, [{"input_ids": ids}])
+    both = make_step(plain, batch), make_step(quant, batch)
+    times = [[step() for step in both] for _ in range(WARM_UP + steps)][WARM_UP:]
+    plain_ms, quant_ms = (1e3 * statistics.median(column) for column in zip(*times))
+    return {"float_ms": round(plain_ms, 2), "quantized_ms": round(quant_ms, 2), "ratio": round(quant_ms / plain_ms, 3)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    result = measure(args.steps, args.device)
+    if args.json:
+        print(json.dumps(result))
+    else:
+        print(f"training step 2x128, {BATCH} x {TOKENS} tokens: float {result['float_ms']} ms, "
+              f"quantized {result['quantized_ms']} ms, ratio {result['ratio']}")
+
+
+if __name__ == "__main__":
+    main()

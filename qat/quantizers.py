@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Brevitas quantizers of the integer specification: power-of-two activation grids, dyadic weight scales, integer biases.
+
+Each is the `tensor_quant` of a Brevitas injector and returns Brevitas's tuple (value, scale, zero point, bit width).
+The injectors hold an instance, not a class, so that Brevitas never builds a second one when a state dict is loaded.
+"""
+
+from __future__ import annotations
+
+import torch
+from brevitas.inject import ExtendedInjector
+from brevitas.proxy import ActQuantProxyFromInjector, BiasQuantProxyFromInjector, WeightQuantProxyFromInjector
+from torch import Tensor, nn
+
+from hw.errors import BitloomError
+from qat import functional as F
+
+UNSET = -1000  # exponent of a grid that calibration has not chosen yet
+BIAS_BITS = 32
+
+
+class QuantError(BitloomError):
+    """A model or setting that cannot be quantized as asked."""
+
+
+class Grid(nn.Module):
+    """A quantized tensor: codes of `bits`, one LSB = 2**exponent. The exponent is a buffer, so checkpoints hold it.
+
+    While `observer` is set the tensor stays float and is shown to it (qat/calibrate.py).
+    """
+
+    def __init__(self, bits: int, signed: bool = True, exponent: int = UNSET):
+        super().__init__()
+        self.bits, self.signed = bits, signed
+        self.low, self.high = F.code_range(bits, signed)
+        self.observer = None
+        self.register_buffer("exponent", torch.tensor(exponent, dtype=torch.int32))
+        self._exponent = exponent  # the buffer as a Python number: reading it costs nothing, on no device a transfer
+
+    @property
+    def e(self) -> int:
+        """The exponent. Raises QuantError before calibration."""
+        if self._exponent == UNSET:
+            raise QuantError("model: got a tensor without a scale, must be calibrated; call qat.calibrate.calibrate first")
+        return self._exponent
+
+    @property
+    def calibrated(self) -> bool:
+        return self._exponent != UNSET
+
+    def observed_range(self) -> tuple[int, int]:
+        """Codes of what an observer is shown."""
+        return self.low, self.high
+
+    def set_exponent(self, exponent: int) -> None:
+        self.exponent.fill_(exponent)
+        self._exponent = int(exponent)
+
+    def _load_from_state_dict(self, *args) -> None:
+        super()._load_from_state_dict(*args)
+        self.set_exponent(int(self.exponent))
+
+
+class ActQuant(Grid):
+    """Activation quantizer: clip(floor(x / 2**e + 1/2)) * 2**e.
+
+    factors  grids of which x is a product: x is rescaled by a shift right, so e is at least the sum of theirs
+    """
+
+    def __init__(self, bits: int, signed: bool = True, factors: tuple[Grid, ...] = ()):
+        super().__init__(bits, signed)
+        self.factors = factors
+        for key, value in {"scale": 1.0, "zero_point": 0.0, "bit_width": float(bits)}.items():
+            self.register_buffer(key, torch.tensor(value), persistent=False)
+
+    def set_exponent(self, exponent: int) -> None:
+        super().set_exponent(exponent)
+        if exponent != UNSET:
+            self.scale.fill_(2.0**exponent)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        if self.observer is not None:
+            self.observer(x)
+        else:
+            x = F.quantize(x, self.e, self.low, self.high)
+        return x, self.scale, self.zero_point, self.bit_width
+
+
+class WeightQuant(nn.Module):
+    """Weight quantizer with one learned dyadic scale an output channel (LSQ; one bit: sign).
+
+    channels     C
+    bits         1 .. 8; narrow leaves out the code -2**(bits-1)
+    """
+
+    def __init__(self, channels: int, bits: int, narrow: bool = True):
+        super().__init__()
+        self.bits, self.narrow = bits, narrow
+        low, self.high = F.code_range(max(bits, 2), True)
+        self.low = low + 1 if narrow or bits == 1 else low
+        self.log_scale = nn.Parameter(torch.zeros(channels))  # natural log: Adam's steps are then relative ones
+        self.register_buffer("zero_point", torch.tensor(0.0), persistent=False)
+        self.register_buffer("bit_width", torch.tensor(float(bits)), persistent=False)
+
+    def scale(self) -> Tensor:
+        """The snapped scales, float64 [C]."""
+        mantissa, exponent = F.snap_scale(self.log_scale)
+        return mantissa * F.pow2(exponent)
+
+    def codes(self, weight: Tensor) -> Tensor:
+        """Integer codes [C, K] of the weights, as floats."""
+        scale = self.scale().to(weight.dtype)[:, None]
+        return F.weight_codes(weight.detach(), scale, self.bits, self.low, self.high)[0]
+
+    @torch.no_grad()
+    def fit(self, weight: Tensor) -> None:
+        """Set each channel's scale to the one of least squared error (one bit: the mean magnitude, which is it)."""
+        weight = weight.detach().double()
+        top = weight.abs().amax(1).clamp_(min=max(float(weight.abs().max()) * 1e-4, 1e-8))
+        if self.bits == 1:
+            best = weight.abs().mean(1).clamp_(min=top * 1e-4)
+        else:
+            best, least = top / self.high, torch.full_like(top, torch.inf)
+            for ratio in torch.linspace(1.0, 0.2, 41).tolist():
+                scale = (top * ratio / self.high)[:, None]
+                codes, _ = F.weight_codes(weight, scale, self.bits, self.low, self.high)
+                error = (codes * scale - weight).square().sum(1)
+                best, least = torch.where(error < least, scale[:, 0], best), torch.minimum(error, least)
+        self.log_scale.copy_(best.log())
+
+    def forward(self, weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        scale = self.scale().to(weight.dtype)[:, None]
+        value = F.quantize_weight(weight, self.log_scale, scale, self.bits, self.low, self.high)
+        return value, scale, self.zero_point, self.bit_width
+
+
+class BiasQuant(nn.Module):
+    """Bias as an integer in units of the accumulator, s_w[c] * s_x."""
+
+    def __init__(self, weight_quant: WeightQuant, source: Grid):
+        super().__init__()
+        self._parts = (weight_quant, source)  # in a tuple: they are other modules' children
+        self.register_buffer("zero_point", torch.tensor(0.0), persistent=False)
+        self.register_buffer("bit_width", torch.tensor(float(BIAS_BITS)), persistent=False)
+
+    def scale(self) -> Tensor:
+        """One LSB of the accumulator, float64 [C]."""
+        weight_quant, source = self._parts
+        return weight_quant.scale() * 2.0**source.e
+
+    def codes(self, bias: Tensor) -> Tensor:
+        """Integer codes, float64 [C]."""
+        return (bias.detach().double() / self.scale()).add_(0.5).floor_()
+
+    def forward(self, bias: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        if self._parts[1].observer is not None:  # the input's scale is still being looked for
+            return bias, bias, self.zero_point, self.bit_width
+        scale = self.scale()
+        value = (bias.detach().double() / scale).add_(0.5).floor_().mul_(scale).to(bias.dtype)
+        return F.straight_through(bias, value), scale, self.zero_point, self.bit_width
+
+
+class DyadicWeight(ExtendedInjector):
+    """Base injector: `.let(tensor_quant=WeightQuant(...))`."""
+
+    proxy_class = WeightQuantProxyFromInjector
+    signed = True
+    narrow_range = True
+
+
+class IntegerBias(ExtendedInjector):
+    """Base injector: `.let(tensor_quant=BiasQuant(...))`."""
+
+    proxy_class = BiasQuantProxyFromInjector
+    signed = True
+    requires_input_scale = False  # BiasQuant knows its input's grid
+
+
+class PowerOfTwoAct(ExtendedInjector):
+    """Base injector: `.let(tensor_quant=ActQuant(...))`."""
+
+    proxy_class = ActQuantProxyFromInjector
