@@ -23,14 +23,18 @@ RunArg = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, for exa
 Force = Annotated[bool, typer.Option("--force", help="Do it again even if nothing changed.")]
 
 
-@app.callback()
-def _global(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Print the traceback of an error too.")] = False,
-) -> None:
-    if version:
+def _version(wanted: bool) -> None:
+    if wanted:
         print(f"bitloom {__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def _global(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Print the traceback of an error too.")] = False,
+) -> None:
+    """Options that stand before the command; `main` reads --debug itself, so that it may stand anywhere."""
 
 
 @app.command()
@@ -109,7 +113,7 @@ def predict(
     on: Annotated[Literal["golden", "rtl"], typer.Option(help="Golden model or simulated hardware.")] = "golden",
 ) -> None:
     """Label and logits of one sentence."""
-    from bitloom.predict import predict as predict_one
+    from bitloom.inference import predict as predict_one
     from bitloom.runfolder import RunFolder
 
     for line in predict_one(RunFolder.open(run), sentence, pair, on=on).lines():

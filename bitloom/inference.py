@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One sentence through a finished run: the golden model, or the simulated hardware."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from bitloom.errors import VerificationError
+from bitloom.flow import require_current
+from bitloom.runfolder import RunFolder
+from bitloom.sentences import load_tokenizer
+from hw import golden
+from hw.errors import BitloomError
+from hw.folding import Folding
+from hw.graph import Graph
+from hw.predict import predict as predict_cycles
+
+
+class PredictError(BitloomError):
+    """A sentence that the hardware cannot take."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What came out for one sentence.
+
+    label   the class, for a regression the number, for a per-token head the answer's words
+    logits  codes times the output's scale: [labels], or [T, 2] for a per-token head
+    codes   the same as the hardware gives them
+    cycles  of the simulated hardware, first beat in to last beat out; None on the golden model
+    """
+
+    label: str
+    logits: np.ndarray
+    codes: np.ndarray
+    tokens: int
+    clock_mhz: float
+    cycles: int | None = None
+    cycles_predicted: int | None = None
+
+    def lines(self) -> list[str]:
+        """For a terminal: one `name  value` a line."""
+        out = [f"label    {self.label}", f"tokens   {self.tokens}"]
+        if self.logits.ndim == 1:
+            out.insert(1, f"logits   {' '.join(f'{v:.4f}' for v in self.logits)}")
+            out.insert(2, f"codes    {' '.join(str(v) for v in self.codes)}")
+        if self.cycles is not None:
+            out.append(f"cycles   {self.cycles} ({self.cycles_predicted} predicted), {self.cycles / self.clock_mhz:.1f} us at {self.clock_mhz:g} MHz")
+        return out
+
+
+def predict(run: RunFolder, sentence: str, pair: str | None = None, *, on: Literal["golden", "rtl"] = "golden") -> Prediction:
+    """Run one sentence (or pair) through the golden model or the simulated RTL.
+
+    Raises PredictError: longer than the hardware's longest sentence. RunError: a stage is missing or stale. VerificationError: the
+    simulated hardware gave other logits than the golden model.
+    """
+    require_current(run, "build" if on == "rtl" else "export")
+    export, recipe = run.stage("export"), run.recipe
+    graph = Graph.load(export)
+    ids, segments = load_tokenizer(export).encode([sentence], [pair] if pair is not None else None)
+    if len(ids[0]) > graph.max_tokens:
+        raise PredictError(f"predict: got a sentence of {len(ids[0])} tokens, must be at most {graph.max_tokens} (the recipe's "
+                           "model.max_tokens); shorten it")
+    want = golden.run(graph, ids, segments)
+    codes, figures = want[graph.outputs[0]], {}
+    if on == "rtl":
+        entry = next(n.name for n in graph.nodes if n.op == "embed")
+        codes, figures = _simulate(run.stage("build"), graph, want[entry], codes)
+    logits = codes * graph.tensor(graph.outputs[0]).scale
+    words = load_tokenizer(export).tokens(ids[0])
+    single = logits.shape[0] == 1 and graph.meta["model"]["head"] == "sequence"
+    return Prediction(label=_label(graph, logits, words), logits=logits[0] if single else logits, codes=codes[0] if single else codes,
+                      tokens=len(ids[0]), clock_mhz=recipe.hardware.clock_mhz, **figures)
+
+
+def _simulate(build: Path, graph: Graph, embeddings: np.ndarray, want: np.ndarray) -> tuple[np.ndarray, dict]:
+    from sim.encoder import run_encoder  # needs a simulator, which the golden model does not
+
+    got = run_encoder(build, [embeddings])  # taps on: the same executable as verify's
+    if got.problem or not np.array_equal(got.outputs, want.ravel()):
+        raise VerificationError(f"predict: the hardware gave {got.outputs.tolist()}, must be {want.ravel().tolist()}"
+                                f"{'; ' + got.problem if got.problem else ''}; run `bitloom verify` to see where they part")
+    cycles = int(got.out_last_cycle[0] - got.in_first_cycle[0])
+    predicted = predict_cycles(graph, Folding.load(build / "folding.json"), [len(embeddings)]).latency[0]
+    return got.outputs.reshape(want.shape), {"cycles": cycles, "cycles_predicted": int(predicted)}
+
+
+def _label(graph: Graph, logits: np.ndarray, words: list[str]) -> str:
+    task, names = graph.meta["task"], graph.meta["labels"]
+    if task == "classification":
+        return names[int(logits[0].argmax())]
+    if task == "regression":
+        return f"{logits[0, 0]:.4f}"
+    start, end = (int(column.argmax()) for column in logits.T)
+    return " ".join(words[start:end + 1]).replace(" ##", "")

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""train: tokenizer, float model, calibration, quantized model (qat/train.py does the work)."""
+
+from __future__ import annotations
+
+from bitloom.flow import Context
+from bitloom.report import score
+
+
+def run(context: Context) -> str:
+    """Raises DataError, QuantError: data or settings that cannot be trained on."""
+    from qat.train import train  # torch and transformers take seconds to import
+
+    recipe = context.recipe
+    metrics = train(recipe.model, recipe.quantization, recipe.training, recipe.data, context.run.data_dir, context.out,
+                    resume=True, progress=context.progress)
+    return f"{metrics['metric']} {score(metrics['float'])} float, {score(metrics['qat'])} quantized"
