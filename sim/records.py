@@ -83,3 +83,19 @@ def read_tap(path: Path, lanes: int, bits: int, signed: bool) -> Record:
     raw = raw.reshape(-1, size)
     stamp = raw[:, 0].astype(np.int64)
     return Record(from_words(raw[:, 1:], lanes, bits, signed), stamp >> 31 == 1, stamp & 0x7FFFFFFF)
+
+
+def read_faults(folder: Path) -> list[tuple[int, str, str]]:
+    """Broken stream rules as (cycle after reset, tap, what), the earliest first."""
+    faults = []
+    for path in folder.glob("*.fault"):
+        cycle, what = path.read_text().split(" ", 1)
+        faults.append((int(cycle), path.stem, what.strip()))
+    return sorted(faults)
+
+
+def clear(folder: Path) -> None:
+    """Remove the records of an earlier run, so that they cannot pass for new ones."""
+    for pattern in ("*.fault", "*.tap", "bench.cycles"):
+        for path in folder.glob(pattern):
+            path.unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -146,6 +147,29 @@ def _install(work: Path, target: Path) -> None:
         shutil.rmtree(work, ignore_errors=True)
         if not (target / TOP).is_file():
             raise
+
+
+def needed(files: Sequence[Path], text: str) -> list[Path]:
+    """The files that a design needs: a module's file has its name. So a change elsewhere does not build it anew."""
+    pending, found, by_name = [text], set(), {Path(f).stem: Path(f) for f in files}
+    while pending:
+        words = set(re.findall(r"\w+", pending.pop()))
+        for name in (by_name.keys() & words) - found:
+            found.add(name)
+            pending.append(_content(by_name[name]).decode())
+    return [by_name[name] for name in sorted(found)]
+
+
+def settings(*, stall_in: float, stall_out: float, seed: int, expect: int, timeout_cycles: int, drain_cycles: int) -> dict[str, int]:
+    """The plusargs of bench_control.
+
+    Raises SimulationError: a stall probability outside 0 <= p < 1.
+    """
+    for name, probability in (("stall_in", stall_in), ("stall_out", stall_out)):
+        if not 0.0 <= probability < 1.0:
+            raise SimulationError(f"{name}: got {probability}, must be at least 0 and less than 1")
+    return {"stall_in": int(stall_in * 65536), "stall_out": int(stall_out * 65536), "seed": seed & 0xFFFFFFFF, "expect": expect,
+            "timeout": timeout_cycles, "drain": drain_cycles}
 
 
 def run(executable: Path, folder: Path, plusargs: dict[str, int], *, env: dict[str, str] | None = None,

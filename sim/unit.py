@@ -12,8 +12,8 @@ import numpy as np
 from hw.hexfile import Hex
 from sim.bench import Bench, bundle, literal
 from sim.errors import SimulationError
-from sim.records import MAX_BITS, Record, read_tap, write_source
-from sim.runner import BENCH_FILES, Design, build, run
+from sim.records import MAX_BITS, Record, clear, read_faults, read_tap, write_source
+from sim.runner import BENCH_FILES, Design, build, needed, run, settings
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,10 @@ def run_units(cases: Sequence[UnitCase], rtl_files: Sequence[Path], *, stall_in:
         raise SimulationError("run_units: got no case, must be at least one")
     for number, case in enumerate(cases):
         _check_case(number, case)
-    executable = build(Design(sources=(*BENCH_FILES, *map(Path, rtl_files)), generated={"bench.sv": bench_text(cases)}))
-    plusargs = {"stall_in": stall_threshold("stall_in", stall_in), "stall_out": stall_threshold("stall_out", stall_out), "seed": seed,
-                "expect": sum(n for case in cases for _, n in case.outputs), "timeout": timeout_cycles, "drain": drain_cycles}
+    text = bench_text(cases)
+    executable = build(Design(sources=(*BENCH_FILES, *needed(rtl_files, text)), generated={"bench.sv": text}))
+    plusargs = settings(stall_in=stall_in, stall_out=stall_out, seed=seed, expect=sum(n for case in cases for _, n in case.outputs),
+                        timeout_cycles=timeout_cycles, drain_cycles=drain_cycles)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         return _run_in(folder, executable, cases, plusargs)
@@ -109,8 +110,7 @@ def run_units(cases: Sequence[UnitCase], rtl_files: Sequence[Path], *, stall_in:
 
 
 def _run_in(folder: Path, executable: Path, cases: Sequence[UnitCase], plusargs: dict[str, int]) -> list[UnitResult]:
-    for old in (*folder.glob("*.fault"), *folder.glob("*.tap")):
-        old.unlink()
+    clear(folder)
     for number, case in enumerate(cases):
         for key, value in case.params.items():
             if isinstance(value, Hex):
@@ -118,8 +118,7 @@ def _run_in(folder: Path, executable: Path, cases: Sequence[UnitCase], plusargs:
         for port, stimulus in case.inputs.items():
             write_source(folder / f"c{number}_{port}.in", np.asarray(stimulus.beats), np.asarray(stimulus.last, dtype=bool), stimulus.bits)
     run(executable, folder, plusargs)
-    raise_faults(folder, {f"c{i}_{port}": f"{_where(i, case)} port {port}" for i, case in enumerate(cases)
-                          for port in [*case.inputs, *(out.prefix for out, _ in case.outputs)]})
+    _raise_faults(folder, cases)
     return [_collect(folder, number, case) for number, case in enumerate(cases)]
 
 
@@ -167,22 +166,13 @@ def bench_text(cases: Sequence[UnitCase]) -> str:
     return bench.text()
 
 
-def raise_faults(folder: Path, names: Mapping[str, str]) -> None:
-    """Raise SimulationError for the broken stream rule of the earliest cycle; names: tap -> what to call its stream."""
-    faults = []
-    for path in folder.glob("*.fault"):
-        cycle, what = path.read_text().split(" ", 1)
-        faults.append((int(cycle), names.get(path.stem, path.stem), what.strip()))
+def _raise_faults(folder: Path, cases: Sequence[UnitCase]) -> None:
+    faults = read_faults(folder)
     if faults:
-        cycle, name, what = min(faults)
-        raise SimulationError(f"{name}: stream rule broken in cycle {cycle} after reset: {what} ({len(faults)} streams with a broken rule)")
-
-
-def stall_threshold(name: str, probability: float) -> int:
-    """The probability in 65536ths. Raises SimulationError outside 0 <= p < 1."""
-    if not 0.0 <= probability < 1.0:
-        raise SimulationError(f"{name}: got {probability}, must be at least 0 and less than 1")
-    return int(probability * 65536)
+        cycle, tap, what = faults[0]
+        number, port = tap[1:].split("_", 1)
+        raise SimulationError(f"{_where(int(number), cases[int(number)])} port {port}: stream rule broken in cycle {cycle} after reset: {what} "
+                              f"({len(faults)} streams with a broken rule)")
 
 
 def _check_case(number: int, case: UnitCase) -> None:

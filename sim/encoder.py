@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Simulation of a whole generated encoder: sentences in, logits out, every stream between them recorded."""
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from sim.bench import Bench
+from sim.errors import SimulationError
+from sim.records import Record, clear, read_faults, read_tap, write_source
+from sim.runner import BENCH_FILES, FAST, Design, build, needed, run, settings
+
+SOURCE, SINK = "s_axis", "m_axis"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamInfo:
+    """An entry of streams.json: a tensor and the wires <wire>_valid, _ready, _data, _last that carry it in encoder.sv."""
+
+    tensor: str
+    wire: str
+    lanes: int
+    bits: int
+    signed: bool
+    kind: str
+    channels: int
+
+    @property
+    def io_bits(self) -> int:
+        """Bits of an element at the encoder's AXI4-Stream ports: whole bytes."""
+        return -(-self.bits // 8) * 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderRun:
+    """What a simulation showed. Cycle 0 is that of the first accepted input beat.
+
+    streams         tensor -> Record of its stream (empty if taps were off)
+    infos           tensor -> StreamInfo
+    outputs         int64, elements that left at m_axis, flat in stream order
+    output_last     bool, `last` of each of them
+    lengths         int64 [S], tokens of each sentence
+    in_first_cycle  int64 [S], when a sentence's first beat was accepted
+    out_last_cycle  int64, when the last beat of each sentence left; shorter than S if the hardware stopped
+    cycles          simulated cycles, reset and drain included
+    wall_seconds    of the simulation, without the build
+    problem         "" or why the run counts as failed: a hang, a broken stream rule
+    """
+
+    streams: dict[str, Record]
+    infos: dict[str, StreamInfo]
+    outputs: np.ndarray
+    output_last: np.ndarray
+    lengths: np.ndarray
+    in_first_cycle: np.ndarray
+    out_last_cycle: np.ndarray
+    cycles: int
+    wall_seconds: float
+    problem: str = ""
+    taps: dict[str, np.ndarray] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """taps: tensor -> int64 flat, in stream order."""
+        object.__setattr__(self, "taps", {name: record.beats.reshape(-1) for name, record in self.streams.items()})
+
+
+def run_encoder(build_dir: Path, sentences: Sequence[np.ndarray], *, stall_in: float = 0.0, stall_out: float = 0.0, seed: int = 0,
+                taps: bool = True, waves: Path | None = None, timeout_cycles: int = 200_000, drain_cycles: int = 2000,
+                wall_seconds: float = 3600.0, folder: Path | None = None) -> EncoderRun:
+    """Simulate a generated encoder (encoder.sv, rtl/, *.hex, streams.json) on sentences, back to back.
+
+    sentences      codes of `embeddings.sum`, int64 [T, C] each
+    stall_in, stall_out  share of cycles in which the source offers nothing, the sink is not ready
+    taps           record every stream, which `sim.verify.compare` needs; without, only input and output
+    waves          write a .vcd (or .fst) there; such a build is its own
+    timeout_cycles cycles without any recorded beat after which the hardware counts as hung
+    wall_seconds   limit of the whole simulation
+    folder         where inputs, records and the log are kept; default: a temporary folder, removed if the run succeeded
+
+    A hang or a broken stream rule is told in `problem`, with all that was recorded until then.
+    Raises SimulationError: bad arguments, build failure, a simulation that died, another identity than encoder.sv names.
+    """
+    build_dir = Path(build_dir)
+    infos = load_streams(build_dir)
+    first, last = infos[0], infos[-1]
+    _check_sentences(sentences, first)
+    executable = build(design(build_dir, infos, taps=taps, waves=waves))
+    lengths = np.array([len(s) for s in sentences], dtype=np.int64)
+    expect = int(lengths.sum() if last.kind == "token" else len(lengths)) * last.channels // last.lanes
+    plusargs = settings(stall_in=stall_in, stall_out=stall_out, seed=seed, expect=expect, timeout_cycles=timeout_cycles, drain_cycles=drain_cycles)
+    work = Path(folder) if folder else Path(tempfile.mkdtemp(prefix="bitloom-encoder-"))
+    work.mkdir(parents=True, exist_ok=True)
+    clear(work)
+    _link_memories(build_dir, work)
+    write_sentences(work / f"{SOURCE}.in", sentences, first)
+    args = ["--trace", "--trace-file", str(Path(waves).absolute())] if waves else []
+    began = time.monotonic()
+    run(executable, work, plusargs, env={"BITLOOM_IDENTITY": identity(build_dir)}, args=args, wall_seconds=wall_seconds)
+    result = _collect(work, infos, lengths, expect, taps, time.monotonic() - began)
+    if folder is None and not result.problem:
+        shutil.rmtree(work)
+    return result
+
+
+def load_streams(build_dir: Path) -> list[StreamInfo]:
+    """streams.json in its order: the input tensor first, the output tensor last.
+
+    Raises SimulationError: missing or malformed.
+    """
+    path = Path(build_dir) / "streams.json"
+    try:
+        return [StreamInfo(**entry) for entry in json.loads(path.read_text())]
+    except (OSError, ValueError, TypeError) as error:
+        raise SimulationError(f"{path}: not a list of streams ({error}); run `bitloom build` again") from error
+
+
+def identity(build_dir: Path) -> str:
+    """The identity word that encoder.sv promises, 16 hex digits."""
+    path = Path(build_dir) / "encoder.sv"
+    found = re.search(r"identity = 64'h([0-9a-f]{16});", path.read_text())
+    if found is None:
+        raise SimulationError(f"{path}: no identity word, must assign one; run `bitloom build` again")
+    return found[1]
+
+
+def design(build_dir: Path, infos: Sequence[StreamInfo], *, taps: bool, waves: Path | None = None, clock: bool = True) -> Design:
+    """The bench around encoder.sv."""
+    encoder = build_dir / "encoder.sv"
+    sources = (*BENCH_FILES, *needed(sorted((build_dir / "rtl").glob("*.sv")), encoder.read_text()), encoder)
+    return Design(sources=sources, generated={"bench.sv": bench_text(infos, taps=taps, clock=clock)}, options=_wave_options(waves), compiler=FAST)
+
+
+def bench_text(infos: Sequence[StreamInfo], *, taps: bool, clock: bool = True) -> str:
+    """The generated module around `encoder`. Taps reach its wires by hierarchical names."""
+    bench = Bench(ports=["output logic [63:0] identity"])
+    first, last = infos[0], infos[-1]
+    bench.source(SOURCE, first.lanes * first.io_bits)
+    bench.sink(SINK, last.lanes * last.io_bits)
+    ports = ", ".join(f".{port}_t{part}({port}_{part})" for port in (SOURCE, SINK) for part in ("valid", "ready", "data", "last"))
+    bench.body.append(f"  encoder dut (.clk, .rst, .identity, {ports});")
+    for info in infos if taps else ():
+        bench.tap(info.wire, f"dut.{info.wire}", info.lanes * info.bits)
+    return bench.text(clock=clock)
+
+
+def write_sentences(path: Path, sentences: Sequence[np.ndarray], first: StreamInfo) -> None:
+    """The input file of the source: a beat is `lanes` elements of `io_bits`, `last` ends a sentence."""
+    beats = np.concatenate([np.asarray(s) for s in sentences]).reshape(-1, first.lanes)
+    ends = np.cumsum([len(s) * first.channels // first.lanes for s in sentences]) - 1
+    last = np.zeros(len(beats), dtype=bool)
+    last[ends] = True
+    write_source(path, beats, last, first.io_bits)
+
+
+def _collect(work: Path, infos: Sequence[StreamInfo], lengths: np.ndarray, expect: int, taps: bool, seconds: float) -> EncoderRun:
+    source = read_tap(work / f"{SOURCE}.tap", infos[0].lanes, infos[0].io_bits, True)
+    sink = read_tap(work / f"{SINK}.tap", infos[-1].lanes, infos[-1].io_bits, True)
+    start = int(source.cycle[0]) if len(source.cycle) else 0
+    streams = {}
+    for info in infos if taps else ():
+        record = read_tap(work / f"{info.wire}.tap", info.lanes, info.bits, info.signed)
+        streams[info.tensor] = Record(record.beats, record.last, record.cycle - start)
+    first_beats = np.flatnonzero(np.concatenate([[True], source.last[:-1]])[: len(source.last)])
+    cycles = int((work / "bench.cycles").read_text())
+    problem = ""
+    if faults := read_faults(work):
+        cycle, tap, what = faults[0]
+        problem = f"stream {tap}: rule broken in cycle {cycle - start}: {what}; records in {work}"
+    elif len(sink.last) < expect:
+        problem = (f"{len(sink.last)} of {expect} output beats came, {int(source.last.sum())} of {len(lengths)} sentences were taken, "
+                   f"then nothing moved; records in {work}")
+    elif len(sink.last) > expect:
+        problem = f"{len(sink.last)} output beats came, must be {expect}; records in {work}"
+    return EncoderRun(streams=streams, infos={i.tensor: i for i in infos}, outputs=sink.beats.reshape(-1), output_last=sink.last, lengths=lengths,
+                      in_first_cycle=source.cycle[first_beats] - start, out_last_cycle=sink.cycle[sink.last] - start, cycles=cycles,
+                      wall_seconds=seconds, problem=problem)
+
+
+def _link_memories(build_dir: Path, work: Path) -> None:
+    """`$readmemh` looks in the simulation's folder."""
+    for path in build_dir.glob("*.hex"):
+        link = work / path.name
+        link.unlink(missing_ok=True)
+        link.symlink_to(path.absolute())
+
+
+def _wave_options(waves: Path | None) -> tuple[str, ...]:
+    if waves is None:
+        return ()
+    suffix = Path(waves).suffix
+    if suffix not in (".vcd", ".fst"):
+        raise SimulationError(f"waves: got {Path(waves).name}, must end in .vcd or .fst")
+    if suffix == ".fst" and not Path("/usr/include/lz4.h").exists():
+        raise SimulationError(f"waves: got {Path(waves).name}, but lz4.h is not there; name a .vcd or apt install liblz4-dev zlib1g-dev")
+    return ("--trace-vcd",) if suffix == ".vcd" else ("--trace-fst",)
+
+
+def _check_sentences(sentences: Sequence[np.ndarray], first: StreamInfo) -> None:
+    if not len(sentences):
+        raise SimulationError("run_encoder: got no sentence, must be at least one")
+    high = (1 << first.bits - 1) - 1
+    for index, sentence in enumerate(sentences):
+        codes = np.asarray(sentence)
+        if codes.ndim != 2 or codes.shape[1] != first.channels or not len(codes):
+            raise SimulationError(f"run_encoder: sentence {index}: got shape {codes.shape}, must be [T, {first.channels}] with T >= 1")
+        if codes.min() < -high - 1 or codes.max() > high:
+            raise SimulationError(f"run_encoder: sentence {index}: got codes {codes.min()} .. {codes.max()}, must be {-high - 1} .. {high}")

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The verdict: every recorded stream of an encoder against the golden tensors, value by value and `last` by `last`."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from hw.graph import Graph
+from sim.encoder import EncoderRun, StreamInfo
+from sim.errors import SimulationError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a tensor differs first.
+
+    what         `value`, or `last`: the values agree but this beat's `last` flag does not
+    token, lane  the token (of a row tensor: token i) and the lane of the beat
+    channel      of a row tensor: head * T + token j
+    got, want    codes (or flags); None where one was lost (got) or is extra (want)
+    """
+
+    tensor: str
+    what: str
+    sentence: int
+    token: int
+    channel: int
+    lane: int
+    got: int | None
+    want: int | None
+
+    def __str__(self) -> str:
+        got = "nothing (lost)" if self.got is None else self.got
+        want = "nothing (extra)" if self.want is None else self.want
+        return (f"{self.tensor}: sentence {self.sentence} token {self.token} channel {self.channel} (lane {self.lane}): "
+                f"{self.what}: got {got}, must be {want}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorReport:
+    """One tensor's comparison.
+
+    values       golden values, all of them compared
+    mismatches   values that differ, are lost or extra, and `last` flags that do: the sum of
+    different, lost, extra, last_errors
+    """
+
+    tensor: str
+    values: int
+    different: int
+    lost: int
+    extra: int
+    last_errors: int
+    first: Place | None
+
+    @property
+    def mismatches(self) -> int:
+        return self.different + self.lost + self.extra + self.last_errors
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyReport:
+    """The verdict on a run; `ok` only if every value and every `last` agrees and the hardware did not hang or break a rule.
+
+    first    the first difference of the first tensor, in topological order, that has one
+    problem  EncoderRun.problem
+    """
+
+    values_compared: int
+    mismatches: int
+    first: Place | None
+    per_tensor: tuple[TensorReport, ...]
+    problem: str
+
+    @property
+    def ok(self) -> bool:
+        return not (self.mismatches or self.problem)
+
+    def __str__(self) -> str:
+        parts = [f"{self.values_compared} values compared, {self.mismatches} mismatches"]
+        if self.first:
+            parts.append(f"first at {self.first}")
+        if self.problem:
+            parts.append(self.problem)
+        return "; ".join(parts)
+
+    def as_dict(self) -> dict:
+        """Plain dictionaries and lists, for verify.json."""
+        tensors = [asdict(t) | {"mismatches": t.mismatches} for t in self.per_tensor]
+        return asdict(self) | {"ok": self.ok, "per_tensor": tensors}
+
+
+def compare(graph: Graph, golden: Mapping[str, np.ndarray], run: EncoderRun) -> VerifyReport:
+    """Compare all of a run's streams, and what left the chip, with the golden tensors.
+
+    golden  tensor -> int64: token tensors [sum T, C]; (1, C) tensors [S, C]; row tensors flat, in the order sentence,
+            token i, head, token j. Tensors that it lacks are not compared; the embedding is the host's and does not count.
+    Raises SimulationError: nothing to compare, or a golden tensor whose stream was not recorded.
+    """
+    names = [node.name for node in graph.nodes if node.op != "embed" and node.name in golden]
+    if missing := [name for name in names if name not in run.streams]:
+        raise SimulationError(f"verify: no record of tensor '{missing[0]}', must be one of each; run the encoder with taps")
+    streams = [(name, run.infos[name], run.taps[name], run.streams[name].last) for name in names]
+    if graph.outputs[0] in golden:  # behind the last tap come a FIFO and the widening to whole bytes
+        streams.append(("m_axis", run.infos[graph.outputs[0]], run.outputs, run.output_last))
+    reports = tuple(_report(name, info, np.asarray(golden[info.tensor]).reshape(-1), got, last, run.lengths)
+                    for name, info, got, last in streams)
+    values = sum(r.values for r in reports)
+    if values == 0:
+        raise SimulationError("verify: compared 0 values, must be at least 1; a comparison of nothing proves nothing")
+    return VerifyReport(values_compared=values, mismatches=sum(r.mismatches for r in reports),
+                        first=next((r.first for r in reports if r.first), None), per_tensor=reports, problem=run.problem)
+
+
+def _report(name: str, info: StreamInfo, want: np.ndarray, got: np.ndarray, last: np.ndarray, lengths: np.ndarray) -> TensorReport:
+    flags = expected_last(len(want), info, lengths)
+    values, beats = _differences(got, want), _differences(last, flags)
+    first = None
+    if len(values):
+        first = _place(name, "value", int(values[0]), got, want, info, lengths)
+    elif len(beats):
+        first = _place(name, "last", int(beats[0]), last, flags, info, lengths)
+    lost, extra = max(len(want) - len(got), 0), max(len(got) - len(want), 0)
+    return TensorReport(tensor=name, values=len(want), different=len(values) - lost - extra, lost=lost, extra=extra,
+                        last_errors=len(beats) - abs(len(flags) - len(last)), first=first)
+
+
+def _differences(got: np.ndarray, want: np.ndarray) -> np.ndarray:
+    """Indices at which the two differ or only one has a value."""
+    common = min(len(got), len(want))
+    return np.concatenate([np.flatnonzero(got[:common] != want[:common]), np.arange(common, max(len(got), len(want)))])
+
+
+def _place(name: str, what: str, index: int, got: np.ndarray, want: np.ndarray, info: StreamInfo, lengths: np.ndarray) -> Place:
+    lanes = info.lanes if what == "last" else 1
+    sentence, token, channel = locate(index * lanes, info, lengths, len(want) * lanes)
+    return Place(tensor=name, what=what, sentence=sentence, token=token, channel=channel, lane=index * lanes % info.lanes,
+                 got=int(got[index]) if index < len(got) else None, want=int(want[index]) if index < len(want) else None)
+
+
+def sentence_starts(info: StreamInfo, lengths: np.ndarray, values: int) -> np.ndarray:
+    """Index of each sentence's first value in the stream, and the end: int64 [S+1].
+
+    Row streams have T * heads * T values a sentence; `values` of all sentences give the heads.
+    """
+    if info.kind == "sentence":
+        sizes = np.full(len(lengths), info.channels)
+    elif info.kind == "token":
+        sizes = lengths * info.channels
+    else:
+        sizes = lengths * lengths * (values // max(int((lengths * lengths).sum()), 1))
+    return np.concatenate([[0], np.cumsum(sizes)])
+
+
+def expected_last(values: int, info: StreamInfo, lengths: np.ndarray) -> np.ndarray:
+    """`last` of each beat by the stream's rule: the end of each row (row streams), or of each sentence."""
+    flags = np.zeros(values // info.lanes, dtype=bool)
+    if info.kind != "row":
+        flags[sentence_starts(info, lengths, values)[1:] // info.lanes - 1] = True
+        return flags
+    for (start, end), tokens in zip(pairwise(sentence_starts(info, lengths, values)), lengths, strict=True):
+        flags[start + tokens - 1 : end : tokens] = True
+    return flags
+
+
+def locate(index: int, info: StreamInfo, lengths: np.ndarray, values: int) -> tuple[int, int, int]:
+    """(sentence, token, channel) of the value at an index of the stream; an index past the end belongs to the last sentence."""
+    starts = sentence_starts(info, lengths, values)
+    sentence = min(int(np.searchsorted(starts, index, side="right")) - 1, len(lengths) - 1)
+    within = index - int(starts[sentence])
+    tokens = int(lengths[sentence])
+    per_token = info.channels if info.kind != "row" else max(int(starts[sentence + 1] - starts[sentence]) // tokens, 1)
+    return sentence, within // per_token, within % per_token
