@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One operator's RTL against its golden function and its timing model: many cases in one simulation."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from hw.emit import PORTS
+from hw.graph import Graph, Node, Tensor
+from hw.instance import Fold
+from hw.ops import OPS
+from hw.timing import simulate_node
+from sim.unit import OutSpec, Stimulus, UnitCase, run_units
+
+RTL_FILES = sorted((Path(__file__).parents[1] / "hw" / "rtl").glob("*.sv"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A graph of one node, how it is folded, and what goes in.
+
+    data     codes of each input, as hw/golden.py lays them out
+    lengths  tokens of each sentence
+    """
+
+    graph: Graph
+    fold: Fold
+    data: tuple[np.ndarray, ...]
+    lengths: np.ndarray
+
+    @property
+    def node(self) -> Node:
+        return self.graph.nodes[0]
+
+    @property
+    def output(self) -> Tensor:
+        return self.graph.tensor(self.node.name)
+
+
+def make_case(op: str, inputs: Sequence[Tensor], output: Tensor, data, lengths, *, fold: Fold, attrs=None, params=None, max_tokens: int = 64) -> Case:
+    """A checked case; the output tensor's name is replaced by `y`."""
+    node = Node(name="y", op=op, inputs=tuple(t.name for t in inputs), attrs=attrs or {})
+    graph = Graph(name=f"test of {op}", nodes=(node,), tensors={t.name: t for t in inputs} | {"y": replace(output, name="y")},
+                  params={f"y.{k}": np.asarray(v, dtype=np.int64) for k, v in (params or {}).items()},
+                  inputs=tuple(t.name for t in inputs), outputs=("y",), max_tokens=max_tokens)
+    return Case(graph=graph.check(), fold=fold, data=tuple(np.asarray(d, dtype=np.int64) for d in data), lengths=np.asarray(lengths))
+
+
+def beats(tensor: Tensor, codes: np.ndarray, lengths: np.ndarray, lanes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A tensor as beats [n, lanes], their `last` [n], and the index of each token's (row's) last beat."""
+    words = codes.reshape(-1, lanes)
+    if tensor.kind == "row":
+        units = np.concatenate([np.full(n * int(tensor.shape[1]), n) for n in lengths])
+    else:
+        units = np.full(len(codes), tensor.channels // lanes)
+    ends = np.cumsum(units) - 1
+    last = np.zeros(len(words), dtype=bool)
+    last[ends if tensor.kind != "token" else ends[np.cumsum(lengths) - 1]] = True
+    return words, last, ends
+
+
+def golden(case: Case) -> np.ndarray:
+    return OPS[case.node.op].run(case.graph, case.node, list(case.data), case.lengths)
+
+
+def unit_case(case: Case) -> UnitCase:
+    instance = OPS[case.node.op].rtl(case.graph, case.node, case.fold)
+    inputs = {}
+    for port, name, codes in zip(PORTS.get(case.node.op, ("s",)), case.node.inputs, case.data):
+        tensor = case.graph.tensor(name)
+        words, last, _ = beats(tensor, codes, case.lengths, case.fold.lanes_in if tensor.kind != "row" else 1)
+        inputs[port] = Stimulus(words, last, tensor.bits)
+    lanes = case.fold.lanes_out if case.output.kind != "row" else 1
+    return UnitCase(instance.module, instance.params, inputs, OutSpec("m", lanes, case.output.bits, case.output.signed), golden(case).size // lanes)
+
+
+def check_units(cases: Sequence[Case], *, stall_in: float = 0.0, stall_out: float = 0.0, seed: int = 1) -> int:
+    """Every value, every `last`, and, without stalls, the cycle of every token's last beat. Returns the number of values compared."""
+    results = run_units([unit_case(c) for c in cases], RTL_FILES, stall_in=stall_in, stall_out=stall_out, seed=seed)
+    compared = 0
+    for number, (case, result) in enumerate(zip(cases, results)):
+        where = f"{case.node.op} case {number}"
+        words, last, ends = beats(case.output, golden(case), case.lengths, result.beats.shape[1])
+        _equal(f"{where}: value [beat, lane]", result.beats, words)
+        _equal(f"{where}: last [beat]", result.last, last)
+        if not stall_in and not stall_out:
+            trace = simulate_node(case.graph, case.node, case.fold, case.lengths.tolist())
+            _equal(f"{where}: cycle of last beat [token]", result.cycle[ends], np.array(trace.last))
+        compared += words.size
+    assert compared > 0, "nothing was compared"
+    return compared
+
+
+def _equal(what: str, got: np.ndarray, want: np.ndarray) -> None:
+    assert got.shape == want.shape, f"{what}: got shape {got.shape}, must be {want.shape}"
+    wrong = np.argwhere(got != want)
+    assert not len(wrong), f"{what}: {len(wrong)} of {got.size} differ, first at {wrong[0].tolist()}: got {got[tuple(wrong[0])]}, must be {want[tuple(wrong[0])]}"
+
+
+def check_data(cases: Sequence[Case], monkeypatch, saturated: float = 0.5) -> None:
+    """The data can show a fault: at most that share of outputs is saturated, and a dropped rounding term changes some of each case."""
+    for number, case in enumerate(cases):
+        module, y = OPS[case.node.op], golden(case)
+        share = float(np.mean((y == case.output.low) | (y == case.output.high)))
+        assert share <= saturated, f"{case.node.op} case {number}: {share:.0%} of the outputs are saturated, must be at most {saturated:.0%}"
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "round_shift", lambda x, shift: x >> shift)
+            assert (golden(case) != y).any(), f"{case.node.op} case {number}: no output shows the rounding term"
+
+
+def intervals(case: Case) -> np.ndarray:
+    """Cycles between the last beats of successive tokens (rows), by the timing model."""
+    return np.diff(simulate_node(case.graph, case.node, case.fold, case.lengths.tolist()).last)

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""first_token: RTL against golden, bits and cycles."""
+import numpy as np
+import pytest
+from operator_bench import check_units, golden, intervals, make_case
+
+from hw.graph import Tensor
+from hw.instance import Fold
+
+# C, lanes, bits, sentence lengths
+SHAPES = [(16, 1, 8, [3, 1, 1, 1, 5]), (16, 4, 8, [3, 1, 1, 1, 5, 2]), (48, 2, 10, [1, 2, 3]), (4, 4, 3, [1, 1, 1, 9, 1, 2]), (1, 1, 8, [1, 1, 4, 1]),
+          (2, 2, 16, [1, 2, 1, 1]), (128, 4, 8, [12, 1, 30]), (12, 2, 1, [2, 2, 2])]
+
+
+def case(seed, channels, lanes, bits, lengths):
+    x = Tensor(name="x", shape=("T", channels), bits=bits, signed=True)
+    y = Tensor(name="y", shape=(1, channels), bits=bits, signed=True)
+    data = np.random.default_rng(seed).integers(x.low, x.high + 1, (sum(lengths), channels))
+    return make_case("first_token", [x], y, [data], lengths, fold=Fold(lanes_in=lanes, lanes_out=1))
+
+
+@pytest.mark.parametrize(("stall_in", "stall_out"), [(0, 0), (0.5, 0.5), (0, 0.5), (0.5, 0)])
+def test_rtl_equals_golden(stall_in, stall_out):
+    assert check_units([case(seed, *shape) for seed, shape in enumerate(SHAPES)], stall_in=stall_in, stall_out=stall_out) > 700
+
+
+def test_golden_picks_each_sentence():
+    c = case(0, 4, 1, 8, [2, 1, 3])
+    assert (golden(c) == c.data[0][[0, 2, 3]]).all()
+
+
+def test_sentence_interval():
+    """C + (T-1)*C/LANES cycles, less LANES-1 where another token follows the first."""
+    for lanes in (1, 2, 4):
+        assert set(intervals(case(0, 16, lanes, 8, [1] * 5)).tolist()) == {16}
+        assert set(intervals(case(0, 16, lanes, 8, [6] * 5)).tolist()) == {16 + 5 * 16 // lanes - (lanes - 1)}
