@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data sets: the generated corpus, folders of .tsv/.jsonl files, or named Hugging Face sets, all as one `Dataset`."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from pydantic import Field
+
+from qat import corpus
+from qat.config import Strict
+from qat.files import DataError, Row, find_split, read_rows
+from qat.hub import read_hub
+
+Task = Literal["classification", "regression", "span"]
+Metric = Literal["accuracy", "f1", "pearson", "span_f1"]
+
+
+class Answer(NamedTuple):
+    """Accepted answers of one question: their texts and where each starts in the context, in characters."""
+
+    texts: list[str]
+    starts: list[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What is known of a named data set; a `DataConfig` may replace each part."""
+
+    text: tuple[str, ...] = ("sentence1",)
+    labels: tuple[str, ...] | None = None
+    task: Task = "classification"
+    metric: Metric = "accuracy"
+    dev: str = "dev"
+    hub: tuple[str, ...] = ()  # arguments of `datasets.load_dataset`
+    hub_text: tuple[str, ...] = ("sentence",)  # the columns' names there
+    hub_dev: str = "validation"
+
+
+PAIR = ("sentence1", "sentence2")
+ASKED = ("question", "context")
+GLUE = "nyu-mll/glue"
+KNOWN = {
+    "reviews": Known(labels=corpus.LABELS),
+    "sst2": Known(labels=("negative", "positive"), hub=(GLUE, "sst2")),
+    "mrpc": Known(text=PAIR, labels=("not_equivalent", "equivalent"), metric="f1", hub=(GLUE, "mrpc"), hub_text=PAIR),
+    "qnli": Known(
+        text=PAIR, labels=("entailment", "not_entailment"), hub=(GLUE, "qnli"),
+        hub_text=("question", "sentence"),
+    ),
+    "mnli": Known(
+        text=PAIR, labels=("entailment", "neutral", "contradiction"), dev="dev_matched", hub=(GLUE, "mnli"),
+        hub_text=("premise", "hypothesis"), hub_dev="validation_matched",
+    ),
+    "stsb": Known(text=PAIR, task="regression", metric="pearson", hub=(GLUE, "stsb"), hub_text=PAIR),
+    "squad": Known(text=ASKED, task="span", metric="span_f1", hub=("rajpurkar/squad",), hub_text=ASKED),
+}  # fmt: skip
+
+
+class DataConfig(Strict):
+    """Which data set, and how to read it. What is left out follows from the name (see `KNOWN`) or from the file.
+
+    A regression's labels are numbers, a classification's are words, a span's are answers in the second text.
+    """
+
+    name: str = "reviews"  # a folder inside the data folder, or a known set
+    text: list[str] | None = Field(None, min_length=1, max_length=2)  # columns of the first and the second text
+    label: str = "label"  # column
+    labels: list[str] | None = Field(None, min_length=2)  # in the order of the logits
+    task: Task | None = None
+    metric: Metric | None = None
+    train: str = "train"  # split = file name without its ending
+    dev: str | None = None
+    vocab: int | str = (
+        4096  # size of a vocabulary made from the training texts; a vocab.txt or tokenizer.json; 'checkpoint'
+    )
+    max_train_examples: int | None = Field(None, ge=1)  # drawn at random by `seed`
+    max_dev_examples: int | None = Field(None, ge=1)  # the first ones
+    seed: int = Field(0, ge=0)
+
+    def known(self) -> Known:
+        """What is known of the set, with this configuration's own settings in place."""
+        base = KNOWN.get(self.name, Known())
+        given = {"text": self.text, "labels": self.labels, "task": self.task, "metric": self.metric, "dev": self.dev}
+        if self.task and not self.metric and self.task != base.task:
+            given["metric"] = {"classification": "accuracy", "regression": "pearson", "span": "span_f1"}[self.task]
+        return replace(base, **{k: tuple(v) if isinstance(v, list) else v for k, v in given.items() if v is not None})
+
+
+@dataclass(frozen=True)
+class Examples:
+    """One split. labels: class index, number or `Answer`, as the task says; pairs: None where a text stands alone."""
+
+    texts: list[str]
+    pairs: list[str] | None
+    labels: list[Any]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, indices: Sequence[int]) -> Examples:
+        """The examples at `indices`, in that order."""
+        pairs = self.pairs and [self.pairs[i] for i in indices]
+        return Examples([self.texts[i] for i in indices], pairs, [self.labels[i] for i in indices])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Training and development split of a task."""
+
+    name: str
+    task: Task
+    metric: Metric
+    label_names: list[str]  # in the order of the logits; () for regression and spans
+    train: Examples
+    dev: Examples
+
+    @property
+    def num_labels(self) -> int:
+        """Logits a sentence (or, for spans, a token: start and end)."""
+        return {"classification": len(self.label_names), "regression": 1, "span": 2}[self.task]
+
+
+def load(cfg: DataConfig, data_dir: Path | str | None = None) -> Dataset:
+    """Read both splits of a data set.
+
+    data_dir  folder with NAME/SPLIT.tsv.gz or SPLIT.tsv.gz (also .tsv, .jsonl, .jsonl.gz); None: the generated corpus
+              for "reviews", else the Hugging Face data set of that name
+    raises    DataError: a missing file or split, a malformed row, an unknown label, no examples
+    """
+    known = cfg.known()
+    if data_dir is None and cfg.name == "reviews":
+        sizes = {"train": cfg.max_train_examples, "dev": cfg.max_dev_examples}
+        rows = [_generated(split, size, cfg.seed) for split, size in sizes.items()]
+    elif data_dir is None:
+        rows = [_from_hub(cfg, known, split) for split in (cfg.train, cfg.dev or known.hub_dev)]
+    else:
+        rows = [read_rows(find_split(Path(data_dir), cfg.name, split)) for split in (cfg.train, known.dev)]
+    names = list(known.labels or ()) or (_label_names(rows[0], cfg.label) if known.task == "classification" else [])
+    text = known.text if cfg.text or cfg.name in KNOWN else _text_columns(rows[0])
+    train, dev = (_examples(split, text, cfg.label, known.task, names) for split in rows)
+    if cfg.max_train_examples is not None and cfg.max_train_examples < len(train):
+        train = train.take(sorted(random.Random(cfg.seed).sample(range(len(train)), cfg.max_train_examples)))
+    if cfg.max_dev_examples is not None:
+        dev = dev.take(range(min(cfg.max_dev_examples, len(dev))))
+    return Dataset(cfg.name, known.task, known.metric, names if known.task == "classification" else [], train, dev)
+
+
+def _generated(split: str, count: int | None, seed: int) -> list[Row]:
+    texts, labels = corpus.generate(split, count, seed)
+    return [Row(f"corpus {split}", {"sentence1": t, "label": label}) for t, label in zip(texts, labels, strict=True)]
+
+
+def _from_hub(cfg: DataConfig, known: Known, split: str) -> list[Row]:
+    columns = dict(zip(known.text, cfg.text or known.hub_text, strict=True))
+    if known.task == "span":
+        return read_hub(known.hub or (cfg.name,), split, {**columns, "answers": "answers"}, None)
+    return read_hub(known.hub or (cfg.name,), split, columns, cfg.label)
+
+
+def _label_names(rows: list[Row], column: str) -> list[str]:
+    _check_columns(rows, [column])
+    names = sorted({row.fields[column] for row in rows})
+    if len(names) < 2:
+        raise DataError(f"{rows[0].where}: got the one label {names}, must be two or more; name them in data.labels")
+    return names
+
+
+def _text_columns(rows: list[Row]) -> tuple[str, ...]:
+    return PAIR if "sentence2" in rows[0].fields else PAIR[:1]
+
+
+def _check_columns(rows: list[Row], columns: Sequence[str]) -> None:
+    for row in rows:  # each one: the lines of a .jsonl file need not agree
+        for column in columns:
+            if row.fields.get(column) is None:
+                raise DataError(
+                    f"{row.where}: got columns {', '.join(row.fields)}, must have '{column}'; "
+                    "set data.text and data.label to columns of the file"
+                )
+
+
+def _examples(rows: list[Row], text: Sequence[str], label: str, task: Task, names: list[str]) -> Examples:
+    label = "answers" if task == "span" and label == "label" else label
+    _check_columns(rows, [*text, label])
+    parse = {"classification": _class_index, "regression": _number, "span": _answer}[task]
+    texts = [[row.fields[column] for row in rows] for column in text]
+    labels = [parse(row, row.fields[label], names) for row in rows]
+    return Examples(texts[0], texts[1] if len(texts) == 2 else None, labels)
+
+
+def _class_index(row: Row, value: Any, names: list[str]) -> int:
+    if value not in names:
+        raise DataError(
+            f"{row.where}: got label '{value}', must be one of {', '.join(names)}; correct the row or set data.labels"
+        )
+    return names.index(value)
+
+
+def _number(row: Row, value: Any, names: list[str]) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise DataError(
+            f"{row.where}: got label '{value}', must be a number for a regression; correct the row"
+        ) from None
+
+
+def _answer(row: Row, value: Any, names: list[str]) -> Answer:
+    try:
+        answer = Answer([str(t) for t in value["text"]], [int(s) for s in value["answer_start"]])
+        if not answer.texts or len(answer.texts) != len(answer.starts):
+            raise ValueError
+    except (TypeError, KeyError, ValueError):
+        raise DataError(
+            f"{row.where}: got answers {str(value)[:60]!r}, must be {{text: [...], answer_start: [...]}} "
+            "with one entry or more; correct the row"
+        ) from None
+    return answer

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows of a data set from the Hugging Face hub, by the `datasets` library, in the shape that `qat.files` gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qat.files import DataError, Row
+
+
+def read_hub(source: Sequence[str], split: str, columns: dict[str, str], label: str | None) -> list[Row]:
+    """The rows of one split.
+
+    source   arguments of `datasets.load_dataset`, e.g. ("nyu-mll/glue", "sst2")
+    columns  the hub's column name for each name that the rows get
+    label    column whose class index becomes the class's name; None: labels stay as they are
+    raises   DataError: not found, no network, no such split or column
+    """
+    import datasets  # slow to import, and only needed here
+
+    name = "/".join(source)
+    try:
+        data = datasets.load_dataset(*source, split=split)
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        reason = str(error).split("\n")[0][:120]
+        raise DataError(
+            f"data: got no split '{split}' of '{name}' from the Hugging Face hub ({reason}), must be "
+            "a data set there and the network up; give a local folder with --data"
+        ) from None
+    missing = [c for c in columns.values() if c not in data.column_names]
+    if missing or (label and label not in data.column_names):
+        raise DataError(
+            f"data: got columns {', '.join(data.column_names)} in '{name}', "
+            f"must have '{(missing or [label])[0]}'; set data.text and data.label"
+        )
+    classes = getattr(data.features[label], "names", None) if label else None
+    rows = []
+    for number, item in enumerate(data):
+        fields = {ours: item[theirs] for ours, theirs in columns.items()}
+        if label:
+            fields[label] = classes[item[label]] if classes else item[label]
+        rows.append(Row(f"{name} {split}[{number}]", fields))
+    return rows
