@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from bitloom.errors import VerificationError
 from bitloom.flow import require_current
@@ -72,9 +73,8 @@ def predict(run: RunFolder, sentence: str, pair: str | None = None, *, on: Liter
         entry = next(n.name for n in graph.nodes if n.op == "embed")
         codes, figures = _simulate(run.stage("build"), graph, want[entry], codes)
     logits = codes * graph.tensor(graph.outputs[0]).scale
-    words = load_tokenizer(export).tokens(ids[0])
     single = logits.shape[0] == 1 and graph.meta["model"]["head"] == "sequence"
-    return Prediction(label=_label(graph, logits, words), logits=logits[0] if single else logits, codes=codes[0] if single else codes,
+    return Prediction(label=_label(graph, logits, ids[0], export), logits=logits[0] if single else logits, codes=codes[0] if single else codes,
                       tokens=len(ids[0]), clock_mhz=recipe.hardware.clock_mhz, **figures)
 
 
@@ -90,11 +90,11 @@ def _simulate(build: Path, graph: Graph, embeddings: np.ndarray, want: np.ndarra
     return got.outputs.reshape(want.shape), {"cycles": cycles, "cycles_predicted": int(predicted)}
 
 
-def _label(graph: Graph, logits: np.ndarray, words: list[str]) -> str:
+def _label(graph: Graph, logits: np.ndarray, ids: list[int], export: Path) -> str:
     task, names = graph.meta["task"], graph.meta["labels"]
     if task == "classification":
         return names[int(logits[0].argmax())]
     if task == "regression":
         return f"{logits[0, 0]:.4f}"
     start, end = (int(column.argmax()) for column in logits.T)
-    return " ".join(words[start:end + 1]).replace(" ##", "")
+    return Tokenizer.from_file(str(export / "tokenizer" / "tokenizer.json")).decode(ids[start:end + 1])

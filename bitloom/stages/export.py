@@ -6,48 +6,50 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 
 from bitloom.errors import VerificationError
 from bitloom.flow import Context
 from bitloom.report import score
-from bitloom.sentences import Sentences, load_dev, scores
+from bitloom.sentences import Sentences, evaluate, load_dev
 from hw import golden
 from hw.graph import Graph
 from hw.onnx_export import OnnxReferee, to_onnx
+from sim.encoder import StreamInfo
+from sim.verify import locate
 
 BATCH = 32  # sentences whose tensors are all in memory at once
 
 
 def run(context: Context) -> str:
     """Raises VerificationError: two readers differ."""
-    from qat.export import forward_codes, in_float64, to_graph  # torch takes seconds to import
-    from qat.model import QuantBert
-    from qat.sizes import bits_by_layer, sizes
+    from qat.checkpoint import from_pretrained  # torch takes seconds to import
+    from qat.export import forward_codes, in_float64, to_graph
+    from qat.sizes import sizes
 
     recipe, trained = context.recipe, context.run.stage("train")
     context.progress(None, "freezing the graph")
     shutil.copytree(trained / "tokenizer", context.out / "tokenizer")
-    dev = load_dev(recipe, context.run.data_dir, context.out)
-    model = QuantBert.from_pretrained(trained / "qat").eval()
-    graph = to_graph(model, recipe.name, {"labels": dev.label_names, "task": dev.task, "checkpoint": context.run.digest("train")})
+    dataset, dev = load_dev(recipe, context.run.data_dir, context.out)
+    model = from_pretrained(trained / "qat")
+    graph = to_graph(model, recipe.name, {"task": dataset.task, "labels": dataset.label_names, "checkpoint": context.run.digest("train")})
     graph.save(context.out)
-    _save_onnx(graph, context.out / "integer.onnx")
+    (context.out / "integer.onnx").write_bytes(to_onnx(graph).SerializeToString())
     exact, referee = in_float64(model), OnnxReferee(context.out / "integer.onnx", graph.hash)
     readers = {"Brevitas float64 = golden, every tensor": lambda s: forward_codes(exact, s.ids, s.segments),
                "ONNX Runtime = golden, outputs and layers": lambda s: referee.run(s.ids, s.segments)}
     sample = dev.spread(recipe.verification.reference_sentences, recipe.verification.seed)
     comparisons = [_compare(context, graph, sample, name, reader) for name, reader in readers.items()]
     context.progress(None, f"golden model on {len(dev)} sentences")
-    value = scores(graph, dev, golden_logits(graph, dev))
-    metrics = json.loads((trained / "metrics.json").read_text())
-    result = {"accuracy": {"metric": metrics["metric"], "examples": len(dev), "float": metrics["float"], "qat": metrics["qat"], "golden": value},
-              "comparisons": comparisons, "model": graph.meta["model"], "size": sizes(model), "bits": bits_by_layer(model)}
+    golden_score = evaluate(dataset, graph, dev, golden_logits(graph, dev))
+    metrics, size = json.loads((trained / "metrics.json").read_text()), sizes(model)
+    accuracy = {"metric": metrics["metric"], "examples": len(dev), "float": metrics["float"], "qat": metrics["qat"], "golden": golden_score}
+    result = {"accuracy": accuracy, "comparisons": comparisons, "model": graph.meta["model"], "size": size,
+              "bits": {name: layer["weights"] for name, layer in size["layers"].items()}}
     (context.out / "metrics.json").write_text(json.dumps(result, indent=1) + "\n")
     total = sum(c["values_compared"] for c in comparisons)
-    return f"graph {graph.hash[:16]}, golden {score(value)}, 0 of {total:,} values differ between Brevitas, golden and ONNX Runtime"
+    return f"graph {graph.hash[:16]}, golden {score(golden_score)}, 0 of {total:,} values differ between Brevitas, golden and ONNX Runtime"
 
 
 def golden_logits(graph: Graph, sentences: Sentences) -> np.ndarray:
@@ -71,23 +73,22 @@ def _compare(context: Context, graph: Graph, sample: Sentences, name: str, reade
         context.progress(index * BATCH / len(sample), name)
         want, got = golden.run(graph, part.ids, part.segments), reader(part)
         for tensor in (n.name for n in graph.nodes if n.name in got):
-            _require_equal(name, tensor, index * BATCH, part, got[tensor], want[tensor])
+            _require_equal(f"{name}: {tensor}", graph, tensor, index * BATCH, part, got[tensor], want[tensor])
             compared += want[tensor].size
     if not compared:
         raise VerificationError(f"export: {name}: got 0 values to compare, must be at least 1; the readers share no tensor")
     return {"name": name, "sentences": len(sample), "values_compared": compared, "mismatches": 0}
 
 
-def _require_equal(name: str, tensor: str, first_sentence: int, part: Sentences, got: np.ndarray, want: np.ndarray) -> None:
-    if got.shape != want.shape:
-        raise VerificationError(f"export: {name}: {tensor}: got shape {got.shape}, must be {want.shape}")
-    if (wrong := got != want).any():
-        row, *lane = np.argwhere(wrong)[0].tolist()
-        place = (f"token {row} of the batch, lane {lane[0]}" if len(want) == sum(part.lengths) else f"element {(row, *lane)} of the batch")
-        value = tuple([row, *lane])
-        raise VerificationError(f"export: {name}: {tensor}: {wrong.sum():,} of {wrong.size:,} values differ; first: {place} "
-                                f"(sentences from {first_sentence}): got {got[value]}, must be {want[value]}")
-
-
-def _save_onnx(graph: Graph, path: Path) -> None:
-    path.write_bytes(to_onnx(graph).SerializeToString())
+def _require_equal(where: str, graph: Graph, tensor: str, skipped: int, part: Sentences, got: np.ndarray, want: np.ndarray) -> None:
+    """skipped: sentences of the sample before this part."""
+    if got.size != want.size:
+        raise VerificationError(f"export: {where}: got {got.size:,} values, must be {want.size:,}")
+    got, want = got.ravel(), want.ravel()
+    if not (wrong := got != want).any():
+        return
+    index, info = int(wrong.argmax()), graph.tensor(tensor)
+    stream = StreamInfo(tensor=tensor, wire="", lanes=1, bits=info.bits, signed=info.signed, kind=info.kind, channels=info.channels)
+    sentence, token, channel = locate(index, stream, np.array(part.lengths), want.size)
+    raise VerificationError(f"export: {where}: {wrong.sum():,} of {wrong.size:,} values differ; first: sentence {skipped + sentence} token {token} "
+                            f"channel {channel}: got {got[index]}, must be {want[index]}")
