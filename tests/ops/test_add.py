@@ -13,9 +13,9 @@ from hw.instance import Fold
 from hw.ops import add
 
 # C, lanes, bits of a, b, y, a signed, b signed, mult_a, mult_b, shift
-SHAPES = [(16, 1, 8, 8, 10, True, True, 1, 1, 1), (16, 4, 8, 10, 10, True, True, 4, 1, 2), (48, 2, 10, 8, 10, True, True, 1, 2, 1),
+SHAPES = [(16, 1, 8, 8, 10, True, True, 1, 1, 1), (16, 4, 8, 10, 10, True, True, 4, 1, 2), (16, 2, 8, 8, 7, True, True, 1, 1, 1), (48, 2, 10, 8, 10, True, True, 1, 2, 1),
           (4, 4, 8, 8, 6, True, True, 3, 5, 5), (12, 1, 16, 16, 16, True, True, 1, 1, 1), (20, 4, 4, 2, 8, False, True, 8, 1, 2),
-          (6, 2, 16, 3, 9, True, False, 40503, 1 << 24, 23), (8, 1, 2, 2, 16, True, True, 1 << 12, 1001, 0), (8, 2, 8, 8, 4, False, False, 1, 3, 31)]
+          (6, 2, 16, 3, 9, True, False, 40503, 1 << 24, 23), (8, 1, 2, 2, 16, True, True, 1 << 12, 1001, 0), (8, 2, 8, 8, 4, False, False, 1 << 22, 3 << 22, 31)]
 LENGTHS = [7, 1, 1, 12, 2]
 
 
