@@ -9,19 +9,24 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from qat import functional as F
 from qat.model import QuantBert
-from qat.quantizers import QuantError
+from qat.quantizers import Grid, QuantError
 
-SAMPLES = 1 << 15  # values kept of a tensor and batch
-CANDIDATES = 8  # octaves searched below the scale that clips nothing
+LOGIT_HEADROOM = 2  # octaves
+ABOVE, BELOW = 2, 8  # octaves searched above and below the scale that clips nothing of the first batch
 
 
 class Observer:
-    """Keeps an even sample of a tensor's values at real tokens."""
+    """Sums, over a tensor's values at real tokens, the squared error that each candidate exponent would make.
 
-    def __init__(self, batch: dict):
-        self._batch = batch  # shared by all observers; its 'real' is the current batch's mask [B, T]
-        self._kept: list[Tensor] = []
+    low, high  range of the codes
+    batch      shared by all observers: 'real' is the current batch's mask [B, T]
+    """
+
+    def __init__(self, low: int, high: int, batch: dict):
+        self.low, self.high, self._batch = low, high, batch
+        self._errors: dict[int, float] = {}
         self.top = 0.0
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -30,28 +35,23 @@ class Observer:
             values = x[(real[:, None, :, None] & real[:, None, None, :]).expand_as(x)]
         else:
             values = x[real] if x.ndim == 3 else x
-        values = values.detach().flatten()
-        self.top = max(self.top, float(values.abs().max()))
-        self._kept.append(values[:: max(1, len(values) // SAMPLES)].double())
+        top = float(values.abs().max())
+        self.top = max(self.top, top)
+        if not self._errors:
+            coarsest = math.ceil(math.log2(max(top, 2.0**-40) / self.high))
+            self._errors = dict.fromkeys(range(coarsest + ABOVE, coarsest - BELOW - 1, -1), 0.0)
+        for exponent in self._errors:
+            error = F.quantize(values, exponent, self.low, self.high).sub_(values)
+            self._errors[exponent] += float(error.square_().sum(dtype=torch.float64))
         return x
 
-    def values(self) -> Tensor:
-        return torch.cat(self._kept) if self._kept else torch.zeros(0)
+    @property
+    def used(self) -> bool:
+        return bool(self._errors)
 
-
-def best_exponent(values: Tensor, top: float, low: int, high: int) -> int:
-    """The exponent e that minimizes the mean squared error of clip(floor(v / 2**e + 1/2)) * 2**e over the values.
-
-    values  float64, a sample
-    top     largest magnitude seen: where the search begins, coarse enough to clip nothing
-    """
-    coarsest = math.ceil(math.log2(max(top, 2.0**-40) / max(high, 1)))
-    best = (math.inf, coarsest)
-    for exponent in range(coarsest, coarsest - CANDIDATES, -1):
-        scale = 2.0**exponent
-        codes = (values / scale).add_(0.5).floor_().clamp_(low, high)
-        best = min(best, (float((codes * scale - values).square().mean()), exponent))
-    return best[1]
+    def best(self) -> int:
+        """The exponent e of least squared error of clip(floor(v / 2**e + 1/2)) * 2**e."""
+        return min(self._errors, key=self._errors.get)
 
 
 @torch.no_grad()
@@ -64,7 +64,7 @@ def calibrate(model: QuantBert, batches: Iterable[dict[str, Tensor]]) -> dict[st
     training, device = model.training, next(model.parameters()).device
     model.eval()
     for grid in grids.values():
-        grid.observer = Observer(batch)
+        grid.observer = Observer(*grid.observed_range(), batch)
     seen = 0
     try:
         for inputs in batches:
@@ -83,16 +83,14 @@ def calibrate(model: QuantBert, batches: Iterable[dict[str, Tensor]]) -> dict[st
     return _set_exponents(grids, observers)
 
 
-def _set_exponents(grids, observers) -> dict[str, int]:
+def _set_exponents(grids: dict[str, Grid], observers: dict[str, Observer]) -> dict[str, int]:
     for name, grid in grids.items():
-        values = observers[name].values()
-        if len(values) == 0:
+        observer = observers[name]
+        if not observer.used:
             continue  # its scale is a constant of the specification (probabilities)
-        low, high = grid.observed_range()
-        exponent = best_exponent(values, observers[name].top, low, high)
-        if name == "logits":  # 16 bits have room to grow: fine-tuning sharpens the answers, and clipped ones would not learn
-            exponent = math.ceil(math.log2(max(observers[name].top, 2.0**-10) / high)) + 2
-        if factors := getattr(grid, "factors", ()):
-            exponent = max(exponent, sum(factor.e for factor in factors))
+        exponent = observer.best()
+        if name == "logits":  # 16 bits have room: fine-tuning sharpens the answers, and clipped ones would not learn
+            exponent = math.ceil(math.log2(max(observer.top, 2.0**-10) / grid.high)) + LOGIT_HEADROOM
+        exponent = max(exponent, grid.finest())
         grid.set_exponent(exponent)
     return {name: grid.e for name, grid in grids.items()}

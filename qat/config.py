@@ -148,9 +148,9 @@ class QuantConfig(Strict):
                 _check_setting(f"overrides['{pattern}'].{key}", key, value)
         return data
 
-    def of(self, name: str, key: str) -> Any:
-        """The setting `key` ('weights', 'activations', ...) of the layer or tensor `name`."""
-        value = getattr(self, key)
+    def of(self, name: str, key: str, default: Any = None) -> Any:
+        """The setting `key` ('weights', 'activations', ...) of the layer or tensor `name`; without override `default` or the general one."""
+        value = getattr(self, key) if default is None else default
         for pattern, settings in self.overrides.items():
             if key in settings and fnmatchcase(name, pattern):
                 value = settings[key]

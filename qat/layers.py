@@ -177,7 +177,7 @@ class Embeddings(Grid):
     grid = property(lambda self: self)
 
     def observed_range(self) -> tuple[int, int]:
-        return F.code_range(self.table_bits, True)  # an observer is shown rows of the word table, not sums
+        return F.code_range(self.table_bits, True)  # an observer is shown the addends
 
     def quantize_rows(self, rows: Tensor) -> Tensor:
         return F.quantize(rows, self.e, *F.code_range(self.table_bits, True))
@@ -185,7 +185,7 @@ class Embeddings(Grid):
     def forward(self, ids: Tensor, segments: Tensor) -> Tensor:
         word, position = TF.embedding(ids, self.word), self.position[: ids.shape[1]]
         if self.observer is not None:
-            self.observer(word)
-            return word + position + TF.embedding(segments, self.segment)
+            addends = word, position.expand_as(word), TF.embedding(segments, self.segment)
+            return sum(self.observer(addend) for addend in addends)
         rows = self.quantize_rows(word)
         return rows + self.quantize_rows(position) + TF.embedding(segments, self.quantize_rows(self.segment))

@@ -22,10 +22,14 @@ LOGIT_BITS = 16
 
 
 def settings_of_tensors(layers: int) -> dict[str, set[str]]:
-    """Each layer's and tensor's name, with the quantization settings that apply to it."""
+    """Each layer's and tensor's name, with the quantization settings that apply to it.
+
+    'residual' beside 'activations' marks an output that only a residual add reads: it may have as many bits.
+    """
     linear, act = {"weights", "weight_range", "activations"}, {"activations"}
     block = {
-        **dict.fromkeys(("query", "key", "value", "attention.output", "ffn.up", "ffn.down"), linear),
+        **dict.fromkeys(("query", "key", "value", "ffn.up"), linear),
+        **dict.fromkeys(("attention.output", "ffn.down"), linear | {"residual"}),
         **dict.fromkeys(("context", "attention.norm", "ffn.act", "ffn.norm"), act),
         **dict.fromkeys(("attention.sum", "ffn.sum"), {"residual"}),
         "scores": {"scores"},
@@ -48,6 +52,11 @@ class _Builder:
         weight_bits = self.quant.of(name, "weights")
         return Linear(name, source, in_features, out_features, weight_bits=weight_bits, narrow=narrow, **kwargs)
 
+    def projection(self, name: str, source: Grid, in_features: int) -> Linear:
+        """A linear layer whose output only the residual add reads; an override may give it `residual` bits, up to 16."""
+        bits = self.quant.of(name, "residual", default=self.quant.of(name, "activations"))
+        return self.linear(name, source, in_features, self.config.hidden_size, bits=bits)
+
     def norm(self, name: str, source: Grid) -> LayerNorm:
         config = self.config
         return LayerNorm(name, source, config.hidden_size, self.quant.of(name, "activations"), config.layer_norm_eps)
@@ -64,8 +73,7 @@ class AttentionOutput(nn.Module):
 
     def __init__(self, name: str, make: _Builder, source: Grid):
         super().__init__()
-        hidden = make.config.hidden_size
-        self.output = make.linear(f"{name}.output", source, hidden, hidden)
+        self.output = make.projection(f"{name}.output", source, make.config.hidden_size)
         self.dropout = make.dropout()
         self.sum = Requant(f"{name}.sum", make.quant.of(f"{name}.sum", "residual"))
         self.norm = make.norm(f"{name}.norm", self.sum.grid)
@@ -82,7 +90,7 @@ class FeedForward(nn.Module):
         config = make.config
         self.up = make.linear(f"{name}.up", source, config.hidden_size, config.intermediate_size)
         self.act = make.table(f"{name}.act", config.hidden_act, self.up.grid)
-        self.down = make.linear(f"{name}.down", self.act, config.intermediate_size, config.hidden_size)
+        self.down = make.projection(f"{name}.down", self.act, config.intermediate_size)
         self.dropout = make.dropout()
         self.sum = Requant(f"{name}.sum", make.quant.of(f"{name}.sum", "residual"))
         self.norm = make.norm(f"{name}.norm", self.sum.grid)

@@ -52,6 +52,10 @@ class Grid(nn.Module):
         """Codes of what an observer is shown."""
         return self.low, self.high
 
+    def finest(self) -> int:
+        """The least exponent that the hardware can rescale to."""
+        return -60
+
     def set_exponent(self, exponent: int) -> None:
         self.exponent.fill_(exponent)
         self._exponent = int(exponent)
@@ -72,6 +76,9 @@ class ActQuant(Grid):
         self.factors = factors
         for key, value in {"scale": 1.0, "zero_point": 0.0, "bit_width": float(bits)}.items():
             self.register_buffer(key, torch.tensor(value), persistent=False)
+
+    def finest(self) -> int:
+        return sum(factor.e for factor in self.factors) if self.factors else super().finest()
 
     def set_exponent(self, exponent: int) -> None:
         super().set_exponent(exponent)
