@@ -9,7 +9,7 @@ from operator_bench import RTL_FILES
 
 from sim.unit import OutSpec, Stimulus, UnitCase, run_units
 
-FILES = [*RTL_FILES, Path(__file__).parent / "arithmetic_units.sv"]
+FILES = [*RTL_FILES, *sorted(Path(__file__).parent.glob("*_unit.sv"))]
 STALLS = pytest.mark.parametrize("stall", [0.0, 0.5])
 
 
