@@ -11,7 +11,7 @@ from html import escape
 from markupsafe import Markup
 
 WIDTH, HEIGHT = 560, 260
-LEFT, RIGHT, TOP, BOTTOM = 58, 14, 12, 40  # room for the axes' texts
+LEFT, RIGHT, TOP, BOTTOM = 66, 14, 12, 40  # room for the axes' texts
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -72,7 +72,9 @@ class Display:
         """The report in a table, and where it is."""
         from bitloom.report import key_figures
 
-        table = Table(title=None, show_header=False, box=None, padding=(0, 2, 0, 0))
+        table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True)
         for name, value, note in key_figures(json.loads((run / "report.json").read_text())):
             table.add_row(name, f"[bold]{value}[/]", f"[dim]{note}[/]")
         self.console.print()

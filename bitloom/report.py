@@ -18,17 +18,17 @@ def key_figures(report: dict) -> Iterator[tuple[str, str, str]]:
     """(name, value, note) of the figures that matter most."""
     accuracy, verify, cycles = report["accuracy"], report["verify"], report["cycles"]
     hardware, size = report["hardware"], report["size"]
-    yield (f"{accuracy['metric']} of the hardware's integers", score(accuracy["golden"]),
-           f"float {score(accuracy['float'])}, quantized {score(accuracy['qat'])}; {accuracy['examples']:,} sentences")
-    yield ("mismatches, RTL against golden", f"{verify['mismatches']:,}",
+    yield (f"{accuracy['metric']}, integers", score(accuracy["golden"]),
+           f"float {score(accuracy['float'])}, quantized {score(accuracy['qat'])}, {accuracy['examples']:,} sentences")
+    yield ("mismatches, RTL", f"{verify['mismatches']:,}",
            f"of {verify['values_compared']:,} values, {verify['sentences']} sentences, {verify['stall_runs']} stall run(s)")
-    yield (f"cycles between sentences of {cycles['tokens']} tokens", f"{cycles['interval_measured']:,.0f}",
-           f"predicted {cycles['interval_predicted']:,.0f}; {1e6 * cycles['clock_mhz'] / cycles['interval_measured']:,.0f} "
+    yield (f"cycles a sentence of {cycles['tokens']} tokens", f"{cycles['interval_measured']:,.0f}",
+           f"{cycles['interval_predicted']:,.0f} predicted, {1e6 * cycles['clock_mhz'] / cycles['interval_measured']:,.0f} "
            f"sentences/s at {cycles['clock_mhz']:g} MHz")
-    yield ("latency", f"{cycles['latency_measured']:,} cycles",
-           f"predicted {cycles['latency_predicted']:,}; {cycles['latency_measured'] / cycles['clock_mhz']:,.1f} us")
+    yield (f"latency of {cycles['tokens']} tokens", f"{cycles['latency_measured']:,} cycles",
+           f"{cycles['latency_predicted']:,} predicted, {cycles['latency_measured'] / cycles['clock_mhz']:,.1f} us")
     yield ("multipliers", f"{hardware['multipliers']:,}",
-           f"{hardware['mac_utilization']:.1%} of their cycles do useful work; {hardware['macs_per_sentence']:,} MACs a sentence")
+           f"{hardware['mac_utilization']:.1%} of their cycles useful, {hardware['macs_per_sentence']:,} MACs")
     yield ("size", f"{size['float_bytes'] / size['quantized_bytes']:.1f}x smaller",
            f"{_bytes(size['float_bytes'])} to {_bytes(size['quantized_bytes'])}")
 

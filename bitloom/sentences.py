@@ -5,27 +5,32 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import chain, islice
+from dataclasses import dataclass
+from itertools import chain, cycle, islice
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bitloom.recipe import Recipe
 from hw.graph import Graph
 from qat import data
+from qat.metrics import score_logits
 from qat.tokenizer import WordPiece
+
+if TYPE_CHECKING:
+    from qat.features import Features
 
 ALONE_LENGTHS = 3  # lengths at which a sentence's latency is measured with nothing else in the pipeline
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sentences:
-    """ids, segments: a list of token ids (segment numbers) per sentence; examples: the texts and labels they come from."""
+    """Token ids, segment numbers and label of each sentence (for spans: of each window of a context; labels None)."""
 
     ids: list[list[int]]
     segments: list[list[int]]
-    examples: data.Examples
+    labels: list[Any]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -36,8 +41,7 @@ class Sentences:
 
     def take(self, indices: Sequence[int]) -> Sentences:
         """The sentences at `indices`, in that order."""
-        return replace(self, ids=[self.ids[i] for i in indices], segments=[self.segments[i] for i in indices],
-                       examples=self.examples.take(indices))
+        return Sentences(**{key: [values[i] for i in indices] for key, values in vars(self).items()})
 
     def spread(self, count: int, seed: int) -> Sentences:
         """`count` sentences (all, if there are fewer) from the shortest to the longest in even steps, in random order."""
@@ -55,10 +59,9 @@ class Sentences:
 
         The cycles depend on the lengths alone, and real sentences of just the maximum length are rare.
         """
-        ids, segments = ([*islice(chain.from_iterable(chain.from_iterable([rows] * (tokens * count))), tokens * count)]
-                         for rows in (self.ids, self.segments))
+        ids, segments = ([*islice(cycle(chain.from_iterable(rows)), tokens * count)] for rows in (self.ids, self.segments))
         cut = [slice(i * tokens, (i + 1) * tokens) for i in range(count)]
-        return replace(self, ids=[ids[c] for c in cut], segments=[segments[c] for c in cut], examples=self.examples.take([0] * count))
+        return Sentences(ids=[ids[c] for c in cut], segments=[segments[c] for c in cut], labels=[None] * count)
 
     def alone(self, most: int) -> list[Sentences]:
         """Single sentences of some lengths below `most`, even steps apart."""
@@ -71,15 +74,35 @@ def load_tokenizer(export: Path) -> WordPiece:
     return WordPiece.load(export / "tokenizer")
 
 
-def load_dev(recipe: Recipe, data_dir: Path | None, export: Path) -> tuple[data.Dataset, Sentences]:
-    """The data set, and its development split as token ids, cut to the longest sentence that the model takes."""
+def load_dev(recipe: Recipe, data_dir: Path | None, export: Path) -> tuple[data.Dataset, Features, Sentences]:
+    """The data set; its development split as the model was trained on it; and the same as sentences for the hardware.
+
+    Sentences longer than the model takes are cut, as in training.
+    """
+    from qat.features import Features  # imports torch, which predict does without
+
     dataset = data.load(recipe.data, data_dir)
-    dev = dataset.dev
-    ids, segments = load_tokenizer(export).encode(dev.texts, dev.pairs, max_tokens=recipe.model.max_tokens)
-    return dataset, Sentences(ids=ids, segments=segments, examples=dev)
+    features = Features(dataset, dataset.dev, load_tokenizer(export), recipe.model.max_tokens)
+    items = [features[i] for i in range(len(features))]
+    sentences = Sentences(ids=[i["input_ids"] for i in items], segments=[i["token_type_ids"] for i in items],
+                          labels=[i.get("labels") for i in items])
+    return dataset, features, sentences
 
 
-def evaluate(dataset: data.Dataset, graph: Graph, sentences: Sentences, codes: np.ndarray) -> float:
-    """The data set's metric from the codes of the graph's output."""
+def score_all(features: Features, graph: Graph, lengths: Sequence[int], codes: np.ndarray) -> float:
+    """The task's metric on the whole split, from the codes of the graph's output for all of its sentences."""
     logits = codes * graph.tensor(graph.outputs[0]).scale
-    return float((logits.argmax(1) == np.array(sentences.examples.labels)).mean())
+    if features.windows is not None:  # [sum T, 2] -> start and end, [windows, longest]
+        padded = np.full((2, len(lengths), max(lengths)), -np.inf)
+        inside = np.arange(max(lengths)) < np.array(lengths)[:, None]
+        padded[:, inside] = logits.T
+        logits = (padded[0], padded[1])
+    return next(iter(features.score(logits).values()))
+
+
+def score_some(dataset: data.Dataset, graph: Graph, sentences: Sentences, codes: np.ndarray) -> float | None:
+    """The same on some sentences; None for spans, whose answers need all windows of a context."""
+    if dataset.task == "span":
+        return None
+    logits = codes * graph.tensor(graph.outputs[0]).scale
+    return next(iter(score_logits(dataset.metric, logits, sentences.labels).values()))

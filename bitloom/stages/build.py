@@ -7,7 +7,6 @@ import json
 
 from bitloom.flow import Context
 from hw.build import build
-from hw.folding import FoldingError
 from hw.graph import Graph
 
 
@@ -15,10 +14,7 @@ def run(context: Context) -> str:
     """Raises FoldingError: the recipe's target cannot be met."""
     context.progress(None, "solving the folding, writing RTL")
     graph = Graph.load(context.run.stage("export"))
-    try:
-        folding = build(graph, context.recipe.hardware, context.out)
-    except FoldingError as error:
-        raise FoldingError(f"build: {error}") from error
+    folding = build(graph, context.recipe.hardware, context.out)
     timing = json.loads((context.out / "timing.json").read_text())
     return (f"{folding.multipliers} multipliers, {timing['interval']:,} cycles between sentences of {timing['max_tokens']} tokens "
             f"predicted, bottleneck {timing['bottleneck']}")

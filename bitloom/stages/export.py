@@ -12,7 +12,7 @@ import numpy as np
 from bitloom.errors import VerificationError
 from bitloom.flow import Context
 from bitloom.report import score
-from bitloom.sentences import Sentences, evaluate, load_dev
+from bitloom.sentences import Sentences, load_dev, score_all
 from hw import golden
 from hw.graph import Graph
 from hw.onnx_export import OnnxReferee, to_onnx
@@ -31,7 +31,7 @@ def run(context: Context) -> str:
     recipe, trained = context.recipe, context.run.stage("train")
     context.progress(None, "freezing the graph")
     shutil.copytree(trained / "tokenizer", context.out / "tokenizer")
-    dataset, dev = load_dev(recipe, context.run.data_dir, context.out)
+    dataset, features, dev = load_dev(recipe, context.run.data_dir, context.out)
     model = from_pretrained(trained / "qat")
     graph = to_graph(model, recipe.name, {"task": dataset.task, "labels": dataset.label_names, "checkpoint": context.run.digest("train")})
     graph.save(context.out)
@@ -42,9 +42,9 @@ def run(context: Context) -> str:
     sample = dev.spread(recipe.verification.reference_sentences, recipe.verification.seed)
     comparisons = [_compare(context, graph, sample, name, reader) for name, reader in readers.items()]
     context.progress(None, f"golden model on {len(dev)} sentences")
-    golden_score = evaluate(dataset, graph, dev, golden_logits(graph, dev))
+    golden_score = score_all(features, graph, dev.lengths, golden_logits(graph, dev))
     metrics, size = json.loads((trained / "metrics.json").read_text()), sizes(model)
-    accuracy = {"metric": metrics["metric"], "examples": len(dev), "float": metrics["float"], "qat": metrics["qat"], "golden": golden_score}
+    accuracy = {"metric": metrics["metric"], "examples": len(dataset.dev), "float": metrics["float"], "qat": metrics["qat"], "golden": golden_score}
     result = {"accuracy": accuracy, "comparisons": comparisons, "model": graph.meta["model"], "size": size,
               "bits": {name: layer["weights"] for name, layer in size["layers"].items()}}
     (context.out / "metrics.json").write_text(json.dumps(result, indent=1) + "\n")

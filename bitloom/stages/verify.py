@@ -12,7 +12,7 @@ import numpy as np
 
 from bitloom.errors import VerificationError
 from bitloom.flow import Context
-from bitloom.sentences import Sentences, evaluate, load_dev
+from bitloom.sentences import Sentences, load_dev, score_some
 from hw import golden
 from hw.build import macs_per_sentence
 from hw.folding import Folding
@@ -79,7 +79,7 @@ def run(context: Context) -> str:
     """Raises VerificationError: values or cycles are not as promised."""
     find_verilator()  # a missing simulator is the machine's fault, not the hardware's: exit code 2
     bench, settings = Bench(context), context.recipe.verification
-    dataset, dev = load_dev(context.recipe, context.run.data_dir, context.run.stage("export"))
+    dataset, _, dev = load_dev(context.recipe, context.run.data_dir, context.run.stage("export"))
     chosen = dev.spread(settings.sentences, settings.seed)
     mixed = bench.simulate("back to back", chosen)
     full_sentences = dev.of_length(bench.graph.max_tokens, FULL_SENTENCES)
@@ -144,5 +144,5 @@ def _check_cycles(table: Sequence[dict]) -> None:
 def _accuracy(dataset: Dataset, graph: Graph, sentences: Sentences, got: EncoderRun) -> dict:
     """The task's metric from the hardware's own logits, and from the golden ones, on the simulated sentences."""
     want = golden.run(graph, sentences.ids, sentences.segments, keep_all=False)[graph.outputs[0]]
-    return {"examples": len(sentences), "value": evaluate(dataset, graph, sentences, got.outputs.reshape(want.shape)),
-            "golden": evaluate(dataset, graph, sentences, want)}
+    return {"examples": len(sentences), "value": score_some(dataset, graph, sentences, got.outputs.reshape(want.shape)),
+            "golden": score_some(dataset, graph, sentences, want)}

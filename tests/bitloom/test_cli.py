@@ -11,26 +11,16 @@ from pathlib import Path
 import pytest
 
 from bitloom import flow
-from bitloom.cli import main
 from bitloom.errors import VerificationError
 from bitloom.version import __version__
 
 RECIPE = "name: small\ndata: {name: reviews}\nhardware: {target_cycles: 5000}\n"
 
 
-@pytest.fixture
-def bitloom(capsys, monkeypatch, tmp_path):
-    """Run the command line in an empty folder: (exit code, stdout, stderr)."""
+@pytest.fixture(autouse=True)
+def in_a_folder_with_a_recipe(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     Path("r.yaml").write_text(RECIPE)
-
-    def call(*argv: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as end:
-            main(list(argv))
-        out, err = capsys.readouterr()
-        return end.value.code or 0, out, err
-
-    return call
 
 
 def test_version(bitloom):

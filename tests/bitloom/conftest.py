@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One whole run of the smallest recipe, made once a session; tests that change it take a copy."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bitloom import Recipe, RunFolder, run_flow
+from bitloom.cli import main
+
+TINY = Path(__file__).parents[1] / "tiny.yaml"
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory) -> Path:
+    """The finished run; do not change it."""
+    recipe = Recipe.load(TINY)
+    run = RunFolder.create(tmp_path_factory.mktemp("runs") / "tiny", recipe)
+    with run.locked():
+        run.adopt(recipe, data_dir=None)
+        run_flow(run)
+    return run.path
+
+
+@pytest.fixture
+def tiny_copy(tiny_run, tmp_path) -> Path:
+    """A copy of the finished run, to be broken."""
+    return Path(shutil.copytree(tiny_run, tmp_path / "tiny"))
+
+
+@pytest.fixture
+def bitloom(capsys):
+    """Run the command line: (exit code, stdout, stderr)."""
+
+    def call(*argv: str | Path) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as end:
+            main([str(a) for a in argv])
+        out, err = capsys.readouterr()
+        return end.value.code or 0, out, err
+
+    return call

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole flow on the smallest recipe, through the command line: what a user gets, and what breaks it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bitloom import RunFolder, predict
+from bitloom.flow import STAGES
+from hw.graph import Graph
+from sim import tools
+
+ROOT = Path(__file__).resolve().parents[2]
+TOO_LONG = "a film " * 30
+
+
+def report(run: Path) -> dict:
+    return json.loads((run / "report.json").read_text())
+
+
+def test_the_report_has_the_keys_that_others_rely_on(tiny_run):
+    r = report(tiny_run)
+    assert r["schema"] == "bitloom.report/1" and r["graph_hash"] == Graph.load(tiny_run / "export").hash
+    for section, keys in {
+        "accuracy": ("metric", "examples", "float", "qat", "golden"),
+        "verify": ("backend", "sentences", "values_compared", "mismatches", "stall_runs"),
+        "cycles": ("interval_predicted", "interval_measured", "latency_predicted", "latency_measured", "tokens"),
+        "hardware": ("multipliers", "macs_per_sentence", "mac_utilization", "weight_bits", "stages"),
+        "size": ("float_bytes", "quantized_bytes", "without_embeddings"),
+    }.items():
+        assert set(keys) <= set(r[section]), section
+    assert list(r["seconds"]) == ["train", "export", "build", "verify"] and all(s >= 0 for s in r["seconds"].values())
+
+
+def test_the_reports_figures_belong_together(tiny_run):
+    r = report(tiny_run)
+    assert (r["verify"]["backend"], r["verify"]["sentences"], r["verify"]["mismatches"], r["verify"]["stall_runs"]) == ("rtl", 8, 0, 1)
+    rtl = [c for c in r["verify"]["comparisons"] if c["name"].startswith("RTL")]
+    assert r["verify"]["values_compared"] == sum(c["values_compared"] for c in rtl) > 100_000
+    assert all(c["mismatches"] == 0 and c["values_compared"] > 0 for c in r["verify"]["comparisons"])
+    work, cycles = r["hardware"]["macs_per_sentence"], r["cycles"]["interval_measured"]
+    assert r["hardware"]["mac_utilization"] == work / (r["hardware"]["multipliers"] * cycles)
+    assert sum(s["macs"] for s in r["hardware"]["stages"]) == work
+    assert r["accuracy"]["examples"] == 48 and r["accuracy"]["rtl"]["value"] == r["accuracy"]["rtl"]["golden"]
+    assert r["cycles"]["tokens"] == 24 and [p[0] for p in r["cycles"]["latency_points"]] == [6, 12, 18, 24]
+
+
+def test_the_page_is_there_and_shows_the_graphs_hash(tiny_run):
+    assert report(tiny_run)["graph_hash"][:16] in (tiny_run / "report.html").read_text()
+
+
+def test_a_second_run_does_nothing(tiny_copy, bitloom):
+    before = {p: p.stat().st_mtime_ns for p in tiny_copy.rglob("*") if p.is_file() and p.name not in ("run.json", "recipe.yaml", ".lock")}
+    code, out, _ = bitloom("run", ROOT / "tests" / "tiny.yaml", "--out", tiny_copy)
+    assert code == 0 and out.count("unchanged") == len(STAGES)
+    assert all(p.stat().st_mtime_ns == t for p, t in before.items())
+
+
+def test_predict_gives_the_same_from_the_golden_model_and_from_the_hardware(tiny_run, bitloom):
+    run = RunFolder.open(tiny_run)
+    golden, rtl = (predict(run, "a wonderful film", on=where) for where in ("golden", "rtl"))
+    assert golden.label == rtl.label in ("negative", "positive")
+    assert np.array_equal(golden.codes, rtl.codes) and golden.cycles is None
+    assert rtl.cycles == rtl.cycles_predicted > 0
+    code, out, _ = bitloom("predict", tiny_run, "a wonderful film", "--on", "rtl")
+    assert code == 0 and [line.split()[0] for line in out.splitlines()] == ["label", "logits", "codes", "tokens", "cycles"]
+
+
+def test_predict_takes_a_pair(tiny_run):
+    run = RunFolder.open(tiny_run)
+    assert predict(run, "good", "bad").tokens == predict(run, "good").tokens + predict(run, "bad").tokens - 1
+
+
+@pytest.mark.parametrize("where", ["golden", "rtl"])
+def test_predict_refuses_a_sentence_that_is_too_long(tiny_run, bitloom, where):
+    code, out, err = bitloom("predict", tiny_run, TOO_LONG, "--on", where)
+    assert (code, out) == (2, "")
+    assert re.fullmatch(r"bitloom: predict: got a sentence of \d+ tokens, must be at most 24 \(the recipe's model.max_tokens\); shorten it\n", err)
+
+
+def test_a_checkpoint_that_does_not_match_the_graph_is_refused(tiny_copy, bitloom):
+    run = RunFolder.open(tiny_copy)
+    was, weights = run.digest("train"), tiny_copy / "train" / "qat" / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    for argv in (("build", tiny_copy), ("verify", tiny_copy), ("predict", tiny_copy, "fine")):
+        assert bitloom(*argv) == (2, "", (
+            f"bitloom: {argv[0]}: got a checkpoint {tiny_copy}/train of hash {run.digest('train')[:16]}, must be {was[:16]}, that of the graph; "
+            f"put it back or run `bitloom export {tiny_copy}`\n"))
+
+
+def test_a_graph_whose_files_do_not_belong_together_is_refused(tiny_copy, bitloom):
+    path = tiny_copy / "export" / "graph.json"
+    graph = json.loads(path.read_text())
+    path.write_text(json.dumps(graph | {"hash": "0" * 64}))
+    code, _, err = bitloom("predict", tiny_copy, "fine")
+    assert code == 2 and err == (f"bitloom: {path}: content has hash {graph['hash'][:16]}, must be {'0' * 16}; graph.json and graph.safetensors "
+                                 "do not belong together, run `bitloom export` again\n")
+
+
+def test_a_target_that_cannot_be_met_is_told(tiny_copy, bitloom):
+    code, _, err = bitloom("run", ROOT / "tests" / "tiny.yaml", "--out", tiny_copy, "--set", "hardware.target_cycles=100")
+    assert code == 2 and re.fullmatch(r"bitloom: folding: got target_cycles 100, must be at least \d+ for this encoder; .*\n", err)
+    assert (tiny_copy / "build" / "encoder.sv").exists()  # of the target before
+
+
+def test_a_missing_simulator_is_told(tiny_copy, bitloom, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    tools.find_verilator.cache_clear()
+    code, _, err = bitloom("verify", tiny_copy, "--force")
+    tools.find_verilator.cache_clear()
+    assert (code, err) == (2, "bitloom: simulator: g++, make, perl not found, must be on PATH; apt install g++ make perl\n")
+    assert (tiny_copy / "verify" / "verify.json").exists()
+
+
+def flip_weight(build: Path) -> None:
+    path = build / "layer.0.ffn.up.acc.weight.hex"
+    words = path.read_text().splitlines()
+    words[0] = f"{int(words[0], 16) ^ 1:0{len(words[0])}x}"
+    path.write_text("\n".join(words) + "\n")
+
+
+def shift_table(build: Path) -> None:
+    path = build / "layer.0.ffn.act.table.hex"
+    words = path.read_text().splitlines()
+    path.write_text("\n".join(words[1:] + words[-1:]) + "\n")
+
+
+def edit(file: str, old: str, new: str):
+    def apply(build: Path) -> None:
+        text = (build / file).read_text()
+        assert old in text, f"{file} has no {old!r}"
+        (build / file).write_text(text.replace(old, new))
+
+    return apply
+
+
+FAULTS = {
+    "one flipped weight bit": (flip_weight, r"layer\.0\.ffn\.up\.acc: sentence 0 token 0 channel 0 \(lane 0\): value: got -?\d+, must be -?\d+"),
+    "an off-by-one in a table": (shift_table, r"layer\.0\.ffn\.act: sentence 0 token \d+ channel \d+ \(lane \d\): value: got -?\d+, must be -?\d+"),
+    "a dropped rounding term": (edit("rtl/requant.sv", "prod[i] + Half", "prod[i]"),
+                                r"layer\.0\.query: sentence 0 token \d+ channel \d+ \(lane \d\): value: got -?\d+, must be -?\d+"),
+    "a swapped lane": (edit("encoder.sv", ".s_data(layer_0_ffn_up_data)", ".s_data({layer_0_ffn_up_data[7:0], layer_0_ffn_up_data[15:8]})"),
+                       r"layer\.0\.ffn\.act: sentence 0 token 0 channel \d+ \(lane \d\): value: got -?\d+, must be -?\d+"),
+    "a lost token under stall": (edit("rtl/fifo.sv", "s_ready <= count_d != CountW'(DEPTH);", "s_ready <= 1'b1;"),
+                                 r"(: sentence \d+ token \d+ |rule broken|output beats came)"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_fails_the_verification_and_is_named(tiny_copy, bitloom, fault):
+    plant, expected = FAULTS[fault]
+    plant(tiny_copy / "build")
+    for _ in range(2):  # it must not count as done after the first time
+        code, _, err = bitloom("verify", tiny_copy)
+        assert code == 1 and err.startswith("bitloom: verify: back to back: ") and err.count("\n") == 1
+        assert re.search(expected, err), err
+    assert bitloom("report", tiny_copy)[0] == 2  # no report without a passed verification
+
+
+def test_a_kill_in_the_middle_of_a_stage_costs_that_stage_only(tiny_copy, bitloom):
+    """SIGKILL to a real process as soon as the stage has begun to write."""
+    command = [sys.executable, "-m", "bitloom", "export", str(tiny_copy), "--force"]
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE) as process:
+        tmp = tiny_copy / "export.tmp" / "graph.json"
+        deadline = time.monotonic() + 60
+        while not tmp.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL and (tiny_copy / "export.tmp").exists()
+    assert bitloom("predict", tiny_copy, "fine")[0] == 0  # the earlier export still stands
+    code, out, _ = bitloom("export", tiny_copy, "--force")
+    assert code == 0 and "0 of" in out and not (tiny_copy / "export.tmp").exists()
+    code, out, _ = bitloom("run", ROOT / "tests" / "tiny.yaml", "--out", tiny_copy)
+    assert code == 0 and out.count("unchanged") >= len(STAGES) - 1  # the same files came out
+
+
+@pytest.mark.slow
+def test_waves_are_left(tiny_copy, bitloom):
+    assert bitloom("verify", tiny_copy, "--waves")[0] == 0
+    with open(tiny_copy / "verify" / "waves.vcd") as waves:
+        assert "$enddefinitions" in waves.read(1 << 20)
