@@ -193,6 +193,8 @@ class TrainConfig(Strict):
     qat_learning_rate: Number = Field(2e-4, gt=0)
     warmup_ratio: Number = Field(0.1, ge=0, le=1)
     weight_decay: Number = Field(0.01, ge=0)
+    label_smoothing: Number = Field(0.0, ge=0, lt=1)
+    word_dropout: Number = Field(0.0, ge=0, lt=1)  # share of the training tokens replaced by [UNK]
     seed: int = Field(0, ge=0)
     distill: DistillConfig | None = None
     calibration_batches: int = Field(8, ge=1)

@@ -57,6 +57,9 @@ class WordPiece:
         self._tokenizer = tokenizer
         self.pad_id = tokenizer.token_to_id("[PAD]")
         self.unk_id = tokenizer.token_to_id("[UNK]")
+        self.special_ids = [
+            tokenizer.token_to_id(token) for token in SPECIAL if tokenizer.token_to_id(token) is not None
+        ]
 
     def __len__(self) -> int:
         """Number of tokens = rows of the word embedding table."""

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From examples to batches: token ids with targets, batches of like lengths, padding to the longest of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import Sampler
+
+from qat.data import Dataset, Examples
+from qat.metrics import score, score_logits
+from qat.tokenizer import Window, WordPiece
+
+STRIDE = 32  # tokens of context that neighbouring windows of a span task share
+ANSWER_TOKENS = 30  # longest answer considered
+MEGABATCH = 50  # batches whose sentences are sorted together: like lengths, and still a new mixture each epoch
+
+
+class Features(TorchDataset):
+    """Model inputs of one split, and how its predictions are scored.
+
+    Items have `input_ids`, `token_type_ids` and `labels` (or `start_positions`, `end_positions`). A span example whose
+    context does not fit has several items, its windows; nothing else makes more items than examples.
+    """
+
+    def __init__(self, dataset: Dataset, examples: Examples, tokenizer: WordPiece, max_tokens: int):
+        self.examples, self.metric, self.windows = examples, dataset.metric, None
+        if dataset.task == "span":
+            stride = min(STRIDE, max_tokens // 4)
+            self.windows = tokenizer.windows(examples.texts, examples.pairs, max_tokens=max_tokens, stride=stride)
+            self.items = [_span_item(window, examples.labels[window.example]) for window in self.windows]
+        else:
+            ids, segments = tokenizer.encode(examples.texts, examples.pairs, max_tokens=max_tokens)
+            self.items = [
+                {"input_ids": i, "token_type_ids": s, "labels": y}
+                for i, s, y in zip(ids, segments, examples.labels, strict=True)
+            ]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.items[index]
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each item."""
+        return [len(item["input_ids"]) for item in self.items]
+
+    def add(self, key: str, values: Sequence[Any]) -> None:
+        """Give each item one more entry, e.g. a teacher's logits."""
+        for item, value in zip(self.items, values, strict=True):
+            item[key] = value
+
+    def score(self, logits: Any) -> dict[str, float]:
+        """The task's metric, first, and its companions.
+
+        logits  [S, classes]; for spans (start, end), each [windows, >= longest window]
+        """
+        if self.windows is None:
+            return score_logits(self.metric, logits, self.examples.labels)
+        return score(self.metric, best_answers(self.windows, self.examples, *logits), self.examples.labels)
+
+
+def _span_item(window: Window, answer) -> dict[str, Any]:
+    """Targets are the first accepted answer's tokens; [CLS] (0, 0) where this window does not hold all of it."""
+    first, last = answer.starts[0], answer.starts[0] + len(answer.texts[0])
+    inside = [i for i, span in enumerate(window.offsets) if span and span[0] < last and span[1] > first]
+    whole = inside and window.offsets[inside[0]][0] <= first and window.offsets[inside[-1]][1] >= last
+    start, end = (inside[0], inside[-1]) if whole else (0, 0)
+    return {
+        "input_ids": window.ids,
+        "token_type_ids": window.segments,
+        "start_positions": start,
+        "end_positions": end,
+    }
+
+
+def best_answers(windows: Sequence[Window], examples: Examples, start: np.ndarray, end: np.ndarray) -> list[str]:
+    """The text between the start and end tokens of the highest sum of logits, over all windows of each example."""
+    best = [(-np.inf, "")] * len(examples)
+    for window, s, e in zip(windows, start, end, strict=True):
+        tokens = np.array([i for i, span in enumerate(window.offsets) if span])
+        if not len(tokens):
+            continue
+        sums = s[tokens][:, None].astype(np.float64) + e[tokens][None, :]
+        order = np.subtract.outer(tokens, tokens)  # start - end
+        sums[(order > 0) | (order <= -ANSWER_TOKENS)] = -np.inf
+        i, j = np.unravel_index(sums.argmax(), sums.shape)
+        if sums[i, j] > best[window.example][0]:
+            first, last = window.offsets[tokens[i]][0], window.offsets[tokens[j]][1]
+            best[window.example] = (sums[i, j], examples.pairs[window.example][first:last])
+    return [text for _, text in best]
+
+
+class Collator:
+    """Pads a batch to its longest item: input_ids, token_type_ids, attention_mask [B, T], and the targets."""
+
+    def __init__(self, pad_id: int):
+        self.pad_id = pad_id
+
+    def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        longest = max(len(item["input_ids"]) for item in items)
+        batch = {
+            "input_ids": _padded([item["input_ids"] for item in items], longest, self.pad_id),
+            "token_type_ids": _padded([item["token_type_ids"] for item in items], longest, 0),
+            "attention_mask": _padded([[1] * len(item["input_ids"]) for item in items], longest, 0),
+        }
+        for key in items[0].keys() - batch.keys():
+            values = [torch.as_tensor(item[key]) for item in items]
+            batch[key] = (
+                torch.nn.utils.rnn.pad_sequence(values, batch_first=True) if values[0].ndim else torch.stack(values)
+            )
+        return batch
+
+
+def _padded(rows: Sequence[Sequence[int]], length: int, value: int) -> Tensor:
+    out = np.full((len(rows), length), value, dtype=np.int64)
+    for target, row in zip(out, rows, strict=True):
+        target[: len(row)] = row
+    return torch.from_numpy(out)
+
+
+class LengthGrouped(Sampler[int]):
+    """Random order in which neighbours have like lengths, so that little of a batch is padding.
+
+    The order follows from (seed, epoch) alone: a resumed run and every process of a distributed one see the same.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int):
+        self.lengths, self.batch_size, self.seed, self.epoch = torch.tensor(lengths), batch_size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order comes next."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(len(self), generator=generator)
+        batches = []
+        for part in order.split(MEGABATCH * self.batch_size):
+            part = part[self.lengths[part].argsort(descending=True, stable=True)]
+            batches += part.split(self.batch_size)
+        short = [batches.pop()] if len(batches[-1]) < self.batch_size else []  # last: it must not shift the others
+        shuffled = [batches[i] for i in torch.randperm(len(batches), generator=generator)]
+        yield from torch.cat(shuffled + short).tolist()

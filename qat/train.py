@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole training: tokenizer, float model, calibration, quantized model, scores of both on all of the dev split."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from torch import nn
+from torch.utils.data import DataLoader
+from transformers import set_seed
+
+from hw.errors import BitloomError
+from qat.baseline import float_model, load_float
+from qat.calibrate import calibrate
+from qat.checkpoint import save_pretrained
+from qat.config import ModelConfig, QuantConfig, TrainConfig
+from qat.data import DataConfig, Dataset, load
+from qat.features import Collator, Features, LengthGrouped
+from qat.model import QuantBert
+from qat.tokenizer import WordPiece
+from qat.trainer import EncoderTrainer, predict
+
+QAT_STEP_COST = 2.0  # a quantized step takes about this many float steps: for the progress bar only
+PARTS = ("float", "qat", "tokenizer", "logs", "checkpoints", "metrics.json", "settings.json")
+
+
+class TrainError(BitloomError):
+    """Settings that do not fit the data or the folder."""
+
+
+def train(model: ModelConfig, quant: QuantConfig, training: TrainConfig, data: DataConfig, data_dir: Path | str | None,
+          out: Path | str, *, resume: bool = True,
+          progress: Callable[[float | None, str], None] | None = None) -> dict[str, Any]:  # fmt: skip
+    """Train a float and a quantized encoder into the folder `out`.
+
+    Writes out/tokenizer (tokenizer.json, vocab.txt), out/float (Hugging Face folder), out/qat (qat.checkpoint),
+    out/logs (TensorBoard), out/metrics.json; while it runs, out/checkpoints too.
+
+    data_dir  folder of data files; None: the generated corpus or the Hugging Face hub (qat.data.load)
+    resume    continue what a killed run with the same settings left in `out`: the weights come out the same, bit for
+              bit; False: remove that and start anew
+    progress  progress(fraction 0 .. 1 or None, text)
+    returns   what metrics.json holds: {metric, examples, float, qat, scores: {float, qat}, curves: [{phase, step, loss,
+              metric}], seconds: {float, qat}, exponents, vocabulary}
+    raises    DataError, TokenizerError, QuantError, TrainError: one line that says what to do
+    """
+    run = _Run(model, quant, training, data, data_dir, Path(out), progress or (lambda fraction, text: None))
+    return run.all(resume)
+
+
+class _Run:
+    """The steps of one training, each skipped if its result is already there."""
+
+    def __init__(self, model, quant, training, data, data_dir, out, progress):
+        self.model, self.quant, self.training, self.data, self.out = model, quant, training, data, out
+        self.data_dir, self.report, self.state = data_dir, progress, PartialState()
+        self.seconds: dict[str, float] = {}
+
+    def all(self, resume: bool) -> dict[str, Any]:
+        self._open(resume)
+        if (self.out / "metrics.json").is_file():
+            return json.loads((self.out / "metrics.json").read_text())
+        self.report(None, "reading the data")
+        dataset = load(self.data, self.data_dir)
+        _check_task(dataset, self.model)
+        tokenizer = self._tokenizer(dataset)
+        train, dev = (
+            Features(dataset, part, tokenizer, self.model.max_tokens) for part in (dataset.train, dataset.dev)
+        )
+        floats = self._float(dataset, tokenizer, train, dev)
+        quantized = self._quantized(dataset, tokenizer, train, dev)
+        metrics = {
+            "metric": dataset.metric, "examples": len(dataset.dev),
+            "float": floats["scores"][dataset.metric], "qat": quantized["scores"][dataset.metric],
+            "scores": {"float": floats["scores"], "qat": quantized["scores"]},
+            "curves": floats["curve"] + quantized["curve"],
+            "seconds": {"float": floats["seconds"], "qat": quantized["seconds"]},
+            "exponents": quantized["exponents"], "vocabulary": len(tokenizer),
+        }  # fmt: skip
+        self._on_main(lambda: _write_json(self.out / "metrics.json", metrics))
+        self._on_main(lambda: shutil.rmtree(self.out / "checkpoints", ignore_errors=True))
+        return metrics
+
+    def _on_main(self, action: Callable[[], Any]) -> None:
+        """Do it in the main process; all the others wait."""
+        if self.state.is_main_process:
+            action()
+        self.state.wait_for_everyone()
+
+    def _open(self, resume: bool) -> None:
+        """Make the folder, and see that what is in it comes from the same settings."""
+        groups = {"model": self.model, "quantization": self.quant, "training": self.training, "data": self.data}
+        settings = {name: group.model_dump(mode="json") for name, group in groups.items()}
+        if not resume:
+            self._on_main(lambda: _remove(self.out))
+        path = self.out / "settings.json"
+        if path.is_file() and (before := json.loads(path.read_text())) != settings:
+            changed = ", ".join(name for name in settings if settings[name] != before.get(name))
+            raise TrainError(f"{self.out}: got a training with other settings ({changed}), must be the same to resume; "
+                             "choose another folder or start anew (resume=False)")  # fmt: skip
+        self.state.wait_for_everyone()
+        self._on_main(lambda: (self.out.mkdir(parents=True, exist_ok=True), _write_json(path, settings)))
+
+    def _tokenizer(self, dataset: Dataset) -> WordPiece:
+        folder, vocab = self.out / "tokenizer", self.data.vocab
+        if not (folder / "vocab.txt").is_file():
+            self.report(None, "making the vocabulary")
+            self._on_main(lambda: _make_tokenizer(vocab, self.model.checkpoint, dataset).save(folder))
+        self.state.wait_for_everyone()
+        return WordPiece.load(folder)
+
+    def _float(self, dataset: Dataset, tokenizer: WordPiece, train: Features, dev: Features) -> dict[str, Any]:
+        """Train (or just load) and score the float model; out/float is the sign that it is done."""
+        if (self.out / "float").is_dir():
+            return json.loads((self.out / "float" / "bitloom_scores.json").read_text())
+        set_seed(self.training.seed)
+        model = float_model(self.model, len(tokenizer), dataset.num_labels)
+        model.config.id2label = dict(enumerate(dataset.label_names)) or model.config.id2label
+        model.config.label2id = {name: i for i, name in model.config.id2label.items()}
+        result = self._phase("float", model, tokenizer, train, dev)
+
+        def save() -> None:
+            folder = self.out / "float.tmp"
+            shutil.rmtree(folder, ignore_errors=True)
+            model.save_pretrained(folder)
+            tokenizer.save(folder)
+            _write_json(folder / "bitloom_scores.json", result)
+            folder.rename(self.out / "float")
+
+        self._on_main(save)
+        return result
+
+    def _quantized(self, dataset: Dataset, tokenizer: WordPiece, train: Features, dev: Features) -> dict[str, Any]:
+        """Calibrate and fine-tune the quantized model."""
+        start = self._reload_float(dataset)
+        set_seed(self.training.seed)
+        if self.training.distill is not None and self.training.qat_epochs:
+            self.report(None, "asking the teacher")
+            train.add("teacher_logits", self._teacher(dataset, tokenizer, start, train))
+        model = QuantBert.from_float(start, self.quant, self.model.max_tokens)
+        exponents = calibrate(model, calibration_batches(train, tokenizer, self.training))
+        result = self._phase("qat", model, tokenizer, train, dev)
+        self._on_main(lambda: save_pretrained(model, self.out / "qat"))
+        return {**result, "exponents": exponents}
+
+    def _reload_float(self, dataset: Dataset) -> nn.Module:
+        """From the folder in any case, so that a resumed run starts from what an unbroken one does."""
+        model = load_float(
+            self.out / "float", head=self.model.head, labels=dataset.num_labels, dropout=self.model.dropout
+        )
+        return model.to(self.state.device)
+
+    def _teacher(self, dataset: Dataset, tokenizer: WordPiece, own: nn.Module, train: Features) -> list:
+        """Logits for each training item. Another teacher than the own float model reads with its own tokenizer."""
+        name = self.training.distill.teacher
+        if name == "float":
+            return predict(own, train, tokenizer.pad_id, self.training.eval_batch_size)
+        teacher = load_float(name, head=self.model.head, labels=dataset.num_labels).to(self.state.device)
+        reader = WordPiece.load(name)
+        longest = min(512, teacher.config.max_position_embeddings)
+        items = train if dataset.task == "span" else Features(dataset, dataset.train, reader, longest)
+        return predict(teacher, items, reader.pad_id, self.training.eval_batch_size)
+
+    def _phase(
+        self, phase: str, model: nn.Module, tokenizer: WordPiece, train: Features, dev: Features
+    ) -> dict[str, Any]:
+        epochs = getattr(self.training, f"{phase}_epochs")
+        began, learning_rate = time.monotonic(), getattr(self.training, f"{phase}_learning_rate")
+        trainer = EncoderTrainer(
+            model, tokenizer, train, dev, self.training, self.out / "checkpoints" / phase, epochs=epochs,
+            learning_rate=learning_rate, logs=self.out / "logs" / phase, progress=self._share(phase),
+        )  # fmt: skip
+        if epochs:
+            trainer.resume()
+        scores = {k.removeprefix("eval_"): v for k, v in trainer.evaluate().items()}
+        kept = {
+            k: v
+            for k, v in scores.items()
+            if k not in ("runtime", "samples_per_second", "steps_per_second", "epoch", "loss")
+        }
+        return {"scores": kept, "curve": trainer.curve(phase), "seconds": round(time.monotonic() - began, 1)}
+
+    def _share(self, phase: str) -> Callable[[float, str], None]:
+        """Progress of a phase as a part of the whole."""
+        first, second = self.training.float_epochs, self.training.qat_epochs * QAT_STEP_COST
+        whole = (first + second) or 1.0
+        start, share = (0.0, first / whole) if phase == "float" else (first / whole, second / whole)
+        return lambda fraction, text: self.report(start + share * fraction, f"{phase}: {text}")
+
+
+def calibration_batches(train: Features, tokenizer: WordPiece, training: TrainConfig) -> list[dict[str, torch.Tensor]]:
+    """The first `calibration_batches` batches of the training data in the seed's order, for `calibrate`."""
+    sampler = LengthGrouped(train.lengths, training.batch_size, training.seed)
+    loader = DataLoader(train, training.batch_size, sampler=sampler, collate_fn=Collator(tokenizer.pad_id),
+                        generator=torch.Generator())  # fmt: skip
+    keys = ("input_ids", "attention_mask", "token_type_ids")
+    return [{key: batch[key] for key in keys} for batch in islice(loader, training.calibration_batches)]
+
+
+def _check_task(dataset: Dataset, model: ModelConfig) -> None:
+    want = "token" if dataset.task == "span" else "sequence"
+    if model.head != want:
+        raise TrainError(
+            f"model.head: got '{model.head}', must be '{want}' for '{dataset.name}' ({dataset.task}); "
+            f"set model.head: {want}"
+        )
+
+
+def _make_tokenizer(vocab: int | str, checkpoint: str | None, dataset: Dataset) -> WordPiece:
+    if vocab == "checkpoint" or checkpoint is not None:
+        if checkpoint is None:
+            raise TrainError(
+                "data.vocab: got 'checkpoint' without one, must come with model.checkpoint; give a size or a vocab.txt"
+            )
+        return WordPiece.load(checkpoint)
+    if isinstance(vocab, str):
+        return WordPiece.load(vocab)
+    return WordPiece.train(dataset.train.texts + (dataset.train.pairs or []), vocab)
+
+
+def _write_json(path: Path, content: Any) -> None:
+    """Whole or not at all: a reader never sees half a file."""
+    part = path.with_name(path.name + ".tmp")
+    part.write_text(json.dumps(content, indent=1) + "\n")
+    part.replace(path)
+
+
+def _remove(out: Path) -> None:
+    for name in PARTS:
+        path = out / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)

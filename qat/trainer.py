@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Hugging Face Trainer for encoders: distillation, word dropout, length-grouped batches, exact resume."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as TF
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.integrations import TensorBoardCallback
+
+from qat.config import TrainConfig
+from qat.features import Collator, Features, LengthGrouped
+from qat.tokenizer import WordPiece
+
+Progress = Callable[[float, str], None]
+MASKED = -1e4  # logit of a token that cannot be chosen
+
+
+class EncoderTrainer(Trainer):
+    """Trains and evaluates a BERT with a sentence or span head, on any device and any number of processes.
+
+    model     Hugging Face BertForSequenceClassification / BertForQuestionAnswering, or a calibrated QuantBert
+    train     features; those with `teacher_logits` are distilled as `cfg.distill` says
+    dev       features, scored after each epoch; all of them
+    folder    where checkpoints go: weights, optimizer, schedule, random state
+    epochs, learning_rate  of this phase
+
+    `batch_size` is per process. `resume()` continues from the last whole checkpoint in `folder`, or starts.
+    """
+
+    def __init__(self, model: nn.Module, tokenizer: WordPiece, train: Features | None, dev: Features | None,
+                 cfg: TrainConfig, folder: Path | str, *, epochs: float, learning_rate: float,
+                 logs: Path | str | None = None, progress: Progress | None = None):  # fmt: skip
+        self.cfg, self.unk_id, self.special_ids = cfg, tokenizer.unk_id, tokenizer.special_ids
+        self.sampler: LengthGrouped | None = None
+        args = _arguments(cfg, folder, epochs, learning_rate, evaluate=dev is not None)
+        args.label_names = ["start_positions", "end_positions"] if (dev or train).windows is not None else ["labels"]
+        super().__init__(model, args, data_collator=Collator(tokenizer.pad_id), train_dataset=train, eval_dataset=dev,
+                         compute_metrics=self._score if dev is not None else None)  # fmt: skip
+        self.model_accepts_loss_kwargs = False  # compute_loss gives a mean over the batch
+        self.remove_callback(PrinterCallback)
+        self.add_callback(_EpochOrder(self))
+        if logs is not None:
+            self.add_callback(_tensorboard(Path(logs)))
+        if progress is not None:
+            self.add_callback(_Progress(progress))
+
+    def resume(self) -> None:
+        """Train to the end, from the last whole checkpoint if there is one; the weights come out the same.""
+        self.train(resume_from_checkpoint=last_checkpoint(self.args.output_dir))
+
+    def curve(self, phase: str) -> list[dict]:
+        """Loss and dev metric by step, over resumes too: [{phase, step, loss | None, metric | None}]."""
+        points = []
+        for log in self.state.log_history:
+            point = {"phase": phase, "step": log["step"], "loss": log.get("loss"), "metric": None}
+            if self.eval_dataset is not None:
+                point["metric"] = log.get(f"eval_{self.eval_dataset.metric}")
+            if point["loss"] is not None or point["metric"] is not None:
+                points.append(point)
+        return points
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """AdamW; matrices decay, biases and LayerNorm do not."""
+        if self.optimizer is None:
+            parameters = [p for p in (model or self.model).parameters() if p.requires_grad]
+            groups = [
+                {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.args.weight_decay},
+                {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+            ]
+            self.optimizer = torch.optim.AdamW(groups, lr=self.args.learning_rate, fused=True)
+        return self.optimizer
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """The task's loss, mixed with the distance to the teacher's logits where the batch has them."""
+        inputs = dict(inputs)
+        teacher = inputs.pop("teacher_logits", None)
+        if model.training and self.cfg.word_dropout:
+            inputs["input_ids"] = self._drop_words(inputs["input_ids"])
+        outputs = model(**inputs)
+        loss, labels = outputs.loss, inputs.get("labels")
+        if model.training and self.cfg.label_smoothing and labels is not None and not labels.is_floating_point():
+            loss = TF.cross_entropy(outputs.logits, labels, label_smoothing=self.cfg.label_smoothing)
+        if teacher is not None:
+            alpha, temperature = self.cfg.distill.alpha, self.cfg.distill.temperature
+            loss = (1 - alpha) * loss + alpha * distance(outputs, teacher, inputs["attention_mask"], temperature)
+        return (loss, outputs) if return_outputs else loss
+
+    def _drop_words(self, ids: Tensor) -> Tensor:
+        """Replace tokens by [UNK] at random, so that no single word decides; special tokens stay."""
+        special = torch.isin(ids, torch.tensor(self.special_ids, device=ids.device))
+        drawn = torch.rand(ids.shape, device=ids.device) < self.cfg.word_dropout
+        return ids.masked_fill(drawn & ~special, self.unk_id)
+
+    def evaluate(self, *args, **kwargs):
+        """As Trainer.evaluate; the random state stays, so that a resumed run that skips one goes on alike."""
+        state = torch.get_rng_state()
+        try:
+            return super().evaluate(*args, **kwargs)
+        finally:
+            torch.set_rng_state(state)
+
+    def _score(self, prediction) -> dict[str, float]:
+        return self.eval_dataset.score(prediction.predictions)
+
+    def _get_train_sampler(self, train_dataset=None):
+        train = train_dataset or self.train_dataset
+        self.sampler = LengthGrouped(train.lengths, self.args.train_batch_size, self.args.seed)
+        return self.sampler
+
+
+class _EpochOrder(TrainerCallback):
+    """Tells the sampler which epoch begins: accelerate does so too, but not on a resume with several processes."""
+
+    def __init__(self, trainer: EncoderTrainer):
+        self.trainer = trainer
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        self.trainer.sampler.set_epoch(int(state.epoch or 0))
+
+
+class _Progress(TrainerCallback):
+    """Reports the fraction of the phase that is done, and its latest loss and score."""
+
+    def __init__(self, progress: Progress):
+        self.progress = progress
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if state.is_world_process_zero and state.max_steps:
+            shown = {k.removeprefix("eval_"): v for k, v in (logs or {}).items() if k in _SHOWN}
+            text = ", ".join(f"{name} {float(value):.3f}" for name, value in shown.items())
+            self.progress(min(1.0, state.global_step / state.max_steps), f"step {state.global_step} {text}".rstrip())
+
+
+_SHOWN = ("loss", "eval_accuracy", "eval_f1", "eval_pearson", "eval_span_f1")
+
+
+def _tensorboard(folder: Path) -> TrainerCallback:
+    callback = TensorBoardCallback()
+    callback.logging_dir = str(folder)
+    return callback
+
+
+def _arguments(
+    cfg: TrainConfig, folder: Path | str, epochs: float, learning_rate: float, evaluate: bool
+) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=cfg.batch_size,
+        per_device_eval_batch_size=cfg.eval_batch_size,
+        num_train_epochs=epochs,
+        max_steps=cfg.max_steps or -1,
+        learning_rate=learning_rate,
+        warmup_steps=cfg.warmup_ratio,  # below 1 it is a share of all steps
+        weight_decay=cfg.weight_decay,
+        seed=cfg.seed,
+        save_strategy="steps",
+        save_steps=cfg.save_steps,
+        save_total_limit=1,  # the older one is removed when the newer is whole
+        eval_strategy="epoch" if evaluate else "no",
+        logging_steps=cfg.logging_steps,
+        report_to="none",
+        disable_tqdm=True,
+        log_level="error",
+        remove_unused_columns=False,  # the collator makes just what the model takes
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+
+
+def last_checkpoint(folder: Path | str) -> str | None:
+    """The newest whole checkpoint in a Trainer's folder; one that was cut off while it was written does not count."""
+    found = sorted(Path(folder).glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]), reverse=True)
+    for path in found:
+        try:
+            json.loads((path / "trainer_state.json").read_text())  # the Trainer writes it last
+            return str(path)
+        except (OSError, json.JSONDecodeError):
+            continue
+    return None
+
+
+def distance(outputs, teacher: Tensor, mask: Tensor, temperature: float) -> Tensor:
+    """How far the student's answers are from the teacher's (Hinton et al. 2015): T**2 * KL(teacher/T || student/T).
+
+    outputs  `logits` [B, C], or `start_logits`, `end_logits` [B, T]
+    teacher  [B, C], or [B, T, 2] for spans; one number a sentence (regression) is compared by its square error
+    """
+    if "start_logits" in outputs:
+        padding = (mask == 0)[:, None, :]
+        student = torch.stack([outputs.start_logits, outputs.end_logits], 1).masked_fill(padding, MASKED)
+        teacher = teacher.transpose(1, 2).masked_fill(padding, MASKED)
+    else:
+        student = outputs.logits
+    if student.shape[-1] == 1:
+        return TF.mse_loss(student, teacher)
+    student, teacher = (TF.log_softmax(x / temperature, -1).flatten(0, -2) for x in (student, teacher))
+    return temperature**2 * TF.kl_div(student, teacher, log_target=True, reduction="batchmean")
+
+
+@torch.no_grad()
+def predict(model: nn.Module, features: Features, pad_id: int, batch_size: int = 64) -> list[np.ndarray]:
+    """A model's logits for each item: [C], or [T, 2] (start, end) for spans. On the model's device, in order."""
+    model.eval()
+    device, collate = next(model.parameters()).device, Collator(pad_id)
+    order = sorted(range(len(features)), key=features.lengths.__getitem__)
+    answers: list = [None] * len(features)
+    for start in range(0, len(order), batch_size):
+        part = order[start : start + batch_size]
+        keys = ("input_ids", "token_type_ids")
+        batch = collate([{key: features[i][key] for key in keys} for i in part])
+        outputs = model(**{key: value.to(device) for key, value in batch.items()})
+        spans = "start_logits" in outputs
+        logits = torch.stack([outputs.start_logits, outputs.end_logits], -1) if spans else outputs.logits
+        for i, row in zip(part, logits.float().cpu().numpy(), strict=True):
+            answers[i] = row[: len(features[i]["input_ids"])] if spans else row
+    return answers
