@@ -63,6 +63,11 @@ def u_bound(size: int, frac_bits: int) -> int:
     return (math.isqrt(size) + 2) << frac_bits
 
 
+def variance_bound(x: Tensor, eps: int) -> int:
+    """The largest V + eps: codes within a range have at most a quarter of its square as variance."""
+    return (x.channels * (x.high - x.low)) ** 2 // 4 + eps
+
+
 def check(graph: Graph, node: Node) -> None:
     x, out = graph.tensor(node.inputs[0]), graph.tensor(node.name)
     gamma, beta, attrs = graph.param(node, "gamma"), graph.param(node, "beta"), node.attrs
@@ -77,6 +82,8 @@ def check(graph: Graph, node: Node) -> None:
     got = {key: attrs[key] for key in want}
     require(got == want, graph, node, f"constants got {got}, must be {want}")
     require(floor_eps <= attrs["eps"] < top, graph, node, f"eps got {attrs['eps']}, must be {floor_eps} .. {top - 1}")
+    reach = variance_bound(x, attrs["eps"])
+    require(reach < 1 << 52, graph, node, f"variance * H**2 + eps reaches {reach}, must stay below 2**52 (where a root in float64 is exact); use fewer input bits")
     require(0 <= attrs["shift"] <= 40, graph, node, f"shift got {attrs['shift']}, must be 0 .. 40")
     bound = u_bound(x.channels, attrs["frac_bits"]) * int(np.abs(gamma).max()) + int(np.abs(beta).max()) + half(attrs["shift"])
     require(bound < 1 << 48, graph, node, f"u*gamma + beta reaches {bound}, must stay below 2**48")
@@ -104,9 +111,7 @@ def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
 
 def serial_cycles(x: Tensor, eps: int, recip_bits: int) -> tuple[int, int]:
     """Cycles from one root to the next, and from one division to the next: a digit each, and one to begin."""
-    reach = x.channels * ((1 << x.bits) - 1)
-    root_digits = ((reach * reach // 4 + eps).bit_length() + 1) // 2
-    return root_digits + 1, recip_bits - (eps.bit_length() - 1) // 2 + 2
+    return (variance_bound(x, eps).bit_length() + 1) // 2 + 1, recip_bits - (eps.bit_length() - 1) // 2 + 2
 
 
 def timing(graph: Graph, node: Node, fold: Fold, ins, out):

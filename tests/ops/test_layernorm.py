@@ -6,19 +6,20 @@ import numpy as np
 import pytest
 from operator_bench import check_data, check_units, golden, intervals, make_case
 
-from hw.graph import Tensor
+from hw.graph import GraphError, Tensor
 from hw.instance import Fold
 from hw.ops import layernorm
 
 # H, lanes, input bits, output bits, float epsilon, sentence lengths
 SHAPES = [(128, 1, 10, 8, 1e-12, [9, 1, 4]), (128, 4, 10, 8, 1e-12, [12, 1, 1, 9]), (48, 2, 10, 8, 1e-5, [7, 3, 1, 12]), (384, 2, 12, 8, 1e-12, [5, 1, 4]),
           (4, 1, 8, 8, 1e-12, [20, 1, 5]), (4, 4, 2, 6, 1e-12, [25, 1, 1, 9]), (12, 4, 16, 16, 1e-5, [30, 1, 2]), (1024, 4, 16, 8, 1e-12, [8, 1]),
-          (1024, 1, 5, 4, 1e-3, [8]), (6, 1, 9, 2, 1e-12, [13, 2]), (40, 4, 11, 8, 100.0, [16, 1, 3])]
+          (1024, 1, 5, 4, 1e-3, [8]), (6, 3, 9, 2, 1e-12, [13, 2]), (40, 4, 11, 8, 100.0, [16, 1, 3])]
 SCALE = 2.0**-5
 
 
 def tokens(rng, size, bits, count):
-    """Random tokens of different mean and spread, then corners: constant 0, all least, all greatest, both by turns, one hot, one LSB, a ramp."""
+    """Random tokens of different mean and spread, then corners: constant 0, all least, all greatest, both by turns, one hot, one LSB, a ramp,
+    one cold."""
     low, high = -(1 << bits - 1), (1 << bits - 1) - 1
     mean, spread = rng.uniform(low / 3, high / 3, (count, 1)), rng.uniform(0.5, high / 4 + 0.5, (count, 1))
     x = np.clip(np.floor(rng.normal(mean, spread, (count, size)) + 0.5), low, high).astype(np.int64)
@@ -27,6 +28,7 @@ def tokens(rng, size, bits, count):
     x[4], x[4, 1] = low, high
     x[5], x[5, -1] = high, high - 1
     x[6] = np.linspace(low, high, size).astype(np.int64)
+    x[7], x[7, 2] = high, low
     return x
 
 
@@ -80,3 +82,8 @@ def test_normalised_value_stays_in_its_bound():
             data[0, 0], data[1, 0] = x.high, x.low + 1
             u = layernorm.layernorm(data, 1, 0, *attrs.values(), 0, 60)
             assert np.abs(u).max() <= layernorm.u_bound(size, attrs["frac_bits"]) < 2 * math.sqrt(size) * 2 ** attrs["frac_bits"] + 2 ** (attrs["frac_bits"] + 1)
+
+
+def test_a_root_beyond_float64_is_refused():
+    with pytest.raises(GraphError, match=r"reaches 18013848758910976, must stay below 2\*\*52 .* use fewer input bits"):
+        case(0, 4096, 4, 16, 8, 1e-12, [8])

@@ -11,7 +11,7 @@ from hw.instance import Fold
 from hw.ops import table
 
 # C, lanes, input bits, signed, output bits, output signed, function; None: random contents
-SHAPES = [(16, 1, 8, True, 8, True, "gelu"), (16, 4, 8, True, 8, True, "tanh"), (12, 2, 8, True, 8, False, "relu"), (48, 2, 10, True, 8, True, "gelu"),
+SHAPES = [(16, 1, 8, True, 8, True, "gelu"), (16, 4, 8, True, 8, True, "tanh"), (12, 3, 8, True, 8, False, "relu"), (48, 2, 10, True, 8, True, "gelu"),
           (4, 4, 1, False, 3, True, None), (6, 1, 2, True, 16, True, None), (8, 2, 10, False, 1, False, None), (20, 4, 5, True, 7, False, None),
           (8, 4, 1, True, 12, True, None)]
 
