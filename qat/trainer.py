@@ -52,7 +52,7 @@ class EncoderTrainer(Trainer):
             self.add_callback(_Progress(progress))
 
     def resume(self) -> None:
-        """Train to the end, from the last whole checkpoint if there is one; the weights come out the same.""
+        """Train to the end, from the last whole checkpoint if there is one; the weights come out the same."""
         self.train(resume_from_checkpoint=last_checkpoint(self.args.output_dir))
 
     def curve(self, phase: str) -> list[dict]:
