@@ -38,7 +38,7 @@ def float_model(model: ModelConfig, vocabulary: int, labels: int) -> nn.Module:
         hidden_dropout_prob=model.dropout,
         attention_probs_dropout_prob=model.dropout,
         num_labels=labels,
-        initializer_range=0.02 * math.sqrt(768 / model.hidden),  # BERT-base's 0.02 for any width: narrow ones learn sooner
+        initializer_range=0.02 * math.sqrt(768 / model.hidden),  # BERT-base's, for any width
     )
     return HEADS[model.head](config)
 
