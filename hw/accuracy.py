@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Approximation error of the nonlinear operators: golden against float64, on the same input codes. `python -m hw.accuracy` prints it as Markdown.
+"""Approximation error of the nonlinear operators: golden against float64, on the same input codes, as a Markdown table.
 
-Unit: an LSB of the output. The reference is the function's real value, clipped to the output's range but not rounded, so that an operator
-without any error but the rounding of its output reaches a maximum of 0.5 and, where outputs are spread evenly, a mean of 0.25.
+    python -m hw.accuracy
+
+Unit: an LSB of the output. The reference is the function's real value, clipped to the output's range but not rounded,
+so an operator without any error but the rounding of its output reaches a maximum of 0.5 and, where outputs are spread
+evenly, a mean of 0.25.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -35,7 +39,15 @@ class Error:
 def measure(function: str, inputs: str, x: Tensor, y: Tensor, got: np.ndarray, real: np.ndarray) -> Error:
     """Compare codes with real values in units of the output's scale."""
     error = np.abs(got - np.clip(real / y.scale, y.low, y.high))
-    return Error(function=function, inputs=inputs, bits_in=x.bits, bits_out=y.bits, worst=float(error.max()), mean=float(error.mean()), values=error.size)
+    return Error(
+        function=function,
+        inputs=inputs,
+        bits_in=x.bits,
+        bits_out=y.bits,
+        worst=float(error.max()),
+        mean=float(error.mean()),
+        values=error.size,
+    )
 
 
 def quantize(values: np.ndarray, tensor: Tensor) -> np.ndarray:
@@ -55,7 +67,7 @@ def softmax_error(bits: int, p_bits: int, tokens: int, max_tokens: int, seed: in
 
 
 def layernorm_error(bits: int, y_bits: int, size: int, deviation: float, seed: int = 0) -> Error:
-    """Tokens of a mean of their own, a deviation given in LSB, and one channel in 64 ten times as large; outputs in -4 .. 4."""
+    """Tokens of a mean of their own, a deviation in LSB, one channel in 64 ten times as large; outputs in -4 .. 4."""
     rng = np.random.default_rng(seed)
     x = Tensor(name="x", shape=("T", size), bits=bits, signed=True, scale=2.0**-6)
     y = Tensor(name="y", shape=x.shape, bits=y_bits, signed=True, scale=2.0 ** (3 - y_bits))
@@ -73,7 +85,9 @@ def layernorm_error(bits: int, y_bits: int, size: int, deviation: float, seed: i
 def table_error(function: str, bits: int, y_bits: int) -> Error:
     """Every code of an input range of -4 .. 4."""
     x = Tensor(name="x", shape=("T", 1), bits=bits, signed=True, scale=2.0 ** (3 - bits))
-    y = Tensor(name="y", shape=x.shape, bits=y_bits, signed=True, scale=2.0 ** ((1 if function == "tanh" else 3) - y_bits))
+    y = Tensor(
+        name="y", shape=x.shape, bits=y_bits, signed=True, scale=2.0 ** ((1 if function == "tanh" else 3) - y_bits)
+    )
     codes = np.arange(x.low, x.high + 1)
     real = np.array([table.FUNCTIONS[function](v) for v in codes * x.scale])
     name = {"gelu": "GELU", "tanh": "tanh"}[function]
@@ -82,9 +96,23 @@ def table_error(function: str, bits: int, y_bits: int) -> Error:
 
 def measurements() -> Iterator[Error]:
     """The rows of the table, in order."""
-    for bits, p_bits, tokens, max_tokens in [(8, 8, 16, 64), (8, 8, 64, 64), (8, 8, 512, 512), (10, 8, 64, 64), (6, 6, 64, 64), (4, 4, 16, 16)]:
+    for bits, p_bits, tokens, max_tokens in [
+        (8, 8, 16, 64),
+        (8, 8, 64, 64),
+        (8, 8, 512, 512),
+        (10, 8, 64, 64),
+        (6, 6, 64, 64),
+        (4, 4, 16, 16),
+    ]:
         yield softmax_error(bits, p_bits, tokens, max_tokens)
-    for bits, y_bits, size, deviation in [(10, 8, 128, 50), (10, 8, 128, 2), (10, 8, 384, 50), (12, 8, 768, 150), (16, 8, 1024, 2000), (8, 4, 128, 10)]:
+    for bits, y_bits, size, deviation in [
+        (10, 8, 128, 50),
+        (10, 8, 128, 2),
+        (10, 8, 384, 50),
+        (12, 8, 768, 150),
+        (16, 8, 1024, 2000),
+        (8, 4, 128, 10),
+    ]:
         yield layernorm_error(bits, y_bits, size, deviation)
     for function in ("gelu", "tanh"):
         for bits, y_bits in [(8, 8), (10, 8), (6, 6), (4, 4)]:
@@ -93,8 +121,14 @@ def measurements() -> Iterator[Error]:
 
 def markdown() -> str:
     """The table as Markdown, one row a measurement."""
-    lines = ["| function | inputs | bits in | bits out | worst error, LSB | mean error, LSB | values |", "| --- | --- | --- | --- | --- | --- | --- |"]
-    lines += [f"| {e.function} | {e.inputs} | {e.bits_in} | {e.bits_out} | {e.worst:.3f} | {e.mean:.3f} | {e.values} |" for e in measurements()]
+    lines = [
+        "| function | inputs | bits in | bits out | worst error, LSB | mean error, LSB | values |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    lines += [
+        f"| {e.function} | {e.inputs} | {e.bits_in} | {e.bits_out} | {e.worst:.3f} | {e.mean:.3f} | {e.values} |"
+        for e in measurements()
+    ]
     return "\n".join(lines)
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """One operator's RTL against its golden function and its timing model: many cases in one simulation."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -40,16 +41,40 @@ class Case:
         return self.graph.tensor(self.node.name)
 
 
-def make_case(op: str, inputs: Sequence[Tensor], output: Tensor, data, lengths, *, fold: Fold, attrs=None, params=None, max_tokens: int = 64) -> Case:
+def make_case(
+    op: str,
+    inputs: Sequence[Tensor],
+    output: Tensor,
+    data,
+    lengths,
+    *,
+    fold: Fold,
+    attrs=None,
+    params=None,
+    max_tokens: int = 64,
+) -> Case:
     """A checked case; the output tensor's name is replaced by `y`."""
     node = Node(name="y", op=op, inputs=tuple(t.name for t in inputs), attrs=attrs or {})
-    graph = Graph(name=f"test of {op}", nodes=(node,), tensors={t.name: t for t in inputs} | {"y": replace(output, name="y")},
-                  params={f"y.{k}": np.asarray(v, dtype=np.int64) for k, v in (params or {}).items()},
-                  inputs=tuple(t.name for t in inputs), outputs=("y",), max_tokens=max_tokens)
-    return Case(graph=graph.check(), fold=fold, data=tuple(np.asarray(d, dtype=np.int64) for d in data), lengths=np.asarray(lengths))
+    graph = Graph(
+        name=f"test of {op}",
+        nodes=(node,),
+        tensors={t.name: t for t in inputs} | {"y": replace(output, name="y")},
+        params={f"y.{k}": np.asarray(v, dtype=np.int64) for k, v in (params or {}).items()},
+        inputs=tuple(t.name for t in inputs),
+        outputs=("y",),
+        max_tokens=max_tokens,
+    )
+    return Case(
+        graph=graph.check(),
+        fold=fold,
+        data=tuple(np.asarray(d, dtype=np.int64) for d in data),
+        lengths=np.asarray(lengths),
+    )
 
 
-def beats(tensor: Tensor, codes: np.ndarray, lengths: np.ndarray, lanes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def beats(
+    tensor: Tensor, codes: np.ndarray, lengths: np.ndarray, lanes: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A tensor as beats [n, lanes], their `last` [n], and the index of each token's (row's) last beat."""
     words = codes.reshape(-1, lanes)
     if tensor.kind == "row":
@@ -69,19 +94,25 @@ def golden(case: Case) -> np.ndarray:
 def unit_case(case: Case) -> UnitCase:
     instance = OPS[case.node.op].rtl(case.graph, case.node, case.fold)
     inputs = {}
-    for port, name, codes in zip(PORTS.get(case.node.op, ("s",)), case.node.inputs, case.data):
+    for port, name, codes in zip(PORTS.get(case.node.op, ("s",)), case.node.inputs, case.data, strict=True):
         tensor = case.graph.tensor(name)
         words, last, _ = beats(tensor, codes, case.lengths, case.fold.lanes_in if tensor.kind != "row" else 1)
         inputs[port] = Stimulus(words, last, tensor.bits)
     lanes = case.fold.lanes_out if case.output.kind != "row" else 1
-    return UnitCase(instance.module, instance.params, inputs, OutSpec("m", lanes, case.output.bits, case.output.signed), golden(case).size // lanes)
+    return UnitCase(
+        instance.module,
+        instance.params,
+        inputs,
+        OutSpec("m", lanes, case.output.bits, case.output.signed),
+        golden(case).size // lanes,
+    )
 
 
 def check_units(cases: Sequence[Case], *, stall_in: float = 0.0, stall_out: float = 0.0, seed: int = 1) -> int:
-    """Every value, every `last`, and, without stalls, the cycle of every token's last beat. Returns the number of values compared."""
+    """Every value, every `last`, and, without stalls, the cycle of each token's last beat; how many values it was."""
     results = run_units([unit_case(c) for c in cases], RTL_FILES, stall_in=stall_in, stall_out=stall_out, seed=seed)
     compared = 0
-    for number, (case, result) in enumerate(zip(cases, results)):
+    for number, (case, result) in enumerate(zip(cases, results, strict=True)):
         where = f"{case.node.op} case {number}"
         words, last, ends = beats(case.output, golden(case), case.lengths, result.beats.shape[1])
         _equal(f"{where}: value [beat, lane]", result.beats, words)
@@ -97,15 +128,20 @@ def check_units(cases: Sequence[Case], *, stall_in: float = 0.0, stall_out: floa
 def _equal(what: str, got: np.ndarray, want: np.ndarray) -> None:
     assert got.shape == want.shape, f"{what}: got shape {got.shape}, must be {want.shape}"
     wrong = np.argwhere(got != want)
-    assert not len(wrong), f"{what}: {len(wrong)} of {got.size} differ, first at {wrong[0].tolist()}: got {got[tuple(wrong[0])]}, must be {want[tuple(wrong[0])]}"
+    assert not len(wrong), (
+        f"{what}: {len(wrong)} of {got.size} differ, first at {wrong[0].tolist()}: "
+        f"got {got[tuple(wrong[0])]}, must be {want[tuple(wrong[0])]}"
+    )
 
 
 def check_data(cases: Sequence[Case], monkeypatch, saturated: float = 0.5) -> None:
-    """The data can show a fault: at most that share of outputs is saturated, and a dropped rounding term changes some of each case."""
+    """The data can show a fault: few outputs are saturated, and a dropped rounding term changes some of each case."""
     for number, case in enumerate(cases):
         module, y = OPS[case.node.op], golden(case)
         share = float(np.mean((y == case.output.low) | (y == case.output.high)))
-        assert share <= saturated, f"{case.node.op} case {number}: {share:.0%} of the outputs are saturated, must be at most {saturated:.0%}"
+        assert share <= saturated, (
+            f"{case.node.op} case {number}: {share:.0%} of the outputs are saturated, must be at most {saturated:.0%}"
+        )
         with monkeypatch.context() as patch:
             patch.setattr(module, "round_shift", lambda x, shift: x >> shift)
             assert (golden(case) != y).any(), f"{case.node.op} case {number}: no output shows the rounding term"

@@ -49,5 +49,6 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     a, b, y = (graph.tensor(n) for n in (*node.inputs, node.name))
     return Instance(module="add", params={
-        "LANES": fold.lanes_in, "A_W": a.bits, "B_W": b.bits, "A_SIGNED": int(a.signed), "B_SIGNED": int(b.signed), "OUT_W": y.bits,
+        "LANES": fold.lanes_in, "A_W": a.bits, "B_W": b.bits, "OUT_W": y.bits,
+        "A_SIGNED": int(a.signed), "B_SIGNED": int(b.signed),
         "MULT_A": node.attrs["mult_a"], "MULT_B": node.attrs["mult_b"], "SHIFT": node.attrs["shift"]})

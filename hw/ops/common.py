@@ -83,7 +83,7 @@ def divisors(number: int, multiple_of: int = 1) -> list[int]:
 
 
 def pipeline(ins, out, latency: int):
-    """Timing generator (hw/timing.py) of a pipeline that stalls as a whole: a beat leaves `latency` cycles after it was taken, one a cycle.
+    """Timing generator (hw/timing.py) of a pipeline that stalls as a whole: II 1, `latency` cycles.
 
     The inputs' tokens have equally many beats and are taken beat by beat together.
     """

@@ -33,7 +33,7 @@ def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
 
 
 def timing(graph: Graph, node: Node, fold: Fold, ins, out):
-    """A beat of a first token takes `lanes_in` cycles, any other one; the numbers are those of hw/rtl/first_token.sv."""
+    """A beat of a first token takes `lanes_in` cycles, any other one (numbers as in hw/rtl/first_token.sv)."""
     lanes, channels = fold.lanes_in, graph.tensor(node.name).channels
     free = hold_free = 0  # cycles from which the next beat can be taken, and the next one of a first token
     starts = True

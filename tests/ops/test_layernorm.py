@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """layernorm: RTL against golden, bits and cycles."""
+
 import math
 
 import numpy as np
@@ -11,15 +12,27 @@ from hw.instance import Fold
 from hw.ops import layernorm
 
 # H, lanes, input bits, output bits, float epsilon, sentence lengths
-SHAPES = [(128, 1, 10, 8, 1e-12, [9, 1, 4]), (128, 4, 10, 8, 1e-12, [12, 1, 1, 9]), (48, 2, 10, 8, 1e-5, [7, 3, 1, 12]), (384, 2, 12, 8, 1e-12, [5, 1, 4]),
-          (4, 1, 8, 8, 1e-12, [20, 1, 5]), (4, 4, 2, 6, 1e-12, [25, 1, 1, 9]), (12, 4, 16, 16, 1e-5, [30, 1, 2]), (1024, 4, 16, 8, 1e-12, [8, 1]),
-          (1024, 1, 5, 4, 1e-3, [8]), (6, 3, 9, 2, 1e-12, [13, 2]), (40, 4, 11, 8, 100.0, [16, 1, 3])]
+SHAPES = [
+    (128, 1, 10, 8, 1e-12, [9, 1, 4]),
+    (128, 4, 10, 8, 1e-12, [12, 1, 1, 9]),
+    (48, 2, 10, 8, 1e-5, [7, 3, 1, 12]),
+    (384, 2, 12, 8, 1e-12, [5, 1, 4]),
+    (4, 1, 8, 8, 1e-12, [20, 1, 5]),
+    (4, 4, 2, 6, 1e-12, [25, 1, 1, 9]),
+    (12, 4, 16, 16, 1e-5, [30, 1, 2]),
+    (1024, 4, 16, 8, 1e-12, [8, 1]),
+    (1024, 1, 5, 4, 1e-3, [8]),
+    (6, 3, 9, 2, 1e-12, [13, 2]),
+    (40, 4, 11, 8, 100.0, [16, 1, 3]),
+]
 SCALE = 2.0**-5
 
 
 def tokens(rng, size, bits, count):
-    """Random tokens of different mean and spread, then corners: constant 0, all least, all greatest, both by turns, one hot, one LSB, a ramp,
-    one cold."""
+    """Random tokens of different mean and spread, then corners.
+
+    Constant 0, all least, all greatest, both by turns, one hot, one LSB, a ramp, one cold.
+    """
     low, high = -(1 << bits - 1), (1 << bits - 1) - 1
     mean, spread = rng.uniform(low / 3, high / 3, (count, 1)), rng.uniform(0.5, high / 4 + 0.5, (count, 1))
     x = np.clip(np.floor(rng.normal(mean, spread, (count, size)) + 0.5), low, high).astype(np.int64)
@@ -37,8 +50,16 @@ def case(seed, size, lanes, bits, out_bits, eps, lengths):
     x = Tensor(name="x", shape=("T", size), bits=bits, signed=True, scale=SCALE)
     y = Tensor(name="y", shape=x.shape, bits=out_bits, signed=True, scale=2.0 ** (3 - out_bits))
     gamma, beta, shift = layernorm.affine(rng.normal(1, 0.3, size), rng.normal(0, 0.3, size), y.scale)
-    return make_case("layernorm", [x], y, [tokens(rng, size, bits, sum(lengths))], lengths, fold=Fold(lanes_in=lanes, lanes_out=lanes),
-                     attrs=layernorm.constants(x, eps) | {"shift": shift}, params={"gamma": gamma, "beta": beta})
+    return make_case(
+        "layernorm",
+        [x],
+        y,
+        [tokens(rng, size, bits, sum(lengths))],
+        lengths,
+        fold=Fold(lanes_in=lanes, lanes_out=lanes),
+        attrs=layernorm.constants(x, eps) | {"shift": shift},
+        params={"gamma": gamma, "beta": beta},
+    )
 
 
 def cases():
@@ -55,7 +76,7 @@ def test_data_shows_rounding(monkeypatch):
 
 
 def test_a_token_takes_its_beats_or_the_slower_of_root_and_division():
-    """In steady state: the steps of different tokens overlap without a bubble; 2 cycles more at most where all are about equal."""
+    """In steady state: the tokens' steps overlap; 2 cycles more at most where all are about equal."""
     for shape in SHAPES:
         c = case(0, *shape[:-1], [10, 10, 12])
         attrs, beats = c.node.attrs, shape[0] // shape[1]
@@ -81,7 +102,11 @@ def test_normalised_value_stays_in_its_bound():
             data = np.full((2, size), x.low)
             data[0, 0], data[1, 0] = x.high, x.low + 1
             u = layernorm.layernorm(data, 1, 0, *attrs.values(), 0, 60)
-            assert np.abs(u).max() <= layernorm.u_bound(size, attrs["frac_bits"]) < 2 * math.sqrt(size) * 2 ** attrs["frac_bits"] + 2 ** (attrs["frac_bits"] + 1)
+            assert (
+                np.abs(u).max()
+                <= layernorm.u_bound(size, attrs["frac_bits"])
+                < 2 * math.sqrt(size) * 2 ** attrs["frac_bits"] + 2 ** (attrs["frac_bits"] + 1)
+            )
 
 
 def test_a_root_beyond_float64_is_refused():

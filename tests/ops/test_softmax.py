@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """softmax: RTL against golden, bits and cycles."""
+
 import numpy as np
 import pytest
 from operator_bench import check_data, check_units, golden, intervals, make_case
@@ -9,12 +10,21 @@ from hw.instance import Fold
 from hw.ops import softmax
 
 # max_tokens, heads, score bits, score scale, probability bits
-SHAPES = [(64, 2, 8, 2**-4, 8), (16, 1, 8, 2**-5, 8), (48, 2, 10, 2**-6, 8), (1, 3, 4, 2**-1, 4), (2, 1, 2, 1.0, 2),
-          (7, 1, 6, 2**-3, 5), (100, 1, 9, 2**-5, 12), (512, 1, 8, 2**-4, 8), (33, 3, 3, 2**-1, 6)]
+SHAPES = [
+    (64, 2, 8, 2**-4, 8),
+    (16, 1, 8, 2**-5, 8),
+    (48, 2, 10, 2**-6, 8),
+    (1, 3, 4, 2**-1, 4),
+    (2, 1, 2, 1.0, 2),
+    (7, 1, 6, 2**-3, 5),
+    (100, 1, 9, 2**-5, 12),
+    (512, 1, 8, 2**-4, 8),
+    (33, 3, 3, 2**-1, 6),
+]
 
 
 def scores(rng, bits, scale, rows, tokens):
-    """Random rows, their spread 0.2 to 1.5 nats, then corners: all least, all greatest, one hot, ties, ascending, descending."""
+    """Random rows of 0.2 to 1.5 nats spread, then all least, all greatest, one hot, ties, ascending, descending."""
     low, high = -(1 << bits - 1), (1 << bits - 1) - 1
     spread = rng.uniform(0.2, 1.5, (rows, 1)) / scale
     x = np.clip(np.floor(rng.normal(0, spread, (rows, tokens))), low, high).astype(np.int64)
@@ -34,8 +44,17 @@ def case(seed, max_tokens, heads, bits, scale, p_bits, lengths):
     x = Tensor(name="x", shape=("T", heads, "T"), bits=bits, signed=True, scale=scale)
     y = Tensor(name="y", shape=x.shape, bits=p_bits, signed=False, scale=2.0**-p_bits)
     data = np.concatenate([scores(rng, bits, scale, n * heads, n) for n in lengths])
-    return make_case("softmax", [x], y, [data], lengths, fold=Fold(), max_tokens=max_tokens,
-                     attrs=softmax.constants(p_bits, max_tokens) | {"heads": heads}, params={"exp_table": softmax.exp_table(x, p_bits)})
+    return make_case(
+        "softmax",
+        [x],
+        y,
+        [data],
+        lengths,
+        fold=Fold(),
+        max_tokens=max_tokens,
+        attrs=softmax.constants(p_bits, max_tokens) | {"heads": heads},
+        params={"exp_table": softmax.exp_table(x, p_bits)},
+    )
 
 
 def cases():
@@ -66,7 +85,7 @@ def test_a_row_takes_its_length_or_a_division():
     """In steady state, whatever the length: the passes of different rows overlap without a bubble."""
     for tokens in (1, 5, 14, 15, 16, 17, 18, 40):
         steady = intervals(case(0, 64, 4, 8, 2**-4, 8, [tokens] * (1 + 12 // tokens)))[8:]
-        divide = 64 .bit_length() - 1 + 8 + 2  # t + b_p + 1 quotient bits, and one cycle to begin
+        divide = (64).bit_length() - 1 + 8 + 2  # t + b_p + 1 quotient bits, and one cycle to begin
         assert set(steady.tolist()) == {max(tokens, divide)}
 
 
@@ -76,7 +95,7 @@ def test_rows_sum_to_one():
         y, start = golden(c), 0
         for n in c.lengths:
             for _ in range(n * c.node.attrs["heads"]):
-                row = y[start: start + n]
+                row = y[start : start + n]
                 assert abs(int(row.sum()) - (1 << c.output.bits)) <= n / 2 + 1
                 start += n
 
