@@ -49,15 +49,23 @@ def measure(steps: int = 20, device: str = "cpu") -> dict:
     optimizer out, which costs both the same."""
     torch.manual_seed(0)
     ids = torch.randint(1, VOCABULARY, (BATCH, TOKENS), device=device)
-    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": torch.randint(0, 2, (BATCH,), device=device)}
+    batch = {
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        "labels": torch.randint(0, 2, (BATCH,), device=device),
+    }
     plain = float_model(ModelConfig(max_tokens=TOKENS), VOCABULARY, 2).to(device)
     quant = QuantBert.from_float(plain, QuantConfig(), TOKENS)
     calibrate(quant, [{"input_ids": ids}])
     both = make_step(plain, batch), make_step(quant, batch)
     times = [[*both[0](), *both[1]()] for _ in range(WARM_UP + steps)][WARM_UP:]
-    plain_inner, plain_ms, quant_inner, quant_ms = (1e3 * statistics.median(column) for column in zip(*times))
-    return {"float_ms": round(plain_ms, 2), "quantized_ms": round(quant_ms, 2), "ratio": round(quant_ms / plain_ms, 3),
-            "ratio_without_optimizer": round(quant_inner / plain_inner, 3)}
+    plain_inner, plain_ms, quant_inner, quant_ms = (1e3 * statistics.median(c) for c in zip(*times, strict=True))
+    return {
+        "float_ms": round(plain_ms, 2),
+        "quantized_ms": round(quant_ms, 2),
+        "ratio": round(quant_ms / plain_ms, 3),
+        "ratio_without_optimizer": round(quant_inner / plain_inner, 3),
+    }
 
 
 def main() -> None:
@@ -70,8 +78,11 @@ def main() -> None:
     if args.json:
         print(json.dumps(result))
     else:
-        print(f"training step 2x128, {BATCH} x {TOKENS} tokens: float {result['float_ms']} ms, "
-              f"quantized {result['quantized_ms']} ms, ratio {result['ratio']} (without the optimizer {result['ratio_without_optimizer']})")
+        print(
+            f"training step 2x128, {BATCH} x {TOKENS} tokens: float {result['float_ms']} ms, "
+            f"quantized {result['quantized_ms']} ms, ratio {result['ratio']} "
+            f"(without the optimizer {result['ratio_without_optimizer']})"
+        )
 
 
 if __name__ == "__main__":

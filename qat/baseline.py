@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The float baseline: a plain Hugging Face BERT, from scratch or from a checkpoint, and the way from it to QuantBert."""
+"""The float baseline: a plain Hugging Face BERT, from scratch or from a checkpoint, and the way to QuantBert."""
 
 from __future__ import annotations
 
@@ -25,8 +25,14 @@ def float_model(model: ModelConfig, vocabulary: int, labels: int) -> nn.Module:
     labels      number of logits (1: regression); 2 for the token head (start, end)
     """
     if model.checkpoint is not None:
-        return load_float(model.checkpoint, head=model.head, labels=labels, layers=model.layers, dropout=model.dropout,
-                          vocabulary=vocabulary)
+        return load_float(
+            model.checkpoint,
+            head=model.head,
+            labels=labels,
+            layers=model.layers,
+            dropout=model.dropout,
+            vocabulary=vocabulary,
+        )
     config = BertConfig(
         vocab_size=vocabulary,
         hidden_size=model.hidden,
@@ -43,8 +49,15 @@ def float_model(model: ModelConfig, vocabulary: int, labels: int) -> nn.Module:
     return HEADS[model.head](config)
 
 
-def load_float(checkpoint: str | Path, *, head: str, labels: int, layers: int | None = None, dropout: float = 0.1,
-               vocabulary: int = 0) -> nn.Module:
+def load_float(
+    checkpoint: str | Path,
+    *,
+    head: str,
+    labels: int,
+    layers: int | None = None,
+    dropout: float = 0.1,
+    vocabulary: int = 0,
+) -> nn.Module:
     """Load a Hugging Face BERT checkpoint (folder or hub name), from safetensors only; a missing head starts at random.
 
     Raises QuantError: not a BERT, pickled weights, too few layers or tokens.
@@ -54,13 +67,18 @@ def load_float(checkpoint: str | Path, *, head: str, labels: int, layers: int | 
         config = AutoConfig.from_pretrained(checkpoint)
     except (OSError, ValueError) as error:
         first = str(error).splitlines()[0]
-        raise QuantError(f"checkpoint: got '{checkpoint}', must be a Hugging Face folder or hub name ({first})") from error
+        raise QuantError(
+            f"checkpoint: got '{checkpoint}', must be a Hugging Face folder or hub name ({first})"
+        ) from error
     if config.model_type != "bert":
         raise QuantError(f"checkpoint: got a '{config.model_type}' model, must be 'bert'; choose another checkpoint")
     if layers is not None and layers > config.num_hidden_layers:
         raise QuantError(f"layers: got {layers}, must be at most the checkpoint's {config.num_hidden_layers}; lower it")
     if vocabulary > config.vocab_size:
-        raise QuantError(f"checkpoint: got {config.vocab_size} tokens, must be at least the tokenizer's {vocabulary}; use its own tokenizer")
+        raise QuantError(
+            f"checkpoint: got {config.vocab_size} tokens, must be at least the tokenizer's {vocabulary}; "
+            "use its own tokenizer"
+        )
     config.num_hidden_layers = layers or config.num_hidden_layers
     config.num_labels = labels
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
@@ -72,7 +90,7 @@ def load_float(checkpoint: str | Path, *, head: str, labels: int, layers: int | 
 
 
 def refuse_pickle(folder: str | Path) -> None:
-    """Raise QuantError where a local folder (or file) holds pickled weights and no safetensors: loading those can run code."""
+    """Raise QuantError where a local folder (or file) holds pickled weights and no safetensors."""
     folder = Path(folder)
     if not folder.exists():
         return  # a hub name: use_safetensors decides
@@ -80,8 +98,8 @@ def refuse_pickle(folder: str | Path) -> None:
     pickles = [f for f in files if f.suffix in PICKLE_SUFFIXES and f.name != "training_args.bin"]
     if pickles and not any(f.suffix == ".safetensors" for f in files):
         raise QuantError(
-            f"checkpoint: got pickled weights {pickles[0].name}, must be safetensors (a pickle can run code); convert in a "
-            "sandbox: AutoModel.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER, safe_serialization=True)"
+            f"checkpoint: got pickled weights {pickles[0].name}, must be safetensors (a pickle can run code); "
+            "convert in a sandbox: AutoModel.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)"
         )
 
 
@@ -91,7 +109,9 @@ def head_of(model: nn.Module) -> str:
         if isinstance(model, kind):
             return head
     known = " or ".join(kind.__name__ for kind in HEADS.values())
-    raise QuantError(f"from_float: got {type(model).__name__}, must be {known}; load the checkpoint with qat.baseline.load_float")
+    raise QuantError(
+        f"from_float: got {type(model).__name__}, must be {known}; load the checkpoint with qat.baseline.load_float"
+    )
 
 
 @torch.no_grad()

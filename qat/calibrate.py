@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calibration: show real sentences to a model whose activations are still float, then fix each tensor's power-of-two scale."""
+"""Calibration: show real sentences to a model with float activations, then fix each tensor's power-of-two scale."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -46,17 +45,29 @@ def from_pretrained(folder: str | Path) -> QuantBert:
         refuse_pickle(folder)
     for name in FILES:
         if not (folder / name).is_file():
-            raise QuantError(f"checkpoint: {folder / name}: no such file; a quantized checkpoint holds {', '.join(FILES)}")
+            raise QuantError(
+                f"checkpoint: {folder / name}: no such file; a quantized checkpoint holds {', '.join(FILES)}"
+            )
     try:
         settings = json.loads((folder / "quant.json").read_text())
         if not isinstance(settings, dict) or settings.get("schema") != SCHEMA:
             got = settings.get("schema") if isinstance(settings, dict) else type(settings).__name__
-            raise QuantError(f"checkpoint: {folder / 'quant.json'}: got schema {got!r}, must be '{SCHEMA}'; train again")
+            raise QuantError(
+                f"checkpoint: {folder / 'quant.json'}: got schema {got!r}, must be '{SCHEMA}'; train again"
+            )
         quant = QuantConfig.model_validate(settings["quant"])
         config = BertConfig.from_json_file(folder / "config.json")
         model = QuantBert(config, quant, settings["max_tokens"], settings["head"])
         model.load_state_dict(load_file(folder / "model.safetensors"))
-    except (OSError, KeyError, TypeError, RuntimeError, SafetensorError, ValidationError, json.JSONDecodeError) as error:
+    except (
+        OSError,
+        KeyError,
+        TypeError,
+        RuntimeError,
+        SafetensorError,
+        ValidationError,
+        json.JSONDecodeError,
+    ) as error:
         first = str(error).splitlines()[0]
         raise QuantError(f"checkpoint: {folder}: not a whole quantized checkpoint ({first}); train again") from error
     model.eval()

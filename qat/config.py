@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, Iterable, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -142,14 +143,16 @@ class QuantConfig(Strict):
                 _check_setting(key, key, value)
         overrides = data.get("overrides", {})
         if not isinstance(overrides, dict) or not all(isinstance(v, dict) for v in overrides.values()):
-            raise ConfigError(f"overrides: got {overrides!r}, must be pattern -> settings; write 'layer.0.*': {{weights: 8}}")
+            raise ConfigError(
+                f"overrides: got {overrides!r}, must be pattern -> settings; write 'layer.0.*': {{weights: 8}}"
+            )
         for pattern, settings in overrides.items():
             for key, value in settings.items():
                 _check_setting(f"overrides['{pattern}'].{key}", key, value)
         return data
 
     def of(self, name: str, key: str, default: Any = None) -> Any:
-        """The setting `key` ('weights', 'activations', ...) of the layer or tensor `name`; without override `default` or the general one."""
+        """The setting `key` of the layer or tensor `name`; without an override `default`, or else the general one."""
         value = getattr(self, key) if default is None else default
         for pattern, settings in self.overrides.items():
             if key in settings and fnmatchcase(name, pattern):
@@ -157,7 +160,7 @@ class QuantConfig(Strict):
         return value
 
     def check_names(self, settings_of: dict[str, set[str]]) -> None:
-        """Refuse an override that would silently do nothing: a pattern that matches no layer or tensor, or none with that setting.
+        """Refuse an override that would do nothing: a pattern that matches no tensor, or none with that setting.
 
         settings_of  the encoder's names, each with the settings that apply to it (qat.model.settings_of_tensors)
         """

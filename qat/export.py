@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Freeze: the trained model becomes the integer graph; and the model's own forward pass, in float64, as integer codes."""
+"""Freeze: the trained model becomes the integer graph; and the model's own float64 forward pass as integer codes."""
 
 from __future__ import annotations
 
@@ -49,21 +49,41 @@ class _Exporter:
         for layer in model.layer:
             x = self.layer(layer, x)
         if model.head == "sequence":
-            first = GraphTensor(name="pooler.first", shape=self.vector(x), bits=self.tensors[x].bits, signed=True,
-                                scale=self.tensors[x].scale)
+            first = GraphTensor(
+                name="pooler.first",
+                shape=self.vector(x),
+                bits=self.tensors[x].bits,
+                signed=True,
+                scale=self.tensors[x].scale,
+            )
             self.add("first_token", first, (x,))
             pre = self.linear(model.pooler.pre, "pooler.first", self.vector(x))
             x = self.table(model.pooler.act, pre)
         shape = (1 if model.head == "sequence" else "T", model.config.num_labels)
         self.linear(model.logits, x, shape)
         config = model.config
-        about = {"layers": config.num_hidden_layers, "hidden": config.hidden_size, "heads": config.num_attention_heads,
-                 "intermediate": config.intermediate_size, "activation": config.hidden_act, "head": model.head,
-                 "labels": config.num_labels, "max_tokens": model.max_tokens}
-        return Graph(name=name, nodes=tuple(self.nodes), tensors=self.tensors, params=self.params,
-                     max_tokens=model.max_tokens, meta={**meta, "model": about}).check()
+        about = {
+            "layers": config.num_hidden_layers,
+            "hidden": config.hidden_size,
+            "heads": config.num_attention_heads,
+            "intermediate": config.intermediate_size,
+            "activation": config.hidden_act,
+            "head": model.head,
+            "labels": config.num_labels,
+            "max_tokens": model.max_tokens,
+        }
+        return Graph(
+            name=name,
+            nodes=tuple(self.nodes),
+            tensors=self.tensors,
+            params=self.params,
+            max_tokens=model.max_tokens,
+            meta={**meta, "model": about},
+        ).check()
 
-    def add(self, op: str, out: GraphTensor, inputs: tuple[str, ...], attrs: dict | None = None, **params: np.ndarray) -> str:
+    def add(
+        self, op: str, out: GraphTensor, inputs: tuple[str, ...], attrs: dict | None = None, **params: np.ndarray
+    ) -> str:
         self.nodes.append(Node(name=out.name, op=op, inputs=inputs, attrs=attrs or {}))
         self.tensors[out.name] = out
         self.params |= {f"{out.name}.{key}": value for key, value in params.items()}
@@ -78,8 +98,10 @@ class _Exporter:
     def embed(self) -> None:
         tables = self.model.embeddings.sum
         out = graph_tensor(tables.tensor, tables, ("T", tables.word.shape[1]))
-        codes = {key: _integers(tables.quantize_rows(getattr(tables, key)).double() * 2.0**-tables.e)
-                 for key in ("word", "position", "segment")}
+        codes = {
+            key: _integers(tables.quantize_rows(getattr(tables, key)).double() * 2.0**-tables.e)
+            for key in ("word", "position", "segment")
+        }
         self.add("embed", out, ("input_ids", "token_type_ids"), **codes)
 
     def layer(self, layer, x: str) -> str:
@@ -156,8 +178,11 @@ def in_float64(model: QuantBert) -> QuantBert:
 
 
 @torch.no_grad()
-def forward_codes(model: QuantBert, ids: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None,
-                  ) -> dict[str, np.ndarray]:
+def forward_codes(
+    model: QuantBert,
+    ids: Sequence[Sequence[int]],
+    segments: Sequence[Sequence[int]] | None = None,
+) -> dict[str, np.ndarray]:
     """Every named tensor's codes in the model's own forward pass: what the NumPy golden must equal.
 
     model     in float64 (`in_float64`), where the pass is exact; float32 gives codes too, with a rare difference of one
@@ -191,7 +216,9 @@ def _taps(model: QuantBert, codes: dict[str, np.ndarray], mask: Tensor) -> Itera
     def keep(name: str, values: Tensor, unit: Tensor | float) -> None:
         values = values.detach() / unit
         if not torch.equal(values, values.round()):
-            raise QuantError(f"forward_codes: {name}: got a value between two codes, must be a float64 model (qat.export.in_float64)")
+            raise QuantError(
+                f"forward_codes: {name}: got a value between two codes, must be a float64 model (qat.export.in_float64)"
+            )
         codes[name] = _ragged(values.cpu().numpy(), mask.numpy())
 
     def tap(name: str, unit: Tensor | float):
@@ -212,7 +239,7 @@ def _taps(model: QuantBert, codes: dict[str, np.ndarray], mask: Tensor) -> Itera
 def _ragged(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Drop padding: [B, T, C] -> [sum T, C]; [B, heads, T, T] -> flat rows; [B, C] as it is."""
     if values.ndim == 4:
-        rows = [v[:, :n, :n].transpose(1, 0, 2).ravel() for v, n in zip(values, mask.sum(1).tolist())]
+        rows = [v[:, :n, :n].transpose(1, 0, 2).ravel() for v, n in zip(values, mask.sum(1).tolist(), strict=True)]
         values = np.concatenate(rows)
     elif values.ndim == 3:
         values = values[mask]

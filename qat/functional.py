@@ -4,7 +4,7 @@
 A quantized tensor holds its *values*, code * 2**exponent, which floats represent exactly. In float64 every function
 here is exact, so the codes are those of the NumPy golden model; in float32 (training) a result differs only where a
 product of more than 24 bits lands on a rounding boundary.
-Each function is fused (few passes, in place where nothing else reads the buffer), as the eager step time is memory bound.
+Each function is fused (few passes, in place where nothing else reads the buffer): an eager step is memory bound.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MANTISSA_BITS = 16  # of a weight scale
 
 
 def pow2(exponent: Tensor) -> Tensor:
-    """2.0**exponent, exact, float64, for integer exponents -1022 .. 1023 (torch's pow and exp2 promise no exactness)."""
+    """2.0**exponent, exact, float64, for integers -1022 .. 1023 (torch's pow and exp2 promise no exactness)."""
     return ((exponent.long() + 1023) << 52).view(torch.float64)
 
 
@@ -181,7 +181,7 @@ def softmax(x: Tensor, real: Tensor | None, exp_table: Tensor, plan: SoftmaxPlan
     """Integer softmax over the last axis, over real tokens only.
 
     x          scores' values [..., T], multiples of 2**plan.exponent
-    real       bool, broadcastable to x: False for padding, which gets e = 0 and no part in maximum and sum; None: all real
+    real       bool, broadcastable to x: False for padding, which has e = 0 and no part in the maximum; None: all real
     exp_table  [2**score_bits], E[i] = floor(2**ke * exp(-i*s_x) + 1/2)
     """
     return _Softmax.apply(x, real, exp_table, plan)
@@ -198,7 +198,9 @@ class LayerNormPlan(NamedTuple):
     recip_bits: int  # k
 
 
-def layernorm_plan(hidden: int, in_bits: int, in_exponent: int, out_bits: int, out_exponent: int, eps: float) -> LayerNormPlan:
+def layernorm_plan(
+    hidden: int, in_bits: int, in_exponent: int, out_bits: int, out_exponent: int, eps: float
+) -> LayerNormPlan:
     """eps and k of docs/numerics.md from the shape and the scales."""
     low, high = code_range(out_bits, True)
     eps_int = max(1, hidden * hidden // 16, math.floor(eps * hidden * hidden * 4.0**-in_exponent + 0.5))
@@ -207,7 +209,7 @@ def layernorm_plan(hidden: int, in_bits: int, in_exponent: int, out_bits: int, o
 
 
 def layernorm_affine(gamma: Tensor, beta: Tensor, out_exponent: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Integer gamma and beta: (g [H], b [H], shift n), float64, float64, int scalar; the largest |g| lies in 2**10 .. 2**11-1."""
+    """Integer gamma and beta, the largest |g| in 2**10 .. 2**11-1: (g [H], b [H], shift n), float64, float64, int."""
     gamma, beta = gamma.detach().double(), beta.detach().double()
     point = 11 - torch.frexp(gamma.abs().max()).exponent.long()  # g = gamma * 2**point
     too_big = (gamma * pow2(point)).add_(0.5).floor_().abs().max() > 2047

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operators of docs/numerics.md as modules. Each knows the name of its tensor and, for a rescaled one, of its accumulator."""
+"""The operators of docs/numerics.md as modules. Each knows its tensor's name and, if rescaled, its accumulator's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hw.graph import Tensor as GraphTensor
 from hw.ops import softmax as softmax_op
 from hw.ops import table as table_op
 from qat import functional as F
-from qat.quantizers import ActQuant, BiasQuant, DyadicWeight, Grid, IntegerBias, PowerOfTwoAct, UNSET, WeightQuant
+from qat.quantizers import UNSET, ActQuant, BiasQuant, DyadicWeight, Grid, IntegerBias, PowerOfTwoAct, WeightQuant
 
 
 def graph_tensor(name: str, grid: Grid, shape: tuple = ("T", 1)) -> GraphTensor:
@@ -27,8 +27,18 @@ class Linear(qnn.QuantLinear):
     bits     of the output
     """
 
-    def __init__(self, name: str, source: Grid, in_features: int, out_features: int, *, bits: int, weight_bits: int,
-                 narrow: bool, acc: str | None = None):
+    def __init__(
+        self,
+        name: str,
+        source: Grid,
+        in_features: int,
+        out_features: int,
+        *,
+        bits: int,
+        weight_bits: int,
+        narrow: bool,
+        acc: str | None = None,
+    ):
         weight_quant, grid = WeightQuant(out_features, weight_bits, narrow), ActQuant(bits)
         bias_quant = BiasQuant(weight_quant, source)
         super().__init__(
@@ -40,7 +50,9 @@ class Linear(qnn.QuantLinear):
             output_quant=PowerOfTwoAct.let(tensor_quant=grid, signed=True),
         )
         for proxy in (self.weight_quant, self.bias_quant, self.output_quant):
-            proxy.skip_create_quant_tensor = True  # plain tensors between layers: cheaper, and the graph knows the scales
+            proxy.skip_create_quant_tensor = (
+                True  # plain tensors between layers: cheaper, and the graph knows the scales
+            )
         self.tensor, self.acc = name, acc or f"{name}.acc"
         self._parts = (weight_quant, bias_quant, grid, source)
 

@@ -53,7 +53,7 @@ class _Builder:
         return Linear(name, source, in_features, out_features, weight_bits=weight_bits, narrow=narrow, **kwargs)
 
     def projection(self, name: str, source: Grid, in_features: int) -> Linear:
-        """A linear layer whose output only the residual add reads; an override may give it `residual` bits, up to 16."""
+        """A linear layer whose output only the residual add reads; an override may give it `residual` bits."""
         bits = self.quant.of(name, "residual", default=self.quant.of(name, "activations"))
         return self.linear(name, source, in_features, self.config.hidden_size, bits=bits)
 
@@ -203,7 +203,8 @@ class QuantBert(nn.Module):
         """Values of the last layer, [B, T, H]."""
         if input_ids.shape[1] > self.max_tokens:
             raise QuantError(
-                f"model: got {input_ids.shape[1]} tokens, must be at most {self.max_tokens}; truncate or raise max_tokens"
+                f"model: got {input_ids.shape[1]} tokens, must be at most {self.max_tokens}; "
+                "truncate or raise max_tokens"
             )
         segments = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
         real = None
@@ -214,8 +215,15 @@ class QuantBert(nn.Module):
             x = layer(x, real)
         return x
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None,
-                labels: Tensor | None = None, start_positions: Tensor | None = None, end_positions: Tensor | None = None):
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        start_positions: Tensor | None = None,
+        end_positions: Tensor | None = None,
+    ):
         """As Hugging Face's models of the same task: loss (where labels are given) and logits.
 
         input_ids, attention_mask, token_type_ids  [B, T]; padding has mask 0 and does not reach a real token
@@ -236,10 +244,13 @@ class QuantBert(nn.Module):
 def _check_config(config: BertConfig, max_tokens: int) -> None:
     check_heads(config.hidden_size, config.num_attention_heads)
     if config.hidden_act not in ("gelu", "relu"):
-        raise QuantError(f"model: got activation '{config.hidden_act}', must be gelu or relu; choose another checkpoint")
+        raise QuantError(
+            f"model: got activation '{config.hidden_act}', must be gelu or relu; choose another checkpoint"
+        )
     if max_tokens > config.max_position_embeddings:
         raise QuantError(
-            f"max_tokens: got {max_tokens}, must be at most the checkpoint's {config.max_position_embeddings} positions; lower it"
+            f"max_tokens: got {max_tokens}, must be at most "
+            f"the checkpoint's {config.max_position_embeddings} positions; lower it"
         )
 
 

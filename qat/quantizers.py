@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Brevitas quantizers of the integer specification: power-of-two activation grids, dyadic weight scales, integer biases.
+"""Brevitas quantizers of the integer specification: power-of-two activations, dyadic weight scales, integer biases.
 
 Each is the `tensor_quant` of a Brevitas injector and returns Brevitas's tuple (value, scale, zero point, bit width).
 The injectors hold an instance, not a class, so that Brevitas never builds a second one when a state dict is loaded.
@@ -41,7 +41,9 @@ class Grid(nn.Module):
     def e(self) -> int:
         """The exponent. Raises QuantError before calibration."""
         if self._exponent == UNSET:
-            raise QuantError("model: got a tensor without a scale, must be calibrated; call qat.calibrate.calibrate first")
+            raise QuantError(
+                "model: got a tensor without a scale, must be calibrated; call qat.calibrate.calibrate first"
+            )
         return self._exponent
 
     @property

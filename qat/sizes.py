@@ -15,7 +15,8 @@ def sizes(model: QuantBert) -> dict:
 
     Quantized: weights and tables at their bits, one 16-bit multiplier a channel, biases, gamma and beta at the
     bits that their largest value needs.
-    returns {"float_bytes", "quantized_bytes", "without_embeddings": {the same two}, "layers": {name: {"weights", "activations", "parameters"}}}
+    returns {"float_bytes", "quantized_bytes", "without_embeddings": {the same two},
+             "layers": {name: {"weights": bits, "activations": output's bits, "parameters": number of weights}}}
     """
     tables = model.embeddings.sum
     entries = sum(t.numel() for t in (tables.word, tables.position, tables.segment))
@@ -26,7 +27,11 @@ def sizes(model: QuantBert) -> dict:
             bias = _width(module.bias_grid.codes(module.bias))
             bits += count * module.weight_grid.bits + channels * (SCALE_BITS + bias)
             floats += count + channels
-            layers[module.tensor] = {"weights": module.weight_grid.bits, "activations": module.grid.bits, "parameters": count}
+            layers[module.tensor] = {
+                "weights": module.weight_grid.bits,
+                "activations": module.grid.bits,
+                "parameters": count,
+            }
         elif isinstance(module, LayerNorm):
             gamma, beta, _ = module.integers()
             bits += len(gamma) * (_width(gamma) + _width(beta))

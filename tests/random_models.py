@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random quantized models for tests: weights wide enough that codes spread, calibrated on random sentences."""
+
 from __future__ import annotations
 
 import random
@@ -23,7 +24,7 @@ def random_float(shape: ModelConfig, seed: int = 0, labels: int = 2) -> torch.nn
             if parameter.ndim == 1:
                 parameter.add_(torch.randn_like(parameter) * 0.2)
             else:
-                parameter.mul_(5)
+                parameter.normal_(0, 0.1)
     return model
 
 
@@ -39,8 +40,11 @@ def padded(ids: list[list[int]], segments: list[list[int]], pad: int = 0) -> dic
     """A padded batch with its mask; `pad` fills the ids beyond each sentence."""
     longest = max(map(len, ids))
     fill = lambda rows, value: torch.tensor([row + [value] * (longest - len(row)) for row in rows])  # noqa: E731
-    return {"input_ids": fill(ids, pad), "attention_mask": fill([[1] * len(row) for row in ids], 0),
-            "token_type_ids": fill(segments, 0)}
+    return {
+        "input_ids": fill(ids, pad),
+        "attention_mask": fill([[1] * len(row) for row in ids], 0),
+        "token_type_ids": fill(segments, 0),
+    }
 
 
 def random_model(shape: ModelConfig, quant: QuantConfig, seed: int = 0, labels: int = 2) -> QuantBert:

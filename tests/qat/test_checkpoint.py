@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints: safetensors in, safetensors out, anything else refused with what to do."""
+
 import json
 
 import pytest
@@ -32,7 +33,9 @@ def test_a_float_checkpoint_loads_with_fewer_layers(tmp_path):
     plain.save_pretrained(tmp_path)
     loaded = load_float(tmp_path, head="sequence", labels=2, layers=1)
     assert loaded.config.num_hidden_layers == len(loaded.bert.encoder.layer) == 1
-    assert torch.equal(loaded.bert.encoder.layer[0].output.dense.weight, plain.bert.encoder.layer[0].output.dense.weight)
+    assert torch.equal(
+        loaded.bert.encoder.layer[0].output.dense.weight, plain.bert.encoder.layer[0].output.dense.weight
+    )
     assert torch.equal(loaded.classifier.weight, plain.classifier.weight)
     with pytest.raises(BitloomError, match="layers: got 3, must be at most the checkpoint's 2"):
         load_float(tmp_path, head="sequence", labels=2, layers=3)

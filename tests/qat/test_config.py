@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings: defaults, strictness, and messages that say what to do."""
+
 import pytest
 
 from hw.errors import BitloomError
@@ -20,22 +21,33 @@ def test_the_shape_comes_from_the_checkpoint():
         ModelConfig(checkpoint="folder", hidden=64)
 
 
-@pytest.mark.parametrize(("kind", "settings", "text"), [
-    (ModelConfig, {"hiden": 64}, "no setting 'hiden'; did you mean 'hidden'?"),
-    (ModelConfig, {"hidden": 100, "heads": 3}, "hidden: got 100 with 3 heads, must be divisible by the number of heads"),
-    (ModelConfig, {"max_tokens": 513}, "less than or equal to 512"),
-    (ModelConfig, {"layers": "2"}, "valid integer"),
-    (QuantConfig, {"weights": 9}, r"weights: got 9, must be an integer 1 .. 8 \(bits\)"),
-    (QuantConfig, {"activations": 1}, "activations: got 1, must be an integer 2 .. 8"),
-    (QuantConfig, {"scores": 11}, "scores: got 11, must be an integer 2 .. 10"),
-    (QuantConfig, {"residual": 17}, "residual: got 17, must be an integer 4 .. 16"),
-    (QuantConfig, {"weights": True}, "weights: got True, must be an integer"),
-    (QuantConfig, {"weight_range": "wide"}, "weight_range: got 'wide', must be 'narrow' or 'full'"),
-    (QuantConfig, {"overrides": {"layer.0.*": {"weigts": 2}}}, "no setting 'weigts'; did you mean 'weights'?"),
-    (QuantConfig, {"overrides": {"layer.0.*": {"weights": 0}}}, r"overrides\['layer.0.\*'\].weights: got 0, must be"),
-    (TrainConfig, {"distill": {"alpha": 2}}, "less than or equal to 1"),
-    (TrainConfig, {"batchsize": 2}, "did you mean 'batch_size'?"),
-])
+@pytest.mark.parametrize(
+    ("kind", "settings", "text"),
+    [
+        (ModelConfig, {"hiden": 64}, "no setting 'hiden'; did you mean 'hidden'?"),
+        (
+            ModelConfig,
+            {"hidden": 100, "heads": 3},
+            "hidden: got 100 with 3 heads, must be divisible by the number of heads",
+        ),
+        (ModelConfig, {"max_tokens": 513}, "less than or equal to 512"),
+        (ModelConfig, {"layers": "2"}, "valid integer"),
+        (QuantConfig, {"weights": 9}, r"weights: got 9, must be an integer 1 .. 8 \(bits\)"),
+        (QuantConfig, {"activations": 1}, "activations: got 1, must be an integer 2 .. 8"),
+        (QuantConfig, {"scores": 11}, "scores: got 11, must be an integer 2 .. 10"),
+        (QuantConfig, {"residual": 17}, "residual: got 17, must be an integer 4 .. 16"),
+        (QuantConfig, {"weights": True}, "weights: got True, must be an integer"),
+        (QuantConfig, {"weight_range": "wide"}, "weight_range: got 'wide', must be 'narrow' or 'full'"),
+        (QuantConfig, {"overrides": {"layer.0.*": {"weigts": 2}}}, "no setting 'weigts'; did you mean 'weights'?"),
+        (
+            QuantConfig,
+            {"overrides": {"layer.0.*": {"weights": 0}}},
+            r"overrides\['layer.0.\*'\].weights: got 0, must be",
+        ),
+        (TrainConfig, {"distill": {"alpha": 2}}, "less than or equal to 1"),
+        (TrainConfig, {"batchsize": 2}, "did you mean 'batch_size'?"),
+    ],
+)
 def test_bad_settings_are_named(kind, settings, text):
     with pytest.raises(ValueError, match=text):
         kind(**settings)
@@ -46,16 +58,27 @@ def test_numbers_in_yaml_1_1_notation():
 
 
 def test_later_overrides_win():
-    quant = QuantConfig(weights=4, overrides={"layer.*": {"weights": 2}, "layer.0.ffn.*": {"weights": 8, "activations": 6}})
+    quant = QuantConfig(
+        weights=4, overrides={"layer.*": {"weights": 2}, "layer.0.ffn.*": {"weights": 8, "activations": 6}}
+    )
     assert [quant.of(n, "weights") for n in ("logits", "layer.1.query", "layer.0.ffn.up")] == [4, 2, 8]
     assert [quant.of(n, "activations") for n in ("layer.0.query", "layer.0.ffn.up")] == [8, 6]
 
 
-@pytest.mark.parametrize(("overrides", "text"), [
-    ({"layr.0.query": {"weights": 2}}, "got pattern 'layr.0.query', must match a layer or tensor; did you mean 'layer.0.query'?"),
-    ({"layer.2.*": {"weights": 2}}, "must match a layer or tensor"),
-    ({"layer.0.scores": {"weights": 2}}, "got 'weights', must be a setting of a matching tensor; 'layer.0.scores' has scores"),
-])
+@pytest.mark.parametrize(
+    ("overrides", "text"),
+    [
+        (
+            {"layr.0.query": {"weights": 2}},
+            "got pattern 'layr.0.query', must match a layer or tensor; did you mean 'layer.0.query'?",
+        ),
+        ({"layer.2.*": {"weights": 2}}, "must match a layer or tensor"),
+        (
+            {"layer.0.scores": {"weights": 2}},
+            "got 'weights', must be a setting of a matching tensor; 'layer.0.scores' has scores",
+        ),
+    ],
+)
 def test_an_override_without_effect_is_refused(overrides, text):
     with pytest.raises(BitloomError, match=text):
         QuantConfig(overrides=overrides).check_names(settings_of_tensors(layers=2))

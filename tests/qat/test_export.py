@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The frozen graph computes what the Brevitas model computes: float64 forward == NumPy golden, on every named tensor."""
+"""The frozen graph computes what the Brevitas model does: float64 forward == NumPy golden, on every named tensor."""
+
 import numpy as np
 import pytest
 import torch
@@ -16,10 +17,19 @@ def shape(**settings) -> ModelConfig:
     return ModelConfig(**{"layers": 1, "hidden": 32, "heads": 2, "intermediate": 48, "max_tokens": 16} | settings)
 
 
-MIXED = QuantConfig(weights=4, overrides={
-    "layer.0.*": {"weights": 2, "activations": 6}, "layer.0.ffn.up": {"weights": 8, "weight_range": "full"},
-    "layer.1.key": {"weights": 1}, "layer.1.probs": {"probs": 5}, "layer.1.scores": {"scores": 10},
-    "layer.1.*": {"residual": 12}, "pooler*": {"activations": 7}, "embeddings.sum": {"embeddings": 6}})
+MIXED = QuantConfig(
+    weights=4,
+    overrides={
+        "layer.0.*": {"weights": 2, "activations": 6},
+        "layer.0.ffn.up": {"weights": 8, "weight_range": "full"},
+        "layer.1.key": {"weights": 1},
+        "layer.1.probs": {"probs": 5},
+        "layer.1.scores": {"scores": 10},
+        "layer.1.*": {"residual": 12},
+        "pooler*": {"activations": 7},
+        "embeddings.sum": {"embeddings": 6},
+    },
+)
 
 CASES = {
     "default": (shape(layers=2), QuantConfig()),
@@ -31,8 +41,10 @@ CASES = {
     "two-bit activations": (shape(), QuantConfig(activations=2, embeddings=2, scores=2, probs=2, residual=4)),
     "d = 32, root no power of two": (shape(hidden=96, heads=3, max_tokens=9), QuantConfig(activations=5)),
     "hidden 48": (shape(hidden=48, heads=4, max_tokens=33), QuantConfig(weights=4, weight_range="full")),
-    "two layers mixed, relu, token head": (shape(layers=2, activation="relu", head="token"), MIXED.model_copy(
-        update={"overrides": {k: v for k, v in MIXED.overrides.items() if k != "pooler*"}})),
+    "two layers mixed, relu, token head": (
+        shape(layers=2, activation="relu", head="token"),
+        MIXED.model_copy(update={"overrides": {k: v for k, v in MIXED.overrides.items() if k != "pooler*"}}),
+    ),
     "two layers mixed": (shape(layers=2, max_tokens=40), MIXED),
     "one head of two channels": (shape(hidden=2, heads=1, intermediate=3), QuantConfig(residual=6)),
 }
@@ -81,10 +93,15 @@ def test_float32_gives_the_same_answers():
     assert (single - double).abs().max() < 0.1 * double.std()
 
 
-@pytest.mark.parametrize("break_it", [
-    lambda m: m.layer[0].query.weight.data.neg_(), lambda m: m.layer[0].ffn.norm.bias.data.add_(0.3),
-    lambda m: m.layer[0].scores.grid.set_exponent(m.layer[0].scores.grid.e + 1), lambda m: m.pooler.pre.bias.data.add_(1.0),
-])
+@pytest.mark.parametrize(
+    "break_it",
+    [
+        lambda m: m.layer[0].query.weight.data.neg_(),
+        lambda m: m.layer[0].ffn.norm.bias.data.add_(0.3),
+        lambda m: m.layer[0].scores.grid.set_exponent(m.layer[0].scores.grid.e + 1),
+        lambda m: m.pooler.pre.bias.data.add_(1.0),
+    ],
+)
 def test_a_changed_model_differs_from_its_graph(break_it):
     """The comparison can fail: a model changed after the freeze is found out."""
     model = random_model(shape(), QuantConfig(), seed=6)
@@ -99,10 +116,28 @@ def test_graph_has_the_names_and_bits_of_the_specification():
     names = ["embeddings.sum", "embeddings.norm"]
     for part in ("query", "key", "value", "scores"):
         names += [f"layer.0.{part}.acc", f"layer.0.{part}"]
-    names += ["layer.0.probs", "layer.0.context.acc", "layer.0.context", "layer.0.attention.output.acc",
-              "layer.0.attention.output", "layer.0.attention.sum", "layer.0.attention.norm", "layer.0.ffn.up.acc",
-              "layer.0.ffn.up", "layer.0.ffn.act", "layer.0.ffn.down.acc", "layer.0.ffn.down", "layer.0.ffn.sum",
-              "layer.0.ffn.norm", "pooler.first", "pooler.acc", "pooler.pre", "pooler", "logits.acc", "logits"]
+    names += [
+        "layer.0.probs",
+        "layer.0.context.acc",
+        "layer.0.context",
+        "layer.0.attention.output.acc",
+        "layer.0.attention.output",
+        "layer.0.attention.sum",
+        "layer.0.attention.norm",
+        "layer.0.ffn.up.acc",
+        "layer.0.ffn.up",
+        "layer.0.ffn.act",
+        "layer.0.ffn.down.acc",
+        "layer.0.ffn.down",
+        "layer.0.ffn.sum",
+        "layer.0.ffn.norm",
+        "pooler.first",
+        "pooler.acc",
+        "pooler.pre",
+        "pooler",
+        "logits.acc",
+        "logits",
+    ]
     assert [node.name for node in graph.nodes] == names
     bits = {name: graph.tensor(name).bits for name in names if not name.endswith(".acc")}
     assert bits.pop("logits") == 16 and bits.pop("embeddings.sum") == 10

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Autograd operators: exact integer forward (against the NumPy golden functions), smooth gradient backward."""
+
 import numpy as np
 import pytest
 import torch
@@ -85,9 +86,16 @@ def test_learned_scale_follows_the_error():
         assert torch.sign(quant.log_scale.grad).item() == sign
 
 
-@pytest.mark.parametrize(("bits", "exponent", "prob_bits", "tokens", "max_tokens"), [
-    (8, -4, 8, 64, 64), (10, -6, 8, 33, 64), (2, 0, 2, 5, 5), (6, -2, 4, 1, 7), (8, -3, 8, 512, 512),
-])
+@pytest.mark.parametrize(
+    ("bits", "exponent", "prob_bits", "tokens", "max_tokens"),
+    [
+        (8, -4, 8, 64, 64),
+        (10, -6, 8, 33, 64),
+        (2, 0, 2, 5, 5),
+        (6, -2, 4, 1, 7),
+        (8, -3, 8, 512, 512),
+    ],
+)
 def test_softmax_equals_golden(bits, exponent, prob_bits, tokens, max_tokens):
     rng = np.random.default_rng(0)
     x = values(rng, (3, 2, 4, tokens), bits, exponent)
@@ -114,9 +122,16 @@ def test_softmax_ignores_padding():
         assert torch.equal(masked[..., :9], alone) and not masked[..., 9:].any()
 
 
-@pytest.mark.parametrize(("hidden", "bits", "in_exponent", "out_bits", "out_exponent", "eps"), [
-    (128, 10, -5, 8, -5, 1e-12), (48, 8, -3, 8, -4, 1e-5), (384, 16, -7, 8, -3, 1e-12), (2, 4, 0, 2, 0, 1e-12), (1024, 16, -8, 8, -4, 1e-12),
-])
+@pytest.mark.parametrize(
+    ("hidden", "bits", "in_exponent", "out_bits", "out_exponent", "eps"),
+    [
+        (128, 10, -5, 8, -5, 1e-12),
+        (48, 8, -3, 8, -4, 1e-5),
+        (384, 16, -7, 8, -3, 1e-12),
+        (2, 4, 0, 2, 0, 1e-12),
+        (1024, 16, -8, 8, -4, 1e-12),
+    ],
+)
 def test_layernorm_equals_golden(hidden, bits, in_exponent, out_bits, out_exponent, eps):
     rng = np.random.default_rng(hidden)
     x = values(rng, (40, hidden), bits, in_exponent)
@@ -132,7 +147,9 @@ def test_layernorm_equals_golden(hidden, bits, in_exponent, out_bits, out_expone
     want_g, want_b, want_shift = layernorm_op.affine(gamma.numpy(), beta.numpy(), 2.0**out_exponent)
     assert np.array_equal(g.numpy(), want_g) and np.array_equal(b.numpy(), want_b) and int(shift) == want_shift
     codes = (x * 2.0**-in_exponent).numpy().astype(np.int64)
-    want = layernorm_op.layernorm(codes, want_g, want_b, plan.eps, plan.recip_bits, F.FRACTION_BITS, want_shift, out_bits)
+    want = layernorm_op.layernorm(
+        codes, want_g, want_b, plan.eps, plan.recip_bits, F.FRACTION_BITS, want_shift, out_bits
+    )
     got = F.layernorm(x, gamma, beta, plan) * 2.0**-out_exponent
     assert np.array_equal(got.numpy(), want) and len(np.unique(want)) > min(3, out_bits)
 
