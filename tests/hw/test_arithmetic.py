@@ -27,7 +27,7 @@ def compare(cases, wants, stall, interval=None):
             (i, got, w) for i, (got, w) in enumerate(zip(result.beats[:, 0].tolist(), want, strict=True)) if got != w
         ]
         assert not wrong, (
-            f"{case.module} {dict(case.params)}: {len(wrong)} of {len(want)} differ, first (at, got, must be) {wrong[0]}"
+            f"{case.module} {dict(case.params)}: {len(wrong)} of {len(want)} differ: (at, got, must be) {wrong[0]}"
         )
         assert (result.last == next(iter(case.inputs.values())).last).all()
         if interval and not stall:
