@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from bitloom.flow import Stage, Watcher
+from qat.tokenizer import TruncationWarning
 
 PLAIN_PERIOD = 10.0  # seconds between lines where there is no terminal to redraw
 
@@ -29,18 +30,23 @@ class Display:
         self._shown = 0.0
 
     def __enter__(self) -> Display:
-        for name in ("transformers", "datasets", "brevitas", "torch"):  # their notes are no news to a user of ours
+        for name in ("datasets", "brevitas", "torch"):  # their notes are no news to a user of ours
             logging.getLogger(name).setLevel(logging.ERROR)
-        warnings.filterwarnings("ignore")
+        self._warnings = warnings.catch_warnings()
+        self._warnings.__enter__()
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("always", category=TruncationWarning)
+        warnings.showwarning = lambda message, *_, **__: self.console.print(f"warning: {message}", markup=False)
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._warnings.__exit__(None, None, None)
         self._stop()
 
     def _began(self, stage: Stage) -> None:
         self._stage, self._shown = stage, time.monotonic()
         if not self.console.is_terminal:
-            self.console.print(f"{stage.name:7} {stage.title} ...", markup=False)
+            self.console.print(f"  {stage.name:7} {stage.title} ...", markup=False)
             return
         columns = (SpinnerColumn(), TextColumn("{task.fields[stage]:7}"), BarColumn(bar_width=24), TimeElapsedColumn(),
                    TextColumn("{task.description}", markup=False))
@@ -55,7 +61,7 @@ class Display:
         elif time.monotonic() - self._shown >= PLAIN_PERIOD:
             self._shown = time.monotonic()
             share = "" if fraction is None else f"{fraction:4.0%} "
-            self.console.print(f"{self._stage.name:7} {share}{text}", markup=False)
+            self.console.print(f"  {self._stage.name:7} {share}{text}", markup=False)
 
     def _ended(self, stage: Stage, seconds: float | None, text: str) -> None:
         self._stop()

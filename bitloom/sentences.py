@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, cycle, islice
@@ -16,7 +17,7 @@ from bitloom.recipe import Recipe
 from hw.graph import Graph
 from qat import data
 from qat.metrics import score_logits
-from qat.tokenizer import WordPiece
+from qat.tokenizer import TruncationWarning, WordPiece
 
 if TYPE_CHECKING:
     from qat.features import Features
@@ -82,7 +83,8 @@ def load_dev(recipe: Recipe, data_dir: Path | None, export: Path) -> tuple[data.
     from qat.features import Features  # imports torch, which predict does without
 
     dataset = data.load(recipe.data, data_dir)
-    features = Features(dataset, dataset.dev, load_tokenizer(export), recipe.model.max_tokens)
+    with warnings.catch_warnings(action="ignore", category=TruncationWarning):  # training has told it
+        features = Features(dataset, dataset.dev, load_tokenizer(export), recipe.model.max_tokens)
     items = [features[i] for i in range(len(features))]
     sentences = Sentences(ids=[i["input_ids"] for i in items], segments=[i["token_type_ids"] for i in items],
                           labels=[i.get("labels") for i in items])

@@ -9,8 +9,12 @@ from bitloom.report import score
 
 def run(context: Context) -> str:
     """Raises DataError, QuantError: data or settings that cannot be trained on."""
-    from qat.train import train  # torch and transformers take seconds to import
+    from transformers.utils import logging  # torch and transformers take seconds to import
 
+    from qat.train import train
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()  # the display has one of its own
     recipe = context.recipe
     metrics = train(recipe.model, recipe.quantization, recipe.training, recipe.data, context.run.data_dir, context.out,
                     resume=True, progress=context.progress)

@@ -167,19 +167,41 @@ def test_a_planted_fault_fails_the_verification_and_is_named(tiny_copy, bitloom,
     assert bitloom("report", tiny_copy)[0] == 2  # no report without a passed verification
 
 
-def test_a_kill_in_the_middle_of_a_stage_costs_that_stage_only(tiny_copy, bitloom):
-    """SIGKILL to a real process as soon as the stage has begun to write."""
-    command = [sys.executable, "-m", "bitloom", "export", str(tiny_copy), "--force"]
-    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE) as process:
-        tmp = tiny_copy / "export.tmp" / "graph.json"
-        deadline = time.monotonic() + 60
-        while not tmp.exists() and process.poll() is None and time.monotonic() < deadline:
+def start(*argv: str | Path) -> subprocess.Popen:
+    command = [sys.executable, "-m", "bitloom", *map(str, argv)]
+    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def kill_when(process: subprocess.Popen, seen) -> None:
+    """SIGKILL to a process as soon as `seen()` is true."""
+    with process:
+        deadline = time.monotonic() + 120
+        while not seen() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL and (tiny_copy / "export.tmp").exists()
+    assert process.returncode == -signal.SIGKILL and seen()
+
+
+def test_a_killed_training_goes_on_and_ends_in_the_same_weights(tiny_run, tmp_path, bitloom):
+    run, recipe = tmp_path / "killed", ROOT / "tests" / "tiny.yaml"
+    checkpoints = run / "train.tmp" / "checkpoints" / "qat"
+    kill_when(start("run", recipe, "--out", run, "--set", "training.save_steps=2"), lambda: any(checkpoints.glob("checkpoint-*")))
+    assert not (run / "train").exists() and (run / "train.tmp" / "float").exists()
+    marked = (run / "train.tmp" / "float" / "model.safetensors").stat().st_mtime_ns
+    assert bitloom("train", run)[0] == 0
+    assert (run / "train" / "float" / "model.safetensors").stat().st_mtime_ns == marked  # the float phase was not repeated
+    for part in ("float", "qat"):
+        weights = [(r / "train" / part / "model.safetensors").read_bytes() for r in (run, tiny_run)]
+        assert weights[0] == weights[1], part
+
+
+def test_a_kill_in_the_middle_of_a_stage_costs_that_stage_only(tiny_copy, bitloom):
+    """The stage before and the stage's own earlier result stay."""
+    tmp = tiny_copy / "export.tmp"
+    kill_when(start("export", tiny_copy, "--force"), lambda: (tmp / "graph.json").exists())
     assert bitloom("predict", tiny_copy, "fine")[0] == 0  # the earlier export still stands
     code, out, _ = bitloom("export", tiny_copy, "--force")
-    assert code == 0 and "0 of" in out and not (tiny_copy / "export.tmp").exists()
+    assert code == 0 and "0 of" in out and not tmp.exists()
     code, out, _ = bitloom("run", ROOT / "tests" / "tiny.yaml", "--out", tiny_copy)
     assert code == 0 and out.count("unchanged") >= len(STAGES) - 1  # the same files came out
 
