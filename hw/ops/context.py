@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from hw.banks import Banks, mac_latency
 from hw.graph import Graph, Node
-from hw.instance import Fold
+from hw.instance import Fold, Instance
 from hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, sentences
 
 PARAMS = ()
@@ -70,3 +71,38 @@ def interval(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
     """Cycles a sentence of that many tokens takes in steady state."""
     channels = graph.tensor(node.name).channels
     return tokens * max(channels // fold.lanes_out, tokens * channels // fold.pe)
+
+
+def timing(graph: Graph, node: Node, fold: Fold, ins, out):
+    """A sentence's values are stored, then its rows weight them one by one; the numbers are those of hw/rtl/context_op.sv."""
+    heads, channels = node.attrs["heads"], graph.tensor(node.name).channels
+    folds, beats = channels // heads // fold.pe, fold.pe // fold.lanes_out
+    rows, values, done = Banks(), Banks(), -1
+    while True:
+        values.open()
+        tokens, value_end = 0, False
+        while not value_end:
+            value = yield ins[1].get()
+            tokens, value_end, value_last = tokens + 1, value.end, values.take(ins[1], value)
+        slot = max(tokens, beats)
+        for index in range(tokens):
+            starts = []
+            for _ in range(heads):
+                row = yield ins[0].get()
+                rows.open()
+                start = max(rows.take(ins[0], row), value_last, done) + 1
+                done = start + folds * slot - 1
+                rows.done(done)
+                starts.append(start)
+            latency = tokens - 1 + mac_latency(1) + 1  # 1: unpacked
+            last = starts[-1] + (folds - 1) * slot + latency + beats - 1
+            _, moved = yield out.put(starts[0] + latency, last, heads * folds * beats, index == tokens - 1)
+            done += moved - last  # a stalled output stalls the multipliers
+        values.done(done)
+
+
+def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
+    (p, v), acc, heads = (graph.tensor(n) for n in node.inputs), graph.tensor(node.name), node.attrs["heads"]
+    return Instance(module="context_op", params={
+        "HEADS": heads, "DIM": v.channels // heads, "MAX_TOKENS": graph.max_tokens, "PE": fold.pe, "LANES": fold.lanes_out,
+        "P_W": p.bits, "V_W": v.bits, "OUT_W": acc.bits})

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from hw.banks import Banks, mac_latency
 from hw.graph import Graph, Node
-from hw.instance import Fold
+from hw.hexfile import Hex
+from hw.instance import Fold, Instance
 from hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, require_range
 
 PARAMS = ("weight", "bias")
@@ -73,3 +75,33 @@ def interval(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
     rows = tokens if graph.tensor(node.name).kind == "token" else 1
     per_fold = max(inputs // fold.simd, fold.pe // fold.lanes_out)
     return rows * max(inputs // fold.lanes_in, channels // fold.pe * per_fold)
+
+
+def timing(graph: Graph, node: Node, fold: Fold, ins, out):
+    """Tokens are double-buffered, computed fold by fold; the numbers are those of hw/rtl/linear.sv."""
+    channels, inputs = graph.param(node, "weight").shape
+    steps, folds, beats = inputs // fold.simd, channels // fold.pe, fold.pe // fold.lanes_out
+    slot = max(steps, beats)
+    buffer, done = Banks(), -1
+    while True:
+        token = yield ins[0].get()
+        buffer.open()
+        start = max(buffer.take(ins[0], token), done) + 1
+        first = start + steps - 1 + mac_latency(fold.simd) + 3  # 3: unpacked, bias read, bias added
+        last = first + (folds - 1) * slot + beats - 1
+        _, moved = yield out.put(first, last, folds * beats, token.end)
+        done = start + folds * slot - 1 + moved - last  # a stalled output stalls the multipliers
+        buffer.done(done)
+
+
+def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
+    x, acc, bits = graph.tensor(node.inputs[0]), graph.tensor(node.name), node.attrs["weight_bits"]
+    weight, bias = graph.param(node, "weight"), graph.param(node, "bias")
+    channels, inputs = weight.shape
+    steps, folds = inputs // fold.simd, channels // fold.pe
+    codes = (weight > 0).astype(np.int64) if bits == 1 else weight
+    words = codes.reshape(folds, fold.pe, steps, fold.simd).transpose(0, 2, 1, 3).reshape(folds * steps, fold.pe * fold.simd)
+    return Instance(module="linear", params={
+        "K": inputs, "C": channels, "PE": fold.pe, "SIMD": fold.simd, "LANES_IN": fold.lanes_in, "LANES_OUT": fold.lanes_out,
+        "IN_W": x.bits, "IN_SIGNED": int(x.signed), "WEIGHT_W": bits, "OUT_W": acc.bits,
+        "WEIGHT_FILE": Hex.pack(words, bits), "BIAS_FILE": Hex.pack(bias.reshape(-1, fold.lanes_out), acc.bits)})

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from hw.graph import Graph, Node
-from hw.ops.common import clip, largest, no_macs, require, require_range, round_shift
+from hw.hexfile import Hex
+from hw.instance import Fold, Instance
+from hw.ops.common import clip, largest, no_macs, pipeline, require, require_range, round_shift
 
 PARAMS = ("mult",)
 ATTRS = ("shift",)
@@ -42,3 +44,25 @@ def run(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.ndarray)
 def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
     mult = b.constant(f"{node.name}.mult", graph.param(node, "mult"))
     return b.clip(b.round_shift(b.op("Mul", inputs[0], mult), node.attrs["shift"]), graph.tensor(node.name), name=node.name)
+
+
+def _constant(graph: Graph, node: Node) -> int | None:
+    """The one multiplier of the tensor; None where each channel has its own."""
+    mult = graph.param(node, "mult")
+    return int(mult[0]) if mult.shape == (1,) else None
+
+
+def timing(graph: Graph, node: Node, fold: Fold, ins, out):
+    yield from pipeline(ins, out, 2 if _constant(graph, node) == 1 else 5)
+
+
+def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
+    acc, y, mult = graph.tensor(node.inputs[0]), graph.tensor(node.name), graph.param(node, "mult")
+    constant, width = _constant(graph, node), int(mult.max()).bit_length()
+    params = {"C": acc.channels, "LANES": fold.lanes_in, "IN_W": acc.bits, "OUT_W": y.bits, "OUT_SIGNED": int(y.signed),
+              "MULT_W": width, "SHIFT": node.attrs["shift"]}
+    if constant is None:
+        params |= {"PER_CHANNEL": 1, "MULT_FILE": Hex.pack(mult.reshape(-1, fold.lanes_in), width)}
+    else:
+        params |= {"PER_CHANNEL": 0, "MULT": constant}
+    return Instance(module="requant", params=params)

@@ -2,10 +2,13 @@
 """scores: products of queries and keys, per head, over the tokens that exist."""
 from __future__ import annotations
 
+from collections import deque
+
 import numpy as np
 
+from hw.banks import Banks, mac_latency
 from hw.graph import Graph, Node
-from hw.instance import Fold
+from hw.instance import Fold, Instance
 from hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, sentences
 
 PARAMS = ()
@@ -67,3 +70,46 @@ def interval(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
     """Cycles a sentence of that many tokens takes in steady state."""
     channels = graph.tensor(node.inputs[0]).channels
     return tokens * max(channels // fold.lanes_in, tokens * channels // fold.simd)
+
+
+def timing(graph: Graph, node: Node, fold: Fold, ins, out):
+    """A sentence's keys are stored, then its queries attend to them one by one; the numbers are those of hw/rtl/scores.sv."""
+    heads = node.attrs["heads"]
+    steps = graph.tensor(node.inputs[0]).channels // heads // fold.simd
+    queries, keys, done = Banks(), Banks(), -1
+
+    def take_query(token) -> int:
+        queries.open()
+        return queries.take(ins[0], token)
+
+    while True:
+        # The two query banks fill while the keys come.
+        token = yield ins[0].get()
+        waiting = deque([take_query(token)])
+        keys.open()
+        tokens, key_end = 0, False
+        while not key_end:
+            key = yield ins[1].get()
+            tokens, key_end, key_last = tokens + 1, key.end, keys.take(ins[1], key)
+            if tokens == 1 and not token.end:
+                waiting.append(take_query((yield ins[0].get())))
+        row_cycles = tokens * steps
+        for index in range(tokens):
+            start = max(waiting.popleft(), key_last, done) + 1
+            for _ in range(heads):
+                first = start + steps - 1 + mac_latency(fold.simd)
+                last = first + row_cycles - steps
+                _, moved = yield out.put(first, last, tokens, True)
+                start += row_cycles + moved - last  # a stalled output stalls the multipliers
+            done = start - 1
+            queries.done(done)
+            if index + 2 < tokens:
+                waiting.append(take_query((yield ins[0].get())))
+        keys.done(done)
+
+
+def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
+    (q, k), acc, heads = (graph.tensor(n) for n in node.inputs), graph.tensor(node.name), node.attrs["heads"]
+    return Instance(module="scores", params={
+        "HEADS": heads, "DIM": q.channels // heads, "MAX_TOKENS": graph.max_tokens, "SIMD": fold.simd, "LANES": fold.lanes_in,
+        "Q_W": q.bits, "K_W": k.bits, "OUT_W": acc.bits})

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Timing of hw/rtl/banks.sv (double buffers) and hw/rtl/mac_array.sv (multiplier arrays), for the operators' timing generators."""
+from __future__ import annotations
+
+from collections import deque
+
+
+class Banks:
+    """Two banks, each for one unit (a token, a row or a sentence) that is read while the next is written.
+
+    A unit can be read from the cycle after its last beat was taken. A bank can be written from the cycle after its unit was read.
+    """
+
+    def __init__(self) -> None:
+        self._next = 0  # cycle from which the next beat can be taken
+        self._free = deque([0, 0])  # the same for the next units' banks, oldest first
+
+    def open(self) -> None:
+        """The next token begins a unit; the unit two before must be done."""
+        self._next = max(self._next, self._free.popleft())
+
+    def take(self, channel, token) -> int:
+        """Take a token of the open unit from a channel of hw/timing.py; returns the cycle of its last beat."""
+        first = max(token.first, self._next)
+        last = max(token.last, first + token.beats - 1)
+        channel.popped(first, last)
+        self._next = last + 1
+        return last
+
+    def done(self, cycle: int) -> None:
+        """The oldest unit is read for the last time in that cycle."""
+        self._free.append(cycle + 1)
+
+
+def mac_latency(simd: int) -> int:
+    """Cycles from the issue of a sum's last step to the sum: the banks' read, operands, products, tree of four-input adders, accumulator."""
+    return 4 + ((simd - 1).bit_length() + 1) // 2

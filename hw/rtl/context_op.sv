@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+// context_op (`context` is a keyword): acc[i,h,d] = sum_j p[i,h,j] * v[j,h,d], over the T tokens of the sentence
+// Golden : hw/ops/context.py (bit-exact)
+// Stream : p_* rows, one unsigned element a beat, order token i, head h, token j, p_last at the end of each row (so T is
+//          known); v_* tokens of HEADS*DIM signed elements, v_last at the end of a sentence; m_* tokens of HEADS*DIM
+//          elements, m_last on the final beat of a sentence, that is of its T-th token
+// Order  : fold f of a row computes elements f*PE .. f*PE+PE-1 of the head in T steps; its PE sums leave in PE/LANES beats
+//          while the next fold is computed. A fold takes SLOT = max(T, PE/LANES) cycles, a row DIM/PE * SLOT. The values of a
+//          sentence are stored first, in one of two banks, while the sentence before is attended; rows are double-buffered.
+// Timing : no cycle is lost between folds, rows, tokens or sentences. A row starts when it is whole, its sentence's values
+//          are whole and the row before is done; from the later of these last input beats to the first beat of fold f:
+//          T + 5 + f*SLOT cycles.
+// Layout : lane i = data[i*W +: W]
+// Reset  : no row or token held
+module context_op #(
+  parameter int HEADS = 2,
+  parameter int DIM = 4,          // elements per head
+  parameter int MAX_TOKENS = 4,   // longest sentence
+  parameter int PE = 2,           // products per cycle, divides DIM
+  parameter int LANES = 1,        // elements per beat of v and m, divides PE
+  parameter int P_W = 8,          // bits per probability
+  parameter int V_W = 8,          // bits per value element
+  parameter int OUT_W = 20        // bits per sum
+) (
+  input  wire logic                    clk,
+  input  wire logic                    rst,
+  input  wire logic                    p_valid,
+  output      logic                         p_ready,
+  input  wire logic [P_W-1:0]          p_data,
+  input  wire logic                    p_last,
+  input  wire logic                    v_valid,
+  output      logic                         v_ready,
+  input  wire logic [LANES*V_W-1:0]    v_data,
+  input  wire logic                    v_last,
+  output      logic                         m_valid,
+  input  wire logic                    m_ready,
+  output      logic [LANES*OUT_W-1:0]       m_data,
+  output      logic                         m_last
+);
+  localparam int Folds = DIM / PE;
+  localparam int Words = HEADS * Folds;             // per token
+  localparam int Depth = MAX_TOKENS * Words;        // per sentence
+  localparam int Beats = PE / LANES;
+  localparam int SlotMax = MAX_TOKENS > Beats ? MAX_TOKENS : Beats;
+  localparam int StepW = $clog2(SlotMax + 1);
+  localparam int TokenW = $clog2(MAX_TOKENS + 1);
+  localparam int PAtW = MAX_TOKENS > 1 ? $clog2(MAX_TOKENS) : 1;
+  localparam int FoldW = Folds > 1 ? $clog2(Folds) : 1;
+  localparam int WordW = Words > 1 ? $clog2(Words) : 1;
+  localparam int VAtW = Depth > 1 ? $clog2(Depth) : 1;
+
+  wire en = m_ready || !m_valid;
+
+  // Issue: step j of fold f; `word_q` counts the folds of the token's heads, `left_q` the sentence's tokens
+  logic [StepW-1:0] step_q;
+  logic [FoldW-1:0] fold_q;
+  logic [WordW-1:0] word_q;
+  logic [VAtW-1:0] v_at_q;
+  logic [TokenW-1:0] token_q, tokens;
+  logic p_full, v_full;
+
+  wire run = p_full && v_full;
+  wire [StepW-1:0] next_step = step_q + 1'b1;
+  wire step_last = next_step == StepW'(tokens);
+  wire slot_end = next_step >= StepW'(tokens) && next_step >= StepW'(Beats);
+  wire row_end = slot_end && fold_q == FoldW'(Folds - 1);
+  wire token_end = slot_end && word_q == WordW'(Words - 1);
+  wire sentence_last = token_q == tokens - 1'b1;
+  wire [WordW-1:0] next_word = token_end ? '0 : word_q + 1'b1;
+
+  always_ff @(posedge clk) begin
+    if (en && run) begin
+      step_q <= next_step;
+      v_at_q <= v_at_q + VAtW'(Words);
+      if (slot_end) begin
+        step_q <= '0;
+        fold_q <= row_end ? '0 : fold_q + 1'b1;
+        word_q <= next_word;
+        v_at_q <= VAtW'(next_word);
+      end
+      if (token_end) token_q <= sentence_last ? '0 : token_q + 1'b1;
+    end
+    if (rst) begin
+      step_q <= '0;
+      fold_q <= '0;
+      word_q <= '0;
+      v_at_q <= '0;
+      token_q <= '0;
+    end
+  end
+
+  logic [P_W-1:0] p;
+  logic [PE*V_W-1:0] v;
+  logic first_q, final_q, last_q;
+
+  /* verilator lint_off PINCONNECTEMPTY */
+  banks #(.LANES(1), .WORD(1), .W(P_W), .DEPTH(MAX_TOKENS), .FIXED(1'b0)) u_row (
+    .clk, .rst, .s_valid(p_valid), .s_ready(p_ready), .s_data(p_data), .s_last(p_last),
+    .en, .offset(PAtW'(step_q)), .done(run && row_end), .full(p_full), .count(tokens), .last(), .word(p));
+  banks #(.LANES(LANES), .WORD(PE), .W(V_W), .DEPTH(Depth), .FIXED(1'b0)) u_values (
+    .clk, .rst, .s_valid(v_valid), .s_ready(v_ready), .s_data(v_data), .s_last(v_last),
+    .en, .offset(v_at_q), .done(run && token_end && sentence_last), .full(v_full), .count(), .last(), .word(v));
+  /* verilator lint_on PINCONNECTEMPTY */
+
+  always_ff @(posedge clk) begin
+    if (en) begin
+      first_q <= step_q == '0;
+      final_q <= run && step_last;
+      last_q <= word_q == WordW'(Words - 1) && sentence_last;
+    end
+    if (rst) final_q <= 1'b0;
+  end
+
+  logic acc_valid, acc_last;
+  logic [PE*OUT_W-1:0] acc;
+
+  mac_array #(.PE(PE), .SIMD(1), .X_W(P_W), .X_SIGNED(1'b0), .W_W(V_W), .OUT_W(OUT_W)) u_mac (
+    .clk, .rst, .en, .first(first_q), .final_step(final_q), .i_last(last_q), .x(p), .w(v),
+    .o_valid(acc_valid), .o_last(acc_last), .acc);
+  unpack #(.WORD(PE), .LANES(LANES), .W(OUT_W)) u_out (
+    .clk, .rst, .en, .load(acc_valid), .load_last(acc_last), .word(acc), .valid(m_valid), .last(m_last), .data(m_data));
+
+  initial if (DIM % PE != 0) $fatal(1, "context_op: got PE %0d, must divide DIM %0d", PE, DIM);
+endmodule

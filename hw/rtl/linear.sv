@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+// linear: acc = W x + b, exact, PE x SIMD products per cycle (MVAU)
+// Golden : hw/ops/linear.py (bit-exact)
+// Stream : s_* tokens of K elements -> m_* tokens of C elements; s_last of a token's final beat becomes its m_last
+// Order  : fold f computes channels f*PE .. f*PE+PE-1 in K/SIMD steps; its PE sums leave in PE/LANES_OUT beats while
+//          the next fold is computed. A fold takes Slot = max(K/SIMD, PE/LANES_OUT) cycles.
+// Timing : II per token max(K/LANES_IN, C/PE * Slot). A token may enter while the one before is computed.
+//          From a token's last input beat to the first beat of fold f: K/SIMD + 7 + ceil(log4(SIMD)) + f*Slot cycles.
+// Memory : weight word f*(K/SIMD)+step, row pe, element simd at bit (pe*SIMD+simd)*WEIGHT_W; signed, or 0/1 for -1/+1 when
+//          WEIGHT_W = 1. Bias word a holds LANES_OUT biases of OUT_W bits, of channels a*LANES_OUT ..
+// Layout : lane i = data[i*W +: W]
+// Reset  : no token held
+module linear #(
+  parameter int K = 4,                 // inputs
+  parameter int C = 4,                 // outputs
+  parameter int PE = 2,                // outputs computed side by side, divides C
+  parameter int SIMD = 2,              // inputs used per cycle, divides K
+  parameter int LANES_IN = 1,          // elements per input beat, divides SIMD
+  parameter int LANES_OUT = 1,         // elements per output beat, divides PE
+  parameter int IN_W = 8,              // bits per input
+  parameter bit IN_SIGNED = 1'b1,
+  parameter int WEIGHT_W = 4,          // bits per weight; 1 is binary
+  parameter int OUT_W = 20,            // bits per accumulator
+  parameter WEIGHT_FILE = "",
+  parameter BIAS_FILE = ""
+) (
+  input  wire logic                       clk,
+  input  wire logic                       rst,
+  input  wire logic                       s_valid,
+  output      logic                            s_ready,
+  input  wire logic [LANES_IN*IN_W-1:0]   s_data,
+  input  wire logic                       s_last,
+  output      logic                            m_valid,
+  input  wire logic                       m_ready,
+  output      logic [LANES_OUT*OUT_W-1:0]      m_data,
+  output      logic                            m_last
+);
+  localparam int Steps = K / SIMD;
+  localparam int Folds = C / PE;
+  localparam int Beats = PE / LANES_OUT;
+  localparam int Slot = Steps > Beats ? Steps : Beats;
+  localparam int StepW = Slot > 1 ? $clog2(Slot) : 1;
+  localparam int FoldW = Folds > 1 ? $clog2(Folds) : 1;
+  localparam int WordW = Steps > 1 ? $clog2(Steps) : 1;
+  localparam int AddrW = Folds * Steps > 1 ? $clog2(Folds * Steps) : 1;
+  localparam int BiasW = C > LANES_OUT ? $clog2(C / LANES_OUT) : 1;
+
+  // One enable stalls everything behind the input buffer.
+  wire en = m_ready || !m_valid;
+
+  // Issue: which step of which fold
+  logic [StepW-1:0] step_q;
+  logic [FoldW-1:0] fold_q;
+  logic [AddrW-1:0] addr_q;
+  logic full, token_last;
+
+  wire busy = (StepW+1)'(step_q) < (StepW+1)'(Steps);  // else waits for the beats of the fold before
+  wire slot_end = step_q == StepW'(Slot - 1);
+  wire token_end = slot_end && fold_q == FoldW'(Folds - 1);
+  wire step_last = step_q == StepW'(Steps - 1);
+
+  always_ff @(posedge clk) begin
+    if (en && full) begin
+      step_q <= slot_end ? '0 : step_q + 1'b1;
+      if (slot_end) fold_q <= token_end ? '0 : fold_q + 1'b1;
+      if (token_end) addr_q <= '0;
+      else if (busy) addr_q <= addr_q + 1'b1;
+    end
+    if (rst) begin
+      step_q <= '0;
+      fold_q <= '0;
+      addr_q <= '0;
+    end
+  end
+
+  // Operands, and what the step is
+  logic [SIMD*IN_W-1:0] x;
+  logic [PE*SIMD*WEIGHT_W-1:0] w;
+  logic first_q, final_q, last_q;
+
+  /* verilator lint_off PINCONNECTEMPTY */
+  banks #(.LANES(LANES_IN), .WORD(SIMD), .W(IN_W), .DEPTH(Steps), .FIXED(1'b1)) u_token (
+    .clk, .rst, .s_valid, .s_ready, .s_data, .s_last,
+    .en, .offset(WordW'(step_q)), .done(full && token_end), .full, .count(), .last(token_last), .word(x));
+  /* verilator lint_on PINCONNECTEMPTY */
+  rom #(.WIDTH(PE * SIMD * WEIGHT_W), .DEPTH(Folds * Steps), .FILE(WEIGHT_FILE)) u_weight (.clk, .en, .addr(addr_q), .q(w));
+
+  always_ff @(posedge clk) begin
+    if (en) begin
+      first_q <= step_q == '0;
+      final_q <= full && step_last;
+      last_q <= token_last && fold_q == FoldW'(Folds - 1);
+    end
+    if (rst) final_q <= 1'b0;
+  end
+
+  logic acc_valid, acc_last, beat_valid, beat_last;
+  logic [PE*OUT_W-1:0] acc;
+  logic [LANES_OUT*OUT_W-1:0] beat, bias;
+
+  mac_array #(.PE(PE), .SIMD(SIMD), .X_W(IN_W), .X_SIGNED(IN_SIGNED), .W_W(WEIGHT_W), .OUT_W(OUT_W)) u_mac (
+    .clk, .rst, .en, .first(first_q), .final_step(final_q), .i_last(last_q), .x, .w,
+    .o_valid(acc_valid), .o_last(acc_last), .acc);
+  unpack #(.WORD(PE), .LANES(LANES_OUT), .W(OUT_W)) u_out (
+    .clk, .rst, .en, .load(acc_valid), .load_last(acc_last), .word(acc), .valid(beat_valid), .last(beat_last), .data(beat));
+
+  // Bias: read, then added
+  logic [BiasW-1:0] bias_at_q;
+  logic [LANES_OUT*OUT_W-1:0] beat_q;
+  logic valid_q, end_q;
+
+  rom #(.WIDTH(LANES_OUT * OUT_W), .DEPTH(C / LANES_OUT), .FILE(BIAS_FILE)) u_bias (.clk, .en, .addr(bias_at_q), .q(bias));
+
+  always_ff @(posedge clk) begin
+    if (en) begin
+      if (beat_valid) bias_at_q <= bias_at_q == BiasW'(C / LANES_OUT - 1) ? '0 : bias_at_q + 1'b1;
+      beat_q <= beat;
+      valid_q <= beat_valid;
+      end_q <= beat_last;
+      m_valid <= valid_q;
+      m_last <= end_q;
+      for (int i = 0; i < LANES_OUT; i++)
+        m_data[i*OUT_W +: OUT_W] <= beat_q[i*OUT_W +: OUT_W] + bias[i*OUT_W +: OUT_W];
+    end
+    if (rst) begin
+      bias_at_q <= '0;
+      valid_q <= 1'b0;
+      m_valid <= 1'b0;
+    end
+  end
+
+  initial begin
+    if (C % PE != 0 || K % SIMD != 0)
+      $fatal(1, "linear: got PE %0d, SIMD %0d, must divide C %0d, K %0d", PE, SIMD, C, K);
+  end
+endmodule

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+// requant: y = clip((acc*m + half(SHIFT)) >>> SHIFT), half(n) = 2**n >> 1; ties towards +inf
+// Golden : hw/ops/requant.py (bit-exact)
+// Stream : s_* -> m_*; last passes through. PER_CHANNEL: beats come in tokens of C/LANES, the first after reset is channel 0
+// Timing : II 1; latency 5, or 2 when the multiplier is the constant 1 (then there is no product)
+// Memory : MULT_FILE word a holds LANES multipliers of MULT_W bits, unsigned, of channels a*LANES ..
+// Layout : lane i = data[i*W +: W]; acc signed
+// Reset  : empty, channel 0
+module requant #(
+  parameter int C = 4,                  // channels of a token
+  parameter int LANES = 1,              // elements per beat, divides C
+  parameter int IN_W = 20,              // bits per accumulator
+  parameter int OUT_W = 8,              // bits per output
+  parameter bit OUT_SIGNED = 1'b1,
+  parameter int MULT_W = 16,            // bits per multiplier
+  parameter int SHIFT = 8,
+  parameter bit PER_CHANNEL = 1'b0,     // 1: multipliers from MULT_FILE; 0: the constant MULT
+  parameter int MULT = 1,
+  parameter MULT_FILE = ""
+) (
+  input  wire logic                   clk,
+  input  wire logic                   rst,
+  input  wire logic                   s_valid,
+  output      logic                        s_ready,
+  input  wire logic [LANES*IN_W-1:0]  s_data,
+  input  wire logic                   s_last,
+  output      logic                        m_valid,
+  input  wire logic                   m_ready,
+  output      logic [LANES*OUT_W-1:0]      m_data,
+  output      logic                        m_last
+);
+  localparam bit ShiftOnly = !PER_CHANNEL && MULT == 1;
+  localparam int Latency = ShiftOnly ? 2 : 5;
+  localparam int ProdW = ShiftOnly ? IN_W : IN_W + MULT_W;
+  localparam int SumW = (ProdW > SHIFT ? ProdW : SHIFT) + 1;
+  localparam int TopW = (SumW - SHIFT > OUT_W ? SumW - SHIFT : OUT_W) + 1;  // holds the shifted sum and the limits
+  localparam logic signed [SumW-1:0] Half = (SumW'(1) << SHIFT) >> 1;
+  localparam logic signed [TopW-1:0] High = (TopW'(1) << (OUT_SIGNED ? OUT_W - 1 : OUT_W)) - TopW'(1);
+  localparam logic signed [TopW-1:0] Low = OUT_SIGNED ? -High - TopW'(1) : '0;
+
+  wire en = m_ready || !m_valid;
+  assign s_ready = en;
+
+  logic [Latency-1:0] valid_q, last_q;
+  (* mem2reg *) logic signed [SumW-1:0] prod [0:LANES-1];  // products before rounding
+
+  always_ff @(posedge clk) begin
+    if (en) begin
+      valid_q <= Latency'({valid_q, s_valid});
+      last_q <= Latency'({last_q, s_last});
+    end
+    if (rst) valid_q <= '0;
+  end
+  assign m_valid = valid_q[Latency-1];
+  assign m_last = last_q[Latency-1];
+
+  if (ShiftOnly) begin : g_shift
+    for (genvar i = 0; i < LANES; i++) begin : g_lane
+      assign prod[i] = SumW'($signed(s_data[i*IN_W +: IN_W]));
+    end
+  end else begin : g_multiply
+    // Wide accumulators are multiplied in two parts, so that each fits an 18 x 18 multiplier.
+    localparam int LowW = IN_W > 18 ? 17 : IN_W - 1;
+    localparam int HighW = IN_W - LowW;
+    logic [LANES*IN_W-1:0] read_q, x_q;
+    logic [LANES*MULT_W-1:0] read_m, m_q;
+
+    if (PER_CHANNEL) begin : g_rom
+      localparam int Words = C / LANES;
+      localparam int AddrW = Words > 1 ? $clog2(Words) : 1;
+      logic [AddrW-1:0] addr_q;
+
+      always_ff @(posedge clk) begin
+        if (en && s_valid) addr_q <= addr_q == AddrW'(Words - 1) ? '0 : addr_q + 1'b1;
+        if (rst) addr_q <= '0;
+      end
+      rom #(.WIDTH(LANES * MULT_W), .DEPTH(Words), .FILE(MULT_FILE)) u_mult (.clk, .en, .addr(addr_q), .q(read_m));
+    end else begin : g_constant
+      assign read_m = {LANES{MULT_W'(MULT)}};
+    end
+
+    always_ff @(posedge clk) begin
+      if (en) begin
+        read_q <= s_data;
+        x_q <= read_q;
+        m_q <= read_m;
+      end
+    end
+    for (genvar i = 0; i < LANES; i++) begin : g_lane
+      wire signed [MULT_W:0] m = {1'b0, m_q[i*MULT_W +: MULT_W]};
+      if (IN_W > 18) begin : g_parts
+        wire signed [HighW-1:0] x_high = x_q[i*IN_W+LowW +: HighW];
+        wire signed [LowW:0] x_low = {1'b0, x_q[i*IN_W +: LowW]};
+        logic signed [HighW+MULT_W-1:0] high_q;
+        logic signed [LowW+MULT_W:0] low_q;
+        always_ff @(posedge clk) begin
+          if (en) begin
+            high_q <= (HighW+MULT_W)'(x_high) * (HighW+MULT_W)'(m);
+            low_q <= (LowW+MULT_W+1)'(x_low) * (LowW+MULT_W+1)'(m);
+          end
+        end
+        assign prod[i] = (SumW'(high_q) <<< LowW) + SumW'(low_q);
+      end else begin : g_one
+        wire signed [IN_W-1:0] x = x_q[i*IN_W +: IN_W];
+        logic signed [IN_W+MULT_W-1:0] prod_q;
+        always_ff @(posedge clk) if (en) prod_q <= (IN_W+MULT_W)'(x) * (IN_W+MULT_W)'(m);
+        assign prod[i] = SumW'(prod_q);
+      end
+    end
+  end
+
+  for (genvar i = 0; i < LANES; i++) begin : g_round
+    logic signed [SumW-1:0] sum_q;
+    wire signed [TopW-1:0] top = TopW'(sum_q >>> SHIFT);
+    always_ff @(posedge clk) begin
+      if (en) begin
+        sum_q <= prod[i] + Half;
+        m_data[i*OUT_W +: OUT_W] <= OUT_W'(top > High ? High : top < Low ? Low : top);
+      end
+    end
+  end
+
+  initial if (C % LANES != 0) $fatal(1, "requant: got LANES %0d, must divide C %0d", LANES, C);
+endmodule

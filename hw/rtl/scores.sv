@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// scores: acc[i,h,j] = sum_d q[i,h,d] * k[j,h,d], over the T tokens of the sentence
+// Golden : hw/ops/scores.py (bit-exact)
+// Stream : q_*, k_* tokens of HEADS*DIM elements, signed, `last` at the end of a sentence; m_* rows: one element a beat,
+//          in the order token i, head h, token j, m_last at the end of each row
+// Order  : the keys of a sentence are stored first, in one of two banks, while the sentence before is attended; queries
+//          are taken token by token, also double-buffered
+// Timing : an element takes DIM/SIMD cycles, a token T*HEADS*DIM/SIMD, with no cycle lost between rows, tokens or sentences.
+//          A token starts when its query is whole, its sentence's keys are whole and the token before is done; from the
+//          later of these last input beats to the first element: DIM/SIMD + 4 + ceil(log4(SIMD)) cycles.
+// Layout : lane i = data[i*W +: W]
+// Reset  : no token held
+module scores #(
+  parameter int HEADS = 2,
+  parameter int DIM = 4,          // elements per head
+  parameter int MAX_TOKENS = 4,   // longest sentence
+  parameter int SIMD = 2,         // products per cycle, divides DIM
+  parameter int LANES = 1,        // elements per input beat, divides SIMD
+  parameter int Q_W = 8,          // bits per query element
+  parameter int K_W = 8,          // bits per key element
+  parameter int OUT_W = 20        // bits per score
+) (
+  input  wire logic                  clk,
+  input  wire logic                  rst,
+  input  wire logic                  q_valid,
+  output      logic                       q_ready,
+  input  wire logic [LANES*Q_W-1:0]  q_data,
+  input  wire logic                  q_last,
+  input  wire logic                  k_valid,
+  output      logic                       k_ready,
+  input  wire logic [LANES*K_W-1:0]  k_data,
+  input  wire logic                  k_last,
+  output      logic                       m_valid,
+  input  wire logic                  m_ready,
+  output      logic [OUT_W-1:0]           m_data,
+  output      logic                       m_last
+);
+  localparam int Steps = DIM / SIMD;
+  localparam int Words = HEADS * Steps;             // per token
+  localparam int Depth = MAX_TOKENS * Words;        // per sentence
+  localparam int StepW = Steps > 1 ? $clog2(Steps) : 1;
+  localparam int QAtW = Words > 1 ? $clog2(Words) : 1;
+  localparam int KAtW = Depth > 1 ? $clog2(Depth) : 1;
+  localparam int CountW = $clog2(Depth + 1);
+
+  wire en = m_ready || !m_valid;
+
+  // Issue: step of a product, key token j (as the address where the next one begins), head (as its first word)
+  logic [StepW-1:0] step_q;
+  logic [CountW-1:0] next_key_q;
+  logic [QAtW-1:0] head_q, q_at_q;
+  logic [KAtW-1:0] k_at_q;
+  logic q_full, k_full, sentence_last;
+  logic [CountW-1:0] k_count;
+
+  wire run = q_full && k_full;
+  wire step_end = step_q == StepW'(Steps - 1);
+  wire row_end = step_end && next_key_q == k_count;
+  wire token_end = row_end && head_q == QAtW'(Words - Steps);
+  wire [QAtW-1:0] next_head = token_end ? '0 : head_q + QAtW'(Steps);
+
+  always_ff @(posedge clk) begin
+    if (en && run) begin
+      step_q <= step_end ? '0 : step_q + 1'b1;
+      q_at_q <= q_at_q + 1'b1;
+      k_at_q <= k_at_q + 1'b1;
+      if (row_end) begin
+        next_key_q <= CountW'(Words);
+        head_q <= next_head;
+        q_at_q <= next_head;
+        k_at_q <= KAtW'(next_head);
+      end else if (step_end) begin
+        next_key_q <= next_key_q + CountW'(Words);
+        q_at_q <= head_q;
+        k_at_q <= k_at_q + KAtW'(Words - Steps + 1);
+      end
+    end
+    if (rst) begin
+      step_q <= '0;
+      next_key_q <= CountW'(Words);
+      head_q <= '0;
+      q_at_q <= '0;
+      k_at_q <= '0;
+    end
+  end
+
+  logic [SIMD*Q_W-1:0] q;
+  logic [SIMD*K_W-1:0] k;
+  logic first_q, final_q, last_q;
+
+  /* verilator lint_off PINCONNECTEMPTY */
+  banks #(.LANES(LANES), .WORD(SIMD), .W(Q_W), .DEPTH(Words), .FIXED(1'b1)) u_query (
+    .clk, .rst, .s_valid(q_valid), .s_ready(q_ready), .s_data(q_data), .s_last(q_last),
+    .en, .offset(q_at_q), .done(run && token_end), .full(q_full), .count(), .last(sentence_last), .word(q));
+  banks #(.LANES(LANES), .WORD(SIMD), .W(K_W), .DEPTH(Depth), .FIXED(1'b0)) u_keys (
+    .clk, .rst, .s_valid(k_valid), .s_ready(k_ready), .s_data(k_data), .s_last(k_last),
+    .en, .offset(k_at_q), .done(run && token_end && sentence_last), .full(k_full), .count(k_count), .last(), .word(k));
+  /* verilator lint_on PINCONNECTEMPTY */
+
+  always_ff @(posedge clk) begin
+    if (en) begin
+      first_q <= step_q == '0;
+      final_q <= run && step_end;
+      last_q <= row_end;
+    end
+    if (rst) final_q <= 1'b0;
+  end
+
+  mac_array #(.PE(1), .SIMD(SIMD), .X_W(Q_W), .X_SIGNED(1'b1), .W_W(K_W), .OUT_W(OUT_W)) u_mac (
+    .clk, .rst, .en, .first(first_q), .final_step(final_q), .i_last(last_q), .x(q), .w(k),
+    .o_valid(m_valid), .o_last(m_last), .acc(m_data));
+
+  initial if (DIM % SIMD != 0) $fatal(1, "scores: got SIMD %0d, must divide DIM %0d", SIMD, DIM);
+endmodule
