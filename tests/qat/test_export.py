@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The frozen graph computes what the Brevitas model does: float64 forward == NumPy golden, on every named tensor."""
 
+import random
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +10,9 @@ from random_models import padded, random_model, random_sentences
 
 from hw import golden
 from hw.graph import Graph
-from qat.config import ModelConfig, QuantConfig
+from qat.config import BIT_RANGES, ModelConfig, QuantConfig
 from qat.export import forward_codes, in_float64, to_graph
+from qat.model import settings_of_tensors
 from qat.quantizers import QuantError
 
 
@@ -156,3 +159,37 @@ def test_single_precision_codes_are_refused():
     model = random_model(shape(hidden=96, heads=3, intermediate=96), QuantConfig(weights=8), seed=1)
     with pytest.raises(QuantError, match="in_float64"):
         forward_codes(model, random_sentences(1, 8, 16)[0])
+
+
+def random_settings(seed: int) -> tuple[ModelConfig, QuantConfig]:
+    """Any shape, and bits drawn layer by layer."""
+    rng = random.Random(seed)
+    heads, width = rng.choice([1, 2, 3, 4]), rng.choice([2, 8, 12, 16, 32])
+    config = shape(
+        layers=rng.choice([1, 2, 3]),
+        hidden=heads * width,
+        heads=heads,
+        intermediate=rng.choice([5, 16, 48, 96]),
+        activation=rng.choice(["gelu", "relu"]),
+        head=rng.choice(["sequence", "token"]),
+        max_tokens=rng.choice([5, 16, 24, 40]),
+    )
+    ranges = ["narrow", "full"]
+    overrides = {
+        name: {
+            key: rng.choice(ranges) if key == "weight_range" else rng.randint(*BIT_RANGES[key]) for key in sorted(keys)
+        }
+        for name, keys in settings_of_tensors(config.layers).items()
+        if config.head == "sequence" or not name.startswith("pooler")
+    }
+    return config, QuantConfig(overrides=overrides)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(25))
+def test_random_encoders_equal_golden(seed):
+    config, quant = random_settings(seed)
+    model = random_model(config, quant, seed)
+    ids, segments = random_sentences(seed, 8, config.max_tokens)
+    want = golden.run(to_graph(model, "random"), ids, segments)
+    assert differing(forward_codes(in_float64(model), ids, segments), want) == []
