@@ -94,7 +94,7 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
                 done = start + folds * slot - 1
                 rows.done(done)
                 starts.append(start)
-            latency = tokens - 1 + mac_latency(1) + 1  # 1: unpacked
+            latency = slot - 1 + mac_latency(1) + 1  # 1: unpacked
             last = starts[-1] + (folds - 1) * slot + latency + beats - 1
             _, moved = yield out.put(starts[0] + latency, last, heads * folds * beats, index == tokens - 1)
             done += moved - last  # a stalled output stalls the multipliers

@@ -9,7 +9,7 @@
 //          sentence are stored first, in one of two banks, while the sentence before is attended; rows are double-buffered.
 // Timing : no cycle is lost between folds, rows, tokens or sentences. A row starts when it is whole, its sentence's values
 //          are whole and the row before is done; from the later of these last input beats to the first beat of fold f:
-//          T + 5 + f*SLOT cycles.
+//          5 + (f+1)*SLOT cycles.
 // Layout : lane i = data[i*W +: W]
 // Reset  : no row or token held
 module context_op #(
@@ -41,9 +41,8 @@ module context_op #(
   localparam int Words = HEADS * Folds;             // per token
   localparam int Depth = MAX_TOKENS * Words;        // per sentence
   localparam int Beats = PE / LANES;
-  localparam int SlotMax = MAX_TOKENS > Beats ? MAX_TOKENS : Beats;
-  localparam int StepW = $clog2(SlotMax + 1);
   localparam int TokenW = $clog2(MAX_TOKENS + 1);
+  localparam int WaitW = $clog2(MAX_TOKENS + Beats + 1);
   localparam int PAtW = MAX_TOKENS > 1 ? $clog2(MAX_TOKENS) : 1;
   localparam int FoldW = Folds > 1 ? $clog2(Folds) : 1;
   localparam int WordW = Words > 1 ? $clog2(Words) : 1;
@@ -51,8 +50,10 @@ module context_op #(
 
   wire en = m_ready || !m_valid;
 
-  // Issue: step j of fold f; `word_q` counts the folds of the token's heads, `left_q` the sentence's tokens
-  logic [StepW-1:0] step_q;
+  // Issue: step j of fold f. A fold that is shorter than its beats waits before its steps, so that whatever follows, sums are
+  // Beats cycles apart. `word_q` counts the folds of the token's heads, `token_q` the sentence's tokens.
+  logic [TokenW-1:0] step_q;
+  logic [WaitW-1:0] wait_q;
   logic [FoldW-1:0] fold_q;
   logic [WordW-1:0] word_q;
   logic [VAtW-1:0] v_at_q;
@@ -60,28 +61,31 @@ module context_op #(
   logic p_full, v_full;
 
   wire run = p_full && v_full;
-  wire [StepW-1:0] next_step = step_q + 1'b1;
-  wire step_last = next_step == StepW'(tokens);
-  wire slot_end = next_step >= StepW'(tokens) && next_step >= StepW'(Beats);
+  wire waits = WaitW'(wait_q + WaitW'(tokens)) < WaitW'(Beats);
+  wire issue = run && !waits;
+  wire slot_end = step_q + 1'b1 == tokens;
   wire row_end = slot_end && fold_q == FoldW'(Folds - 1);
   wire token_end = slot_end && word_q == WordW'(Words - 1);
   wire sentence_last = token_q == tokens - 1'b1;
   wire [WordW-1:0] next_word = token_end ? '0 : word_q + 1'b1;
 
   always_ff @(posedge clk) begin
-    if (en && run) begin
-      step_q <= next_step;
+    if (en && run && waits) wait_q <= wait_q + 1'b1;
+    if (en && issue) begin
+      step_q <= step_q + 1'b1;
       v_at_q <= v_at_q + VAtW'(Words);
       if (slot_end) begin
         step_q <= '0;
+        wait_q <= '0;
         fold_q <= row_end ? '0 : fold_q + 1'b1;
         word_q <= next_word;
         v_at_q <= VAtW'(next_word);
+        if (token_end) token_q <= sentence_last ? '0 : token_q + 1'b1;
       end
-      if (token_end) token_q <= sentence_last ? '0 : token_q + 1'b1;
     end
     if (rst) begin
       step_q <= '0;
+      wait_q <= '0;
       fold_q <= '0;
       word_q <= '0;
       v_at_q <= '0;
@@ -96,16 +100,16 @@ module context_op #(
   /* verilator lint_off PINCONNECTEMPTY */
   banks #(.LANES(1), .WORD(1), .W(P_W), .DEPTH(MAX_TOKENS), .FIXED(1'b0)) u_row (
     .clk, .rst, .s_valid(p_valid), .s_ready(p_ready), .s_data(p_data), .s_last(p_last),
-    .en, .offset(PAtW'(step_q)), .done(run && row_end), .full(p_full), .count(tokens), .last(), .word(p));
+    .en, .offset(PAtW'(step_q)), .done(issue && row_end), .full(p_full), .count(tokens), .last(), .word(p));
   banks #(.LANES(LANES), .WORD(PE), .W(V_W), .DEPTH(Depth), .FIXED(1'b0)) u_values (
     .clk, .rst, .s_valid(v_valid), .s_ready(v_ready), .s_data(v_data), .s_last(v_last),
-    .en, .offset(v_at_q), .done(run && token_end && sentence_last), .full(v_full), .count(), .last(), .word(v));
+    .en, .offset(v_at_q), .done(issue && token_end && sentence_last), .full(v_full), .count(), .last(), .word(v));
   /* verilator lint_on PINCONNECTEMPTY */
 
   always_ff @(posedge clk) begin
     if (en) begin
       first_q <= step_q == '0;
-      final_q <= run && step_last;
+      final_q <= issue && slot_end;
       last_q <= word_q == WordW'(Words - 1) && sentence_last;
     end
     if (rst) final_q <= 1'b0;

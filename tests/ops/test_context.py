@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""context: RTL against golden, bits and cycles."""
+
+import numpy as np
+import pytest
+from matrix_data import corners
+from operator_bench import Case, check_units, intervals
+
+from hw.graph import Graph, GraphError, Node, Tensor, signed_bits
+from hw.instance import Fold
+from hw.ops import context
+from hw.ops.common import largest
+
+# heads, elements per head, longest sentence, PE, lanes, probability bits, value bits
+SHAPES = [
+    (2, 4, 5, 2, 1, 8, 8),
+    (1, 3, 4, 1, 1, 4, 6),
+    (3, 4, 6, 4, 2, 8, 8),
+    (2, 6, 7, 3, 3, 8, 3),
+    (1, 8, 8, 8, 1, 8, 8),  # short rows wait for the output beats
+    (4, 2, 3, 1, 1, 2, 2),
+    (2, 16, 5, 8, 2, 12, 8),
+    (1, 1, 4, 1, 1, 8, 8),
+    (2, 12, 9, 6, 2, 5, 7),
+    (2, 20, 2, 20, 20, 8, 16),
+    (2, 4, 1, 4, 2, 8, 8),
+]
+
+
+def lengths_to(longest):
+    """Single tokens, the longest sentence after itself, after a single token and before one."""
+    return tuple(max(1, n) for n in (1, longest, 1, 1, longest - 1, longest, longest, 1, 2 % (longest + 1), longest))
+
+
+def rows(rng, lengths, heads, bits):
+    """Probabilities as softmax rounds them: random rows, with rows of one certain token and of equal ones between."""
+    parts = []
+    for tokens in lengths:
+        p = rng.dirichlet(np.full(tokens, 0.5), tokens * heads)
+        p[::3] = np.eye(tokens)[rng.integers(tokens, size=len(p[::3]))]
+        p[1::5] = 1 / tokens
+        parts.append(np.minimum(np.floor(p * (1 << bits) + 0.5), (1 << bits) - 1).ravel())
+    return np.concatenate(parts).astype(np.int64)
+
+
+def make(seed, shape, lengths=None, producer="softmax"):
+    heads, width, longest, pe, lanes, p_bits, v_bits = shape
+    rng = np.random.default_rng(seed)
+    lengths = lengths or lengths_to(longest)
+    p = Tensor(name="p", shape=("T", heads, "T"), bits=p_bits, signed=False)
+    v = Tensor(name="v", shape=("T", heads * width), bits=v_bits, signed=True)
+    y = Tensor(name="y", shape=("T", heads * width), bits=signed_bits(context.bound(p_bits, largest(v), longest)), signed=True)
+    node = Node(name="y", op="context", inputs=("p", "v"), attrs={"heads": heads})
+    source = Node(name="p", op=producer, inputs=("s",))  # only its operator is looked at
+    graph = Graph(name="test of context", nodes=(node, source), tensors={"p": p, "v": v, "y": y}, params={}, inputs=("p", "v"),
+                  outputs=("y",), max_tokens=longest)
+    context.check(graph, node)
+    return Case(graph=graph, fold=Fold(pe=pe, lanes_in=lanes, lanes_out=lanes), lengths=np.array(lengths),
+                data=(rows(rng, lengths, heads, p_bits), corners(rng, v, sum(lengths))))
+
+
+CASES = [make(seed, shape) for seed, shape in enumerate(SHAPES)]
+
+
+@pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5)])
+def test_rtl_equals_golden(stall_in, stall_out):
+    assert check_units(CASES, stall_in=stall_in, stall_out=stall_out) > 2000
+
+
+def test_no_cycle_is_lost_between_rows_tokens_and_sentences():
+    """The modelled cycles, which the RTL keeps exactly, are T*DIM/PE a row once the first values are there."""
+    for seed, shape in enumerate(SHAPES):
+        heads, width, longest, pe, lanes, *_ = shape
+        if longest * lanes < pe:
+            continue  # the values come, and the sums leave, too slowly
+        case = make(seed, shape, lengths=(longest,) * 5)
+        assert set(intervals(case)) == {longest * heads * width // pe}, shape
+        assert longest * longest * heads * width // pe == context.interval(case.graph, case.node, case.fold, longest)
+
+
+def test_golden_by_hand():
+    p = np.array([[[1, 2], [3, 0]], [[0, 1], [2, 2]]])
+    assert context.context(p, np.array([[1, -1], [10, 5]]), 2, 100).tolist() == [[21, -3], [10, 8]]
+
+
+def test_rows_that_no_softmax_bounds_are_refused():
+    with pytest.raises(GraphError, match="p comes from table, must be a softmax"):
+        make(0, SHAPES[0], producer="table")

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""linear: RTL against golden, bits and cycles."""
+
+import numpy as np
+import pytest
+from matrix_data import corners
+from operator_bench import check_units, intervals, make_case
+
+from hw.graph import GraphError, Tensor, signed_bits
+from hw.instance import Fold
+from hw.ops import linear
+from hw.ops.common import largest
+
+LENGTHS = (1, 4, 1, 1, 3, 2, 5)
+# K, C, PE, SIMD, lanes in, lanes out, input bits, signed, weight bits
+SHAPES = [
+    (8, 6, 3, 4, 2, 1, 8, True, 4),
+    (12, 6, 2, 3, 1, 2, 4, False, 3),
+    (16, 8, 8, 16, 4, 2, 8, True, 1),  # one step a fold: the output beats bind
+    (10, 4, 4, 5, 5, 4, 6, False, 2),
+    (1, 1, 1, 1, 1, 1, 8, True, 8),
+    (24, 12, 4, 8, 2, 4, 8, False, 8),
+    (128, 16, 8, 16, 2, 2, 8, True, 4),
+    (9, 5, 1, 1, 1, 1, 3, True, 5),
+    (20, 6, 6, 20, 1, 1, 8, True, 6),  # the input beats bind
+    (7, 3, 3, 7, 7, 1, 2, False, 7),
+    (6, 4, 2, 2, 1, 1, 16, True, 2),
+    (34, 2, 2, 17, 1, 1, 1, False, 1),  # three stages of adders
+]
+
+
+def make(seed, shape, lengths=LENGTHS, rows="T"):
+    """A layer with random weights and biases; its first channels have the smallest and the largest weights."""
+    inputs, channels, pe, simd, lanes_in, lanes_out, bits, signed, weight_bits = shape
+    rng = np.random.default_rng(seed)
+    low, high = linear.weight_range(weight_bits)
+    weight = rng.integers(low, high + 1, (channels, inputs))
+    if weight_bits == 1:
+        weight = rng.choice([-1, 1], weight.shape)
+    weight[0], weight[1 % channels] = low, high
+    bias = rng.integers(-500, 500, channels)
+    x = Tensor(name="x", shape=(rows, inputs), bits=bits, signed=signed)
+    y = Tensor(name="y", shape=(rows, channels), bits=signed_bits(linear.bound(weight, bias, largest(x))), signed=True)
+    codes = corners(rng, x, sum(lengths) if rows == "T" else len(lengths))
+    return make_case("linear", [x], y, [codes], lengths, attrs={"weight_bits": weight_bits},
+                     params={"weight": weight, "bias": bias},
+                     fold=Fold(pe=pe, simd=simd, lanes_in=lanes_in, lanes_out=lanes_out))
+
+
+CASES = [*(make(seed, shape) for seed, shape in enumerate(SHAPES)), make(99, SHAPES[0], rows=1)]
+
+
+@pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5)])
+def test_rtl_equals_golden(stall_in, stall_out):
+    assert check_units(CASES, stall_in=stall_in, stall_out=stall_out) > 1000
+
+
+def test_no_cycle_is_lost_between_tokens():
+    """The modelled cycles, which the RTL keeps exactly, are those of the contract once both token buffers have filled."""
+    for case in CASES[:-1]:
+        per_token = linear.interval(case.graph, case.node, case.fold, 1)
+        assert set(intervals(case)[1:]) == {per_token}, case.fold
+
+
+def test_golden_by_hand():
+    x, weight, bias = np.array([[1, -2], [3, 4]]), np.array([[5, 6], [-7, 8], [0, 1]]), np.array([1, 2, 3])
+    assert linear.linear(x, weight, bias, 4).tolist() == [[-6, -21, 1], [40, 13, 7]]
+
+
+def test_a_narrow_accumulator_is_refused():
+    x = Tensor(name="x", shape=("T", 2), bits=8, signed=True)
+    params = {"weight": [[7, 7]], "bias": [0]}
+    with pytest.raises(GraphError, match="output got 11 bits, must be at least 12"):
+        make_case("linear", [x], Tensor(name="y", shape=("T", 1), bits=11, signed=True), [[[0, 0]]], [1],
+                  attrs={"weight_bits": 4}, params=params, fold=Fold())

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""scores: RTL against golden, bits and cycles."""
+
+import numpy as np
+import pytest
+from matrix_data import corners
+from operator_bench import check_units, intervals, make_case
+
+from hw.graph import GraphError, Tensor, signed_bits
+from hw.instance import Fold
+from hw.ops import scores
+from hw.ops.common import largest
+
+# heads, elements per head, longest sentence, SIMD, lanes, query bits, key bits
+SHAPES = [
+    (2, 4, 5, 2, 1, 8, 8),
+    (1, 3, 4, 1, 1, 4, 6),
+    (3, 4, 6, 4, 2, 8, 8),
+    (2, 6, 7, 3, 3, 8, 3),
+    (1, 8, 8, 8, 4, 8, 8),
+    (4, 2, 3, 1, 1, 2, 2),
+    (2, 16, 5, 8, 2, 16, 8),
+    (1, 1, 4, 1, 1, 8, 8),
+    (2, 12, 9, 6, 2, 5, 7),
+    (2, 20, 2, 20, 20, 8, 8),
+    (2, 4, 1, 2, 2, 8, 8),
+]
+
+
+def lengths_to(longest):
+    """Single tokens, the longest sentence after itself, after a single token and before one."""
+    return tuple(max(1, n) for n in (1, longest, 1, 1, longest - 1, longest, longest, 1, 2 % (longest + 1), longest))
+
+
+def make(seed, shape, lengths=None):
+    heads, width, longest, simd, lanes, q_bits, k_bits = shape
+    rng = np.random.default_rng(seed)
+    lengths = lengths or lengths_to(longest)
+    q = Tensor(name="q", shape=("T", heads * width), bits=q_bits, signed=True)
+    k = Tensor(name="k", shape=("T", heads * width), bits=k_bits, signed=True)
+    y = Tensor(name="y", shape=("T", heads, "T"), bits=signed_bits(width * largest(q) * largest(k)), signed=True)
+    return make_case("scores", [q, k], y, [corners(rng, t, sum(lengths)) for t in (q, k)], lengths, attrs={"heads": heads},
+                     fold=Fold(simd=simd, lanes_in=lanes), max_tokens=longest)
+
+
+CASES = [make(seed, shape) for seed, shape in enumerate(SHAPES)]
+
+
+@pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5)])
+def test_rtl_equals_golden(stall_in, stall_out):
+    assert check_units(CASES, stall_in=stall_in, stall_out=stall_out) > 2000
+
+
+def test_no_cycle_is_lost_between_rows_tokens_and_sentences():
+    """The modelled cycles, which the RTL keeps exactly, are T*DIM/SIMD a row once the first keys are there."""
+    for seed, shape in enumerate(SHAPES):
+        heads, width, longest, simd, lanes, *_ = shape
+        if longest * lanes < simd:
+            continue  # the keys come too slowly
+        case = make(seed, shape, lengths=(longest,) * 5)
+        assert set(intervals(case)) == {longest * width // simd}, shape
+        assert longest * heads * longest * width // simd == scores.interval(case.graph, case.node, case.fold, longest)
+
+
+def test_golden_by_hand():
+    q, k = np.array([[1, 2, 3, 4], [5, 6, 7, 8]]), np.array([[1, 0, -1, 1], [2, 1, 0, -1]])
+    assert scores.scores(q, k, 2, 100).tolist() == [[[1, 4], [1, -4]], [[5, 16], [1, -8]]]
+
+
+def test_unsigned_keys_are_refused():
+    q, k = (Tensor(name=n, shape=("T", 4), bits=8, signed=n == "q") for n in "qk")
+    with pytest.raises(GraphError, match="k got unsigned, must be signed"):
+        make_case("scores", [q, k], Tensor(name="y", shape=("T", 2, "T"), bits=30, signed=True), [np.zeros((1, 4))] * 2, [1],
+                  attrs={"heads": 2}, fold=Fold())
