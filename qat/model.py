@@ -193,12 +193,6 @@ class QuantBert(nn.Module):
         """The named operators, in the order of computation."""
         return [m for m in self.modules() if hasattr(m, "tensor")]
 
-    def parameter_groups(self, weight_decay: float) -> list[dict]:
-        """For an optimizer: matrices decay; biases, LayerNorm and scales do not."""
-        decay = [p for p in self.parameters() if p.ndim > 1]
-        rest = [p for p in self.parameters() if p.ndim <= 1]
-        return [{"params": decay, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
-
     def encode(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
         """Values of the last layer, [B, T, H]."""
         if input_ids.shape[1] > self.max_tokens:

@@ -100,17 +100,8 @@ def test_training_goes_on_where_float_stopped(quant):
     calibrate(model, [inputs])
     model(**inputs, labels=labels).loss.backward()
     assert [name for name, p in model.named_parameters() if not p.grad.any()] == []  # each parameter has a gradient
-    losses = train(model, model.parameter_groups(0.01), inputs, labels, 100)
+    losses = train(model, model.parameters(), inputs, labels, 100)
     assert losses[-1] < 0.2 < 0.3 < losses[0]
-
-
-def test_only_matrices_decay():
-    model = random_model(SMALL, QuantConfig())
-    decay, rest = model.parameter_groups(0.1)
-    assert decay["weight_decay"] == 0.1 and rest["weight_decay"] == 0
-    assert len(decay["params"]) + len(rest["params"]) == len(list(model.parameters()))
-    names = {id(p): n for n, p in model.named_parameters()}
-    assert all(names[id(p)].endswith(("bias", "log_scale")) or ".norm." in names[id(p)] for p in rest["params"])
 
 
 def test_calibration_is_the_best_exponent_and_blind_to_padding():
