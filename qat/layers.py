@@ -50,9 +50,7 @@ class Linear(qnn.QuantLinear):
             output_quant=PowerOfTwoAct.let(tensor_quant=grid, signed=True),
         )
         for proxy in (self.weight_quant, self.bias_quant, self.output_quant):
-            proxy.skip_create_quant_tensor = (
-                True  # plain tensors between layers: cheaper, and the graph knows the scales
-            )
+            proxy.skip_create_quant_tensor = True  # plain tensors between layers: the graph knows the scales
         self.tensor, self.acc = name, acc or f"{name}.acc"
         self._parts = (weight_quant, bias_quant, grid, source)
 

@@ -126,6 +126,20 @@ def test_calibration_survives_a_state_dict_and_a_copy():
         assert torch.equal(copy.deepcopy(model)(**inputs).logits, want)
 
 
+def test_brevitas_sees_valid_quantized_tensors():
+    """Brevitas's own view (its QuantTensors, which exporters read) holds the same values and the same codes."""
+    model, inputs = random_model(SMALL, QuantConfig(weights=3)), batch()
+    want = model(**inputs).logits
+    for proxy in model.modules():
+        if hasattr(proxy, "skip_create_quant_tensor"):
+            proxy.skip_create_quant_tensor = False
+    assert torch.equal(model(**inputs).logits, want)
+    query = model.layer[0].query
+    weight = query.quant_weight()
+    assert weight.is_valid and torch.equal(weight.int().double(), query.weight_grid.codes(query.weight).double())
+    assert query.output_quant.scale() == 2.0**query.grid.e and query.output_quant.bit_width() == 8
+
+
 def test_scores_and_context_are_never_finer_than_their_products():
     model = random_model(SMALL, QuantConfig(scores=10, activations=2, probs=2))
     for layer in model.layer:
