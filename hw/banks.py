@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Timing of hw/rtl/banks.sv (double buffers) and hw/rtl/mac_array.sv (multiplier arrays), for the operators' timing generators."""
+"""Timing of hw/rtl/banks.sv (double buffers) and mac_array.sv (multiplier arrays), for the operators' generators."""
 from __future__ import annotations
 
 from collections import deque
@@ -8,7 +8,8 @@ from collections import deque
 class Banks:
     """Two banks, each for one unit (a token, a row or a sentence) that is read while the next is written.
 
-    A unit can be read from the cycle after its last beat was taken. A bank can be written from the cycle after its unit was read.
+    A unit can be read from the cycle after its last beat was taken, a bank written from the cycle after its unit was
+    read for the last time.
     """
 
     def __init__(self) -> None:
@@ -33,5 +34,8 @@ class Banks:
 
 
 def mac_latency(simd: int) -> int:
-    """Cycles from the issue of a sum's last step to the sum: the banks' read, operands, products, tree of four-input adders, accumulator."""
+    """Cycles from the issue of a sum's last step to the sum.
+
+    They are: memory read, operands, products, the tree of four-input adders, accumulator.
+    """
     return 4 + ((simd - 1).bit_length() + 1) // 2

@@ -9,10 +9,10 @@ from hw.graph import Tensor
 
 
 def corners(rng: np.random.Generator, tensor: Tensor, tokens: int) -> np.ndarray:
-    """Codes [tokens, C]: rows of the largest, the smallest, alternating and zero codes, random rows between and after."""
+    """Codes [tokens, C]: rows of the largest, smallest, alternating and zero codes, random rows between."""
     channels = np.arange(tensor.channels)
     codes = rng.integers(tensor.low, tensor.high + 1, (tokens, len(channels)))
-    rows = [tensor.high + 0 * channels, tensor.low + 0 * channels, np.where(channels % 2, tensor.low, tensor.high), 0 * channels]
-    for index, row in enumerate(rows):
+    alternating = np.where(channels % 2, tensor.low, tensor.high)
+    for index, row in enumerate((tensor.high, tensor.low, alternating, 0)):
         codes[2 * index : 2 * index + 1] = row
     return codes

@@ -74,7 +74,7 @@ def interval(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
 
 
 def timing(graph: Graph, node: Node, fold: Fold, ins, out):
-    """A sentence's values are stored, then its rows weight them one by one; the numbers are those of hw/rtl/context_op.sv."""
+    """A sentence's values are stored, then its rows weight them one by one; numbers as in hw/rtl/context_op.sv."""
     heads, channels = node.attrs["heads"], graph.tensor(node.name).channels
     folds, beats = channels // heads // fold.pe, fold.pe // fold.lanes_out
     rows, values, done = Banks(), Banks(), -1
@@ -104,5 +104,5 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     (p, v), acc, heads = (graph.tensor(n) for n in node.inputs), graph.tensor(node.name), node.attrs["heads"]
     return Instance(module="context_op", params={
-        "HEADS": heads, "DIM": v.channels // heads, "MAX_TOKENS": graph.max_tokens, "PE": fold.pe, "LANES": fold.lanes_out,
-        "P_W": p.bits, "V_W": v.bits, "OUT_W": acc.bits})
+        "HEADS": heads, "DIM": v.channels // heads, "MAX_TOKENS": graph.max_tokens,
+        "PE": fold.pe, "LANES": fold.lanes_out, "P_W": p.bits, "V_W": v.bits, "OUT_W": acc.bits})

@@ -100,8 +100,10 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     channels, inputs = weight.shape
     steps, folds = inputs // fold.simd, channels // fold.pe
     codes = (weight > 0).astype(np.int64) if bits == 1 else weight
-    words = codes.reshape(folds, fold.pe, steps, fold.simd).transpose(0, 2, 1, 3).reshape(folds * steps, fold.pe * fold.simd)
+    words = codes.reshape(folds, fold.pe, steps, fold.simd).transpose(0, 2, 1, 3)
     return Instance(module="linear", params={
-        "K": inputs, "C": channels, "PE": fold.pe, "SIMD": fold.simd, "LANES_IN": fold.lanes_in, "LANES_OUT": fold.lanes_out,
+        "K": inputs, "C": channels, "PE": fold.pe, "SIMD": fold.simd,
+        "LANES_IN": fold.lanes_in, "LANES_OUT": fold.lanes_out,
         "IN_W": x.bits, "IN_SIGNED": int(x.signed), "WEIGHT_W": bits, "OUT_W": acc.bits,
-        "WEIGHT_FILE": Hex.pack(words, bits), "BIAS_FILE": Hex.pack(bias.reshape(-1, fold.lanes_out), acc.bits)})
+        "WEIGHT_FILE": Hex.pack(words.reshape(folds * steps, -1), bits),
+        "BIAS_FILE": Hex.pack(bias.reshape(-1, fold.lanes_out), acc.bits)})

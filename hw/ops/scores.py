@@ -73,7 +73,7 @@ def interval(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
 
 
 def timing(graph: Graph, node: Node, fold: Fold, ins, out):
-    """A sentence's keys are stored, then its queries attend to them one by one; the numbers are those of hw/rtl/scores.sv."""
+    """A sentence's keys are stored, then its queries attend to them one by one; numbers as in hw/rtl/scores.sv."""
     heads = node.attrs["heads"]
     steps = graph.tensor(node.inputs[0]).channels // heads // fold.simd
     queries, keys, done = Banks(), Banks(), -1
@@ -111,5 +111,5 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     (q, k), acc, heads = (graph.tensor(n) for n in node.inputs), graph.tensor(node.name), node.attrs["heads"]
     return Instance(module="scores", params={
-        "HEADS": heads, "DIM": q.channels // heads, "MAX_TOKENS": graph.max_tokens, "SIMD": fold.simd, "LANES": fold.lanes_in,
-        "Q_W": q.bits, "K_W": k.bits, "OUT_W": acc.bits})
+        "HEADS": heads, "DIM": q.channels // heads, "MAX_TOKENS": graph.max_tokens,
+        "SIMD": fold.simd, "LANES": fold.lanes_in, "Q_W": q.bits, "K_W": k.bits, "OUT_W": acc.bits})

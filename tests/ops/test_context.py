@@ -49,14 +49,27 @@ def make(seed, shape, lengths=None, producer="softmax"):
     lengths = lengths or lengths_to(longest)
     p = Tensor(name="p", shape=("T", heads, "T"), bits=p_bits, signed=False)
     v = Tensor(name="v", shape=("T", heads * width), bits=v_bits, signed=True)
-    y = Tensor(name="y", shape=("T", heads * width), bits=signed_bits(context.bound(p_bits, largest(v), longest)), signed=True)
+    y = Tensor(
+        name="y", shape=("T", heads * width), bits=signed_bits(context.bound(p_bits, largest(v), longest)), signed=True
+    )
     node = Node(name="y", op="context", inputs=("p", "v"), attrs={"heads": heads})
     source = Node(name="p", op=producer, inputs=("s",))  # only its operator is looked at
-    graph = Graph(name="test of context", nodes=(node, source), tensors={"p": p, "v": v, "y": y}, params={}, inputs=("p", "v"),
-                  outputs=("y",), max_tokens=longest)
+    graph = Graph(
+        name="test of context",
+        nodes=(node, source),
+        tensors={"p": p, "v": v, "y": y},
+        params={},
+        inputs=("p", "v"),
+        outputs=("y",),
+        max_tokens=longest,
+    )
     context.check(graph, node)
-    return Case(graph=graph, fold=Fold(pe=pe, lanes_in=lanes, lanes_out=lanes), lengths=np.array(lengths),
-                data=(rows(rng, lengths, heads, p_bits), corners(rng, v, sum(lengths))))
+    return Case(
+        graph=graph,
+        fold=Fold(pe=pe, lanes_in=lanes, lanes_out=lanes),
+        lengths=np.array(lengths),
+        data=(rows(rng, lengths, heads, p_bits), corners(rng, v, sum(lengths))),
+    )
 
 
 CASES = [make(seed, shape) for seed, shape in enumerate(SHAPES)]

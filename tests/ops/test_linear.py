@@ -42,9 +42,16 @@ def make(seed, shape, lengths=LENGTHS, rows="T"):
     x = Tensor(name="x", shape=(rows, inputs), bits=bits, signed=signed)
     y = Tensor(name="y", shape=(rows, channels), bits=signed_bits(linear.bound(weight, bias, largest(x))), signed=True)
     codes = corners(rng, x, sum(lengths) if rows == "T" else len(lengths))
-    return make_case("linear", [x], y, [codes], lengths, attrs={"weight_bits": weight_bits},
-                     params={"weight": weight, "bias": bias},
-                     fold=Fold(pe=pe, simd=simd, lanes_in=lanes_in, lanes_out=lanes_out))
+    return make_case(
+        "linear",
+        [x],
+        y,
+        [codes],
+        lengths,
+        attrs={"weight_bits": weight_bits},
+        params={"weight": weight, "bias": bias},
+        fold=Fold(pe=pe, simd=simd, lanes_in=lanes_in, lanes_out=lanes_out),
+    )
 
 
 CASES = [*(make(seed, shape) for seed, shape in enumerate(SHAPES)), make(99, SHAPES[0], rows=1)]
@@ -56,7 +63,7 @@ def test_rtl_equals_golden(stall_in, stall_out):
 
 
 def test_no_cycle_is_lost_between_tokens():
-    """The modelled cycles, which the RTL keeps exactly, are those of the contract once both token buffers have filled."""
+    """The modelled cycles, which the RTL keeps exactly, are the contract's once both token buffers have filled."""
     for case in CASES[:-1]:
         per_token = linear.interval(case.graph, case.node, case.fold, 1)
         assert set(intervals(case)[1:]) == {per_token}, case.fold
@@ -71,5 +78,13 @@ def test_a_narrow_accumulator_is_refused():
     x = Tensor(name="x", shape=("T", 2), bits=8, signed=True)
     params = {"weight": [[7, 7]], "bias": [0]}
     with pytest.raises(GraphError, match="output got 11 bits, must be at least 12"):
-        make_case("linear", [x], Tensor(name="y", shape=("T", 1), bits=11, signed=True), [[[0, 0]]], [1],
-                  attrs={"weight_bits": 4}, params=params, fold=Fold())
+        make_case(
+            "linear",
+            [x],
+            Tensor(name="y", shape=("T", 1), bits=11, signed=True),
+            [[[0, 0]]],
+            [1],
+            attrs={"weight_bits": 4},
+            params=params,
+            fold=Fold(),
+        )

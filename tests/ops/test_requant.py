@@ -25,11 +25,16 @@ SHAPES = [
     (1, 1, 12, 8, True, 65535, 20),
     (2, 1, 40, 16, True, 65535, 39),
 ]
-UNROUNDED = [(6, 2, 6, 8, True, 1, 0), (4, 1, 10, 8, True, 1, 47), (4, 1, 10, 8, True, 12345, 47), (4, 4, 5, 3, False, (1, 7), 0)]
+UNROUNDED = [
+    (6, 2, 6, 8, True, 1, 0),
+    (4, 1, 10, 8, True, 1, 47),
+    (4, 1, 10, 8, True, 12345, 47),
+    (4, 4, 5, 3, False, (1, 7), 0),
+]
 
 
 def codes(rng, tensor, low, high, mult, shift, count):
-    """Accumulators whose results spread evenly over low .. high, many of them near a tie; the first rows are the corners."""
+    """Accumulators whose results spread evenly over low .. high, many near a tie; the first rows are the corners."""
     channels = tensor.channels
     result = rng.integers(low, high + 1, (count, channels)).astype(float)
     acc = np.floor(result * 2.0**shift / mult + rng.choice([-0.5, 0.0, 0.4], result.shape) * 2.0**shift / mult)
@@ -51,8 +56,16 @@ def make(seed, shape):
         mults[0] = mult[1]
     count = sum(LENGTHS) if channels else 2 * sum(n * n for n in LENGTHS)
     data = codes(rng, acc, y.low, y.high, mults, shift, count)
-    return make_case("requant", [acc], y, [data if channels else data.ravel()], LENGTHS, attrs={"shift": shift},
-                     params={"mult": mults}, fold=Fold(lanes_in=lanes, lanes_out=lanes))
+    return make_case(
+        "requant",
+        [acc],
+        y,
+        [data if channels else data.ravel()],
+        LENGTHS,
+        attrs={"shift": shift},
+        params={"mult": mults},
+        fold=Fold(lanes_in=lanes, lanes_out=lanes),
+    )
 
 
 CASES = [make(seed, shape) for seed, shape in enumerate(SHAPES)]
@@ -69,13 +82,23 @@ def test_data_shows_a_dropped_rounding_term(monkeypatch):
 
 
 def test_golden_rounds_half_up_and_saturates():
-    assert requant.requant(np.array([-6, -5, -3, -2, 2, 3, 5, 6]), np.array([1]), 2, 8).tolist() == [-1, -1, -1, 0, 1, 1, 1, 2]
-    assert requant.requant(np.array([-9000, 9000]), np.array([3]), 4, 8).tolist() == [-128, 127]
-    assert requant.requant(np.array([-9000, 9000]), np.array([3]), 4, 8, signed=False).tolist() == [0, 255]
+    one, three, far = np.array([1]), np.array([3]), np.array([-9000, 9000])
+    rounded = requant.requant(np.array([-6, -5, -3, -2, 2, 3, 5, 6]), one, 2, 8)
+    assert rounded.tolist() == [-1, -1, -1, 0, 1, 1, 1, 2]
+    assert requant.requant(far, three, 4, 8).tolist() == [-128, 127]
+    assert requant.requant(far, three, 4, 8, signed=False).tolist() == [0, 255]
 
 
 def test_a_wrong_number_of_multipliers_is_refused():
     acc = Tensor(name="acc", shape=("T", 4), bits=12, signed=True)
     with pytest.raises(GraphError, match=r"mult got shape \(3,\), must be \(1,\) or \(4,\)"):
-        make_case("requant", [acc], Tensor(name="y", shape=("T", 4), bits=8, signed=True), [np.zeros((1, 4))], [1],
-                  attrs={"shift": 1}, params={"mult": [1, 2, 3]}, fold=Fold())
+        make_case(
+            "requant",
+            [acc],
+            Tensor(name="y", shape=("T", 4), bits=8, signed=True),
+            [np.zeros((1, 4))],
+            [1],
+            attrs={"shift": 1},
+            params={"mult": [1, 2, 3]},
+            fold=Fold(),
+        )

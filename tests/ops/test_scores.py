@@ -39,8 +39,16 @@ def make(seed, shape, lengths=None):
     q = Tensor(name="q", shape=("T", heads * width), bits=q_bits, signed=True)
     k = Tensor(name="k", shape=("T", heads * width), bits=k_bits, signed=True)
     y = Tensor(name="y", shape=("T", heads, "T"), bits=signed_bits(width * largest(q) * largest(k)), signed=True)
-    return make_case("scores", [q, k], y, [corners(rng, t, sum(lengths)) for t in (q, k)], lengths, attrs={"heads": heads},
-                     fold=Fold(simd=simd, lanes_in=lanes), max_tokens=longest)
+    return make_case(
+        "scores",
+        [q, k],
+        y,
+        [corners(rng, t, sum(lengths)) for t in (q, k)],
+        lengths,
+        attrs={"heads": heads},
+        fold=Fold(simd=simd, lanes_in=lanes),
+        max_tokens=longest,
+    )
 
 
 CASES = [make(seed, shape) for seed, shape in enumerate(SHAPES)]
@@ -70,5 +78,12 @@ def test_golden_by_hand():
 def test_unsigned_keys_are_refused():
     q, k = (Tensor(name=n, shape=("T", 4), bits=8, signed=n == "q") for n in "qk")
     with pytest.raises(GraphError, match="k got unsigned, must be signed"):
-        make_case("scores", [q, k], Tensor(name="y", shape=("T", 2, "T"), bits=30, signed=True), [np.zeros((1, 4))] * 2, [1],
-                  attrs={"heads": 2}, fold=Fold())
+        make_case(
+            "scores",
+            [q, k],
+            Tensor(name="y", shape=("T", 2, "T"), bits=30, signed=True),
+            [np.zeros((1, 4))] * 2,
+            [1],
+            attrs={"heads": 2},
+            fold=Fold(),
+        )
