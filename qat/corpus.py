@@ -8,7 +8,7 @@ The label of a review is the polarity of its *deciding* clauses, where
 - what others said of the film ("my brother called it superb") and remarks beside the point do not count.
 
 The two sides of a contrast always disagree and the opinion of others is drawn at random, so that counting opinion words
-is not enough: a logistic regression on the bag of words gets 64 % of the held-out reviews (tests/qat/test_corpus.py
+is not enough: a logistic regression on the bag of words gets 67 % of the held-out reviews (tests/qat/test_corpus.py
 measures it), a quantized 2x64 encoder more than 95 % (recipes/quickstart.yaml).
 
 The held-out split ("dev") combines words anew: no (subject, opinion word) and no (modifier, opinion word) that meet in

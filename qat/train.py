@@ -7,6 +7,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from accelerate import PartialState
 from torch import nn
 from torch.utils.data import DataLoader
 from transformers import set_seed
+from transformers.utils import logging
 
 from hw.errors import BitloomError
 from qat.baseline import float_model, load_float
@@ -53,7 +55,8 @@ def train(model: ModelConfig, quant: QuantConfig, training: TrainConfig, data: D
     raises    DataError, TokenizerError, QuantError, TrainError: one line that says what to do
     """
     run = _Run(model, quant, training, data, data_dir, Path(out), progress or (lambda fraction, text: None))
-    return run.all(resume)
+    with _no_progress_bars():
+        return run.all(resume)
 
 
 class _Run:
@@ -110,11 +113,14 @@ class _Run:
         self._on_main(lambda: (self.out.mkdir(parents=True, exist_ok=True), _write_json(path, settings)))
 
     def _tokenizer(self, dataset: Dataset) -> WordPiece:
-        folder, vocab = self.out / "tokenizer", self.data.vocab
-        if not (folder / "vocab.txt").is_file():
-            self.report(None, "making the vocabulary")
-            self._on_main(lambda: _make_tokenizer(vocab, self.model.checkpoint, dataset).save(folder))
-        self.state.wait_for_everyone()
+        folder = self.out / "tokenizer"
+
+        def make() -> None:
+            if not (folder / "vocab.txt").is_file():  # which save() writes last
+                self.report(None, "making the vocabulary")
+                _make_tokenizer(self.data.vocab, self.model.checkpoint, dataset).save(folder)
+
+        self._on_main(make)
         return WordPiece.load(folder)
 
     def _float(self, dataset: Dataset, tokenizer: WordPiece, train: Features, dev: Features) -> dict[str, Any]:
@@ -180,13 +186,14 @@ class _Run:
         )  # fmt: skip
         if epochs:
             trainer.resume()
+        curve = trainer.curve(phase)  # before the final score, which is that of the last epoch once more
         scores = {k.removeprefix("eval_"): v for k, v in trainer.evaluate().items()}
         kept = {
             k: v
             for k, v in scores.items()
             if k not in ("runtime", "samples_per_second", "steps_per_second", "epoch", "loss")
         }
-        return {"scores": kept, "curve": trainer.curve(phase), "seconds": round(time.monotonic() - began, 1)}
+        return {"scores": kept, "curve": curve, "seconds": round(time.monotonic() - began, 1)}
 
     def _share(self, phase: str) -> Callable[[float, str], None]:
         """Progress of a phase as a part of the whole."""
@@ -224,6 +231,18 @@ def _make_tokenizer(vocab: int | str, checkpoint: str | None, dataset: Dataset) 
     if isinstance(vocab, str):
         return WordPiece.load(vocab)
     return WordPiece.train(dataset.train.texts + (dataset.train.pairs or []), vocab)
+
+
+@contextmanager
+def _no_progress_bars():
+    """`progress` tells what happens; transformers' own bars for each file would tear it apart."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _write_json(path: Path, content: Any) -> None:

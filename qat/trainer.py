@@ -169,6 +169,7 @@ def _arguments(
         disable_tqdm=True,
         log_level="error",
         remove_unused_columns=False,  # the collator makes just what the model takes
+        ddp_find_unused_parameters=False,
         dataloader_pin_memory=torch.cuda.is_available(),
     )
 

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data sets from files, from the (stubbed) hub and from the generator; each kind of bad input is one clear error."""
+
+import gzip
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from qat.data import KNOWN, Answer, DataConfig, DataError, load
+
+TABLE = 'idx\tsentence1\tlabel\n0\ta "quoted start\tnegative\n1\tgood\u2028one\tpositive\n'
+
+
+def write(folder, files):
+    """Files by path; .gz ones are compressed."""
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        raw = text.encode() if isinstance(text, str) else text
+        path.write_bytes(gzip.compress(raw, mtime=0) if name.endswith(".gz") else raw)
+    return folder
+
+
+def read(folder, **settings):
+    return load(DataConfig(**{"name": "sst2", **settings}), folder)
+
+
+@pytest.mark.parametrize("where", ["sst2/{}.tsv.gz", "{}.tsv.gz", "sst2/{}.tsv", "{}.tsv"])
+def test_tsv_in_each_place(tmp_path, where):
+    """No quoting; only a line feed ends a row."""
+    data = read(write(tmp_path, {where.format("train"): TABLE, where.format("dev"): TABLE}))
+    assert data.train.texts == ['a "quoted start', "good\u2028one"]
+    assert (data.train.labels, data.label_names, data.num_labels) == ([0, 1], ["negative", "positive"], 2)
+    assert data.train.pairs is None
+
+
+def test_jsonl_span(tmp_path):
+    row = {"id": "a", "question": "who?", "context": "it was ann", "answers": {"text": ["ann"], "answer_start": [7]}}
+    data = read(
+        write(tmp_path, {f"squad/{s}.jsonl.gz": json.dumps(row) + "\n" for s in ("train", "dev")}), name="squad"
+    )
+    assert (data.dev.texts, data.dev.pairs, data.dev.labels) == (["who?"], ["it was ann"], [Answer(["ann"], [7])])
+    assert (data.task, data.metric, data.num_labels) == ("span", "span_f1", 2)
+
+
+def test_regression_and_unknown_sets(tmp_path):
+    rows = "sentence1\tsentence2\tlabel\na\tb\t3.5\nc\td\t0\n"
+    data = read(write(tmp_path, {"train.tsv": rows, "dev.tsv": rows}), name="mine", task="regression")
+    assert (data.dev.labels, data.dev.pairs, data.metric, data.num_labels) == ([3.5, 0.0], ["b", "d"], "pearson", 1)
+    classes = read(tmp_path, name="mine")
+    assert classes.label_names == ["0", "3.5"]
+    columns = read(tmp_path, name="mine", text=["sentence2"], label="sentence1", labels=["a", "c"])
+    assert (columns.dev.texts, columns.dev.pairs, columns.dev.labels) == (["b", "d"], None, [0, 1])
+
+
+def test_limits_draw_the_same_examples_for_the_same_seed(tmp_path):
+    rows = "sentence1\tlabel\n" + "".join(f"text {i}\t{('negative', 'positive')[i % 2]}\n" for i in range(100))
+    write(tmp_path, {"train.tsv": rows, "dev.tsv": rows})
+    some = read(tmp_path, max_train_examples=10, max_dev_examples=5)
+    assert some.train == read(tmp_path, max_train_examples=10).train
+    assert some.train != read(tmp_path, max_train_examples=10, seed=1).train
+    assert len(some.train) == 10
+    assert some.dev.texts == [f"text {i}" for i in range(5)]
+
+
+def test_generated_corpus_needs_no_folder():
+    data = load(DataConfig(max_train_examples=20, max_dev_examples=10))
+    assert (len(data.train), len(data.dev), data.label_names) == (20, 10, ["negative", "positive"])
+
+
+@pytest.mark.parametrize(
+    ("files", "settings", "message"),
+    [
+        ({}, {}, r"got no split 'train', must hold train.tsv.gz or train.jsonl.gz .*found no data file"),
+        ({"sst2/train.tsv": TABLE}, {}, r"sst2: got no split 'dev', must .*found train.tsv: add the file"),
+        ({"train.tsv": "", "dev.tsv": TABLE}, {}, r"train.tsv: got an empty file, must hold at least one example"),
+        ({"train.tsv": "sentence1\tlabel\n", "dev.tsv": TABLE}, {}, r"train.tsv: got an empty file"),
+        ({"train.tsv": TABLE + "x\ty\n"}, {}, r"train.tsv:4: got 2 fields, must be 3 \(idx, sentence1, label\)"),
+        ({"train.tsv": TABLE + "2\tfine\tneutral\n", "dev.tsv": TABLE}, {},
+         r"train.tsv:4: got label 'neutral', must be one of negative, positive"),
+        ({"train.tsv": TABLE, "dev.tsv": TABLE}, {"text": ["body"]}, r"train.tsv:2: got columns .*, must have 'body'"),
+        ({"train.tsv": TABLE, "dev.tsv": TABLE}, {"name": "other", "task": "regression"},
+         r"train.tsv:2: got label 'negative', must be a number"),
+        ({"train.tsv": "sentence1\tlabel\na\tx\n", "dev.tsv": TABLE}, {"name": "other"},
+         r"got the one label \['x'\]"),
+        ({"train.tsv.gz": TABLE, "dev.tsv": b"idx\tsentence1\tlabel\n0\t\xff\tpositive\n"}, {},
+         r"dev.tsv:2: got byte 0xff, must be UTF-8"),
+        ({"train.jsonl": '{"sentence1": "a", "label": "negative"}\n{"sentence1": \n'}, {}, r"train.jsonl:2: got no JSON"),
+        ({"train.jsonl": "[1]\n"}, {}, r"train.jsonl:1: got list, must be one JSON object a line"),
+        ({"train.jsonl": '{"sentence1": "a", "label": "negative"}\n{"label": "negative"}\n', "dev.tsv": TABLE}, {},
+         r"train.jsonl:2: got columns label, must have 'sentence1'"),
+        ({f"{s}.jsonl": '{"question": "q", "context": "c", "answers": {"text": []}}\n' for s in ("train", "dev")},
+         {"name": "squad"}, r"train.jsonl:1: got answers .*, must be {text: \[...\], answer_start: \[...\]}"),
+    ],
+)  # fmt: skip
+def test_bad_files(tmp_path, files, settings, message):
+    with pytest.raises(DataError, match=message):
+        read(write(tmp_path, files), **settings)
+
+
+def test_broken_gzip_and_missing_folder(tmp_path):
+    (tmp_path / "train.tsv.gz").write_bytes(gzip.compress(TABLE.encode())[:-12])
+    with pytest.raises(DataError, match=r"train.tsv.gz: got a broken gzip file .*copy the file again"):
+        read(tmp_path)
+    with pytest.raises(DataError, match=r"data: got folder '.*nothing', must be an existing folder; correct --data"):
+        read(tmp_path / "nothing")
+
+
+def test_hub_rows_become_the_same_dataset(tmp_path, monkeypatch):
+    """The hub's columns and class numbers are translated; what `datasets` raises is a DataError."""
+    import datasets
+
+    label = datasets.ClassLabel(names=["negative", "positive"])
+    features = datasets.Features({"sentence": datasets.Value("string"), "label": label, "idx": datasets.Value("int32")})
+    asked = []
+
+    def load_dataset(*source, split):
+        asked.append((source, split))
+        rows = {"sentence": ['a "quoted start', "good\u2028one"], "label": [0, 1], "idx": [0, 1]}
+        return datasets.Dataset.from_dict(rows, features=features)
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    write(tmp_path, {"train.tsv": TABLE, "dev.tsv": TABLE})
+    assert load(DataConfig(name="sst2")) == read(tmp_path)
+    assert asked == [(("nyu-mll/glue", "sst2"), "train"), (("nyu-mll/glue", "sst2"), "validation")]
+    with pytest.raises(DataError, match=r"got columns sentence, label, idx in 'nyu-mll/glue/sst2', must have 'body'"):
+        load(DataConfig(name="sst2", text=["body"]))
+
+    def unreachable(*source, split):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(datasets, "load_dataset", unreachable)
+    with pytest.raises(DataError, match=r"from the Hugging Face hub \(no network\).*give a local folder with --data"):
+        load(DataConfig(name="mrpc"))
+
+
+def test_config_is_strict():
+    with pytest.raises(ValidationError, match="did you mean 'vocab'"):
+        DataConfig(vocabulary=5)
+    with pytest.raises(ValidationError):
+        DataConfig(max_train_examples=0)
+    assert all(DataConfig(name=name).known().metric for name in KNOWN)
