@@ -83,7 +83,7 @@ def lines(series: Sequence[Series], x_label: str, y_label: str, *, from_zero: bo
 
 
 def _drawn(series: Series, at: Sequence[tuple[float, float]]) -> str:
-    if series.line:
+    if series.line and len(at) > 1:
         path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in at)
         return f'<path class="line s{series.style}" d="{path}"/>'
     dots = zip(at, series.points, strict=True)
@@ -96,11 +96,11 @@ def legend(series: Sequence[Series]) -> str:
     return f'<div class="legend">{items}</div>'
 
 
-def bars(rows: Sequence[Bar], *, style: int = 1, label_width: int = 178, row_height: int = 20, low: float = 0.0) -> Markup:
+def bars(rows: Sequence[Bar], *, style: int = 1, label_width: int = 200, row_height: int = 20, low: float = 0.0) -> Markup:
     """Horizontal bars, the strong ones in the accent colour; lengths are value - low over the largest."""
     if not rows:
         return Markup("")
-    text_width = 12 + 7 * max(len(row.text) for row in rows)
+    text_width = 14 + 8 * max(len(row.text) for row in rows)
     room = WIDTH - label_width - text_width
     largest = max(row.value - low for row in rows) or 1
     out = [f'<svg viewBox="0 0 {WIDTH} {len(rows) * row_height + 4}" role="img" aria-label="bar chart">']

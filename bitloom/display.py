@@ -24,6 +24,8 @@ class Display:
 
     def __init__(self) -> None:
         self.console = Console(highlight=False, soft_wrap=True)
+        if not self.console.is_terminal:  # a log file has no width of its own
+            self.console.width = 120
         self.watcher = Watcher(began=self._began, progress=self._progress, ended=self._ended)
         self._bar: Progress | None = None
         self._stage: Stage | None = None

@@ -47,7 +47,7 @@ def render(report: dict, recipe_yaml: str) -> str:
         r=report, figures=list(key_figures(report)), recipe=recipe_yaml, accuracy_chart=_accuracy(report),
         loss_chart=_training(report, "loss"), metric_chart=_training(report, "metric"), bits_chart=_bits(report),
         cycles_chart=_stages(report, "cycles"), multipliers_chart=_stages(report, "multipliers"), latency_chart=_latency(report),
-        bottleneck=max(report["hardware"]["stages"], key=lambda s: s["cycles"]))
+        bottleneck=_bottleneck(report))
 
 
 def _accuracy(report: dict) -> str:
@@ -72,8 +72,8 @@ def _training(report: dict, key: str) -> str:
 
 
 def _bits(report: dict) -> str:
-    rows = report["bits"]
-    return bars([Bar(label=name, value=bits, text=f"{bits}") for name, bits in rows.items()], row_height=18)
+    return bars([Bar(label=name, value=layer["weights"], text=f"{layer['weights']}, outputs {layer['activations']}")
+                 for name, layer in report["bits"].items()], row_height=18)
 
 
 def _stages(report: dict, key: str) -> str:
@@ -82,6 +82,14 @@ def _stages(report: dict, key: str) -> str:
     most = max(s["cycles"] for s in report["hardware"]["stages"])
     return bars([Bar(label=s["name"], value=s[key], text=f"{s[key]:,}", strong=key == "cycles" and s["cycles"] == most)
                  for s in stages], row_height=18, style=1 if key == "cycles" else 2)
+
+
+def _bottleneck(report: dict) -> str:
+    """The slowest stage, and how many are as slow: a balanced design has many."""
+    stages = report["hardware"]["stages"]
+    most = max(s["cycles"] for s in stages)
+    slowest = [s["name"] for s in stages if s["cycles"] == most]
+    return slowest[0] + (f" and {len(slowest) - 1} others alike" if len(slowest) > 1 else "")
 
 
 def _latency(report: dict) -> str:

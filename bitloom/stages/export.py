@@ -40,13 +40,13 @@ def run(context: Context) -> str:
     readers = {"Brevitas float64 = golden, every tensor": lambda s: forward_codes(exact, s.ids, s.segments),
                "ONNX Runtime = golden, outputs and layers": lambda s: referee.run(s.ids, s.segments)}
     sample = dev.spread(recipe.verification.reference_sentences, recipe.verification.seed)
-    comparisons = [_compare(context, graph, sample, name, reader) for name, reader in readers.items()]
+    comparisons = [_compare(lambda f, i=i, n=name: context.progress((i + f) / len(readers), n), graph, sample, name, reader)
+                   for i, (name, reader) in enumerate(readers.items())]
     context.progress(None, f"golden model on {len(dev)} sentences")
     golden_score = score_all(features, graph, dev.lengths, golden_logits(graph, dev))
     metrics, size = json.loads((trained / "metrics.json").read_text()), sizes(model)
     accuracy = {"metric": metrics["metric"], "examples": len(dataset.dev), "float": metrics["float"], "qat": metrics["qat"], "golden": golden_score}
-    result = {"accuracy": accuracy, "comparisons": comparisons, "model": graph.meta["model"], "size": size,
-              "bits": {name: layer["weights"] for name, layer in size["layers"].items()}}
+    result = {"accuracy": accuracy, "comparisons": comparisons, "model": graph.meta["model"], "bits": size.pop("layers"), "size": size}
     (context.out / "metrics.json").write_text(json.dumps(result, indent=1) + "\n")
     total = sum(c["values_compared"] for c in comparisons)
     return f"graph {graph.hash[:16]}, golden {score(golden_score)}, 0 of {total:,} values differ between Brevitas, golden and ONNX Runtime"
@@ -63,14 +63,14 @@ def _batches(sentences: Sentences) -> Iterator[Sentences]:
         yield sentences.take(range(start, min(start + BATCH, len(sentences))))
 
 
-def _compare(context: Context, graph: Graph, sample: Sentences, name: str, reader: Callable[[Sentences], dict]) -> dict:
+def _compare(progress: Callable[[float], None], graph: Graph, sample: Sentences, name: str, reader: Callable[[Sentences], dict]) -> dict:
     """Run the other reader and the golden model on the sample; every tensor that both give must be equal.
 
     Raises VerificationError: the first tensor, in the graph's order, that differs, and where.
     """
     compared = 0
     for index, part in enumerate(_batches(sample)):
-        context.progress(index * BATCH / len(sample), name)
+        progress(index * BATCH / len(sample))
         want, got = golden.run(graph, part.ids, part.segments), reader(part)
         for tensor in (n.name for n in graph.nodes if n.name in got):
             _require_equal(f"{name}: {tensor}", graph, tensor, index * BATCH, part, got[tensor], want[tensor])

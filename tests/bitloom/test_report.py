@@ -25,7 +25,7 @@ REPORT = {
     "hardware": {"multipliers": 40, "macs_per_sentence": 180000, "mac_utilization": 0.9, "mac_utilization_real": None,
                  "weight_bits": 65536, "stages": STAGES},
     "size": {"float_bytes": 1 << 22, "quantized_bytes": 1 << 20, "without_embeddings": {"float_bytes": 8000, "quantized_bytes": 1000}},
-    "seconds": {"train": 12.0, "verify": 3.0}, "bits": {"layer.0.query": 4, "layer.0.ffn.up": 2},
+    "seconds": {"train": 12.0, "verify": 3.0}, "bits": {"layer.0.query": {"weights": 4, "activations": 8}, "layer.0.ffn.up": {"weights": 2, "activations": 6}},
     "training": {"curves": [{"phase": "float", "step": s, "loss": 1 / (s + 1), "metric": None if s % 2 else 0.5 + s / 20} for s in range(5)]},
 }
 
@@ -36,7 +36,7 @@ def page():
 
 
 def test_the_page_holds_the_figures_and_names_the_bottleneck(page):
-    for text in ("81.99%", "1,234,567", "0123456789abcdef", "<b>layer.0.ffn.up</b>", "+0.02%", "exact", "4.0×", "9,000 cycles"):
+    for text in ("81.99%", "1,234,567", "0123456789abcdef", "<b>layer.0.ffn.up</b>", "+0.02%", "exact", "4.0×", "9,000 cycles", ">2, outputs 6<"):
         assert text in page, text
     assert "mac_utilization" not in page and "development split&#39;s lengths" not in page  # not measured, so not shown
 
@@ -67,6 +67,12 @@ def test_a_mismatch_is_shown_as_bad(page):
     assert 'class="figure bad"' in bad and 'class="figure good"' not in bad
 
 
+def test_stages_that_tie_are_counted():
+    stages = [{**stage, "cycles": 5000} for stage in STAGES]
+    page = render(REPORT | {"hardware": REPORT["hardware"] | {"stages": stages}}, "")
+    assert "<b>layer.0.query and 2 others alike</b>" in page
+
+
 def test_key_figures_are_those_of_the_report():
     figures = {name: (value, note) for name, value, note in key_figures(REPORT)}
     assert figures["cycles a sentence of 16 tokens"] == ("5,001", "5,000 predicted, 19,996 sentences/s at 100 MHz")
@@ -86,5 +92,6 @@ def test_axis_labels_are_short(value, expected):
 
 def test_a_line_goes_through_its_points():
     drawing = str(charts.lines([charts.Series(name="a", points=[(0, 0), (10, 100)])], "x", "y", from_zero=True))
+    assert "<circle" in charts.lines([charts.Series(name="a", points=[(1, 1)])], "x", "y")  # a single point is no line
     start, end = re.search(r'class="line s1" d="M([\d.]+) [\d.]+L([\d.]+) [\d.]+"', drawing).groups()
     assert (float(start), float(end)) == (charts.LEFT, charts.WIDTH - charts.RIGHT)
