@@ -64,13 +64,18 @@ class _Run:
 
     def __init__(self, model, quant, training, data, data_dir, out, progress):
         self.model, self.quant, self.training, self.data, self.out = model, quant, training, data, out
-        self.data_dir, self.report, self.state = data_dir, progress, PartialState()
-        self.seconds: dict[str, float] = {}
+        self.data_dir, self.state = data_dir, PartialState()
+        self.report = progress if self.state.is_main_process else lambda fraction, text: None
 
     def all(self, resume: bool) -> dict[str, Any]:
         self._open(resume)
-        if (self.out / "metrics.json").is_file():
-            return json.loads((self.out / "metrics.json").read_text())
+        path = self.out / "metrics.json"
+        metrics = json.loads(path.read_text()) if path.is_file() else self._steps()
+        self._on_main(lambda: _write_json(path, metrics))
+        self._on_main(lambda: shutil.rmtree(self.out / "checkpoints", ignore_errors=True))
+        return metrics
+
+    def _steps(self) -> dict[str, Any]:
         self.report(None, "reading the data")
         dataset = load(self.data, self.data_dir)
         _check_task(dataset, self.model)
@@ -80,7 +85,7 @@ class _Run:
         )
         floats = self._float(dataset, tokenizer, train, dev)
         quantized = self._quantized(dataset, tokenizer, train, dev)
-        metrics = {
+        return {
             "metric": dataset.metric, "examples": len(dataset.dev),
             "float": floats["scores"][dataset.metric], "qat": quantized["scores"][dataset.metric],
             "scores": {"float": floats["scores"], "qat": quantized["scores"]},
@@ -88,9 +93,6 @@ class _Run:
             "seconds": {"float": floats["seconds"], "qat": quantized["seconds"]},
             "exponents": quantized["exponents"], "vocabulary": len(tokenizer),
         }  # fmt: skip
-        self._on_main(lambda: _write_json(self.out / "metrics.json", metrics))
-        self._on_main(lambda: shutil.rmtree(self.out / "checkpoints", ignore_errors=True))
-        return metrics
 
     def _on_main(self, action: Callable[[], Any]) -> None:
         """Do it in the main process; all the others wait."""

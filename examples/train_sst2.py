@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One's own training script: python examples/train_sst2.py OUT [DATA FOLDER] [HUGGING FACE BERT FOLDER]
+
+Quantizes a BERT for SST-2 and fine-tunes it; without a data folder the data come from the Hugging Face hub, without a
+checkpoint the encoder starts from scratch. `accelerate launch` runs it on several GPUs.
+"""
+
+import sys
+from pathlib import Path
+
+from qat.baseline import float_model
+from qat.calibrate import calibrate
+from qat.checkpoint import save_pretrained
+from qat.config import ModelConfig, QuantConfig, TrainConfig
+from qat.data import DataConfig, load
+from qat.features import Features
+from qat.model import QuantBert
+from qat.tokenizer import WordPiece
+from qat.train import calibration_batches
+from qat.trainer import EncoderTrainer
+
+out, folder, checkpoint = (sys.argv[1:] + [None, None])[:3]
+data = load(DataConfig(name="sst2"), folder)
+tokenizer = WordPiece.load(checkpoint) if checkpoint else WordPiece.train(data.train.texts, 8000)
+model_cfg, cfg = ModelConfig(checkpoint=checkpoint, max_tokens=64), TrainConfig(batch_size=64, qat_learning_rate=3e-4)
+train, dev = (Features(data, split, tokenizer, model_cfg.max_tokens) for split in (data.train, data.dev))
+
+
+def fit(model, phase, epochs, learning_rate):
+    """Train, or go on where a killed run was."""
+    trainer = EncoderTrainer(
+        model, tokenizer, train, dev, cfg, Path(out) / phase, epochs=epochs, learning_rate=learning_rate
+    )
+    trainer.resume()
+    print(phase, trainer.evaluate()["eval_accuracy"])
+
+
+bert = float_model(model_cfg, len(tokenizer), data.num_labels)  # any BertForSequenceClassification will do
+fit(bert, "float", cfg.float_epochs, cfg.float_learning_rate)
+bert = QuantBert.from_float(bert, QuantConfig(weights=4, activations=8), model_cfg.max_tokens)
+calibrate(bert, calibration_batches(train, tokenizer, cfg))
+fit(bert, "qat", cfg.qat_epochs, cfg.qat_learning_rate)
+save_pretrained(bert, Path(out) / "quantized")
+tokenizer.save(Path(out) / "quantized")
