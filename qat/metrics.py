@@ -13,6 +13,7 @@ import numpy as np
 
 from qat.data import Answer, Metric
 
+NAMES = ("accuracy", "f1", "pearson", "spearman", "span_f1", "exact_match")  # all that `score` may give
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 

@@ -26,6 +26,7 @@ from qat.checkpoint import save_pretrained
 from qat.config import ModelConfig, QuantConfig, TrainConfig
 from qat.data import DataConfig, Dataset, load
 from qat.features import Collator, Features, LengthGrouped
+from qat.metrics import NAMES
 from qat.model import QuantBert
 from qat.tokenizer import WordPiece
 from qat.trainer import EncoderTrainer, predict
@@ -189,12 +190,8 @@ class _Run:
         if epochs:
             trainer.resume()
         curve = trainer.curve(phase)  # before the final score, which is that of the last epoch once more
-        scores = {k.removeprefix("eval_"): v for k, v in trainer.evaluate().items()}
-        kept = {
-            k: v
-            for k, v in scores.items()
-            if k not in ("runtime", "samples_per_second", "steps_per_second", "epoch", "loss")
-        }
+        scores = trainer.evaluate()
+        kept = {name: scores[f"eval_{name}"] for name in NAMES if f"eval_{name}" in scores}
         return {"scores": kept, "curve": curve, "seconds": round(time.monotonic() - began, 1)}
 
     def _share(self, phase: str) -> Callable[[float, str], None]:

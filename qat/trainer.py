@@ -16,6 +16,7 @@ from transformers.integrations import TensorBoardCallback
 
 from qat.config import TrainConfig
 from qat.features import Collator, Features, LengthGrouped
+from qat.metrics import NAMES
 from qat.tokenizer import WordPiece
 
 Progress = Callable[[float, str], None]
@@ -138,7 +139,7 @@ class _Progress(TrainerCallback):
             self.progress(min(1.0, state.global_step / state.max_steps), f"step {state.global_step} {text}".rstrip())
 
 
-_SHOWN = ("loss", "eval_accuracy", "eval_f1", "eval_pearson", "eval_span_f1")
+_SHOWN = ("loss", *(f"eval_{name}" for name in NAMES))
 
 
 def _tensorboard(folder: Path) -> TrainerCallback:
