@@ -94,12 +94,12 @@ def run_encoder(build_dir: Path, sentences: Sequence[np.ndarray], *, stall_in: f
     _check_sentences(sentences, first)
     executable = build(design(build_dir, infos, taps=taps, waves=waves))
     lengths = np.array([len(s) for s in sentences], dtype=np.int64)
-    expect = int(lengths.sum() if last.kind == "token" else len(lengths)) * last.channels // last.lanes
+    expect = expected_beats(last, lengths)
     plusargs = settings(stall_in=stall_in, stall_out=stall_out, seed=seed, expect=expect, timeout_cycles=timeout_cycles, drain_cycles=drain_cycles)
     work = Path(folder) if folder else Path(tempfile.mkdtemp(prefix="bitloom-encoder-"))
     work.mkdir(parents=True, exist_ok=True)
     clear(work)
-    _link_memories(build_dir, work)
+    link_memories(build_dir, work)
     write_sentences(work / f"{SOURCE}.in", sentences, first)
     args = ["--trace", "--trace-file", str(Path(waves).absolute())] if waves else []
     began = time.monotonic()
@@ -160,6 +160,11 @@ def write_sentences(path: Path, sentences: Sequence[np.ndarray], first: StreamIn
     write_source(path, beats, last, first.io_bits)
 
 
+def expected_beats(output: StreamInfo, lengths: np.ndarray) -> int:
+    """Beats of the output stream for sentences of these lengths."""
+    return int(lengths.sum() if output.kind == "token" else len(lengths)) * output.channels // output.lanes
+
+
 def _collect(work: Path, infos: Sequence[StreamInfo], lengths: np.ndarray, expect: int, taps: bool, seconds: float) -> EncoderRun:
     source = read_tap(work / f"{SOURCE}.tap", infos[0].lanes, infos[0].io_bits, True)
     sink = read_tap(work / f"{SINK}.tap", infos[-1].lanes, infos[-1].io_bits, True)
@@ -184,8 +189,8 @@ def _collect(work: Path, infos: Sequence[StreamInfo], lengths: np.ndarray, expec
                       wall_seconds=seconds, problem=problem)
 
 
-def _link_memories(build_dir: Path, work: Path) -> None:
-    """`$readmemh` looks in the simulation's folder."""
+def link_memories(build_dir: Path, work: Path) -> None:
+    """Put the memory files where `$readmemh` looks: into the simulation's folder."""
     for path in build_dir.glob("*.hex"):
         link = work / path.name
         link.unlink(missing_ok=True)

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same encoder, source and sink under a plain C++ main loop: the yardstick for the speed of the cocotb simulation."""
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sim.encoder import SINK, SOURCE, design, expected_beats, link_memories, load_streams, write_sentences
+from sim.errors import SimulationError
+from sim.records import read_tap
+from sim.runner import HDL, TOP, compile_model, settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class BareRun:
+    """outputs: int64, elements that left at m_axis, flat; cycles simulated; seconds of the simulation, without the build."""
+
+    outputs: np.ndarray
+    cycles: int
+    wall_seconds: float
+
+
+def run_bare(build_dir: Path, sentences: Sequence[np.ndarray], *, wall_seconds: float = 3600.0) -> BareRun:
+    """Simulate as `sim.encoder.run_encoder` does without taps and stalls, but with no cocotb.
+
+    Raises SimulationError: the build fails, the simulation dies or takes longer than wall_seconds, outputs are missing.
+    """
+    infos = load_streams(build_dir)
+    executable = compile_model(design(build_dir, infos, taps=False, clock=False), "bare", [str(HDL / "bare_main.cpp")])
+    expect = expected_beats(infos[-1], np.array([len(s) for s in sentences]))
+    plusargs = settings(stall_in=0.0, stall_out=0.0, seed=0, expect=expect, timeout_cycles=200_000, drain_cycles=2000)
+    with tempfile.TemporaryDirectory(prefix="bitloom-bare-") as name:
+        work = Path(name)
+        link_memories(build_dir, work)
+        write_sentences(work / f"{SOURCE}.in", sentences, infos[0])
+        began = time.monotonic()
+        try:
+            subprocess.run([executable, *(f"+{k}={v}" for k, v in plusargs.items())], cwd=work, check=True, timeout=wall_seconds)
+        except subprocess.SubprocessError as error:
+            raise SimulationError(f"{TOP} without cocotb: {error}") from error
+        seconds = time.monotonic() - began
+        sink = read_tap(work / f"{SINK}.tap", infos[-1].lanes, infos[-1].io_bits, True)
+        if len(sink.beats) != expect:
+            raise SimulationError(f"{TOP} without cocotb: {len(sink.beats)} output beats came, must be {expect}")
+        return BareRun(outputs=sink.beats.reshape(-1), cycles=int((work / "bench.cycles").read_text()), wall_seconds=seconds)

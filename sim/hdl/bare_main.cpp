@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// The fastest main loop that Verilator allows: no cocotb, no VPI, no event scheduler. Only the clock is driven.
+#include "Vtop.h"
+#include "verilated.h"
+
+int main(int argc, char** argv) {
+    VerilatedContext context;
+    context.commandArgs(argc, argv);
+    Vtop top{&context};
+    top.clk = 0;
+    while (!top.done && !context.gotFinish()) {
+        top.eval();
+        top.clk = !top.clk;
+        context.timeInc(1);
+    }
+    top.final();
+    return 0;
+}
