@@ -69,14 +69,21 @@ def lines(series: Sequence[Series], x_label: str, y_label: str, *, from_zero: bo
 
     out = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(y_label)} against {escape(x_label)}">']
     for y in ticks(y_low, y_high):
-        out.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y_at(y):.1f}" y2="{y_at(y):.1f}"/>'
-                   f'<text class="tick" x="{LEFT - 8}" y="{y_at(y) + 4:.1f}" text-anchor="end">{short(y)}</text>')
+        out.append(
+            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y_at(y):.1f}" y2="{y_at(y):.1f}"/>'
+            f'<text class="tick" x="{LEFT - 8}" y="{y_at(y) + 4:.1f}" text-anchor="end">{short(y)}</text>'
+        )
     for x in ticks(x_low, x_high, 6):
-        out.append(f'<text class="tick" x="{x_at(x):.1f}" y="{HEIGHT - BOTTOM + 17}" text-anchor="middle">{short(x)}</text>')
-    out.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{HEIGHT - BOTTOM}" y2="{HEIGHT - BOTTOM}"/>'
-               f'<text class="label" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 5}" text-anchor="middle">{escape(x_label)}</text>'
-               f'<text class="label" transform="translate(13 {(HEIGHT - BOTTOM + TOP) / 2}) rotate(-90)" '
-               f'text-anchor="middle">{escape(y_label)}</text>')
+        out.append(
+            f'<text class="tick" x="{x_at(x):.1f}" y="{HEIGHT - BOTTOM + 17}" text-anchor="middle">{short(x)}</text>'
+        )
+    out.append(
+        f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{HEIGHT - BOTTOM}" y2="{HEIGHT - BOTTOM}"/>'
+        f'<text class="label" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 5}" text-anchor="middle">'
+        f"{escape(x_label)}</text>"
+        f'<text class="label" transform="translate(13 {(HEIGHT - BOTTOM + TOP) / 2}) rotate(-90)" '
+        f'text-anchor="middle">{escape(y_label)}</text>'
+    )
     for s in series:
         out.append(_drawn(s, [(x_at(x), y_at(y)) for x, y in s.points]))
     return Markup("".join(out) + "</svg>" + legend(series))
@@ -87,16 +94,23 @@ def _drawn(series: Series, at: Sequence[tuple[float, float]]) -> str:
         path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in at)
         return f'<path class="line s{series.style}" d="{path}"/>'
     dots = zip(at, series.points, strict=True)
-    return "".join(f'<circle class="dot s{series.style}" cx="{x:.1f}" cy="{y:.1f}" r="3.5"><title>{escape(series.name)}: '
-                   f"{short(px)}, {short(py)}</title></circle>" for (x, y), (px, py) in dots)
+    return "".join(
+        f'<circle class="dot s{series.style}" cx="{x:.1f}" cy="{y:.1f}" r="3.5"><title>{escape(series.name)}: '
+        f"{short(px)}, {short(py)}</title></circle>"
+        for (x, y), (px, py) in dots
+    )
 
 
 def legend(series: Sequence[Series]) -> str:
-    items = "".join(f'<span><i class="{"key" if s.line else "key dotkey"} s{s.style}"></i>{escape(s.name)}</span>' for s in series)
+    items = "".join(
+        f'<span><i class="{"key" if s.line else "key dotkey"} s{s.style}"></i>{escape(s.name)}</span>' for s in series
+    )
     return f'<div class="legend">{items}</div>'
 
 
-def bars(rows: Sequence[Bar], *, style: int = 1, label_width: int = 200, row_height: int = 20, low: float = 0.0) -> Markup:
+def bars(
+    rows: Sequence[Bar], *, style: int = 1, label_width: int = 200, row_height: int = 20, low: float = 0.0
+) -> Markup:
     """Horizontal bars, the strong ones in the accent colour; lengths are value - low over the largest."""
     if not rows:
         return Markup("")
@@ -107,10 +121,14 @@ def bars(rows: Sequence[Bar], *, style: int = 1, label_width: int = 200, row_hei
     for index, row in enumerate(rows):
         y, length = index * row_height + 2, max((row.value - low) / largest * room, 1.0)
         weight = " strong" if row.strong else ""
-        out.append(f'<text class="tick{weight}" x="{label_width - 8}" y="{y + row_height / 2 + 4:.1f}" text-anchor="end">'
-                   f'{escape(row.label)}</text><rect class="bar {"hot" if row.strong else f"s{style}"}" x="{label_width}" y="{y + 2}" '
-                   f'width="{length:.1f}" height="{row_height - 5}" rx="2"><title>{escape(row.label)}: {escape(row.text)}</title></rect>'
-                   f'<text class="tick{weight}" x="{label_width + length + 6:.1f}" y="{y + row_height / 2 + 4:.1f}">{escape(row.text)}</text>')
+        out.append(
+            f'<text class="tick{weight}" x="{label_width - 8}" y="{y + row_height / 2 + 4:.1f}" text-anchor="end">'
+            f'{escape(row.label)}</text><rect class="bar {"hot" if row.strong else f"s{style}"}" x="{label_width}" '
+            f'y="{y + 2}" width="{length:.1f}" height="{row_height - 5}" rx="2">'
+            f"<title>{escape(row.label)}: {escape(row.text)}</title></rect>"
+            f'<text class="tick{weight}" x="{label_width + length + 6:.1f}" y="{y + row_height / 2 + 4:.1f}">'
+            f"{escape(row.text)}</text>"
+        )
     return Markup("".join(out) + "</svg>")
 
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line. Exit codes: 0 done; 1 a verification failed; 2 wrong input; 3 a fault of bitloom's own; 130 interrupted."""
+"""The command line.
+
+Exit codes: 0 done; 1 a verification failed; 2 wrong input; 3 a fault of bitloom's own; 130 interrupted.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,14 @@ from bitloom.errors import FAILED, USAGE, VerificationError
 from bitloom.version import __version__
 from hw.errors import BitloomError
 
-app = typer.Typer(name="bitloom", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-                  rich_markup_mode=None, help="From text to verified RTL: train, export, build, verify and report one encoder.")
+app = typer.Typer(
+    name="bitloom",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="From text to verified RTL: train, export, build, verify and report one encoder.",
+)
 
 RunArg = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, for example runs/quickstart.")]
 Force = Annotated[bool, typer.Option("--force", help="Do it again even if nothing changed.")]
@@ -31,7 +40,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _global(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Print the traceback of an error too.")] = False,
 ) -> None:
     """Options that stand before the command; `main` reads --debug itself, so that it may stand anywhere."""
@@ -42,7 +53,9 @@ def run(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file, for example recipes/quickstart.yaml.")],
     data: Annotated[Path | None, typer.Option(help="Folder with the data set; without it the recipe's source.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/<recipe name> if not given.")] = None,
-    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe key.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe key.")
+    ] = None,
     force: Force = False,
 ) -> None:
     """All stages in order; those that are done and whose inputs are unchanged are skipped."""

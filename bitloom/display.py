@@ -19,13 +19,18 @@ from qat.tokenizer import TruncationWarning
 PLAIN_PERIOD = 10.0  # seconds between lines where there is no terminal to redraw
 
 
+def _console() -> Console:
+    console = Console(highlight=False)
+    if not console.is_terminal:  # a log file has no width of its own
+        console.width = 140
+    return console
+
+
 class Display:
     """A line per stage, with a moving bar on a terminal; use as a context manager."""
 
     def __init__(self) -> None:
-        self.console = Console(highlight=False, soft_wrap=True)
-        if not self.console.is_terminal:  # a log file has no width of its own
-            self.console.width = 120
+        self.console = _console()
         self.watcher = Watcher(began=self._began, progress=self._progress, ended=self._ended)
         self._bar: Progress | None = None
         self._stage: Stage | None = None
@@ -38,7 +43,9 @@ class Display:
         self._warnings.__enter__()
         warnings.simplefilter("ignore")
         warnings.filterwarnings("always", category=TruncationWarning)
-        warnings.showwarning = lambda message, *_, **__: self.console.print(f"warning: {message}", markup=False)
+        warnings.showwarning = lambda message, *_, **__: self.console.print(
+            f"warning: {message}", markup=False, soft_wrap=True
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -48,10 +55,15 @@ class Display:
     def _began(self, stage: Stage) -> None:
         self._stage, self._shown = stage, time.monotonic()
         if not self.console.is_terminal:
-            self.console.print(f"  {stage.name:7} {stage.title} ...", markup=False)
+            self.console.print(f"  {stage.name:7} {stage.title} ...", markup=False, soft_wrap=True)
             return
-        columns = (SpinnerColumn(), TextColumn("{task.fields[stage]:7}"), BarColumn(bar_width=24), TimeElapsedColumn(),
-                   TextColumn("{task.description}", markup=False))
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.fields[stage]:7}"),
+            BarColumn(bar_width=24),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}", markup=False),
+        )
         self._bar = Progress(*columns, console=self.console, transient=True)
         self._task = self._bar.add_task(stage.title, stage=stage.name, total=None)
         self._bar.start()
@@ -63,13 +75,13 @@ class Display:
         elif time.monotonic() - self._shown >= PLAIN_PERIOD:
             self._shown = time.monotonic()
             share = "" if fraction is None else f"{fraction:4.0%} "
-            self.console.print(f"  {self._stage.name:7} {share}{text}", markup=False)
+            self.console.print(f"  {self._stage.name:7} {share}{text}", markup=False, soft_wrap=True)
 
     def _ended(self, stage: Stage, seconds: float | None, text: str) -> None:
         self._stop()
         took = "    -" if seconds is None else f"{seconds:4.0f}s"
         self.console.print(f"[green]✓[/] {stage.name:7} {took}  ", end="")
-        self.console.print(text, markup=False)
+        self.console.print(text, markup=False, soft_wrap=True)
 
     def _stop(self) -> None:
         if self._bar:
@@ -87,7 +99,7 @@ class Display:
             table.add_row(name, f"[bold]{value}[/]", f"[dim]{note}[/]")
         self.console.print()
         self.console.print(table)
-        self.console.print(f"\nReport: {run / 'report.html'}", markup=False)
+        self.console.print(f"\nReport: {run / 'report.html'}", markup=False, soft_wrap=True)
 
 
 def show_tools() -> None:
@@ -100,4 +112,4 @@ def show_tools() -> None:
     for tool in tools():
         found = f"[green]{tool.version}[/]" if tool.found else "[yellow]no[/]"
         table.add_row(tool.name, found, tool.needed_for, "" if tool.found else tool.install)
-    Console(highlight=False).print(table)
+    _console().print(table)

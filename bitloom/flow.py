@@ -35,13 +35,25 @@ class Stage:
     resumes: bool = False
 
 
-STAGES = {stage.name: stage for stage in (
-    Stage(name="train", title="Train", sections=("model", "data", "quantization", "training"), resumes=True),
-    Stage(name="export", title="Export and check the integer graph", sections=("name", "data", "verification"), after=("train",)),
-    Stage(name="build", title="Fold and emit RTL", sections=("hardware",), after=("export",)),
-    Stage(name="verify", title="Simulate and compare", sections=("data", "verification"), after=("export", "build")),
-    Stage(name="report", title="Report", sections=("name", "hardware"), after=("train", "export", "build", "verify")),
-)}
+STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage(name="train", title="Train", sections=("model", "data", "quantization", "training"), resumes=True),
+        Stage(
+            name="export",
+            title="Export and check the integer graph",
+            sections=("name", "data", "verification"),
+            after=("train",),
+        ),
+        Stage(name="build", title="Fold and emit RTL", sections=("hardware",), after=("export",)),
+        Stage(
+            name="verify", title="Simulate and compare", sections=("data", "verification"), after=("export", "build")
+        ),
+        Stage(
+            name="report", title="Report", sections=("name", "hardware"), after=("train", "export", "build", "verify")
+        ),
+    )
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +88,9 @@ def run_flow(run: RunFolder, *, force: bool = False, watcher: Watcher | None = N
     return run
 
 
-def run_stage(run: RunFolder, name: str, *, force: bool = False, waves: bool = False, watcher: Watcher | None = None) -> bool:
+def run_stage(
+    run: RunFolder, name: str, *, force: bool = False, waves: bool = False, watcher: Watcher | None = None
+) -> bool:
     """One stage; False if it was skipped because it is done and its inputs are unchanged.
 
     Raises RunError: an earlier stage is missing or stale. DiskFullError. VerificationError: the stage's checks failed;
@@ -112,17 +126,23 @@ def require_current(run: RunFolder, name: str, recipe: Recipe | None = None, wan
     for earlier in stage.after:
         require_current(run, earlier, recipe, wanted_by)
     if not run.is_done(name):
-        raise RunError(f"{wanted_by}: got {run.path} without a finished '{name}', must come after it; "
-                       f"run `bitloom {name} {run.path}`")
+        raise RunError(
+            f"{wanted_by}: got {run.path} without a finished '{name}', must come after it; "
+            f"run `bitloom {name} {run.path}`"
+        )
     old, new = run.record(name)["inputs"], _inputs(run, stage, recipe)
     changed = sorted(key for key in old | new if old.get(key) != new.get(key))
     if not changed:
         return
     if "files of train" in changed:
-        raise RunError(f"{wanted_by}: got a checkpoint {run.path}/train of hash {new['files of train'][:16]}, must be "
-                       f"{old['files of train'][:16]}, that of the graph; put it back or run `bitloom export {run.path}`")
-    raise RunError(f"{wanted_by}: got a '{name}' of other inputs ({', '.join(changed)} changed since), must be of these; "
-                   f"run `bitloom {name} {run.path}`")
+        raise RunError(
+            f"{wanted_by}: got a checkpoint {run.path}/train of hash {new['files of train'][:16]}, must be "
+            f"{old['files of train'][:16]}, that of the graph; put it back or run `bitloom export {run.path}`"
+        )
+    raise RunError(
+        f"{wanted_by}: got a '{name}' of other inputs ({', '.join(changed)} changed since), must be of these; "
+        f"run `bitloom {name} {run.path}`"
+    )
 
 
 _INPUTS = ".inputs"  # in `<stage>.tmp`: the inputs of the attempt that wrote it
@@ -165,5 +185,7 @@ def _clean_up(run: RunFolder, stage: Stage, tmp: Path, error: BaseException) -> 
     elif not stage.resumes:
         shutil.rmtree(tmp, ignore_errors=True)
     if full:
-        raise DiskFullError(f"{stage.name}: got a full disk at {run.path}, must have room for the stage's files; free some "
-                            "and run the same command again (finished stages are kept)") from error
+        raise DiskFullError(
+            f"{stage.name}: got a full disk at {run.path}, must have room for the stage's files; free some "
+            "and run the same command again (finished stages are kept)"
+        ) from error

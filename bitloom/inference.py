@@ -50,23 +50,30 @@ class Prediction:
             out.insert(1, f"logits   {' '.join(f'{v:.4f}' for v in self.logits)}")
             out.insert(2, f"codes    {' '.join(str(v) for v in self.codes)}")
         if self.cycles is not None:
-            out.append(f"cycles   {self.cycles} ({self.cycles_predicted} predicted), {self.cycles / self.clock_mhz:.1f} us at {self.clock_mhz:g} MHz")
+            out.append(
+                f"cycles   {self.cycles} ({self.cycles_predicted} predicted), "
+                f"{self.cycles / self.clock_mhz:.1f} us at {self.clock_mhz:g} MHz"
+            )
         return out
 
 
-def predict(run: RunFolder, sentence: str, pair: str | None = None, *, on: Literal["golden", "rtl"] = "golden") -> Prediction:
+def predict(
+    run: RunFolder, sentence: str, pair: str | None = None, *, on: Literal["golden", "rtl"] = "golden"
+) -> Prediction:
     """Run one sentence (or pair) through the golden model or the simulated RTL.
 
-    Raises PredictError: longer than the hardware's longest sentence. RunError: a stage is missing or stale. VerificationError: the
-    simulated hardware gave other logits than the golden model.
+    Raises PredictError: longer than the hardware's longest sentence. RunError: a stage is missing or stale.
+    VerificationError: the simulated hardware gave other logits than the golden model.
     """
     require_current(run, "build" if on == "rtl" else "export")
     export, recipe = run.stage("export"), run.recipe
     graph = Graph.load(export)
     ids, segments = load_tokenizer(export).encode([sentence], [pair] if pair is not None else None)
     if len(ids[0]) > graph.max_tokens:
-        raise PredictError(f"predict: got a sentence of {len(ids[0])} tokens, must be at most {graph.max_tokens} (the recipe's "
-                           "model.max_tokens); shorten it")
+        raise PredictError(
+            f"predict: got a sentence of {len(ids[0])} tokens, must be at most {graph.max_tokens} (the recipe's "
+            "model.max_tokens); shorten it"
+        )
     want = golden.run(graph, ids, segments)
     codes, figures = want[graph.outputs[0]], {}
     if on == "rtl":
@@ -74,8 +81,14 @@ def predict(run: RunFolder, sentence: str, pair: str | None = None, *, on: Liter
         codes, figures = _simulate(run.stage("build"), graph, want[entry], codes)
     logits = codes * graph.tensor(graph.outputs[0]).scale
     single = logits.shape[0] == 1 and graph.meta["model"]["head"] == "sequence"
-    return Prediction(label=_label(graph, logits, ids[0], export), logits=logits[0] if single else logits, codes=codes[0] if single else codes,
-                      tokens=len(ids[0]), clock_mhz=recipe.hardware.clock_mhz, **figures)
+    return Prediction(
+        label=_label(graph, logits, ids[0], export),
+        logits=logits[0] if single else logits,
+        codes=codes[0] if single else codes,
+        tokens=len(ids[0]),
+        clock_mhz=recipe.hardware.clock_mhz,
+        **figures,
+    )
 
 
 def _simulate(build: Path, graph: Graph, embeddings: np.ndarray, want: np.ndarray) -> tuple[np.ndarray, dict]:
@@ -83,8 +96,10 @@ def _simulate(build: Path, graph: Graph, embeddings: np.ndarray, want: np.ndarra
 
     got = run_encoder(build, [embeddings])  # taps on: the same executable as verify's
     if got.problem or not np.array_equal(got.outputs, want.ravel()):
-        raise VerificationError(f"predict: the hardware gave {got.outputs.tolist()}, must be {want.ravel().tolist()}"
-                                f"{'; ' + got.problem if got.problem else ''}; run `bitloom verify` to see where they part")
+        raise VerificationError(
+            f"predict: the hardware gave {got.outputs.tolist()}, must be {want.ravel().tolist()}"
+            f"{'; ' + got.problem if got.problem else ''}; run `bitloom verify` to see where they part"
+        )
     cycles = int(got.out_last_cycle[0] - got.in_first_cycle[0])
     predicted = predict_cycles(graph, Folding.load(build / "folding.json"), [len(embeddings)]).latency[0]
     return got.outputs.reshape(want.shape), {"cycles": cycles, "cycles_predicted": int(predicted)}
@@ -97,4 +112,4 @@ def _label(graph: Graph, logits: np.ndarray, ids: list[int], export: Path) -> st
     if task == "regression":
         return f"{logits[0, 0]:.4f}"
     start, end = (int(column.argmax()) for column in logits.T)
-    return Tokenizer.from_file(str(export / "tokenizer" / "tokenizer.json")).decode(ids[start:end + 1])
+    return Tokenizer.from_file(str(export / "tokenizer" / "tokenizer.json")).decode(ids[start : end + 1])

@@ -18,19 +18,38 @@ def key_figures(report: dict) -> Iterator[tuple[str, str, str]]:
     """(name, value, note) of the figures that matter most."""
     accuracy, verify, cycles = report["accuracy"], report["verify"], report["cycles"]
     hardware, size = report["hardware"], report["size"]
-    yield (f"{accuracy['metric']}, integers", score(accuracy["golden"]),
-           f"float {score(accuracy['float'])}, quantized {score(accuracy['qat'])}, {accuracy['examples']:,} sentences")
-    yield ("mismatches, RTL", f"{verify['mismatches']:,}",
-           f"of {verify['values_compared']:,} values, {verify['sentences']} sentences, {verify['stall_runs']} stall run(s)")
-    yield (f"cycles a sentence of {cycles['tokens']} tokens", f"{cycles['interval_measured']:,.0f}",
-           f"{cycles['interval_predicted']:,.0f} predicted, {1e6 * cycles['clock_mhz'] / cycles['interval_measured']:,.0f} "
-           f"sentences/s at {cycles['clock_mhz']:g} MHz")
-    yield (f"latency of {cycles['tokens']} tokens", f"{cycles['latency_measured']:,} cycles",
-           f"{cycles['latency_predicted']:,} predicted, {cycles['latency_measured'] / cycles['clock_mhz']:,.1f} us")
-    yield ("multipliers", f"{hardware['multipliers']:,}",
-           f"{hardware['mac_utilization']:.1%} of their cycles useful, {hardware['macs_per_sentence']:,} MACs")
-    yield ("size", f"{size['float_bytes'] / size['quantized_bytes']:.1f}x smaller",
-           f"{_bytes(size['float_bytes'])} to {_bytes(size['quantized_bytes'])}")
+    yield (
+        f"{accuracy['metric']}, integers",
+        score(accuracy["golden"]),
+        f"float {score(accuracy['float'])}, quantized {score(accuracy['qat'])}, {accuracy['examples']:,} sentences",
+    )
+    yield (
+        "mismatches, RTL",
+        f"{verify['mismatches']:,}",
+        f"of {verify['values_compared']:,} values, {verify['sentences']} sentences, "
+        f"{verify['stall_runs']} stall run(s)",
+    )
+    yield (
+        f"cycles a sentence of {cycles['tokens']} tokens",
+        f"{cycles['interval_measured']:,.0f}",
+        f"{cycles['interval_predicted']:,.0f} predicted, "
+        f"{1e6 * cycles['clock_mhz'] / cycles['interval_measured']:,.0f} sentences/s at {cycles['clock_mhz']:g} MHz",
+    )
+    yield (
+        f"latency of {cycles['tokens']} tokens",
+        f"{cycles['latency_measured']:,} cycles",
+        f"{cycles['latency_predicted']:,} predicted, {cycles['latency_measured'] / cycles['clock_mhz']:,.1f} us",
+    )
+    yield (
+        "multipliers",
+        f"{hardware['multipliers']:,}",
+        f"{hardware['mac_utilization']:.1%} of their cycles useful, {hardware['macs_per_sentence']:,} MACs",
+    )
+    yield (
+        "size",
+        f"{size['float_bytes'] / size['quantized_bytes']:.1f}x smaller",
+        f"{_bytes(size['float_bytes'])} to {_bytes(size['quantized_bytes'])}",
+    )
 
 
 def score(value: float | None) -> str:
@@ -40,25 +59,45 @@ def score(value: float | None) -> str:
 
 def render(report: dict, recipe_yaml: str) -> str:
     """report.html as text."""
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
-                                     trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters |= {"score": score, "bytes": _bytes, "off": _off}
     return environment.get_template("report.html.j2").render(
-        r=report, figures=list(key_figures(report)), recipe=recipe_yaml, accuracy_chart=_accuracy(report),
-        loss_chart=_training(report, "loss"), metric_chart=_training(report, "metric"), bits_chart=_bits(report),
-        cycles_chart=_stages(report, "cycles"), multipliers_chart=_stages(report, "multipliers"), latency_chart=_latency(report),
-        bottleneck=_bottleneck(report))
+        r=report,
+        figures=list(key_figures(report)),
+        recipe=recipe_yaml,
+        accuracy_chart=_accuracy(report),
+        loss_chart=_training(report, "loss"),
+        metric_chart=_training(report, "metric"),
+        bits_chart=_bits(report),
+        cycles_chart=_stages(report, "cycles"),
+        multipliers_chart=_stages(report, "multipliers"),
+        latency_chart=_latency(report),
+        bottleneck=_bottleneck(report),
+    )
 
 
 def _accuracy(report: dict) -> str:
     """Bars that begin a little below the lowest score, so that differences of a point are seen."""
     accuracy = report["accuracy"]
-    steps = [("float", accuracy["float"]), ("quantized, in training", accuracy["qat"]), ("golden, integers", accuracy["golden"])]
+    steps = [
+        ("float", accuracy["float"]),
+        ("quantized, in training", accuracy["qat"]),
+        ("golden, integers", accuracy["golden"]),
+    ]
     rows = [(name, value) for name, value in steps if value is not None]
     values = [value for _, value in rows]
     low = max(0.0, min(values) - 3 * max(0.02, max(values) - min(values)))
-    return bars([Bar(label=name, value=value, text=score(value), strong=name.startswith("golden")) for name, value in rows],
-                row_height=30, low=low)
+    return bars(
+        [Bar(label=name, value=value, text=score(value), strong=name.startswith("golden")) for name, value in rows],
+        row_height=30,
+        low=low,
+    )
 
 
 def _training(report: dict, key: str) -> str:
@@ -72,16 +111,27 @@ def _training(report: dict, key: str) -> str:
 
 
 def _bits(report: dict) -> str:
-    return bars([Bar(label=name, value=layer["weights"], text=f"{layer['weights']}, outputs {layer['activations']}")
-                 for name, layer in report["bits"].items()], row_height=18)
+    return bars(
+        [
+            Bar(label=name, value=layer["weights"], text=f"{layer['weights']}, outputs {layer['activations']}")
+            for name, layer in report["bits"].items()
+        ],
+        row_height=18,
+    )
 
 
 def _stages(report: dict, key: str) -> str:
     """The stages that do work; those without multipliers are left out where multipliers are shown."""
     stages = [s for s in report["hardware"]["stages"] if s[key]]
     most = max(s["cycles"] for s in report["hardware"]["stages"])
-    return bars([Bar(label=s["name"], value=s[key], text=f"{s[key]:,}", strong=key == "cycles" and s["cycles"] == most)
-                 for s in stages], row_height=18, style=1 if key == "cycles" else 2)
+    return bars(
+        [
+            Bar(label=s["name"], value=s[key], text=f"{s[key]:,}", strong=key == "cycles" and s["cycles"] == most)
+            for s in stages
+        ],
+        row_height=18,
+        style=1 if key == "cycles" else 2,
+    )
 
 
 def _bottleneck(report: dict) -> str:
@@ -94,9 +144,15 @@ def _bottleneck(report: dict) -> str:
 
 def _latency(report: dict) -> str:
     cycles = report["cycles"]
-    return lines([Series(name="predicted", points=cycles["latency_curve"]),
-                  Series(name="measured in simulation", points=cycles["latency_points"], style=3, line=False)],
-                 "tokens in the sentence", "latency, cycles", from_zero=True)
+    return lines(
+        [
+            Series(name="predicted", points=cycles["latency_curve"]),
+            Series(name="measured in simulation", points=cycles["latency_points"], style=3, line=False),
+        ],
+        "tokens in the sentence",
+        "latency, cycles",
+        from_zero=True,
+    )
 
 
 def _bytes(count: int) -> str:

@@ -39,14 +39,20 @@ class RunFolder:
         try:
             state = json.loads((path / "run.json").read_text())
         except OSError as error:
-            raise RunError(f"{path}: got no run.json, must be a run folder; make one with `bitloom run RECIPE`") from error
+            raise RunError(
+                f"{path}: got no run.json, must be a run folder; make one with `bitloom run RECIPE`"
+            ) from error
         except ValueError as error:
-            raise RunError(f"{path}/run.json: got text that is not JSON, must be as bitloom wrote it; use a new folder "
-                           "(`bitloom run RECIPE --out DIR`)") from error
+            raise RunError(
+                f"{path}/run.json: got text that is not JSON, must be as bitloom wrote it; use a new folder "
+                "(`bitloom run RECIPE --out DIR`)"
+            ) from error
         schema = state.get("schema") if isinstance(state, dict) else None
         if schema != SCHEMA:
-            raise RunError(f"{path}/run.json: got schema {schema!r}, must be '{SCHEMA}'; this run is of another version of "
-                           "bitloom, use a new folder (`bitloom run RECIPE --out DIR`)")
+            raise RunError(
+                f"{path}/run.json: got schema {schema!r}, must be '{SCHEMA}'; this run is of another version of "
+                "bitloom, use a new folder (`bitloom run RECIPE --out DIR`)"
+            )
         return cls(path, state)
 
     @classmethod
@@ -60,8 +66,10 @@ class RunFolder:
         if (path / "run.json").exists():
             run = cls.open(path)
             if run.recipe.name != recipe.name and not force:
-                raise RunError(f"{path}: got the run of recipe '{run.recipe.name}', must be of '{recipe.name}' or new; "
-                               "use --out DIR, or --force to write over it")
+                raise RunError(
+                    f"{path}: got the run of recipe '{run.recipe.name}', must be of '{recipe.name}' or new; "
+                    "use --out DIR, or --force to write over it"
+                )
             return run
         if path.exists() and (not path.is_dir() or any(f.name not in _OWN_FILES for f in path.iterdir())):
             raise RunError(f"{path}: got files that are no run, must be a run folder or empty; use --out DIR")
@@ -133,8 +141,10 @@ class RunFolder:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 lock.seek(0)
-                raise RunError(f"{self.path}: got a run in use by process {lock.read().strip() or '?'}, must be free; "
-                               "wait for it to end") from error
+                raise RunError(
+                    f"{self.path}: got a run in use by process {lock.read().strip() or '?'}, must be free; "
+                    "wait for it to end"
+                ) from error
             lock.truncate(0)
             lock.write(f"{os.getpid()}\n")
             lock.flush()

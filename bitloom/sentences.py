@@ -45,7 +45,7 @@ class Sentences:
         return Sentences(**{key: [values[i] for i in indices] for key, values in vars(self).items()})
 
     def spread(self, count: int, seed: int) -> Sentences:
-        """`count` sentences (all, if there are fewer) from the shortest to the longest in even steps, in random order."""
+        """`count` sentences (or all) from the shortest to the longest in even steps, in random order."""
         order = list(range(len(self)))
         rng = random.Random(seed)
         rng.shuffle(order)  # which of the equally long ones
@@ -60,7 +60,9 @@ class Sentences:
 
         The cycles depend on the lengths alone, and real sentences of just the maximum length are rare.
         """
-        ids, segments = ([*islice(cycle(chain.from_iterable(rows)), tokens * count)] for rows in (self.ids, self.segments))
+        ids, segments = (
+            [*islice(cycle(chain.from_iterable(rows)), tokens * count)] for rows in (self.ids, self.segments)
+        )
         cut = [slice(i * tokens, (i + 1) * tokens) for i in range(count)]
         return Sentences(ids=[ids[c] for c in cut], segments=[segments[c] for c in cut], labels=[None] * count)
 
@@ -86,8 +88,11 @@ def load_dev(recipe: Recipe, data_dir: Path | None, export: Path) -> tuple[data.
     with warnings.catch_warnings(action="ignore", category=TruncationWarning):  # training has told it
         features = Features(dataset, dataset.dev, load_tokenizer(export), recipe.model.max_tokens)
     items = [features[i] for i in range(len(features))]
-    sentences = Sentences(ids=[i["input_ids"] for i in items], segments=[i["token_type_ids"] for i in items],
-                          labels=[i.get("labels") for i in items])
+    sentences = Sentences(
+        ids=[i["input_ids"] for i in items],
+        segments=[i["token_type_ids"] for i in items],
+        labels=[i.get("labels") for i in items],
+    )
     return dataset, features, sentences
 
 

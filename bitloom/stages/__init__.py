@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stages of the flow. Each module has `run(context) -> str`: write into context.out, return a line for the display."""
+"""The stages of the flow. A module has `run(context) -> str`: it writes into context.out and returns a line to show."""

@@ -16,5 +16,7 @@ def run(context: Context) -> str:
     graph = Graph.load(context.run.stage("export"))
     folding = build(graph, context.recipe.hardware, context.out)
     timing = json.loads((context.out / "timing.json").read_text())
-    return (f"{folding.multipliers} multipliers, {timing['interval']:,} cycles between sentences of {timing['max_tokens']} tokens "
-            f"predicted, bottleneck {timing['bottleneck']}")
+    return (
+        f"{folding.multipliers} multipliers, {timing['interval']:,} cycles between sentences of {timing['max_tokens']} "
+        f"tokens predicted, bottleneck {timing['bottleneck']}"
+    )

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,9 +16,12 @@ from bitloom.report import score
 from bitloom.sentences import Sentences, load_dev, score_all
 from hw import golden
 from hw.graph import Graph
-from hw.onnx_export import OnnxReferee, to_onnx
+from hw.onnx_export import OnnxReferee, observed, to_onnx
 from sim.encoder import StreamInfo
 from sim.verify import locate
+
+if TYPE_CHECKING:
+    from qat.model import QuantBert
 
 BATCH = 32  # sentences whose tensors are all in memory at once
 
@@ -25,7 +29,7 @@ BATCH = 32  # sentences whose tensors are all in memory at once
 def run(context: Context) -> str:
     """Raises VerificationError: two readers differ."""
     from qat.checkpoint import from_pretrained  # torch takes seconds to import
-    from qat.export import forward_codes, in_float64, to_graph
+    from qat.export import to_graph
     from qat.sizes import sizes
 
     recipe, trained = context.recipe, context.run.stage("train")
@@ -33,23 +37,49 @@ def run(context: Context) -> str:
     shutil.copytree(trained / "tokenizer", context.out / "tokenizer")
     dataset, features, dev = load_dev(recipe, context.run.data_dir, context.out)
     model = from_pretrained(trained / "qat")
-    graph = to_graph(model, recipe.name, {"task": dataset.task, "labels": dataset.label_names, "checkpoint": context.run.digest("train")})
+    meta = {"task": dataset.task, "labels": dataset.label_names, "checkpoint": context.run.digest("train")}
+    graph = to_graph(model, recipe.name, meta)
     graph.save(context.out)
     (context.out / "integer.onnx").write_bytes(to_onnx(graph).SerializeToString())
-    exact, referee = in_float64(model), OnnxReferee(context.out / "integer.onnx", graph.hash)
-    readers = {"Brevitas float64 = golden, every tensor": lambda s: forward_codes(exact, s.ids, s.segments),
-               "ONNX Runtime = golden, outputs and layers": lambda s: referee.run(s.ids, s.segments)}
     sample = dev.spread(recipe.verification.reference_sentences, recipe.verification.seed)
-    comparisons = [_compare(lambda f, i=i, n=name: context.progress((i + f) / len(readers), n), graph, sample, name, reader)
-                   for i, (name, reader) in enumerate(readers.items())]
+    comparisons = compare_readers(context, graph, model, sample)
     context.progress(None, f"golden model on {len(dev)} sentences")
-    golden_score = score_all(features, graph, dev.lengths, golden_logits(graph, dev))
-    metrics, size = json.loads((trained / "metrics.json").read_text()), sizes(model)
-    accuracy = {"metric": metrics["metric"], "examples": len(dataset.dev), "float": metrics["float"], "qat": metrics["qat"], "golden": golden_score}
-    result = {"accuracy": accuracy, "comparisons": comparisons, "model": graph.meta["model"], "bits": size.pop("layers"), "size": size}
+    value, size = score_all(features, graph, dev.lengths, golden_logits(graph, dev)), sizes(model)
+    trained_metrics = json.loads((trained / "metrics.json").read_text())
+    accuracy = {key: trained_metrics[key] for key in ("metric", "float", "qat")}
+    result = {"accuracy": accuracy | {"examples": len(dataset.dev), "golden": value}, "comparisons": comparisons}
+    result |= {"model": graph.meta["model"], "bits": size.pop("layers"), "size": size}
     (context.out / "metrics.json").write_text(json.dumps(result, indent=1) + "\n")
     total = sum(c["values_compared"] for c in comparisons)
-    return f"graph {graph.hash[:16]}, golden {score(golden_score)}, 0 of {total:,} values differ between Brevitas, golden and ONNX Runtime"
+    return (
+        f"graph {graph.hash[:16]}, golden {score(value)}, 0 of {total:,} values differ between Brevitas, "
+        "golden and ONNX Runtime"
+    )
+
+
+def compare_readers(context: Context, graph: Graph, model: QuantBert, sample: Sentences) -> list[dict]:
+    """Hold the trained model in float64, and integer.onnx, against the golden model; counts for the report."""
+    from qat.export import forward_codes, in_float64
+
+    exact, referee = in_float64(model), OnnxReferee(context.out / "integer.onnx", graph.hash)
+    readers = {
+        "Brevitas float64 = golden, every tensor": (
+            [node.name for node in graph.nodes],
+            lambda s: forward_codes(exact, s.ids, s.segments),
+        ),
+        "ONNX Runtime = golden, outputs and layers": (
+            observed(graph),
+            lambda s: referee.run(s.ids, s.segments),
+        ),
+    }
+    results = []
+    for index, (name, (tensors, reader)) in enumerate(readers.items()):
+
+        def progress(fraction: float, done: int = index, text: str = name) -> None:
+            context.progress((done + fraction) / len(readers), text)
+
+        results.append(compare(graph, sample, name, tensors, reader, progress))
+    return results
 
 
 def golden_logits(graph: Graph, sentences: Sentences) -> np.ndarray:
@@ -63,24 +93,35 @@ def _batches(sentences: Sentences) -> Iterator[Sentences]:
         yield sentences.take(range(start, min(start + BATCH, len(sentences))))
 
 
-def _compare(progress: Callable[[float], None], graph: Graph, sample: Sentences, name: str, reader: Callable[[Sentences], dict]) -> dict:
-    """Run the other reader and the golden model on the sample; every tensor that both give must be equal.
+def compare(
+    graph: Graph,
+    sample: Sentences,
+    name: str,
+    tensors: Sequence[str],
+    reader: Callable[[Sentences], dict[str, np.ndarray]],
+    progress: Callable[[float], None] = lambda fraction: None,
+) -> dict:
+    """Run another reader of the graph on the sample; each of `tensors`, in this order, must equal the golden model's.
 
-    Raises VerificationError: the first tensor, in the graph's order, that differs, and where.
+    Raises VerificationError: the first tensor that differs or is missing, and where.
     """
     compared = 0
     for index, part in enumerate(_batches(sample)):
         progress(index * BATCH / len(sample))
         want, got = golden.run(graph, part.ids, part.segments), reader(part)
-        for tensor in (n.name for n in graph.nodes if n.name in got):
+        for tensor in tensors:
+            if tensor not in got:
+                raise VerificationError(f"export: {name}: got no tensor '{tensor}', must be there to compare")
             _require_equal(f"{name}: {tensor}", graph, tensor, index * BATCH, part, got[tensor], want[tensor])
             compared += want[tensor].size
     if not compared:
-        raise VerificationError(f"export: {name}: got 0 values to compare, must be at least 1; the readers share no tensor")
+        raise VerificationError(f"export: {name}: got 0 values to compare, must be at least 1")
     return {"name": name, "sentences": len(sample), "values_compared": compared, "mismatches": 0}
 
 
-def _require_equal(where: str, graph: Graph, tensor: str, skipped: int, part: Sentences, got: np.ndarray, want: np.ndarray) -> None:
+def _require_equal(
+    where: str, graph: Graph, tensor: str, skipped: int, part: Sentences, got: np.ndarray, want: np.ndarray
+) -> None:
     """skipped: sentences of the sample before this part."""
     if got.size != want.size:
         raise VerificationError(f"export: {where}: got {got.size:,} values, must be {want.size:,}")
@@ -88,7 +129,11 @@ def _require_equal(where: str, graph: Graph, tensor: str, skipped: int, part: Se
     if not (wrong := got != want).any():
         return
     index, info = int(wrong.argmax()), graph.tensor(tensor)
-    stream = StreamInfo(tensor=tensor, wire="", lanes=1, bits=info.bits, signed=info.signed, kind=info.kind, channels=info.channels)
+    stream = StreamInfo(
+        tensor=tensor, wire="", lanes=1, bits=info.bits, signed=info.signed, kind=info.kind, channels=info.channels
+    )
     sentence, token, channel = locate(index, stream, np.array(part.lengths), want.size)
-    raise VerificationError(f"export: {where}: {wrong.sum():,} of {wrong.size:,} values differ; first: sentence {skipped + sentence} token {token} "
-                            f"channel {channel}: got {got[index]}, must be {want[index]}")
+    raise VerificationError(
+        f"export: {where}: {wrong.sum():,} of {wrong.size:,} values differ; first: "
+        f"sentence {skipped + sentence} token {token} channel {channel}: got {got[index]}, must be {want[index]}"
+    )

@@ -35,15 +35,33 @@ def assemble(context: Context) -> dict:
     stages = [{**stage, "cycles": stage["interval"]} for stage in timing["stages"]]
     comparisons = exported["comparisons"] + [
         {"name": f"RTL = golden, {r['name']}", **{k: r[k] for k in ("sentences", "values_compared", "mismatches")}}
-        for r in verified["runs"]]
+        for r in verified["runs"]
+    ]
     return {
-        "schema": SCHEMA, "name": context.recipe.name, "graph_hash": graph.hash, "model": exported["model"],
+        "schema": SCHEMA,
+        "name": context.recipe.name,
+        "graph_hash": graph.hash,
+        "model": exported["model"],
         "accuracy": {**exported["accuracy"], "rtl": verified["rtl_accuracy"]},
-        "verify": {key: verified[key] for key in ("backend", "sentences", "values_compared", "mismatches", "stall_runs")}
+        "verify": {
+            key: verified[key] for key in ("backend", "sentences", "values_compared", "mismatches", "stall_runs")
+        }
         | {"comparisons": comparisons},
-        "cycles": {**cycles, "clock_mhz": context.recipe.hardware.clock_mhz, "latency_curve": timing["latency_by_tokens"]},
-        "hardware": {"multipliers": timing["multipliers"], "macs_per_sentence": timing["macs_per_sentence"], **utilization,
-                     "weight_bits": timing["weight_bits"], "bottleneck": timing["bottleneck"], "stages": stages},
-        "size": exported["size"], "bits": exported["bits"], "training": {"curves": trained["curves"]},
+        "cycles": {
+            **cycles,
+            "clock_mhz": context.recipe.hardware.clock_mhz,
+            "latency_curve": timing["latency_by_tokens"],
+        },
+        "hardware": {
+            "multipliers": timing["multipliers"],
+            "macs_per_sentence": timing["macs_per_sentence"],
+            **utilization,
+            "weight_bits": timing["weight_bits"],
+            "bottleneck": timing["bottleneck"],
+            "stages": stages,
+        },
+        "size": exported["size"],
+        "bits": exported["bits"],
+        "training": {"curves": trained["curves"]},
         "seconds": {name: run.record(name)["seconds"] for name in STAGES if name != "report"},
     }

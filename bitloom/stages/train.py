@@ -16,6 +16,14 @@ def run(context: Context) -> str:
     logging.set_verbosity_error()
     logging.disable_progress_bar()  # the display has one of its own
     recipe = context.recipe
-    metrics = train(recipe.model, recipe.quantization, recipe.training, recipe.data, context.run.data_dir, context.out,
-                    resume=True, progress=context.progress)
+    metrics = train(
+        recipe.model,
+        recipe.quantization,
+        recipe.training,
+        recipe.data,
+        context.run.data_dir,
+        context.out,
+        resume=True,
+        progress=context.progress,
+    )
     return f"{metrics['metric']} {score(metrics['float'])} float, {score(metrics['qat'])} quantized"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""verify: simulate the hardware on development sentences; every tensor must equal the golden model's, the cycles the prediction."""
+"""verify: simulate the hardware on development sentences; tensors must equal the golden ones, cycles the prediction."""
 
 from __future__ import annotations
 
@@ -70,14 +70,28 @@ class Bench:
         entry = next(n.name for n in self.graph.nodes if n.op == "embed")
         inputs = np.split(want[entry], np.cumsum(sentences.lengths)[:-1])
         try:
-            got = run_encoder(self.folder, inputs, stall_in=stall, stall_out=stall, waves=waves,
-                              seed=self.context.recipe.verification.seed)
+            got = run_encoder(
+                self.folder,
+                inputs,
+                stall_in=stall,
+                stall_out=stall,
+                waves=waves,
+                seed=self.context.recipe.verification.seed,
+            )
             report = compare(self.graph, want, got)
         except SimulationError as error:
             raise VerificationError(f"verify: {name}: {error}") from error
-        self.outcomes.append(Outcome(name=name, sentences=len(sentences), tokens=sentences.lengths, cycles=got.cycles,
-                                     values_compared=report.values_compared, mismatches=report.mismatches,
-                                     wall_seconds=round(got.wall_seconds, 2)))
+        self.outcomes.append(
+            Outcome(
+                name=name,
+                sentences=len(sentences),
+                tokens=sentences.lengths,
+                cycles=got.cycles,
+                values_compared=report.values_compared,
+                mismatches=report.mismatches,
+                wall_seconds=round(got.wall_seconds, 2),
+            )
+        )
         if not report.ok:
             raise VerificationError(f"verify: {name}: {report}")
         return got
@@ -94,44 +108,75 @@ def run(context: Context) -> str:
     mixed = bench.simulate("back to back", chosen)
     full_sentences = dev.of_length(bench.graph.max_tokens, FULL_SENTENCES)
     full = bench.simulate("full length", full_sentences)
-    alone = [(s.lengths[0], bench.simulate(f"{s.lengths[0]} tokens alone", s)) for s in dev.alone(bench.graph.max_tokens)]
+    alone = [
+        (s.lengths[0], bench.simulate(f"{s.lengths[0]} tokens alone", s)) for s in dev.alone(bench.graph.max_tokens)
+    ]
     if settings.stall_sentences:
         bench.simulate("random stalls", dev.spread(settings.stall_sentences, settings.seed + 1), stall=STALL)
     if context.waves:
         bench.simulate("waveform", dev.spread(WAVE_SENTENCES, settings.seed), waves=context.out / "waves.vcd")
     cycles = _cycles(bench, (chosen, mixed), (full_sentences, full), alone)
     total = {key: sum(getattr(o, key) for o in bench.outcomes) for key in ("values_compared", "mismatches")}
-    result = {"backend": "rtl", "graph_hash": bench.graph.hash, "sentences": settings.sentences, **total,
-              "stall_runs": sum(o.name == "random stalls" for o in bench.outcomes), "runs": [asdict(o) for o in bench.outcomes],
-              "cycles": cycles, "rtl_accuracy": _accuracy(dataset, bench.graph, chosen, mixed)}
+    result = {
+        "backend": "rtl",
+        "graph_hash": bench.graph.hash,
+        "sentences": settings.sentences,
+        **total,
+        "stall_runs": sum(o.name == "random stalls" for o in bench.outcomes),
+        "runs": [asdict(o) for o in bench.outcomes],
+        "cycles": cycles,
+        "rtl_accuracy": _accuracy(dataset, bench.graph, chosen, mixed),
+    }
     (context.out / "verify.json").write_text(json.dumps(result, indent=1) + "\n")
-    _check_cycles(cycles["table"])
-    return (f"0 of {total['values_compared']:,} values differ, {cycles['interval_measured']:,.0f} cycles between sentences "
-            f"({cycles['interval_predicted']:,.0f} predicted)")
+    check_cycles(cycles["table"])
+    return (
+        f"0 of {total['values_compared']:,} values differ, {cycles['interval_measured']:,.0f} cycles between sentences "
+        f"({cycles['interval_predicted']:,.0f} predicted)"
+    )
 
 
-def _cycles(bench: Bench, mixed: tuple[Sentences, EncoderRun], full: tuple[Sentences, EncoderRun],
-            alone: Sequence[tuple[int, EncoderRun]]) -> dict:
+def _cycles(
+    bench: Bench,
+    mixed: tuple[Sentences, EncoderRun],
+    full: tuple[Sentences, EncoderRun],
+    alone: Sequence[tuple[int, EncoderRun]],
+) -> dict:
     """Predicted against measured. Cycles count from the first input beat that the hardware takes."""
     graph, folding = bench.graph, bench.folding
     table, figures = [], {}
     for name, (sentences, got) in (("full", full), ("mixed", mixed)):
         guess = predict(graph, folding, sentences.lengths)
-        figures[name] = {"interval": (guess.interval, _interval(got)), "latency": (guess.latency[0], _latencies(got)[0]),
-                         "mean latency": (float(np.mean(guess.latency)), float(np.mean(_latencies(got))))}
+        figures[name] = {
+            "interval": (guess.interval, _interval(got)),
+            "latency": (guess.latency[0], _latencies(got)[0]),
+            "mean latency": (float(np.mean(guess.latency)), float(np.mean(_latencies(got)))),
+        }
         label = f"{graph.max_tokens} tokens" if name == "full" else f"{len(sentences)} mixed lengths"
-        table += [{"name": f"{key}, {label}", "predicted": pair[0], "measured": pair[1]} for key, pair in figures[name].items()
-                  if len(sentences) > 1 or key == "latency"]
+        table += [
+            {"name": f"{key}, {label}", "predicted": pair[0], "measured": pair[1]}
+            for key, pair in figures[name].items()
+            if len(sentences) > 1 or key == "latency"
+        ]
     points = [[n, _latencies(got)[0]] for n, got in alone]
-    table += [{"name": f"latency, {n} tokens", "predicted": predict(graph, folding, [n]).latency[0], "measured": m} for n, m in points]
+    table += [
+        {"name": f"latency, {n} tokens", "predicted": predict(graph, folding, [n]).latency[0], "measured": m}
+        for n, m in points
+    ]
     interval, latency = figures["full"]["interval"], figures["full"]["latency"]
     work = macs_per_sentence(graph, graph.max_tokens)
     real = sum(macs_per_sentence(graph, n) for n in mixed[0].lengths[1:])
     span = mixed[1].out_last_cycle[-1] - mixed[1].out_last_cycle[0]
-    return {"tokens": graph.max_tokens, "interval_predicted": interval[0], "interval_measured": interval[1],
-            "latency_predicted": latency[0], "latency_measured": latency[1], "latency_points": [*points, [graph.max_tokens, latency[1]]],
-            "mac_utilization": work / (folding.multipliers * interval[1]),
-            "mac_utilization_real": real / (folding.multipliers * int(span)) if real else None, "table": table}
+    return {
+        "tokens": graph.max_tokens,
+        "interval_predicted": interval[0],
+        "interval_measured": interval[1],
+        "latency_predicted": latency[0],
+        "latency_measured": latency[1],
+        "latency_points": [*points, [graph.max_tokens, latency[1]]],
+        "mac_utilization": work / (folding.multipliers * interval[1]),
+        "mac_utilization_real": real / (folding.multipliers * int(span)) if real else None,
+        "table": table,
+    }
 
 
 def _latencies(got: EncoderRun) -> list[int]:
@@ -144,15 +189,21 @@ def _interval(got: EncoderRun) -> float:
     return int(got.out_last_cycle[-1] - got.out_last_cycle[0]) / count if count else 0.0
 
 
-def _check_cycles(table: Sequence[dict]) -> None:
+def check_cycles(table: Sequence[dict]) -> None:
+    """Raise VerificationError if a measured figure is further from its prediction than the contract allows."""
     for row in table:
         if abs(row["measured"] - row["predicted"]) > CYCLE_TOLERANCE * row["predicted"]:
-            raise VerificationError(f"verify: {row['name']}: got {row['measured']:,.0f} cycles, must be within {CYCLE_TOLERANCE:.0%} of "
-                                    f"{row['predicted']:,.0f} predicted; the timing model or the RTL is wrong")
+            raise VerificationError(
+                f"verify: {row['name']}: got {row['measured']:,.0f} cycles, must be within {CYCLE_TOLERANCE:.0%} of "
+                f"{row['predicted']:,.0f} predicted; the timing model or the RTL is wrong"
+            )
 
 
 def _accuracy(dataset: Dataset, graph: Graph, sentences: Sentences, got: EncoderRun) -> dict:
     """The task's metric from the hardware's own logits, and from the golden ones, on the simulated sentences."""
     want = golden.run(graph, sentences.ids, sentences.segments, keep_all=False)[graph.outputs[0]]
-    return {"examples": len(sentences), "value": score_some(dataset, graph, sentences, got.outputs.reshape(want.shape)),
-            "golden": score_some(dataset, graph, sentences, want)}
+    return {
+        "examples": len(sentences),
+        "value": score_some(dataset, graph, sentences, got.outputs.reshape(want.shape)),
+        "golden": score_some(dataset, graph, sentences, want),
+    }

@@ -2,6 +2,7 @@
 """One whole run of the smallest recipe, made once a session; tests that change it take a copy."""
 
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ def tiny_run(tmp_path_factory) -> Path:
     """The finished run; do not change it."""
     recipe = Recipe.load(TINY)
     run = RunFolder.create(tmp_path_factory.mktemp("runs") / "tiny", recipe)
-    with run.locked():
+    with run.locked(), warnings.catch_warnings(action="ignore"):  # some sentences are cut, on purpose
         run.adopt(recipe, data_dir=None)
         run_flow(run)
     return run.path

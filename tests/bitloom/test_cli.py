@@ -34,37 +34,57 @@ def test_help_lists_every_command(bitloom):
         assert re.search(rf"^  {command} ", out, flags=re.M), command
 
 
-@pytest.mark.parametrize("argv", [["nonsense"], ["run"], ["run", "r.yaml", "--nonsense"], ["predict", "runs/x", "s", "--on", "moon"]])
+@pytest.mark.parametrize(
+    "argv", [["nonsense"], ["run"], ["run", "r.yaml", "--nonsense"], ["predict", "runs/x", "s", "--on", "moon"]]
+)
 def test_wrong_usage_is_exit_code_2(bitloom, argv):
     code, _, err = bitloom(*argv)
     assert code == 2 and "Error" in err and "Traceback" not in err
 
 
-@pytest.mark.parametrize(("argv", "expected"), [
-    (["run", "no.yaml"], "no.yaml: got no such file or directory, must be a readable YAML file; check the path"),
-    (["run", "r.yaml", "--set", "model.heads=3"],
-     "--set model.heads=3: model.hidden: got 128 with 3 heads, must be divisible by the number of heads; use e.g. heads: 2"),
-    (["run", "r.yaml", "--set", "quantization.weights=9"],
-     "--set quantization.weights=9: quantization.weights: got 9, must be an integer 1 .. 8 (bits); change 'weights'"),
-    (["train", "nowhere"], "nowhere: got no run.json, must be a run folder; make one with `bitloom run RECIPE`"),
-    (["predict", "nowhere", "hello"], "nowhere: got no run.json, must be a run folder; make one with `bitloom run RECIPE`"),
-])
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["run", "no.yaml"], "no.yaml: got no such file or directory, must be a readable YAML file; check the path"),
+        (
+            ["run", "r.yaml", "--set", "model.heads=3"],
+            "--set model.heads=3: model.hidden: got 128 with 3 heads, must be divisible by the number of heads; use e.g. heads: 2",
+        ),
+        (
+            ["run", "r.yaml", "--set", "quantization.weights=9"],
+            "--set quantization.weights=9: quantization.weights: got 9, must be an integer 1 .. 8 (bits); change 'weights'",
+        ),
+        (["train", "nowhere"], "nowhere: got no run.json, must be a run folder; make one with `bitloom run RECIPE`"),
+        (
+            ["predict", "nowhere", "hello"],
+            "nowhere: got no run.json, must be a run folder; make one with `bitloom run RECIPE`",
+        ),
+    ],
+)
 def test_wrong_input_is_one_line_and_exit_code_2(bitloom, argv, expected):
     assert bitloom(*argv) == (2, "", f"bitloom: {expected}\n")
 
 
-@pytest.mark.parametrize(("rows", "expected"), [
-    ("", "d/reviews/train.tsv: "),
-    ("sentence1\tlabel\nfine\tpositive\nbroken row\n", "d/reviews/train.tsv:3: "),
-    ("sentence1\tlabel\nfine\tpositive\nodd\tpurple\n", "d/reviews/train.tsv:3: got label 'purple', must be one of negative, positive; "),
-])
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ("", "d/reviews/train.tsv: "),
+        ("sentence1\tlabel\nfine\tpositive\nbroken row\n", "d/reviews/train.tsv:3: "),
+        (
+            "sentence1\tlabel\nfine\tpositive\nodd\tpurple\n",
+            "d/reviews/train.tsv:3: got label 'purple', must be one of negative, positive; ",
+        ),
+    ],
+)
 def test_a_malformed_data_file_is_named_with_its_line(bitloom, rows, expected):
     folder = Path("d/reviews")
     folder.mkdir(parents=True)
     (folder / "train.tsv").write_text(rows)
     (folder / "dev.tsv").write_text("sentence1\tlabel\nfine\tpositive\n")
     code, _, err = bitloom("run", "r.yaml", "--data", "d")
-    assert code == 2 and err.startswith(f"bitloom: {folder.parent.parent.resolve()}/{expected}") and err.count("\n") == 1
+    assert (
+        code == 2 and err.startswith(f"bitloom: {folder.parent.parent.resolve()}/{expected}") and err.count("\n") == 1
+    )
 
 
 def test_a_run_of_another_version_is_exit_code_2(bitloom):
@@ -88,7 +108,9 @@ def test_a_fault_of_our_own_is_one_line_with_a_log(bitloom, monkeypatch):
 
     monkeypatch.setattr(flow, "run_flow", break_)
     code, _, err = bitloom("run", "r.yaml")
-    found = re.fullmatch(r"bitloom: got an unexpected ZeroDivisionError \(oh\), must not happen; please report it with (\S+)\n", err)
+    found = re.fullmatch(
+        r"bitloom: got an unexpected ZeroDivisionError \(oh\), must not happen; please report it with (\S+)\n", err
+    )
     assert code == 3 and "ZeroDivisionError: oh" in Path(found[1]).read_text()
     Path(found[1]).unlink()
     code, _, err = bitloom("--debug", "run", "r.yaml")
@@ -103,13 +125,21 @@ def test_doctor_lists_the_tools(bitloom):
 
 def test_interrupt_is_exit_code_130(tmp_path):
     """A real SIGINT to a real process, while it waits inside a command."""
-    code = ("import bitloom.flow, time\nfrom bitloom.cli import main\n"
-            "def wait(*a, **k):\n    print('waiting', flush=True)\n    time.sleep(60)\n"
-            "bitloom.flow.run_flow = wait\nmain(['run', 'r.yaml'])")
+    code = (
+        "import bitloom.flow, time\nfrom bitloom.cli import main\n"
+        "def wait(*a, **k):\n    print('waiting', flush=True)\n    time.sleep(60)\n"
+        "bitloom.flow.run_flow = wait\nmain(['run', 'r.yaml'])"
+    )
     (tmp_path / "r.yaml").write_text(RECIPE)
     root = str(Path(__file__).resolve().parents[2])
-    with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                          env={"PYTHONPATH": root, "PATH": ""}) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={"PYTHONPATH": root, "PATH": ""},
+    ) as process:
         assert process.stdout.readline() == "waiting\n"
         process.send_signal(signal.SIGINT)
         assert "Traceback" not in process.communicate(timeout=30)[1]

@@ -62,14 +62,25 @@ def test_all_stages_run_once_and_are_skipped_when_nothing_changed(tmp_path, stag
     flow.run_flow(make(tmp_path / "r"))
     assert stages.ran == []
     assert sorted(p.name for p in (tmp_path / "r").iterdir()) == [
-        "build", "export", "recipe.yaml", "report.html", "report.json", "run.json", "train", "verify"]
+        "build",
+        "export",
+        "recipe.yaml",
+        "report.html",
+        "report.json",
+        "run.json",
+        "train",
+        "verify",
+    ]
 
 
-@pytest.mark.parametrize(("override", "expected"), [
-    ("training.seed=3", ["train", "export", "build", "verify", "report"]),
-    ("hardware.target_cycles=100", ["build", "report"]),  # here the same files come out of build, so verify stands
-    ("verification.sentences=4", ["export", "verify"]),
-])
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("training.seed=3", ["train", "export", "build", "verify", "report"]),
+        ("hardware.target_cycles=100", ["build", "report"]),  # here the same files come out of build, so verify stands
+        ("verification.sentences=4", ["export", "verify"]),
+    ],
+)
 def test_a_change_runs_only_what_depends_on_it(tmp_path, stages, override, expected):
     flow.run_flow(make(tmp_path / "r"))
     stages.ran.clear()
@@ -154,7 +165,8 @@ def test_a_full_disk_is_told_and_earlier_stages_stay(tmp_path, stages):
     run = make(tmp_path / "r")
     assert raised(DiskFullError, flow.run_flow, run) == (
         f"export: got a full disk at {run.path}, must have room for the stage's files; free some and run the same command again "
-        "(finished stages are kept)")
+        "(finished stages are kept)"
+    )
     assert sorted(p.name for p in run.path.iterdir()) == ["recipe.yaml", "run.json", "train"]
     stages.act.clear()
     flow.run_flow(run)
@@ -177,7 +189,8 @@ def test_a_failed_verification_is_not_done_and_keeps_its_files(tmp_path, stages)
 def test_a_stage_needs_those_before_it(tmp_path, stages):
     run = make(tmp_path / "r")
     assert raised(RunError, flow.run_stage, run, "build") == (
-        f"build: got {run.path} without a finished 'train', must come after it; run `bitloom train {run.path}`")
+        f"build: got {run.path} without a finished 'train', must come after it; run `bitloom train {run.path}`"
+    )
     flow.run_stage(run, "train")
     assert raised(RunError, flow.run_stage, run, "verify").endswith(f"run `bitloom export {run.path}`")
 
@@ -189,7 +202,8 @@ def test_a_checkpoint_that_is_not_the_graphs_is_refused(tmp_path, stages):
     for stage in ("build", "verify", "report"):
         assert raised(RunError, flow.run_stage, run, stage) == (
             f"{stage}: got a checkpoint {run.path}/train of hash {run.digest('train')[:16]}, must be {was[:16]}, that of the graph; "
-            f"put it back or run `bitloom export {run.path}`")
+            f"put it back or run `bitloom export {run.path}`"
+        )
     assert flow.run_stage(run, "export") and flow.run_stage(run, "build")
 
 
@@ -197,44 +211,61 @@ def test_a_stage_of_an_older_recipe_is_refused_by_later_ones(tmp_path, stages):
     flow.run_flow(make(tmp_path / "r"))
     run = make(tmp_path / "r", "hardware.target_cycles=100")
     assert raised(RunError, flow.run_stage, run, "verify") == (
-        f"verify: got a 'build' of other inputs (hardware changed since), must be of these; run `bitloom build {run.path}`")
+        f"verify: got a 'build' of other inputs (hardware changed since), must be of these; run `bitloom build {run.path}`"
+    )
 
 
 def test_a_run_of_another_version_is_refused(tmp_path, stages):
     run = make(tmp_path / "r")
     state = json.loads((run.path / "run.json").read_text())
     (run.path / "run.json").write_text(json.dumps(state | {"schema": "bitloom.run/0"}))
-    expected = (f"{run.path}/run.json: got schema 'bitloom.run/0', must be 'bitloom.run/1'; this run is of another version of bitloom, "
-                "use a new folder (`bitloom run RECIPE --out DIR`)")
+    expected = (
+        f"{run.path}/run.json: got schema 'bitloom.run/0', must be 'bitloom.run/1'; this run is of another version of bitloom, "
+        "use a new folder (`bitloom run RECIPE --out DIR`)"
+    )
     assert raised(RunError, RunFolder.open, run.path) == expected
     assert raised(RunError, make, run.path) == expected
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     assert raised(RunError, RunFolder.open, tmp_path) == (
-        f"{tmp_path}: got no run.json, must be a run folder; make one with `bitloom run RECIPE`")
+        f"{tmp_path}: got no run.json, must be a run folder; make one with `bitloom run RECIPE`"
+    )
     (tmp_path / "thesis.tex").write_text("x")
-    assert raised(RunError, make, tmp_path) == f"{tmp_path}: got files that are no run, must be a run folder or empty; use --out DIR"
+    assert (
+        raised(RunError, make, tmp_path)
+        == f"{tmp_path}: got files that are no run, must be a run folder or empty; use --out DIR"
+    )
 
 
 def test_the_run_of_another_recipe_is_not_written_over(tmp_path, stages):
     make(tmp_path / "r")
     other = RECIPE.replace("small", "other")
     assert raised(RunError, make, tmp_path / "r", text=other) == (
-        f"{tmp_path}/r: got the run of recipe 'small', must be of 'other' or new; use --out DIR, or --force to write over it")
+        f"{tmp_path}/r: got the run of recipe 'small', must be of 'other' or new; use --out DIR, or --force to write over it"
+    )
     assert make(tmp_path / "r", text=other, force=True).recipe.name == "other"
 
 
 def test_two_processes_cannot_work_on_one_run(tmp_path):
     run = make(tmp_path / "r")
-    code = (f"from bitloom.runfolder import RunFolder\nwith RunFolder.open({str(run.path)!r}).locked():\n"
-            "    print('locked', flush=True)\n    input()")
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                          env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}) as other:
+    code = (
+        f"from bitloom.runfolder import RunFolder\nwith RunFolder.open({str(run.path)!r}).locked():\n"
+        "    print('locked', flush=True)\n    input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+    ) as other:
         assert other.stdout.readline() == "locked\n"
         with pytest.raises(RunError) as error, run.locked():
             pass
-        assert str(error.value) == f"{run.path}: got a run in use by process {other.pid}, must be free; wait for it to end"
+        assert (
+            str(error.value) == f"{run.path}: got a run in use by process {other.pid}, must be free; wait for it to end"
+        )
         other.communicate("\n")
     with run.locked():
         assert (run.path / ".lock").read_text() == f"{os.getpid()}\n"

@@ -9,24 +9,69 @@ import pytest
 from bitloom import charts
 from bitloom.report import key_figures, render
 
-STAGES = [{"name": "layer.0.query", "multipliers": 8, "cycles": 4096}, {"name": "layer.0.ffn.up", "multipliers": 32, "cycles": 5000},
-          {"name": "layer.0.probs", "multipliers": 0, "cycles": 900}]
+STAGES = [
+    {"name": "layer.0.query", "multipliers": 8, "cycles": 4096},
+    {"name": "layer.0.ffn.up", "multipliers": 32, "cycles": 5000},
+    {"name": "layer.0.probs", "multipliers": 0, "cycles": 900},
+]
 REPORT = {
-    "schema": "bitloom.report/1", "name": "small <b>", "graph_hash": "0123456789abcdef" * 4,
+    "schema": "bitloom.report/1",
+    "name": "small <b>",
+    "graph_hash": "0123456789abcdef" * 4,
     "model": {"layers": 1, "hidden": 16, "heads": 2, "intermediate": 32, "max_tokens": 16},
-    "accuracy": {"metric": "accuracy", "examples": 872, "float": 0.825, "qat": 0.82, "golden": 0.8199,
-                 "rtl": {"examples": 32, "value": 0.75, "golden": 0.75}},
-    "verify": {"backend": "rtl", "sentences": 32, "values_compared": 1234567, "mismatches": 0, "stall_runs": 1,
-               "comparisons": [{"name": "RTL = golden, back to back", "sentences": 32, "values_compared": 1234567, "mismatches": 0}]},
-    "cycles": {"tokens": 16, "interval_predicted": 5000, "interval_measured": 5001.0, "latency_predicted": 9000, "latency_measured": 9000,
-               "clock_mhz": 100.0, "latency_curve": [[1, 1000], [16, 9000]], "latency_points": [[4, 2500], [16, 9000]],
-               "table": [{"name": "interval, 16 tokens", "predicted": 5000, "measured": 5001.0},
-                         {"name": "latency, 16 tokens", "predicted": 9000, "measured": 9000}]},
-    "hardware": {"multipliers": 40, "macs_per_sentence": 180000, "mac_utilization": 0.9, "mac_utilization_real": None,
-                 "weight_bits": 65536, "stages": STAGES},
-    "size": {"float_bytes": 1 << 22, "quantized_bytes": 1 << 20, "without_embeddings": {"float_bytes": 8000, "quantized_bytes": 1000}},
-    "seconds": {"train": 12.0, "verify": 3.0}, "bits": {"layer.0.query": {"weights": 4, "activations": 8}, "layer.0.ffn.up": {"weights": 2, "activations": 6}},
-    "training": {"curves": [{"phase": "float", "step": s, "loss": 1 / (s + 1), "metric": None if s % 2 else 0.5 + s / 20} for s in range(5)]},
+    "accuracy": {
+        "metric": "accuracy",
+        "examples": 872,
+        "float": 0.825,
+        "qat": 0.82,
+        "golden": 0.8199,
+        "rtl": {"examples": 32, "value": 0.75, "golden": 0.75},
+    },
+    "verify": {
+        "backend": "rtl",
+        "sentences": 32,
+        "values_compared": 1234567,
+        "mismatches": 0,
+        "stall_runs": 1,
+        "comparisons": [
+            {"name": "RTL = golden, back to back", "sentences": 32, "values_compared": 1234567, "mismatches": 0}
+        ],
+    },
+    "cycles": {
+        "tokens": 16,
+        "interval_predicted": 5000,
+        "interval_measured": 5001.0,
+        "latency_predicted": 9000,
+        "latency_measured": 9000,
+        "clock_mhz": 100.0,
+        "latency_curve": [[1, 1000], [16, 9000]],
+        "latency_points": [[4, 2500], [16, 9000]],
+        "table": [
+            {"name": "interval, 16 tokens", "predicted": 5000, "measured": 5001.0},
+            {"name": "latency, 16 tokens", "predicted": 9000, "measured": 9000},
+        ],
+    },
+    "hardware": {
+        "multipliers": 40,
+        "macs_per_sentence": 180000,
+        "mac_utilization": 0.9,
+        "mac_utilization_real": None,
+        "weight_bits": 65536,
+        "stages": STAGES,
+    },
+    "size": {
+        "float_bytes": 1 << 22,
+        "quantized_bytes": 1 << 20,
+        "without_embeddings": {"float_bytes": 8000, "quantized_bytes": 1000},
+    },
+    "seconds": {"train": 12.0, "verify": 3.0},
+    "bits": {"layer.0.query": {"weights": 4, "activations": 8}, "layer.0.ffn.up": {"weights": 2, "activations": 6}},
+    "training": {
+        "curves": [
+            {"phase": "float", "step": s, "loss": 1 / (s + 1), "metric": None if s % 2 else 0.5 + s / 20}
+            for s in range(5)
+        ]
+    },
 }
 
 
@@ -36,7 +81,17 @@ def page():
 
 
 def test_the_page_holds_the_figures_and_names_the_bottleneck(page):
-    for text in ("81.99%", "1,234,567", "0123456789abcdef", "<b>layer.0.ffn.up</b>", "+0.02%", "exact", "4.0×", "9,000 cycles", ">2, outputs 6<"):
+    for text in (
+        "81.99%",
+        "1,234,567",
+        "0123456789abcdef",
+        "<b>layer.0.ffn.up</b>",
+        "+0.02%",
+        "exact",
+        "4.0×",
+        "9,000 cycles",
+        ">2, outputs 6<",
+    ):
         assert text in page, text
     assert "mac_utilization" not in page and "development split&#39;s lengths" not in page  # not measured, so not shown
 
@@ -56,7 +111,7 @@ def test_every_chart_is_well_formed_and_inside_its_frame(page):
         tree = ElementTree.fromstring(drawing)
         width, height = (float(v) for v in tree.get("viewBox").split()[2:])
         for bar in tree.iter("rect"):
-            assert 0 <= float(bar.get("x")) and float(bar.get("x")) + float(bar.get("width")) <= width
+            assert float(bar.get("x")) >= 0 and float(bar.get("x")) + float(bar.get("width")) <= width
         for dot in tree.iter("circle"):
             assert 0 <= float(dot.get("cx")) <= width and 0 <= float(dot.get("cy")) <= height
 
@@ -79,13 +134,18 @@ def test_key_figures_are_those_of_the_report():
     assert figures["mismatches, RTL"][0] == "0"
 
 
-@pytest.mark.parametrize(("low", "high", "expected"), [
-    (0, 10, [0, 2, 4, 6, 8, 10]), (0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1.0]), (3, 3, [3]), (950, 2300, [1000, 1500, 2000])])
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0, 10, [0, 2, 4, 6, 8, 10]), (0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1.0]), (3, 3, [3]), (950, 2300, [1000, 1500, 2000])],
+)
 def test_ticks_are_round_numbers(low, high, expected):
     assert charts.ticks(low, high) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("value", "expected"), [(0.25, "0.25"), (999, "999"), (1500, "1,500"), (12300, "12.3k"), (2.5e6, "2.5M"), (3e9, "3G")])
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0.25, "0.25"), (999, "999"), (1500, "1,500"), (12300, "12.3k"), (2.5e6, "2.5M"), (3e9, "3G")],
+)
 def test_axis_labels_are_short(value, expected):
     assert charts.short(value) == expected
 

@@ -14,7 +14,11 @@ import numpy as np
 import pytest
 
 from bitloom import RunFolder, predict
+from bitloom.errors import VerificationError
 from bitloom.flow import STAGES
+from bitloom.sentences import Sentences
+from bitloom.stages import export, verify
+from hw import golden
 from hw.graph import Graph
 from sim import tools
 
@@ -42,7 +46,12 @@ def test_the_report_has_the_keys_that_others_rely_on(tiny_run):
 
 def test_the_reports_figures_belong_together(tiny_run):
     r = report(tiny_run)
-    assert (r["verify"]["backend"], r["verify"]["sentences"], r["verify"]["mismatches"], r["verify"]["stall_runs"]) == ("rtl", 8, 0, 1)
+    assert (r["verify"]["backend"], r["verify"]["sentences"], r["verify"]["mismatches"], r["verify"]["stall_runs"]) == (
+        "rtl",
+        8,
+        0,
+        1,
+    )
     rtl = [c for c in r["verify"]["comparisons"] if c["name"].startswith("RTL")]
     assert r["verify"]["values_compared"] == sum(c["values_compared"] for c in rtl) > 100_000
     assert all(c["mismatches"] == 0 and c["values_compared"] > 0 for c in r["verify"]["comparisons"])
@@ -58,7 +67,11 @@ def test_the_page_is_there_and_shows_the_graphs_hash(tiny_run):
 
 
 def test_a_second_run_does_nothing(tiny_copy, bitloom):
-    before = {p: p.stat().st_mtime_ns for p in tiny_copy.rglob("*") if p.is_file() and p.name not in ("run.json", "recipe.yaml", ".lock")}
+    before = {
+        p: p.stat().st_mtime_ns
+        for p in tiny_copy.rglob("*")
+        if p.is_file() and p.name not in ("run.json", "recipe.yaml", ".lock")
+    }
     code, out, _ = bitloom("run", ROOT / "tests" / "tiny.yaml", "--out", tiny_copy)
     assert code == 0 and out.count("unchanged") == len(STAGES)
     assert all(p.stat().st_mtime_ns == t for p, t in before.items())
@@ -71,7 +84,13 @@ def test_predict_gives_the_same_from_the_golden_model_and_from_the_hardware(tiny
     assert np.array_equal(golden.codes, rtl.codes) and golden.cycles is None
     assert rtl.cycles == rtl.cycles_predicted > 0
     code, out, _ = bitloom("predict", tiny_run, "a wonderful film", "--on", "rtl")
-    assert code == 0 and [line.split()[0] for line in out.splitlines()] == ["label", "logits", "codes", "tokens", "cycles"]
+    assert code == 0 and [line.split()[0] for line in out.splitlines()] == [
+        "label",
+        "logits",
+        "codes",
+        "tokens",
+        "cycles",
+    ]
 
 
 def test_predict_takes_a_pair(tiny_run):
@@ -83,7 +102,10 @@ def test_predict_takes_a_pair(tiny_run):
 def test_predict_refuses_a_sentence_that_is_too_long(tiny_run, bitloom, where):
     code, out, err = bitloom("predict", tiny_run, TOO_LONG, "--on", where)
     assert (code, out) == (2, "")
-    assert re.fullmatch(r"bitloom: predict: got a sentence of \d+ tokens, must be at most 24 \(the recipe's model.max_tokens\); shorten it\n", err)
+    assert re.fullmatch(
+        r"bitloom: predict: got a sentence of \d+ tokens, must be at most 24 \(the recipe's model.max_tokens\); shorten it\n",
+        err,
+    )
 
 
 def test_a_checkpoint_that_does_not_match_the_graph_is_refused(tiny_copy, bitloom):
@@ -93,9 +115,14 @@ def test_a_checkpoint_that_does_not_match_the_graph_is_refused(tiny_copy, bitloo
     data[-1] ^= 1
     weights.write_bytes(data)
     for argv in (("build", tiny_copy), ("verify", tiny_copy), ("predict", tiny_copy, "fine")):
-        assert bitloom(*argv) == (2, "", (
-            f"bitloom: {argv[0]}: got a checkpoint {tiny_copy}/train of hash {run.digest('train')[:16]}, must be {was[:16]}, that of the graph; "
-            f"put it back or run `bitloom export {tiny_copy}`\n"))
+        assert bitloom(*argv) == (
+            2,
+            "",
+            (
+                f"bitloom: {argv[0]}: got a checkpoint {tiny_copy}/train of hash {run.digest('train')[:16]}, must be {was[:16]}, that of the graph; "
+                f"put it back or run `bitloom export {tiny_copy}`\n"
+            ),
+        )
 
 
 def test_a_graph_whose_files_do_not_belong_together_is_refused(tiny_copy, bitloom):
@@ -103,13 +130,19 @@ def test_a_graph_whose_files_do_not_belong_together_is_refused(tiny_copy, bitloo
     graph = json.loads(path.read_text())
     path.write_text(json.dumps(graph | {"hash": "0" * 64}))
     code, _, err = bitloom("predict", tiny_copy, "fine")
-    assert code == 2 and err == (f"bitloom: {path}: content has hash {graph['hash'][:16]}, must be {'0' * 16}; graph.json and graph.safetensors "
-                                 "do not belong together, run `bitloom export` again\n")
+    assert code == 2 and err == (
+        f"bitloom: {path}: content has hash {graph['hash'][:16]}, must be {'0' * 16}; graph.json and graph.safetensors "
+        "do not belong together, run `bitloom export` again\n"
+    )
 
 
 def test_a_target_that_cannot_be_met_is_told(tiny_copy, bitloom):
-    code, _, err = bitloom("run", ROOT / "tests" / "tiny.yaml", "--out", tiny_copy, "--set", "hardware.target_cycles=100")
-    assert code == 2 and re.fullmatch(r"bitloom: folding: got target_cycles 100, must be at least \d+ for this encoder; .*\n", err)
+    code, _, err = bitloom(
+        "run", ROOT / "tests" / "tiny.yaml", "--out", tiny_copy, "--set", "hardware.target_cycles=100"
+    )
+    assert code == 2 and re.fullmatch(
+        r"bitloom: folding: got target_cycles 100, must be at least \d+ for this encoder; .*\n", err
+    )
     assert (tiny_copy / "build" / "encoder.sv").exists()  # of the target before
 
 
@@ -118,7 +151,10 @@ def test_a_missing_simulator_is_told(tiny_copy, bitloom, monkeypatch, tmp_path):
     tools.find_verilator.cache_clear()
     code, _, err = bitloom("verify", tiny_copy, "--force")
     tools.find_verilator.cache_clear()
-    assert (code, err) == (2, "bitloom: simulator: g++, make, perl not found, must be on PATH; apt install g++ make perl\n")
+    assert (code, err) == (
+        2,
+        "bitloom: simulator: g++, make, perl not found, must be on PATH; apt install g++ make perl\n",
+    )
     assert (tiny_copy / "verify" / "verify.json").exists()
 
 
@@ -145,14 +181,30 @@ def edit(file: str, old: str, new: str):
 
 
 FAULTS = {
-    "one flipped weight bit": (flip_weight, r"layer\.0\.ffn\.up\.acc: sentence 0 token 0 channel 0 \(lane 0\): value: got -?\d+, must be -?\d+"),
-    "an off-by-one in a table": (shift_table, r"layer\.0\.ffn\.act: sentence 0 token \d+ channel \d+ \(lane \d\): value: got -?\d+, must be -?\d+"),
-    "a dropped rounding term": (edit("rtl/requant.sv", "prod[i] + Half", "prod[i]"),
-                                r"layer\.0\.query: sentence 0 token \d+ channel \d+ \(lane \d\): value: got -?\d+, must be -?\d+"),
-    "a swapped lane": (edit("encoder.sv", ".s_data(layer_0_ffn_up_data)", ".s_data({layer_0_ffn_up_data[7:0], layer_0_ffn_up_data[15:8]})"),
-                       r"layer\.0\.ffn\.act: sentence 0 token 0 channel \d+ \(lane \d\): value: got -?\d+, must be -?\d+"),
-    "a lost token under stall": (edit("rtl/fifo.sv", "s_ready <= count_d != CountW'(DEPTH);", "s_ready <= 1'b1;"),
-                                 r"(: sentence \d+ token \d+ |rule broken|output beats came)"),
+    "one flipped weight bit": (
+        flip_weight,
+        r"layer\.0\.ffn\.up\.acc: sentence 0 token 0 channel 0 \(lane 0\): value: got -?\d+, must be -?\d+",
+    ),
+    "an off-by-one in a table": (
+        shift_table,
+        r"layer\.0\.ffn\.act: sentence 0 token \d+ channel \d+ \(lane \d\): value: got -?\d+, must be -?\d+",
+    ),
+    "a dropped rounding term": (
+        edit("rtl/requant.sv", "prod[i] + Half", "prod[i]"),
+        r"layer\.0\.query: sentence 0 token \d+ channel \d+ \(lane \d\): value: got -?\d+, must be -?\d+",
+    ),
+    "a swapped lane": (
+        edit(
+            "encoder.sv",
+            ".s_data(layer_0_ffn_up_data)",
+            ".s_data({layer_0_ffn_up_data[7:0], layer_0_ffn_up_data[15:8]})",
+        ),
+        r"layer\.0\.ffn\.act: sentence 0 token 0 channel \d+ \(lane \d\): value: got -?\d+, must be -?\d+",
+    ),
+    "a lost token under stall": (
+        edit("rtl/fifo.sv", "s_ready <= count_d != CountW'(DEPTH);", "s_ready <= 1'b1;"),
+        r"(: sentence \d+ token \d+ |rule broken|output beats came)",
+    ),
 }
 
 
@@ -169,7 +221,9 @@ def test_a_planted_fault_fails_the_verification_and_is_named(tiny_copy, bitloom,
 
 def start(*argv: str | Path) -> subprocess.Popen:
     command = [sys.executable, "-m", "bitloom", *map(str, argv)]
-    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return subprocess.Popen(
+        command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
 
 
 def kill_when(process: subprocess.Popen, seen) -> None:
@@ -185,11 +239,16 @@ def kill_when(process: subprocess.Popen, seen) -> None:
 def test_a_killed_training_goes_on_and_ends_in_the_same_weights(tiny_run, tmp_path, bitloom):
     run, recipe = tmp_path / "killed", ROOT / "tests" / "tiny.yaml"
     checkpoints = run / "train.tmp" / "checkpoints" / "qat"
-    kill_when(start("run", recipe, "--out", run, "--set", "training.save_steps=2"), lambda: any(checkpoints.glob("checkpoint-*")))
+    kill_when(
+        start("run", recipe, "--out", run, "--set", "training.save_steps=2"),
+        lambda: any(checkpoints.glob("checkpoint-*")),
+    )
     assert not (run / "train").exists() and (run / "train.tmp" / "float").exists()
     marked = (run / "train.tmp" / "float" / "model.safetensors").stat().st_mtime_ns
     assert bitloom("train", run)[0] == 0
-    assert (run / "train" / "float" / "model.safetensors").stat().st_mtime_ns == marked  # the float phase was not repeated
+    assert (
+        run / "train" / "float" / "model.safetensors"
+    ).stat().st_mtime_ns == marked  # the float phase was not repeated
     for part in ("float", "qat"):
         weights = [(r / "train" / part / "model.safetensors").read_bytes() for r in (run, tiny_run)]
         assert weights[0] == weights[1], part
@@ -204,6 +263,53 @@ def test_a_kill_in_the_middle_of_a_stage_costs_that_stage_only(tiny_copy, bitloo
     assert code == 0 and "0 of" in out and not tmp.exists()
     code, out, _ = bitloom("run", ROOT / "tests" / "tiny.yaml", "--out", tiny_copy)
     assert code == 0 and out.count("unchanged") >= len(STAGES) - 1  # the same files came out
+
+
+SENTENCES = Sentences(ids=[[2, 7, 3], [2, 9, 11, 3]], segments=[[0] * 3, [0] * 4], labels=[0, 1])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        (
+            lambda t: t["layer.0.probs"].__setitem__(18 + 9, t["layer.0.probs"][27] + 1),
+            r"other: layer\.0\.probs: 1 of 50 values differ; first: sentence 1 token 1 channel 1: got (-?\d+), must be (-?\d+)",
+        ),
+        (lambda t: t.pop("pooler"), "other: got no tensor 'pooler', must be there to compare"),
+        (lambda t: t.update(logits=t["logits"][:1]), "other: logits: got 2 values, must be 4"),
+    ],
+)
+def test_a_reader_that_differs_from_the_golden_model_fails_the_export(tiny_run, spoil, expected):
+    graph = Graph.load(tiny_run / "export")
+
+    def reader(part):
+        tensors = golden.run(graph, part.ids, part.segments)
+        spoil(tensors)
+        return tensors
+
+    with pytest.raises(VerificationError) as error:
+        export.compare(graph, SENTENCES, "other", [n.name for n in graph.nodes], reader)
+    found = re.fullmatch(f"export: {expected}", str(error.value))
+    assert found and (not found.groups() or int(found[1]) == int(found[2]) + 1)
+
+
+def test_a_comparison_of_nothing_fails(tiny_run):
+    with pytest.raises(VerificationError) as error:
+        export.compare(Graph.load(tiny_run / "export"), SENTENCES, "other", [], lambda part: {})
+    assert str(error.value) == "export: other: got 0 values to compare, must be at least 1"
+
+
+@pytest.mark.parametrize(("measured", "fails"), [(100, False), (101, False), (102, True), (98, True)])
+def test_cycles_that_are_off_by_more_than_one_per_cent_fail_the_verification(measured, fails):
+    row = {"name": "interval, 24 tokens", "predicted": 100, "measured": measured}
+    if not fails:
+        return verify.check_cycles([row])
+    with pytest.raises(VerificationError) as error:
+        verify.check_cycles([row])
+    assert str(error.value) == (
+        f"verify: interval, 24 tokens: got {measured} cycles, must be within 1% of 100 predicted; "
+        "the timing model or the RTL is wrong"
+    )
 
 
 @pytest.mark.slow
