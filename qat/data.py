@@ -75,9 +75,8 @@ class DataConfig(Strict):
     metric: Metric | None = None
     train: str = "train"  # split = file name without its ending
     dev: str | None = None
-    vocab: int | str = (
-        4096  # size of a vocabulary made from the training texts; a vocab.txt or tokenizer.json; 'checkpoint'
-    )
+    vocab: int | str | None = None  # a size: made from the training texts; a vocab.txt, tokenizer.json or hub name;
+    # None: the model checkpoint's own, else a size of 4096
     max_train_examples: int | None = Field(None, ge=1)  # drawn at random by `seed`
     max_dev_examples: int | None = Field(None, ge=1)  # the first ones
     seed: int = Field(0, ge=0)

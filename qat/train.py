@@ -32,6 +32,7 @@ from qat.tokenizer import WordPiece
 from qat.trainer import EncoderTrainer, predict
 
 QAT_STEP_COST = 2.0  # a quantized step takes about this many float steps: for the progress bar only
+VOCABULARY = 4096  # tokens, where neither data.vocab nor a checkpoint says
 PARTS = ("float", "qat", "tokenizer", "logs", "checkpoints", "metrics.json", "settings.json")
 
 
@@ -132,6 +133,9 @@ class _Run:
             return json.loads((self.out / "float" / "bitloom_scores.json").read_text())
         set_seed(self.training.seed)
         model = float_model(self.model, len(tokenizer), dataset.num_labels)
+        QuantBert.from_float(
+            model, self.quant, self.model.max_tokens
+        )  # settings that do not fit fail now, not hours later
         model.config.id2label = dict(enumerate(dataset.label_names)) or model.config.id2label
         model.config.label2id = {name: i for i, name in model.config.id2label.items()}
         result = self._phase("float", model, tokenizer, train, dev)
@@ -220,16 +224,16 @@ def _check_task(dataset: Dataset, model: ModelConfig) -> None:
         )
 
 
-def _make_tokenizer(vocab: int | str, checkpoint: str | None, dataset: Dataset) -> WordPiece:
-    if vocab == "checkpoint" or checkpoint is not None:
-        if checkpoint is None:
-            raise TrainError(
-                "data.vocab: got 'checkpoint' without one, must come with model.checkpoint; give a size or a vocab.txt"
-            )
-        return WordPiece.load(checkpoint)
-    if isinstance(vocab, str):
-        return WordPiece.load(vocab)
-    return WordPiece.train(dataset.train.texts + (dataset.train.pairs or []), vocab)
+def _make_tokenizer(vocab: int | str | None, checkpoint: str | None, dataset: Dataset) -> WordPiece:
+    if isinstance(vocab, int) and checkpoint is not None:
+        raise TrainError(
+            f"data.vocab: got a size ({vocab}) with a checkpoint, must be its own vocabulary; remove data.vocab"
+        )
+    if vocab is None and checkpoint is None:
+        vocab = VOCABULARY
+    if isinstance(vocab, int):
+        return WordPiece.train(dataset.train.texts + (dataset.train.pairs or []), vocab)
+    return WordPiece.load(vocab or checkpoint)
 
 
 @contextmanager

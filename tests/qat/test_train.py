@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch.nn import functional as TF
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from hw.errors import BitloomError
 from qat.baseline import float_model
 from qat.checkpoint import from_pretrained
 from qat.config import DistillConfig, ModelConfig, QuantConfig, TrainConfig
@@ -155,6 +156,33 @@ def test_killed_training_ends_in_the_same_weights(whole, tmp_path):
     assert not (tmp_path / "metrics.json").exists()
     subprocess.run(command, cwd=ROOT, check=True, stderr=subprocess.DEVNULL)
     assert_same(weights(tmp_path), weights(whole[0]))
+
+
+def test_settings_that_do_not_fit_fail_before_the_training(tmp_path, whole):
+    checkpoint = MODEL.model_validate({"checkpoint": str(whole[0] / "float"), "max_tokens": 24})
+    cases = [
+        ({"quant": QuantConfig(overrides={"layer.9.*": {"weights": 2}})}, "got pattern 'layer.9.\\*', must match a layer"),
+        ({"model": checkpoint}, r"data.vocab: got a size \(250\) with a checkpoint, must be its own vocabulary"),
+        ({"model": checkpoint.model_copy(update={"max_tokens": 48}), "data": DATA.model_copy(update={"vocab": None})},
+         "max_tokens: got 48, must be at most the checkpoint's 24 positions"),
+    ]  # fmt: skip
+    for number, (settings, message) in enumerate(cases):
+        given = {"model": MODEL, "quant": QuantConfig(), "data": DATA, **settings}
+        out = tmp_path / str(number)
+        with pytest.raises(BitloomError, match=message):
+            train(given["model"], given["quant"], TRAINING, given["data"], None, out)
+        assert not (out / "float").exists()
+        assert not (out / "checkpoints").exists()
+
+
+def test_fine_tunes_a_checkpoint_with_its_own_tokenizer(tmp_path, whole):
+    model = ModelConfig(checkpoint=str(whole[0] / "float"), max_tokens=16)
+    data = DATA.model_copy(update={"vocab": None})
+    train(model, QuantConfig(), TRAINING.model_copy(update={"float_epochs": 0.0}), data, None, tmp_path)
+    before, after = weights(whole[0])["float"], weights(tmp_path)["float"]
+    assert all(torch.equal(before[name], after[name]) for name in before)  # no float epochs: the checkpoint as it is
+    assert (tmp_path / "tokenizer" / "vocab.txt").read_bytes() == (whole[0] / "tokenizer" / "vocab.txt").read_bytes()
+    assert from_pretrained(tmp_path / "qat").max_tokens == 16
 
 
 def test_other_seed_gives_other_weights(whole, tmp_path):
