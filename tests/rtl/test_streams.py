@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""fifo and stream_fork: every beat once, in order, in the cycle that the headers promise."""
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sim.compare import assert_equal_streams
+from sim.errors import SimulationError
+from sim.unit import OutSpec, Stimulus, UnitCase, run_units
+
+RTL = sorted((Path(__file__).parents[2] / "hw" / "rtl").glob("*.sv")) + [Path(__file__).parent / "fork_unit.sv"]
+FIFOS = [(2, 1, 1), (3, 8, 1), (5, 8, 4), (16, 33, 1), (7, 61, 2), (64, 4, 5)]  # depth, bits, lanes
+BEATS = 600
+
+
+def stimulus(bits: int, lanes: int, seed: int = 0) -> Stimulus:
+    rng = np.random.default_rng(seed)
+    return Stimulus(rng.integers(0, 1 << bits, size=(BEATS, lanes)), rng.random(BEATS) < 0.1, bits)
+
+
+def fifo_cases() -> list[UnitCase]:
+    return [UnitCase("fifo", {"WIDTH": bits * lanes, "DEPTH": depth}, {"s": stimulus(bits, lanes, depth)}, OutSpec("m", lanes, bits, False), BEATS)
+            for depth, bits, lanes in FIFOS]
+
+
+def fork_cases() -> list[UnitCase]:
+    outs = [OutSpec(f"m{i}", 2, 9, False) for i in range(3)]
+    return [UnitCase("fork_unit", {"WIDTH": 18}, {"s": stimulus(9, 2)}, outs[0], BEATS, tuple((o, BEATS) for o in outs[1:]))]
+
+
+def simulate(stall_in: float = 0.0, stall_out: float = 0.0, seed: int = 0):
+    """All cases in one simulation (one build for this file): [(case, result)], the fork's last."""
+    cases = fifo_cases() + fork_cases()
+    results = run_units(cases, RTL, stall_in=stall_in, stall_out=stall_out, seed=seed)
+    for case, result in zip(cases, results, strict=True):
+        for part in (result, *result.more):
+            assert_equal_streams(f"{case.module} {dict(case.params)}", part, case.inputs["s"].beats, case.inputs["s"].last)
+    return list(zip(cases, results, strict=True))
+
+
+def test_cycles_without_stalls():
+    *fifos, (_, fork) = simulate()
+    for case, result in fifos:
+        assert (result.cycle == np.arange(BEATS) + 1).all(), f"{dict(case.params)}: latency 1, II 1"
+    for part in (fork, *fork.more):
+        assert (part.cycle == np.arange(BEATS)).all(), "latency 0, II 1"
+
+
+@pytest.mark.parametrize(("stall_in", "stall_out"), [(0.5, 0.0), (0.0, 0.5), (0.5, 0.5), (0.0, 0.95), (0.95, 0.0)])
+def test_stalls_lose_nothing(stall_in, stall_out):
+    simulate(stall_in, stall_out, seed=7)
+
+
+def test_fifo_holds_depth_beats():
+    """Under a slow reader the fill level reaches DEPTH and never passes it."""
+    for case, result in simulate(stall_out=0.9)[:-1]:
+        events = np.arange(int(result.cycle[-1]) + 1)
+        taken = np.searchsorted(result.inputs["s"].cycle, events, side="right")
+        left = np.searchsorted(result.cycle, events, side="right")
+        assert (taken - left).max() == case.params["DEPTH"], dict(case.params)
+
+
+def test_fork_branches_are_independent():
+    """A branch takes its beat without waiting; the input beat moves with the last branch."""
+    _, result = simulate(stall_out=0.5)[-1]
+    branches = np.stack([result.cycle, *(part.cycle for part in result.more)])
+    assert (result.inputs["s"].cycle == branches.max(axis=0)).all()
+    for branch in branches:
+        assert (branch < branches.max(axis=0)).any() and (branch > branches.min(axis=0)).any()
+
+
+def test_fifo_refuses_depth_1():
+    """A $fatal in the hardware ends in an error that quotes it."""
+    case = UnitCase("fifo", {"WIDTH": 8, "DEPTH": 1}, {"s": stimulus(8, 1)}, OutSpec("m", 1, 8, False), BEATS)
+    with pytest.raises(SimulationError, match="DEPTH must be at least 2"):
+        run_units([case], RTL)
