@@ -79,8 +79,6 @@ def compile_model(design: Design, kind: str, extra: Sequence[str]) -> Path:
     try:
         _compile(design, verilator, extra, work)
         _install(work, target)
-    except SimulationError:
-        raise  # the folder stays, for its log
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
@@ -109,7 +107,8 @@ def _call(command: Sequence[str], work: Path, verilator: Verilator, log: Path) -
         out.flush()
         done = subprocess.run(command, cwd=work, env=verilator.env, stdout=out, stderr=subprocess.STDOUT, check=False)
     if done.returncode:
-        raise SimulationError(f"simulation build failed, log in {log}:\n{last_lines(log, ('%Error', 'error:', 'Error'))}")
+        kept = shutil.copy(log, cache_dir() / "failed-build.log")
+        raise SimulationError(f"simulation build failed, log in {kept}:\n{telling_lines(log)}")
 
 
 def _runtime_key(verilator: Verilator, design: Design, extra: Sequence[str]) -> str:
@@ -168,7 +167,7 @@ def settings(*, stall_in: float, stall_out: float, seed: int, expect: int, timeo
     for name, probability in (("stall_in", stall_in), ("stall_out", stall_out)):
         if not 0.0 <= probability < 1.0:
             raise SimulationError(f"{name}: got {probability}, must be at least 0 and less than 1")
-    return {"stall_in": int(stall_in * 65536), "stall_out": int(stall_out * 65536), "seed": seed & 0xFFFFFFFF, "expect": expect,
+    return {"stall_in": int(stall_in * 65536), "stall_out": int(stall_out * 65536), "bench_seed": seed & 0xFFFFFFFF, "expect": expect,
             "timeout": timeout_cycles, "drain": drain_cycles}
 
 
@@ -194,7 +193,7 @@ def check_results(results: Path, log: Path, returncode: int) -> None:
     """Raise SimulationError unless cocotb says that at least one test ran and all passed."""
     from cocotb_tools.check_results import get_results
 
-    where = f"log in {log}:\n{last_lines(log, ('Error', 'ERROR', 'assert', 'FAIL'))}"
+    where = f"log in {log}:\n{telling_lines(log)}"
     try:
         tests, failed = get_results(results)
     except Exception as error:  # no file, or XML that was cut off
@@ -205,14 +204,16 @@ def check_results(results: Path, log: Path, returncode: int) -> None:
         raise SimulationError(f"simulation: {failed} of {tests} tests failed (exit code {returncode}), {where}")
 
 
-def last_lines(log: Path, marks: Sequence[str], count: int = 12) -> str:
-    """The last lines of a log that contain a mark; the last lines of all if none does."""
+def telling_lines(log: Path, count: int = 8) -> str:
+    """The last lines of a log that say what went wrong: the simulator's or compiler's own, else Python's, else any."""
     try:
-        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     except OSError:
         return "(no log)"
-    marked = [line for line in lines if any(mark in line for mark in marks)]
-    return "\n".join((marked or lines)[-count:])
+    for marks in (("%Fatal", "%Error", ": error:", "fatal error"), ("Error", "ERROR", "assert")):
+        if found := [line for line in lines if any(mark in line for mark in marks)]:
+            return "\n".join(found[-count:])
+    return "\n".join(lines[-count:])
 
 
 def _content(path: Path) -> bytes:

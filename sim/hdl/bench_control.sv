@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // bench_control: reset, cycle count, settings and the end of a simulation
-// Settings are plusargs: +stall_in, +stall_out (0 .. 65535 in 65536 of all cycles), +seed,
+// Settings are plusargs: +stall_in, +stall_out (0 .. 65535 in 65536 of all cycles), +bench_seed,
 //   +expect (beats at all sinks together), +timeout and +drain (cycles)
 // The end: `done` rises when nothing has moved for `drain` cycles although all expected beats have arrived
 //   (the wait is what finds extra beats), when nothing has moved for `timeout` cycles, or on a fault. The file
@@ -28,7 +28,7 @@ module bench_control #(
   initial begin
     if (!$value$plusargs("stall_in=%d", stall_in)) stall_in = 16'd0;
     if (!$value$plusargs("stall_out=%d", stall_out)) stall_out = 16'd0;
-    if (!$value$plusargs("seed=%d", seed)) seed = 32'd0;
+    if (!$value$plusargs("bench_seed=%d", seed)) seed = 32'd0;
     if (!$value$plusargs("expect=%d", expected)) expected = 32'd0;
     if (!$value$plusargs("timeout=%d", timeout)) timeout = 32'd20000;
     if (!$value$plusargs("drain=%d", drain)) drain = 32'd1000;

@@ -70,8 +70,8 @@ def test_fork_branches_are_independent():
         assert (branch < branches.max(axis=0)).any() and (branch > branches.min(axis=0)).any()
 
 
-def test_fifo_refuses_depth_1():
+def test_fifo_refuses_depth_1(tmp_path):
     """A $fatal in the hardware ends in an error that quotes it."""
     case = UnitCase("fifo", {"WIDTH": 8, "DEPTH": 1}, {"s": stimulus(8, 1)}, OutSpec("m", 1, 8, False), BEATS)
     with pytest.raises(SimulationError, match="DEPTH must be at least 2"):
-        run_units([case], RTL)
+        run_units([case], RTL, folder=tmp_path)
