@@ -74,7 +74,8 @@ class EncoderRun:
 
 def run_encoder(build_dir: Path, sentences: Sequence[np.ndarray], *, stall_in: float = 0.0, stall_out: float = 0.0, seed: int = 0,
                 taps: bool = True, waves: Path | None = None, timeout_cycles: int = 200_000, drain_cycles: int = 2000,
-                wall_seconds: float = 3600.0, folder: Path | None = None) -> EncoderRun:
+                wall_seconds: float = 3600.0, folder: Path | None = None,
+                identity: str | None = None) -> EncoderRun:
     """Simulate a generated encoder (encoder.sv, rtl/, *.hex, streams.json) on sentences, back to back.
 
     sentences      codes of `embeddings.sum`, int64 [T, C] each
@@ -84,9 +85,10 @@ def run_encoder(build_dir: Path, sentences: Sequence[np.ndarray], *, stall_in: f
     timeout_cycles cycles without any recorded beat after which the hardware counts as hung
     wall_seconds   limit of the whole simulation
     folder         where inputs, records and the log are kept; default: a temporary folder, removed if the run succeeded
+    identity       16 hex digits that the hardware must tell (the graph hash's first); default: what encoder.sv says
 
     A hang or a broken stream rule is told in `problem`, with all that was recorded until then.
-    Raises SimulationError: bad arguments, build failure, a simulation that died, another identity than encoder.sv names.
+    Raises SimulationError: bad arguments, build failure, a simulation that died, another identity.
     """
     build_dir = Path(build_dir)
     infos = load_streams(build_dir)
@@ -103,7 +105,7 @@ def run_encoder(build_dir: Path, sentences: Sequence[np.ndarray], *, stall_in: f
     write_sentences(work / f"{SOURCE}.in", sentences, first)
     args = ["--trace", "--trace-file", str(Path(waves).absolute())] if waves else []
     began = time.monotonic()
-    run(executable, work, plusargs, env={"BITLOOM_IDENTITY": identity(build_dir)}, args=args, wall_seconds=wall_seconds)
+    run(executable, work, plusargs, env={"BITLOOM_IDENTITY": identity or promised_identity(build_dir)}, args=args, wall_seconds=wall_seconds)
     result = _collect(work, infos, lengths, expect, taps, time.monotonic() - began)
     if folder is None and not result.problem:
         shutil.rmtree(work)
@@ -122,8 +124,8 @@ def load_streams(build_dir: Path) -> list[StreamInfo]:
         raise SimulationError(f"{path}: not a list of streams ({error}); run `bitloom build` again") from error
 
 
-def identity(build_dir: Path) -> str:
-    """The identity word that encoder.sv promises, 16 hex digits."""
+def promised_identity(build_dir: Path) -> str:
+    """The identity word that encoder.sv assigns, 16 hex digits."""
     path = Path(build_dir) / "encoder.sv"
     found = re.search(r"identity = 64'h([0-9a-f]{16});", path.read_text())
     if found is None:
