@@ -23,7 +23,7 @@ class Banks:
     def take(self, channel, token) -> int:
         """Take a token of the open unit from a channel of hw/timing.py; returns the cycle of its last beat."""
         first = max(token.first, self._next)
-        last = max(token.last, first + token.beats - 1)
+        last = token.taken(first)
         channel.popped(first, last)
         self._next = last + 1
         return last

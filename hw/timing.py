@@ -32,12 +32,22 @@ UNBOUNDED = 1 << 60
 
 
 class Token(NamedTuple):
-    """first, last: cycles in which the token's first and last beat can be taken; end: it ends a sentence (or each row does)."""
+    """first, last: cycles in which the token's first and last beat can be taken, if nothing makes it wait.
+
+    end    it ends a sentence (or each row does)
+    depth  beats that the FIFO holds: no more of them can come before the reader has begun
+    """
 
     first: int
     last: int
     beats: int
     end: bool
+    depth: int = 1 << 60
+
+    def taken(self, first: int) -> int:
+        """The earliest cycle of the last beat if the first is taken in that cycle: the rest follows as fast as its producer makes it."""
+        rest = max(0, self.beats - 1 - self.depth)
+        return max(self.last, first + self.beats - 1, first + (self.last - self.first) * rest // max(1, self.beats - 1))
 
 
 class Get(NamedTuple):
@@ -65,10 +75,11 @@ class Channel:
     def __init__(self, name: str, depth: int = UNBOUNDED, latency: int = 1):
         self.name, self.depth, self.latency = name, depth, latency
         self.tokens: deque[Token] = deque()
-        self.log: list[Token] = []  # every token as it was pushed
+        self.log: list[Token] = []  # every token, with the cycles in which it entered
         self._taken: deque[tuple[int, int]] = deque()  # (index of its first beat, beats) of tokens got and not yet popped
         self._pops: deque[tuple[int, int, int, int]] = deque()  # (first beat, beats, first cycle, last cycle)
         self._pushed = self._got = self._popped = 0  # beats
+        self._entered: tuple[int, int] | None = None  # cycles of the token that is entering
 
     def get(self) -> Get:
         return Get(self)
@@ -90,26 +101,37 @@ class Channel:
         self._got += token.beats
         return token
 
-    def room(self, put: Put) -> tuple[int, int] | None:
-        """When the token's first and last beat can enter; None while that is not known yet.
-
-        A FIFO smaller than the token counts as one token deep: its reader takes beats while they come.
-        """
-        depth = max(self.depth, put.beats)
-        need = self._pushed + put.beats - 1 - depth
-        if need >= self._popped:
-            return None
-        first = max(put.first, self._freed(self._pushed - depth))
-        return first, max(put.last, first + put.beats - 1, self._freed(need))
-
     def push(self, put: Put) -> tuple[int, int] | None:
-        """Enter a token; None while it is not known when the FIFO has room."""
-        moved = self.room(put)
-        if moved is not None:
+        """Enter a token: the cycles of its first and last beat; None while it is not known when the FIFO has room.
+
+        A token longer than the FIFO is offered to its reader at once; the answer waits until the reader has taken all but
+        the beats that the FIFO holds.
+        """
+        whole = put.beats <= self.depth
+        if self._entered is None:
+            if self._pushed - self.depth + (put.beats - 1 if whole else 0) >= self._popped:
+                return None
+            first = max(put.first, self._freed(self._pushed - self.depth))
+            last = max(put.last, first + put.beats - 1, self._unblocked(put) if whole else 0)
+            self.tokens.append(Token(first + self.latency, last + self.latency, put.beats, put.end, self.depth))
             self._pushed += put.beats
-            self.log.append(Token(*moved, put.beats, put.end))
-            self.tokens.append(Token(moved[0] + self.latency, moved[1] + self.latency, put.beats, put.end))
-        return moved
+            self._entered = (first, last)
+        if not whole and self._pushed - 1 - self.depth >= self._popped:
+            return None
+        first, last = self._entered
+        last = last if whole else max(last, self._freed(self._pushed - 1 - self.depth))
+        self._entered = None
+        self.log.append(Token(first, last, put.beats, put.end))
+        return first, last
+
+    def _unblocked(self, put: Put) -> int:
+        """When the token's last beat can enter: after each beat that may have to wait for room, the rest comes at its producer's pace.
+
+        The waiting is longest at the token's first or last beat or where the room of a later token begins.
+        """
+        start, pace = self._pushed - self.depth, put.last - put.first
+        begins = [begin - start for begin, *_ in self._pops if start < begin < start + put.beats]
+        return max(self._freed(start + beat) + pace * (put.beats - 1 - beat) // max(1, put.beats - 1) for beat in (0, *begins, put.beats - 1))
 
     def _freed(self, beat: int) -> int:
         """The cycle from which the room of that beat can be used again."""
@@ -126,15 +148,20 @@ class Fork:
 
     def __init__(self, branches: Sequence[Channel]):
         self.branches = branches
+        self._moved: dict[int, tuple[int, int]] = {}  # the branches that have taken the present token
 
     def put(self, first: int, last: int, beats: int, end: bool) -> Put:
         return Put(self, first, last, beats, end)
 
     def push(self, put: Put) -> tuple[int, int] | None:
-        if any(branch.room(put) is None for branch in self.branches):
+        for index, branch in enumerate(self.branches):
+            if index not in self._moved and (moved := branch.push(put)) is not None:
+                self._moved[index] = moved
+        if len(self._moved) < len(self.branches):
             return None
-        moved = [branch.push(put) for branch in self.branches]
-        return max(m[0] for m in moved), max(m[1] for m in moved)
+        firsts, lasts = zip(*self._moved.values())
+        self._moved = {}
+        return max(firsts), max(lasts)
 
 
 Process = Generator[Get | Put, Token | tuple[int, int], None]

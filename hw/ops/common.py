@@ -94,7 +94,7 @@ def pipeline(ins, out, latency: int):
             tokens.append((yield channel.get()))
         beats = tokens[0].beats
         first = max(free, *(token.first for token in tokens))
-        last = max(first + beats - 1, *(token.last for token in tokens))
+        last = max(token.taken(first) for token in tokens)
         first, last = yield out.put(first + latency, last + latency, beats, tokens[0].end)
         for channel in ins:
             channel.popped(first - latency, last - latency)

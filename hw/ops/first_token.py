@@ -40,7 +40,7 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
     while True:
         token = yield ins[0].get()
         first = max(token.first, free, hold_free if starts else 0)
-        last = max(token.last, first + (token.beats - 1) * (lanes if starts else 1))
+        last = max(token.taken(first), first + (token.beats - 1) * (lanes if starts else 1))
         if starts:
             first, last = yield out.put(first + 1, last + lanes, channels, True)
             first, last, hold_free = first - 1, last - lanes, last

@@ -123,7 +123,7 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
     while True:
         token = yield ins[0].get()
         first = max(token.first, free, ends[0] + 1)
-        last = max(token.last, first + token.beats - 1)
+        last = token.taken(first)
         ins[0].popped(first, last)
         free = last + 1
         root_free = max(max(last + 10, root_free) + root, divider_free)  # the root waits for the divider

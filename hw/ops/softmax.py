@@ -87,7 +87,7 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
     while True:
         row = yield ins[0].get()
         first = max(row.first, free, read_ends[0] + 1)
-        last = max(row.last, first + row.beats - 1)
+        last = row.taken(first)
         ins[0].popped(first, last)
         free = last + 1
         read_end = max(last, read_ends[-1], write_ends[0]) + row.beats
