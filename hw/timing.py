@@ -77,7 +77,7 @@ class Channel:
         self.tokens: deque[Token] = deque()
         self.log: list[Token] = []  # every token, with the cycles in which it entered
         self._taken: deque[tuple[int, int]] = deque()  # (index of its first beat, beats) of tokens got and not yet popped
-        self._pops: deque[tuple[int, int, int, int]] = deque()  # (first beat, beats, first cycle, last cycle)
+        self._pops: deque[tuple[int, int, int, int, int]] = deque()  # (first beat, beats, first cycle, last cycle, pace)
         self._pushed = self._got = self._popped = 0  # beats
         self._entered: tuple[int, int] | None = None  # cycles of the token that is entering
 
@@ -87,10 +87,13 @@ class Channel:
     def put(self, first: int, last: int, beats: int, end: bool) -> Put:
         return Put(self, first, last, beats, end)
 
-    def popped(self, first: int, last: int) -> None:
-        """The oldest token that was got left the FIFO in the cycles first .. last."""
+    def popped(self, first: int, last: int, pace: int | None = None) -> None:
+        """The oldest token that was got left the FIFO in the cycles first .. last.
+
+        pace  cycles from the first to the last beat had it not been stalled; a stall is early in a token: after it, the rest moves at this pace
+        """
         start, beats = self._taken.popleft()
-        self._pops.append((start, beats, first, last))
+        self._pops.append((start, beats, first, last, last - first if pace is None else pace))
         self._popped = start + beats
 
     def take(self) -> Token | None:
@@ -139,8 +142,8 @@ class Channel:
             return 0
         while self._pops[0][0] + self._pops[0][1] <= beat:
             self._pops.popleft()
-        start, beats, first, last = self._pops[0]
-        return 1 + (last if beats == 1 else first + (last - first) * (beat - start) // (beats - 1))
+        start, beats, first, last, pace = self._pops[0]
+        return 1 + max(first, last - pace * (beats - 1 - beat + start) // max(1, beats - 1))
 
 
 class Fork:

@@ -95,7 +95,8 @@ def pipeline(ins, out, latency: int):
         beats = tokens[0].beats
         first = max(free, *(token.first for token in tokens))
         last = max(token.taken(first) for token in tokens)
+        pace = last - first
         first, last = yield out.put(first + latency, last + latency, beats, tokens[0].end)
         for channel in ins:
-            channel.popped(first - latency, last - latency)
+            channel.popped(first - latency, last - latency, pace)
         free = last - latency + 1
