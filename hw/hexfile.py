@@ -22,7 +22,7 @@ class Hex:
         if not self.words:
             raise BitloomError("hex memory: got 0 words, must be at least 1; leave the file parameter at \"\" instead")
         if bad := [w for w in self.words if not 0 <= w < 1 << self.width]:
-            raise BitloomError(f"hex memory: got word {bad[0]}, must be 0 .. 2**{self.width}-1; mask negative codes with pack()")
+            raise BitloomError(f"hex memory: got word {bad[0]}, must be 0 .. 2**{self.width}-1; pack() takes negatives")
 
     @classmethod
     def pack(cls, values: np.ndarray, bits: int) -> Hex:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The same encoder, source and sink under a plain C++ main loop: the yardstick for the speed of the cocotb simulation."""
+"""The same encoder, source and sink under a plain C++ main loop: the yardstick for the cocotb simulation's speed."""
+
 from __future__ import annotations
 
 import subprocess
@@ -19,7 +20,7 @@ from sim.runner import HDL, TOP, compile_model, settings
 
 @dataclass(frozen=True, kw_only=True)
 class BareRun:
-    """outputs: int64, elements that left at m_axis, flat; cycles simulated; seconds of the simulation, without the build."""
+    """outputs: int64, what left at m_axis, flat; cycles simulated; seconds of the simulation without the build."""
 
     outputs: np.ndarray
     cycles: int
@@ -41,11 +42,15 @@ def run_bare(build_dir: Path, sentences: Sequence[np.ndarray], *, wall_seconds: 
         write_sentences(work / f"{SOURCE}.in", sentences, infos[0])
         began = time.monotonic()
         try:
-            subprocess.run([executable, *(f"+{k}={v}" for k, v in plusargs.items())], cwd=work, check=True, timeout=wall_seconds)
+            subprocess.run(
+                [executable, *(f"+{k}={v}" for k, v in plusargs.items())], cwd=work, check=True, timeout=wall_seconds
+            )
         except subprocess.SubprocessError as error:
             raise SimulationError(f"{TOP} without cocotb: {error}") from error
         seconds = time.monotonic() - began
         sink = read_tap(work / f"{SINK}.tap", infos[-1].lanes, infos[-1].io_bits, True)
         if len(sink.beats) != expect:
             raise SimulationError(f"{TOP} without cocotb: {len(sink.beats)} output beats came, must be {expect}")
-        return BareRun(outputs=sink.beats.reshape(-1), cycles=int((work / "bench.cycles").read_text()), wall_seconds=seconds)
+        return BareRun(
+            outputs=sink.beats.reshape(-1), cycles=int((work / "bench.cycles").read_text()), wall_seconds=seconds
+        )

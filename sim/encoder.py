@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Simulation of a whole generated encoder: sentences in, logits out, every stream between them recorded."""
+
 from __future__ import annotations
 
 import json
@@ -23,7 +24,7 @@ SOURCE, SINK = "s_axis", "m_axis"
 
 @dataclass(frozen=True, kw_only=True)
 class StreamInfo:
-    """An entry of streams.json: a tensor and the wires <wire>_valid, _ready, _data, _last that carry it in encoder.sv."""
+    """Entry of streams.json: a tensor and the wires <wire>_valid, _ready, _data, _last of its stream in encoder.sv."""
 
     tensor: str
     wire: str
@@ -72,10 +73,21 @@ class EncoderRun:
         object.__setattr__(self, "taps", {name: record.beats.reshape(-1) for name, record in self.streams.items()})
 
 
-def run_encoder(build_dir: Path, sentences: Sequence[np.ndarray], *, stall_in: float = 0.0, stall_out: float = 0.0, seed: int = 0,
-                taps: bool = True, waves: Path | None = None, timeout_cycles: int = 200_000, drain_cycles: int = 2000,
-                wall_seconds: float = 3600.0, folder: Path | None = None,
-                identity: str | None = None) -> EncoderRun:
+def run_encoder(
+    build_dir: Path,
+    sentences: Sequence[np.ndarray],
+    *,
+    stall_in: float = 0.0,
+    stall_out: float = 0.0,
+    seed: int = 0,
+    taps: bool = True,
+    waves: Path | None = None,
+    timeout_cycles: int = 200_000,
+    drain_cycles: int = 2000,
+    wall_seconds: float = 3600.0,
+    folder: Path | None = None,
+    identity: str | None = None,
+) -> EncoderRun:
     """Simulate a generated encoder (encoder.sv, rtl/, *.hex, streams.json) on sentences, back to back.
 
     sentences      codes of `embeddings.sum`, int64 [T, C] each
@@ -97,7 +109,14 @@ def run_encoder(build_dir: Path, sentences: Sequence[np.ndarray], *, stall_in: f
     executable = build(design(build_dir, infos, taps=taps, waves=waves))
     lengths = np.array([len(s) for s in sentences], dtype=np.int64)
     expect = expected_beats(last, lengths)
-    plusargs = settings(stall_in=stall_in, stall_out=stall_out, seed=seed, expect=expect, timeout_cycles=timeout_cycles, drain_cycles=drain_cycles)
+    plusargs = settings(
+        stall_in=stall_in,
+        stall_out=stall_out,
+        seed=seed,
+        expect=expect,
+        timeout_cycles=timeout_cycles,
+        drain_cycles=drain_cycles,
+    )
     work = Path(folder) if folder else Path(tempfile.mkdtemp(prefix="bitloom-encoder-"))
     work.mkdir(parents=True, exist_ok=True)
     clear(work)
@@ -105,7 +124,14 @@ def run_encoder(build_dir: Path, sentences: Sequence[np.ndarray], *, stall_in: f
     write_sentences(work / f"{SOURCE}.in", sentences, first)
     args = ["--trace", "--trace-file", str(Path(waves).absolute())] if waves else []
     began = time.monotonic()
-    run(executable, work, plusargs, env={"BITLOOM_IDENTITY": identity or promised_identity(build_dir)}, args=args, wall_seconds=wall_seconds)
+    run(
+        executable,
+        work,
+        plusargs,
+        env={"BITLOOM_IDENTITY": identity or promised_identity(build_dir)},
+        args=args,
+        wall_seconds=wall_seconds,
+    )
     result = _collect(work, infos, lengths, expect, taps, time.monotonic() - began)
     if folder is None and not result.problem:
         shutil.rmtree(work)
@@ -133,11 +159,18 @@ def promised_identity(build_dir: Path) -> str:
     return found[1]
 
 
-def design(build_dir: Path, infos: Sequence[StreamInfo], *, taps: bool, waves: Path | None = None, clock: bool = True) -> Design:
+def design(
+    build_dir: Path, infos: Sequence[StreamInfo], *, taps: bool, waves: Path | None = None, clock: bool = True
+) -> Design:
     """The bench around encoder.sv."""
     encoder = build_dir / "encoder.sv"
     sources = (*BENCH_FILES, *needed(sorted((build_dir / "rtl").glob("*.sv")), encoder.read_text()), encoder)
-    return Design(sources=sources, generated={"bench.sv": bench_text(infos, taps=taps, clock=clock)}, options=_wave_options(waves), compiler=FAST)
+    return Design(
+        sources=sources,
+        generated={"bench.sv": bench_text(infos, taps=taps, clock=clock)},
+        options=_wave_options(waves),
+        compiler=FAST,
+    )
 
 
 def bench_text(infos: Sequence[StreamInfo], *, taps: bool, clock: bool = True) -> str:
@@ -146,7 +179,9 @@ def bench_text(infos: Sequence[StreamInfo], *, taps: bool, clock: bool = True) -
     first, last = infos[0], infos[-1]
     bench.source(SOURCE, first.lanes * first.io_bits)
     bench.sink(SINK, last.lanes * last.io_bits)
-    ports = ", ".join(f".{port}_t{part}({port}_{part})" for port in (SOURCE, SINK) for part in ("valid", "ready", "data", "last"))
+    ports = ", ".join(
+        f".{port}_t{part}({port}_{part})" for port in (SOURCE, SINK) for part in ("valid", "ready", "data", "last")
+    )
     bench.body.append(f"  encoder dut (.clk, .rst, .identity, {ports});")
     for info in infos if taps else ():
         bench.tap(info.wire, f"dut.{info.wire}", info.lanes * info.bits)
@@ -167,7 +202,9 @@ def expected_beats(output: StreamInfo, lengths: np.ndarray) -> int:
     return int(lengths.sum() if output.kind == "token" else len(lengths)) * output.channels // output.lanes
 
 
-def _collect(work: Path, infos: Sequence[StreamInfo], lengths: np.ndarray, expect: int, taps: bool, seconds: float) -> EncoderRun:
+def _collect(
+    work: Path, infos: Sequence[StreamInfo], lengths: np.ndarray, expect: int, taps: bool, seconds: float
+) -> EncoderRun:
     source = read_tap(work / f"{SOURCE}.tap", infos[0].lanes, infos[0].io_bits, True)
     sink = read_tap(work / f"{SINK}.tap", infos[-1].lanes, infos[-1].io_bits, True)
     start = int(source.cycle[0]) if len(source.cycle) else 0
@@ -182,13 +219,25 @@ def _collect(work: Path, infos: Sequence[StreamInfo], lengths: np.ndarray, expec
         cycle, tap, what = faults[0]
         problem = f"stream {tap}: rule broken in cycle {cycle - start}: {what}; records in {work}"
     elif len(sink.last) < expect:
-        problem = (f"{len(sink.last)} of {expect} output beats came, {int(source.last.sum())} of {len(lengths)} sentences were taken, "
-                   f"then nothing moved; records in {work}")
+        problem = (
+            f"{len(sink.last)} of {expect} output beats came, "
+            f"{int(source.last.sum())} of {len(lengths)} sentences were taken, "
+            f"then nothing moved; records in {work}"
+        )
     elif len(sink.last) > expect:
         problem = f"{len(sink.last)} output beats came, must be {expect}; records in {work}"
-    return EncoderRun(streams=streams, infos={i.tensor: i for i in infos}, outputs=sink.beats.reshape(-1), output_last=sink.last, lengths=lengths,
-                      in_first_cycle=source.cycle[first_beats] - start, out_last_cycle=sink.cycle[sink.last] - start, cycles=cycles,
-                      wall_seconds=seconds, problem=problem)
+    return EncoderRun(
+        streams=streams,
+        infos={i.tensor: i for i in infos},
+        outputs=sink.beats.reshape(-1),
+        output_last=sink.last,
+        lengths=lengths,
+        in_first_cycle=source.cycle[first_beats] - start,
+        out_last_cycle=sink.cycle[sink.last] - start,
+        cycles=cycles,
+        wall_seconds=seconds,
+        problem=problem,
+    )
 
 
 def link_memories(build_dir: Path, work: Path) -> None:
@@ -206,7 +255,9 @@ def _wave_options(waves: Path | None) -> tuple[str, ...]:
     if suffix not in (".vcd", ".fst"):
         raise SimulationError(f"waves: got {Path(waves).name}, must end in .vcd or .fst")
     if suffix == ".fst" and not Path("/usr/include/lz4.h").exists():
-        raise SimulationError(f"waves: got {Path(waves).name}, but lz4.h is not there; name a .vcd or apt install liblz4-dev zlib1g-dev")
+        raise SimulationError(
+            f"waves: got {Path(waves).name}, but lz4.h is not there; name a .vcd or apt install liblz4-dev zlib1g-dev"
+        )
     return ("--trace-vcd",) if suffix == ".vcd" else ("--trace-fst",)
 
 
@@ -217,6 +268,11 @@ def _check_sentences(sentences: Sequence[np.ndarray], first: StreamInfo) -> None
     for index, sentence in enumerate(sentences):
         codes = np.asarray(sentence)
         if codes.ndim != 2 or codes.shape[1] != first.channels or not len(codes):
-            raise SimulationError(f"run_encoder: sentence {index}: got shape {codes.shape}, must be [T, {first.channels}] with T >= 1")
+            raise SimulationError(
+                f"run_encoder: sentence {index}: got shape {codes.shape}, must be [T, {first.channels}] with T >= 1"
+            )
         if codes.min() < -high - 1 or codes.max() > high:
-            raise SimulationError(f"run_encoder: sentence {index}: got codes {codes.min()} .. {codes.max()}, must be {-high - 1} .. {high}")
+            raise SimulationError(
+                f"run_encoder: sentence {index}: got codes {codes.min()} .. {codes.max()}, "
+                f"must be {-high - 1} .. {high}"
+            )

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can go wrong in a simulation."""
+
 from hw.errors import BitloomError
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files between Python and the bench: beats for bench_source, records of bench_tap."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ def to_words(beats: np.ndarray, bits: int) -> np.ndarray:
         word, shift = divmod(lane * bits, 32)
         low = codes[:, lane] << np.uint64(shift)
         words[:, word] |= low & np.uint64(0xFFFFFFFF)
-        words[:, word + 1] |= (low >> np.uint64(32))
+        words[:, word + 1] |= low >> np.uint64(32)
         if shift + bits > 64:  # the bits that the shift above pushed out
             words[:, word + 2] |= codes[:, lane] >> np.uint64(64 - shift)
     return words[:, : -(-lanes * bits // 32)].astype(np.uint32)

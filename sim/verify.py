@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The verdict: every recorded stream of an encoder against the golden tensors, value by value and `last` by `last`."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -35,8 +36,10 @@ class Place:
     def __str__(self) -> str:
         got = "nothing (lost)" if self.got is None else self.got
         want = "nothing (extra)" if self.want is None else self.want
-        return (f"{self.tensor}: sentence {self.sentence} token {self.token} channel {self.channel} (lane {self.lane}): "
-                f"{self.what}: got {got}, must be {want}")
+        return (
+            f"{self.tensor}: sentence {self.sentence} token {self.token} channel {self.channel} (lane {self.lane}): "
+            f"{self.what}: got {got}, must be {want}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +66,7 @@ class TensorReport:
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyReport:
-    """The verdict on a run; `ok` only if every value and every `last` agrees and the hardware did not hang or break a rule.
+    """The verdict on a run; `ok` only if every value and `last` agrees and the hardware neither hung nor broke a rule.
 
     first    the first difference of the first tensor, in topological order, that has one
     problem  EncoderRun.problem
@@ -97,25 +100,36 @@ def compare(graph: Graph, golden: Mapping[str, np.ndarray], run: EncoderRun) -> 
     """Compare all of a run's streams, and what left the chip, with the golden tensors.
 
     golden  tensor -> int64: token tensors [sum T, C]; (1, C) tensors [S, C]; row tensors flat, in the order sentence,
-            token i, head, token j. Tensors that it lacks are not compared; the embedding is the host's and does not count.
+            token i, head, token j. Tensors that it lacks are not compared; the host's embedding does not count.
     Raises SimulationError: nothing to compare, or a golden tensor whose stream was not recorded.
     """
     names = [node.name for node in graph.nodes if node.op != "embed" and node.name in golden]
     if missing := [name for name in names if name not in run.streams]:
-        raise SimulationError(f"verify: no record of tensor '{missing[0]}', must be one of each; run the encoder with taps")
+        raise SimulationError(
+            f"verify: no record of tensor '{missing[0]}', must be one of each; run the encoder with taps"
+        )
     streams = [(name, run.infos[name], run.taps[name], run.streams[name].last) for name in names]
     if graph.outputs[0] in golden:  # behind the last tap come a FIFO and the widening to whole bytes
         streams.append(("m_axis", run.infos[graph.outputs[0]], run.outputs, run.output_last))
-    reports = tuple(_report(name, info, np.asarray(golden[info.tensor]).reshape(-1), got, last, run.lengths)
-                    for name, info, got, last in streams)
+    reports = tuple(
+        _report(name, info, np.asarray(golden[info.tensor]).reshape(-1), got, last, run.lengths)
+        for name, info, got, last in streams
+    )
     values = sum(r.values for r in reports)
     if values == 0:
         raise SimulationError("verify: compared 0 values, must be at least 1; a comparison of nothing proves nothing")
-    return VerifyReport(values_compared=values, mismatches=sum(r.mismatches for r in reports),
-                        first=next((r.first for r in reports if r.first), None), per_tensor=reports, problem=run.problem)
+    return VerifyReport(
+        values_compared=values,
+        mismatches=sum(r.mismatches for r in reports),
+        first=next((r.first for r in reports if r.first), None),
+        per_tensor=reports,
+        problem=run.problem,
+    )
 
 
-def _report(name: str, info: StreamInfo, want: np.ndarray, got: np.ndarray, last: np.ndarray, lengths: np.ndarray) -> TensorReport:
+def _report(
+    name: str, info: StreamInfo, want: np.ndarray, got: np.ndarray, last: np.ndarray, lengths: np.ndarray
+) -> TensorReport:
     flags = expected_last(len(want), info, lengths)
     values, beats = _differences(got, want), _differences(last, flags)
     first = None
@@ -124,8 +138,15 @@ def _report(name: str, info: StreamInfo, want: np.ndarray, got: np.ndarray, last
     elif len(beats):
         first = _place(name, "last", int(beats[0]), last, flags, info, lengths)
     lost, extra = max(len(want) - len(got), 0), max(len(got) - len(want), 0)
-    return TensorReport(tensor=name, values=len(want), different=len(values) - lost - extra, lost=lost, extra=extra,
-                        last_errors=len(beats) - abs(len(flags) - len(last)), first=first)
+    return TensorReport(
+        tensor=name,
+        values=len(want),
+        different=len(values) - lost - extra,
+        lost=lost,
+        extra=extra,
+        last_errors=len(beats) - abs(len(flags) - len(last)),
+        first=first,
+    )
 
 
 def _differences(got: np.ndarray, want: np.ndarray) -> np.ndarray:
@@ -134,11 +155,21 @@ def _differences(got: np.ndarray, want: np.ndarray) -> np.ndarray:
     return np.concatenate([np.flatnonzero(got[:common] != want[:common]), np.arange(common, max(len(got), len(want)))])
 
 
-def _place(name: str, what: str, index: int, got: np.ndarray, want: np.ndarray, info: StreamInfo, lengths: np.ndarray) -> Place:
+def _place(
+    name: str, what: str, index: int, got: np.ndarray, want: np.ndarray, info: StreamInfo, lengths: np.ndarray
+) -> Place:
     lanes = info.lanes if what == "last" else 1
     sentence, token, channel = locate(index * lanes, info, lengths, len(want) * lanes)
-    return Place(tensor=name, what=what, sentence=sentence, token=token, channel=channel, lane=index * lanes % info.lanes,
-                 got=int(got[index]) if index < len(got) else None, want=int(want[index]) if index < len(want) else None)
+    return Place(
+        tensor=name,
+        what=what,
+        sentence=sentence,
+        token=token,
+        channel=channel,
+        lane=index * lanes % info.lanes,
+        got=int(got[index]) if index < len(got) else None,
+        want=int(want[index]) if index < len(want) else None,
+    )
 
 
 def sentence_starts(info: StreamInfo, lengths: np.ndarray, values: int) -> np.ndarray:
@@ -167,7 +198,7 @@ def expected_last(values: int, info: StreamInfo, lengths: np.ndarray) -> np.ndar
 
 
 def locate(index: int, info: StreamInfo, lengths: np.ndarray, values: int) -> tuple[int, int, int]:
-    """(sentence, token, channel) of the value at an index of the stream; an index past the end belongs to the last sentence."""
+    """(sentence, token, channel) of a stream's value; an index past the end belongs to the last sentence."""
     starts = sentence_starts(info, lengths, values)
     sentence = min(int(np.searchsorted(starts, index, side="right")) - 1, len(lengths) - 1)
     within = index - int(starts[sentence])

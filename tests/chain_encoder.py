@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The stand-in encoder of chain.sv: its build folder, graph and golden tensors."""
+
 from __future__ import annotations
 
 import json
@@ -22,8 +23,11 @@ def tensors() -> dict[str, Tensor]:
 
 
 def graph() -> Graph:
-    nodes = (Node(name="embeddings.sum", op="embed", inputs=("input_ids",)), Node(name="double", op="add", inputs=("embeddings.sum",)),
-             Node(name="logits", op="linear", inputs=("double",)))
+    nodes = (
+        Node(name="embeddings.sum", op="embed", inputs=("input_ids",)),
+        Node(name="double", op="add", inputs=("embeddings.sum",)),
+        Node(name="logits", op="linear", inputs=("double",)),
+    )
     return Graph(name="chain", nodes=nodes, tensors=tensors(), params={}, inputs=("input_ids",), outputs=("logits",))
 
 
@@ -35,8 +39,18 @@ def write_build(folder: Path, fault: str = "none", beat: int = 0) -> Path:
     shutil.copy(HERE / "chain.sv", folder / "encoder.sv")
     Hex((FAULTS[fault], beat), 16).write(folder / "fault.hex")
     lanes = {"embeddings.sum": 2, "double": 2, "logits": 1}
-    streams = [{"tensor": t.name, "wire": t.name.replace(".", "_"), "lanes": lanes[t.name], "bits": t.bits, "signed": True, "kind": t.kind,
-                "channels": t.channels} for t in tensors().values()]
+    streams = [
+        {
+            "tensor": t.name,
+            "wire": t.name.replace(".", "_"),
+            "lanes": lanes[t.name],
+            "bits": t.bits,
+            "signed": True,
+            "kind": t.kind,
+            "channels": t.channels,
+        }
+        for t in tensors().values()
+    ]
     (folder / "streams.json").write_text(json.dumps(streams))
     return folder
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every module of the RTL library passes Verilator's lint with all warnings, and Yosys reads and elaborates it without any."""
+
 import shutil
 import subprocess
 from pathlib import Path
@@ -18,7 +19,18 @@ def lint(source: Path, top: str, params: dict[str, int], folder: Path) -> str:
     """What Verilator says about a module, its libraries in `folder`: "" if nothing."""
     verilator = find_verilator()
     values = [f"-G{key}={value}" for key, value in params.items()]
-    command = [verilator.command, "--lint-only", "-Wall", "--quiet", "--top-module", top, "-y", str(folder), *values, str(source)]
+    command = [
+        verilator.command,
+        "--lint-only",
+        "-Wall",
+        "--quiet",
+        "--top-module",
+        top,
+        "-y",
+        str(folder),
+        *values,
+        str(source),
+    ]
     done = subprocess.run(command, env=verilator.env, capture_output=True, text=True, check=False)
     said = "\n".join(line for line in (done.stdout + done.stderr).splitlines() if line.startswith("%"))
     return said or ("" if done.returncode == 0 else done.stderr)

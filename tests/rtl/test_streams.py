@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """fifo and stream_fork: every beat once, in order, in the cycle that the headers promise."""
+
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +21,23 @@ def stimulus(bits: int, lanes: int, seed: int = 0) -> Stimulus:
 
 
 def fifo_cases() -> list[UnitCase]:
-    return [UnitCase("fifo", {"WIDTH": bits * lanes, "DEPTH": depth}, {"s": stimulus(bits, lanes, depth)}, OutSpec("m", lanes, bits, False), BEATS)
-            for depth, bits, lanes in FIFOS]
+    return [
+        UnitCase(
+            "fifo",
+            {"WIDTH": bits * lanes, "DEPTH": depth},
+            {"s": stimulus(bits, lanes, depth)},
+            OutSpec("m", lanes, bits, False),
+            BEATS,
+        )
+        for depth, bits, lanes in FIFOS
+    ]
 
 
 def fork_cases() -> list[UnitCase]:
     outs = [OutSpec(f"m{i}", 2, 9, False) for i in range(3)]
-    return [UnitCase("fork_unit", {"WIDTH": 18}, {"s": stimulus(9, 2)}, outs[0], BEATS, tuple((o, BEATS) for o in outs[1:]))]
+    return [
+        UnitCase("fork_unit", {"WIDTH": 18}, {"s": stimulus(9, 2)}, outs[0], BEATS, tuple((o, BEATS) for o in outs[1:]))
+    ]
 
 
 def simulate(stall_in: float = 0.0, stall_out: float = 0.0, seed: int = 0):
@@ -35,7 +46,9 @@ def simulate(stall_in: float = 0.0, stall_out: float = 0.0, seed: int = 0):
     results = run_units(cases, RTL, stall_in=stall_in, stall_out=stall_out, seed=seed)
     for case, result in zip(cases, results, strict=True):
         for part in (result, *result.more):
-            assert_equal_streams(f"{case.module} {dict(case.params)}", part, case.inputs["s"].beats, case.inputs["s"].last)
+            assert_equal_streams(
+                f"{case.module} {dict(case.params)}", part, case.inputs["s"].beats, case.inputs["s"].last
+            )
     return list(zip(cases, results, strict=True))
 
 

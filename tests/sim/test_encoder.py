@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole-encoder bench on a small stand-in (chain.sv): it passes when all is well and names the place of each planted mistake."""
+
+import chain_encoder as chain
 import numpy as np
 import pytest
 
-import chain_encoder as chain
 from sim.bare import run_bare
 from sim.encoder import StreamInfo, run_encoder
 from sim.errors import SimulationError
@@ -15,8 +16,14 @@ VALUES = sum(LENGTHS) * (4 + 2 + 2)  # double, logits, and logits at m_axis
 
 def verify(folder, fault="none", beat=9, **settings):
     sentences = chain.sentences(LENGTHS)
-    run = run_encoder(chain.write_build(folder / "build", fault, beat), sentences, timeout_cycles=2000, drain_cycles=100,
-                      folder=folder / "work", **settings)
+    run = run_encoder(
+        chain.write_build(folder / "build", fault, beat),
+        sentences,
+        timeout_cycles=2000,
+        drain_cycles=100,
+        folder=folder / "work",
+        **settings,
+    )
     return run, compare(chain.graph(), chain.golden(sentences), run)
 
 
@@ -43,7 +50,14 @@ def test_wrong_value(tmp_path):
     first = report.first
     # beat 9 of 2 lanes: token 4 of the batch is token 0 of sentence 2; a changed value also reaches the logits, twice recorded
     assert not report.ok and report.mismatches == 3
-    assert (first.tensor, first.what, first.sentence, first.token, first.channel, first.lane) == ("double", "value", 2, 0, 2, 0)
+    assert (first.tensor, first.what, first.sentence, first.token, first.channel, first.lane) == (
+        "double",
+        "value",
+        2,
+        0,
+        2,
+        0,
+    )
     assert first.got == first.want ^ 1
     assert "first at double: sentence 2 token 0 channel 2 (lane 0)" in str(report)
 
@@ -84,7 +98,9 @@ def test_broken_stream_rule(tmp_path, fault, what):
 
 def test_hang(tmp_path):
     run, report = verify(tmp_path, "hang")
-    assert not report.ok and "9 of 26 output beats came, 2 of 4 sentences were taken, then nothing moved" in report.problem
+    assert (
+        not report.ok and "9 of 26 output beats came, 2 of 4 sentences were taken, then nothing moved" in report.problem
+    )
     assert report.first.tensor == "double" and report.first.got is None
     assert len(run.out_last_cycle) == 2
 
@@ -121,12 +137,15 @@ def test_nothing_compared(tmp_path):
         compare(chain.graph(), {}, run)
 
 
-@pytest.mark.parametrize(("sentences", "message"), [
-    ([], "got no sentence"),
-    ([np.zeros((2, 5), dtype=np.int64)], r"sentence 0: got shape \(2, 5\), must be \[T, 4\]"),
-    ([np.zeros((0, 4), dtype=np.int64)], "with T >= 1"),
-    ([np.full((1, 4), 512)], "got codes 512 .. 512, must be -512 .. 511"),
-])
+@pytest.mark.parametrize(
+    ("sentences", "message"),
+    [
+        ([], "got no sentence"),
+        ([np.zeros((2, 5), dtype=np.int64)], r"sentence 0: got shape \(2, 5\), must be \[T, 4\]"),
+        ([np.zeros((0, 4), dtype=np.int64)], "with T >= 1"),
+        ([np.full((1, 4), 512)], "got codes 512 .. 512, must be -512 .. 511"),
+    ],
+)
 def test_bad_sentences(tmp_path, sentences, message):
     with pytest.raises(SimulationError, match=message):
         run_encoder(chain.write_build(tmp_path), sentences)

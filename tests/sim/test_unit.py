@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bench of single modules must fail: one planted mistake at a time in a module that passes beats through."""
+
 from pathlib import Path
 
 import numpy as np
 import pytest
-
 from chain_encoder import FAULTS
+
 from hw.hexfile import Hex
 from sim.compare import assert_equal_streams
 from sim.errors import MismatchError, SimulationError
@@ -19,8 +20,13 @@ BEATS, AT = 400, 123
 def case(fault: str = "none", n_out: int = BEATS, seed: int = 0) -> UnitCase:
     rng = np.random.default_rng(seed)
     beats, last = rng.integers(-512, 512, size=(BEATS, 3)), rng.random(BEATS) < 0.2
-    return UnitCase("faulty", {"WIDTH": 30, "FAULT_FILE": Hex((FAULTS[fault], AT), 16)}, {"s": Stimulus(beats, last, 10)},
-                    OutSpec("m", 3, 10, True), n_out)
+    return UnitCase(
+        "faulty",
+        {"WIDTH": 30, "FAULT_FILE": Hex((FAULTS[fault], AT), 16)},
+        {"s": Stimulus(beats, last, 10)},
+        OutSpec("m", 3, 10, True),
+        n_out,
+    )
 
 
 def simulate(cases: list[UnitCase], folder: Path, **stalls) -> list:
@@ -87,14 +93,20 @@ def test_extra_beat(stall, tmp_path):
         check([case("extra"), case(seed=1)], tmp_path, stall_in=stall, stall_out=stall)
 
 
-@pytest.mark.parametrize(("fault", "what"), [("unstable", "data changed while stalled"), ("dropped", "valid dropped before the beat moved")])
+@pytest.mark.parametrize(
+    ("fault", "what"), [("unstable", "data changed while stalled"), ("dropped", "valid dropped before the beat moved")]
+)
 def test_broken_stream_rule(fault, what, tmp_path):
-    with pytest.raises(SimulationError, match=rf"faulty \(case 1\) port m: stream rule broken in cycle \d+ after reset: {what}"):
+    with pytest.raises(
+        SimulationError, match=rf"faulty \(case 1\) port m: stream rule broken in cycle \d+ after reset: {what}"
+    ):
         check([case(), case(fault, seed=1)], tmp_path, stall_out=0.95)
 
 
 def test_hang(tmp_path):
-    with pytest.raises(SimulationError, match=rf"faulty \(case 0\) port s: accepted {AT} of {BEATS} beats.*{AT} of {BEATS} at m"):
+    with pytest.raises(
+        SimulationError, match=rf"faulty \(case 0\) port s: accepted {AT} of {BEATS} beats.*{AT} of {BEATS} at m"
+    ):
         check([case("hang"), case(seed=1)], tmp_path)
 
 
@@ -110,12 +122,15 @@ def test_comparing_nothing_is_a_failure():
         assert_equal_streams("x", empty, np.zeros((0, 2)))
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"beats": np.full((4, 3), 1024)}, "got codes 1024 .. 1024, must be -512 .. 1023 for 10 bits"),
-    ({"beats": np.zeros((4, 3))}, "must be integers"),
-    ({"last": np.zeros(3, dtype=bool)}, "must be integers"),
-    ({"bits": 70}, "got 70 bits, must be 1 .. 62"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"beats": np.full((4, 3), 1024)}, "got codes 1024 .. 1024, must be -512 .. 1023 for 10 bits"),
+        ({"beats": np.zeros((4, 3))}, "must be integers"),
+        ({"last": np.zeros(3, dtype=bool)}, "must be integers"),
+        ({"bits": 70}, "got 70 bits, must be 1 .. 62"),
+    ],
+)
 def test_bad_stimulus(change, message):
     good = {"beats": np.zeros((4, 3), dtype=np.int64), "last": np.zeros(4, dtype=bool), "bits": 10}
     bad = UnitCase("faulty", {}, {"s": Stimulus(**(good | change))}, OutSpec("m", 3, 10, True), 4)
