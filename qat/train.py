@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from torch import nn
 from torch.utils.data import DataLoader
 from transformers import set_seed
@@ -29,7 +28,7 @@ from qat.features import Collator, Features, LengthGrouped
 from qat.metrics import NAMES
 from qat.model import QuantBert
 from qat.tokenizer import WordPiece
-from qat.trainer import EncoderTrainer, predict
+from qat.trainer import EncoderTrainer, predict, process_state
 
 QAT_STEP_COST = 2.0  # a quantized step takes about this many float steps: for the progress bar only
 VOCABULARY = 4096  # tokens, where neither data.vocab nor a checkpoint says
@@ -66,7 +65,7 @@ class _Run:
 
     def __init__(self, model, quant, training, data, data_dir, out, progress):
         self.model, self.quant, self.training, self.data, self.out = model, quant, training, data, out
-        self.data_dir, self.state = data_dir, PartialState()
+        self.data_dir, self.state = data_dir, process_state()
         self.report = progress if self.state.is_main_process else lambda fraction, text: None
 
     def all(self, resume: bool) -> dict[str, Any]:

@@ -6,9 +6,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from torch import Tensor, nn
 from torch.nn import functional as TF
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
@@ -173,6 +175,13 @@ def _arguments(
         ddp_find_unused_parameters=False,
         dataloader_pin_memory=torch.cuda.is_available(),
     )
+
+
+def process_state() -> PartialState:
+    """Which process of how many this is, and its device, set up as the Trainer will: accelerate alone may differ."""
+    with TemporaryDirectory() as unused:
+        _ = TrainingArguments(output_dir=unused).device
+    return PartialState()
 
 
 def last_checkpoint(folder: Path | str) -> str | None:

@@ -309,7 +309,7 @@ def test_two_processes_train_one_model(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "import sys\nfrom qat.config import *\nfrom qat.data import DataConfig\nfrom qat.train import train\n"
-        f"train({MODEL!r}, QuantConfig(), {TRAINING!r}, {DATA!r}, None, sys.argv[1])\n"
+        f"train({MODEL!r}, QuantConfig(), {TRAINING!r}, {DATA!r}, None, sys.argv[1], progress=lambda f, t: print(t))\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -317,6 +317,7 @@ def test_two_processes_train_one_model(tmp_path):
         [*launch, str(script), str(tmp_path / "out")], env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+    assert done.stdout.count("making the vocabulary") == 1  # by the main process, which alone writes
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["examples"] == 40
     assert max(p["step"] for p in metrics["curves"]) == 12  # 96 examples, 2 processes, batches of 8, 2 epochs
