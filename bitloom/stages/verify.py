@@ -26,6 +26,9 @@ from sim.tools import find_verilator
 from sim.verify import compare
 
 CYCLE_TOLERANCE = 0.01  # of a whole encoder; single operators are exact (docs/architecture.md)
+# Of saturated hardware: most of it is waiting at the entrance, so it says when a beat was let in, not how fast the
+# hardware is. It is shown, but not held to the tolerance.
+QUEUED = "mean latency, waiting included"
 STALL = 0.3  # share of cycles in which the source has nothing, and in which the sink takes nothing
 FULL_SENTENCES = 4  # of max_tokens, for the steady-state interval
 WAVE_SENTENCES = 2
@@ -149,7 +152,8 @@ def _cycles(
         figures[name] = {
             "interval": (guess.interval, _interval(got)),
             "latency": (guess.latency[0], _latencies(got)[0]),
-            "mean latency": (float(np.mean(guess.latency)), float(np.mean(_latencies(got)))),
+            "all": (guess.out_last[-1], int(got.out_last_cycle[-1] - got.in_first_cycle[0])),
+            QUEUED: (float(np.mean(guess.latency)), float(np.mean(_latencies(got)))),
         }
         label = f"{graph.max_tokens} tokens" if name == "full" else f"{len(sentences)} mixed lengths"
         table += [
@@ -192,7 +196,10 @@ def _interval(got: EncoderRun) -> float:
 def check_cycles(table: Sequence[dict]) -> None:
     """Raise VerificationError if a measured figure is further from its prediction than the contract allows."""
     for row in table:
-        if abs(row["measured"] - row["predicted"]) > CYCLE_TOLERANCE * row["predicted"]:
+        if (
+            not row["name"].startswith(QUEUED)
+            and abs(row["measured"] - row["predicted"]) > CYCLE_TOLERANCE * row["predicted"]
+        ):
             raise VerificationError(
                 f"verify: {row['name']}: got {row['measured']:,.0f} cycles, must be within {CYCLE_TOLERANCE:.0%} of "
                 f"{row['predicted']:,.0f} predicted; the timing model or the RTL is wrong"
