@@ -34,8 +34,9 @@ module add #(
   localparam int ProdAW = A_W + 1 + $clog2(MULT_A + 1);
   localparam int ProdBW = B_W + 1 + $clog2(MULT_B + 1);
   localparam int WideW = (ProdAW > ProdBW) ? ProdAW : ProdBW;
-  // One bit for the addition, one for the rounding term, which may be wider than both products.
-  localparam int SumW = ((WideW > SHIFT + 1) ? WideW : SHIFT + 1) + 2;
+  localparam int RoundW = (WideW > SHIFT + 1) ? WideW : SHIFT + 1;
+  // One bit for the addition, one for the rounding term, which may be wider than both products; the limits must fit too.
+  localparam int SumW = ((RoundW > OUT_W) ? RoundW : OUT_W) + 2;
   localparam logic signed [SumW-1:0] Half = SumW'((64'd1 << SHIFT) >> 1);
   localparam logic signed [SumW-1:0] High = SumW'((64'd1 << (OUT_W - 1)) - 64'd1);
   localparam logic signed [SumW-1:0] Low = -High - SumW'(1);

@@ -20,6 +20,7 @@ SHAPES = [
     (48, 2, 10, 8, 10, True, True, 1, 2, 1),
     (4, 4, 8, 8, 6, True, True, 3, 5, 5),
     (12, 1, 16, 16, 16, True, True, 1, 1, 1),
+    (12, 2, 4, 5, 10, True, True, 2, 1, 2),  # y is wider than the sum
     (20, 4, 4, 2, 8, False, True, 8, 1, 2),
     (6, 2, 16, 3, 9, True, False, 40503, 1 << 24, 23),
     (8, 1, 2, 2, 16, True, True, 1 << 12, 1001, 0),
