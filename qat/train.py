@@ -31,6 +31,7 @@ from qat.tokenizer import WordPiece
 from qat.trainer import EncoderTrainer, predict, process_state
 
 QAT_STEP_COST = 2.0  # a quantized step takes about this many float steps: for the progress bar only
+ONE_THREAD = 64  # hidden size up to which a second thread does not pay
 VOCABULARY = 4096  # tokens, where neither data.vocab nor a checkpoint says
 PARTS = ("float", "qat", "tokenizer", "logs", "checkpoints", "metrics.json", "settings.json")
 
@@ -56,7 +57,7 @@ def train(model: ModelConfig, quant: QuantConfig, training: TrainConfig, data: D
     raises    DataError, TokenizerError, QuantError, TrainError: one line that says what to do
     """
     run = _Run(model, quant, training, data, data_dir, Path(out), progress or (lambda fraction, text: None))
-    with _no_progress_bars():
+    with _no_progress_bars(), _threads_for(model.hidden):
         return run.all(resume)
 
 
@@ -245,6 +246,17 @@ def _no_progress_bars():
     finally:
         if shown:
             logging.enable_progress_bar()
+
+
+@contextmanager
+def _threads_for(hidden: int | None):
+    """One thread for a narrow encoder: its operators are too short to share, and on a busy machine waiting costs most."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if hidden is not None and hidden <= ONE_THREAD else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _write_json(path: Path, content: Any) -> None:
