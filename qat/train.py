@@ -250,7 +250,7 @@ def _no_progress_bars():
 
 @contextmanager
 def _threads_for(hidden: int | None):
-    """One thread for a narrow encoder: its operators are too short to share, and on a busy machine waiting costs most."""
+    """One thread for a narrow encoder: its operators are too short to share, most of all when busy."""
     before = torch.get_num_threads()
     torch.set_num_threads(1 if hidden is not None and hidden <= ONE_THREAD else before)
     try:
