@@ -5,7 +5,11 @@ from hw.errors import BitloomError
 
 
 class SimulationError(BitloomError):
-    """The simulation could not be built, died, hung, or broke a stream rule."""
+    """The simulation died, hung, or broke a stream rule."""
+
+
+class BuildError(SimulationError):
+    """The simulation could not be built: the machine's or the generator's fault, not a finding about the hardware."""
 
 
 class MismatchError(AssertionError):

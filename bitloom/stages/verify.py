@@ -20,12 +20,14 @@ from hw.graph import Graph
 from hw.predict import predict
 from qat.data import Dataset
 from sim.encoder import EncoderRun, design, load_streams, run_encoder
-from sim.errors import SimulationError
+from sim.errors import BuildError, SimulationError
 from sim.runner import build
 from sim.tools import find_verilator
 from sim.verify import compare
 
 CYCLE_TOLERANCE = 0.01  # of a whole encoder; single operators are exact (docs/architecture.md)
+# The model counts in tokens, so it may be off by some beats a sentence: more than 1 % of a toy of a few hundred cycles.
+CYCLE_FLOOR = 16  # cycles a sentence
 # Of saturated hardware: most of it is waiting at the entrance, so it says when a beat was let in, not how fast the
 # hardware is. It is shown, but not held to the tolerance.
 QUEUED = "mean latency, waiting included"
@@ -59,7 +61,7 @@ class Bench:
     def compile(self) -> None:
         """Build the simulation (or find it in the cache), so that its time is not taken for that of the first run.
 
-        Raises SimulationError: the RTL cannot be compiled.
+        Raises BuildError: the RTL cannot be compiled.
         """
         build(design(self.folder, load_streams(self.folder), taps=True))
 
@@ -80,8 +82,11 @@ class Bench:
                 stall_out=stall,
                 waves=waves,
                 seed=self.context.recipe.verification.seed,
+                identity=self.graph.hash[:16],
             )
             report = compare(self.graph, want, got)
+        except BuildError:  # of the waveform's simulation: no finding about the hardware
+            raise
         except SimulationError as error:
             raise VerificationError(f"verify: {name}: {error}") from error
         self.outcomes.append(
@@ -123,7 +128,7 @@ def run(context: Context) -> str:
     result = {
         "backend": "rtl",
         "graph_hash": bench.graph.hash,
-        "sentences": settings.sentences,
+        "sentences": len(chosen),  # the development split may hold fewer than asked for
         **total,
         "stall_runs": sum(o.name == "random stalls" for o in bench.outcomes),
         "runs": [asdict(o) for o in bench.outcomes],
@@ -157,13 +162,23 @@ def _cycles(
         }
         label = f"{graph.max_tokens} tokens" if name == "full" else f"{len(sentences)} mixed lengths"
         table += [
-            {"name": f"{key}, {label}", "predicted": pair[0], "measured": pair[1]}
+            {
+                "name": f"{key}, {label}",
+                "predicted": pair[0],
+                "measured": pair[1],
+                "sentences": len(sentences) if key == "all" else 1,
+            }
             for key, pair in figures[name].items()
             if len(sentences) > 1 or key == "latency"
         ]
     points = [[n, _latencies(got)[0]] for n, got in alone]
     table += [
-        {"name": f"latency, {n} tokens", "predicted": predict(graph, folding, [n]).latency[0], "measured": m}
+        {
+            "name": f"latency, {n} tokens",
+            "predicted": predict(graph, folding, [n]).latency[0],
+            "measured": m,
+            "sentences": 1,
+        }
         for n, m in points
     ]
     interval, latency = figures["full"]["interval"], figures["full"]["latency"]
@@ -194,15 +209,16 @@ def _interval(got: EncoderRun) -> float:
 
 
 def check_cycles(table: Sequence[dict]) -> None:
-    """Raise VerificationError if a measured figure is further from its prediction than the contract allows."""
+    """Raise VerificationError if a measured figure is further from its prediction than the contract allows.
+
+    table  rows {"name", "predicted", "measured", "sentences": sentences whose cycles the figure adds up}
+    """
     for row in table:
-        if (
-            not row["name"].startswith(QUEUED)
-            and abs(row["measured"] - row["predicted"]) > CYCLE_TOLERANCE * row["predicted"]
-        ):
+        allowed = max(CYCLE_TOLERANCE * row["predicted"], CYCLE_FLOOR * row["sentences"])
+        if not row["name"].startswith(QUEUED) and abs(row["measured"] - row["predicted"]) > allowed:
             raise VerificationError(
-                f"verify: {row['name']}: got {row['measured']:,.0f} cycles, must be within {CYCLE_TOLERANCE:.0%} of "
-                f"{row['predicted']:,.0f} predicted; the timing model or the RTL is wrong"
+                f"verify: {row['name']}: got {row['measured']:,.0f} cycles, must be within {CYCLE_TOLERANCE:.0%} (or "
+                f"{CYCLE_FLOOR} cycles a sentence) of {row['predicted']:,.0f} predicted; the timing model or the RTL is wrong"
             )
 
 

@@ -15,12 +15,13 @@ import pytest
 
 from bitloom import RunFolder, predict
 from bitloom.errors import VerificationError
-from bitloom.flow import STAGES
+from bitloom.flow import STAGES, Context
 from bitloom.sentences import Sentences
 from bitloom.stages import export, verify
 from hw import golden
 from hw.graph import Graph
 from sim import tools
+from sim.errors import BuildError
 
 ROOT = Path(__file__).resolve().parents[2]
 TOO_LONG = "a film " * 30
@@ -303,17 +304,40 @@ def test_a_comparison_of_nothing_fails(tiny_run):
     assert str(error.value) == "export: other: got 0 values to compare, must be at least 1"
 
 
-@pytest.mark.parametrize(("measured", "fails"), [(100, False), (101, False), (102, True), (98, True)])
-def test_cycles_that_are_off_by_more_than_one_per_cent_fail_the_verification(measured, fails):
-    row = {"name": "interval, 24 tokens", "predicted": 100, "measured": measured}
+@pytest.mark.parametrize(
+    ("predicted", "measured", "sentences", "fails"),
+    [
+        (10_000, 10_000, 1, False),
+        (10_000, 10_100, 1, False),
+        (10_000, 10_101, 1, True),
+        (10_000, 9_899, 1, True),
+        (500, 516, 1, False),  # the floor: 16 cycles a sentence, whatever 1 % of a toy may be
+        (500, 517, 1, True),
+        (1_000, 1_032, 2, False),
+        (1_000, 1_033, 2, True),
+    ],
+)
+def test_cycles_that_are_off_by_more_than_one_per_cent_fail_the_verification(predicted, measured, sentences, fails):
+    row = {"name": "interval, 24 tokens", "predicted": predicted, "measured": measured, "sentences": sentences}
     if not fails:
         return verify.check_cycles([row])
     with pytest.raises(VerificationError) as error:
         verify.check_cycles([row])
     assert str(error.value) == (
-        f"verify: interval, 24 tokens: got {measured} cycles, must be within 1% of 100 predicted; "
-        "the timing model or the RTL is wrong"
+        f"verify: interval, 24 tokens: got {measured:,} cycles, must be within 1% (or 16 cycles a sentence) of "
+        f"{predicted:,} predicted; the timing model or the RTL is wrong"
     )
+
+
+def test_a_simulation_that_cannot_be_built_is_no_finding_about_the_hardware(tiny_run, monkeypatch):
+    def broken(*args, **kwargs):
+        raise BuildError("simulation build failed")
+
+    monkeypatch.setattr(verify, "run_encoder", broken)
+    run = RunFolder.open(tiny_run)
+    bench = verify.Bench(Context(run=run, recipe=run.recipe, out=tiny_run, progress=lambda *_: None))
+    with pytest.raises(BuildError):  # exit code 2: only a VerificationError is 1
+        bench.simulate("waveform", SENTENCES)
 
 
 @pytest.mark.slow
