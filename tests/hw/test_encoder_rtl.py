@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole encoders in simulation: golden model, ONNX Runtime and RTL agree on every value, the prediction on the cycles."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from encoders import random_encoder, random_sentences
+
+from hw import golden
+from hw.build import build
+from hw.folding import Folding, HardwareConfig, solve
+from hw.graph import Graph
+from hw.onnx_export import OnnxReferee, to_onnx
+from hw.predict import predict
+from sim.encoder import EncoderRun, promised_identity, run_encoder
+from sim.verify import VerifyReport, compare
+
+TOLERANCE = 0.01  # of a whole encoder's cycles; single operators are exact
+RANDOM_ENCODERS = 20
+ALL_BITS = {
+    "weight_bits": tuple(range(1, 9)),
+    "act_bits": tuple(range(2, 9)),
+    "score_bits": tuple(range(4, 11)),
+    "prob_bits": (4, 6, 8),
+    "residual_bits": (8, 10, 12, 16),
+}
+# A target so tight that streams need two lanes; a budget of hardly more than a multiplier a unit.
+CASES = {
+    "sequence head, two lanes": {
+        "seed": 7,
+        "hardware": HardwareConfig(target_cycles=440),
+        "lengths": [5, 1, 12, 7, 2, 12, 12, 9],
+        "shape": dict(layers=2, hidden=24, heads=3, intermediate=40, max_tokens=12, labels=3, **ALL_BITS),
+    },
+    "token head, few multipliers": {
+        "seed": 8,
+        "hardware": HardwareConfig(multipliers=40),
+        "lengths": [9, 3, 1, 9, 9, 1, 4, 7],
+        "shape": dict(
+            layers=1,
+            hidden=15,
+            heads=3,
+            intermediate=21,
+            max_tokens=9,
+            labels=3,
+            head="token",
+            activation="relu",
+            **ALL_BITS,
+        ),
+    },
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoder:
+    """A built encoder, sentences for it, and what all its tensors must be (hw.golden.run's layout)."""
+
+    graph: Graph
+    folding: Folding
+    folder: Path
+    ids: list[list[int]]
+    segments: list[list[int]]
+    want: dict[str, np.ndarray]
+
+    @property
+    def lengths(self) -> list[int]:
+        return [len(s) for s in self.ids]
+
+    def run(self, **settings) -> tuple[EncoderRun, VerifyReport]:
+        inputs = np.split(self.want[self.graph.entry], np.cumsum(self.lengths)[:-1])
+        got = run_encoder(self.folder, inputs, identity=self.graph.hash[:16], **settings)
+        return got, compare(self.graph, self.want, got)
+
+    def cycles(self, got: EncoderRun) -> dict[str, tuple[float, float]]:
+        """(measured, predicted) of the first sentence's latency, the mix's mean interval and its end."""
+        guess, last = predict(self.graph, self.folding, self.lengths), got.out_last_cycle
+        return {
+            "latency": (int(last[0]), guess.out_last[0]),
+            "interval": (int(last[-1] - last[0]) / (len(last) - 1), guess.interval),
+            "end": (int(last[-1]), guess.out_last[-1]),
+        }
+
+
+def make(folder: Path, seed: int, hardware: HardwareConfig, lengths: list[int], shape: dict) -> Encoder:
+    graph = random_encoder(seed, **shape)
+    ids, segments = random_sentences(graph, lengths, seed)
+    return Encoder(
+        graph=graph,
+        folding=build(graph, hardware, folder),
+        folder=folder,
+        ids=ids,
+        segments=segments,
+        want=golden.run(graph, ids, segments),
+    )
+
+
+def assert_equal(encoder: Encoder, report: VerifyReport) -> None:
+    """No mismatch, and nothing left out: all tensors but the host's, and the output once more where it leaves."""
+    made = [n.name for n in encoder.graph.nodes if n.op != "embed"]
+    values = sum(encoder.want[name].size for name in [*made, *encoder.graph.outputs])
+    assert report.ok and report.mismatches == 0, str(report)
+    assert report.values_compared == values > 0
+
+
+def assert_cycles(encoder: Encoder, got: EncoderRun) -> None:
+    for what, (measured, predicted) in encoder.cycles(got).items():
+        assert abs(measured - predicted) <= TOLERANCE * measured, f"{what}: {measured} cycles, {predicted} predicted"
+
+
+def assert_onnx_agrees(encoder: Encoder) -> None:
+    referee = OnnxReferee(to_onnx(encoder.graph), encoder.graph.hash).run(encoder.ids, encoder.segments)
+    assert len(referee) >= 3
+    for name, value in referee.items():
+        assert value.size and np.array_equal(value, encoder.want[name]), name
+
+
+@pytest.fixture(scope="module", params=CASES)
+def encoder(request, tmp_path_factory) -> Encoder:
+    return make(tmp_path_factory.mktemp("encoder"), **CASES[request.param])
+
+
+def test_the_cases_are_what_they_say(encoder):
+    sequence = encoder.graph.meta["head"] == "sequence"
+    assert encoder.folding.lanes["embeddings.sum"] == (2 if sequence else 1)
+    assert len({n.attrs["weight_bits"] for n in encoder.graph.nodes if n.op == "linear"}) > 3
+    assert {1, encoder.graph.max_tokens} <= set(encoder.lengths)
+
+
+def test_onnx_runtime_equals_golden(encoder):
+    assert_onnx_agrees(encoder)
+
+
+def test_bits_and_cycles(encoder):
+    got, report = encoder.run()
+    assert_equal(encoder, report)
+    assert_cycles(encoder, got)
+    assert promised_identity(encoder.folder) == encoder.graph.hash[:16]
+
+
+@pytest.mark.parametrize(("stall_in", "stall_out"), [(0.4, 0.3), (0.0, 0.9), (0.9, 0.0)])
+def test_stalls_cost_no_bit(encoder, stall_in, stall_out):
+    """Both sides stall, a slow consumer, a slow source: the same values, later."""
+    got, report = encoder.run(stall_in=stall_in, stall_out=stall_out, seed=3)
+    assert_equal(encoder, report)
+    assert got.out_last_cycle[-1] > encoder.cycles(got)["end"][1]
+
+
+def test_one_sentence_alone_takes_what_is_predicted(encoder):
+    """Latency without company, for the shortest, a middle and the longest sentence."""
+    for length in (1, encoder.graph.max_tokens // 2, encoder.graph.max_tokens):
+        ids, segments = random_sentences(encoder.graph, [length], length)
+        alone = replace(encoder, ids=ids, segments=segments, want=golden.run(encoder.graph, ids, segments))
+        got, report = alone.run()
+        assert_equal(alone, report)
+        measured, predicted = int(got.out_last_cycle[0]), predict(encoder.graph, encoder.folding, [length]).latency[0]
+        assert abs(measured - predicted) <= TOLERANCE * measured, f"{length} tokens: {measured}, {predicted} predicted"
+
+
+def draw(seed: int) -> dict:
+    """The arguments of `make` for a random encoder; each of the two goals of the folding has its share."""
+    rng = np.random.default_rng(1000 + seed)
+    heads = int(rng.integers(1, 5))
+    shape = dict(
+        layers=int(rng.integers(1, 4)),
+        heads=heads,
+        hidden=heads * int(rng.integers(4, 17)),
+        intermediate=int(rng.integers(5, 60)),
+        max_tokens=int(rng.integers(1, 41)),
+        labels=int(rng.integers(1, 5)),
+        head=str(rng.choice(["sequence", "token"])),
+        activation=str(rng.choice(["gelu", "relu"])),
+        **ALL_BITS,
+    )
+    graph = random_encoder(seed, **shape)
+    units = sum(n.op in ("linear", "scores", "context") for n in graph.nodes)
+    hardware = HardwareConfig(multipliers=int(units * rng.uniform(1, 12)))
+    if rng.integers(2):
+        hardware = HardwareConfig(target_cycles=solve(graph, hardware).interval)
+    lengths = rng.integers(1, shape["max_tokens"] + 1, int(rng.integers(6, 13))).tolist()
+    return {"seed": seed, "hardware": hardware, "lengths": lengths, "shape": shape}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(RANDOM_ENCODERS))
+def test_random_encoder(seed, tmp_path):
+    encoder = make(tmp_path, **draw(seed))
+    got, report = encoder.run()
+    assert_equal(encoder, report)
+    assert_cycles(encoder, got)
+    assert_onnx_agrees(encoder)
