@@ -7,7 +7,8 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 from bitloom.errors import DiskFullError, RunError, VerificationError, is_disk_full
 from bitloom.recipe import Recipe
 from bitloom.runfolder import RunFolder, hash_file
+from hw.errors import BitloomError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +102,7 @@ def run_stage(
     for earlier in stage.after:
         require_current(run, earlier, recipe, wanted_by=name)
     inputs = _inputs(run, stage, recipe)
-    if run.is_done(name) and run.record(name)["inputs"] == inputs and not (force or waves):
+    if not (force or waves) and run.is_done(name) and run.record(name)["inputs"] == inputs and _whole(run, stage):
         watcher.ended(stage, None, "unchanged")
         return False
     watcher.began(stage)
@@ -109,7 +111,8 @@ def run_stage(
     try:
         _prepare(run, stage, tmp, inputs, force)
         context = Context(run=run, recipe=recipe, out=tmp, progress=watcher.progress, waves=waves)
-        text = import_module(f"bitloom.stages.{name}").run(context)
+        with damage_told(run, stage.after):
+            text = import_module(f"bitloom.stages.{name}").run(context)
         (tmp / _INPUTS).unlink(missing_ok=True)
         seconds = time.monotonic() - began
         run.commit(name, tmp, {"inputs": inputs, "seconds": round(seconds, 1)})
@@ -143,6 +146,34 @@ def require_current(run: RunFolder, name: str, recipe: Recipe | None = None, wan
         f"{wanted_by}: got a '{name}' of other inputs ({', '.join(changed)} changed since), must be of these; "
         f"run `bitloom {name} {run.path}`"
     )
+
+
+def _whole(run: RunFolder, stage: Stage) -> bool:
+    """Whether the stage's files are still those it wrote; damaged ones are made anew.
+
+    Not asked of training, whose hours are not spent again unless --force says so: export reports a broken checkpoint.
+    """
+    return stage.resumes or run.record(stage.name).get("files") in (None, run.digest(stage.name))
+
+
+@contextmanager
+def damage_told(run: RunFolder, names: Sequence[str]) -> Iterator[None]:
+    """Where the body fails on something unforeseen, look first whether it read files that are no longer as written.
+
+    Raises RunError: a named stage's files were changed, cut or removed since.
+    """
+    try:
+        yield
+    except BitloomError:
+        raise
+    except Exception as error:
+        for name in names:
+            if run.record(name).get("files") not in (None, run.digest(name)):
+                raise RunError(
+                    f"{run.stage(name)}: got files that changed since '{name}' wrote them ({type(error).__name__}: "
+                    f"{(str(error).splitlines() or [''])[0]}), must be whole; run `bitloom {name} {run.path} --force`"
+                ) from error
+        raise
 
 
 _INPUTS = ".inputs"  # in `<stage>.tmp`: the inputs of the attempt that wrote it

@@ -11,7 +11,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from bitloom.errors import VerificationError
-from bitloom.flow import require_current
+from bitloom.flow import STAGES, damage_told, require_current
 from bitloom.runfolder import RunFolder
 from bitloom.sentences import load_tokenizer
 from hw import golden
@@ -65,7 +65,13 @@ def predict(
     Raises PredictError: longer than the hardware's longest sentence. RunError: a stage is missing or stale.
     VerificationError: the simulated hardware gave other logits than the golden model.
     """
-    require_current(run, "build" if on == "rtl" else "export")
+    last = "build" if on == "rtl" else "export"
+    require_current(run, last)
+    with damage_told(run, (*STAGES[last].after, last)):
+        return _predict(run, sentence, pair, on)
+
+
+def _predict(run: RunFolder, sentence: str, pair: str | None, on: str) -> Prediction:
     export, recipe = run.stage("export"), run.recipe
     graph = Graph.load(export)
     ids, segments = load_tokenizer(export).encode([sentence], [pair] if pair is not None else None)

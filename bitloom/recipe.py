@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from hw.errors import BitloomError
 from hw.folding import HardwareConfig
-from qat.config import ModelConfig, QuantConfig, Strict, TrainConfig, did_you_mean
+from qat.config import MAX_SEED, ModelConfig, QuantConfig, Strict, TrainConfig, did_you_mean
 from qat.data import DataConfig
 
 
@@ -26,7 +26,7 @@ class VerificationSection(Strict):
     sentences: int = Field(32, ge=1)  # back to back in one simulation, every tensor compared, cycles measured
     stall_sentences: int = Field(8, ge=0)  # again with random gaps at the input and a slow reader at the output
     reference_sentences: int = Field(200, ge=1)  # Brevitas float64 = golden = ONNX Runtime, every tensor
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=MAX_SEED)
 
 
 class Recipe(Strict):
@@ -99,11 +99,13 @@ class _Source:
                 f"{where}{line}: got text that is not YAML ({problem}), must be a mapping; mend it"
             ) from error
         if not isinstance(data, dict):
-            raise RecipeError(
-                f"{where}: got {type(data).__name__}, must be a mapping of sections; see README.md, Recipes"
-            )
+            got = "an empty file" if data is None else type(data).__name__
+            raise RecipeError(f"{where}: got {got}, must be a mapping of sections; see README.md, Recipes")
         lines = {(): where}
-        _collect_lines(tree, (), where, lines)
+        try:
+            _collect_lines(tree, (), where, lines)
+        except RecursionError:
+            raise RecipeError(f"{where}: got an alias inside its own anchor, must be a tree; write it out") from None
         return cls(data, lines)
 
     def set(self, override: str) -> None:
@@ -157,8 +159,16 @@ class _Source:
             return f"{self.at(_longest(loc, message, self._lines))}: {name}{link if name else ''}{message}"
         if error["type"] == "missing":
             return f"{self.at(loc)}: {name}: got nothing, must be given; add '{loc[-1]}:'"
-        rule = re.sub(r"^Input should be ", "", message)
-        return f"{self.at(loc)}: {name}: got {error['input']!r}, must be {rule}; change it"
+        return f"{self.at(loc)}: {name}: got {error['input']!r}, must be {_rule(message)}; change it"
+
+
+def _rule(message: str) -> str:
+    """What pydantic says that a value must be, in the words of a recipe."""
+    rule = re.sub(r"^Input should be ", "", message)
+    rule = re.sub(r"^(List|Dictionary) should have (.*) after validation, not \d+$", r"a list of \2", rule)
+    rule = rule.replace("a valid integer", "an integer")
+    rule = re.sub(r"^a valid dictionary or instance of \w+$", "a mapping of keys", rule)
+    return re.sub(r"^a valid ", "a ", rule)
 
 
 def _starts_with_key(message: str) -> bool:

@@ -95,7 +95,7 @@ class RunFolder:
         return self.path / name
 
     def record(self, name: str) -> dict:
-        """{"done", "inputs", "seconds"} of a stage, or {} if it never ran."""
+        """{"done", "inputs", "seconds", "files": their digest} of a stage, or {} if it never ran."""
         return self._state["stages"].get(name, {})
 
     def mark(self, name: str, record: dict | None) -> None:
@@ -109,8 +109,9 @@ class RunFolder:
     def digest(self, name: str) -> str:
         """SHA-256 of a stage's files: names and content."""
         digest = hashlib.sha256()
-        folder = self.stage(name)
-        for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+        folder = self.path if name == "report" else self.stage(name)
+        files = self._files(name) if name == "report" else folder.rglob("*")
+        for file in sorted(p for p in files if p.is_file()):
             digest.update(str(file.relative_to(folder)).encode() + b"\0")
             digest.update(hash_file(file).encode())
         return digest.hexdigest()
@@ -125,7 +126,7 @@ class RunFolder:
         else:
             shutil.rmtree(self.stage(name), ignore_errors=True)
             tmp.rename(self.stage(name))
-        self.mark(name, record)
+        self.mark(name, record | {"files": self.digest(name)})
 
     def _files(self, name: str) -> list[Path]:
         return [self.path / f for f in ("report.json", "report.html")] if name == "report" else [self.stage(name)]

@@ -32,9 +32,9 @@ class HardwareConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    target_cycles: int | None = Field(None, ge=1, description="cycles between two sentences of max_tokens tokens")
-    multipliers: int | None = Field(None, ge=1, description="multipliers in all matrix units together")
-    clock_mhz: float = Field(100.0, gt=0, description="clock for times in the report; the RTL does not depend on it")
+    target_cycles: int | None = Field(None, ge=1, strict=True, description="cycles between two sentences of max_tokens tokens")
+    multipliers: int | None = Field(None, ge=1, strict=True, description="multipliers in all matrix units together")
+    clock_mhz: float = Field(100.0, gt=0, allow_inf_nan=False, description="for times in the report; the RTL does not depend on it")
 
     @model_validator(mode="after")
     def _one_goal(self) -> HardwareConfig:

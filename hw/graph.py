@@ -186,14 +186,22 @@ class Graph:
         if not isinstance(text, dict) or text.get("schema") != SCHEMA:
             got = text.get("schema") if isinstance(text, dict) else type(text).__name__
             raise GraphError(f"{path}: got schema {got!r}, must be '{SCHEMA}'; run `bitloom export` again")
-        nodes = tuple(Node(name=n["name"], op=n["op"], inputs=tuple(n["inputs"]), attrs=n["attrs"]) for n in text["nodes"])
-        tensors = {t["name"]: Tensor(**(t | {"shape": tuple(t["shape"])})) for t in text["tensors"]}
-        graph = cls(name=text["name"], nodes=nodes, tensors=tensors, params=params, inputs=tuple(text["inputs"]),
-                    outputs=tuple(text["outputs"]), max_tokens=text["max_tokens"], meta=text["meta"])
-        if graph.hash != text["hash"]:
-            raise GraphError(f"{path}: content has hash {graph.hash[:16]}, must be {text['hash'][:16]}; "
+        try:
+            graph = cls._parse(text, params)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise GraphError(f"{path}: got a graph with a part missing or malformed ({type(error).__name__}: {error}), must be "
+                             "as it was written; run `bitloom export` again") from error
+        if graph.hash != text.get("hash"):
+            raise GraphError(f"{path}: content has hash {graph.hash[:16]}, must be {str(text.get('hash'))[:16]}; "
                              "graph.json and graph.safetensors do not belong together, run `bitloom export` again")
         return graph.check()
+
+    @classmethod
+    def _parse(cls, text: dict, params: dict[str, np.ndarray]) -> Graph:
+        nodes = tuple(Node(name=n["name"], op=n["op"], inputs=tuple(n["inputs"]), attrs=n["attrs"]) for n in text["nodes"])
+        tensors = {t["name"]: Tensor(**(t | {"shape": tuple(t["shape"])})) for t in text["tensors"]}
+        return cls(name=text["name"], nodes=nodes, tensors=tensors, params=params, inputs=tuple(text["inputs"]),
+                   outputs=tuple(text["outputs"]), max_tokens=text["max_tokens"], meta=text["meta"])
 
 
 def _smallest(value: np.ndarray) -> np.ndarray:

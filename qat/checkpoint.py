@@ -53,7 +53,7 @@ def from_pretrained(folder: str | Path) -> QuantBert:
         if not isinstance(settings, dict) or settings.get("schema") != SCHEMA:
             got = settings.get("schema") if isinstance(settings, dict) else type(settings).__name__
             raise QuantError(
-                f"checkpoint: {folder / 'quant.json'}: got schema {got!r}, must be '{SCHEMA}'; train again"
+                f"checkpoint: {folder / 'quant.json'}: got schema {got!r}, must be '{SCHEMA}'; train again, with --force"
             )
         quant = QuantConfig.model_validate(settings["quant"])
         config = BertConfig.from_json_file(folder / "config.json")
@@ -69,6 +69,6 @@ def from_pretrained(folder: str | Path) -> QuantBert:
         json.JSONDecodeError,
     ) as error:
         first = str(error).splitlines()[0]
-        raise QuantError(f"checkpoint: {folder}: not a whole quantized checkpoint ({first}); train again") from error
+        raise QuantError(f"checkpoint: {folder}: not a whole quantized checkpoint ({first}); train again, with --force") from error
     model.eval()
     return model

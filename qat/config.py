@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hw.errors import BitloomError
 
-Number = Annotated[float, Field(strict=False)]  # YAML 1.1 reads "1e-3" as text: take it as the number it is
+# YAML 1.1 reads "1e-3" as text: take it as the number it is. Neither .inf nor .nan is a setting.
+Number = Annotated[float, Field(strict=False, allow_inf_nan=False)]
 
 # Quantization settings and the bits each may have. Upper ends are the hardware's: a table has at most 2**10 entries,
 # LayerNorm takes at most 16 bits.
@@ -26,6 +27,9 @@ BIT_RANGES = {
 }
 SETTINGS = (*BIT_RANGES, "weight_range")
 MAX_TOKENS = 512
+# Far above any encoder; a slip of a few zeros is then a message, not a machine without memory.
+MAX_LAYERS, MAX_HIDDEN, MAX_INTERMEDIATE = 256, 1 << 14, 1 << 16
+MAX_SEED = (1 << 32) - 1  # NumPy's
 
 
 class ConfigError(BitloomError, ValueError):
@@ -61,10 +65,10 @@ class ModelConfig(Strict):
     Without one, shape settings left out are those of BERT-tiny (2 layers, hidden 128, 2 heads, feed-forward 512).
     """
 
-    layers: int | None = Field(None, ge=1)  # with a checkpoint: keep only its first `layers`
-    hidden: int | None = Field(None, ge=1)
-    heads: int | None = Field(None, ge=1)
-    intermediate: int | None = Field(None, ge=1)
+    layers: int | None = Field(None, ge=1, le=MAX_LAYERS)  # with a checkpoint: keep only its first `layers`
+    hidden: int | None = Field(None, ge=1, le=MAX_HIDDEN)
+    heads: int | None = Field(None, ge=1, le=MAX_HIDDEN)
+    intermediate: int | None = Field(None, ge=1, le=MAX_INTERMEDIATE)
     activation: Literal["gelu", "relu"] | None = None
     max_tokens: int = Field(64, ge=2, le=MAX_TOKENS)
     head: Literal["sequence", "token"] = "sequence"  # one vector of logits a sentence, or one a token
@@ -198,7 +202,7 @@ class TrainConfig(Strict):
     weight_decay: Number = Field(0.01, ge=0)
     label_smoothing: Number = Field(0.0, ge=0, lt=1)
     word_dropout: Number = Field(0.0, ge=0, lt=1)  # share of the training tokens replaced by [UNK]
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=MAX_SEED)
     distill: DistillConfig | None = None
     calibration_batches: int = Field(8, ge=1)
     save_steps: int = Field(500, ge=1)

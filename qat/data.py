@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field
 
 from qat import corpus
-from qat.config import Strict
+from qat.config import MAX_SEED, Strict
 from qat.files import DataError, Row, find_split, read_rows
 from qat.hub import read_hub
 
@@ -79,7 +79,7 @@ class DataConfig(Strict):
     # None: the model checkpoint's own, else a size of 4096
     max_train_examples: int | None = Field(None, ge=1)  # drawn at random by `seed`
     max_dev_examples: int | None = Field(None, ge=1)  # the first ones
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=MAX_SEED)
 
     def known(self) -> Known:
         """What is known of the set, with this configuration's own settings in place."""

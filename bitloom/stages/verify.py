@@ -218,7 +218,8 @@ def check_cycles(table: Sequence[dict]) -> None:
         if not row["name"].startswith(QUEUED) and abs(row["measured"] - row["predicted"]) > allowed:
             raise VerificationError(
                 f"verify: {row['name']}: got {row['measured']:,.0f} cycles, must be within {CYCLE_TOLERANCE:.0%} (or "
-                f"{CYCLE_FLOOR} cycles a sentence) of {row['predicted']:,.0f} predicted; the timing model or the RTL is wrong"
+                f"{CYCLE_FLOOR} cycles a sentence) of {row['predicted']:,.0f} predicted; the timing model or the RTL "
+                "is wrong"
             )
 
 

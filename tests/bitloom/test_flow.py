@@ -103,6 +103,31 @@ def test_a_stage_whose_files_were_deleted_runs_again(tmp_path, stages):
     assert stages.ran == ["report"]
 
 
+def test_a_stage_whose_files_were_damaged_runs_again_but_not_training(tmp_path, stages):
+    run = make(tmp_path / "r")
+    for name in ("train", "export"):
+        flow.run_stage(run, name)
+    for name, again in (("export", True), ("train", False)):
+        next(f for f in run.stage(name).iterdir() if f.is_file()).write_text("damaged")
+        assert flow.run_stage(run, name) is again
+
+
+def test_an_error_from_damaged_files_names_the_stage_that_wrote_them(tmp_path, stages):
+    def read(context):
+        raise KeyError("nodes")
+
+    run = make(tmp_path / "r")
+    flow.run_stage(run, "train")
+    stages.act["export"] = read
+    with pytest.raises(KeyError):  # nothing is damaged: a fault of ours
+        flow.run_stage(run, "export")
+    next(f for f in run.stage("train").iterdir() if f.is_file()).write_text("damaged")
+    assert raised(RunError, flow.run_stage, run, "export") == (
+        f"{run.path}/train: got files that changed since 'train' wrote them (KeyError: 'nodes'), must be whole; "
+        f"run `bitloom train {run.path} --force`"
+    )
+
+
 def test_a_data_file_that_changed_trains_again(tmp_path, stages):
     data = tmp_path / "data"
     data.mkdir()

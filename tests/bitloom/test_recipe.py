@@ -83,7 +83,22 @@ def test_numbers_that_yaml_reads_as_text_are_taken_as_numbers():
             "r.yaml:4: model.hidden: got 16 with 3 heads, must be divisible by the number of heads; use e.g. heads: 2",
         ),
         ("  layers: 1", "  layers: 0", "r.yaml:3: model.layers: got 0, must be greater than or equal to 1; change it"),
-        ("  layers: 1", "  layers: two", "r.yaml:3: model.layers: got 'two', must be a valid integer; change it"),
+        ("  layers: 1", "  layers: two", "r.yaml:3: model.layers: got 'two', must be an integer; change it"),
+        (
+            "  layers: 1",
+            "  layers: 1000000000",
+            "r.yaml:3: model.layers: got 1000000000, must be less than or equal to 256; change it",
+        ),
+        (
+            "  target_cycles: 5000",
+            "  target_cycles: '5000'",
+            "r.yaml:14: hardware.target_cycles: got '5000', must be an integer; change it",
+        ),
+        (
+            "  target_cycles: 5000",
+            "  target_cycles: 5000\n  clock_mhz: .inf",
+            "r.yaml:15: hardware.clock_mhz: got inf, must be a finite number; change it",
+        ),
         (
             "  target_cycles: 5000",
             "  target_cycles: 5000\n  multipliers: 10",
@@ -117,6 +132,13 @@ def test_several_mistakes_are_told_at_once():
     [
         ("model.layers", "--set: got 'model.layers', must be section.key=value; e.g. --set training.seed=1"),
         ("model.layers=0", "--set model.layers=0: model.layers: got 0, must be greater than or equal to 1; change it"),
+        (
+            "training.float_learning_rate=.inf",
+            "--set training.float_learning_rate=.inf: training.float_learning_rate: got inf, must be a finite number",
+        ),
+        ("training.seed=99999999999", "--set training.seed=99999999999: training.seed: got 99999999999, must be less"),
+        ("data.labels=[a]", "--set data.labels=[a]: data.labels: got ['a'], must be a list of at least 2 items"),
+        ("model=3", "--set model=3: model: got 3, must be a mapping of keys; change it"),
         ("name.x=1", "--set name.x: got a path through 'name', must lead through sections; check the dots"),
         ("training.sed=1", "--set training.sed=1: training: no key 'sed'; did you mean 'seed'?"),
     ],
@@ -132,8 +154,12 @@ def test_mistakes_on_the_command_line_name_the_option(override, expected):
             "a: [1",
             "r.yaml:1: got text that is not YAML (expected ',' or ']', but got '<stream end>'), must be a mapping; mend it",
         ),
+        (
+            "a: &x {b: *x}",
+            "r.yaml: got an alias inside its own anchor, must be a tree; write it out",
+        ),
         ("just words", "r.yaml: got str, must be a mapping of sections; see README.md, Recipes"),
-        ("", "r.yaml: got NoneType, must be a mapping of sections; see README.md, Recipes"),
+        ("", "r.yaml: got an empty file, must be a mapping of sections; see README.md, Recipes"),
     ],
 )
 def test_files_that_are_no_recipe(text, expected):
