@@ -53,6 +53,12 @@ class RunFolder:
                 f"{path}/run.json: got schema {schema!r}, must be '{SCHEMA}'; this run is of another version of "
                 "bitloom, use a new folder (`bitloom run RECIPE --out DIR`)"
             )
+        stages = state.get("stages")
+        if not isinstance(stages, dict) or not all(isinstance(record, dict) for record in stages.values()):
+            raise RunError(
+                f"{path}/run.json: got no record of the stages, must be as bitloom wrote it; use a new folder "
+                "(`bitloom run RECIPE --out DIR`)"
+            )
         return cls(path, state)
 
     @classmethod

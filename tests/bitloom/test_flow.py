@@ -240,6 +240,12 @@ def test_a_stage_of_an_older_recipe_is_refused_by_later_ones(tmp_path, stages):
     )
 
 
+@pytest.mark.parametrize("state", [{}, {"stages": 3}, {"stages": {"train": 3}}])
+def test_a_record_of_stages_that_is_none_is_refused(tmp_path, state):
+    (tmp_path / "run.json").write_text(json.dumps({"schema": "bitloom.run/1"} | state))
+    assert raised(RunError, RunFolder.open, tmp_path).startswith(f"{tmp_path}/run.json: got no record of the stages, must")
+
+
 def test_a_run_of_another_version_is_refused(tmp_path, stages):
     run = make(tmp_path / "r")
     state = json.loads((run.path / "run.json").read_text())
