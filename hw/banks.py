@@ -20,11 +20,12 @@ class Banks:
         """The next token begins a unit; the unit two before must be done."""
         self._next = max(self._next, self._free.popleft())
 
-    def take(self, channel, token) -> int:
-        """Take a token of the open unit from a channel of hw/timing.py; returns the cycle of its last beat."""
+    def take(self, channel, token):
+        """Take a token of the open unit from a channel of hw/timing.py (`yield from`): the cycle of its last beat."""
         first = max(token.first, self._next)
-        last = token.taken(first)
-        channel.popped(first, last)
+        alone = token.taken(first)
+        last = yield channel.leave(token, alone)
+        channel.popped(first, last, alone - first)
         self._next = last + 1
         return last
 

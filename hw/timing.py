@@ -5,6 +5,7 @@ Each operator is a generator `timing(graph, node, fold, ins, out)`; channels car
 can be taken. On a row stream (scores, probabilities) the unit is a row. A process talks to the scheduler by yielding
 
     token = yield ins[0].get()                      wait for a token
+    last = yield ins[0].leave(token, last)          ask when its last beat comes: behind a fork, other branches may delay it
     ins[0].popped(first, last)                      say in which cycles its first and last beat were taken (frees the FIFO)
     first, last = yield out.put(first, last, beats, end)   send a token; first/last are the earliest cycles in which its beats can move
                                                     at the output, the answer says when they did (later, where the FIFO was full)
@@ -31,11 +32,28 @@ from hw.ops import OPS
 UNBOUNDED = 1 << 60
 
 
+class Meeting:
+    """A token's way through a fork: a beat comes when all branches have taken the one before it.
+
+    So the token's last beat leaves all FIFOs that are shorter than the token when it can leave the slowest.
+    """
+
+    def __init__(self, branches: int):
+        self.branches = branches
+        self.said: dict[Channel, int] = {}
+
+    def tell(self, channel: Channel, last: int) -> int | None:
+        """Say when the token's last beat can leave a branch; the answer is when it can leave all (None: not yet known)."""
+        self.said.setdefault(channel, last)
+        return max(self.said.values()) if len(self.said) == self.branches else None
+
+
 class Token(NamedTuple):
     """first, last: cycles in which the token's first and last beat can be taken, if nothing makes it wait.
 
     end    it ends a sentence (or each row does)
     depth  beats that the FIFO holds: no more of them can come before the reader has begun
+    meeting  of the fork that it came through
     """
 
     first: int
@@ -43,6 +61,7 @@ class Token(NamedTuple):
     beats: int
     end: bool
     depth: int = 1 << 60
+    meeting: Meeting | None = None
 
     def taken(self, first: int) -> int:
         """The earliest cycle of the last beat if the first is taken in that cycle: the rest follows as fast as its producer makes it."""
@@ -54,12 +73,19 @@ class Get(NamedTuple):
     channel: Channel
 
 
+class Leave(NamedTuple):
+    channel: Channel
+    token: Token
+    last: int
+
+
 class Put(NamedTuple):
     channel: Channel | Fork
     first: int
     last: int
     beats: int
     end: bool
+    meeting: Meeting | None = None
 
 
 class DeadlockError(BitloomError):
@@ -76,7 +102,7 @@ class Channel:
         self.name, self.depth, self.latency = name, depth, latency
         self.tokens: deque[Token] = deque()
         self.log: list[Token] = []  # every token, with the cycles in which it entered
-        self._taken: deque[tuple[int, int]] = deque()  # (index of its first beat, beats) of tokens got and not yet popped
+        self._taken: deque[tuple[int, Token]] = deque()  # (first beat, token), got and not yet popped
         self._pops: deque[tuple[int, int, int, int, int]] = deque()  # (first beat, beats, first cycle, last cycle, pace)
         self._pushed = self._got = self._popped = 0  # beats
         self._entered: tuple[int, int] | None = None  # cycles of the token that is entering
@@ -87,12 +113,19 @@ class Channel:
     def put(self, first: int, last: int, beats: int, end: bool) -> Put:
         return Put(self, first, last, beats, end)
 
+    def leave(self, token: Token, last: int) -> Leave:
+        """Ask when a token's last beat leaves; `last` is when it could, but for the other branches of a fork."""
+        return Leave(self, token, last)
+
     def popped(self, first: int, last: int, pace: int | None = None) -> None:
         """The oldest token that was got left the FIFO in the cycles first .. last.
 
         pace  cycles from the first to the last beat had it not been stalled; a stall is early in a token: after it, the rest moves at this pace
         """
-        start, beats = self._taken.popleft()
+        start, token = self._taken.popleft()
+        beats = token.beats
+        if token.meeting is not None:
+            token.meeting.tell(self, last)  # for readers that do not ask
         self._pops.append((start, beats, first, last, last - first if pace is None else pace))
         self._popped = start + beats
 
@@ -100,7 +133,7 @@ class Channel:
         if not self.tokens:
             return None
         token = self.tokens.popleft()
-        self._taken.append((self._got, token.beats))
+        self._taken.append((self._got, token))
         self._got += token.beats
         return token
 
@@ -116,7 +149,8 @@ class Channel:
                 return None
             first = max(put.first, self._freed(self._pushed - self.depth))
             last = max(put.last, first + put.beats - 1, self._unblocked(put) if whole else 0)
-            self.tokens.append(Token(first + self.latency, last + self.latency, put.beats, put.end, self.depth))
+            meeting = None if whole else put.meeting
+            self.tokens.append(Token(first + self.latency, last + self.latency, put.beats, put.end, self.depth, meeting))
             self._pushed += put.beats
             self._entered = (first, last)
         if not whole and self._pushed - 1 - self.depth >= self._popped:
@@ -124,6 +158,8 @@ class Channel:
         first, last = self._entered
         last = last if whole else max(last, self._freed(self._pushed - 1 - self.depth))
         self._entered = None
+        if whole and put.meeting is not None:
+            put.meeting.tell(self, last + self.latency)
         self.log.append(Token(first, last, put.beats, put.end))
         return first, last
 
@@ -152,22 +188,24 @@ class Fork:
     def __init__(self, branches: Sequence[Channel]):
         self.branches = branches
         self._moved: dict[int, tuple[int, int]] = {}  # the branches that have taken the present token
+        self._meeting = Meeting(len(branches))
 
     def put(self, first: int, last: int, beats: int, end: bool) -> Put:
         return Put(self, first, last, beats, end)
 
     def push(self, put: Put) -> tuple[int, int] | None:
+        put = put._replace(meeting=self._meeting)
         for index, branch in enumerate(self.branches):
             if index not in self._moved and (moved := branch.push(put)) is not None:
                 self._moved[index] = moved
         if len(self._moved) < len(self.branches):
             return None
-        firsts, lasts = zip(*self._moved.values())
-        self._moved = {}
+        firsts, lasts = zip(*self._moved.values(), strict=True)
+        self._moved, self._meeting = {}, Meeting(len(self.branches))
         return max(firsts), max(lasts)
 
 
-Process = Generator[Get | Put, Token | tuple[int, int], None]
+Process = Generator[Get | Leave | Put, Token | int | tuple[int, int], None]
 
 
 def run(processes: dict[str, Process], channels: Sequence[Channel]) -> None:
@@ -186,12 +224,15 @@ def run(processes: dict[str, Process], channels: Sequence[Channel]) -> None:
                     pending[name] = process.send(answer)
                 except StopIteration:
                     del pending[name]
-    stuck = [n for n, request in pending.items() if isinstance(request, Put)] + [c.name for c in channels if c.tokens]
+    stuck = [n for n, request in pending.items() if not isinstance(request, Get)] + [c.name for c in channels if c.tokens]
     if stuck:
         raise DeadlockError(f"timing: deadlock at {', '.join(stuck)}; a FIFO on a reconvergent path is too shallow")
 
 
-def _answer(request: Get | Put) -> Token | tuple[int, int] | None:
+def _answer(request: Get | Leave | Put) -> Token | int | tuple[int, int] | None:
+    if isinstance(request, Leave):
+        meeting = request.token.meeting
+        return request.last if meeting is None else meeting.tell(request.channel, request.last)
     return request.channel.take() if isinstance(request, Get) else request.channel.push(request)
 
 
@@ -230,7 +271,7 @@ def simulate_node(graph: Graph, node: Node, fold: Fold, lengths: Sequence[int]) 
     ins = [Channel(f"{node.name}.in{i}", latency=0) for i in range(len(node.inputs))]
     out = Channel(f"{node.name}.out", latency=0)
     processes = {node.name: OPS[node.op].timing(graph, node, fold, ins, out), "sink": sink(out)}
-    for index, (channel, name) in enumerate(zip(ins, node.inputs)):
+    for index, (channel, name) in enumerate(zip(ins, node.inputs, strict=True)):
         processes[f"source{index}"] = _unit_source(graph, name, channel, fold, lengths)
     run(processes, [*ins, out])
     return NodeTrace(first=[t.first for t in out.log], last=[t.last for t in out.log])

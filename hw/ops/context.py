@@ -83,22 +83,24 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
         tokens, value_end = 0, False
         while not value_end:
             value = yield ins[1].get()
-            tokens, value_end, value_last = tokens + 1, value.end, values.take(ins[1], value)
+            tokens, value_end, value_last = tokens + 1, value.end, (yield from values.take(ins[1], value))
         slot = max(tokens, beats)
         for index in range(tokens):
             starts = []
             for _ in range(heads):
                 row = yield ins[0].get()
                 rows.open()
-                start = max(rows.take(ins[0], row), value_last, done) + 1
+                start = max((yield from rows.take(ins[0], row)), value_last, done) + 1
                 done = start + folds * slot - 1
                 rows.done(done)
                 starts.append(start)
             latency = slot - 1 + mac_latency(1) + 1  # 1: unpacked
             last = starts[-1] + (folds - 1) * slot + latency + beats - 1
             _, moved = yield out.put(starts[0] + latency, last, heads * folds * beats, index == tokens - 1)
-            done += moved - last  # a stalled output stalls the multipliers
-        values.done(done)
+            # A stalled output stalls the multipliers, but early in a token: its other words may be read by then.
+            read = done if (heads * folds - 2) * slot <= mac_latency(1) + 1 else done + moved - last
+            done += moved - last
+        values.done(read)
 
 
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:

@@ -86,7 +86,7 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
     while True:
         token = yield ins[0].get()
         buffer.open()
-        start = max(buffer.take(ins[0], token), done) + 1
+        start = max((yield from buffer.take(ins[0], token)), done) + 1
         first = start + steps - 1 + mac_latency(fold.simd) + 3  # 3: unpacked, bias read, bias added
         last = first + (folds - 1) * slot + beats - 1
         _, moved = yield out.put(first, last, folds * beats, token.end)

@@ -78,21 +78,21 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
     steps = graph.tensor(node.inputs[0]).channels // heads // fold.simd
     queries, keys, done = Banks(), Banks(), -1
 
-    def take_query(token) -> int:
+    def take_query(token):
         queries.open()
-        return queries.take(ins[0], token)
+        return (yield from queries.take(ins[0], token))
 
     while True:
         # The two query banks fill while the keys come.
         token = yield ins[0].get()
-        waiting = deque([take_query(token)])
+        waiting = deque([(yield from take_query(token))])
         keys.open()
         tokens, key_end = 0, False
         while not key_end:
             key = yield ins[1].get()
-            tokens, key_end, key_last = tokens + 1, key.end, keys.take(ins[1], key)
+            tokens, key_end, key_last = tokens + 1, key.end, (yield from keys.take(ins[1], key))
             if tokens == 1 and not token.end:
-                waiting.append(take_query((yield ins[0].get())))
+                waiting.append((yield from take_query((yield ins[0].get()))))
         row_cycles = tokens * steps
         for index in range(tokens):
             start = max(waiting.popleft(), key_last, done) + 1
@@ -100,12 +100,14 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
                 first = start + steps - 1 + mac_latency(fold.simd)
                 last = first + row_cycles - steps
                 _, moved = yield out.put(first, last, tokens, True)
-                start += row_cycles + moved - last  # a stalled output stalls the multipliers
+                # A stalled output stalls the multipliers, but early in a row: the rest of a short one is read by then.
+                read = start + row_cycles - 1 + (moved - last if (tokens - 2) * steps > mac_latency(fold.simd) else 0)
+                start += row_cycles + moved - last
             done = start - 1
-            queries.done(done)
+            queries.done(read)
             if index + 2 < tokens:
-                waiting.append(take_query((yield ins[0].get())))
-        keys.done(done)
+                waiting.append((yield from take_query((yield ins[0].get()))))
+        keys.done(read)
 
 
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
