@@ -26,8 +26,8 @@ def key_figures(report: dict) -> Iterator[tuple[str, str, str]]:
     yield (
         "mismatches, RTL",
         f"{verify['mismatches']:,}",
-        f"of {verify['values_compared']:,} values, {verify['sentences']} sentences, "
-        f"{verify['stall_runs']} stall run(s)",
+        f"of {verify['values_compared']:,} values, {_count(verify['sentences'], 'sentence')}, "
+        f"{_count(verify['stall_runs'], 'run')} with stalls",
     )
     yield (
         f"cycles a sentence of {cycles['tokens']} tokens",
@@ -50,6 +50,10 @@ def key_figures(report: dict) -> Iterator[tuple[str, str, str]]:
         f"{size['float_bytes'] / size['quantized_bytes']:.1f}x smaller",
         f"{_bytes(size['float_bytes'])} to {_bytes(size['quantized_bytes'])}",
     )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def score(value: float | None) -> str:
@@ -92,7 +96,9 @@ def _accuracy(report: dict) -> str:
     ]
     rows = [(name, value) for name, value in steps if value is not None]
     values = [value for _, value in rows]
-    low = max(0.0, min(values) - 3 * max(0.02, max(values) - min(values)))
+    least = min(values)
+    low = least - 3 * max(0.02, max(values) - least)
+    low = max(0.0, low) if least >= 0 else low  # a correlation may be negative
     return bars(
         [Bar(label=name, value=value, text=score(value), strong=name.startswith("golden")) for name, value in rows],
         row_height=30,

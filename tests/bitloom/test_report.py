@@ -116,6 +116,27 @@ def test_every_chart_is_well_formed_and_inside_its_frame(page):
             assert 0 <= float(dot.get("cx")) <= width and 0 <= float(dot.get("cy")) <= height
 
 
+def test_negative_correlations_keep_their_order_and_stay_inside_the_chart():
+    scores = {"metric": "pearson", "float": -0.2, "qat": -0.4, "golden": -0.3}
+    drawing = re.search(r"<svg.*?</svg>", render(REPORT | {"accuracy": REPORT["accuracy"] | scores}, ""), flags=re.S)[0]
+    ends, widths = [], []
+    for bar in ElementTree.fromstring(drawing).iter("rect"):
+        widths.append(float(bar.get("width")))
+        ends.append(float(bar.get("x")) + widths[-1])
+    assert widths[0] > widths[2] > widths[1] > 1 and max(ends) <= charts.WIDTH
+
+
+def test_a_score_of_the_hardware_that_was_not_measured_is_not_shown():
+    rtl = {"examples": 8, "value": None, "golden": None}  # spans: their answers need all windows of a context
+    assert "Simulated RTL" not in render(REPORT | {"accuracy": REPORT["accuracy"] | {"rtl": rtl}}, "")
+
+
+def test_one_is_singular():
+    verify = REPORT["verify"] | {"sentences": 1, "stall_runs": 1}
+    note = {name: note for name, _, note in key_figures(REPORT | {"verify": verify})}["mismatches, RTL"]
+    assert note.endswith(" values, 1 sentence, 1 run with stalls")
+
+
 def test_a_mismatch_is_shown_as_bad(page):
     assert 'class="figure good"' in page
     bad = render(REPORT | {"verify": REPORT["verify"] | {"mismatches": 3}}, "")
