@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -163,7 +164,7 @@ def _from_hub(cfg: DataConfig, known: Known, split: str) -> list[Row]:
 
 def _label_names(rows: list[Row], column: str) -> list[str]:
     _check_columns(rows, [column])
-    names = sorted({row.fields[column] for row in rows})
+    names = sorted({str(row.fields[column]) for row in rows})  # a .jsonl may hold numbers
     if len(names) < 2:
         raise DataError(f"{rows[0].where}: got the one label {names}, must be two or more; name them in data.labels")
     return names
@@ -187,12 +188,22 @@ def _examples(rows: list[Row], text: Sequence[str], label: str, task: Task, name
     label = "answers" if task == "span" and label == "label" else label
     _check_columns(rows, [*text, label])
     parse = {"classification": _class_index, "regression": _number, "span": _answer}[task]
-    texts = [[row.fields[column] for row in rows] for column in text]
+    texts = [[_text(row, column) for row in rows] for column in text]
     labels = [parse(row, row.fields[label], names) for row in rows]
     return Examples(texts[0], texts[1] if len(texts) == 2 else None, labels)
 
 
+def _text(row: Row, column: str) -> str:
+    if not isinstance(value := row.fields[column], str):
+        raise DataError(
+            f"{row.where}: got {str(value)[:60]!r} of type {type(value).__name__} in '{column}', must be a text; "
+            "correct the row or set data.text"
+        )
+    return value
+
+
 def _class_index(row: Row, value: Any, names: list[str]) -> int:
+    value = str(value)
     if value not in names:
         raise DataError(
             f"{row.where}: got label '{value}', must be one of {', '.join(names)}; correct the row or set data.labels"
@@ -202,11 +213,12 @@ def _class_index(row: Row, value: Any, names: list[str]) -> int:
 
 def _number(row: Row, value: Any, names: list[str]) -> float:
     try:
-        return float(value)
+        number = float(value)
     except (TypeError, ValueError):
-        raise DataError(
-            f"{row.where}: got label '{value}', must be a number for a regression; correct the row"
-        ) from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise DataError(f"{row.where}: got label '{value}', must be a number for a regression; correct the row")
+    return number
 
 
 def _answer(row: Row, value: Any, names: list[str]) -> Answer:

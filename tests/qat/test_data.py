@@ -64,6 +64,12 @@ def test_limits_draw_the_same_examples_for_the_same_seed(tmp_path):
     assert some.dev.texts == [f"text {i}" for i in range(5)]
 
 
+def test_labels_that_are_numbers_are_read_by_their_text(tmp_path):
+    lines = "".join(json.dumps({"sentence1": "a", "label": label}) + "\n" for label in (1, 0, [2]))
+    data = read(write(tmp_path, {f"{s}.jsonl": lines for s in ("train", "dev")}), name="other")
+    assert (data.label_names, data.train.labels) == (["0", "1", "[2]"], [1, 0, 2])
+
+
 def test_generated_corpus_needs_no_folder():
     data = load(DataConfig(max_train_examples=20, max_dev_examples=10))
     assert (len(data.train), len(data.dev), data.label_names) == (20, 10, ["negative", "positive"])
@@ -90,6 +96,10 @@ def test_generated_corpus_needs_no_folder():
         ({"train.jsonl": "[1]\n"}, {}, r"train.jsonl:1: got list, must be one JSON object a line"),
         ({"train.jsonl": '{"sentence1": "a", "label": "negative"}\n{"label": "negative"}\n', "dev.tsv": TABLE}, {},
          r"train.jsonl:2: got columns label, must have 'sentence1'"),
+        ({"train.jsonl": '{"sentence1": 5, "label": "negative"}\n', "dev.tsv": TABLE}, {},
+         r"train.jsonl:1: got '5' of type int in 'sentence1', must be a text"),
+        ({"train.tsv": "sentence1\tlabel\na\tnan\n", "dev.tsv": TABLE}, {"name": "other", "task": "regression"},
+         r"train.tsv:2: got label 'nan', must be a number"),
         ({f"{s}.jsonl": '{"question": "q", "context": "c", "answers": {"text": []}}\n' for s in ("train", "dev")},
          {"name": "squad"}, r"train.jsonl:1: got answers .*, must be {text: \[...\], answer_start: \[...\]}"),
     ],
