@@ -107,7 +107,7 @@ class Emitter:
                 value = file
             params[key] = value
         ports = []
-        for port, (prefix, tensor) in enumerate(zip(PORTS.get(node.op, ("s",)), node.inputs)):
+        for port, (prefix, tensor) in enumerate(zip(PORTS.get(node.op, ("s",)), node.inputs, strict=True)):
             buffered = self.stream(f"{wire(node.name)}__{prefix}", tensor)
             params_fifo = {"WIDTH": buffered.width, "DEPTH": self.fifos[node.name, port]}
             source = Stream(self._branch(tensor, node, port), buffered.width)

@@ -23,7 +23,7 @@ class Prediction:
     @property
     def latency(self) -> list[int]:
         """First beat in to last beat out, per sentence."""
-        return [out - start for start, out in zip(self.in_first, self.out_last)]
+        return [out - start for start, out in zip(self.in_first, self.out_last, strict=True)]
 
     @property
     def interval(self) -> float:
@@ -39,7 +39,7 @@ def predict(graph: Graph, folding: Folding, lengths: Sequence[int]) -> Predictio
     result = Channel("result")
     outs: dict[str, Channel | Fork] = {}
     for tensor in {graph.entry: 0} | {n.name: 0 for n in graph.nodes}:
-        branches = [edges[reader.name, port] for reader in graph.readers(tensor) for port, name in enumerate(reader.inputs) if name == tensor]
+        branches = [edges[r.name, port] for r in graph.readers(tensor) for port, name in enumerate(r.inputs) if name == tensor]
         branches += [result] if tensor in graph.outputs else []
         outs[tensor] = branches[0] if len(branches) == 1 else Fork(branches)
     entry = outs[graph.entry]
@@ -52,7 +52,8 @@ def predict(graph: Graph, folding: Folding, lengths: Sequence[int]) -> Predictio
             processes[node.name] = OPS[node.op].timing(graph, node, folding.folds[node.name], ins, outs[node.name])
     run(processes, [*edges.values(), result])
     starts = [0, *(i + 1 for i, t in enumerate(first_edge.log) if t.end)][:-1]
-    return Prediction(lengths=list(lengths), in_first=[first_edge.log[i].first for i in starts], out_last=[t.last + result.latency for t in result.log if t.end])
+    out_last = [t.last + result.latency for t in result.log if t.end]
+    return Prediction(lengths=list(lengths), in_first=[first_edge.log[i].first for i in starts], out_last=out_last)
 
 
 def stage_intervals(graph: Graph, folding: Folding, tokens: int) -> dict[str, int]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hw.graph import Graph, Node, Tensor, signed_bits
-from hw.ops import layernorm, linear, softmax, table
 from hw.ops import context as context_op
+from hw.ops import layernorm, linear, softmax, table
 from hw.ops.common import largest
 
 

@@ -38,7 +38,7 @@ def run(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.ndarray)
 
 
 def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
-    terms = [b.op("Mul", x, b.scalar(node.attrs[key])) for x, key in zip(inputs, ("mult_a", "mult_b"))]
+    terms = [b.op("Mul", x, b.scalar(node.attrs[key])) for x, key in zip(inputs, ("mult_a", "mult_b"), strict=True)]
     return b.clip(b.round_shift(b.op("Add", *terms), node.attrs["shift"]), graph.tensor(node.name), name=node.name)
 
 

@@ -25,7 +25,7 @@ def embed(ids, segments, positions, word, position, segment):
 def check(graph: Graph, node: Node) -> None:
     out = graph.tensor(node.name)
     tables = [graph.param(node, key) for key in PARAMS]
-    for key, value in zip(PARAMS, tables):
+    for key, value in zip(PARAMS, tables, strict=True):
         require(value.ndim == 2 and value.shape[1] == out.channels, graph, node, f"{key} got shape {value.shape}, must be [rows, {out.channels}]")
     require(len(tables[1]) >= graph.max_tokens, graph, node, f"position got {len(tables[1])} rows, must be at least max_tokens = {graph.max_tokens}")
     low, high = sum(int(t.min()) for t in tables), sum(int(t.max()) for t in tables)

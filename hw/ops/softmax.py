@@ -47,7 +47,8 @@ def constants(p_bits: int, max_tokens: int) -> dict[str, int]:
 
 def check(graph: Graph, node: Node) -> None:
     x, p, table = graph.tensor(node.inputs[0]), graph.tensor(node.name), graph.param(node, "exp_table")
-    require(x.shape == p.shape == ("T", node.attrs["heads"], "T"), graph, node, f"shapes got {x.shape} -> {p.shape}, must be equal rows of {node.attrs['heads']} heads")
+    heads = node.attrs["heads"]
+    require(x.shape == p.shape == ("T", heads, "T"), graph, node, f"shapes got {x.shape} -> {p.shape}, must be equal rows of {heads} heads")
     require(x.signed and not p.signed, graph, node, "must take signed codes and make unsigned ones")
     require_bits(x, 2, 10, graph, node)
     require_bits(p, 2, 12, graph, node)

@@ -36,7 +36,7 @@ def test_a_batch_is_its_sentences():
     graph = random_encoder(3, **MIXES[1])
     ids, segments = random_sentences(graph, [7, 1, 33], 3)
     together = golden.run(graph, ids, segments)
-    alone = [golden.run(graph, [i], [s]) for i, s in zip(ids, segments)]
+    alone = [golden.run(graph, [i], [s]) for i, s in zip(ids, segments, strict=True)]
     for name, value in together.items():
         assert np.array_equal(value, np.concatenate([a[name] for a in alone])), name
 

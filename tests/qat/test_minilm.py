@@ -10,6 +10,9 @@ import torch
 from transformers import AutoTokenizer
 
 from hw import golden
+from hw.build import build
+from hw.folding import HardwareConfig
+from hw.onnx_export import OnnxReferee, to_onnx
 from qat.baseline import load_float
 from qat.calibrate import calibrate
 from qat.config import QuantConfig
@@ -46,6 +49,18 @@ def test_golden_equals_brevitas(quantized):
     want, got = golden.run(to_graph(model, "minilm"), ids), forward_codes(in_float64(model), ids)
     assert set(got) == set(want) and len(want) == 140
     assert [name for name in want if not np.array_equal(want[name], got[name])] == []
+
+
+def test_onnx_runtime_equals_golden_and_the_rtl_is_generated(quantized, tmp_path):
+    _, model, tokenizer = quantized
+    ids, graph = tokenizer(TEXT)["input_ids"], to_graph(model, "minilm")
+    want, got = golden.run(graph, ids), OnnxReferee(to_onnx(graph), graph.hash).run(ids)
+    assert len(got) == 14 and [name for name in got if not np.array_equal(want[name], got[name])] == []
+    folding = build(graph, HardwareConfig(multipliers=1000), tmp_path)
+    assert 0 < folding.multipliers <= 1000 and f"graph {graph.hash}" in (tmp_path / "encoder.sv").read_text()
+    rom = (tmp_path / "layer.5.ffn.down.acc.weight.hex").read_text().split()
+    fold = folding.folds["layer.5.ffn.down.acc"]
+    assert len(rom) * fold.pe * fold.simd == 384 * 1536
 
 
 def test_sentence_embeddings_stay_close(quantized):
