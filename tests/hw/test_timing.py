@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The timing network itself: forks whose branches wait for each other, full FIFOs, deadlocks."""
+
+import pytest
+
+from hw.banks import Banks
+from hw.timing import Channel, DeadlockError, Fork, run, sink, source
+
+BEATS, TOKENS = 8, 5
+
+
+def reader(channel: Channel, cycles: int, taken: list[int]):
+    """Double-buffered, busy for so many cycles with each token; notes when it has taken each."""
+    buffer, done = Banks(), -1
+    while True:
+        token = yield channel.get()
+        buffer.open()
+        taken.append((yield from buffer.take(channel, token)))
+        done = max(taken[-1], done) + cycles
+        buffer.done(done)
+
+
+def fork(fast_depth: int, slow_cycles: int) -> tuple[list[int], list[int]]:
+    """Cycles in which a fast and a slow reader behind one fork have taken each token."""
+    fast, slow = Channel("fast", depth=fast_depth), Channel("slow", depth=2)
+    taken: tuple[list[int], list[int]] = [], []
+    processes = {
+        "source": source(Fork([fast, slow]), [TOKENS], BEATS),
+        "fast": reader(fast, 1, taken[0]),
+        "slow": reader(slow, slow_cycles, taken[1]),
+    }
+    run(processes, [fast, slow])
+    return taken
+
+
+def test_short_branches_of_a_fork_end_a_token_together():
+    """Beat 3 of a token cannot come before the slow branch has room for it, for either branch."""
+    fast, slow = fork(fast_depth=2, slow_cycles=50)
+    assert fast == slow and [b - a for a, b in zip(slow[2:], slow[3:], strict=False)] == [50] * (TOKENS - 3)
+
+
+def test_a_fork_without_a_slow_branch_costs_nothing():
+    assert fork(fast_depth=2, slow_cycles=1) == ([8 * (i + 1) for i in range(TOKENS)],) * 2
+
+
+def test_a_deep_branch_holds_tokens_for_a_slow_reader_elsewhere():
+    """The token that the slow branch keeps waiting has left the fork for the deep one as far as it can."""
+    fast, slow = fork(fast_depth=TOKENS * BEATS, slow_cycles=50)
+    assert all(a <= b for a, b in zip(fast, slow, strict=True)) and fast[-1] < slow[-1]
+
+
+def late_join(short: Channel, long: Channel, held: int):
+    """Needs `held` tokens of one input before it takes the first of the other."""
+    for _ in range(held):
+        token = yield long.get()
+        long.popped(token.first, token.last)
+    while True:
+        token = yield short.get()
+        short.popped(token.first, token.last)
+
+
+@pytest.mark.parametrize(("depth", "held", "stuck"), [(4 * BEATS, 5, False), (2 * BEATS, 5, True)])
+def test_a_short_fifo_on_a_reconvergent_path_is_a_deadlock(depth, held, stuck):
+    short, long = Channel("short", depth=depth), Channel("long", depth=2 * BEATS)
+    processes = {"source": source(Fork([short, long]), [held], BEATS), "join": late_join(short, long, held)}
+    if not stuck:
+        return run(processes, [short, long])
+    with pytest.raises(DeadlockError, match="deadlock at .*source.*; a FIFO on a reconvergent path is too shallow"):
+        run(processes, [short, long])
+
+
+@pytest.mark.parametrize("depth", [2, 8, 100])
+def test_a_sink_that_takes_all_never_makes_a_token_wait(depth):
+    channel = Channel("c", depth=depth)
+    run({"source": source(channel, [TOKENS], BEATS), "sink": sink(channel)}, [channel])
+    assert [t.last for t in channel.log] == [BEATS * (i + 1) - 1 for i in range(TOKENS)]
