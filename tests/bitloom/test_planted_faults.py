@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Faults planted in the hardware of a verified run: each makes `bitloom verify` fail, and it says where.
+
+The golden model reads the graph in export/, so whatever is changed in build/ is a fault of the hardware alone.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+WHERE = r": sentence \d+ token \d+ channel \d+ \(lane \d+\): value: got (-?\d+|nothing \(lost\)), must be -?\d+"
+
+
+def edit_words(file: str, change):
+    """Replace the words of a memory file: change(list of hex words) -> as many of the same width."""
+
+    def apply(build: Path) -> None:
+        words = (build / file).read_text().split()
+        changed = change(words)
+        assert changed != words and [len(w) for w in changed] == [len(w) for w in words]
+        (build / file).write_text("\n".join(changed) + "\n")
+
+    return apply
+
+
+def edit_text(file: str, *changes: tuple[str, str]):
+    """Replace pieces of text, each of which must be there once."""
+
+    def apply(build: Path) -> None:
+        text = (build / file).read_text()
+        for old, new in changes:
+            assert text.count(old) == 1, f"{file} has {text.count(old)} of {old!r}"
+            text = text.replace(old, new)
+        (build / file).write_text(text)
+
+    return apply
+
+
+def flip_lowest_bit(words: list[str]) -> list[str]:
+    return [f"{int(words[0], 16) ^ 1:0{len(words[0])}x}", *words[1:]]
+
+
+def late_by_one(words: list[str]) -> list[str]:
+    return [words[0], *words[:-1]]
+
+
+def one_less(words: list[str]) -> list[str]:
+    """The first entry is one too small: exp(0), which every row has."""
+    return [f"{int(words[0], 16) - 1:0{len(words[0])}x}", *words[1:]]
+
+
+def swap_first_two(words: list[str]) -> list[str]:
+    return [words[1], words[0], *words[2:]]
+
+
+# What is changed, and the tensor that is named: the first that the fault reaches.
+FAULTS = {
+    "one flipped weight bit": (edit_words("layer.0.ffn.up.acc.weight.hex", flip_lowest_bit), "layer.0.ffn.up.acc"),
+    "a table read one entry off": (edit_words("layer.0.ffn.act.table.hex", late_by_one), "layer.0.ffn.act"),
+    "a table entry off by one": (edit_words("layer.0.probs.exp.hex", one_less), "layer.0.probs"),
+    "swapped multipliers": (edit_words("layer.0.value.mult.hex", swap_first_two), "layer.0.value"),
+    "a dropped rounding term": (
+        edit_text("rtl/requant.sv", ("prod[i] + Half", "prod[i]")),
+        r"layer.0.(query|key|value)",
+    ),
+    "swapped lanes": (
+        edit_text(
+            "encoder.sv",
+            (".s_data(layer_0_ffn_up_data)", ".s_data({layer_0_ffn_up_data[7:0], layer_0_ffn_up_data[15:8]})"),
+        ),
+        "layer.0.ffn.act",
+    ),
+    "a FIFO that loses beats under stall": (
+        edit_text(
+            "rtl/fifo.sv",
+            ("s_ready <= count_d != CountW'(DEPTH);", "s_ready <= 1'b1;"),
+            ("push = s_valid && s_ready;", "push = s_valid && s_ready && count_q != CountW'(DEPTH);"),
+        ),
+        r"[\w.]+",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_fails_the_verification_and_is_named(tiny_copy, bitloom, fault):
+    plant, tensor = FAULTS[fault]
+    plant(tiny_copy / "build")
+    for _ in range(2):  # it must not count as done after the first time
+        code, _, err = bitloom("verify", tiny_copy)
+        assert code == 1 and err.startswith("bitloom: verify: back to back: ") and err.count("\n") == 1
+        found = re.search(r"(\d+) values compared, (\d+) mismatches; first at " + tensor + WHERE, err)
+        assert found and int(found[1]) > 10_000 and int(found[2]) > 0, err
+    assert bitloom("report", tiny_copy)[0] == 2  # no report without a passed verification
+
+
+def test_without_a_fault_the_same_way_passes(tiny_copy, bitloom):
+    """The faults fail the verification, not the copying of the run."""
+    assert bitloom("verify", tiny_copy, "--force")[0] == 0
