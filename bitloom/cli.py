@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 a verification failed; 2 wrong input; 3 a fault of bitloom
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import tempfile
@@ -18,6 +19,9 @@ import typer
 from bitloom.errors import FAILED, USAGE, VerificationError
 from bitloom.version import __version__
 from hw.errors import BitloomError
+
+# What the machine may refuse anywhere; where a stage is at work, it says more (bitloom/flow.py).
+MACHINES_FAULT = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
 
 app = typer.Typer(
     name="bitloom",
@@ -153,6 +157,14 @@ def main(argv: list[str] | None = None) -> None:
             traceback.print_exc()
         _say(str(error))
         sys.exit(FAILED if isinstance(error, VerificationError) else USAGE)
+    except OSError as error:
+        if error.errno not in MACHINES_FAULT:
+            sys.exit(_unexpected(error, debug))
+        if debug:
+            traceback.print_exc()
+        where = error.filename or "file system"
+        _say(f"{where}: got '{os.strerror(error.errno)}', must be writable, with room; free some or use another folder")
+        sys.exit(USAGE)
     except Exception as error:
         sys.exit(_unexpected(error, debug))
 
@@ -166,8 +178,12 @@ def _unexpected(error: Exception, debug: bool) -> int:
     """A fault of ours: one line, and the traceback in a file to send in."""
     if debug:
         traceback.print_exc()
-    with tempfile.NamedTemporaryFile("w", prefix="bitloom-", suffix=".log", delete=False) as log:
-        log.write(f"bitloom {__version__}, arguments {sys.argv[1:]}\n{traceback.format_exc()}")
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="bitloom-", suffix=".log", delete=False) as log:
+            log.write(f"bitloom {__version__}, arguments {sys.argv[1:]}\n{traceback.format_exc()}")
+        kept = log.name
+    except OSError:  # no room for it either
+        kept = "what --debug prints"
     reason = (str(error).splitlines() or [""])[0]
-    _say(f"got an unexpected {type(error).__name__} ({reason}), must not happen; please report it with {log.name}")
+    _say(f"got an unexpected {type(error).__name__} ({reason}), must not happen; please report it with {kept}")
     return 3

@@ -44,8 +44,7 @@ class RunFolder:
             ) from error
         except ValueError as error:
             raise RunError(
-                f"{path}/run.json: got text that is not JSON, must be as bitloom wrote it; use a new folder "
-                "(`bitloom run RECIPE --out DIR`)"
+                f"{path}/run.json: got text that is not JSON, must be as bitloom wrote it; use a new folder (`bitloom run RECIPE --out DIR`)"
             ) from error
         schema = state.get("schema") if isinstance(state, dict) else None
         if schema != SCHEMA:
@@ -56,8 +55,7 @@ class RunFolder:
         stages = state.get("stages")
         if not isinstance(stages, dict) or not all(isinstance(record, dict) for record in stages.values()):
             raise RunError(
-                f"{path}/run.json: got no record of the stages, must be as bitloom wrote it; use a new folder "
-                "(`bitloom run RECIPE --out DIR`)"
+                f"{path}/run.json: got no record of the stages, must be as bitloom wrote it; use a new folder (`bitloom run RECIPE --out DIR`)"
             )
         return cls(path, state)
 
@@ -73,13 +71,17 @@ class RunFolder:
             run = cls.open(path)
             if run.recipe.name != recipe.name and not force:
                 raise RunError(
-                    f"{path}: got the run of recipe '{run.recipe.name}', must be of '{recipe.name}' or new; "
-                    "use --out DIR, or --force to write over it"
+                    f"{path}: got the run of recipe '{run.recipe.name}', must be of '{recipe.name}' or new; use --out DIR, or --force to write over it"
                 )
             return run
         if path.exists() and (not path.is_dir() or any(f.name not in _OWN_FILES for f in path.iterdir())):
             raise RunError(f"{path}: got files that are no run, must be a run folder or empty; use --out DIR")
-        path.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(
+                f"{path}: got '{error.strerror}', must be a folder that can be made; use --out DIR"
+            ) from error
         return cls(path, {"schema": SCHEMA, "stages": {}})
 
     def adopt(self, recipe: Recipe, data_dir: Path | None) -> None:
@@ -149,8 +151,7 @@ class RunFolder:
             except OSError as error:
                 lock.seek(0)
                 raise RunError(
-                    f"{self.path}: got a run in use by process {lock.read().strip() or '?'}, must be free; "
-                    "wait for it to end"
+                    f"{self.path}: got a run in use by process {lock.read().strip() or '?'}, must be free; wait for it to end"
                 ) from error
             lock.truncate(0)
             lock.write(f"{os.getpid()}\n")

@@ -51,8 +51,7 @@ class WordPiece:
             kind = type(tokenizer.model).__name__
             lacking = f" without {missing[0]}" if missing else ""
             raise TokenizerError(
-                f"tokenizer: got a {kind}{lacking}, must be a BERT WordPiece with "
-                f"{', '.join(SPECIAL[:4])}; use a BERT checkpoint's"
+                f"tokenizer: got a {kind}{lacking}, must be a BERT WordPiece with {', '.join(SPECIAL[:4])}; use a BERT checkpoint's"
             )
         self._tokenizer = tokenizer
         self.pad_id = tokenizer.token_to_id("[PAD]")
@@ -194,10 +193,14 @@ def _with_template(tokenizer: Tokenizer) -> Tokenizer:
 
 
 def _from_hub(name: str) -> Tokenizer:
+    if name.startswith(("/", ".", "~")):  # a path: the hub's complaint about its form would mislead
+        raise TokenizerError(
+            f"tokenizer: got '{name}', must be an existing file or folder; check data.vocab or model.checkpoint"
+        )
     try:
         return Tokenizer.from_pretrained(name)
     except Exception as error:  # plain Exception: no such file, no network
         reason = str(error).split("\n")[0][:100]
         raise TokenizerError(
-            f"tokenizer: got '{name}', must be a file, a folder or a hub name ({reason}); check data.vocab"
+            f"tokenizer: got '{name}', must be a file, a folder or a hub name ({reason}); check data.vocab or model.checkpoint"
         ) from None

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line: exit codes, one line an error, never a traceback for a user's mistake."""
 
+import errno
 import json
 import re
 import signal
@@ -132,6 +133,28 @@ def test_a_fault_of_our_own_is_one_line_with_a_log(bitloom, monkeypatch):
     code, _, err = bitloom("--debug", "run", "r.yaml")
     assert code == 3 and "Traceback" in err
     Path(err.split()[-1]).unlink()
+
+
+def test_what_the_machine_refuses_is_one_line_and_exit_code_2(bitloom, monkeypatch):
+    def full():
+        raise OSError(errno.ENOSPC, "No space left on device", "run/.lock")
+
+    monkeypatch.setattr("bitloom.display.show_tools", full)
+    assert bitloom("doctor") == (
+        2,
+        "",
+        "bitloom: run/.lock: got 'No space left on device', must be writable, with room; free some or use another "
+        "folder\n",
+    )
+
+
+def test_a_run_folder_that_cannot_be_made_is_named(bitloom, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, _, err = bitloom("run", "r.yaml", "--out", tmp_path / "file" / "run")
+    assert (code, err) == (
+        2,
+        f"bitloom: {tmp_path}/file/run: got 'Not a directory', must be a folder that can be made; use --out DIR\n",
+    )
 
 
 def test_doctor_lists_the_tools(bitloom):
