@@ -19,6 +19,7 @@ from hw.errors import BitloomError
 from hw.folding import Folding
 from hw.graph import Graph
 from hw.predict import predict as predict_cycles
+from qat.metrics import best_span
 
 
 class PredictError(BitloomError):
@@ -62,7 +63,7 @@ def predict(
 ) -> Prediction:
     """Run one sentence (or pair) through the golden model or the simulated RTL.
 
-    Raises PredictError: longer than the hardware's longest sentence. RunError: a stage is missing or stale.
+    Raises PredictError: longer than the hardware's longest sentence, or a question without a text. RunError: a stage is missing or stale.
     VerificationError: the simulated hardware gave other logits than the golden model.
     """
     last = "build" if on == "rtl" else "export"
@@ -74,6 +75,8 @@ def predict(
 def _predict(run: RunFolder, sentence: str, pair: str | None, on: str) -> Prediction:
     export, recipe = run.stage("export"), run.recipe
     graph = Graph.load(export)
+    if graph.meta["task"] == "span" and not pair:
+        raise PredictError("predict: got a question alone, must have a text that answers it; add --pair 'the text'")
     ids, segments = load_tokenizer(export).encode([sentence], [pair] if pair is not None else None)
     if len(ids[0]) > graph.max_tokens:
         raise PredictError(
@@ -88,7 +91,7 @@ def _predict(run: RunFolder, sentence: str, pair: str | None, on: str) -> Predic
     logits = codes * graph.tensor(graph.outputs[0]).scale
     single = logits.shape[0] == 1 and graph.meta["model"]["head"] == "sequence"
     return Prediction(
-        label=_label(graph, logits, ids[0], export),
+        label=_label(graph, logits, ids[0], segments[0], export),
         logits=logits[0] if single else logits,
         codes=codes[0] if single else codes,
         tokens=len(ids[0]),
@@ -111,11 +114,14 @@ def _simulate(build: Path, graph: Graph, embeddings: np.ndarray, want: np.ndarra
     return got.outputs.reshape(want.shape), {"cycles": cycles, "cycles_predicted": int(predicted)}
 
 
-def _label(graph: Graph, logits: np.ndarray, ids: list[int], export: Path) -> str:
+def _label(graph: Graph, logits: np.ndarray, ids: list[int], segments: list[int], export: Path) -> str:
     task, names = graph.meta["task"], graph.meta["labels"]
     if task == "classification":
         return names[int(logits[0].argmax())]
     if task == "regression":
         return f"{logits[0, 0]:.4f}"
-    start, end = (int(column.argmax()) for column in logits.T)
-    return Tokenizer.from_file(str(export / "tokenizer" / "tokenizer.json")).decode(ids[start : end + 1])
+    context = [i for i, segment in enumerate(segments) if segment == 1][:-1]  # without the last [SEP]
+    if not context:
+        return ""
+    _, first, last = best_span(*logits.T, context)
+    return Tokenizer.from_file(str(export / "tokenizer" / "tokenizer.json")).decode(ids[first : last + 1])

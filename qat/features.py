@@ -13,11 +13,10 @@ from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
 
 from qat.data import Dataset, Examples
-from qat.metrics import score, score_logits
+from qat.metrics import best_span, score, score_logits
 from qat.tokenizer import Window, WordPiece
 
 STRIDE = 32  # tokens of context that neighbouring windows of a span task share
-ANSWER_TOKENS = 30  # longest answer considered
 MEGABATCH = 50  # batches whose sentences are sorted together: like lengths, and still a new mixture each epoch
 
 
@@ -88,13 +87,10 @@ def best_answers(windows: Sequence[Window], examples: Examples, start: np.ndarra
         tokens = np.array([i for i, span in enumerate(window.offsets) if span])
         if not len(tokens):
             continue
-        sums = s[tokens][:, None].astype(np.float64) + e[tokens][None, :]
-        order = np.subtract.outer(tokens, tokens)  # start - end
-        sums[(order > 0) | (order <= -ANSWER_TOKENS)] = -np.inf
-        i, j = np.unravel_index(sums.argmax(), sums.shape)
-        if sums[i, j] > best[window.example][0]:
-            first, last = window.offsets[tokens[i]][0], window.offsets[tokens[j]][1]
-            best[window.example] = (sums[i, j], examples.pairs[window.example][first:last])
+        value, i, j = best_span(s, e, tokens)
+        if value > best[window.example][0]:
+            first, last = window.offsets[i][0], window.offsets[j][1]
+            best[window.example] = (value, examples.pairs[window.example][first:last])
     return [text for _, text in best]
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from qat.data import Answer, Metric
 
 NAMES = ("accuracy", "f1", "pearson", "spearman", "span_f1", "exact_match")  # all that `score` may give
+ANSWER_TOKENS = 30  # longest answer considered
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -26,6 +27,19 @@ def score(metric: Metric, predictions: Sequence[Any], labels: Sequence[Any]) -> 
     if len(predictions) != len(labels) or not len(labels):
         raise ValueError(f"score: got {len(predictions)} predictions, must be {len(labels)}, one a label, and not 0")
     return {"accuracy": _accuracy, "f1": _f1, "pearson": _correlations, "span_f1": _spans}[metric](predictions, labels)
+
+
+def best_span(start: np.ndarray, end: np.ndarray, tokens: Sequence[int]) -> tuple[float, int, int]:
+    """(sum of logits, first, last token) of the best answer among `tokens`: first <= last, at most ANSWER_TOKENS long.
+
+    start, end  logits of all tokens, [T]
+    """
+    tokens = np.asarray(tokens)
+    sums = start[tokens][:, None].astype(np.float64) + end[tokens][None, :]
+    order = np.subtract.outer(tokens, tokens)  # first - last
+    sums[(order > 0) | (order <= -ANSWER_TOKENS)] = -np.inf
+    i, j = np.unravel_index(sums.argmax(), sums.shape)
+    return float(sums[i, j]), int(tokens[i]), int(tokens[j])
 
 
 def score_logits(metric: Metric, logits: np.ndarray, labels: Sequence[Any]) -> dict[str, float]:

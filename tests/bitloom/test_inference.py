@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The answer of a per-token head, and what predict asks for."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from bitloom import inference
+from qat.tokenizer import WordPiece
+
+SPAN = SimpleNamespace(meta={"task": "span", "labels": []})
+
+
+@pytest.fixture
+def export(tmp_path):
+    WordPiece.train(["who met bob ann met bob"] * 4, 60).save(tmp_path / "tokenizer")
+    return tmp_path
+
+
+def label(export, question, text, start, end):
+    """start, end: {token: logit}; all others are 0."""
+    ids, segments = WordPiece.load(export / "tokenizer").encode([question], [text])
+    logits = np.zeros((len(ids[0]), 2))
+    for column, values in enumerate((start, end)):
+        for token, value in values.items():
+            logits[token, column] = value
+    return inference._label(SPAN, logits, ids[0], segments[0], export)
+
+
+def test_an_answer_is_forward_and_from_the_text(export):
+    """[CLS] who [SEP] ann met bob [SEP]: the highest logits lie outside the text, or end before they start."""
+    assert label(export, "who", "ann met bob", {0: 9, 1: 9, 4: 5}, {6: 9, 2: 9, 5: 5}) == "met bob"
+    assert label(export, "who", "ann met bob", {5: 5, 3: 2}, {3: 4}) == "ann"
+
+
+def test_a_text_without_words_has_no_answer(export):
+    assert label(export, "who", "", {}, {}) == ""
+
+
+def test_a_question_needs_a_text(tmp_path, monkeypatch):
+    monkeypatch.setattr(inference, "require_current", lambda *_: None)
+    monkeypatch.setattr(inference.Graph, "load", lambda folder: SPAN)
+    run = SimpleNamespace(stage=lambda name: tmp_path, recipe=None, record=lambda name: {})
+    with pytest.raises(inference.PredictError) as error:
+        inference.predict(run, "who?")
+    assert str(error.value) == "predict: got a question alone, must have a text that answers it; add --pair 'the text'"
