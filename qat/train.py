@@ -193,6 +193,7 @@ class _Run:
         )  # fmt: skip
         if epochs:
             trainer.resume()
+        _check_finite(model, phase)
         curve = trainer.curve(phase)  # before the final score, which is that of the last epoch once more
         scores = trainer.evaluate()
         kept = {name: scores[f"eval_{name}"] for name in NAMES if f"eval_{name}" in scores}
@@ -213,6 +214,16 @@ def calibration_batches(train: Features, tokenizer: WordPiece, training: TrainCo
                         generator=torch.Generator())  # fmt: skip
     keys = ("input_ids", "attention_mask", "token_type_ids")
     return [{key: batch[key] for key in keys} for batch in islice(loader, training.calibration_batches)]
+
+
+def _check_finite(model: nn.Module, phase: str) -> None:
+    """Refuse a model that diverged: later steps would only fail for reasons that do not name this one."""
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise TrainError(
+                f"training: got values that are not finite in '{name}' after the {phase} phase, must be finite; "
+                f"lower training.{phase}_learning_rate"
+            )
 
 
 def _check_task(dataset: Dataset, model: ModelConfig) -> None:

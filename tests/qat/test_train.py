@@ -23,7 +23,7 @@ from qat.config import DistillConfig, ModelConfig, QuantConfig, TrainConfig
 from qat.data import DataConfig, load
 from qat.features import Collator, Features, LengthGrouped
 from qat.tokenizer import TruncationWarning, WordPiece
-from qat.train import TrainError, train
+from qat.train import TrainError, _check_finite, train
 from qat.trainer import EncoderTrainer, distance, last_checkpoint, predict
 
 ROOT = Path(__file__).parents[2]
@@ -322,3 +322,17 @@ def test_two_processes_train_one_model(tmp_path):
     assert metrics["examples"] == 40
     assert max(p["step"] for p in metrics["curves"]) == 12  # 96 examples, 2 processes, batches of 8, 2 epochs
     assert from_pretrained(tmp_path / "out" / "qat").config.num_labels == 2
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_training_that_diverged_names_its_learning_rate(value):
+    model = torch.nn.Linear(2, 2)
+    _check_finite(model, "qat")
+    with torch.no_grad():
+        model.bias[1] = value
+    with pytest.raises(TrainError) as error:
+        _check_finite(model, "qat")
+    assert str(error.value) == (
+        "training: got values that are not finite in 'bias' after the qat phase, must be finite; "
+        "lower training.qat_learning_rate"
+    )
