@@ -55,6 +55,25 @@ def test_files_that_hold_no_graph(graph, tmp_path, text):
         Graph.load(tmp_path)
 
 
+@pytest.mark.parametrize("key", ["nodes", "tensors", "meta", "hash"])
+def test_a_graph_with_a_part_missing_is_refused(graph, tmp_path, key):
+    graph.save(tmp_path)
+    text = json.loads((tmp_path / "graph.json").read_text())
+    del text[key]
+    (tmp_path / "graph.json").write_text(json.dumps(text))
+    with pytest.raises(GraphError, match="run `bitloom export` again"):
+        Graph.load(tmp_path)
+
+
+def test_a_node_with_a_part_missing_is_named_by_what_it_lacks(graph, tmp_path):
+    graph.save(tmp_path)
+    text = json.loads((tmp_path / "graph.json").read_text())
+    del text["nodes"][3]["op"]
+    (tmp_path / "graph.json").write_text(json.dumps(text))
+    with pytest.raises(GraphError, match=r"got a graph with a part missing or malformed \(KeyError: 'op'\), must be as it was written"):
+        Graph.load(tmp_path)
+
+
 def broken(graph, **change):
     """The graph with one node, tensor or parameter replaced."""
     nodes = tuple(change.get("nodes", {}).get(n.name, n) for n in graph.nodes)
