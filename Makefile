@@ -9,7 +9,7 @@ TORCH  := $(shell grep '^torch==' constraints.txt)
 
 .PHONY: demo install test test-all bench lint clean
 
-demo: install ## train, build and verify the quickstart encoder (about 6 minutes on 2 cores)
+demo: install ## train, build and verify the quickstart encoder (minutes on 2 cores)
 	$(BIN)/bitloom run recipes/quickstart.yaml
 
 install: $(READY)
