@@ -49,7 +49,11 @@ STAGES = {
         ),
         Stage(name="build", title="Fold and emit RTL", sections=("hardware",), after=("export",)),
         Stage(
-            name="verify", title="Simulate and compare", sections=("data", "verification"), after=("export", "build")
+            name="verify",
+            title="Simulate and compare",
+            sections=("data", "verification"),
+            after=("export", "build"),
+            version=2,  # 2: with a slow consumer
         ),
         Stage(
             name="report", title="Report", sections=("name", "hardware"), after=("train", "export", "build", "verify")

@@ -32,6 +32,9 @@ CYCLE_FLOOR = 16  # cycles a sentence
 # hardware is. It is shown, but not held to the tolerance.
 QUEUED = "mean latency, waiting included"
 STALL = 0.3  # share of cycles in which the source has nothing, and in which the sink takes nothing
+SLOW = 1.5  # a slow consumer takes a sentence's logits in that many times the interval, so that everything before it fills up
+LONGEST_GAP = 60_000  # cycles between two beats that a slow consumer takes; the bench's limit is 65,536
+PATIENCE, GAPS = 200_000, 40  # without any progress for so many cycles, and mean gaps of the consumer, the hardware hangs
 FULL_SENTENCES = 4  # of max_tokens, for the steady-state interval
 WAVE_SENTENCES = 2
 
@@ -65,7 +68,15 @@ class Bench:
         """
         build(design(self.folder, load_streams(self.folder), taps=True))
 
-    def simulate(self, name: str, sentences: Sentences, stall: float = 0.0, waves: Path | None = None) -> EncoderRun:
+    def slow_gap(self, sentences: Sentences) -> float:
+        """Mean cycles between two beats that a slow consumer takes."""
+        output = self.graph.tensor(self.graph.outputs[0])
+        tokens = np.mean(sentences.lengths) if output.kind == "token" else 1
+        return float(np.clip(SLOW * self.folding.interval / (tokens * output.channels), 2, LONGEST_GAP))
+
+    def simulate(
+        self, name: str, sentences: Sentences, stall_in: float = 0.0, stall_out: float = 0.0, waves: Path | None = None
+    ) -> EncoderRun:
         """Run sentences back to back and compare every tensor.
 
         Raises VerificationError: a difference, a simulation that died, nothing compared.
@@ -78,8 +89,9 @@ class Bench:
             got = run_encoder(
                 self.folder,
                 inputs,
-                stall_in=stall,
-                stall_out=stall,
+                stall_in=stall_in,
+                stall_out=stall_out,
+                timeout_cycles=PATIENCE + int(GAPS / (1 - stall_out)),
                 waves=waves,
                 seed=self.context.recipe.verification.seed,
                 identity=self.graph.hash[:16],
@@ -120,7 +132,9 @@ def run(context: Context) -> str:
         (s.lengths[0], bench.simulate(f"{s.lengths[0]} tokens alone", s)) for s in dev.alone(bench.graph.max_tokens)
     ]
     if settings.stall_sentences:
-        bench.simulate("random stalls", dev.spread(settings.stall_sentences, settings.seed + 1), stall=STALL)
+        some = dev.spread(settings.stall_sentences, settings.seed + 1)
+        bench.simulate("random stalls", some, stall_in=STALL, stall_out=STALL)
+        bench.simulate("slow consumer", some, stall_out=1 - 1 / bench.slow_gap(some))
     if context.waves:
         bench.simulate("waveform", dev.spread(WAVE_SENTENCES, settings.seed), waves=context.out / "waves.vcd")
     cycles = _cycles(bench, (chosen, mixed), (full_sentences, full), alone)
@@ -130,7 +144,7 @@ def run(context: Context) -> str:
         "graph_hash": bench.graph.hash,
         "sentences": len(chosen),  # the development split may hold fewer than asked for
         **total,
-        "stall_runs": sum(o.name == "random stalls" for o in bench.outcomes),
+        "stall_runs": sum(o.name in ("random stalls", "slow consumer") for o in bench.outcomes),
         "runs": [asdict(o) for o in bench.outcomes],
         "cycles": cycles,
         "rtl_accuracy": _accuracy(dataset, bench.graph, chosen, mixed),

@@ -51,7 +51,7 @@ def test_the_reports_figures_belong_together(tiny_run):
         "rtl",
         8,
         0,
-        1,
+        2,
     )
     rtl = [c for c in r["verify"]["comparisons"] if c["name"].startswith("RTL")]
     assert r["verify"]["values_compared"] == sum(c["values_compared"] for c in rtl) > 100_000
