@@ -15,8 +15,7 @@ does not depend on the order of evaluation (Kahn 1974), and a network that canno
 Cycles: a beat moves in cycle t when valid and ready are both high in it. A FIFO or register that takes a beat in t offers it in t + 1.
 
 The exact contract is per operator (source always valid, sink always ready): the last beat of each token leaves in the cycle `simulate_node` says,
-cycle 0 being that of the first accepted input beat. For a whole encoder the token granularity leaves an error below 1 %,
-or of a few cycles a sentence where that is more.
+cycle 0 being that of the first accepted input beat. For a whole encoder the token granularity leaves an error below 1 %.
 """
 from __future__ import annotations
 

@@ -9,11 +9,10 @@ onnx(b, graph, node, inputs)        the same in standard ONNX operators (hw/onnx
 macs(graph, node, tokens)  multiply-accumulates for one sentence of that many tokens
 foldings(graph, node, lanes_in, lanes_out)   legal Folds of a matrix operator (the ones with multiplier arrays)
 interval(graph, node, fold, tokens) cycles a sentence takes a matrix operator in steady state
-holds(graph, node, port)   tokens that may be inside between input `port` and the output, for FIFO depths; default in hw/fifos.py
 timing(graph, node, fold, ins, out) generator of the timing model (hw/timing.py)
 rtl(graph, node, fold)     Instance: module, parameters, memory files (hw/instance.py)
 
-`embed` runs on the host: it has no timing and no rtl.
+`embed` runs on the host: it has no timing and no rtl. What an operator may hold, for FIFO depths, is in hw/fifos.py.
 """
 from hw.ops import add, context, embed, first_token, layernorm, linear, requant, scores, softmax, table
 

@@ -244,26 +244,17 @@ def test_a_comparison_of_nothing_fails(tiny_run):
 
 
 @pytest.mark.parametrize(
-    ("predicted", "measured", "sentences", "fails"),
-    [
-        (10_000, 10_000, 1, False),
-        (10_000, 10_100, 1, False),
-        (10_000, 10_101, 1, True),
-        (10_000, 9_899, 1, True),
-        (500, 516, 1, False),  # the floor: 16 cycles a sentence, whatever 1 % of a toy may be
-        (500, 517, 1, True),
-        (1_000, 1_032, 2, False),
-        (1_000, 1_033, 2, True),
-    ],
+    ("predicted", "measured", "fails"),
+    [(10_000, 10_000, False), (10_000, 10_100, False), (10_000, 10_101, True), (10_000, 9_899, True), (500, 506, True)],
 )
-def test_cycles_that_are_off_by_more_than_one_per_cent_fail_the_verification(predicted, measured, sentences, fails):
-    row = {"name": "interval, 24 tokens", "predicted": predicted, "measured": measured, "sentences": sentences}
+def test_cycles_that_are_off_by_more_than_one_per_cent_fail_the_verification(predicted, measured, fails):
+    row = {"name": "interval, 24 tokens", "predicted": predicted, "measured": measured}
     if not fails:
         return verify.check_cycles([row])
     with pytest.raises(VerificationError) as error:
         verify.check_cycles([row])
     assert str(error.value) == (
-        f"verify: interval, 24 tokens: got {measured:,} cycles, must be within 1% (or 16 cycles a sentence) of "
+        f"verify: interval, 24 tokens: got {measured:,} cycles, must be within 1% of "
         f"{predicted:,} predicted; the timing model or the RTL is wrong"
     )
 
