@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a folded operator asks of the RTL: a module, its parameters, its memory files."""
+"""What a folded operator asks of its hardware: a module of the RTL, or a layer of the HLS code; parameters and memories."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from hw.hexfile import Hex
 
@@ -27,3 +29,20 @@ class Instance:
 
     module: str
     params: dict[str, int | str | Hex] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Codes:
+    """A memory of the HLS code: its words in the order in which the header reads them, and how wide they are."""
+
+    data: np.ndarray
+    bits: int
+    signed: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class HlsLayer:
+    """One call of the operator's header in hls/nnet: the constants of its CONFIG and its memories."""
+
+    constants: dict[str, int | bool] = field(default_factory=dict)
+    memories: dict[str, Codes] = field(default_factory=dict)

@@ -11,8 +11,9 @@ foldings(graph, node, lanes_in, lanes_out)   legal Folds of a matrix operator (t
 interval(graph, node, fold, tokens) cycles a sentence takes a matrix operator in steady state
 timing(graph, node, fold, ins, out) generator of the timing model (hw/timing.py)
 rtl(graph, node, fold)     Instance: module, parameters, memory files (hw/instance.py)
+hls(graph, node, fold)     HlsLayer: constants and memories for the header hls/nnet/<stem>.h (hw/instance.py)
 
-`embed` runs on the host: it has no timing and no rtl. What an operator may hold, for FIFO depths, is in hw/fifos.py.
+`embed` runs on the host: it has no timing, no rtl and no hls. What an operator may hold, for FIFO depths, is in hw/fifos.py.
 """
 from hw.ops import add, context, embed, first_token, layernorm, linear, requant, scores, softmax, table
 

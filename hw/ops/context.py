@@ -6,7 +6,7 @@ import numpy as np
 
 from hw.banks import Banks, mac_latency
 from hw.graph import Graph, Node
-from hw.instance import Fold, Instance
+from hw.instance import Fold, HlsLayer, Instance
 from hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, sentences
 
 PARAMS = ()
@@ -108,3 +108,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     return Instance(module="context_op", params={
         "HEADS": heads, "DIM": v.channels // heads, "MAX_TOKENS": graph.max_tokens,
         "PE": fold.pe, "LANES": fold.lanes_out, "P_W": p.bits, "V_W": v.bits, "OUT_W": acc.bits})
+
+
+def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
+    return HlsLayer(constants={"heads": node.attrs["heads"], "pe": fold.pe, "channels": graph.tensor(node.name).channels})

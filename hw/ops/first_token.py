@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hw.graph import Graph, Node
-from hw.instance import Fold, Instance
+from hw.instance import Fold, HlsLayer, Instance
 from hw.ops.common import no_macs, require
 
 PARAMS = ()
@@ -51,3 +51,7 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     x = graph.tensor(node.inputs[0])
     return Instance(module="first_token", params={"C": x.channels, "LANES": fold.lanes_in, "W": x.bits})
+
+
+def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
+    return HlsLayer()

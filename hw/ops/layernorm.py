@@ -8,7 +8,7 @@ import numpy as np
 
 from hw.graph import Graph, Node, Tensor, signed_bits
 from hw.hexfile import Hex
-from hw.instance import Fold, Instance
+from hw.instance import Codes, Fold, HlsLayer, Instance
 from hw.ops.common import clip, half, largest, no_macs, require, require_bits, round_shift
 
 PARAMS = ("gamma", "beta")
@@ -142,3 +142,16 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
         width = signed_bits(int(np.abs(values).max()))
         params |= {f"{key.upper()}_W": width, f"{key.upper()}_FILE": Hex.pack(values.reshape(-1, lanes), width)}
     return Instance(module="layernorm", params=params)
+
+
+def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
+    x, attrs = graph.tensor(node.inputs[0]), node.attrs
+    gamma, beta = (graph.param(node, key) for key in PARAMS)
+    u, reach = u_bound(x.channels, attrs["frac_bits"]), x.channels * largest(x)
+    affine = u * int(np.abs(gamma).max()) + int(np.abs(beta).max())
+    return HlsLayer(
+        constants={key: attrs[key] for key in ATTRS} | {
+            "sum_bits": signed_bits(reach), "square_bits": (reach * largest(x)).bit_length(), "variance_bits": variance_bound(x, attrs["eps"]).bit_length(),
+            "size_bits": x.channels.bit_length(), "eps_bits": attrs["eps"].bit_length(), "u_bits": signed_bits(u), "affine_bits": signed_bits(affine),
+            "recip_width": ((1 << attrs["recip_bits"]) // math.isqrt(attrs["eps"])).bit_length()},
+        memories={key: Codes(data=codes, bits=signed_bits(int(np.abs(codes).max()))) for key, codes in (("gamma", gamma), ("beta", beta))})

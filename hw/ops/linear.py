@@ -7,11 +7,12 @@ import numpy as np
 from hw.banks import Banks, mac_latency
 from hw.graph import Graph, Node
 from hw.hexfile import Hex
-from hw.instance import Fold, Instance
+from hw.instance import Codes, Fold, HlsLayer, Instance
 from hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, require_range
 
 PARAMS = ("weight", "bias")
 ATTRS = ("weight_bits",)
+BLOCK_RAM_WORDS = 64  # from this depth on, HLS is told to take block RAM for the weights
 
 
 def linear(x, weight, bias, x_max):
@@ -94,16 +95,31 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
         buffer.done(done)
 
 
+def _words(graph: Graph, node: Node, fold: Fold) -> np.ndarray:
+    """The weight memory, int64 [folds * steps, PE * SIMD]: a word a cycle. One-bit weights: 0 is -1, 1 is +1."""
+    weight = graph.param(node, "weight")
+    channels, inputs = weight.shape
+    codes = (weight > 0).astype(np.int64) if node.attrs["weight_bits"] == 1 else weight
+    split = codes.reshape(channels // fold.pe, fold.pe, inputs // fold.simd, fold.simd)
+    return split.transpose(0, 2, 1, 3).reshape(-1, fold.pe * fold.simd)
+
+
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     x, acc, bits = graph.tensor(node.inputs[0]), graph.tensor(node.name), node.attrs["weight_bits"]
-    weight, bias = graph.param(node, "weight"), graph.param(node, "bias")
-    channels, inputs = weight.shape
-    steps, folds = inputs // fold.simd, channels // fold.pe
-    codes = (weight > 0).astype(np.int64) if bits == 1 else weight
-    words = codes.reshape(folds, fold.pe, steps, fold.simd).transpose(0, 2, 1, 3)
+    bias, (channels, inputs) = graph.param(node, "bias"), graph.param(node, "weight").shape
     return Instance(module="linear", params={
         "K": inputs, "C": channels, "PE": fold.pe, "SIMD": fold.simd,
         "LANES_IN": fold.lanes_in, "LANES_OUT": fold.lanes_out,
         "IN_W": x.bits, "IN_SIGNED": int(x.signed), "WEIGHT_W": bits, "OUT_W": acc.bits,
-        "WEIGHT_FILE": Hex.pack(words.reshape(folds * steps, -1), bits),
+        "WEIGHT_FILE": Hex.pack(_words(graph, node, fold), bits),
         "BIAS_FILE": Hex.pack(bias.reshape(-1, fold.lanes_out), acc.bits)})
+
+
+def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
+    weight, bits = graph.param(node, "weight"), node.attrs["weight_bits"]
+    channels, inputs = weight.shape
+    words = _words(graph, node, fold)
+    return HlsLayer(
+        constants={"in_features": inputs, "out_features": channels, "pe": fold.pe, "simd": fold.simd, "block_ram": len(words) >= BLOCK_RAM_WORDS},
+        memories={"weight": Codes(data=words.ravel(), bits=bits, signed=bits > 1),
+                  "bias": Codes(data=graph.param(node, "bias"), bits=graph.tensor(node.name).bits)})

@@ -6,7 +6,7 @@ import numpy as np
 
 from hw.graph import Graph, Node
 from hw.hexfile import Hex
-from hw.instance import Fold, Instance
+from hw.instance import Codes, Fold, HlsLayer, Instance
 from hw.ops.common import clip, largest, no_macs, pipeline, require, require_range, round_shift
 
 PARAMS = ("mult",)
@@ -66,3 +66,9 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     else:
         params |= {"PER_CHANNEL": 0, "MULT": constant}
     return Instance(module="requant", params=params)
+
+
+def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
+    mult = graph.param(node, "mult")
+    return HlsLayer(constants={"shift": node.attrs["shift"]},
+                    memories={"mult": Codes(data=mult, bits=int(mult.max()).bit_length(), signed=False)})

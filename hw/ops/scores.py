@@ -8,7 +8,7 @@ import numpy as np
 
 from hw.banks import Banks, mac_latency
 from hw.graph import Graph, Node
-from hw.instance import Fold, Instance
+from hw.instance import Fold, HlsLayer, Instance
 from hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, sentences
 
 PARAMS = ()
@@ -115,3 +115,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     return Instance(module="scores", params={
         "HEADS": heads, "DIM": q.channels // heads, "MAX_TOKENS": graph.max_tokens,
         "SIMD": fold.simd, "LANES": fold.lanes_in, "Q_W": q.bits, "K_W": k.bits, "OUT_W": acc.bits})
+
+
+def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
+    return HlsLayer(constants={"heads": node.attrs["heads"], "simd": fold.simd})

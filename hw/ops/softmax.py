@@ -8,7 +8,7 @@ import numpy as np
 
 from hw.graph import Graph, Node, Tensor
 from hw.hexfile import Hex
-from hw.instance import Fold, Instance
+from hw.instance import Codes, Fold, HlsLayer, Instance
 from hw.ops.common import clip, no_macs, require, require_bits, require_range, round_shift, sentences
 
 PARAMS = ("exp_table",)
@@ -107,3 +107,12 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
         "MAX_TOKENS": graph.max_tokens, "IN_W": x.bits, "OUT_W": p.bits, "EXP_W": width,
         "EXP_FILE": Hex.pack(graph.param(node, "exp_table").reshape(-1, 1), width),
         "RECIP_BITS": node.attrs["recip_bits"], "SHIFT": node.attrs["shift"]})
+
+
+def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
+    p, k = graph.tensor(node.name), node.attrs["recip_bits"]
+    one = 1 << exp_bits(p.bits)  # the largest exponential, and the least sum
+    return HlsLayer(
+        constants={"recip_bits": k, "shift": node.attrs["shift"], "sum_bits": (graph.max_tokens * one).bit_length(),
+                   "recip_width": ((1 << k) // one).bit_length()},
+        memories={"exp_table": Codes(data=graph.param(node, "exp_table"), bits=one.bit_length(), signed=False)})

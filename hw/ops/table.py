@@ -8,7 +8,7 @@ import numpy as np
 
 from hw.graph import Graph, Node, Tensor
 from hw.hexfile import Hex
-from hw.instance import Fold, Instance
+from hw.instance import Codes, Fold, HlsLayer, Instance
 from hw.ops.common import no_macs, pipeline, require, require_bits, require_range
 
 PARAMS = ("table",)
@@ -67,3 +67,8 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     return Instance(module="table_op", params={
         "LANES": fold.lanes_in, "IN_W": x.bits, "IN_SIGNED": int(x.signed), "OUT_W": y.bits,
         "TABLE_FILE": Hex.pack(graph.param(node, "table").reshape(-1, 1), y.bits)})
+
+
+def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
+    y = graph.tensor(node.name)
+    return HlsLayer(memories={"table": Codes(data=graph.param(node, "table"), bits=y.bits, signed=y.signed)})

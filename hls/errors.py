@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the HLS backend refuses."""
+from hw.errors import BitloomError
+
+
+class HlsError(BitloomError):
+    """A graph, board, tool or folder that no HLS project can be made with."""

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+// beat: what moves over the streams between the operators of an encoder, and the arithmetic that they share.
+// Stream : a token stream has N elements a beat, tokens in order, `last` on the final beat of a sentence (of a one-vector stream: of the vector).
+//          A row stream (scores, probabilities) has one element a beat, order token i, head, token j; `last` ends each row, so that its reader
+//          learns the sentence's length. One call of an operator works on one sentence.
+// Outside: AXI4-Stream, hls::axis<nnet::array<ap_int<8 k>, N>>: elements extended to whole bytes, lane 0 lowest, TLAST ends the sentence.
+// Pragmas: PIPELINE style=flp, so that a pipeline that waits for input still gives out what it holds (a stalled one could block a residual sum).
+#ifndef BITLOOM_BEAT_H_
+#define BITLOOM_BEAT_H_
+
+#include "ap_int.h"
+#include "hls_stream.h"
+#include "nnet_types.h"
+
+#if defined(__has_include)
+#if __has_include("ap_axi_sdata.h")
+#define BITLOOM_HAS_AXI_SDATA
+#endif
+#endif
+#ifdef BITLOOM_HAS_AXI_SDATA
+#include "ap_axi_sdata.h"
+#else
+// C simulation without Vitis, which brings this header: the part of it that is used here.
+namespace hls {
+template <class T, int USER, int ID, int DEST> struct axis {
+    T data;
+    ap_uint<1> last;
+    ap_uint<sizeof(T)> keep, strb;
+};
+} // namespace hls
+#endif
+
+namespace bitloom {
+
+template <class T, unsigned N> struct beat {
+    typedef T value_type;
+    static const unsigned size = N;
+    nnet::array<T, N> data;
+    bool last;
+};
+
+// Bits of a counter that holds 0 .. N-1.
+template <unsigned N> struct count_bits {
+    static const int value = 1 + count_bits<(N + 1) / 2>::value;
+};
+template <> struct count_bits<2> {
+    static const int value = 1;
+};
+template <> struct count_bits<1> {
+    static const int value = 1;
+};
+template <unsigned N> struct count {
+    typedef ap_uint<count_bits<N>::value> type;
+};
+
+template <class T> struct width;
+template <int W> struct width<ap_int<W>> {
+    static const int value = W;
+};
+template <int W> struct width<ap_uint<W>> {
+    static const int value = W;
+};
+
+// The smallest and the largest code of a type.
+template <class T> struct range;
+template <int W> struct range<ap_int<W>> {
+    static ap_int<W> high() { return ~(ap_int<W>(1) << (W - 1)); }
+    static ap_int<W> low() { return ap_int<W>(1) << (W - 1); }
+};
+template <int W> struct range<ap_uint<W>> {
+    static ap_uint<W> high() { return ~ap_uint<W>(0); }
+    static ap_uint<W> low() { return 0; }
+};
+
+// floor(v / 2**SHIFT + 1/2): ties towards +inf (docs/numerics.md).
+template <int SHIFT, int W> ap_int<W + 1> round_shift(const ap_int<W> &v) {
+#pragma HLS INLINE
+    ap_int<W + 1> rounding = 0;
+    if (SHIFT > 0)
+        rounding[SHIFT > 0 ? SHIFT - 1 : 0] = 1;
+    return ap_int<W + 1>(v + rounding) >> SHIFT;
+}
+
+// Saturates to the range of OUT.
+template <class OUT, int W> OUT clip(const ap_int<W> &v) {
+#pragma HLS INLINE
+    if (v > range<OUT>::high())
+        return range<OUT>::high();
+    if (v < range<OUT>::low())
+        return range<OUT>::low();
+    return OUT(v);
+}
+
+// Tells the end of a sentence from the `last` of its beats. HEADS: of a row stream; 0: not one.
+template <unsigned HEADS, unsigned MAX_TOKENS> struct sentence {
+    ap_uint<count_bits<MAX_TOKENS + 1>::value> tokens;
+    ap_uint<count_bits<HEADS * MAX_TOKENS + 1>::value> rows;
+    sentence() : tokens(0), rows(0) {}
+    bool ends(bool last) {
+#pragma HLS INLINE
+        if (HEADS == 0)
+            return last;
+        if (rows == 0)
+            tokens++; // the first row is as long as the sentence
+        if (last)
+            rows++;
+        return last && rows == tokens * HEADS;
+    }
+};
+
+// SIMD elements in one word from beats of fewer.
+template <class in_T, class out_T, unsigned MAX_BEATS> void widen(hls::stream<in_T> &in, hls::stream<out_T> &out) {
+    static const unsigned lanes = in_T::size, parts = out_T::size / in_T::size;
+    out_T word;
+    typename count<parts>::type part = 0;
+widen:
+    for (unsigned i = 0; i < MAX_BEATS; i++) {
+#pragma HLS PIPELINE II=1 style=flp
+        const in_T got = in.read();
+        for (unsigned e = 0; e < out_T::size - lanes; e++) { // a shift register: the first beat ends up in the lowest lanes
+#pragma HLS UNROLL
+            word.data[e] = word.data[e + lanes];
+        }
+        for (unsigned e = 0; e < lanes; e++) {
+#pragma HLS UNROLL
+            word.data[out_T::size - lanes + e] = got.data[e];
+        }
+        word.last = got.last;
+        if (part == parts - 1)
+            out.write(word);
+        part = part == parts - 1 ? typename count<parts>::type(0) : typename count<parts>::type(part + 1);
+        if (got.last)
+            break;
+    }
+}
+
+// Beats of fewer elements from wide words.
+template <class in_T, class out_T, unsigned MAX_BEATS> void narrow(hls::stream<in_T> &in, hls::stream<out_T> &out) {
+    static const unsigned lanes = out_T::size, parts = in_T::size / out_T::size;
+    in_T word;
+    typename count<parts>::type part = 0;
+narrow:
+    for (unsigned i = 0; i < MAX_BEATS; i++) {
+#pragma HLS PIPELINE II=1 style=flp
+        if (part == 0)
+            word = in.read();
+        out_T made;
+        for (unsigned e = 0; e < lanes; e++) {
+#pragma HLS UNROLL
+            made.data[e] = word.data[e];
+        }
+        for (unsigned e = 0; e < in_T::size - lanes; e++) {
+#pragma HLS UNROLL
+            word.data[e] = word.data[e + lanes];
+        }
+        made.last = word.last && part == parts - 1;
+        out.write(made);
+        part = part == parts - 1 ? typename count<parts>::type(0) : typename count<parts>::type(part + 1);
+        if (made.last)
+            break;
+    }
+}
+
+// The product of a weight code and an activation code; a weight of one bit stands for -1 and +1.
+template <int W, class X> ap_int<W + width<X>::value + 1> product(const ap_int<W> &weight, const X &x) {
+#pragma HLS INLINE
+    return weight * x;
+}
+template <class X> ap_int<width<X>::value + 1> product(const ap_uint<1> &weight, const X &x) {
+#pragma HLS INLINE
+    const ap_int<width<X>::value + 1> value = x;
+    return weight ? value : ap_int<width<X>::value + 1>(-value);
+}
+
+} // namespace bitloom
+#endif

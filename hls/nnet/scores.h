@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// scores: acc[i,h,j] = sum_d q[i,h,d] k[j,h,d] over the tokens that exist
+// Golden : hw/ops/scores.py (bit-exact)
+// Stream : two token streams (queries, keys) -> row stream of accumulators. The keys of a sentence fill a ping-pong buffer while the
+//          sentence before is attended; a row takes tokens * dim / simd cycles, like hw/rtl/scores.sv
+#ifndef BITLOOM_SCORES_H_
+#define BITLOOM_SCORES_H_
+
+#include "beat.h"
+
+namespace bitloom {
+
+// A sentence's words into a buffer, and how many tokens they are.
+template <class word_T, class tokens_T, unsigned WORDS, unsigned MAX_TOKENS>
+void store(hls::stream<word_T> &in, nnet::array<typename word_T::value_type, word_T::size> bank[MAX_TOKENS * WORDS], hls::stream<tokens_T> &tokens) {
+    typename count<WORDS>::type word = 0;
+    tokens_T stored = 0;
+store:
+    for (unsigned i = 0; i < MAX_TOKENS * WORDS; i++) {
+#pragma HLS PIPELINE II=1 style=flp
+        const word_T got = in.read();
+        bank[i] = got.data;
+        if (word == WORDS - 1)
+            stored++;
+        word = word == WORDS - 1 ? typename count<WORDS>::type(0) : typename count<WORDS>::type(word + 1);
+        if (got.last)
+            break;
+    }
+    tokens.write(stored);
+}
+
+template <class q_T, class k_T, class out_T, class tokens_T, class CONFIG>
+void attend(hls::stream<q_T> &q, nnet::array<typename k_T::value_type, CONFIG::simd> bank[CONFIG::max_tokens * CONFIG::channels / CONFIG::simd],
+            hls::stream<tokens_T> &length, hls::stream<out_T> &out) {
+    static const unsigned steps = CONFIG::channels / CONFIG::heads / CONFIG::simd;
+    typedef typename out_T::value_type acc_T;
+    const tokens_T tokens = length.read();
+    q_T query[steps]; // a head of the query: read for the first key, kept for the others
+#pragma HLS AGGREGATE variable=query
+#pragma HLS DEPENDENCE variable=query type=inter direction=RAW distance=steps true
+    acc_T acc = 0;
+    tokens_T row = 0, key = 0;
+    typename count<CONFIG::heads>::type head = 0;
+    typename count<steps>::type step = 0;
+attend:
+    for (unsigned i = 0; i < CONFIG::max_tokens * CONFIG::heads * CONFIG::max_tokens * steps; i++) {
+#pragma HLS PIPELINE II=1 style=flp
+        q_T x;
+        if (key == 0) {
+            x = q.read();
+            query[step] = x;
+        } else {
+            x = query[step];
+        }
+        const nnet::array<typename k_T::value_type, CONFIG::simd> y = bank[(key * CONFIG::heads + head) * steps + step];
+        acc = step == 0 ? acc_T(0) : acc;
+        for (unsigned s = 0; s < CONFIG::simd; s++) {
+#pragma HLS UNROLL
+            acc += x.data[s] * y[s];
+        }
+        const bool row_done = step == steps - 1 && key == tokens - 1;
+        if (step == steps - 1) {
+            out_T made;
+            made.data[0] = acc;
+            made.last = row_done;
+            out.write(made);
+        }
+        const bool done = row_done && head == CONFIG::heads - 1 && row == tokens - 1;
+        if (row_done) {
+            row = head == CONFIG::heads - 1 ? tokens_T(row + 1) : row;
+            head = head == CONFIG::heads - 1 ? typename count<CONFIG::heads>::type(0) : typename count<CONFIG::heads>::type(head + 1);
+        }
+        if (step == steps - 1)
+            key = row_done ? tokens_T(0) : tokens_T(key + 1);
+        step = step == steps - 1 ? typename count<steps>::type(0) : typename count<steps>::type(step + 1);
+        if (done)
+            break;
+    }
+}
+
+template <class q_T, class k_T, class out_T, class CONFIG> void scores(hls::stream<q_T> &q, hls::stream<k_T> &k, hls::stream<out_T> &out) {
+#pragma HLS DATAFLOW
+    typedef beat<typename q_T::value_type, CONFIG::simd> query_T;
+    typedef beat<typename k_T::value_type, CONFIG::simd> key_T;
+    typedef typename count<CONFIG::max_tokens + 1>::type tokens_T;
+    static const unsigned words = CONFIG::channels / CONFIG::simd;
+    const unsigned query_words = 2 * words;
+    hls::stream<query_T> queries("queries");
+    hls::stream<key_T> keys("keys");
+    hls::stream<tokens_T> tokens("tokens");
+#pragma HLS STREAM variable=queries depth=query_words
+#pragma HLS STREAM variable=keys depth=2
+#pragma HLS STREAM variable=tokens depth=2
+    nnet::array<typename k_T::value_type, CONFIG::simd> bank[CONFIG::max_tokens * words];
+#pragma HLS AGGREGATE variable=bank
+#pragma HLS BIND_STORAGE variable=bank type=ram_s2p impl=bram
+    widen<k_T, key_T, CONFIG::max_tokens * CONFIG::channels / k_T::size>(k, keys);
+    store<key_T, tokens_T, words, CONFIG::max_tokens>(keys, bank, tokens);
+    widen<q_T, query_T, CONFIG::max_tokens * CONFIG::channels / q_T::size>(q, queries);
+    attend<query_T, key_T, out_T, tokens_T, CONFIG>(queries, bank, tokens, out);
+}
+
+} // namespace bitloom
+#endif
