@@ -181,7 +181,8 @@ class Board(_Strict):
     def _uart_is_whole(self) -> Board:
         uart = self.transport.kind == "uart"
         if uart != (self.transport.baud is not None):
-            raise ValueError(f"transport.baud: got {self.transport.baud}, must be given for a UART and for nothing else; add or remove it")
+            got, do = ("nothing", "add") if uart else (self.transport.baud, "remove")
+            raise ValueError(f"transport.baud: got {got}, must be given for a UART and for nothing else; {do} it")
         if uart and self.pins is None:
             raise ValueError("pins: got nothing, must be given for a UART; add uart_rx, uart_tx, reset and led")
         if uart and self.clocks[0].pin is None:
@@ -214,29 +215,35 @@ def _read(path: Path) -> Board:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise BoardError(f"{path}: got {reason.lower()}, must be a readable board file; check the path") from error
+        reason = error.strerror.lower() if isinstance(error, OSError) and error.strerror else "not UTF-8 text"
+        raise BoardError(f"{path}: got {reason}, must be a readable board file; check the path") from error
     except yaml.YAMLError as error:
-        problem = " ".join(str(error).split())
-        raise BoardError(f"{path}: got text that is not YAML ({problem}), must be a mapping; mend it") from error
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise BoardError(f"{path}{line}: got text that is not YAML ({problem}), must be a mapping of fields; mend it") from error
     if not isinstance(data, dict):
-        raise BoardError(f"{path}: got {type(data).__name__}, must be a mapping of fields; see docs/boards.md")
+        got = "an empty file" if data is None else type(data).__name__
+        raise BoardError(f"{path}: got {got}, must be a mapping of fields; see docs/boards.md")
     if "name" in data:
         raise BoardError(f"{path}: name: got {data['name']!r}, must be left out: the file's name is the board's; remove it")
     try:
         return Board.model_validate({**data, "name": path.stem})
     except ValidationError as errors:
-        raise BoardError("\n".join(f"{path}: {_explain(e)}" for e in errors.errors())) from errors
+        places = [e["loc"] for e in errors.errors()]
+        # A list with a wrong item is also reported as a list with too few items: only the innermost place is told.
+        told = [e for e in errors.errors() if not any(len(p) > len(e["loc"]) and p[: len(e["loc"])] == e["loc"] for p in places)]
+        raise BoardError("\n".join(f"{path}: {_explain(e)}" for e in told)) from errors
 
 
-def _explain(error: dict) -> str:
+def _explain(error: dict[str, Any]) -> str:
     """One of pydantic's errors in house style."""
     loc, message = error["loc"], error["msg"]
     where = ".".join(map(str, loc))
     if error["type"] == "value_error":  # ours: already in house style
         return f"{where}{'.' if where else ''}{message.removeprefix('Value error, ')}"
     if error["type"] == "missing":
-        return f"{where}: got nothing, must be given; add '{loc[-1]}:' (null where the board has none), see docs/boards.md"
+        return f"{where}: got nothing, must be given; add '{loc[-1]}:', see docs/boards.md"
     if error["type"] == "extra_forbidden":
         section = ".".join(map(str, loc[:-1]))
         return f"{section}{': ' if section else ''}no key '{loc[-1]}'; {_did_you_mean(str(loc[-1]), _fields(loc[:-1]))}"
@@ -245,10 +252,13 @@ def _explain(error: dict) -> str:
 
 def _rule(message: str) -> str:
     """What pydantic says that a value must be."""
-    rule = message.removeprefix("Input should be ")
-    rule = re.sub(r"^(String|List|Tuple|Dictionary) should have (.*?)( after validation, not \d+)?$", r"a \1 of \2", rule)
-    rule = re.sub(r"^a valid dictionary or instance of \w+$", "a mapping of fields", rule)
-    return re.sub(r"^a valid (?=[aeiou])", "an ", rule).replace("a valid ", "a ")
+    rule = message.removeprefix("Input should be ").replace("Keys should be strings", "a text")
+    rule = rule.replace("greater than or equal to", "at least").replace("a valid boolean", "true or false")
+    rule = re.sub(r"^Tuple should have (.*) after validation, not .*$", r"a list of \1", rule)
+    rule = re.sub(r"^String should have (.*)$", r"a text of \1", rule)
+    rule = re.sub(r"^a valid (dictionary or instance of \w+|dictionary)$", "a mapping of fields", rule)
+    rule = rule.replace("a valid tuple", "a list").replace("a valid string", "a text")
+    return rule.replace("a valid integer", "an integer").replace("a valid ", "a ")
 
 
 def _fields(loc: Iterable[str | int]) -> list[str]:
@@ -268,5 +278,5 @@ def _model_in(annotation: Any) -> Any:
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    near = get_close_matches(name, known := list(known), n=1, cutoff=0.5)
+    near = get_close_matches(name.lower(), known := list(known), n=1, cutoff=0.5)
     return (f"did you mean '{near[0]}'? " if near else "") + f"Known: {', '.join(known)}"
