@@ -230,5 +230,6 @@ def build(graph: Graph, tokens: int) -> onnx.ModelProto:
     made = made.transform(InferShapes())
     for name, kind in (builder.types | {entry.name: datatype(entry)}).items():
         made.set_tensor_datatype(name, DataType[kind])
-    helper.set_model_props(made.model, {"graph_hash": graph.hash, "tokens": str(tokens)})
+    made.set_metadata_prop("graph_hash", graph.hash)
+    made.set_metadata_prop("tokens", str(tokens))
     return made.model

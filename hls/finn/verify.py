@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""FINN's graph in Python execution against the golden model: node by node on golden inputs, and whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hls.finn.errors import FinnError
+from hls.finn.model import finish, last_acc
+from hw import golden
+from hw.graph import Graph, Node
+
+FLOAT_OPS = ("softmax", "layernorm")  # FINN has float32 nodes for them; all others are integer and must equal the golden
+
+
+@dataclass
+class TensorReport:
+    """One golden tensor in FINN's graph, over all sentences.
+
+    exact    FINN computes it in integers: `alone` must be 0
+    alone    codes that differ where the node gets golden inputs; chained: where it gets what FINN computed before it
+    worst_*  the largest difference in codes (LSB)
+    """
+
+    tensor: str
+    op: str
+    exact: bool
+    values: int = 0
+    alone: int = 0
+    worst_alone: int = 0
+    chained: int = 0
+    worst_chained: int = 0
+
+
+@dataclass
+class Report:
+    """What was compared. labels_differ: sentences whose largest logit is another one than the golden's."""
+
+    tensors: list[TensorReport]
+    sentences: int = 0
+    labels_differ: int = 0
+    outputs: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def broken(self) -> list[TensorReport]:
+        """Integer nodes that differ on golden inputs: none, or the lowering is wrong."""
+        return [t for t in self.tensors if t.exact and t.alone]
+
+
+class Runner:
+    """A QONNX or FINN hardware graph (`hls.finn.model.build`, or `Lowered.hardware`) for sentences of one length.
+
+    A FINN graph has to be run within `hls.finn.tool.session`.
+    Raises FinnError: the model was made from another graph.
+    """
+
+    def __init__(self, graph: Graph, model: Any):
+        from qonnx.core.modelwrapper import ModelWrapper
+
+        self.graph = graph
+        self.model = ModelWrapper(str(model) if isinstance(model, Path) else model)
+        found = self.model.get_metadata_prop("graph_hash")
+        if found != graph.hash:
+            raise FinnError(f"finn: got a model of graph {str(found)[:16]}, must be of {graph.hash[:16]}; build again")
+        self.tokens = int(self.model.get_metadata_prop("tokens"))
+        self.nodes = {n.name: n for n in graph.nodes if n.op != "embed"}
+
+    def run(self, want: dict[str, np.ndarray], *, alone: bool) -> dict[str, np.ndarray]:
+        """One sentence: codes of every golden tensor that the model has, laid out as the golden's, int64; accumulators with their bias.
+
+        want   the golden's tensors of that sentence
+        alone  each node gets the golden's inputs; else only the first does, and each next one what came before
+        """
+        from qonnx.core.onnx_exec import execute_node
+        from qonnx.util.basic import get_preferred_qonnx_opset
+
+        context, opsets, got = self.model.make_empty_exec_context(), self.model.get_opset_imports(), {}
+        context[self.graph.entry] = want[self.graph.entry][None].astype(np.float32)
+        for step in self.model.graph.node:
+            execute_node(step, context, self.model.graph, opsets.get(step.domain, get_preferred_qonnx_opset()))
+            name = step.output[0]
+            if name in self.nodes:
+                got[name] = self._codes(self.nodes[name], context[name])
+                if alone:
+                    context[name] = self._values(self.nodes[name], want[name], context[name].shape)
+        return got
+
+    def finish(self, got: dict[str, np.ndarray]) -> np.ndarray:
+        """The encoder's output codes of one sentence from `run`: the host's last step."""
+        end = last_acc(self.graph)
+        return finish(self.graph, got[end.name] - self.graph.param(end, "bias"))
+
+    def _codes(self, node: Node, value: np.ndarray) -> np.ndarray:
+        codes = np.floor(value.astype(np.float64) + 0.5).astype(np.int64)
+        if node.op == "linear":
+            codes = codes + self.graph.param(node, "bias")
+        if value.ndim == 3 and (self.graph.tensor(node.name).kind == "row" or node.op == "context"):
+            codes = codes.transpose(1, 0, 2)
+        return codes.reshape(-1) if self.graph.tensor(node.name).kind == "row" else codes.reshape(-1, self.graph.tensor(node.name).channels)
+
+    def _values(self, node: Node, codes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """`_codes` backwards."""
+        if node.op == "linear":
+            codes = codes - self.graph.param(node, "bias")
+        if self.graph.tensor(node.name).kind == "row" or node.op == "context":
+            return np.ascontiguousarray(codes.reshape(shape[1], shape[0], shape[2]).transpose(1, 0, 2)).astype(np.float32)
+        return codes.reshape(shape).astype(np.float32)
+
+
+def compare(graph: Graph, model: Any, ids: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None, *, nodes: bool = True) -> Report:
+    """Run sentences of the model's length both ways and count what differs.
+
+    nodes  also each node alone on golden inputs
+    Raises FinnError: no sentence, or one of another length.
+    """
+    runner = Runner(graph, model)
+    if wrong := [len(s) for s in ids if len(s) != runner.tokens]:
+        raise FinnError(f"finn: got a sentence of {wrong[0]} tokens, must be {runner.tokens}, the length this graph was built for; build another")
+    if not len(ids):
+        raise FinnError("finn: got 0 sentences to compare, must be at least one; a comparison of nothing proves nothing")
+    rows = {n.name: TensorReport(n.name, n.op, n.op not in FLOAT_OPS) for n in runner.nodes.values()}
+    report = Report([])
+    for number, sentence in enumerate(ids):
+        want = golden.run(graph, [sentence], None if segments is None else [segments[number]])
+        chained = runner.run(want, alone=False)
+        for name, codes in chained.items():
+            count, worst = _differ(codes, want[name])
+            row = rows[name]
+            row.values, row.chained, row.worst_chained = row.values + codes.size, row.chained + count, max(row.worst_chained, worst)
+        if nodes:
+            for name, codes in runner.run(want, alone=True).items():
+                count, worst = _differ(codes, want[name])
+                rows[name].alone, rows[name].worst_alone = rows[name].alone + count, max(rows[name].worst_alone, worst)
+        output = runner.finish(chained)
+        report.outputs.append(output)
+        report.sentences += 1
+        report.labels_differ += int((output.argmax(axis=1) != want[graph.outputs[0]].argmax(axis=1)).any())
+    report.tensors = [row for row in rows.values() if row.values]
+    return report
+
+
+def _differ(got: np.ndarray, want: np.ndarray) -> tuple[int, int]:
+    if got.shape != want.shape:
+        raise FinnError(f"finn: got a tensor of shape {got.shape}, must be {want.shape}; the lowering lost values, report it")
+    difference = np.abs(got - want)
+    return int((difference > 0).sum()), int(difference.max(initial=0))
