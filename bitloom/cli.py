@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from bitloom.errors import FAILED, USAGE, VerificationError
+from bitloom.errors import FAILED, USAGE, UsageError, VerificationError
 from bitloom.version import __version__
 from hw.errors import BitloomError
 
@@ -33,6 +33,7 @@ app = typer.Typer(
 )
 
 RunArg = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, for example runs/quickstart.")]
+BackendArg = Annotated[Literal["rtl", "hls4ml"], typer.Option("--backend", help="Which hardware.")]
 Force = Annotated[bool, typer.Option("--force", help="Do it again even if nothing changed.")]
 
 
@@ -76,14 +77,21 @@ def run(
     display.summary(folder.path)
 
 
-def _one_stage(name: str, path: Path, force: bool, waves: bool = False) -> None:
+def _stage_of(backend: str, stage: str) -> str:
+    return stage if backend == "rtl" else f"{backend}/{stage}"
+
+
+def _one_stage(name: str, path: Path, force: bool, waves: bool = False, options: dict[str, str] | None = None) -> None:
+    """One stage; after one of a backend, a report that was made before is made again with it."""
     from bitloom.display import Display
-    from bitloom.flow import run_stage
+    from bitloom.flow import STAGES, is_current, run_stage
     from bitloom.runfolder import RunFolder
 
     folder = RunFolder.open(path)
     with folder.locked(), Display() as display:
-        run_stage(folder, name, force=force, waves=waves, watcher=display.watcher)
+        run_stage(folder, name, force=force, waves=waves, options=options, watcher=display.watcher)
+        if STAGES[name].backend != "rtl" and folder.is_done("report") and is_current(folder, "verify"):
+            run_stage(folder, "report", watcher=display.watcher)
     if name == "report":
         display.summary(folder.path)
 
@@ -101,19 +109,48 @@ def export(run: RunArg, force: Force = False) -> None:
 
 
 @app.command()
-def build(run: RunArg, force: Force = False) -> None:
-    """Fold the graph for the recipe's target and write the RTL."""
-    _one_stage("build", run, force)
+def build(
+    run: RunArg,
+    force: Force = False,
+    backend: BackendArg = "rtl",
+    board: Annotated[str | None, typer.Option(help="Board (its part number), for HLS backends.")] = None,
+) -> None:
+    """Fold the graph for the recipe's target and write the RTL, or another backend's project."""
+    if backend == "rtl" and board:
+        raise UsageError(f"build: got --board {board} for the RTL backend, whose files are for any board; leave it out or give --backend hls4ml")
+    _one_stage(_stage_of(backend, "build"), run, force, options={"board": board} if board else None)
 
 
 @app.command()
 def verify(
     run: RunArg,
     force: Force = False,
+    backend: BackendArg = "rtl",
+    rtl: Annotated[bool, typer.Option("--rtl", help="The Verilog that the backend's tool made.")] = False,
     waves: Annotated[bool, typer.Option("--waves", help="Leave a waveform in RUN/verify.")] = False,
 ) -> None:
-    """Simulate the RTL and compare every tensor with the golden model, and the cycles with the prediction."""
-    _one_stage("verify", run, force, waves)
+    """Simulate the hardware and compare every tensor with the golden model, and the cycles with the prediction."""
+    if backend != "rtl" and waves:
+        raise UsageError(f"verify: got --waves with --backend {backend}, must be with the RTL backend; leave one out")
+    if backend == "rtl" and rtl:
+        raise UsageError("verify: got --rtl with the RTL backend, which always simulates RTL; leave it out or give --backend hls4ml")
+    _one_stage(_stage_of(backend, "rtl" if rtl and backend != "rtl" else "verify"), run, force, waves)
+
+
+@app.command()
+def synth(run: RunArg, backend: BackendArg = "hls4ml", force: Force = False) -> None:
+    """Synthesize a backend's project with its vendor tool and read the tool's reports."""
+    if backend == "rtl":
+        raise UsageError("synth: got --backend rtl, must be hls4ml; its RTL is read by any synthesis tool as it is")
+    _one_stage(_stage_of(backend, "synth"), run, force)
+
+
+@app.command()
+def boards() -> None:
+    """The boards that --board knows."""
+    from bitloom.display import show_boards
+
+    show_boards()
 
 
 @app.command()

@@ -113,3 +113,17 @@ def show_tools() -> None:
         found = f"[green]{tool.version}[/]" if tool.found else "[yellow]no[/]"
         table.add_row(tool.name, found, tool.needed_for, "" if tool.found else tool.install)
     _console().print(table)
+
+
+def show_boards() -> None:
+    """The table of `bitloom boards`."""
+    from hw.board import boards
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("board", "part", "LUT", "DSP", "block RAM, kbit", "flow"):
+        table.add_column(title, overflow="fold")
+    for name, board in boards().items():
+        r = board.resources
+        memory = sum(ram.bits * ram.count for ram in r.block_ram) // 1024
+        table.add_row(name, board.part or "-", f"{r.lut:,}", f"{r.dsp.count:,}", f"{memory:,}", board.flow)
+    _console().print(table)

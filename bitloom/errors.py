@@ -20,6 +20,10 @@ class RunError(BitloomError):
     """A run folder that is missing, in use, stale or of another version."""
 
 
+class UsageError(BitloomError):
+    """Options that do not belong together."""
+
+
 class DiskFullError(BitloomError):
     """No space left while a stage was writing."""
 

@@ -25,6 +25,8 @@ class Stage:
 
     sections  recipe sections that it reads: a change in one of them runs the stage again
     after     stages whose files it reads
+    also      stages whose files it reads if they are there
+    options   what the command line adds (`--board`); kept with the run, so that it is given once
     version   raised when the stage's code gives other files for the same inputs
     resumes   it continues from what a killed run of it left, so `<stage>.tmp` is kept while the inputs are the same
     """
@@ -33,10 +35,25 @@ class Stage:
     title: str
     sections: tuple[str, ...]
     after: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
     version: int = 1
     resumes: bool = False
 
+    @property
+    def backend(self) -> str:
+        """`rtl`, or the backend in front of the name's slash: such stages are run when they are asked for."""
+        return self.name.partition("/")[0] if "/" in self.name else "rtl"
 
+    def command(self, run: object) -> str:
+        """The command line that runs it."""
+        verb = self.name.rpartition("/")[2]
+        if self.backend == "rtl":
+            return f"bitloom {verb} {run}"
+        return f"bitloom {VERBS.get(verb, verb)} {run} --backend {self.backend}{' --rtl' if verb in VERBS else ''}"
+
+
+VERBS = {"rtl": "verify"}  # stage of a backend -> its command where that has another name
 STAGES = {
     stage.name: stage
     for stage in (
@@ -56,7 +73,31 @@ STAGES = {
             version=2,  # 2: with a slow consumer
         ),
         Stage(
-            name="report", title="Report", sections=("name", "hardware"), after=("train", "export", "build", "verify")
+            name="report",
+            title="Report",
+            sections=("name", "hardware"),
+            after=("train", "export", "build", "verify"),
+            also=("hls4ml/build", "hls4ml/verify", "hls4ml/synth", "hls4ml/rtl"),
+        ),
+        Stage(
+            name="hls4ml/build",
+            title="Write the HLS project",
+            sections=("data", "hardware", "verification"),
+            after=("export", "build"),
+            options=("board",),
+        ),
+        Stage(
+            name="hls4ml/verify",
+            title="Compile the HLS project and compare",
+            sections=("data", "verification"),
+            after=("export", "hls4ml/build"),
+        ),
+        Stage(name="hls4ml/synth", title="Synthesize with Vitis HLS", sections=(), after=("hls4ml/build",)),
+        Stage(
+            name="hls4ml/rtl",
+            title="Simulate the RTL of Vitis HLS and compare",
+            sections=("data", "verification"),
+            after=("export", "hls4ml/synth"),
         ),
     )
 }
@@ -69,6 +110,7 @@ class Context:
     out       empty folder to write into (train: perhaps with an earlier attempt's checkpoints)
     progress  progress(fraction 0 .. 1 or None if unknown, text) shows where the stage is
     waves     verify: leave a waveform too
+    options   values of the stage's options
     """
 
     run: RunFolder
@@ -76,6 +118,7 @@ class Context:
     out: Path
     progress: Callable[[float | None, str], None]
     waves: bool = False
+    options: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -88,16 +131,24 @@ class Watcher:
 
 
 def run_flow(run: RunFolder, *, force: bool = False, watcher: Watcher | None = None) -> RunFolder:
-    """All stages in order; those that are done with unchanged inputs are skipped."""
-    for name in STAGES:
+    """All stages of the RTL flow in order; those that are done with unchanged inputs are skipped."""
+    for name in (stage.name for stage in STAGES.values() if stage.backend == "rtl"):
         run_stage(run, name, force=force, watcher=watcher)
     return run
 
 
 def run_stage(
-    run: RunFolder, name: str, *, force: bool = False, waves: bool = False, watcher: Watcher | None = None
+    run: RunFolder,
+    name: str,
+    *,
+    force: bool = False,
+    waves: bool = False,
+    options: dict[str, str] | None = None,
+    watcher: Watcher | None = None,
 ) -> bool:
     """One stage; False if it was skipped because it is done and its inputs are unchanged.
+
+    options  values of the stage's options; those that are not given are taken from the last time
 
     Raises RunError: an earlier stage is missing or stale. DiskFullError. VerificationError: the stage's checks failed;
     what it wrote stays in `<stage>.failed`.
@@ -105,7 +156,8 @@ def run_stage(
     stage, watcher, recipe = STAGES[name], watcher or Watcher(), run.recipe
     for earlier in stage.after:
         require_current(run, earlier, recipe, wanted_by=name)
-    inputs = _inputs(run, stage, recipe)
+    options = _options(run, stage, options)
+    inputs = _inputs(run, stage, recipe, options)
     if not (force or waves) and run.is_done(name) and run.record(name)["inputs"] == inputs and _whole(run, stage):
         watcher.ended(stage, None, "unchanged")
         return False
@@ -114,12 +166,12 @@ def run_stage(
     tmp = run.path / f"{name}.tmp"
     try:
         _prepare(run, stage, tmp, inputs, force)
-        context = Context(run=run, recipe=recipe, out=tmp, progress=watcher.progress, waves=waves)
+        context = Context(run=run, recipe=recipe, out=tmp, progress=watcher.progress, waves=waves, options=options)
         with damage_told(run, stage.after):
-            text = import_module(f"bitloom.stages.{name}").run(context)
+            text = import_module(f"bitloom.stages.{name.replace('/', '_')}").run(context)
         (tmp / _INPUTS).unlink(missing_ok=True)
         seconds = time.monotonic() - began
-        run.commit(name, tmp, {"inputs": inputs, "seconds": round(seconds, 1)})
+        run.commit(name, tmp, {"inputs": inputs, "options": options, "seconds": round(seconds, 1)})
     except BaseException as error:
         _clean_up(run, stage, tmp, error)
         raise
@@ -135,9 +187,9 @@ def require_current(run: RunFolder, name: str, recipe: Recipe | None = None, wan
     if not run.is_done(name):
         raise RunError(
             f"{wanted_by}: got {run.path} without a finished '{name}', must come after it; "
-            f"run `bitloom {name} {run.path}`"
+            f"run `{stage.command(run.path)}`"
         )
-    old, new = run.record(name)["inputs"], _inputs(run, stage, recipe)
+    old, new = run.record(name)["inputs"], _inputs(run, stage, recipe, run.record(name).get("options", {}))
     changed = sorted(key for key in old | new if old.get(key) != new.get(key))
     if not changed:
         return
@@ -148,8 +200,30 @@ def require_current(run: RunFolder, name: str, recipe: Recipe | None = None, wan
         )
     raise RunError(
         f"{wanted_by}: got a '{name}' of other inputs ({', '.join(changed)} changed since), must be of these; "
-        f"run `bitloom {name} {run.path}`"
+        f"run `{stage.command(run.path)}`"
     )
+
+
+def is_current(run: RunFolder, name: str) -> bool:
+    """Whether a stage is done and belongs to what is there now."""
+    try:
+        require_current(run, name)
+    except RunError:
+        return False
+    return True
+
+
+def _options(run: RunFolder, stage: Stage, given: dict[str, str] | None) -> dict[str, str]:
+    """The stage's options: as given, else as the last time.
+
+    Raises RunError: one was never given.
+    """
+    kept = run.record(stage.name).get("options", {})
+    options = {key: (given or {}).get(key) or kept.get(key) for key in stage.options}
+    for key, value in options.items():
+        if value is None:
+            raise RunError(f"{stage.name}: got no {key}, must be given once; `{stage.command(run.path)} --{key} NAME` (`bitloom {key}s` lists them)")
+    return options
 
 
 def _whole(run: RunFolder, stage: Stage) -> bool:
@@ -175,7 +249,7 @@ def damage_told(run: RunFolder, names: Sequence[str]) -> Iterator[None]:
             if run.record(name).get("files") not in (None, run.digest(name)):
                 raise RunError(
                     f"{run.stage(name)}: got files that changed since '{name}' wrote them ({type(error).__name__}: "
-                    f"{(str(error).splitlines() or [''])[0]}), must be whole; run `bitloom {name} {run.path} --force`"
+                    f"{(str(error).splitlines() or [''])[0]}), must be whole; run `{STAGES[name].command(run.path)} --force`"
                 ) from error
         raise
 
@@ -183,13 +257,14 @@ def damage_told(run: RunFolder, names: Sequence[str]) -> Iterator[None]:
 _INPUTS = ".inputs"  # in `<stage>.tmp`: the inputs of the attempt that wrote it
 
 
-def _inputs(run: RunFolder, stage: Stage, recipe: Recipe) -> dict[str, str]:
+def _inputs(run: RunFolder, stage: Stage, recipe: Recipe, options: dict[str, str]) -> dict[str, str]:
     """All that determines a stage's files, each part under the name that a message calls it by."""
     values = recipe.model_dump(mode="json")
     parts = {key: _hash(values[key]) for key in stage.sections}
     if "data" in stage.sections and run.data_dir:
         parts["data files"] = _hash({str(f.relative_to(run.data_dir)): hash_file(f) for f in _data_files(run, recipe)})
-    return parts | {f"files of {name}": run.digest(name) for name in stage.after} | {"version": str(stage.version)}
+    read = (*stage.after, *(name for name in stage.also if is_current(run, name)))
+    return parts | options | {f"files of {name}": run.digest(name) for name in read} | {"version": str(stage.version)}
 
 
 def _data_files(run: RunFolder, recipe: Recipe) -> list[Path]:
@@ -207,7 +282,7 @@ def _prepare(run: RunFolder, stage: Stage, tmp: Path, inputs: dict, force: bool)
     mark, text = tmp / _INPUTS, _hash(inputs)
     if not (stage.resumes and not force and mark.exists() and mark.read_text() == text):
         shutil.rmtree(tmp, ignore_errors=True)
-        tmp.mkdir()
+        tmp.mkdir(parents=True)
         mark.write_text(text)
     shutil.rmtree(run.path / f"{stage.name}.failed", ignore_errors=True)
 

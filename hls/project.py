@@ -28,14 +28,13 @@ from hw.ops import OPS
 SUPPORTED = "1.3."  # hls4ml versions whose extension API this was tested with
 PROJECT = "encoder"
 MOST_BRANCHES = 4  # of hls/nnet/fork.h
-MARK = "bitloom.json"  # in every project folder that bitloom wrote
 PARALLEL = ("linear", "requant", "add", "table", "layernorm")  # operators that work on one array too
 
 
-def to_hls4ml(graph: Graph, folding: Folding, board: Board | str, folder: Path | str, *, io_type: str = "io_stream", clock_mhz: float = 100.0) -> ModelGraph:
+def to_hls4ml(graph: Graph, folding: Folding, board: Board | Path | str, folder: Path | str = "hls_project", *, io_type: str = "io_stream", clock_mhz: float = 100.0) -> ModelGraph:
     """The graph as an hls4ml ModelGraph of the Vitis backend: `write`, `compile`, `predict`, `trace` and `build` are hls4ml's own.
 
-    board    whose part number the project is for; a name of boards/ or a Board
+    board    whose part number the project is for; a name of boards/, a board file or a Board
     folder   of the project; new, empty or one that bitloom wrote before
     io_type  io_stream (whole encoders), io_parallel (single operators on arrays)
     returns  the model; its arrays hold one sentence each, [max_tokens, C], filled with NaN behind the sentence's tokens (`pad`)
@@ -67,11 +66,11 @@ def to_hls4ml(graph: Graph, folding: Folding, board: Board | str, folder: Path |
     return model
 
 
-def _part(board: Board | str) -> str:
-    board = Board.load(board) if isinstance(board, str) else board
+def _part(board: Board | Path | str) -> str:
+    board = board if isinstance(board, Board) else Board.load(board)
     if not board.part:
         raise HlsError(f"hls4ml: got board '{board.name}' without a part number, must have one; add `part:` to its file in boards/")
-    if not board.vivado:
+    if not board.vitis_hls:
         raise HlsError(f"hls4ml: got board '{board.name}' with a {board.family} part ({board.part}), must be one of AMD's that Vitis HLS takes; "
                        "choose such a board (`bitloom boards`), or the RTL backend for this one")
     return board.part
@@ -85,7 +84,7 @@ def _check_version() -> None:
 def _check_folder(folder: Path) -> Path:
     if folder.exists() and not folder.is_dir():
         raise HlsError(f"hls4ml: got {folder}, a file, must be a folder; give another one")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / f"{PROJECT}_bridge.cpp").exists():
+    if folder.is_dir() and any(not f.name.startswith(".") for f in folder.iterdir()) and not (folder / f"{PROJECT}_bridge.cpp").exists():
         raise HlsError(f"hls4ml: got {folder} with other files in it, must be empty or a project that bitloom wrote; give another folder")
     return folder
 
@@ -195,7 +194,8 @@ def _array_layers(graph: Graph, folding: Folding) -> Iterator[dict]:
         if node.op == "embed":
             continue
         if node.op not in PARALLEL:
-            raise HlsError(f"hls4ml: got {node.op} {node.name} with io_parallel, must be one of {', '.join(PARALLEL)}, which work token by token; use io_stream")
+            raise HlsError(f"hls4ml: got {node.op} {node.name} with io_parallel, must be one of {', '.join(PARALLEL)}, which work token by token; "
+                           "use io_stream")
         layer = _operator(graph, node, folding, list(node.inputs), variable(node.name))
         layer["constants"]["n_elements"] = math.prod(shape(graph, graph.tensor(node.inputs[0])))
         yield layer
@@ -214,3 +214,17 @@ def pad(sentences: Sequence[np.ndarray], max_tokens: int) -> np.ndarray:
     for row, sentence in zip(out, sentences, strict=True):
         row[:len(sentence)] = sentence
     return out
+
+
+def write_testbench(folder: Path, graph: Graph, tensors: dict[str, np.ndarray], lengths: np.ndarray) -> None:
+    """tb_data of a written project: sentences and their golden outputs, for csim and cosim of Vitis HLS (encoder_test.cpp).
+
+    tensors  of the golden model (hw/golden.py), lengths [S] of its sentences
+    """
+    source, sink = graph.tensor(graph.entry), graph.tensor(graph.outputs[0])
+    ends = np.cumsum(lengths)[:-1]
+    inputs = np.split(tensors[source.name], ends)
+    outputs = np.split(tensors[sink.name], ends) if sink.kind == "token" else list(tensors[sink.name][:, None])
+    for file, rows, tokens in (("tb_input_features.dat", inputs, graph.max_tokens), ("tb_output_predictions.dat", outputs, shape(graph, sink)[0])):
+        padded = pad(rows, tokens if sink.kind == "token" or rows is inputs else 1)
+        np.savetxt(folder / "tb_data" / file, padded.reshape(len(lengths), -1), fmt="%g")

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import json
 
-from bitloom.flow import STAGES, Context
+from bitloom.flow import STAGES, Context, is_current
 from bitloom.report import SCHEMA, render, score
+from bitloom.runfolder import RunFolder
 from hw.graph import Graph
 
 
@@ -37,6 +38,9 @@ def assemble(context: Context) -> dict:
         {"name": f"RTL = golden, {r['name']}", **{k: r[k] for k in ("sentences", "values_compared", "mismatches")}}
         for r in verified["runs"]
     ]
+    backends = {name: found for name, read_backend in BACKENDS.items() if (found := read_backend(run))}
+    for found in backends.values():
+        comparisons += found["comparisons"]
     return {
         "schema": SCHEMA,
         "name": context.recipe.name,
@@ -63,5 +67,32 @@ def assemble(context: Context) -> dict:
         "size": exported["size"],
         "bits": exported["bits"],
         "training": {"curves": trained["curves"]},
-        "seconds": {name: run.record(name)["seconds"] for name in STAGES if name != "report"},
+        "backends": backends,
+        "seconds": {
+            name: run.record(name)["seconds"] for name in STAGES if name != "report" and "seconds" in run.record(name)
+        },
     }
+
+
+def _hls4ml(run: RunFolder) -> dict | None:
+    """The HLS project: analytic figures from the folding, what C simulation compared, what Vitis HLS reported if it ran."""
+
+    def read(stage: str, name: str) -> dict | None:
+        return json.loads((run.stage(stage) / name).read_text()) if is_current(run, stage) else None
+
+    project = read("hls4ml/build", "bitloom.json")
+    if project is None:
+        return None
+    verified, synthesized, rtl = read("hls4ml/verify", "verify.json"), read("hls4ml/synth", "synth.json"), read("hls4ml/rtl", "verify.json")
+    comparisons = [
+        {"name": f"{label} = golden, {r['name']}", **{k: r[k] for k in ("sentences", "values_compared", "mismatches")}}
+        for label, found in (("HLS C simulation", verified), ("RTL of Vitis HLS", rtl))
+        if found
+        for r in found["runs"]
+    ]
+    modules = synthesized["modules"] if synthesized else {}
+    layers = [layer | {"csynth_interval": modules.get(layer["name"], {}).get("interval_max")} for layer in project["layers"]]
+    return project | {"layers": layers, "comparisons": comparisons, "csim": verified, "csynth": synthesized, "rtl": rtl}
+
+
+BACKENDS = {"hls4ml": _hls4ml}

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""hls4ml/build: an HLS project of the encoder with the RTL's folding, and a test bench of real sentences."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from bitloom.flow import Context
+from bitloom.sentences import load_dev
+from hw import golden
+from hw.folding import Folding
+from hw.graph import Graph
+from hw.predict import stage_intervals
+
+TESTBENCH_SENTENCES = 8
+
+
+def run(context: Context) -> str:
+    """Raises HlsError: no HLS project for this board or graph. BoardError: no such board."""
+    from hls.project import PROJECT, reuse_factor, to_hls4ml, write_testbench  # imports hls4ml
+
+    context.progress(None, "writing the HLS project")
+    graph = Graph.load(context.run.stage("export"))
+    folding = Folding.load(context.run.stage("build") / "folding.json")
+    clock = context.recipe.hardware.clock_mhz
+    model = to_hls4ml(graph, folding, context.options["board"], context.out, clock_mhz=clock)
+    model.write()
+    _, _, dev = load_dev(context.recipe, context.run.data_dir, context.run.stage("export"))
+    some = dev.spread(TESTBENCH_SENTENCES, context.recipe.verification.seed)
+    write_testbench(context.out, graph, golden.run(graph, some.ids, some.segments), np.array(some.lengths))
+    config = context.out / "hls4ml_config.yml"  # the folder is renamed when it is whole
+    config.write_text(config.read_text().replace(str(context.out.resolve()), str(context.run.stage("hls4ml/build").resolve())))
+    intervals = stage_intervals(graph, folding, graph.max_tokens)
+    layers = [
+        {
+            "name": node.name,
+            "op": node.op,
+            "reuse_factor": reuse_factor(graph, node, folding) if folding.per_node.get(node.name) else None,
+            "multipliers": folding.per_node.get(node.name, 0),
+            "interval": intervals[node.name],
+        }
+        for node in graph.nodes
+        if node.op != "embed"
+    ]
+    part = model.config.get_config_value("Part")
+    summary = {"graph_hash": graph.hash, "board": context.options["board"], "part": part, "clock_mhz": clock, "tokens": graph.max_tokens}
+    (context.out / "bitloom.json").write_text(json.dumps(summary | {"layers": layers}, indent=1) + "\n")
+    return f"project {PROJECT} of {len(layers)} layers for {part}, {clock:g} MHz"

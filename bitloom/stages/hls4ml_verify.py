@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""hls4ml/verify: compile the HLS project with g++ and compare every tensor with the golden model on development sentences."""
+
+from __future__ import annotations
+
+import json
+
+from bitloom.errors import VerificationError
+from bitloom.flow import Context
+from bitloom.sentences import load_dev, score_some
+from hls.csim import compile_project, verify
+from hw import golden
+from hw.graph import Graph
+from sim.errors import SimulationError
+
+LEAST_SENTENCES = 64  # of the development split, if it has as many
+FULL_SENTENCES = 2  # of max_tokens
+
+
+def run(context: Context) -> str:
+    """Raises VerificationError: a tensor differs, or the code died. HlsError: it does not compile."""
+    context.progress(None, "compiling the project, once for each")
+    graph, settings = Graph.load(context.run.stage("export")), context.recipe.verification
+    library = compile_project(context.run.stage("hls4ml/build"))
+    dataset, _, dev = load_dev(context.recipe, context.run.data_dir, context.run.stage("export"))
+    chosen = dev.spread(max(LEAST_SENTENCES, settings.sentences), settings.seed)
+    full = dev.of_length(graph.max_tokens, FULL_SENTENCES)
+    runs, reports = [], {}
+    for name, sentences in (("development sentences", chosen), ("full length", full)):
+        context.progress(None, f"{name}: {len(sentences)} sentences, {sum(sentences.lengths)} tokens")
+        try:
+            report = verify(graph, library, sentences.ids, sentences.segments)
+        except SimulationError as error:
+            raise VerificationError(f"verify: {name}: {error}") from error
+        if not report.ok:
+            raise VerificationError(f"verify: {name}: {report}")
+        reports[name] = report
+        runs.append(
+            {
+                "name": name,
+                "sentences": len(sentences),
+                "values_compared": report.values_compared,
+                "mismatches": report.mismatches,
+                "seconds": round(report.seconds, 2),
+            }
+        )
+    want = golden.run(graph, chosen.ids, chosen.segments, keep_all=False)[graph.outputs[0]]
+    result = {
+        "backend": "hls4ml",
+        "graph_hash": graph.hash,
+        "sentences": len(chosen),
+        "values_compared": sum(r["values_compared"] for r in runs),
+        "mismatches": sum(r["mismatches"] for r in runs),
+        "runs": runs,
+        "compile_seconds": round(library.seconds, 1),
+        "sentences_per_second": round(len(chosen) / runs[0]["seconds"], 1),
+        "accuracy": {
+            "examples": len(chosen),
+            "value": score_some(dataset, graph, chosen, reports["development sentences"].outputs.reshape(want.shape)),
+            "golden": score_some(dataset, graph, chosen, want),
+        },
+        "tensors": reports["development sentences"].per_tensor,
+    }
+    (context.out / "verify.json").write_text(json.dumps(result, indent=1) + "\n")
+    return f"0 of {result['values_compared']:,} values differ, {result['sentences_per_second']:g} sentences/s in C simulation"

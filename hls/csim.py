@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""C simulation of an HLS project with g++: the C++ that Vitis HLS would synthesize, every tensor tapped, against the golden model.
+
+The project is compiled by hls4ml's own build_lib.sh in a copy of it and called through hls4ml's own bridge, in a child process: C++ that reads past
+an array ends that process and no other.
+"""
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hls.errors import HlsError
+from hw import golden
+from hw.graph import Graph
+from sim.errors import SimulationError
+from sim.runner import cache_dir
+
+MIN_GXX = 9
+CHUNK = 32  # sentences in one child process: their tensors are held at once
+WALL_SECONDS = 1800
+STAMP = re.compile(r"LIB_STAMP=\w+")  # hls4ml names each library anew
+WARNING = "WARNING: Hls::stream"  # read while empty, or left with data in it: hardware would hang
+
+
+@dataclass(frozen=True, kw_only=True)
+class Library:
+    """A compiled project.
+
+    folder   of the copy in the cache, with build.log
+    seconds  that g++ took (0.0: it was in the cache)
+    """
+
+    folder: Path
+    seconds: float
+
+    @property
+    def path(self) -> Path:
+        return next(self.folder.glob("firmware/*.so"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CsimReport:
+    """Tensors compared with the golden ones.
+
+    per_tensor  tensor -> values compared
+    first       where the first tensor (in the graph's order) that differs does so, or ""
+    seconds     of the C simulation, with its taps
+    """
+
+    sentences: int
+    values_compared: int
+    mismatches: int
+    per_tensor: dict[str, int]
+    first: str
+    outputs: np.ndarray
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        return not (self.mismatches or self.first)
+
+    def __str__(self) -> str:
+        text = f"{self.values_compared} values compared, {self.mismatches} mismatches"
+        return f"{text}; first at {self.first}" if self.first else text
+
+
+def check_compiler() -> str:
+    """What g++ calls itself.
+
+    Raises HlsError: there is none, or it is too old.
+    """
+    if shutil.which("g++") is None:
+        raise HlsError("C simulation: got no g++, must be on PATH; apt install g++")
+    said = subprocess.run(["g++", "-dumpfullversion"], capture_output=True, text=True, check=False).stdout.strip()
+    if not said.split(".")[0].isdigit() or int(said.split(".")[0]) < MIN_GXX:
+        raise HlsError(f"C simulation: got g++ {said or '?'}, must be {MIN_GXX} or newer; install one and put it first on PATH")
+    return said
+
+
+def compile_project(project: Path) -> Library:
+    """The project's shared library, compiled unless the cache has it.
+
+    Raises HlsError: no compiler, no project, or a compile error (its first line, and where the log is).
+    """
+    version, project = check_compiler(), Path(project)
+    if not (project / "build_lib.sh").is_file():
+        raise HlsError(f"C simulation: got {project} without build_lib.sh, must be a project folder; write it with `bitloom build RUN --backend hls4ml`")
+    target = cache_dir() / f"csim-{_key(project, version)}"
+    if (target / "done").is_file():
+        return Library(folder=target, seconds=0.0)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(target, ignore_errors=True)  # of a build that was killed; the library knows this path, so it is built here
+        shutil.copytree(project, target)
+        began = time.monotonic()
+        with open(target / "build.log", "w") as log:
+            done = subprocess.run(["bash", "./build_lib.sh"], cwd=target, stdout=log, stderr=subprocess.STDOUT, check=False)
+        if done.returncode:
+            raise HlsError(f"C simulation: got a compile error, must compile; {_first_error(target / 'build.log')} (log: {target / 'build.log'})")
+        (target / "done").write_text(version + "\n")
+    except OSError as error:
+        raise HlsError(f"C simulation: got '{error}', must have room for a copy of the project; free some, or set BITLOOM_CACHE") from error
+    return Library(folder=target, seconds=time.monotonic() - began)
+
+
+def _key(project: Path, version: str) -> str:
+    digest = hashlib.sha256(version.encode())
+    files = [*project.glob("firmware/**/*"), *project.glob("*.cpp"), project / "build_lib.sh"]
+    for file in sorted(f for f in files if f.is_file() and f.suffix != ".so"):
+        text = STAMP.sub("", file.read_text())
+        digest.update(f"{file.relative_to(project)}\n".encode() + hashlib.sha256(text.encode()).digest())
+    return digest.hexdigest()[:32]
+
+
+def _first_error(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines()
+    return next((line for line in lines if "error" in line.lower()), lines[-1] if lines else "no output")
+
+
+def simulate(graph: Graph, library: Library, sentences: Sequence[np.ndarray]) -> dict[str, list[np.ndarray]]:
+    """Run sentences through the compiled encoder.
+
+    sentences  int [T, C] each: codes of the graph's entry tensor
+    returns    tensor -> a flat int64 array for each sentence, in stream order; "m_axis" is what left the chip
+    Raises SimulationError: the process died, or read a stream that nobody wrote.
+    """
+    with tempfile.TemporaryDirectory(prefix="bitloom-csim-") as name:
+        work = Path(name)
+        names = [n.name for n in graph.nodes if n.op != "embed"]
+        sizes = {t: int(np.prod(_shape(graph, t))) for t in [*names, graph.entry]}
+        (work / "job.json").write_text(json.dumps({"library": str(library.path), "sizes": sizes, "entry": graph.entry, "output": graph.outputs[0]}))
+        np.savez(work / "in.npz", *[np.asarray(s, dtype=np.int64).reshape(-1) for s in sentences])
+        try:
+            done = subprocess.run([sys.executable, "-m", "hls.csim", str(work)], capture_output=True, text=True, timeout=WALL_SECONDS, check=False,
+                                  env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), *filter(None, sys.path)])})
+        except subprocess.TimeoutExpired as error:
+            raise SimulationError(f"C simulation: got no end after {WALL_SECONDS} s, must be seconds; the code hangs") from error
+        if done.returncode:
+            why = f"signal {-done.returncode}" if done.returncode < 0 else f"exit {done.returncode}: {(done.stderr.strip().splitlines() or ['?'])[-1]}"
+            raise SimulationError(f"C simulation: got a process that died ({why}), must end; the code reads or writes past an array")
+        made = np.load(work / "out.npz")
+        tensors = {tensor: np.split(made[tensor], np.cumsum(made[f"{tensor}/counts"])[:-1]) for tensor in [*names, "m_axis"]}
+        tensors["warnings"] = [line for line in done.stdout.splitlines() if line.startswith(WARNING)]
+    return tensors
+
+
+def _shape(graph: Graph, name: str) -> tuple[int, ...]:
+    tensor, top = graph.tensor(name), graph.max_tokens
+    if tensor.kind == "row":
+        return top, int(tensor.shape[1]), top
+    return (top, tensor.channels) if tensor.kind == "token" else (tensor.channels,)
+
+
+def verify(graph: Graph, library: Library, ids: Sequence[Sequence[int]], segments: Sequence[Sequence[int]]) -> CsimReport:
+    """Compare every tensor of some sentences, and what left the chip, with the golden model.
+
+    Raises SimulationError: see `simulate`; nothing to compare.
+    """
+    if not len(ids):
+        raise SimulationError("C simulation: got 0 sentences, must be at least 1; a comparison of nothing proves nothing")
+    names = [n.name for n in graph.nodes if n.op != "embed"]
+    counts, wrong, places, outputs, seconds = dict.fromkeys([*names, "m_axis"], 0), 0, {}, [], 0.0
+    for start in range(0, len(ids), CHUNK):
+        part = slice(start, start + CHUNK)
+        lengths = [len(s) for s in ids[part]]
+        want = golden.run(graph, ids[part], segments[part])
+        began = time.monotonic()
+        got = simulate(graph, library, np.split(want[graph.entry], np.cumsum(lengths)[:-1]))
+        seconds += time.monotonic() - began
+        for name in counts:
+            tensor = graph.outputs[0] if name == "m_axis" else name
+            for index, (a, b) in enumerate(zip(got[name], split(graph, tensor, want[tensor], lengths), strict=True)):
+                counts[name] += len(b)
+                different = _differences(a, b)
+                wrong += len(different)
+                if len(different):
+                    places.setdefault(name, _place(graph, name, tensor, start + index, lengths[index], int(different[0]), a, b))
+        if got["warnings"] and not places:
+            places["m_axis"] = f"the streams: {got['warnings'][0]}"
+        outputs += got["m_axis"]
+    first = next((places[name] for name in counts if name in places), "")
+    return CsimReport(sentences=len(ids), values_compared=sum(counts.values()), mismatches=wrong, per_tensor=counts, first=first,
+                      outputs=np.concatenate(outputs), seconds=seconds)
+
+
+def split(graph: Graph, name: str, values: np.ndarray, lengths: Sequence[int]) -> list[np.ndarray]:
+    """A golden tensor as a flat array for each sentence, in stream order."""
+    tensor = graph.tensor(name)
+    sizes = {"token": lambda n: n * tensor.channels, "sentence": lambda n: tensor.channels, "row": lambda n: n * n * int(tensor.shape[1])}[tensor.kind]
+    return np.split(values.reshape(-1), np.cumsum([sizes(n) for n in lengths])[:-1])
+
+
+def _differences(got: np.ndarray, want: np.ndarray) -> np.ndarray:
+    common = min(len(got), len(want))
+    return np.concatenate([np.flatnonzero(got[:common] != want[:common]), np.arange(common, max(len(got), len(want)))])
+
+
+def _place(graph: Graph, name: str, tensor: str, sentence: int, tokens: int, index: int, got: np.ndarray, want: np.ndarray) -> str:
+    t = graph.tensor(tensor)
+    per_token = tokens * int(t.shape[1]) if t.kind == "row" else t.channels
+    a = got[index] if index < len(got) else "nothing (lost)"
+    b = want[index] if index < len(want) else "nothing (extra)"
+    return f"{name}: sentence {sentence} token {index // per_token} channel {index % per_token}: got {a}, must be {b}"
+
+
+class _Trace(ctypes.Structure):
+    _fields_ = [("name", ctypes.c_char_p), ("data", ctypes.POINTER(ctypes.c_double))]
+
+
+def _child(work: Path) -> None:
+    """Run a job that `simulate` wrote, through hls4ml's bridge: doubles in and out, NaN behind the last value."""
+    job = json.loads((work / "job.json").read_text())
+    sizes: Mapping[str, int] = job["sizes"]
+    library = ctypes.CDLL(job["library"])
+    inputs = np.load(work / "in.npz")
+    taps = sorted(name for name in sizes if name != "s_axis")
+    made: dict[str, list[np.ndarray]] = {name: [] for name in [*taps, "m_axis"]}
+    library.allocate_trace_storage(ctypes.c_size_t(ctypes.sizeof(ctypes.c_double)))
+    traces = (_Trace * len(taps))()
+    pointer = ctypes.POINTER(ctypes.c_double)
+    for key in inputs.files:
+        x, y = np.full(sizes[job["entry"]], np.nan), np.full(sizes[job["output"]], np.nan)
+        x[:inputs[key].size] = inputs[key]
+        library.encoder_double(x.ctypes.data_as(pointer), y.ctypes.data_as(pointer))
+        library.collect_trace_output(traces)
+        made["m_axis"].append(_codes(y))
+        for trace in traces:
+            name = trace.name.decode()
+            made[name].append(_codes(np.ctypeslib.as_array(trace.data, shape=(sizes[name],))))
+    arrays = {name: np.concatenate(values) for name, values in made.items()}
+    counts = {f"{name}/counts": np.array([len(v) for v in values]) for name, values in made.items()}
+    np.savez(work / "out.npz", **arrays, **counts)
+
+
+def _codes(values: np.ndarray) -> np.ndarray:
+    """The codes in front of the NaNs, int64."""
+    empty = np.flatnonzero(np.isnan(values))
+    return values[:empty[0] if len(empty) else None].astype(np.int64)
+
+
+if __name__ == "__main__":
+    _child(Path(sys.argv[1]))

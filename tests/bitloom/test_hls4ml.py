@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hls4ml backend through the command line, on a run of the smallest recipe."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bitloom import RunFolder
+from bitloom.cli import main
+from hw import golden
+from hw.graph import Graph
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = ("--backend", "hls4ml", "--board", "pynq_z2")
+
+
+@pytest.fixture(scope="module")
+def hls_run(tiny_run, tmp_path_factory) -> Path:
+    """The tiny run with an HLS project, verified; do not change it."""
+    run = Path(shutil.copytree(tiny_run, tmp_path_factory.mktemp("hls") / "tiny"))
+    for argv in (["build", str(run), *BUILD], ["verify", str(run), "--backend", "hls4ml"]):
+        with pytest.raises(SystemExit) as end:
+            main(argv)
+        assert not end.value.code
+    return run
+
+
+@pytest.fixture
+def hls_copy(hls_run, tmp_path) -> Path:
+    return Path(shutil.copytree(hls_run, tmp_path / "tiny"))
+
+
+def test_every_tensor_of_real_sentences_is_compared(hls_run):
+    found = json.loads((hls_run / "hls4ml" / "verify" / "verify.json").read_text())
+    graph = Graph.load(hls_run / "export")
+    assert set(found["tensors"]) == {n.name for n in graph.nodes if n.op != "embed"} | {"m_axis"}
+    assert min(found["tensors"].values()) > 0 and found["mismatches"] == 0
+    assert found["values_compared"] == sum(r["values_compared"] for r in found["runs"]) > 100_000
+    assert found["accuracy"]["value"] == found["accuracy"]["golden"]
+
+
+def test_the_project_is_for_the_boards_part_and_the_recipes_clock(hls_run):
+    tcl = (hls_run / "hls4ml" / "build" / "project.tcl").read_text()
+    assert 'set part "xc7z020clg400-1"' in tcl and "set clock_period 10.0" in tcl
+    config = (hls_run / "hls4ml" / "build" / "hls4ml_config.yml").read_text()
+    assert "build.tmp" not in config
+
+
+def test_the_report_has_the_projects_layers(hls_run):
+    report = json.loads((hls_run / "report.json").read_text())
+    h = report["backends"]["hls4ml"]
+    assert (h["board"], h["part"], h["csynth"], h["rtl"]) == ("pynq_z2", "xc7z020clg400-1", None, None)
+    by_name = {layer["name"]: layer for layer in h["layers"]}
+    for stage in report["hardware"]["stages"]:  # the same folding as the RTL's
+        assert by_name[stage["name"]]["multipliers"] == stage["multipliers"]
+    query = by_name["layer.0.query.acc"]
+    weights = Graph.load(hls_run / "export").params["layer.0.query.acc.weight"].size
+    assert query["reuse_factor"] * query["multipliers"] == weights
+    assert any(c["name"].startswith("HLS C simulation") for c in report["verify"]["comparisons"])
+    assert "HLS project (hls4ml)" in (hls_run / "report.html").read_text()
+
+
+def test_the_projects_own_test_bench_gives_the_golden_logits(hls_run, tmp_path):
+    """What csim_design of Vitis HLS would run, with C++11 as build_prj.tcl says."""
+    project = Path(shutil.copytree(hls_run / "hls4ml" / "build", tmp_path / "project"))
+    command = ["g++", "-std=c++11", "-Ifirmware/ap_types", '-DWEIGHTS_DIR="firmware/weights"', "encoder_test.cpp", "firmware/encoder.cpp", "-o", "bench"]
+    subprocess.run(command, cwd=project, check=True)
+    subprocess.run(["./bench"], cwd=project, check=True, capture_output=True)
+    got = np.loadtxt(project / "tb_data" / "csim_results.log")
+    want = np.loadtxt(project / "tb_data" / "tb_output_predictions.dat")
+    assert got.size and np.array_equal(got, want)
+
+
+def test_stages_of_the_backend_are_skipped_when_nothing_changed(hls_copy, bitloom):
+    for argv in (("build", hls_copy, "--backend", "hls4ml"), ("verify", hls_copy, "--backend", "hls4ml")):
+        code, out, _ = bitloom(*argv)
+        assert code == 0 and "unchanged" in out
+
+
+def test_another_board_makes_another_project_and_the_old_verification_stale(hls_copy, bitloom):
+    assert bitloom("build", hls_copy, "--backend", "hls4ml", "--board", "zcu104")[0] == 0
+    assert "xczu7ev" in (hls_copy / "hls4ml" / "build" / "project.tcl").read_text()
+    report = json.loads((hls_copy / "report.json").read_text())
+    assert report["backends"]["hls4ml"]["csim"] is None
+
+
+def test_a_planted_fault_in_a_header_fails_and_names_the_first_tensor(hls_copy, bitloom):
+    header = hls_copy / "hls4ml" / "build" / "firmware" / "nnet_utils" / "softmax.h"
+    text = header.read_text()
+    assert text.count("if (x.data[0] > high)") == 1
+    header.write_text(text.replace("if (x.data[0] > high)", "if (x.data[0] > high + 1)"))
+    run = RunFolder.open(hls_copy)
+    record = run.record("hls4ml/build")
+    run.mark("hls4ml/build", record | {"files": run.digest("hls4ml/build")})  # else the project counts as damaged
+    for _ in range(2):  # it must not count as done after the first time
+        code, _, err = bitloom("verify", hls_copy, "--backend", "hls4ml")
+        assert code == 1 and err.count("\n") == 1
+        where = r"first at layer\.0\.probs: sentence \d+ token \d+ channel \d+: got \d+, must be \d+"
+        assert re.search(r"bitloom: verify: development sentences: \d+ values compared, [1-9]\d* mismatches; " + where, err), err
+
+
+def test_a_compile_error_names_its_first_line_and_the_log(hls_copy, bitloom):
+    header = hls_copy / "hls4ml" / "build" / "firmware" / "nnet_utils" / "table.h"
+    header.write_text(header.read_text().replace("out_T y;", "out_T y", 1))
+    code, _, err = bitloom("verify", hls_copy, "--backend", "hls4ml")
+    assert code == 2
+    assert re.match(r"bitloom: C simulation: got a compile error, must compile; \S*table\.h:\d+:\d+: error: .* \(log: (.*build\.log)\)\n", err), err
+    assert Path(re.search(r"\(log: (.*)\)", err)[1]).is_file()
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (("build", "--backend", "hls4ml"), "hls4ml/build: got no board, must be given once; `bitloom build {run} --backend hls4ml --board NAME` (`bitloom boards` lists them)"),
+        (("build", "--backend", "hls4ml", "--board", "pynqz2"), "board: no board 'pynqz2'; did you mean 'pynq_z2'?"),
+        (("build", "--backend", "hls4ml", "--board", "ulx3s_85f"), "hls4ml: got board 'ulx3s_85f' with a ecp5 part (LFE5U-85F-6BG381C), must be one of AMD's that Vitis HLS takes"),
+        (("build", "--board", "pynq_z2"), "build: got --board pynq_z2 for the RTL backend"),
+        (("verify", "--backend", "hls4ml"), "verify.hls4ml"),
+        (("verify", "--backend", "hls4ml", "--waves"), "verify: got --waves with --backend hls4ml"),
+        (("verify", "--rtl"), "verify: got --rtl with the RTL backend"),
+        (("synth", "--backend", "rtl"), "synth: got --backend rtl, must be hls4ml"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_exit_code_2(tiny_copy, bitloom, argv, expected):
+    code, _, err = bitloom(argv[0], tiny_copy, *argv[1:])
+    if expected == "verify.hls4ml":
+        expected = "hls4ml/verify: got {run} without a finished 'hls4ml/build', must come after it; run `bitloom build {run} --backend hls4ml`"
+    assert code == 2 and err.startswith("bitloom: " + expected.format(run=tiny_copy)) and err.count("\n") == 1
+
+
+def test_without_a_compiler(hls_copy, bitloom, monkeypatch):
+    monkeypatch.setenv("PATH", "/nonexistent")
+    code, _, err = bitloom("verify", hls_copy, "--backend", "hls4ml", "--force")
+    assert (code, err) == (2, "bitloom: C simulation: got no g++, must be on PATH; apt install g++\n")
+
+
+def test_a_compiler_that_is_too_old(hls_copy, bitloom, monkeypatch, tmp_path):
+    old = tmp_path / "bin" / "g++"
+    old.parent.mkdir()
+    old.write_text("#!/bin/sh\necho 4.8.5\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", str(old.parent))
+    code, _, err = bitloom("verify", hls_copy, "--backend", "hls4ml", "--force")
+    assert (code, err) == (2, "bitloom: C simulation: got g++ 4.8.5, must be 9 or newer; install one and put it first on PATH\n")
+
+
+def test_the_example_script(hls_run, tmp_path):
+    """examples/hls_project.py: its predictions are the golden model's."""
+    command = [sys.executable, str(ROOT / "examples" / "hls_project.py"), str(hls_run), str(tmp_path / "project")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}, check=False)
+    assert done.returncode == 0, done.stderr
+    graph = Graph.load(hls_run / "export")
+    part = graph.extract(graph.entry, graph.outputs[0])
+    entry, rng = graph.tensor(graph.entry), np.random.default_rng(0)
+    sentences = [rng.integers(entry.low, entry.high + 1, (n, entry.channels)) for n in (3, graph.max_tokens)]
+    want = golden.evaluate(part, {part.entry: np.concatenate(sentences)}, np.array([len(s) for s in sentences]))[graph.outputs[0]]
+    got = [float(x) for x in re.findall(r"-?\d+\.", done.stdout)]
+    assert got == want.ravel().tolist()
