@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hls.finn.errors import FinnError
-from hls.finn.model import finish, last_acc
+from hls.finn.model import finish
 from hw import golden
 from hw.graph import Graph, Node
 
@@ -53,7 +53,7 @@ class Report:
 
 
 class Runner:
-    """A QONNX or FINN hardware graph (`hls.finn.model.build`, or `Lowered.hardware`) for sentences of one length.
+    """A QONNX or FINN hardware graph for sentences of one length: of `hls.finn.model.build` or `qat.finn_export.export`, or `Lowered.hardware`.
 
     A FINN graph has to be run within `hls.finn.tool.session`.
     Raises FinnError: the model was made from another graph.
@@ -68,7 +68,8 @@ class Runner:
         if found != graph.hash:
             raise FinnError(f"finn: got a model of graph {str(found)[:16]}, must be of {graph.hash[:16]}; build again")
         self.tokens = int(self.model.get_metadata_prop("tokens"))
-        self.nodes = {n.name: n for n in graph.nodes if n.op != "embed"}
+        self.scaled = self.model.get_metadata_prop("form") == "values"  # real values, not codes: the form with Quant nodes
+        self.nodes = {n.name: n for n in graph.nodes if n.op != "embed" and n.name not in graph.outputs}
 
     def run(self, want: dict[str, np.ndarray], *, alone: bool) -> dict[str, np.ndarray]:
         """One sentence: codes of every golden tensor that the model has, laid out as the golden's, int64; accumulators with their bias.
@@ -79,27 +80,34 @@ class Runner:
         from qonnx.core.onnx_exec import execute_node
         from qonnx.util.basic import get_preferred_qonnx_opset
 
-        context, opsets, got = self.model.make_empty_exec_context(), self.model.get_opset_imports(), {}
-        context[self.graph.entry] = want[self.graph.entry][None].astype(np.float32)
-        for step in self.model.graph.node:
-            execute_node(step, context, self.model.graph, opsets.get(step.domain, get_preferred_qonnx_opset()))
+        graph, got = self.model.graph, {}
+        context, opsets = self.model.make_empty_exec_context(), self.model.get_opset_imports()
+        lsb = self.graph.tensor(self.graph.entry).scale if self.scaled else 1.0
+        context[graph.input[0].name] = (want[self.graph.entry][None] * lsb).astype(np.float32)
+        for step in graph.node:
+            execute_node(step, context, graph, opsets.get(step.domain, get_preferred_qonnx_opset()))
             name = step.output[0]
             if name in self.nodes:
                 got[name] = self._codes(self.nodes[name], context[name])
                 if alone:
                     context[name] = self._values(self.nodes[name], want[name], context[name].shape)
+        got[self.graph.outputs[0]] = self._finish(context[graph.output[0].name])
         return got
 
-    def finish(self, got: dict[str, np.ndarray]) -> np.ndarray:
-        """The encoder's output codes of one sentence from `run`: the host's last step."""
-        end = last_acc(self.graph)
-        return finish(self.graph, got[end.name] - self.graph.param(end, "bias"))
+    def _finish(self, value: np.ndarray) -> np.ndarray:
+        """The host's last step on what leaves the graph."""
+        out = self.graph.tensor(self.graph.outputs[0])
+        rows = value.astype(np.float64).reshape(-1, out.channels)
+        if self.scaled:
+            return np.clip(np.floor(rows / out.scale + 0.5), out.low, out.high).astype(np.int64)
+        return finish(self.graph, np.floor(rows + 0.5).astype(np.int64))
 
     def _codes(self, node: Node, value: np.ndarray) -> np.ndarray:
-        codes = np.floor(value.astype(np.float64) + 0.5).astype(np.int64)
+        lsb = self.graph.tensor(node.name).scale if self.scaled else 1.0
+        codes = np.floor(value.astype(np.float64) / lsb + 0.5).astype(np.int64)
         if node.op == "linear":
             codes = codes + self.graph.param(node, "bias")
-        if value.ndim == 3 and (self.graph.tensor(node.name).kind == "row" or node.op == "context"):
+        if self.graph.tensor(node.name).kind == "row" or node.op == "context":
             codes = codes.transpose(1, 0, 2)
         return codes.reshape(-1) if self.graph.tensor(node.name).kind == "row" else codes.reshape(-1, self.graph.tensor(node.name).channels)
 
@@ -115,7 +123,7 @@ class Runner:
 def compare(graph: Graph, model: Any, ids: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None, *, nodes: bool = True) -> Report:
     """Run sentences of the model's length both ways and count what differs.
 
-    nodes  also each node alone on golden inputs
+    nodes  also each node alone on golden inputs (not for the form with Quant nodes, which computes in real values)
     Raises FinnError: no sentence, or one of another length.
     """
     runner = Runner(graph, model)
@@ -123,7 +131,8 @@ def compare(graph: Graph, model: Any, ids: Sequence[Sequence[int]], segments: Se
         raise FinnError(f"finn: got a sentence of {wrong[0]} tokens, must be {runner.tokens}, the length this graph was built for; build another")
     if not len(ids):
         raise FinnError("finn: got 0 sentences to compare, must be at least one; a comparison of nothing proves nothing")
-    rows = {n.name: TensorReport(n.name, n.op, n.op not in FLOAT_OPS) for n in runner.nodes.values()}
+    nodes = nodes and not runner.scaled
+    rows = {n.name: TensorReport(n.name, n.op, n.op not in FLOAT_OPS) for n in graph.nodes}
     report = Report([])
     for number, sentence in enumerate(ids):
         want = golden.run(graph, [sentence], None if segments is None else [segments[number]])
@@ -136,7 +145,7 @@ def compare(graph: Graph, model: Any, ids: Sequence[Sequence[int]], segments: Se
             for name, codes in runner.run(want, alone=True).items():
                 count, worst = _differ(codes, want[name])
                 rows[name].alone, rows[name].worst_alone = rows[name].alone + count, max(rows[name].worst_alone, worst)
-        output = runner.finish(chained)
+        output = chained[graph.outputs[0]]
         report.outputs.append(output)
         report.sentences += 1
         report.labels_differ += int((output.argmax(axis=1) != want[graph.outputs[0]].argmax(axis=1)).any())

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The integer graph as QONNX with Quant nodes, written by Brevitas in the form that FINN's streamlining takes.
+
+For exchange: any QONNX tool reads it. Weights and scales are the integer graph's; the arithmetic is QONNX's, float with rounding half to even, so
+codes differ from the golden's here and there. `hls.finn.model` makes the same encoder with integer thresholds instead, which differs less.
+
+The form (measured against finn-plus 1.6.1): opset 20 so that GELU is one node, batch 1, a fixed number of tokens, heads of rank 3, one Quant of
+at most 8 bits at each layer's output, none on residual sums (FINN's thresholds do not take more than 8 bits) nor on the logits.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import brevitas.nn as qnn
+import numpy as np
+import onnx
+import torch
+from brevitas.export import export_qonnx
+from brevitas.inject import ExtendedInjector
+from brevitas.inject.enum import FloatToIntImplType
+from brevitas.proxy import ActQuantProxyFromInjector, WeightQuantProxyFromInjector
+from torch import Tensor, nn
+from torch.nn import functional as TF
+
+from hw.graph import Graph, Node
+from hw.graph import Tensor as GraphTensor
+from qat.quantizers import QuantError
+
+OPSET = 20
+MAX_BITS = 8
+ACTIVATIONS = {"gelu": TF.gelu, "relu": torch.relu, "tanh": torch.tanh}
+
+
+class _Fixed(nn.Module):
+    """Brevitas's tensor_quant with a scale that is known: (value, scale, zero point, bit width)."""
+
+    def __init__(self, scale: Tensor, low: int, high: int, bits: int):
+        super().__init__()
+        self.low, self.high = low, high
+        for key, value in {"scale": scale, "zero_point": torch.tensor(0.0), "bit_width": torch.tensor(float(bits))}.items():
+            self.register_buffer(key, value)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        codes = torch.clamp(torch.round(x / self.scale), self.low, self.high)
+        return codes * self.scale, self.scale, self.zero_point, self.bit_width
+
+
+class _Sign(_Fixed):
+    """One bit: -scale or +scale."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return torch.where(x >= 0, self.scale, -self.scale), self.scale, self.zero_point, self.bit_width
+
+
+class _Act(ExtendedInjector):
+    proxy_class = ActQuantProxyFromInjector
+    float_to_int_impl_type = FloatToIntImplType.ROUND
+    narrow_range = False
+
+
+class _Weight(ExtendedInjector):
+    proxy_class = WeightQuantProxyFromInjector
+    float_to_int_impl_type = FloatToIntImplType.ROUND
+    signed = True
+
+
+def _quantizer(tensor: GraphTensor) -> qnn.QuantIdentity:
+    if tensor.bits > MAX_BITS:
+        raise QuantError(f"finn export: {tensor.name}: got {tensor.bits} bits, must be at most {MAX_BITS} for FINN's thresholds; lower them in the "
+                         "recipe, or export with hls.finn.model")  # fmt: skip
+    fixed = _Fixed(torch.tensor(float(tensor.scale)), tensor.low, tensor.high, tensor.bits)
+    return qnn.QuantIdentity(act_quant=_Act.let(tensor_quant=fixed, signed=tensor.signed))
+
+
+def weight_scale(graph: Graph, node: Node) -> np.ndarray:
+    """What one LSB of each channel's weights is worth, from the requantization behind: float64 [C]; exact."""
+    (reader,) = graph.readers(node.name)
+    ratio = graph.param(reader, "mult") / 2.0 ** reader.attrs["shift"]
+    return ratio * graph.tensor(reader.name).scale / graph.tensor(node.inputs[0]).scale
+
+
+def _linear(graph: Graph, node: Node) -> qnn.QuantLinear:
+    bits, weight, scale = node.attrs["weight_bits"], graph.param(node, "weight"), weight_scale(graph, node)
+    low, narrow = int(weight.min()), int(weight.min()) > -(1 << max(bits, 2) - 1)
+    kind = _Sign if bits == 1 else _Fixed
+    high = (1 << max(bits, 2) - 1) - 1
+    fixed = kind(torch.tensor(scale, dtype=torch.float32)[:, None], -high if narrow else low, high, bits)
+    layer = qnn.QuantLinear(weight.shape[1], weight.shape[0], bias=True, weight_quant=_Weight.let(tensor_quant=fixed, narrow_range=narrow))
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor(weight * scale[:, None]))
+        layer.bias.copy_(torch.tensor(graph.param(node, "bias") * scale * graph.tensor(node.inputs[0]).scale))
+    return layer
+
+
+class FinnEncoder(nn.Module):
+    """The graph's nodes as Brevitas modules, from the embedding sums [1, T, H] (real values) to the logits (real values, not rounded).
+
+    Raises QuantError: activations of more than 8 bits.
+    """
+
+    def __init__(self, graph: Graph, tokens: int):
+        super().__init__()
+        self.graph, self.tokens, self.parts = graph, tokens, nn.ModuleDict()
+        for node in graph.nodes:
+            if node.op == "linear":
+                self.parts[_key(node.name)] = _linear(graph, node)
+            elif _quantized(graph, node):
+                self.parts[_key(node.name)] = _quantizer(graph.tensor(node.name))
+
+    def forward(self, x: Tensor) -> Tensor:
+        values = {self.graph.entry: x}
+        for node in self.graph.nodes:
+            if node.op != "embed":
+                values[node.name] = self._node(node, [values[i] for i in node.inputs])
+        return values[self.graph.outputs[0]]
+
+    def _node(self, node: Node, inputs: list[Tensor]) -> Tensor:
+        x, part = inputs[0], self.parts[_key(node.name)] if _key(node.name) in self.parts else None
+        if node.op == "add":
+            return inputs[0] + inputs[1]
+        if node.op == "scores":
+            return self._heads(inputs[0], node) @ self._heads(inputs[1], node).transpose(-2, -1)
+        if node.op == "context":
+            return (x @ self._heads(inputs[1], node)).permute(1, 0, 2).reshape(1, self.tokens, -1)
+        if node.op == "first_token":
+            x = x[:, 0]
+        elif node.op == "softmax":
+            x = TF.softmax(x, dim=-1)
+        elif node.op == "layernorm":
+            x = self._norm(node, x)
+        elif node.op == "table":
+            x = ACTIVATIONS[self._function(node)](x)
+        return x if part is None else part(x)
+
+    def _heads(self, x: Tensor, node: Node) -> Tensor:
+        return x.reshape(self.tokens, node.attrs["heads"], -1).permute(1, 0, 2)
+
+    def _norm(self, node: Node, x: Tensor) -> Tensor:
+        source, out, attrs = self.graph.tensor(node.inputs[0]), self.graph.tensor(node.name), node.attrs
+        lsb = out.scale / 2.0 ** attrs["shift"]
+        gamma, beta = self.graph.param(node, "gamma") * lsb * (1 << attrs["frac_bits"]), self.graph.param(node, "beta") * lsb
+        real = lambda value: torch.tensor(value, dtype=torch.float32)  # noqa: E731
+        return TF.layer_norm(x, (source.channels,), real(gamma), real(beta), attrs["eps"] * (source.scale / source.channels) ** 2)
+
+    def _function(self, node: Node) -> str:
+        """Which function a table is of: tanh is the pooler's, the other the recipe's activation."""
+        return "tanh" if node.name == "pooler" else self.graph.meta["model"]["activation"]
+
+
+def _key(name: str) -> str:
+    return name.replace(".", "_")
+
+
+def export(graph: Graph, tokens: int, path: Path) -> onnx.ModelProto:
+    """Write the QONNX file for sentences of `tokens` tokens. Quant nodes' outputs carry the golden tensors' names.
+
+    Raises QuantError: activations of more than 8 bits.
+    """
+    if not 1 <= tokens <= graph.max_tokens:
+        raise QuantError(f"finn export: got {tokens} tokens, must be 1 .. {graph.max_tokens}; choose a length within")
+    model = FinnEncoder(graph, tokens).eval()
+    entry = graph.tensor(graph.entry)
+    export_qonnx(model, args=torch.zeros(1, tokens, entry.channels), export_path=str(path), opset_version=OPSET,
+                 input_names=[entry.name], output_names=[graph.outputs[0]])  # fmt: skip
+    proto = onnx.load(str(path))
+    _name_tensors(graph, proto)
+    for key, value in {"graph_hash": graph.hash, "tokens": str(tokens), "form": "values"}.items():
+        proto.graph.metadata_props.add(key=key, value=value)  # the graph's, not the model's: where the qonnx package keeps them
+    onnx.save(proto, str(path))
+    return proto
+
+
+def _name_tensors(graph: Graph, proto: onnx.ModelProto) -> None:
+    """Give the activations' Quant outputs the golden names. Brevitas's are numbers; the order is that of execution, so the graph's."""
+    weights = {initializer.name for initializer in proto.graph.initializer}
+    quants = [n for n in proto.graph.node if n.op_type == "Quant" and n.input[0] not in weights]
+    names = [n.name for n in graph.nodes if _quantized(graph, n)]
+    if len(quants) != len(names):
+        raise QuantError(f"finn export: got {len(quants)} Quant nodes of activations, must be {len(names)}; report it with the versions of torch and "
+                         "brevitas")  # fmt: skip
+    renamed = {node.output[0]: name for node, name in zip(quants, names, strict=True)}
+    for node in proto.graph.node:
+        for tensors in (node.input, node.output):
+            for index, name in enumerate(tensors):
+                tensors[index] = renamed.get(name, name)
+    for value in proto.graph.value_info:
+        value.name = renamed.get(value.name, value.name)
+
+
+def _quantized(graph: Graph, node: Node) -> bool:
+    """A first token is quantized once more, which changes nothing: FINN cannot move a scale past the selection."""
+    return node.op in ("requant", "softmax", "layernorm", "table", "first_token") and node.name not in graph.outputs
