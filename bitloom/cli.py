@@ -81,6 +81,15 @@ def _stage_of(backend: str, stage: str) -> str:
     return stage if backend == "rtl" else f"{backend}/{stage}"
 
 
+def _board_name(board: str | None) -> str | None:
+    """A board's name as it is; the path of a board file from wherever the next command is typed."""
+    return str(Path(board).resolve()) if board and ("/" in board or board.endswith((".yaml", ".yml"))) else board
+
+
+def _given(**options: str | None) -> dict[str, str]:
+    return {key: value for key, value in options.items() if value is not None}
+
+
 def _one_stage(name: str, path: Path, force: bool, waves: bool = False, options: dict[str, str] | None = None) -> None:
     """One stage; after one of a backend, a report that was made before is made again with it."""
     from bitloom.display import Display
@@ -118,7 +127,7 @@ def build(
     """Fold the graph for the recipe's target and write the RTL, or another backend's project."""
     if backend == "rtl" and board:
         raise UsageError(f"build: got --board {board} for the RTL backend, whose files are for any board; leave it out or give --backend hls4ml")
-    _one_stage(_stage_of(backend, "build"), run, force, options={"board": board} if board else None)
+    _one_stage(_stage_of(backend, "build"), run, force, options=_given(board=_board_name(board)))
 
 
 @app.command()
