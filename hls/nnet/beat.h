@@ -72,13 +72,14 @@ template <int W> struct range<ap_uint<W>> {
     static ap_uint<W> low() { return 0; }
 };
 
-// floor(v / 2**SHIFT + 1/2): ties towards +inf (docs/numerics.md).
-template <int SHIFT, int W> ap_int<W + 1> round_shift(const ap_int<W> &v) {
+// floor(v / 2**SHIFT + 1/2): ties towards +inf (docs/numerics.md). The sum has room for the rounding term, which a long shift makes the larger one.
+template <int SHIFT, int W> ap_int<(W > SHIFT ? W : SHIFT) + 1> round_shift(const ap_int<W> &v) {
 #pragma HLS INLINE
-    ap_int<W + 1> rounding = 0;
+    typedef ap_int<(W > SHIFT ? W : SHIFT) + 1> sum_T;
+    sum_T rounding = 0;
     if (SHIFT > 0)
         rounding[SHIFT > 0 ? SHIFT - 1 : 0] = 1;
-    return ap_int<W + 1>(v + rounding) >> SHIFT;
+    return sum_T(v + rounding) >> SHIFT;
 }
 
 // Saturates to the range of OUT.
