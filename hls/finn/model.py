@@ -9,11 +9,13 @@ bias and 16-bit requantization (`finish`).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from hls.finn import scaling
 from hls.finn import thresholds as th
 from hls.finn.errors import FinnError
 from hw.golden import evaluate
@@ -24,6 +26,7 @@ OPSET, IR_VERSION = 20, 9
 MAX_BITS = 8  # codes that FINN's matrix units and thresholds take
 MAX_UNIFORM_BITS = 10  # of residual sums and scores, whose thresholds are evenly spaced: FINN makes a shift of them
 QUANT_DOMAIN = "qonnx.custom_op.general"
+Style = Literal["requant", "thresholds"]
 
 
 def datatype(tensor: Tensor) -> str:
@@ -76,10 +79,10 @@ def _reach(graph: Graph, node: Node) -> np.ndarray:
 
 
 class Builder:
-    """Collects ONNX nodes, constants and QONNX datatypes of one graph for sentences of `tokens` tokens."""
+    """Collects ONNX nodes, constants and QONNX datatypes of one graph for sentences of `tokens` tokens. style: as in `build`."""
 
-    def __init__(self, graph: Graph, tokens: int):
-        self.graph, self.tokens = graph, tokens
+    def __init__(self, graph: Graph, tokens: int, style: Style):
+        self.graph, self.tokens, self.style = graph, tokens, style
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
         self.types: dict[str, str] = {}
@@ -120,18 +123,30 @@ class Builder:
         self.op("MatMul", [node.inputs[0], name], node.name, "INT32")
 
     def requant(self, node: Node) -> None:
-        source, out, mult = self.graph.node(node.inputs[0]), self.graph.tensor(node.name), self.graph.param(node, "mult")
+        source, mult = self.graph.node(node.inputs[0]), self.graph.param(node, "mult")
         bias, reach = 0, largest(self.graph.tensor(source.name))
         if source.op == "linear":
             bias, reach = self.graph.param(source, "bias"), _reach(self.graph, source)
-        limits = th.reachable(th.of_requant(mult, node.attrs["shift"], out.low, out.high, bias), -reach, reach)
         if source.op != "context":
-            self.threshold(source.name, limits, node.name, out.low, datatype(out))
+            self.rescale(source.name, mult, node.attrs["shift"], bias, reach, node, node.name)
             return
-        heads = self.threshold(source.name, limits, f"{node.name}.heads", out.low, datatype(out))
+        heads = self.rescale(source.name, mult, node.attrs["shift"], bias, reach, node, f"{node.name}.heads")
+        out = self.graph.tensor(node.name)
         rows = self.op("Transpose", [heads], f"{node.name}.tokens", datatype(out), perm=[1, 0, 2])
         shape = self.ints(f"{node.name}.shape", [1, self.tokens, out.channels])
         self.op("Reshape", [rows, shape], node.name, datatype(out))
+
+    def rescale(self, x: str, mult: np.ndarray, shift: int, bias: np.ndarray | int, reach: np.ndarray | int, node: Node, output: str) -> str:
+        """clip(((x + bias)*mult + half) >> shift), as a Requant where one is exact and wanted, else as thresholds."""
+        out = self.graph.tensor(node.name)
+        constants = scaling.of_requant(mult, shift, out.low, out.high, bias, reach) if self.style == "requant" else None
+        if constants is None:
+            limits = th.reachable(th.of_requant(mult, shift, out.low, out.high, bias), -np.asarray(reach), reach)
+            return self.threshold(x, limits, output, out.low, datatype(out))
+        scaled = self.value("Mul", x, constants[0], f"{output}.scaled")
+        shifted = self.value("Add", scaled, constants[1], f"{output}.shifted")
+        parts = [self.constant(f"{output}.{key}", value) for key, value in (("lsb", 1.0), ("zero", 0.0), ("bits", out.bits))]
+        return self.op("Quant", [shifted, *parts], output, datatype(out), domain=QUANT_DOMAIN, signed=int(out.signed), narrow=0, rounding_mode="ROUND")
 
     def heads(self, x: str, node: Node, perm: list[int]) -> str:
         """[1, T, H] -> [T, heads, d], transposed by perm."""
@@ -168,7 +183,7 @@ class Builder:
         self.threshold(shifted, th.of_rounding(1.0, out.low, out.high), node.name, out.low, datatype(out))
 
     def add(self, node: Node) -> None:
-        out, terms, reach = self.graph.tensor(node.name), [], 0
+        terms, reach = [], 0
         for x, key in zip(node.inputs, ("a", "b"), strict=True):
             mult, tensor = node.attrs[f"mult_{key}"], self.graph.tensor(x)
             reach += mult * largest(tensor)
@@ -177,8 +192,7 @@ class Builder:
                 x = self.op("Mul", [x, factor], f"{node.name}.{key}", "INT32")
             terms.append(x)
         total = self.op("Add", terms, f"{node.name}.total", "INT32")
-        limits = th.of_requant(np.ones(1), node.attrs["shift"], out.low, out.high)
-        self.threshold(total, limits, node.name, out.low, datatype(out))
+        self.rescale(total, np.ones(1, dtype=np.int64), node.attrs["shift"], 0, reach, node, node.name)
 
     def table(self, node: Node) -> None:
         """Thresholds of a table that never falls; else the difference of two such (GELU falls below -0.75)."""
@@ -205,9 +219,11 @@ METHODS: dict[str, Callable[[Builder, Node], None]] = {
 }  # fmt: skip
 
 
-def build(graph: Graph, tokens: int) -> onnx.ModelProto:
+def build(graph: Graph, tokens: int, style: Style = "thresholds") -> onnx.ModelProto:
     """The QONNX model for sentences of `tokens` tokens: input the entry's codes [1, T, H], output the last matrix unit's accumulators without bias.
 
+    style  what rescales accumulators: "thresholds" (equal to the golden in every execution), or "requant" (a multiplier a lane instead of 2**bits - 1
+           words a channel; equal in the RTL's arithmetic, see hls.finn.scaling)
     Raises FinnError: codes wider than FINN takes, or an operator that it has no nodes for.
     """
     from qonnx.core.datatype import DataType
@@ -215,7 +231,7 @@ def build(graph: Graph, tokens: int) -> onnx.ModelProto:
     from qonnx.transformation.infer_shapes import InferShapes
 
     check(graph, tokens)
-    builder, end = Builder(graph, tokens), last_acc(graph)
+    builder, end = Builder(graph, tokens, style), last_acc(graph)
     for node in graph.nodes:
         if node.op != "embed" and (node is end or node.name not in graph.outputs):
             builder.emit(node)

@@ -15,6 +15,7 @@ from hls.finn.model import finish
 from hw import golden
 from hw.graph import Graph, Node
 
+DSP58 = 3  # the widest of FINN's DSP versions; constants differ between them in width only, not in what they stand for
 FLOAT_OPS = ("softmax", "layernorm")  # FINN has float32 nodes for them; all others are integer and must equal the golden
 
 
@@ -85,8 +86,11 @@ class Runner:
         lsb = self.graph.tensor(self.graph.entry).scale if self.scaled else 1.0
         context[graph.input[0].name] = (want[self.graph.entry][None] * lsb).astype(np.float32)
         for step in graph.node:
-            execute_node(step, context, graph, opsets.get(step.domain, get_preferred_qonnx_opset()))
             name = step.output[0]
+            if step.op_type == "Requant":
+                context[name] = self._requant(step, context[step.input[0]])
+            else:
+                execute_node(step, context, graph, opsets.get(step.domain, get_preferred_qonnx_opset()))
             if name in self.nodes:
                 got[name] = self._codes(self.nodes[name], context[name])
                 if alone:
@@ -101,6 +105,17 @@ class Runner:
         if self.scaled:
             return np.clip(np.floor(rows / out.scale + 0.5), out.low, out.high).astype(np.int64)
         return finish(self.graph, np.floor(rows + 0.5).astype(np.int64))
+
+    def _requant(self, step: Any, x: np.ndarray) -> np.ndarray:
+        """FINN's Requant with the fixed-point constants that go into its RTL; its own Python execution rounds products to float32."""
+        from qonnx.custom_op.registry import getCustomOp
+
+        unit = getCustomOp(step)
+        constants = unit.decompose_params(self.model, DSP58)
+        scale, bias, shift = (np.array(constants[key], dtype=object).T.reshape(-1).astype(np.int64) for key in ("scale", "bias", "shift"))
+        out = unit.get_output_datatype()
+        codes = (x.astype(np.int64) * scale + bias) >> shift
+        return np.clip(codes, out.min(), out.max()).astype(np.float32)
 
     def _codes(self, node: Node, value: np.ndarray) -> np.ndarray:
         lsb = self.graph.tensor(node.name).scale if self.scaled else 1.0
