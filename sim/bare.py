@@ -38,7 +38,7 @@ def run_bare(build_dir: Path, sentences: Sequence[np.ndarray], *, wall_seconds: 
     plusargs = settings(stall_in=0.0, stall_out=0.0, seed=0, expect=expect, timeout_cycles=200_000, drain_cycles=2000)
     with tempfile.TemporaryDirectory(prefix="bitloom-bare-") as name:
         work = Path(name)
-        link_memories(build_dir, work)
+        link_memories(sorted(build_dir.glob("*.hex")), work)
         write_sentences(work / f"{SOURCE}.in", sentences, infos[0])
         began = time.monotonic()
         try:

@@ -104,11 +104,51 @@ def run_encoder(
     """
     build_dir = Path(build_dir)
     infos = load_streams(build_dir)
-    first, last = infos[0], infos[-1]
-    _check_sentences(sentences, first)
-    executable = build(design(build_dir, infos, taps=taps, waves=waves))
+    check_sentences(sentences, infos[0])
+    return simulate(
+        design(build_dir, infos, taps=taps, waves=waves),
+        infos,
+        sentences,
+        memories=sorted(build_dir.glob("*.hex")),
+        identity=identity or promised_identity(build_dir),
+        stall_in=stall_in,
+        stall_out=stall_out,
+        seed=seed,
+        taps=taps,
+        waves=waves,
+        timeout_cycles=timeout_cycles,
+        drain_cycles=drain_cycles,
+        wall_seconds=wall_seconds,
+        folder=folder,
+    )
+
+
+def simulate(
+    bench: Design,
+    infos: Sequence[StreamInfo],
+    sentences: Sequence[np.ndarray],
+    *,
+    memories: Sequence[Path],
+    identity: str,
+    stall_in: float,
+    stall_out: float,
+    seed: int,
+    taps: bool,
+    waves: Path | None,
+    timeout_cycles: int,
+    drain_cycles: int,
+    wall_seconds: float,
+    folder: Path | None,
+) -> EncoderRun:
+    """Build and run a bench around any module with the encoder's ports; the arguments are `run_encoder`'s, and
+
+    bench     of `bench_text`
+    infos     its streams: the input first, the output last; those between are read only with taps
+    memories  files that the hardware loads by their bare names
+    """
+    executable = build(bench)
     lengths = np.array([len(s) for s in sentences], dtype=np.int64)
-    expect = expected_beats(last, lengths)
+    expect = expected_beats(infos[-1], lengths)
     plusargs = settings(
         stall_in=stall_in,
         stall_out=stall_out,
@@ -120,18 +160,11 @@ def run_encoder(
     work = Path(folder) if folder else Path(tempfile.mkdtemp(prefix="bitloom-encoder-"))
     work.mkdir(parents=True, exist_ok=True)
     clear(work)
-    link_memories(build_dir, work)
-    write_sentences(work / f"{SOURCE}.in", sentences, first)
+    link_memories(memories, work)
+    write_sentences(work / f"{SOURCE}.in", sentences, infos[0])
     args = ["--trace", "--trace-file", str(Path(waves).absolute())] if waves else []
     began = time.monotonic()
-    run(
-        executable,
-        work,
-        plusargs,
-        env={"BITLOOM_IDENTITY": identity or promised_identity(build_dir)},
-        args=args,
-        wall_seconds=wall_seconds,
-    )
+    run(executable, work, plusargs, env={"BITLOOM_IDENTITY": identity}, args=args, wall_seconds=wall_seconds)
     result = _collect(work, infos, lengths, expect, taps, time.monotonic() - began)
     if folder is None and not result.problem:
         shutil.rmtree(work)
@@ -168,13 +201,13 @@ def design(
     return Design(
         sources=sources,
         generated={"bench.sv": bench_text(infos, taps=taps, clock=clock)},
-        options=_wave_options(waves),
+        options=wave_options(waves),
         compiler=FAST,
     )
 
 
-def bench_text(infos: Sequence[StreamInfo], *, taps: bool, clock: bool = True) -> str:
-    """The generated module around `encoder`. Taps reach its wires by hierarchical names."""
+def bench_text(infos: Sequence[StreamInfo], *, taps: bool, clock: bool = True, top: str = "encoder") -> str:
+    """The generated module around the module `top`. Taps reach its wires by hierarchical names."""
     bench = Bench(ports=["output logic [63:0] identity"])
     first, last = infos[0], infos[-1]
     bench.source(SOURCE, first.lanes * first.io_bits)
@@ -182,7 +215,7 @@ def bench_text(infos: Sequence[StreamInfo], *, taps: bool, clock: bool = True) -
     ports = ", ".join(
         f".{port}_t{part}({port}_{part})" for port in (SOURCE, SINK) for part in ("valid", "ready", "data", "last")
     )
-    bench.body.append(f"  encoder dut (.clk, .rst, .identity, {ports});")
+    bench.body.append(f"  {top} dut (.clk, .rst, .identity, {ports});")
     for info in infos if taps else ():
         bench.tap(info.wire, f"dut.{info.wire}", info.lanes * info.bits)
     return bench.text(clock=clock)
@@ -240,15 +273,16 @@ def _collect(
     )
 
 
-def link_memories(build_dir: Path, work: Path) -> None:
+def link_memories(memories: Sequence[Path], work: Path) -> None:
     """Put the memory files where `$readmemh` looks: into the simulation's folder."""
-    for path in build_dir.glob("*.hex"):
+    for path in memories:
         link = work / path.name
         link.unlink(missing_ok=True)
         link.symlink_to(path.absolute())
 
 
-def _wave_options(waves: Path | None) -> tuple[str, ...]:
+def wave_options(waves: Path | None) -> tuple[str, ...]:
+    """Verilator's options for a waveform of that name."""
     if waves is None:
         return ()
     suffix = Path(waves).suffix
@@ -261,7 +295,8 @@ def _wave_options(waves: Path | None) -> tuple[str, ...]:
     return ("--trace-vcd",) if suffix == ".vcd" else ("--trace-fst",)
 
 
-def _check_sentences(sentences: Sequence[np.ndarray], first: StreamInfo) -> None:
+def check_sentences(sentences: Sequence[np.ndarray], first: StreamInfo) -> None:
+    """Raise SimulationError unless these are codes of the input stream."""
     if not len(sentences):
         raise SimulationError("run_encoder: got no sentence, must be at least one")
     high = (1 << first.bits - 1) - 1

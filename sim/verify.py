@@ -96,14 +96,15 @@ class VerifyReport:
         return asdict(self) | {"ok": self.ok, "per_tensor": tensors}
 
 
-def compare(graph: Graph, golden: Mapping[str, np.ndarray], run: EncoderRun) -> VerifyReport:
+def compare(graph: Graph, golden: Mapping[str, np.ndarray], run: EncoderRun, *, taps: bool = True) -> VerifyReport:
     """Compare all of a run's streams, and what left the chip, with the golden tensors.
 
     golden  tensor -> int64: token tensors [sum T, C]; (1, C) tensors [S, C]; row tensors flat, in the order sentence,
             token i, head, token j. Tensors that it lacks are not compared; the host's embedding does not count.
+    taps    compare the streams inside too; without, only what left the chip
     Raises SimulationError: nothing to compare, or a golden tensor whose stream was not recorded.
     """
-    names = [node.name for node in graph.nodes if node.op != "embed" and node.name in golden]
+    names = [node.name for node in graph.nodes if taps and node.op != "embed" and node.name in golden]
     if missing := [name for name in names if name not in run.streams]:
         raise SimulationError(
             f"verify: no record of tensor '{missing[0]}', must be one of each; run the encoder with taps"

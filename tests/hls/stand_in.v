@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stands in for the Verilog of Vitis HLS: the ports of a free-running top with two AXI4-Streams, in the tool's style, around an encoder of
-// this project's RTL (module encoder_core), so that there is something to compare. Output beat FAULT_BEAT is wrong by bit FAULT_BIT, lacks its
-// TLAST (FAULT_BIT = -1), or never comes (-2). Bound by tests/hls/test_rtl.py.
+// this project's RTL (module encoder_core), so that there is something to compare. Widths are filled in by tests/hls/test_rtl.py.
+// fault.dat: {kind, output beat}; kind 0 none, 1 bit 2 of the data flips, 2 no TLAST, 3 the beat never comes
 `timescale 1 ns / 1 ps
 
 (* CORE_GENERATION_INFO="encoder_encoder,hls_ip_2024_2,{HLS_INPUT_TYPE=cxx,HLS_INPUT_ARCH=dataflow,HLS_SYN_LAT=-1}" *)
@@ -22,9 +22,6 @@ module encoder (
         m_axis_TVALID,
         m_axis_TREADY
 );
-
-parameter FAULT_BEAT = -1;
-parameter FAULT_BIT = 0;
 
 input  [IN_MSB:0] s_axis_TDATA;
 input  [IN_KEEP_MSB:0] s_axis_TKEEP;
@@ -47,10 +44,12 @@ wire   [OUT_MSB:0] core_data;
 wire    core_valid;
 wire    core_last;
 wire    hit;
+reg   [15:0] fault [0:1];
 
 // power-on initialization
 initial begin
 #0 bit = 32'd0;
+$readmemh("./fault.dat", fault);
 end
 
 encoder_core core_U0(
@@ -62,7 +61,7 @@ encoder_core core_U0(
     .s_axis_tlast(s_axis_TLAST[0]),
     .m_axis_tdata(core_data),
     .m_axis_tvalid(core_valid),
-    .m_axis_tready(m_axis_TREADY & ~(hit & FAULT_BIT == -2)),
+    .m_axis_tready(m_axis_TREADY & ~(hit & fault[0] == 16'd3)),
     .m_axis_tlast(core_last),
     .identity()
 );
@@ -79,10 +78,10 @@ always @ (posedge ap_clk) begin
     end
 end
 
-assign hit = bit == FAULT_BEAT;
-assign m_axis_TDATA = (hit & FAULT_BIT >= 0) ? core_data ^ ({{OUT_MSB{1'b0}}, 1'b1} << FAULT_BIT) : core_data;
-assign m_axis_TVALID = core_valid & ~(hit & FAULT_BIT == -2);
-assign m_axis_TLAST = core_last & ~(hit & FAULT_BIT == -1);
+assign hit = bit == {16'd0, fault[1]};
+assign m_axis_TDATA = core_data ^ {{(OUT_MSB - 2){1'b0}}, hit & fault[0] == 16'd1, 2'b00};
+assign m_axis_TVALID = core_valid & ~(hit & fault[0] == 16'd3);
+assign m_axis_TLAST = core_last & ~(hit & fault[0] == 16'd2);
 assign m_axis_TKEEP = {(OUT_KEEP_MSB + 1){1'b1}};
 assign m_axis_TSTRB = {(OUT_KEEP_MSB + 1){1'b1}};
 

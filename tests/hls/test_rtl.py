@@ -24,6 +24,7 @@ from sim.verify import compare
 
 STAND_IN = Path(__file__).parent / "stand_in.v"
 LENGTHS = [5, 1, 8, 3]
+FAULTS = {"none": 0, "value": 1, "last": 2, "hang": 3}
 SHAPE = dict(layers=1, hidden=16, heads=2, intermediate=24, max_tokens=8, labels=3)
 
 
@@ -36,17 +37,18 @@ class Encoder:
     tensors: dict[str, np.ndarray]
 
 
-@pytest.fixture(scope="module", params=["sequence", "token"])
+@pytest.fixture(scope="module", params=["sequence", pytest.param("token", marks=pytest.mark.slow)])
 def encoder(request, tmp_path_factory) -> Encoder:
     graph = random_encoder(seed=11, head=request.param, **SHAPE)
     folder = tmp_path_factory.mktemp("own")
-    folding = build(graph, HardwareConfig(target_cycles=900), folder)
+    folding = build(graph, HardwareConfig(target_cycles=150), folder)
+    assert folding.lanes[graph.entry] > 1
     tensors = golden.run(graph, *random_sentences(graph, LENGTHS))
     sentences = np.split(tensors[graph.entry], np.cumsum(LENGTHS)[:-1])
     return Encoder(graph=graph, folding=folding, folder=folder, sentences=sentences, tensors=tensors)
 
 
-def write_verilog(encoder: Encoder, folder: Path, *, beat: int = -1, bit: int = 0, change: tuple[str, str] = ("", "")) -> Path:
+def write_verilog(encoder: Encoder, folder: Path, *, fault: str = "none", beat: int = 0, change: tuple[str, str] = ("", "")) -> Path:
     """The folder that csynth_design would have written: the top, the modules below it, memories in .dat files that they look for in `./`."""
     folder.mkdir()
     first, last = (stream_info(encoder.graph, encoder.folding, name) for name in (encoder.graph.entry, encoder.graph.outputs[0]))
@@ -54,7 +56,6 @@ def write_verilog(encoder: Encoder, folder: Path, *, beat: int = -1, bit: int = 
     for name, info in (("IN", first), ("OUT", last)):
         width = info.lanes * info.io_bits
         text = re.sub(rf"\b{name}_MSB\b", str(width - 1), re.sub(rf"\b{name}_KEEP_MSB\b", str(width // 8 - 1), text))
-    text = text.replace("FAULT_BEAT = -1;", f"FAULT_BEAT = {beat};").replace("FAULT_BIT = 0;", f"FAULT_BIT = {bit};")
     assert change[0] in text
     (folder / "encoder.v").write_text(text.replace(*change))
     core = (encoder.folder / "encoder.sv").read_text().replace("module encoder ", "module encoder_core ")
@@ -63,11 +64,12 @@ def write_verilog(encoder: Encoder, folder: Path, *, beat: int = -1, bit: int = 
         shutil.copy(path, folder)
     for path in encoder.folder.glob("*.hex"):
         shutil.copy(path, folder / f"{path.stem}.dat")
+    (folder / "fault.dat").write_text(f"{FAULTS[fault]:x}\n{beat:x}\n")
     return folder
 
 
-def verify(encoder: Encoder, folder: Path, fault: dict | None = None, **settings):
-    verilog = write_verilog(encoder, folder / "verilog", **(fault or {}))
+def verify(encoder: Encoder, folder: Path, fault: str = "none", beat: int = 0, **settings):
+    verilog = write_verilog(encoder, folder / "verilog", fault=fault, beat=beat)
     run = run_rtl(verilog, encoder.graph, encoder.folding, encoder.sentences, folder=folder / "work", timeout_cycles=20_000, drain_cycles=200, **settings)
     return run, compare(encoder.graph, encoder.tensors, run, taps=False)
 
@@ -84,7 +86,7 @@ def test_equal_to_the_golden_model_and_cycles(encoder, tmp_path, stalls):
 
 def test_wrong_value_names_its_place(encoder, tmp_path):
     """Output beat 5 of one lane and 3 channels: sentence 1 channel 2, or token 1 of sentence 0."""
-    _, report = verify(encoder, tmp_path, fault=dict(beat=5, bit=2))
+    _, report = verify(encoder, tmp_path, fault="value", beat=5)
     place = "sentence 1 token 0 channel 2" if encoder.graph.tensor("logits").kind == "sentence" else "sentence 0 token 1 channel 2"
     assert not report.ok and report.mismatches == 1 and f"first at m_axis: {place} (lane 0): value: got" in str(report)
     assert report.first.got == report.first.want ^ 4
@@ -92,12 +94,12 @@ def test_wrong_value_names_its_place(encoder, tmp_path):
 
 def test_missing_last(encoder, tmp_path):
     beat = (1 if encoder.graph.tensor("logits").kind == "sentence" else LENGTHS[0]) * 3 - 1
-    _, report = verify(encoder, tmp_path, fault=dict(beat=beat, bit=-1))
+    _, report = verify(encoder, tmp_path, fault="last", beat=beat)
     assert not report.ok and (report.first.what, report.first.sentence, report.first.got, report.first.want) == ("last", 0, 0, 1)
 
 
 def test_hang(encoder, tmp_path):
-    _, report = verify(encoder, tmp_path, fault=dict(beat=7, bit=-2))
+    _, report = verify(encoder, tmp_path, fault="hang", beat=7)
     assert not report.ok and re.search(r"7 of \d+ output beats came, \d of 4 sentences were taken, then nothing moved", report.problem)
     assert report.first.got is None
 
