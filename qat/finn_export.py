@@ -162,7 +162,7 @@ def export(graph: Graph, tokens: int, path: Path) -> onnx.ModelProto:
     model = FinnEncoder(graph, tokens).eval()
     entry = graph.tensor(graph.entry)
     export_qonnx(model, args=torch.zeros(1, tokens, entry.channels), export_path=str(path), opset_version=OPSET,
-                 input_names=[entry.name], output_names=[graph.outputs[0]])  # fmt: skip
+                 input_names=[entry.name], output_names=[graph.outputs[0]], verbose=False)  # fmt: skip
     proto = onnx.load(str(path))
     _name_tensors(graph, proto)
     for key, value in {"graph_hash": graph.hash, "tokens": str(tokens), "form": "values"}.items():

@@ -97,6 +97,7 @@ def convert(finn: SimpleNamespace, model: Any, config: Any, streamline: bool) ->
 def fold(finn: SimpleNamespace, model: Any, config: Any, goal: Goal) -> Any:
     """Specialised for the part and folded, with estimates reported."""
     steps = finn.steps
+    require_family(finn, model, config.fpga_part)
     for step in (steps.step_create_dataflow_partition, steps.step_specialize_layers):
         model = _run(step, model, config)
     write_config(finn, model, goal, config.folding_config_file)
@@ -110,8 +111,9 @@ def _run(step: Step, model: Any, config: Any) -> Any:
         return step(model, config)
     except Exception as error:  # FINN raises its own types, AssertionError and plain Exception alike
         name = getattr(step, "__name__", "step")
-        raise FinnError(f"finn: {name}: got '{str(error) or type(error).__name__}', must pass for this encoder and part; "
-                        "see finn.log beside the model, or use the rtl backend") from error
+        told = " ".join(str(error).split()) or type(error).__name__
+        raise FinnError(f"finn: {name}: got '{told}', must pass for this encoder and part; see finn.log in the build folder, or use the rtl "
+                        "backend") from error
 
 
 def before_streamlining(finn: SimpleNamespace) -> Step:
@@ -165,6 +167,14 @@ def require_mapped(model: Any) -> None:
             kinds = ", ".join(f"{i} {model.get_tensor_datatype(i).name}" for i in node.input)
             raise FinnError(f"finn: node {node.name} ({node.op_type}, inputs {kinds}): got no hardware node for it, must have one; FINN converts it "
                             "from integer inputs and static shapes only, so change that layer, or use the rtl or hls4ml backend")
+
+
+def require_family(finn: SimpleNamespace, model: Any, part: str) -> None:
+    """Raises FinnError: a GELU or tanh in float32 hardware on a part that is not a Versal."""
+    smooth = [node.name for node in model.graph.node if node.op_type == "PWPolyF"]
+    if smooth and not finn.fpga.is_versal(part):
+        raise FinnError(f"finn: {smooth[0]}: got part {part}, must be a Versal part for FINN's GELU and tanh (PWPolyF, float32); build from "
+                        "hls.finn.model, which makes thresholds of them on every part, train with ReLU, or use the rtl or hls4ml backend")
 
 
 def summarize(finn: SimpleNamespace, model: Any, folder: Path, part: str) -> Lowered:

@@ -17,7 +17,7 @@ from hw.hexfile import Hex
 from sim.unit import OutSpec, Stimulus, UnitCase, run_units
 
 ADAPTER = Path(__file__).with_name("mvu_unit.sv")
-DSP_VERSION = {"DSP48E1": 1, "DSP48E2": 2, "DSP58": 3}
+DSP58 = 3  # FINN's number for the Versal variant; Verilator does not take the adder trees of the DSP48 ones
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +50,8 @@ def pack(weight: np.ndarray, pe: int, simd: int, bits: int) -> Hex:
 
 
 def simulate(x: np.ndarray, weight: np.ndarray, foldings: Sequence[tuple[int, int]], *, x_bits: int, x_signed: bool, weight_bits: int,
-             dsp: str = "DSP58", stall_in: float = 0.0, stall_out: float = 0.0) -> list[MvuRun]:  # fmt: skip
-    """x int64 [N, K] through FINN's unit with weight int64 [C, K], once for each folding (PE, SIMD), in one simulation.
+             stall_in: float = 0.0, stall_out: float = 0.0) -> list[MvuRun]:  # fmt: skip
+    """x int64 [N, K] through FINN's unit (its Versal variant) with weight int64 [C, K], once for each folding (PE, SIMD), in one simulation.
 
     Raises FinnError: finn-plus missing, or a folding that does not divide. sim.errors.SimulationError: no simulator, a broken stream rule.
     """
@@ -61,7 +61,7 @@ def simulate(x: np.ndarray, weight: np.ndarray, foldings: Sequence[tuple[int, in
         if channels % pe or inputs % simd:
             raise FinnError(f"finn: MVU simulation: got PE {pe} and SIMD {simd}, must divide {channels} and {inputs}; choose divisors")
         params = {"MW": inputs, "MH": channels, "PE": pe, "SIMD": simd, "ACT_W": x_bits, "ACT_SIGNED": int(x_signed), "WEIGHT_W": weight_bits,
-                  "ACC_W": acc_bits, "NARROW": int(weight.min() > -(1 << weight_bits - 1)), "VERSION": DSP_VERSION[dsp],
+                  "ACC_W": acc_bits, "NARROW": int(weight.min() > -(1 << weight_bits - 1)), "VERSION": DSP58,
                   "WEIGHT_FILE": pack(weight, pe, simd, weight_bits)}  # fmt: skip
         beats = x.reshape(-1, simd)
         last = np.arange(1, len(beats) + 1) % (inputs // simd) == 0

@@ -33,7 +33,7 @@ def of_requant(mult: np.ndarray, shift: int, low: int, high: int, offset: np.nda
     top = np.where(inside, ties - (limits - 1) * scale, np.inf).min(axis=1)  # the sum right below must not
     bottom, top = _outside(scale[:, 0], limits, ties[0], reach, bottom, top)
     bias = ((bottom + top) / 2).astype(np.float32)
-    if ((bias - bottom < SLACK) | (top - bias < SLACK)).any():
+    if ((bias - bottom < SLACK) | (top - bias < SLACK)).any() or not _fits(scale, bias, int(reach.max()), (high - low).bit_length()):
         return None
     return scale[:, 0].astype(np.float32), bias
 
@@ -48,3 +48,10 @@ def _outside(scale: np.ndarray, limits: np.ndarray, ties: np.ndarray, reach: np.
     bottom = np.where(np.isfinite(bottom), bottom, np.where(np.isfinite(top), top - span, 0.0))
     return bottom, np.where(np.isfinite(top), top, bottom + span)
 
+
+
+def _fits(scale: np.ndarray, bias: np.ndarray, reach: int, bits: int) -> bool:
+    """The limits of FINN's fixed point (`Requant.decompose_params`), with accumulators a bit narrower than they may be."""
+    inputs = reach.bit_length()
+    low, high = np.frexp([scale.min(), scale.max()])[1] - 1
+    return bool(high <= 16 and low >= bits - 3 - inputs and np.frexp(np.abs(bias).max())[1] - 1 <= inputs - bits)

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The integer graph as QONNX, run by the qonnx package, against the golden model."""
+
+import re
+
+import numpy as np
+import onnx
+import pytest
+from encoders import random_encoder, random_sentences
+
+from hls.finn.errors import FinnError
+from hls.finn.model import build, finish
+from hls.finn.verify import compare
+from hw import golden
+
+TINY = dict(layers=1, hidden=16, heads=2, intermediate=32, max_tokens=8)
+VARIANTS = {
+    "gelu": TINY,
+    "relu": TINY | {"activation": "relu"},
+    "token head": TINY | {"head": "token", "labels": 3, "heads": 1},
+    "mixed bits": TINY | {"layers": 2, "weight_bits": (1, 2, 3, 8), "act_bits": (4, 6, 8), "score_bits": (6, 10), "prob_bits": (4, 8), "residual_bits": (8, 10)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("style", ["thresholds", "requant"])
+def test_integer_nodes_equal_the_golden(name, style):
+    graph = random_encoder(5, **VARIANTS[name])
+    report = compare(graph, build(graph, 6, style), *random_sentences(graph, [6] * 4))
+    assert {t.tensor for t in report.tensors} == {n.name for n in graph.nodes if n.op != "embed"}
+    assert all(t.values > 0 for t in report.tensors) and report.sentences == 4
+    if style == "thresholds":
+        assert report.broken == []
+    for tensor in report.tensors:  # QONNX computes a Requant in float32: off by one here and there; test_finn_lower has the RTL's arithmetic
+        assert tensor.worst_alone <= (1 if tensor.exact else 2)
+        assert not tensor.exact or tensor.alone <= tensor.values // 100
+
+
+def test_one_token():
+    graph = random_encoder(6, **TINY)
+    assert compare(graph, build(graph, 1), *random_sentences(graph, [1, 1])).broken == []
+
+
+def test_a_wrong_threshold_is_found():
+    graph = random_encoder(5, **TINY)
+    model = build(graph, 6)
+    (wrong,) = [i for i in model.graph.initializer if i.name == "layer.0.query.thresholds"]
+    values = onnx.numpy_helper.to_array(wrong) + 40
+    wrong.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float32), wrong.name))
+    broken = compare(graph, model, *random_sentences(graph, [6] * 2)).broken
+    assert [t.tensor for t in broken] == ["layer.0.query"] and broken[0].worst_alone >= 1
+
+
+def test_the_host_finishes_as_the_golden_does():
+    graph = random_encoder(5, **TINY)
+    want = golden.run(graph, *random_sentences(graph, [4, 7]))
+    acc = want["logits.acc"] - graph.params["logits.acc.bias"]
+    assert np.array_equal(finish(graph, acc), want["logits"])
+
+
+def test_wide_activations_are_refused():
+    graph = random_encoder(5, **TINY | {"residual_bits": (12,)})
+    with pytest.raises(FinnError, match=r"finn: layer.0.attention.sum: got activations of 12 bits, must be at most 10 .* lower its bits in the recipe"):
+        build(graph, 6)
+    graph = random_encoder(5, **TINY | {"act_bits": (9,)})
+    with pytest.raises(FinnError, match=r"got activations of 9 bits, must be at most 8 .* rtl or hls4ml backend"):
+        build(graph, 6)
+
+
+def test_lengths_are_checked():
+    graph = random_encoder(5, **TINY)
+    with pytest.raises(FinnError, match=re.escape("finn: got 9 tokens, must be 1 .. 8")):
+        build(graph, 9)
+    model = build(graph, 6)
+    with pytest.raises(FinnError, match="got a sentence of 5 tokens, must be 6"):
+        compare(graph, model, *random_sentences(graph, [6, 5]))
+    with pytest.raises(FinnError, match="got 0 sentences to compare"):
+        compare(graph, model, [])
+
+
+def test_a_model_of_another_graph_is_refused():
+    model = build(random_encoder(5, **TINY), 6)
+    other = random_encoder(6, **TINY)
+    with pytest.raises(FinnError, match="got a model of graph .*, must be of .*; build again"):
+        compare(other, model, *random_sentences(other, [6]))
