@@ -31,7 +31,8 @@ MOST_BRANCHES = 4  # of hls/nnet/fork.h
 PARALLEL = ("linear", "requant", "add", "table", "layernorm")  # operators that work on one array too
 
 
-def to_hls4ml(graph: Graph, folding: Folding, board: Board | Path | str, folder: Path | str = "hls_project", *, io_type: str = "io_stream", clock_mhz: float = 100.0) -> ModelGraph:
+def to_hls4ml(graph: Graph, folding: Folding, board: Board | Path | str, folder: Path | str = "hls_project", *, io_type: str = "io_stream",
+              clock_mhz: float = 100.0) -> ModelGraph:
     """The graph as an hls4ml ModelGraph of the Vitis backend: `write`, `compile`, `predict`, `trace` and `build` are hls4ml's own.
 
     board    whose part number the project is for; a name of boards/, a board file or a Board
@@ -53,12 +54,13 @@ def to_hls4ml(graph: Graph, folding: Folding, board: Board | Path | str, folder:
     layers.register()
     made = list(builder(graph, folding))
     names = [layer["name"] for layer in made]
+    factors = {node.name: reuse_factor(graph, node, folding) for node in graph.nodes if node.op != "embed"}
     config = {
         "OutputDir": str(folder.resolve()), "ProjectName": PROJECT, "Backend": layers.BACKEND, "IOType": io_type, "Part": part,
         "ClockPeriod": 1e3 / clock_mhz, "ClockUncertainty": "12.5%", "Version": "1.0.0",
         "WriterConfig": {"Namespace": None, "WriteWeightsTxt": True, "WriteTar": False, "TBOutputStream": "both", "WriteEmulationConstants": False},
         "HLSConfig": {"Model": {"Precision": "ap_int<8>", "ReuseFactor": 1, "Strategy": "Resource"},
-                      "LayerName": {name: {"Trace": True} for name in names if name in graph.tensors}}}
+                      "LayerName": {name: {"Trace": True, "ReuseFactor": factors.get(name, 1)} for name in names if name in graph.tensors}}}
     inputs = [layer["name"] for layer in made if layer["class_name"] == class_name("entry")]
     model = ModelGraph.from_layer_list(config, made, inputs, [names[-1]])
     model.config.trace_output = True  # taps that cost nothing in hardware: they are outside of __SYNTHESIS__
@@ -178,8 +180,7 @@ def _plumbing(stem: str, name: str, inputs: list[str], variables: list[StreamVar
 
 def _operator(graph: Graph, node: Node, folding: Folding, inputs: list[str], variable: StreamVariable | ArrayVariable) -> dict:
     return {"class_name": class_name(node.op), "name": node.name, "inputs": inputs, "outputs": [node.name], "made_variables": [variable],
-            "constants": constants(graph, node, folding), "memories": OPS[node.op].hls(graph, node, folding.folds[node.name]).memories,
-            "reuse_factor": reuse_factor(graph, node, folding)}
+            "constants": constants(graph, node, folding), "memories": OPS[node.op].hls(graph, node, folding.folds[node.name]).memories}
 
 
 def _array_layers(graph: Graph, folding: Folding) -> Iterator[dict]:

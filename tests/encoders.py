@@ -7,10 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hw.folding import HardwareConfig, solve
 from hw.graph import Graph, Node, Tensor, signed_bits
 from hw.ops import context as context_op
 from hw.ops import layernorm, linear, softmax, table
 from hw.ops.common import largest
+
+ALL_BITS = {
+    "weight_bits": tuple(range(1, 9)),
+    "act_bits": tuple(range(2, 9)),
+    "score_bits": tuple(range(4, 11)),
+    "prob_bits": (4, 6, 8),
+    "residual_bits": (8, 10, 12, 16),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,3 +158,27 @@ def random_sentences(graph: Graph, lengths, seed: int = 0) -> tuple[list[list[in
     words = len(graph.params["embeddings.sum.word"])
     ids = [rng.integers(0, words, n).tolist() for n in lengths]
     return ids, [np.sort(rng.integers(0, 2, n)).tolist() for n in lengths]
+
+
+def draw_encoder(seed: int) -> dict:
+    """A random encoder, the goal of its folding (each of the two has its share) and sentences for it: seed, hardware, lengths, shape."""
+    rng = np.random.default_rng(1000 + seed)
+    heads = int(rng.integers(1, 5))
+    shape = dict(
+        layers=int(rng.integers(1, 4)),
+        heads=heads,
+        hidden=heads * int(rng.integers(4, 17)),
+        intermediate=int(rng.integers(5, 60)),
+        max_tokens=int(rng.integers(1, 41)),
+        labels=int(rng.integers(1, 5)),
+        head=str(rng.choice(["sequence", "token"])),
+        activation=str(rng.choice(["gelu", "relu"])),
+        **ALL_BITS,
+    )
+    graph = random_encoder(seed, **shape)
+    units = sum(n.op in ("linear", "scores", "context") for n in graph.nodes)
+    hardware = HardwareConfig(multipliers=int(units * rng.uniform(1, 12)))
+    if rng.integers(2):
+        hardware = HardwareConfig(target_cycles=solve(graph, hardware).interval)
+    lengths = rng.integers(1, shape["max_tokens"] + 1, int(rng.integers(6, 13))).tolist()
+    return {"seed": seed, "hardware": hardware, "lengths": lengths, "shape": shape}

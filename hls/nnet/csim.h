@@ -46,14 +46,19 @@ void convert_data(srcType *src, hls::stream<hls::axis<array<T, N>, 0, 0, 0>> &ds
     write_sentence(src, SIZE, dst);
 }
 
+// Beats up to TLAST; what is behind it stays in the stream, which complains about it.
 template <class srcType, class dstType, size_t SIZE, class T, unsigned N>
 void convert_data(hls::stream<hls::axis<array<T, N>, 0, 0, 0>> &src, dstType *dst) {
     std::fill(dst, dst + SIZE, std::numeric_limits<dstType>::quiet_NaN());
-    for (size_t i = 0; i + N <= SIZE && !src.empty(); i += N) {
+    bool ended = false;
+    for (size_t i = 0; i + N <= SIZE && !ended && !src.empty(); i += N) {
         const hls::axis<array<T, N>, 0, 0, 0> word = src.read();
         for (size_t e = 0; e < N; e++)
             dst[i + e] = dstType(code_value(word.data[e]));
+        ended = word.last;
     }
+    if (!ended)
+        std::cout << "WARNING: Hls::stream 'm_axis' ends without TLAST" << std::endl;
 }
 
 template <class src_T, class dst_T, size_t OFFSET, size_t SIZE, class T, unsigned N>

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from encoders import random_encoder, random_sentences
+from encoders import ALL_BITS, draw_encoder, random_encoder, random_sentences
 
 from hw import golden
 from hw.build import build
-from hw.folding import Folding, HardwareConfig, solve
+from hw.folding import Folding, HardwareConfig
 from hw.graph import Graph
 from hw.onnx_export import OnnxReferee, to_onnx
 from hw.predict import predict
@@ -19,13 +19,6 @@ from sim.verify import VerifyReport, compare
 
 TOLERANCE = 0.01  # of a whole encoder's cycles; single operators are exact
 RANDOM_ENCODERS = 20
-ALL_BITS = {
-    "weight_bits": tuple(range(1, 9)),
-    "act_bits": tuple(range(2, 9)),
-    "score_bits": tuple(range(4, 11)),
-    "prob_bits": (4, 6, 8),
-    "residual_bits": (8, 10, 12, 16),
-}
 # A target so tight that streams need two lanes; a budget of hardly more than a multiplier a unit.
 CASES = {
     "sequence head, two lanes": {
@@ -158,34 +151,10 @@ def test_one_sentence_alone_takes_what_is_predicted(encoder):
         assert abs(measured - predicted) <= TOLERANCE * measured, f"{length} tokens: {measured}, {predicted} predicted"
 
 
-def draw(seed: int) -> dict:
-    """The arguments of `make` for a random encoder; each of the two goals of the folding has its share."""
-    rng = np.random.default_rng(1000 + seed)
-    heads = int(rng.integers(1, 5))
-    shape = dict(
-        layers=int(rng.integers(1, 4)),
-        heads=heads,
-        hidden=heads * int(rng.integers(4, 17)),
-        intermediate=int(rng.integers(5, 60)),
-        max_tokens=int(rng.integers(1, 41)),
-        labels=int(rng.integers(1, 5)),
-        head=str(rng.choice(["sequence", "token"])),
-        activation=str(rng.choice(["gelu", "relu"])),
-        **ALL_BITS,
-    )
-    graph = random_encoder(seed, **shape)
-    units = sum(n.op in ("linear", "scores", "context") for n in graph.nodes)
-    hardware = HardwareConfig(multipliers=int(units * rng.uniform(1, 12)))
-    if rng.integers(2):
-        hardware = HardwareConfig(target_cycles=solve(graph, hardware).interval)
-    lengths = rng.integers(1, shape["max_tokens"] + 1, int(rng.integers(6, 13))).tolist()
-    return {"seed": seed, "hardware": hardware, "lengths": lengths, "shape": shape}
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(RANDOM_ENCODERS))
 def test_random_encoder(seed, tmp_path):
-    encoder = make(tmp_path, **draw(seed))
+    encoder = make(tmp_path, **draw_encoder(seed))
     got, report = encoder.run()
     assert_equal(encoder, report)
     assert_cycles(encoder, got)

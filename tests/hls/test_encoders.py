@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole encoders as HLS projects: every tensor of the C simulation equals the golden model."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from encoders import ALL_BITS, draw_encoder, random_encoder, random_sentences
+from minilm import minilm_graph, needs_checkpoint
+
+from hls import csim
+from hls.project import to_hls4ml
+from hw import golden
+from hw.folding import HardwareConfig, solve
+from hw.graph import Graph
+
+RANDOM_ENCODERS = 14
+SMALL = {
+    "seed": 7,
+    "hardware": HardwareConfig(target_cycles=700),
+    "lengths": [5, 1, 12, 7, 2, 12],
+    "shape": dict(layers=1, hidden=24, heads=3, intermediate=40, max_tokens=12, labels=3, activation="relu", **ALL_BITS),
+}
+
+
+def check(folder: Path, seed: int, hardware: HardwareConfig, lengths: list[int], shape: dict) -> tuple[Graph, csim.CsimReport]:
+    """All tensors but the host's were compared, the output once more where it leaves, and none differs."""
+    graph = random_encoder(seed, **shape)
+    to_hls4ml(graph, solve(graph, hardware), "pynq_z2", folder).write()
+    ids, segments = random_sentences(graph, lengths, seed)
+    want = golden.run(graph, ids, segments)
+    report = csim.verify(graph, csim.compile_project(folder), ids, segments)
+    made = [n.name for n in graph.nodes if n.op != "embed"]
+    assert report.ok and report.mismatches == 0, str(report)
+    assert report.per_tensor == {name: want[name].size for name in made} | {"m_axis": want[graph.outputs[0]].size}
+    assert report.values_compared == sum(report.per_tensor.values()) > 0
+    assert np.array_equal(report.outputs, want[graph.outputs[0]].ravel())
+    return graph, report
+
+
+def test_small_encoder(tmp_path):
+    graph, report = check(tmp_path, **SMALL)
+    assert len({n.attrs["weight_bits"] for n in graph.nodes if n.op == "linear"}) > 3
+    assert report.sentences == 6 and not graph.tensor("layer.0.ffn.act").signed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(RANDOM_ENCODERS))
+def test_random_encoder(seed, tmp_path):
+    """The encoders that the RTL is tested with, after them single tokens and a sentence in full length."""
+    drawn = draw_encoder(seed)
+    check(tmp_path, **drawn | {"lengths": [*drawn["lengths"], 1, drawn["shape"]["max_tokens"]]})
+
+
+@pytest.mark.slow
+@needs_checkpoint
+def test_one_layer_of_a_real_checkpoint(tmp_path):
+    whole, ids = minilm_graph()
+    lengths, want = [len(s) for s in ids], golden.run(whole, ids)
+    layer = whole.extract("embeddings.norm", "layer.0.ffn.norm")
+    assert sum(n.op == "linear" for n in layer.nodes) == 6 and layer.tensor(layer.entry).channels == 384
+    to_hls4ml(layer, solve(layer, HardwareConfig(target_cycles=80_000)), "zcu104", tmp_path).write()
+    made = csim.simulate(layer, csim.compile_project(tmp_path), np.split(want[layer.entry], np.cumsum(lengths)[:-1]))
+    assert made.pop("warnings") == []
+    assert set(made) == {n.name for n in layer.nodes} | {"m_axis"}
+    compared = 0
+    for name, got in made.items():
+        tensor = layer.outputs[0] if name == "m_axis" else name
+        for a, b in zip(got, csim.split(layer, tensor, want[tensor], lengths), strict=True):
+            assert np.array_equal(a, b), name
+            compared += b.size
+    assert compared > 500_000
