@@ -13,6 +13,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -130,7 +131,8 @@ def _run(command: list[str], work: Path, log: Path, progress: Callable[[float | 
                     progress(None, f"{Path(command[0]).name}: {step[1]}")
             process.wait()
         except BaseException:
-            os.killpg(process.pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it may just have ended
+                os.killpg(process.pid, signal.SIGTERM)
             raise
     lines = log.read_text().splitlines()
     failures = [line.strip() for line in lines if FAILURE.search(line) and HARMLESS not in line]
