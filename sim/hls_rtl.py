@@ -17,7 +17,7 @@ import numpy as np
 from hw.folding import Folding
 from hw.graph import Graph
 from sim.encoder import SINK, SOURCE, EncoderRun, StreamInfo, bench_text, check_sentences, simulate, wave_options
-from sim.errors import SimulationError
+from sim.errors import BuildError
 from sim.runner import BENCH_FILES, FAST, Design
 
 TOP = "encoder"  # the function that is synthesized: hls/project.py
@@ -55,7 +55,7 @@ def run_rtl(
     sentences  codes of the graph's entry tensor, int64 [T, C] each
     returns    outputs, cycles; no streams inside
     The other arguments and what a hang gives are `sim.encoder.run_encoder`'s.
-    Raises SimulationError: no such module, other ports than the project's, bad arguments, build failure, a simulation that died.
+    Raises BuildError: no such module, other ports than the project's, build failure. SimulationError: bad arguments, a simulation that died.
     """
     verilog = Path(verilog)
     infos = [stream_info(graph, folding, name) for name in (graph.entry, graph.outputs[0])]
@@ -87,7 +87,7 @@ def stream_info(graph: Graph, folding: Folding, name: str) -> StreamInfo:
 def design(verilog: Path, infos: Sequence[StreamInfo], *, identity: str, waves: Path | None = None) -> Design:
     """The bench around the generated module.
 
-    Raises SimulationError: no Verilog there, or ports that are not the project's.
+    Raises BuildError: no Verilog there, or ports that are not the project's.
     """
     ports = read_ports(verilog / f"{TOP}.v")
     check_ports(verilog / f"{TOP}.v", ports, infos[0], infos[-1])
@@ -103,20 +103,20 @@ def design(verilog: Path, infos: Sequence[StreamInfo], *, identity: str, waves: 
 def read_ports(path: Path) -> dict[str, Port]:
     """Name -> port of the module `encoder` in a file of the HLS tool, whose declarations stand in or behind the port list.
 
-    Raises SimulationError: no such file or module, or a port without declaration.
+    Raises BuildError: no such file or module, or a port without declaration.
     """
     try:
         text = re.sub(r"//[^\n]*|/\*.*?\*/", " ", path.read_text(), flags=re.S)
     except OSError as error:
-        raise SimulationError(f"HLS RTL: got no {path}, must be the Verilog of Vitis HLS; run `bitloom synth RUN --backend hls4ml`") from error
+        raise BuildError(f"HLS RTL: got no {path}, must be the Verilog of Vitis HLS; run `bitloom synth RUN --backend hls4ml`") from error
     module = re.search(rf"\bmodule\s+{TOP}\s*\((.*?)\)\s*;(.*?)\bendmodule\b", text, flags=re.S)
     if module is None:
-        raise SimulationError(f"HLS RTL: got {path} without a module `{TOP}`, must have one; synthesize the project again")
+        raise BuildError(f"HLS RTL: got {path} without a module `{TOP}`, must have one; synthesize the project again")
     declared = re.findall(r"\b(input|output)\b\s*(?:wire\b|reg\b)?\s*(?:\[\s*(\d+)\s*:\s*0\s*\])?\s*(\w+)", module[0])
     ports = {name: Port(direction, int(high or 0) + 1) for direction, high, name in declared}
     listed = [item.split()[-1] for item in module[1].split(",") if item.split()]
     if missing := [name for name in listed if name not in ports]:
-        raise SimulationError(f"HLS RTL: {path}: got port {missing[0]} without a plain declaration, must be input or output with a constant width")
+        raise BuildError(f"HLS RTL: {path}: got port {missing[0]} without a plain declaration, must be input or output with a constant width")
     return {name: ports[name] for name in listed}
 
 
@@ -130,16 +130,16 @@ def expected_ports(first: StreamInfo, last: StreamInfo) -> dict[str, Port]:
 
 
 def check_ports(path: Path, ports: dict[str, Port], first: StreamInfo, last: StreamInfo) -> None:
-    """Raise SimulationError unless the module is what the project describes."""
+    """Raise BuildError unless the module is what the project describes."""
     want = expected_ports(first, last)
     for name, port in want.items():
         if ports.get(name) != port:
             got = f"{ports[name].direction} of {ports[name].width} bits" if name in ports else "none"
-            raise SimulationError(f"HLS RTL: {path}: port {name}: got {got}, must be {port.direction} of {port.width} bits; "
+            raise BuildError(f"HLS RTL: {path}: port {name}: got {got}, must be {port.direction} of {port.width} bits; "
                                   "synthesize the project that belongs to this graph and folding")
     sideband = {f"{prefix}_{part}" for prefix in (SOURCE, SINK) for part in SIDEBAND}
     if extra := [name for name in ports if name not in want and name not in sideband]:
-        raise SimulationError(f"HLS RTL: {path}: got port {extra[0]}, must be clock, reset and the streams only (ap_ctrl_none); "
+        raise BuildError(f"HLS RTL: {path}: got port {extra[0]}, must be clock, reset and the streams only (ap_ctrl_none); "
                               "synthesize the project as it was written")
 
 

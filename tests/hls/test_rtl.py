@@ -18,7 +18,7 @@ from hw.build import build
 from hw.folding import Folding, HardwareConfig
 from hw.graph import Graph
 from sim.encoder import run_encoder
-from sim.errors import SimulationError
+from sim.errors import BuildError, SimulationError
 from sim.hls_rtl import Port, adapter_text, read_ports, run_rtl, stream_info
 from sim.verify import compare
 
@@ -119,14 +119,14 @@ def test_other_ports(encoder, tmp_path, change, message):
     if message is None:
         assert "ap_start" not in read_ports(verilog / "encoder.v")
         return
-    with pytest.raises(SimulationError, match=re.escape(message)):
+    with pytest.raises(BuildError, match=re.escape(message)):
         run_rtl(verilog, encoder.graph, encoder.folding, encoder.sentences)
 
 
 def test_width_of_another_folding(encoder, tmp_path):
     lanes = encoder.folding.lanes[encoder.graph.entry]
     verilog = write_verilog(encoder, tmp_path / "verilog", change=(f"[{lanes * 16 - 1}:0] s_axis_TDATA", "[95:0] s_axis_TDATA"))
-    with pytest.raises(SimulationError, match=rf"port s_axis_TDATA: got input of 96 bits, must be input of {lanes * 16} bits; synthesize the project"):
+    with pytest.raises(BuildError, match=rf"port s_axis_TDATA: got input of 96 bits, must be input of {lanes * 16} bits; synthesize the project"):
         run_rtl(verilog, encoder.graph, encoder.folding, encoder.sentences)
 
 
@@ -135,12 +135,12 @@ def test_block_level_handshake(encoder, tmp_path):
     change = ("        ap_clk,\n        ap_rst_n,\n", "        ap_clk,\n        ap_rst_n,\n        ap_start,\n")
     verilog = write_verilog(encoder, tmp_path / "verilog", change=change)
     (verilog / "encoder.v").write_text((verilog / "encoder.v").read_text().replace("input   ap_clk;", "input   ap_clk;\ninput   ap_start;"))
-    with pytest.raises(SimulationError, match=r"got port ap_start, must be clock, reset and the streams only \(ap_ctrl_none\)"):
+    with pytest.raises(BuildError, match=r"got port ap_start, must be clock, reset and the streams only \(ap_ctrl_none\)"):
         run_rtl(verilog, encoder.graph, encoder.folding, encoder.sentences)
 
 
 def test_nothing_synthesized(encoder, tmp_path):
-    with pytest.raises(SimulationError, match=r"got no .*encoder.v, must be the Verilog of Vitis HLS; run `bitloom synth RUN --backend hls4ml`"):
+    with pytest.raises(BuildError, match=r"got no .*encoder.v, must be the Verilog of Vitis HLS; run `bitloom synth RUN --backend hls4ml`"):
         run_rtl(tmp_path, encoder.graph, encoder.folding, encoder.sentences)
 
 
