@@ -147,11 +147,18 @@ def verify(
 
 
 @app.command()
-def synth(run: RunArg, backend: BackendArg = "hls4ml", force: Force = False) -> None:
+def synth(
+    run: RunArg,
+    backend: BackendArg = "hls4ml",
+    force: Force = False,
+    cosim: Annotated[bool | None, typer.Option("--cosim/--no-cosim", help="hls4ml: C and RTL co-simulation too.")] = None,
+    ip: Annotated[bool | None, typer.Option("--ip/--no-ip", help="hls4ml: export an IP (done if not said).")] = None,
+) -> None:
     """Synthesize a backend's project with its vendor tool and read the tool's reports."""
     if backend == "rtl":
         raise UsageError("synth: got --backend rtl, must be hls4ml; its RTL is read by any synthesis tool as it is")
-    _one_stage(_stage_of(backend, "synth"), run, force)
+    said = {None: None, True: "yes", False: "no"}
+    _one_stage(_stage_of(backend, "synth"), run, force, options=_given(cosim=said[cosim], export=said[ip]))
 
 
 @app.command()

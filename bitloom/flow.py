@@ -26,7 +26,7 @@ class Stage:
     sections  recipe sections that it reads: a change in one of them runs the stage again
     after     stages whose files it reads
     also      stages whose files it reads if they are there
-    options   what the command line adds (`--board`); kept with the run, so that it is given once
+    options   what the command line must add (`--board`), may add; kept with the run, so that it is given once
     version   raised when the stage's code gives other files for the same inputs
     resumes   it continues from what a killed run of it left, so `<stage>.tmp` is kept while the inputs are the same
     """
@@ -37,6 +37,7 @@ class Stage:
     after: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+    may: tuple[str, ...] = ()
     version: int = 1
     resumes: bool = False
 
@@ -92,12 +93,18 @@ STAGES = {
             sections=("data", "verification"),
             after=("export", "hls4ml/build"),
         ),
-        Stage(name="hls4ml/synth", title="Synthesize with Vitis HLS", sections=(), after=("hls4ml/build",)),
+        Stage(
+            name="hls4ml/synth",
+            title="Synthesize with Vitis HLS",
+            sections=(),
+            after=("hls4ml/build",),
+            may=("cosim", "export"),
+        ),
         Stage(
             name="hls4ml/rtl",
             title="Simulate the RTL of Vitis HLS and compare",
             sections=("data", "verification"),
-            after=("export", "hls4ml/synth"),
+            after=("export", "build", "hls4ml/synth"),
         ),
     )
 }
@@ -216,14 +223,16 @@ def is_current(run: RunFolder, name: str) -> bool:
 def _options(run: RunFolder, stage: Stage, given: dict[str, str] | None) -> dict[str, str]:
     """The stage's options: as given, else as the last time.
 
-    Raises RunError: one was never given.
+    Raises RunError: one that must be was never given.
     """
-    kept = run.record(stage.name).get("options", {})
-    options = {key: (given or {}).get(key) or kept.get(key) for key in stage.options}
-    for key, value in options.items():
-        if value is None:
-            raise RunError(f"{stage.name}: got no {key}, must be given once; `{stage.command(run.path)} --{key} NAME` (`bitloom {key}s` lists them)")
-    return options
+    known = run.record(stage.name).get("options", {}) | (given or {})
+    for key in stage.options:
+        if key not in known:
+            raise RunError(
+                f"{stage.name}: got no {key}, must be given once; "
+                f"`{stage.command(run.path)} --{key} NAME` (`bitloom {key}s` lists them)"
+            )
+    return {key: known[key] for key in (*stage.options, *stage.may) if key in known}
 
 
 def _whole(run: RunFolder, stage: Stage) -> bool:

@@ -90,7 +90,7 @@ def _hls4ml(run: RunFolder) -> dict | None:
         if found
         for r in found["runs"]
     ]
-    modules = synthesized["modules"] if synthesized else {}
+    modules = {m["tensor"]: m for m in synthesized["modules"]} if synthesized else {}
     layers = [layer | {"csynth_interval": modules.get(layer["name"], {}).get("interval_max")} for layer in project["layers"]]
     return project | {"layers": layers, "comparisons": comparisons, "csim": verified, "csynth": synthesized, "rtl": rtl}
 

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""hls4ml/synth: Vitis HLS on the HLS project, and its reports."""
+
+from __future__ import annotations
+
+import json
+
+from bitloom.errors import VerificationError
+from bitloom.flow import Context
+from hls.synth import synthesize
+from sim.errors import SimulationError
+
+
+def run(context: Context) -> str:
+    """Raises HlsError: no tool, or it failed. VerificationError: its simulation gave another value than the golden model."""
+    cosim = context.options.get("cosim") == "yes"
+    try:
+        report = synthesize(
+            context.run.stage("hls4ml/build"),
+            context.out,
+            cosim=cosim,
+            export=context.options.get("export") != "no",
+            progress=context.progress,
+        )
+    except SimulationError as error:
+        raise VerificationError(f"synth: {error}") from error
+    (context.out / "synth.json").write_text(json.dumps(report.as_dict(), indent=1) + "\n")
+    used = report.estimate.resources
+    return f"{report.tool}: " + ", ".join(f"{count:,} {name}" for name, count in used.items())
