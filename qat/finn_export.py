@@ -116,7 +116,7 @@ class FinnEncoder(nn.Module):
         return values[self.graph.outputs[0]]
 
     def _node(self, node: Node, inputs: list[Tensor]) -> Tensor:
-        x, part = inputs[0], self.parts[_key(node.name)] if _key(node.name) in self.parts else None
+        x, part = inputs[0], getattr(self.parts, _key(node.name), None)
         if node.op == "add":
             return inputs[0] + inputs[1]
         if node.op == "scores":

@@ -12,7 +12,7 @@ from typing import Any
 
 import onnx
 
-from hls.finn import tool
+from hls.finn import fifos, tool
 from hls.finn.errors import FinnError
 from hls.finn.folding import Goal, write_config
 from hw.folding import Folding
@@ -44,14 +44,18 @@ class FinnNode:
 class Lowered:
     """What FINN made.
 
-    hardware   ONNX file of the hardware graph before folding (Python execution), folded of the specialised one
-    nodes      in topological order
+    hardware   ONNX file of the hardware graph before folding (for Python execution)
+    folded     of the folded, specialised one; streamed: with width converters and FIFOs, every node's code generated (None without hdl)
+    nodes      of `folded`, in topological order
+    fifo_kib   memory of all FIFOs, see hls.finn.fifos
     interval   cycles between sentences that FINN estimates, latency_cycles of one sentence
     """
 
     hardware: Path
     folded: Path
+    streamed: Path | None
     part: str
+    fifo_kib: float
     nodes: tuple[FinnNode, ...]
     interval: int
     latency_cycles: int
@@ -78,10 +82,13 @@ def lower(model: onnx.ModelProto | Path, folder: Path, *, part: str, clock_mhz: 
         wrapped = convert(finn, wrapped, config, streamline)
         wrapped.save(str(folder / "hardware.onnx"))
         wrapped = fold(finn, wrapped, config, Goal(folding=folding, target_cycles=target_cycles))
+        wrapped.save(str(folder / "folded.onnx"))
+        nodes = nodes_of(finn, wrapped, folder)
+        wrapped = _run(fifo_step(finn, part, folder / "report" / "fifo_sizing.json"), wrapped, config)
         if hdl:
             wrapped = _run(finn.steps.step_hw_codegen, wrapped, config)
-        wrapped.save(str(folder / "folded.onnx"))
-        return summarize(finn, wrapped, folder, part)
+            wrapped.save(str(folder / "streamed.onnx"))
+    return summarize(nodes, folder, part, hdl)
 
 
 def convert(finn: SimpleNamespace, model: Any, config: Any, streamline: bool) -> Any:
@@ -177,17 +184,33 @@ def require_family(finn: SimpleNamespace, model: Any, part: str) -> None:
                         "hls.finn.model, which makes thresholds of them on every part, train with ReLU, or use the rtl or hls4ml backend")
 
 
-def summarize(finn: SimpleNamespace, model: Any, folder: Path, part: str) -> Lowered:
+def fifo_step(finn: SimpleNamespace, part: str, report: Path) -> Step:
+    """`hls.finn.fifos.insert` as a build step."""
+
+    def insert_fifos(model: Any, config: Any) -> Any:
+        return fifos.insert(finn, model, part, report)
+
+    return insert_fifos
+
+
+def _read(folder: Path, name: str) -> dict[str, Any]:
+    return json.loads((folder / "report" / f"{name}.json").read_text())
+
+
+def nodes_of(finn: SimpleNamespace, model: Any, folder: Path) -> tuple[FinnNode, ...]:
     """The nodes with FINN's estimates, from its reports."""
-    read = lambda name: json.loads((folder / "report" / f"estimate_{name}.json").read_text())  # noqa: E731
-    cycles, resources, network = read("layer_cycles"), read("layer_resources"), read("network_performance")
-    nodes = []
+    cycles, resources, nodes = _read(folder, "estimate_layer_cycles"), _read(folder, "estimate_layer_resources"), []
     for node in model.graph.node:
         kinds, instance = resources.get(node.name, {}), finn.registry.getCustomOp(node)
         attributes = instance.get_nodeattr_types()
         parallel = {key.lower(): int(instance.get_nodeattr(key)) if key in attributes else 1 for key in ("PE", "SIMD")}
         figures = {key.lower(): round(kinds.get(key, 0)) for key in ("LUT", "DSP", "BRAM_18K", "URAM")}
         nodes.append(FinnNode(name=node.name, op=node.op_type, tensor=node.output[0], cycles=int(cycles.get(node.name, 0)), **parallel, **figures))
-    return Lowered(hardware=folder / "hardware.onnx", folded=folder / "folded.onnx", part=part, nodes=tuple(nodes),
-                   interval=int(network["max_cycles"]), latency_cycles=int(network["critical_path_cycles"]),
-                   bottleneck=str(network["max_cycles_node_name"]))  # fmt: skip
+    return tuple(nodes)
+
+
+def summarize(nodes: tuple[FinnNode, ...], folder: Path, part: str, hdl: bool) -> Lowered:
+    network = _read(folder, "estimate_network_performance")
+    return Lowered(hardware=folder / "hardware.onnx", folded=folder / "folded.onnx", streamed=folder / "streamed.onnx" if hdl else None, part=part,
+                   fifo_kib=float(_read(folder, "fifo_sizing")["total_fifo_size_kiB"]), nodes=nodes, interval=int(network["max_cycles"]),
+                   latency_cycles=int(network["critical_path_cycles"]), bottleneck=str(network["max_cycles_node_name"]))  # fmt: skip

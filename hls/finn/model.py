@@ -132,14 +132,15 @@ class Builder:
             return
         heads = self.rescale(source.name, mult, node.attrs["shift"], bias, reach, node, f"{node.name}.heads")
         out = self.graph.tensor(node.name)
-        rows = self.op("Transpose", [heads], f"{node.name}.tokens", datatype(out), perm=[1, 0, 2])
+        rows = self.op("Transpose", [heads], f"{node.name}.tokens", datatype(out), perm=[0, 2, 1, 3])
         shape = self.ints(f"{node.name}.shape", [1, self.tokens, out.channels])
         self.op("Reshape", [rows, shape], node.name, datatype(out))
 
     def rescale(self, x: str, mult: np.ndarray, shift: int, bias: np.ndarray | int, reach: np.ndarray | int, node: Node, output: str) -> str:
-        """clip(((x + bias)*mult + half) >> shift), as a Requant where one is exact and wanted, else as thresholds."""
+        """clip(((x + bias)*mult + half) >> shift), as a Requant where one is exact and wanted (or 2**bits thresholds are too many), else as thresholds."""
         out = self.graph.tensor(node.name)
-        constants = scaling.of_requant(mult, shift, out.low, out.high, bias, reach) if self.style == "requant" else None
+        wanted = self.style == "requant" or out.bits > MAX_BITS
+        constants = scaling.of_requant(mult, shift, out.low, out.high, bias, reach) if wanted else None
         if constants is None:
             limits = th.reachable(th.of_requant(mult, shift, out.low, out.high, bias), -np.asarray(reach), reach)
             return self.threshold(x, limits, output, out.low, datatype(out))
@@ -149,18 +150,18 @@ class Builder:
         return self.op("Quant", [shifted, *parts], output, datatype(out), domain=QUANT_DOMAIN, signed=int(out.signed), narrow=0, rounding_mode="ROUND")
 
     def heads(self, x: str, node: Node, perm: list[int]) -> str:
-        """[1, T, H] -> [T, heads, d], transposed by perm."""
+        """[1, T, H] -> [1, T, heads, d], transposed by perm. FINN's FIFOs in front of a product of activations need the rank of 4."""
         tensor, heads = self.graph.tensor(x), node.attrs["heads"]
-        shape = self.ints(f"{x}.shape", [self.tokens, heads, tensor.channels // heads])
+        shape = self.ints(f"{x}.shape", [1, self.tokens, heads, tensor.channels // heads])
         rows = self.op("Reshape", [x, shape], f"{x}.rows", datatype(tensor))
         return self.op("Transpose", [rows], f"{x}.heads", datatype(tensor), perm=perm)
 
     def scores(self, node: Node) -> None:
-        query, key = (self.heads(x, node, perm) for x, perm in zip(node.inputs, ([1, 0, 2], [1, 2, 0]), strict=True))
+        query, key = (self.heads(x, node, perm) for x, perm in zip(node.inputs, ([0, 2, 1, 3], [0, 2, 3, 1]), strict=True))
         self.op("MatMul", [query, key], node.name, "INT32")
 
     def context(self, node: Node) -> None:
-        self.op("MatMul", [node.inputs[0], self.heads(node.inputs[1], node, [1, 0, 2])], node.name, "INT32")
+        self.op("MatMul", [node.inputs[0], self.heads(node.inputs[1], node, [0, 2, 1, 3])], node.name, "INT32")
 
     def softmax(self, node: Node) -> None:
         x, out = self.graph.tensor(node.inputs[0]), self.graph.tensor(node.name)

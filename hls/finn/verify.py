@@ -123,7 +123,7 @@ class Runner:
         if node.op == "linear":
             codes = codes + self.graph.param(node, "bias")
         if self.graph.tensor(node.name).kind == "row" or node.op == "context":
-            codes = codes.transpose(1, 0, 2)
+            codes = codes.reshape(value.shape[-3:]).transpose(1, 0, 2)  # heads and tokens
         return codes.reshape(-1) if self.graph.tensor(node.name).kind == "row" else codes.reshape(-1, self.graph.tensor(node.name).channels)
 
     def _values(self, node: Node, codes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -131,7 +131,8 @@ class Runner:
         if node.op == "linear":
             codes = codes - self.graph.param(node, "bias")
         if self.graph.tensor(node.name).kind == "row" or node.op == "context":
-            return np.ascontiguousarray(codes.reshape(shape[1], shape[0], shape[2]).transpose(1, 0, 2)).astype(np.float32)
+            heads, tokens, last = shape[-3:]
+            return np.ascontiguousarray(codes.reshape(tokens, heads, last).transpose(1, 0, 2)).reshape(shape).astype(np.float32)
         return codes.reshape(shape).astype(np.float32)
 
 

@@ -42,9 +42,9 @@ def tiny(tmp_path_factory):
 
 @needs_finn
 def test_every_node_is_hardware_with_code(tiny):
-    nodes = onnx.load(tiny.lowered.folded).graph.node
+    nodes = onnx.load(tiny.lowered.streamed).graph.node
     assert all(n.domain.startswith("finn.custom_op.fpgadataflow.") and n.op_type.endswith(("_rtl", "_hls")) for n in nodes)
-    assert len(nodes) == len(tiny.lowered.nodes) > 40
+    assert len([n for n in nodes if not n.op_type.startswith("Streaming")]) == len(tiny.lowered.nodes) > 40
     for node in nodes:
         (code,) = [a.s.decode() for a in node.attribute if a.name == "code_gen_dir_ipgen"]
         written = [p for p in (tiny.folder / "code").glob(f"{code.rsplit('/', 1)[1]}/*") if p.suffix in (".v", ".sv", ".cpp")]
@@ -155,6 +155,19 @@ def test_the_environment_is_left_as_it_was(tmp_path, monkeypatch):
     with tool.session(tmp_path):
         assert os.environ["FINN_BUILD_DIR"] == str(tmp_path / "code") and os.environ["XILINX_VIVADO"]
     assert os.environ["FINN_BUILD_DIR"] == "before" and "XILINX_VIVADO" not in os.environ
+
+
+@needs_finn
+def test_fifos_hold_a_sentence_where_paths_meet(tiny):
+    sizing = json.loads((tiny.folder / "report" / "fifo_sizing.json").read_text())
+    graph = onnx.load(tiny.lowered.streamed).graph
+    source = {n.output[0]: n for n in graph.node}
+    assert len(sizing["fifo_depths"]) == sum(n.op_type == "StreamingFIFO_rtl" for n in graph.node) > 40
+    joins = [n for n in graph.node if n.output[0] in ("layer.0.attention.sum.total", "layer.0.scores.acc", "layer.0.context.acc")]
+    assert len(joins) == 3
+    for join in joins:  # the shorter path waits while the longer one holds at least a sentence
+        assert max(sizing["fifo_depths"][source[i].name] for i in join.input if source.get(i)) > TOKENS
+    assert tiny.lowered.fifo_kib == sizing["total_fifo_size_kiB"] > 0
 
 
 @needs_finn
