@@ -292,7 +292,8 @@ def _prepare(run: RunFolder, stage: Stage, tmp: Path, inputs: dict, force: bool)
     if not (stage.resumes and not force and mark.exists() and mark.read_text() == text):
         shutil.rmtree(tmp, ignore_errors=True)
         tmp.mkdir(parents=True)
-        mark.write_text(text)
+        if stage.resumes:
+            mark.write_text(text)
     shutil.rmtree(run.path / f"{stage.name}.failed", ignore_errors=True)
 
 

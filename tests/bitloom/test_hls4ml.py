@@ -10,13 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hls_verilog import write_verilog
 
 from bitloom import RunFolder
 from bitloom.cli import main
 from hw import golden
+from hw.folding import Folding
 from hw.graph import Graph
 
 ROOT = Path(__file__).resolve().parents[2]
+STAND_IN = ROOT / "tests" / "hls"
 BUILD = ("--backend", "hls4ml", "--board", "pynq_z2")
 
 
@@ -162,3 +165,49 @@ def test_the_example_script(hls_run, tmp_path):
     want = golden.evaluate(part, {part.entry: np.concatenate(sentences)}, np.array([len(s) for s in sentences]))[graph.outputs[0]]
     got = [float(x) for x in re.findall(r"-?\d+\.", done.stdout)]
     assert got == want.ravel().tolist()
+
+
+@pytest.fixture
+def vitis(tmp_path, monkeypatch):
+    """A stand-in for Vitis HLS on PATH: hls4ml's Tcl runs against tests/hls/stand_in.tcl, which leaves reports in the tool's format."""
+    if shutil.which("tclsh") is None:
+        pytest.skip("no tclsh; apt install tcl")
+    program = tmp_path / "bin" / "vitis-run"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec tclsh "{STAND_IN}/stand_in.tcl" build_prj.tcl\n')
+    program.chmod(0o755)
+    for key, value in {"PATH": f"{program.parent}:/usr/bin:/bin", "STAND_IN_DATA": STAND_IN / "data", "STAND_IN_CALLS": tmp_path / "calls", "STAND_IN_FAULT": "none"}.items():
+        monkeypatch.setenv(key, str(value))
+    return tmp_path / "calls"
+
+
+def test_synth_runs_the_tool_and_its_figures_reach_the_report(hls_copy, bitloom, vitis):
+    code, out, err = bitloom("synth", hls_copy, "--backend", "hls4ml", "--no-ip")
+    assert code == 0, err
+    assert "csynth_design" in vitis.read_text() and "export_design" not in vitis.read_text()
+    report = json.loads((hls_copy / "report.json").read_text())["backends"]["hls4ml"]
+    assert report["csynth"]["tool"] == "vitis-run" and report["csynth"]["ip"] is None
+    assert report["csynth"]["estimate"]["resources"]
+    assert "cycles, csynth" in (hls_copy / "report.html").read_text()
+    assert "unchanged" in bitloom("synth", hls_copy, "--backend", "hls4ml")[1]  # options are kept
+
+
+def test_synth_without_the_tool(hls_copy, bitloom):
+    code, _, err = bitloom("synth", hls_copy, "--backend", "hls4ml")
+    assert code == 2 and err.startswith("bitloom: synth: got neither vitis-run nor vitis_hls, one must be on PATH;")
+
+
+def test_the_tools_verilog_is_simulated_and_a_wrong_output_is_named(hls_copy, bitloom, vitis):
+    """What stands in for the tool's Verilog is an encoder of the RTL backend with the ports that Vitis HLS makes."""
+    assert bitloom("synth", hls_copy, "--backend", "hls4ml", "--no-ip")[0] == 0
+    run, graph = RunFolder.open(hls_copy), Graph.load(hls_copy / "export")
+    folding = Folding.load(hls_copy / "build" / "folding.json")
+    synth = hls_copy / "hls4ml" / "synth"
+    verilog = synth / json.loads((synth / "synth.json").read_text())["verilog"]
+    for fault, expected in (("none", 0), ("value", 1)):
+        shutil.rmtree(verilog)
+        write_verilog(graph, folding, hls_copy / "build", verilog, fault=fault)
+        run.mark("hls4ml/synth", run.record("hls4ml/synth") | {"files": run.digest("hls4ml/synth")})
+        code, out, err = bitloom("verify", hls_copy, "--backend", "hls4ml", "--rtl")
+        assert code == expected, err
+    assert re.search(r"bitloom: verify: back to back: \d+ values compared, 1 mismatches; first at m_axis: sentence 0", err), err

@@ -5,13 +5,13 @@ The module is stand_in.v, written by hand, around an encoder of the own RTL: Vit
 """
 
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from encoders import random_encoder, random_sentences
+from hls_verilog import write_verilog
 
 from hw import golden
 from hw.build import build
@@ -22,9 +22,7 @@ from sim.errors import BuildError, SimulationError
 from sim.hls_rtl import Port, adapter_text, read_ports, run_rtl, stream_info
 from sim.verify import compare
 
-STAND_IN = Path(__file__).parent / "stand_in.v"
 LENGTHS = [5, 1, 8, 3]
-FAULTS = {"none": 0, "value": 1, "last": 2, "hang": 3}
 SHAPE = dict(layers=1, hidden=16, heads=2, intermediate=24, max_tokens=8, labels=3)
 
 
@@ -48,28 +46,8 @@ def encoder(request, tmp_path_factory) -> Encoder:
     return Encoder(graph=graph, folding=folding, folder=folder, sentences=sentences, tensors=tensors)
 
 
-def write_verilog(encoder: Encoder, folder: Path, *, fault: str = "none", beat: int = 0, change: tuple[str, str] = ("", "")) -> Path:
-    """The folder that csynth_design would have written: the top, the modules below it, memories in .dat files that they look for in `./`."""
-    folder.mkdir()
-    first, last = (stream_info(encoder.graph, encoder.folding, name) for name in (encoder.graph.entry, encoder.graph.outputs[0]))
-    text = STAND_IN.read_text()
-    for name, info in (("IN", first), ("OUT", last)):
-        width = info.lanes * info.io_bits
-        text = re.sub(rf"\b{name}_MSB\b", str(width - 1), re.sub(rf"\b{name}_KEEP_MSB\b", str(width // 8 - 1), text))
-    assert change[0] in text
-    (folder / "encoder.v").write_text(text.replace(*change))
-    core = (encoder.folder / "encoder.sv").read_text().replace("module encoder ", "module encoder_core ")
-    (folder / "encoder_core.sv").write_text(re.sub(r'"([^"]+)\.hex"', r'"./\1.dat"', core))
-    for path in sorted((encoder.folder / "rtl").glob("*.sv")):
-        shutil.copy(path, folder)
-    for path in encoder.folder.glob("*.hex"):
-        shutil.copy(path, folder / f"{path.stem}.dat")
-    (folder / "fault.dat").write_text(f"{FAULTS[fault]:x}\n{beat:x}\n")
-    return folder
-
-
 def verify(encoder: Encoder, folder: Path, fault: str = "none", beat: int = 0, **settings):
-    verilog = write_verilog(encoder, folder / "verilog", fault=fault, beat=beat)
+    verilog = write_verilog(encoder.graph, encoder.folding, encoder.folder, folder / "verilog", fault=fault, beat=beat)
     run = run_rtl(verilog, encoder.graph, encoder.folding, encoder.sentences, folder=folder / "work", timeout_cycles=20_000, drain_cycles=200, **settings)
     return run, compare(encoder.graph, encoder.tensors, run, taps=False)
 
@@ -115,7 +93,7 @@ def test_hang(encoder, tmp_path):
     ],
 )
 def test_other_ports(encoder, tmp_path, change, message):
-    verilog = write_verilog(encoder, tmp_path / "verilog", change=change)
+    verilog = write_verilog(encoder.graph, encoder.folding, encoder.folder, tmp_path / "verilog", change=change)
     if message is None:
         assert "ap_start" not in read_ports(verilog / "encoder.v")
         return
@@ -125,7 +103,7 @@ def test_other_ports(encoder, tmp_path, change, message):
 
 def test_width_of_another_folding(encoder, tmp_path):
     lanes = encoder.folding.lanes[encoder.graph.entry]
-    verilog = write_verilog(encoder, tmp_path / "verilog", change=(f"[{lanes * 16 - 1}:0] s_axis_TDATA", "[95:0] s_axis_TDATA"))
+    verilog = write_verilog(encoder.graph, encoder.folding, encoder.folder, tmp_path / "verilog", change=(f"[{lanes * 16 - 1}:0] s_axis_TDATA", "[95:0] s_axis_TDATA"))
     with pytest.raises(BuildError, match=rf"port s_axis_TDATA: got input of 96 bits, must be input of {lanes * 16} bits; synthesize the project"):
         run_rtl(verilog, encoder.graph, encoder.folding, encoder.sentences)
 
@@ -133,7 +111,7 @@ def test_width_of_another_folding(encoder, tmp_path):
 def test_block_level_handshake(encoder, tmp_path):
     """ap_ctrl_hs: nobody would press start."""
     change = ("        ap_clk,\n        ap_rst_n,\n", "        ap_clk,\n        ap_rst_n,\n        ap_start,\n")
-    verilog = write_verilog(encoder, tmp_path / "verilog", change=change)
+    verilog = write_verilog(encoder.graph, encoder.folding, encoder.folder, tmp_path / "verilog", change=change)
     (verilog / "encoder.v").write_text((verilog / "encoder.v").read_text().replace("input   ap_clk;", "input   ap_clk;\ninput   ap_start;"))
     with pytest.raises(BuildError, match=r"got port ap_start, must be clock, reset and the streams only \(ap_ctrl_none\)"):
         run_rtl(verilog, encoder.graph, encoder.folding, encoder.sentences)
