@@ -199,7 +199,7 @@ def _run(program: Path, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
             numbers.tofile(given)
             done = subprocess.run([program, str(number), given, made], capture_output=True, text=True, timeout=300, check=False)
             said = done.stdout + done.stderr
-            assert done.returncode == 0, f"case {number}: the program died: {next((x for x in said.splitlines() if 'rror' in x), said)}"
+            assert done.returncode == 0, f"case {number}: the program died: {next((x for x in said.splitlines() if 'error' in x.lower()), said)}"
             assert "Hls::stream" not in said, f"case {number}: {said.splitlines()[0]}"
             results.append(np.fromfile(made, dtype=np.int64))
     return results

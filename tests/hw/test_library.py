@@ -9,6 +9,8 @@ from hw.folding import MATRIX
 from hw.ops import OPS
 
 ROOT = Path(__file__).parents[2]
+HEADERS = ROOT / "hls" / "nnet"
+SHARED_HEADERS = ("beat", "axis", "fork", "csim")  # streams and plumbing between the operators
 HARDWARE = [stem for stem in OPS if stem != "embed"]
 
 
@@ -35,6 +37,21 @@ def test_hardware_parts(stem):
     assert not [part for part in ("foldings", "interval") if stem in MATRIX and not callable(getattr(module, part, None))]
 
 
+@pytest.mark.parametrize("stem", HARDWARE)
+def test_hls_parts(stem):
+    assert callable(OPS[stem].hls)
+    header = HEADERS / f"{stem}.h"
+    assert header.is_file(), f"hls/nnet must have {stem}.h"
+    head = "".join(line for line in header.read_text().splitlines(keepends=True)[:12] if line.startswith("//"))
+    assert head.splitlines()[1].startswith(f"// {stem}: "), "the second line says what the operator computes"
+    assert f"Golden : hw/ops/{stem}.py" in head, "the header names the golden function's file"
+    assert f"BITLOOM_{stem.upper()}_H_" in header.read_text()
+
+
+def test_no_header_without_an_operator():
+    assert {p.stem for p in HEADERS.glob("*.h")} == {*HARDWARE, *SHARED_HEADERS}
+
+
 @pytest.mark.parametrize("stem", OPS)
 def test_tests(stem):
     text = (ROOT / "tests" / "ops" / f"test_{stem}.py").read_text()
@@ -46,7 +63,7 @@ def test_no_file_without_an_operator():
     assert stems == set(OPS)
 
 
-@pytest.mark.parametrize("folder", ["hw", "sim"])
+@pytest.mark.parametrize("folder", ["hw", "sim", "hls"])
 def test_hardware_does_not_import_the_training_side(folder):
     """Arrows between folders point one way."""
     for path in (ROOT / folder).rglob("*.py"):

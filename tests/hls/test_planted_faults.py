@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One fault in each header: the comparison fails and names the first tensor that differs; the operators' own bench sees it, too."""
+
+import re
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from csim_bench import check_headers
+from csim_cases import cases
+from encoders import random_encoder, random_sentences
+
+from hls import csim
+from hls.layers import HEADERS
+from hls.project import to_hls4ml
+from hw.folding import HardwareConfig, solve
+
+GRAPH = random_encoder(8, layers=1, hidden=16, heads=2, intermediate=12, max_tokens=6)
+SOLVED = solve(GRAPH, HardwareConfig(target_cycles=80))  # two lanes; then several steps and folds for each head
+FOLDS = {"layer.0.scores.acc": replace(SOLVED.folds["layer.0.scores.acc"], simd=4), "layer.0.context.acc": replace(SOLVED.folds["layer.0.context.acc"], pe=4)}
+FOLDING = replace(SOLVED, folds=SOLVED.folds | FOLDS)
+SENTENCES = random_sentences(GRAPH, [6, 1, 3, 6], 1)
+MISSING_LAST = "the streams: WARNING: Hls::stream 'm_axis' ends without TLAST"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """One place in a header, how it is broken, and the first tensor that then differs in the whole encoder.
+
+    place     index of the one meant, where the text is there several times
+    operator  whose own cases show it, if any do: another one than the header's for what operators share
+    """
+
+    header: str
+    right: str
+    wrong: str
+    tensor: str
+    place: int = 0
+    operator: str | None = None
+
+    def plant(self, folder: Path) -> None:
+        path = folder / f"{self.header}.h"
+        parts = path.read_text().split(self.right)
+        assert len(parts) > self.place + 1, f"{path.name} has no such place any more: {self.right}"
+        head, tail = self.right.join(parts[: self.place + 1]), self.right.join(parts[self.place + 1 :])
+        path.write_text(f"{head}{self.wrong}{tail}")
+
+
+FAULTS = {
+    "beat: no rounding term": Fault(header="beat", right="SHIFT - 1 : 0] = 1;", wrong="SHIFT - 1 : 0] = 0;", tensor="embeddings.norm", operator="add"),
+    "beat: saturates one too early": Fault(header="beat", right="if (v > range<OUT>::high())", wrong="if (v >= range<OUT>::high() - 1)", tensor="embeddings.norm", operator="requant"),
+    "beat: widens in the wrong order": Fault(header="beat", right="word.data[e] = word.data[e + lanes];", wrong="word.data[e] = got.data[e % lanes];", tensor="layer.0.query.acc", operator="linear"),
+    "beat: last on each beat of a word": Fault(header="beat", right="made.last = word.last && part == parts - 1;", wrong="made.last = word.last;", tensor="layer.0.query.acc", operator="linear"),
+    "axis: wrong lane": Fault(header="axis", right="typename out_T::value_type(word.data[e])", wrong="typename out_T::value_type(word.data[0])", tensor="embeddings.norm"),
+    "axis: no TLAST": Fault(header="axis", right="word.last = got.last;", wrong="word.last = false;", tensor="the streams"),
+    "axis: TLAST on each beat": Fault(header="axis", right="word.last = got.last;", wrong="word.last = true;", tensor="m_axis"),
+    "fork: the last branch gets nothing": Fault(header="fork", right="        d.write(got);\n", wrong="", tensor="layer.0.attention.sum"),
+    "csim: wrong lane sent": Fault(header="csim", right="T((long long)src[i + e])", wrong="T((long long)src[i])", tensor="embeddings.norm"),
+    "add: difference for sum": Fault(header="add", right="(CONFIG::mult_a) + b", wrong="(CONFIG::mult_a) - b", tensor="layer.0.attention.sum", operator="add"),
+    "linear: bias of another fold": Fault(header="linear", right="bias[fold * CONFIG::pe + p]", wrong="bias[p]", tensor="layer.0.query.acc", operator="linear"),
+    "linear: last on each fold": Fault(header="linear", right="acc.last = x.last && fold == folds - 1;", wrong="acc.last = x.last;", tensor="layer.0.query.acc", operator="linear"),
+    "requant: multiplier of another channel": Fault(header="requant", right="unsigned(word * in_T::size + e)", wrong="e", tensor="layer.0.query", operator="requant"),
+    "scores: sums of the key before": Fault(header="scores", right="acc = step == 0 ?", wrong="acc = step == 0 && key == 0 ?", tensor="layer.0.scores.acc", operator="scores"),
+    "scores: last at the end of the sentence": Fault(header="scores", right="made.last = row_done;", wrong="made.last = row_done && row == tokens - 1;", tensor="layer.0.scores", operator="scores"),
+    "softmax: smallest for largest": Fault(header="softmax", right="if (x.data[0] > high)", wrong="if (x.data[0] < high)", tensor="layer.0.probs", operator="softmax"),
+    "softmax: the next exponential": Fault(header="softmax", right="exp_table[below]", wrong="exp_table[below | 1]", tensor="layer.0.probs", operator="softmax"),
+    "context: one value for all": Fault(header="context", right="* value[e]", wrong="* value[0]", tensor="layer.0.context.acc", operator="context"),
+    "context: probabilities of the fold before": Fault(header="context", right="if (fold == 0) {", wrong="if (fold == 0 && head == 0) {", tensor="layer.0.context.acc", operator="context"),
+    "layernorm: root with > for >=": Fault(header="layernorm", right="grown >= trial", wrong="grown > trial", tensor="embeddings.norm", operator="layernorm"),
+    "layernorm: no epsilon": Fault(header="layernorm", right=" + ap_uint<CONFIG::eps_bits>(CONFIG::eps)", wrong=" + 1", tensor="embeddings.norm", operator="layernorm"),
+    "table: off by one": Fault(header="table", right="table[table_index(x.data[e])]", wrong="table[table_index(x.data[e]) ^ 1]", tensor="layer.0.ffn.act", operator="table"),
+    "first_token: last too early": Fault(header="first_token", right="made.last = i == CONFIG::channels - 1;", wrong="made.last = i == CONFIG::channels - 2;", tensor="pooler.acc", operator="first_token"),
+}  # fmt: skip
+QUICK = ("beat: no rounding term", "axis: no TLAST")
+FAST_AND_SLOW = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in FAULTS]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("project")
+    to_hls4ml(GRAPH, FOLDING, "pynq_z2", folder).write()
+    return folder
+
+
+def test_every_header_has_a_fault():
+    assert {fault.header for fault in FAULTS.values()} == {path.stem for path in HEADERS.glob("*.h")}
+
+
+def test_the_folding_shows_them():
+    """Several folds, several lanes, several outputs at a time; else some faults change nothing."""
+    query, scores, context = (FOLDING.folds[f"layer.0.{name}"] for name in ("query.acc", "scores.acc", "context.acc"))
+    assert 1 < query.lanes_out < query.pe < 16 and 1 < query.lanes_in < query.simd
+    assert scores.simd < 8 and 1 < context.pe < 8
+
+
+def test_without_a_fault_nothing_differs(project):
+    report = csim.verify(GRAPH, csim.compile_project(project), *SENTENCES)
+    assert report.ok and report.values_compared > 3000
+
+
+@pytest.mark.parametrize("name", FAST_AND_SLOW)
+def test_the_first_tensor_that_differs_is_named(name, project, tmp_path):
+    fault, copy = FAULTS[name], Path(shutil.copytree(project, tmp_path / "project"))
+    fault.plant(copy / "firmware" / "nnet_utils")
+    report = csim.verify(GRAPH, csim.compile_project(copy), *SENTENCES)
+    assert not report.ok
+    if fault.tensor == "the streams":
+        assert report.first == MISSING_LAST and report.mismatches == 0
+    else:
+        assert re.fullmatch(rf"{re.escape(fault.tensor)}: sentence \d token \d channel \d+: got (-?\d+|nothing \(lost\)), must be -?\d+", report.first), report.first
+        assert report.mismatches > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name, fault in FAULTS.items() if fault.operator])
+def test_the_operators_own_cases_show_it(name, tmp_path):
+    fault, copy = FAULTS[name], Path(shutil.copytree(HEADERS, tmp_path / "nnet"))
+    fault.plant(copy)
+    with pytest.raises(AssertionError, match=rf"{fault.operator} case \d+.*: (value|last|beats)|case \d+: (the program died|WARNING)"):
+        check_headers(cases(fault.operator)[:6], copy)
+
+
+def test_a_read_past_a_memory_is_seen(tmp_path):
+    """Where the value that is read would not show it: the last code's neighbour is used and dropped."""
+    copy = Path(shutil.copytree(HEADERS, tmp_path / "nnet"))
+    right = "y.data[e] = table[table_index(x.data[e])];"
+    Fault(header="table", right=right, wrong=f"y.data[e] = table[unsigned(table_index(x.data[e])) + 1]; {right}", tensor="").plant(copy)
+    with pytest.raises(AssertionError, match="case 0: the program died: .*AddressSanitizer: heap-buffer-overflow"):
+        check_headers(cases("table")[:1], copy)

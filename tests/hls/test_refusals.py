@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What no HLS project can be made of: one clear line each."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import hls4ml
+import numpy as np
+import pytest
+from encoders import random_encoder
+
+from hls import pad, to_hls4ml
+from hls.errors import HlsError
+from hw.board import Board
+from hw.folding import HardwareConfig, solve
+from hw.graph import Graph, Node
+from hw.ops import OPS
+
+GRAPH = random_encoder(8, layers=1, hidden=8, heads=2, intermediate=12, max_tokens=6)
+FOLDING = solve(GRAPH, HardwareConfig(multipliers=20))
+
+
+def refused(expected: str, folder: Path, graph: Graph = GRAPH, board: Board | str = "pynq_z2", **settings) -> None:
+    with pytest.raises(HlsError) as error:
+        to_hls4ml(graph, FOLDING, board, folder, **settings)
+    assert str(error.value) == expected
+
+
+def test_an_operator_without_hls_part(tmp_path, monkeypatch):
+    monkeypatch.delattr(OPS["softmax"], "hls")
+    refused("hls4ml: got operator 'softmax' of layer.0.probs, must have hls() in hw/ops/softmax.py and a header hls/nnet/softmax.h; "
+            "write them (docs/architecture.md) or use another backend", tmp_path)  # fmt: skip
+    other = replace(GRAPH, nodes=(*GRAPH.nodes, Node(name="extra", op="swish", inputs=("logits",))))
+    refused("hls4ml: got operator 'swish' of extra, must have hls() in hw/ops/swish.py and a header hls/nnet/swish.h; "
+            "write them (docs/architecture.md) or use another backend", tmp_path, replace(other, nodes=other.nodes[-1:]))  # fmt: skip
+
+
+def test_a_board_without_part_number(tmp_path):
+    board = Board.load("pynq_z2").model_copy(update={"part": None})
+    refused("hls4ml: got board 'pynq_z2' without a part number, must have one; add `part:` to its file in boards/", tmp_path, board=board)
+
+
+def test_a_board_that_vitis_hls_does_not_know(tmp_path):
+    refused("hls4ml: got board 'ulx3s_85f' with a ecp5 part (LFE5U-85F-6BG381C), must be one of AMD's that Vitis HLS takes; "
+            "choose such a board (`bitloom boards`), or the RTL backend for this one", tmp_path, board="ulx3s_85f")  # fmt: skip
+
+
+def test_another_version_of_hls4ml(tmp_path, monkeypatch):
+    monkeypatch.setattr(hls4ml, "__version__", "1.2.0")
+    refused("hls4ml: got version 1.2.0, must be 1.3.x, whose extension API is used; `pip install 'hls4ml==1.3.0'`", tmp_path)
+
+
+def test_a_folder_that_holds_something_else(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    refused(f"hls4ml: got {tmp_path} with other files in it, must be empty or a project that bitloom wrote; give another folder", tmp_path)
+    refused(f"hls4ml: got {tmp_path / 'thesis.tex'}, a file, must be a folder; give another one", tmp_path / "thesis.tex")
+    assert [f.name for f in tmp_path.iterdir()] == ["thesis.tex"]
+    for part in ("pynq_z2", "zcu104"):  # one of our own is written anew
+        to_hls4ml(GRAPH, FOLDING, part, tmp_path / "project").write()
+    assert "xczu7ev" in (tmp_path / "project" / "project.tcl").read_text()
+
+
+def test_what_arrays_cannot_hold(tmp_path):
+    refused("hls4ml: got scores layer.0.scores.acc with io_parallel, must be one of linear, requant, add, table, layernorm, which work token by token; "
+            "use io_stream", tmp_path, io_type="io_parallel")  # fmt: skip
+    refused("hls4ml: got io_type 'io_serial', must be io_stream or io_parallel; choose one of these", tmp_path, io_type="io_serial")
+
+
+def test_too_many_readers_of_a_tensor(tmp_path):
+    """A fork has at most four branches."""
+    extra = [Node(name=f"extra.{i}", op="table", inputs=("embeddings.norm",)) for i in range(1)]
+    tensors = GRAPH.tensors | {n.name: replace(GRAPH.tensor("embeddings.norm"), name=n.name) for n in extra}
+    table = np.arange(GRAPH.tensor("embeddings.norm").low, GRAPH.tensor("embeddings.norm").high + 1)
+    graph = replace(GRAPH, nodes=(*GRAPH.nodes, *extra), tensors=tensors, params=GRAPH.params | {f"{n.name}.table": table for n in extra})
+    refused("hls4ml: got 5 readers of embeddings.norm, must be at most 4 (hls/nnet/fork.h)", tmp_path, graph)
+
+
+def test_padding():
+    padded = pad([np.array([[1, -2]]), np.array([[3, 4], [5, 6]])], 3)
+    assert padded.shape == (2, 3, 2) and np.isnan(padded).sum() == 6
+    assert padded[0, 0].tolist() == [1, -2] and padded[1, :2].tolist() == [[3, 4], [5, 6]]
+    with pytest.raises(HlsError, match=r"^hls4ml: got sentence 1 of 0 tokens, must be 1 \.\. 3; cut or drop it$"):
+        pad([np.zeros((1, 2)), np.zeros((0, 2))], 3)
