@@ -4,7 +4,7 @@
 For exchange: any QONNX tool reads it. Weights and scales are the integer graph's; the arithmetic is QONNX's, float with rounding half to even, so
 codes differ from the golden's here and there. `hls.finn.model` makes the same encoder with integer thresholds instead, which differs less.
 
-The form (measured against finn-plus 1.6.1): opset 20 so that GELU is one node, batch 1, a fixed number of tokens, heads of rank 3, one Quant of
+The form (measured against finn-plus 1.6.1): opset 20 so that GELU is one node, batch 1, a fixed number of tokens, heads of rank 4, one Quant of
 at most 8 bits at each layer's output, none on residual sums (FINN's thresholds do not take more than 8 bits) nor on the logits.
 """
 
@@ -122,7 +122,7 @@ class FinnEncoder(nn.Module):
         if node.op == "scores":
             return self._heads(inputs[0], node) @ self._heads(inputs[1], node).transpose(-2, -1)
         if node.op == "context":
-            return (x @ self._heads(inputs[1], node)).permute(1, 0, 2).reshape(1, self.tokens, -1)
+            return (x @ self._heads(inputs[1], node)).permute(0, 2, 1, 3).reshape(1, self.tokens, -1)
         if node.op == "first_token":
             x = x[:, 0]
         elif node.op == "softmax":
@@ -134,7 +134,7 @@ class FinnEncoder(nn.Module):
         return x if part is None else part(x)
 
     def _heads(self, x: Tensor, node: Node) -> Tensor:
-        return x.reshape(self.tokens, node.attrs["heads"], -1).permute(1, 0, 2)
+        return x.reshape(1, self.tokens, node.attrs["heads"], -1).permute(0, 2, 1, 3)
 
     def _norm(self, node: Node, x: Tensor) -> Tensor:
         source, out, attrs = self.graph.tensor(node.inputs[0]), self.graph.tensor(node.name), node.attrs

@@ -84,9 +84,9 @@ def lower(model: onnx.ModelProto | Path, folder: Path, *, part: str, clock_mhz: 
         wrapped = fold(finn, wrapped, config, Goal(folding=folding, target_cycles=target_cycles))
         wrapped.save(str(folder / "folded.onnx"))
         nodes = nodes_of(finn, wrapped, folder)
-        wrapped = _run(fifo_step(finn, part, folder / "report" / "fifo_sizing.json"), wrapped, config)
+        wrapped = run_step(fifo_step(finn, part, folder / "report" / "fifo_sizing.json"), wrapped, config)
         if hdl:
-            wrapped = _run(finn.steps.step_hw_codegen, wrapped, config)
+            wrapped = run_step(finn.steps.step_hw_codegen, wrapped, config)
             wrapped.save(str(folder / "streamed.onnx"))
     return summarize(nodes, folder, part, hdl)
 
@@ -96,9 +96,9 @@ def convert(finn: SimpleNamespace, model: Any, config: Any, streamline: bool) ->
     steps = finn.steps
     front = [steps.step_qonnx_to_finn, steps.step_tidy_up, before_streamlining(finn), steps.step_streamline, after_streamlining(finn)]
     for step in (*(front if streamline else [keeping_names(finn, steps.step_tidy_up)]), steps.step_convert_to_hw):
-        model = _run(step, model, config)
+        model = run_step(step, model, config)
     require_mapped(model)
-    return _run(steps.step_minimize_bit_width_initial, model, config)
+    return run_step(steps.step_minimize_bit_width_initial, model, config)
 
 
 def fold(finn: SimpleNamespace, model: Any, config: Any, goal: Goal) -> Any:
@@ -106,14 +106,15 @@ def fold(finn: SimpleNamespace, model: Any, config: Any, goal: Goal) -> Any:
     steps = finn.steps
     require_family(finn, model, config.fpga_part)
     for step in (steps.step_create_dataflow_partition, steps.step_specialize_layers):
-        model = _run(step, model, config)
+        model = run_step(step, model, config)
     write_config(finn, model, goal, config.folding_config_file)
     for step in (steps.step_apply_folding_config, steps.step_minimize_bit_width, steps.step_transpose_decomposition, steps.step_generate_estimate_reports):
-        model = _run(step, model, config)
+        model = run_step(step, model, config)
     return model
 
 
-def _run(step: Step, model: Any, config: Any) -> Any:
+def run_step(step: Step, model: Any, config: Any) -> Any:
+    """One build step. Raises FinnError with what FINN said, whatever type it raised."""
     try:
         return step(model, config)
     except Exception as error:  # FINN raises its own types, AssertionError and plain Exception alike

@@ -16,6 +16,7 @@ from hls.finn.lower import lower
 from hls.finn.model import build
 from hls.finn.report import cycles
 from hls.finn.verify import compare
+from hls.finn.vivado import implement
 from hw.folding import HardwareConfig, solve
 
 needs_finn = pytest.mark.skipif(tool.installed() != tool.VERSION, reason=f"no finn-plus {tool.VERSION}; {tool.INSTALL}")
@@ -125,6 +126,13 @@ def test_gelu_in_float_needs_a_versal(tmp_path):
     model = ModelWrapper(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])).model
     with pytest.raises(FinnError, match=r"got part xck26-sfvc784-2LV-c, must be a Versal part .* thresholds of them on every part, train with ReLU"):
         lower(model, tmp_path, part="KV260_SOM", clock_mhz=100.0, target_cycles=100)
+
+
+@needs_finn
+def test_without_vivado_it_ends_with_the_hdl(tiny, monkeypatch):
+    monkeypatch.delenv("XILINX_VIVADO", raising=False)
+    with pytest.raises(FinnError, match="finn: got no XILINX_VIVADO in the environment, must name a Vivado installation .* source its settings64.sh"):
+        implement(tiny.lowered, tiny.folder, clock_mhz=100.0)
 
 
 @needs_finn

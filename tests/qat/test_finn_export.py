@@ -9,6 +9,8 @@ import pytest
 import torch
 from random_models import random_model, random_sentences
 
+from hls.finn import tool
+from hls.finn.lower import lower
 from hls.finn.verify import Runner, compare
 from hw import golden
 from hw.graph import Graph
@@ -89,6 +91,21 @@ def test_close_to_the_golden(tmp_path, activation, head, quant):
     assert rows["layer.0.query"].worst_chained <= 3
     if head == "sequence":
         assert report.labels_differ <= 2
+
+
+@pytest.mark.skipif(tool.installed() != tool.VERSION, reason=f"no finn-plus {tool.VERSION}; {tool.INSTALL}")
+def test_finn_streamlines_it_whole(exported, tmp_path):
+    """GELU in FINN's float32 hardware (Versal), every scale moved into thresholds: no node left unmapped, logits near QONNX's."""
+    graph, model = exported
+    lowered = lower(model, tmp_path, part="VCK190", clock_mhz=100.0, target_cycles=2000, streamline=True, hdl=False)
+    assert lowered.interval <= 2000 and sum(n.op.startswith("MVAU") for n in lowered.nodes) == 10
+    assert any(n.op == "PWPolyF_rtl" for n in lowered.nodes)
+    ids, segments = sentences(graph)
+    with tool.session(tmp_path):
+        report = compare(graph, lowered.hardware, ids, segments)
+    near = compare(graph, model, ids, segments)
+    difference = np.abs(np.concatenate(report.outputs) - np.concatenate(near.outputs))
+    assert difference.size > 0 and difference.mean() < 0.05 * np.abs(np.concatenate(near.outputs)).mean()
 
 
 def test_more_than_eight_bits_are_refused(tmp_path):
