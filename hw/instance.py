@@ -15,12 +15,14 @@ class Fold:
 
     pe, simd            outputs and inputs processed each cycle (matrix operators)
     lanes_in, lanes_out elements a beat on its input and output streams
+    multiplier          how a matrix operator makes its products: a style of hw/mapping.py; None: by its rule, for any family
     """
 
     pe: int = 1
     simd: int = 1
     lanes_in: int = 1
     lanes_out: int = 1
+    multiplier: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ import numpy as np
 from hw.banks import Banks, mac_latency
 from hw.graph import Graph, Node
 from hw.instance import Fold, HlsLayer, Instance
+from hw.mapping import fold_style
 from hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, sentences
 
 PARAMS = ()
@@ -107,7 +108,8 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     (p, v), acc, heads = (graph.tensor(n) for n in node.inputs), graph.tensor(node.name), node.attrs["heads"]
     return Instance(module="context_op", params={
         "HEADS": heads, "DIM": v.channels // heads, "MAX_TOKENS": graph.max_tokens,
-        "PE": fold.pe, "LANES": fold.lanes_out, "P_W": p.bits, "V_W": v.bits, "OUT_W": acc.bits})
+        "PE": fold.pe, "LANES": fold.lanes_out, "P_W": p.bits, "V_W": v.bits, "OUT_W": acc.bits,
+        "MUL_STYLE": fold_style(fold, p.bits, v.bits)})
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:

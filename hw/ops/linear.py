@@ -8,6 +8,7 @@ from hw.banks import Banks, mac_latency
 from hw.graph import Graph, Node
 from hw.hexfile import Hex
 from hw.instance import Codes, Fold, HlsLayer, Instance
+from hw.mapping import fold_style
 from hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, require_range
 
 PARAMS = ("weight", "bias")
@@ -110,7 +111,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     return Instance(module="linear", params={
         "K": inputs, "C": channels, "PE": fold.pe, "SIMD": fold.simd,
         "LANES_IN": fold.lanes_in, "LANES_OUT": fold.lanes_out,
-        "IN_W": x.bits, "IN_SIGNED": int(x.signed), "WEIGHT_W": bits, "OUT_W": acc.bits,
+        "IN_W": x.bits, "IN_SIGNED": int(x.signed), "WEIGHT_W": bits, "OUT_W": acc.bits, "MUL_STYLE": fold_style(fold, x.bits, bits),
         "WEIGHT_FILE": Hex.pack(_words(graph, node, fold), bits),
         "BIAS_FILE": Hex.pack(bias.reshape(-1, fold.lanes_out), acc.bits)})
 

@@ -9,6 +9,7 @@ import numpy as np
 from hw.banks import Banks, mac_latency
 from hw.graph import Graph, Node
 from hw.instance import Fold, HlsLayer, Instance
+from hw.mapping import fold_style
 from hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, sentences
 
 PARAMS = ()
@@ -114,7 +115,8 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     (q, k), acc, heads = (graph.tensor(n) for n in node.inputs), graph.tensor(node.name), node.attrs["heads"]
     return Instance(module="scores", params={
         "HEADS": heads, "DIM": q.channels // heads, "MAX_TOKENS": graph.max_tokens,
-        "SIMD": fold.simd, "LANES": fold.lanes_in, "Q_W": q.bits, "K_W": k.bits, "OUT_W": acc.bits})
+        "SIMD": fold.simd, "LANES": fold.lanes_in, "Q_W": q.bits, "K_W": k.bits, "OUT_W": acc.bits,
+        "MUL_STYLE": fold_style(fold, q.bits, k.bits)})
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:

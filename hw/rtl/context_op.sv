@@ -9,7 +9,7 @@
 //          sentence are stored first, in one of two banks, while the sentence before is attended; rows are double-buffered.
 // Timing : no cycle is lost between folds, rows, tokens or sentences. A row starts when it is whole, its sentence's values
 //          are whole and the row before is done; from the later of these last input beats to the first beat of fold f:
-//          5 + (f+1)*SLOT cycles.
+//          6 + (f+1)*SLOT cycles.
 // Layout : lane i = data[i*W +: W]
 // Reset  : no row or token held
 module context_op #(
@@ -20,7 +20,8 @@ module context_op #(
   parameter int LANES = 1,        // elements per beat of v and m, divides PE
   parameter int P_W = 8,          // bits per probability
   parameter int V_W = 8,          // bits per value element
-  parameter int OUT_W = 20        // bits per sum
+  parameter int OUT_W = 20,       // bits per sum
+  parameter MUL_STYLE = "one"     // multipliers: see mac_array
 ) (
   input  wire logic                    clk,
   input  wire logic                    rst,
@@ -118,7 +119,7 @@ module context_op #(
   logic acc_valid, acc_last;
   logic [PE*OUT_W-1:0] acc;
 
-  mac_array #(.PE(PE), .SIMD(1), .X_W(P_W), .X_SIGNED(1'b0), .W_W(V_W), .OUT_W(OUT_W)) u_mac (
+  mac_array #(.PE(PE), .SIMD(1), .X_W(P_W), .X_SIGNED(1'b0), .W_W(V_W), .OUT_W(OUT_W), .MUL_STYLE(MUL_STYLE)) u_mac (
     .clk, .rst, .en, .first(first_q), .final_step(final_q), .i_last(last_q), .x(p), .w(v),
     .o_valid(acc_valid), .o_last(acc_last), .acc);
   unpack #(.WORD(PE), .LANES(LANES), .W(OUT_W)) u_out (

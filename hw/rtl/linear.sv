@@ -5,7 +5,7 @@
 // Order  : fold f computes channels f*PE .. f*PE+PE-1 in K/SIMD steps; its PE sums leave in PE/LANES_OUT beats while
 //          the next fold is computed. A fold takes Slot = max(K/SIMD, PE/LANES_OUT) cycles.
 // Timing : II per token max(K/LANES_IN, C/PE * Slot). A token may enter while the one before is computed.
-//          From a token's last input beat to the first beat of fold f: K/SIMD + 7 + ceil(log4(SIMD)) + f*Slot cycles.
+//          From a token's last input beat to the first beat of fold f: K/SIMD + 8 + ceil(log4(SIMD)) + f*Slot cycles.
 // Memory : weight word f*(K/SIMD)+step, row pe, element simd at bit (pe*SIMD+simd)*WEIGHT_W; signed, or 0/1 for -1/+1 when
 //          WEIGHT_W = 1. Bias word a holds LANES_OUT biases of OUT_W bits, of channels a*LANES_OUT ..
 // Layout : lane i = data[i*W +: W]
@@ -21,6 +21,7 @@ module linear #(
   parameter bit IN_SIGNED = 1'b1,
   parameter int WEIGHT_W = 4,          // bits per weight; 1 is binary
   parameter int OUT_W = 20,            // bits per accumulator
+  parameter MUL_STYLE = "one",         // multipliers: see mac_array
   parameter WEIGHT_FILE = "",
   parameter BIAS_FILE = ""
 ) (
@@ -98,7 +99,7 @@ module linear #(
   logic [PE*OUT_W-1:0] acc;
   logic [LANES_OUT*OUT_W-1:0] beat, bias;
 
-  mac_array #(.PE(PE), .SIMD(SIMD), .X_W(IN_W), .X_SIGNED(IN_SIGNED), .W_W(WEIGHT_W), .OUT_W(OUT_W)) u_mac (
+  mac_array #(.PE(PE), .SIMD(SIMD), .X_W(IN_W), .X_SIGNED(IN_SIGNED), .W_W(WEIGHT_W), .OUT_W(OUT_W), .MUL_STYLE(MUL_STYLE)) u_mac (
     .clk, .rst, .en, .first(first_q), .final_step(final_q), .i_last(last_q), .x, .w,
     .o_valid(acc_valid), .o_last(acc_last), .acc);
   unpack #(.WORD(PE), .LANES(LANES_OUT), .W(OUT_W)) u_out (

@@ -4,9 +4,12 @@
 // Control: one step per cycle of `en`; `first` marks the first step of a sum, `final_step` its last, `i_last` is carried along.
 //          Nothing moves without `en`. Steps outside a sum (between `final_step` and `first`) are ignored.
 // Timing : the sum of a final step in cycle t is at o_* in cycle t + Latency, for one cycle; II 1.
-//          Latency = 3 + Stages: operands, products, Stages = ceil(log4(SIMD)) registers of the adder tree, accumulators
+//          Latency = 4 + Stages: operands twice (as the memory's output register and as the multiplier's input register), products,
+//          Stages = ceil(log4(SIMD)) registers of the adder tree, accumulators
 // Layout : x element i = x[i*X_W +: X_W]; w row p, element i = w[(p*SIMD+i)*W_W +: W_W]; sum p = acc[p*OUT_W +: OUT_W]
 //          w is signed; W_W = 1 is binary, 0 means -1 and 1 means +1
+// Style  : hw/mapping.py chooses. "one": a multiplier for each product; "lut": shifted additions, no multiplier;
+//          "two": rows 2j and 2j+1 share a multiplier, x * (w[2j+1] * 2**FieldW + w[2j]), 2*W_W + X_W + 1 by X_W + 1 bits
 // Reset  : no sum in flight
 module mac_array #(
   parameter int PE = 1,            // sums side by side
@@ -14,7 +17,8 @@ module mac_array #(
   parameter int X_W = 8,           // bits of x
   parameter bit X_SIGNED = 1'b1,
   parameter int W_W = 8,           // bits of w
-  parameter int OUT_W = 24         // bits of a sum
+  parameter int OUT_W = 24,        // bits of a sum
+  parameter MUL_STYLE = "one"      // one, two or lut; the sums and the timing are the same
 ) (
   input  wire logic                   clk,
   input  wire logic                   rst,
@@ -29,46 +33,106 @@ module mac_array #(
   output      logic [PE*OUT_W-1:0]         acc
 );
   localparam int Stages = ($clog2(SIMD) + 1) / 2;
-  localparam int Latency = 3 + Stages;
+  localparam int Latency = 4 + Stages;
   // The tree adds four at a time. Node n has children 4n+1 .. 4n+4; the products are its leaves, padded by zeros.
   localparam int Leaves = 1 << (2 * Stages);
   localparam int Inner = (Leaves - 1) / 3;
   localparam int Nodes = Inner + Leaves;
-  localparam int ProdW = X_W + W_W;
-  localparam int FullW = ProdW + $clog2(SIMD);
+  localparam int FieldW = X_W + W_W;  // of a product
+  localparam int FullW = FieldW + $clog2(SIMD);
   localparam int NodeW = FullW < OUT_W ? FullW : OUT_W;
 
   // mem2reg: synthesis makes registers of these arrays, not memories
+  logic [SIMD*X_W-1:0] x_read_q;
+  logic [PE*SIMD*W_W-1:0] w_read_q;
   (* mem2reg *) logic signed [X_W:0] x_q [0:SIMD-1];
-  (* mem2reg *) logic signed [W_W-1:0] w_q [0:PE*SIMD-1];
+  (* mem2reg *) logic signed [FieldW-1:0] product [0:PE*SIMD-1];
   (* mem2reg *) logic signed [NodeW-1:0] node_q [0:PE*Nodes-1];
   (* mem2reg *) logic signed [OUT_W-1:0] acc_q [0:PE-1];
+  // A node is worth node_q + carry_q. Each adder of the tree takes one of the carries, the last is left for the accumulator's.
+  logic [PE*SIMD-1:0] carry;
+  logic [PE*Nodes-1:0] carry_q;
   logic [Latency-1:0] final_q, last_q;
   logic [Latency-2:0] first_q;
 
-  function automatic logic signed [ProdW-1:0] product(input logic signed [X_W:0] a, input logic signed [W_W-1:0] b);
-    if (W_W == 1) product = b[0] ? ProdW'(a) : -ProdW'(a);
-    else product = ProdW'(a) * ProdW'(b);
-  endfunction
-
   always_ff @(posedge clk) begin
     if (en) begin
-      for (int i = 0; i < SIMD; i++) x_q[i] <= {X_SIGNED && x[i*X_W+X_W-1], x[i*X_W +: X_W]};
-      for (int i = 0; i < PE * SIMD; i++) w_q[i] <= w[i*W_W +: W_W];
+      x_read_q <= x;
+      w_read_q <= w;
+      for (int i = 0; i < SIMD; i++) x_q[i] <= {X_SIGNED && x_read_q[i*X_W+X_W-1], x_read_q[i*X_W +: X_W]};
     end
   end
+
+  if (MUL_STYLE == "two") begin : g_two
+    localparam int Pairs = (PE + 1) / 2;
+    localparam int PairW = FieldW + W_W + 1;
+    wire [2*Pairs*SIMD*W_W-1:0] w_even = (2*Pairs*SIMD*W_W)'(w_read_q);  // an odd row out has a row of zeros beside it
+    (* mem2reg *) logic signed [PairW-1:0] pair_q [0:Pairs*SIMD-1];
+    (* mem2reg *) logic signed [2*FieldW-1:0] both [0:Pairs*SIMD-1];
+
+    function automatic logic signed [PairW-1:0] joined(input logic signed [W_W-1:0] high, input logic signed [W_W-1:0] low);
+      joined = {(W_W+1)'(high) - (W_W+1)'(low < 0), FieldW'(low)};
+    endfunction
+
+    always_ff @(posedge clk) begin
+      if (en) begin
+        for (int j = 0; j < Pairs; j++)
+          for (int i = 0; i < SIMD; i++)
+            pair_q[j*SIMD+i] <= joined(w_even[((2*j+1)*SIMD+i)*W_W +: W_W], w_even[(2*j*SIMD+i)*W_W +: W_W]);
+      end
+    end
+
+    // The upper field is one too small where the lower one is negative.
+    always_comb begin
+      for (int j = 0; j < Pairs; j++)
+        for (int i = 0; i < SIMD; i++) both[j*SIMD+i] = (2*FieldW)'(x_q[i]) * (2*FieldW)'(pair_q[j*SIMD+i]);
+      for (int p = 0; p < PE; p++)
+        for (int i = 0; i < SIMD; i++) begin
+          product[p*SIMD+i] = both[p/2*SIMD+i][p%2*FieldW +: FieldW];
+          carry[p*SIMD+i] = p % 2 == 1 && both[p/2*SIMD+i][FieldW-1];
+        end
+    end
+  end else begin : g_one
+    (* mem2reg *) logic signed [W_W-1:0] w_q [0:PE*SIMD-1];
+
+    function automatic logic signed [FieldW-1:0] times(input logic signed [X_W:0] a, input logic signed [W_W-1:0] b);
+      if (W_W == 1) times = b[0] ? FieldW'(a) : -FieldW'(a);
+      else if (MUL_STYLE == "lut") begin
+        times = b[W_W-1] ? -(FieldW'(a) <<< (W_W - 1)) : '0;
+        for (int k = 0; k < W_W - 1; k++) times = times + (b[k] ? FieldW'(a) <<< k : '0);
+      end else times = FieldW'(a) * FieldW'(b);
+    endfunction
+
+    always_ff @(posedge clk) begin
+      if (en) begin
+        for (int i = 0; i < PE * SIMD; i++) w_q[i] <= w_read_q[i*W_W +: W_W];
+      end
+    end
+    always_comb begin
+      for (int p = 0; p < PE; p++)
+        for (int i = 0; i < SIMD; i++) product[p*SIMD+i] = times(x_q[i], w_q[p*SIMD+i]);
+    end
+    assign carry = '0;
+  end
+
+  // a + b + c as one carry chain
+  function automatic logic signed [NodeW-1:0] sum(input logic [NodeW-1:0] a, input logic [NodeW-1:0] b, input logic c);
+    sum = NodeW'(({a, 1'b1} + {b, c}) >> 1);
+  endfunction
 
   always_ff @(posedge clk) begin
     if (en) begin
       for (int p = 0; p < PE; p++) begin
         for (int i = 0; i < Leaves; i++) begin
-          if (i < SIMD) node_q[p*Nodes+Inner+i] <= NodeW'(product(x_q[i], w_q[p*SIMD+i]));
-          else node_q[p*Nodes+Inner+i] <= '0;
+          node_q[p*Nodes+Inner+i] <= i < SIMD ? NodeW'(product[p*SIMD+i%SIMD]) : '0;
+          carry_q[p*Nodes+Inner+i] <= i < SIMD && carry[p*SIMD+i%SIMD];
         end
-        for (int n = 0; n < Inner; n++)
-          node_q[p*Nodes+n] <= (node_q[p*Nodes+4*n+1] + node_q[p*Nodes+4*n+2])
-                             + (node_q[p*Nodes+4*n+3] + node_q[p*Nodes+4*n+4]);
-        acc_q[p] <= (first_q[Latency-2] ? '0 : acc_q[p]) + OUT_W'(node_q[p*Nodes]);
+        for (int n = 0; n < Inner; n++) begin
+          node_q[p*Nodes+n] <= sum(sum(node_q[p*Nodes+4*n+1], node_q[p*Nodes+4*n+2], carry_q[p*Nodes+4*n+1]),
+                                   sum(node_q[p*Nodes+4*n+3], node_q[p*Nodes+4*n+4], carry_q[p*Nodes+4*n+3]), carry_q[p*Nodes+4*n+2]);
+          carry_q[p*Nodes+n] <= carry_q[p*Nodes+4*n+4];
+        end
+        acc_q[p] <= OUT_W'(({first_q[Latency-2] ? '0 : acc_q[p], 1'b1} + {OUT_W'(node_q[p*Nodes]), carry_q[p*Nodes]}) >> 1);
       end
     end
   end

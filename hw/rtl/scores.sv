@@ -7,7 +7,7 @@
 //          are taken token by token, also double-buffered
 // Timing : an element takes DIM/SIMD cycles, a token T*HEADS*DIM/SIMD, with no cycle lost between rows, tokens or sentences.
 //          A token starts when its query is whole, its sentence's keys are whole and the token before is done; from the
-//          later of these last input beats to the first element: DIM/SIMD + 4 + ceil(log4(SIMD)) cycles.
+//          later of these last input beats to the first element: DIM/SIMD + 5 + ceil(log4(SIMD)) cycles.
 // Layout : lane i = data[i*W +: W]
 // Reset  : no token held
 module scores #(
@@ -18,7 +18,8 @@ module scores #(
   parameter int LANES = 1,        // elements per input beat, divides SIMD
   parameter int Q_W = 8,          // bits per query element
   parameter int K_W = 8,          // bits per key element
-  parameter int OUT_W = 20        // bits per score
+  parameter int OUT_W = 20,       // bits per score
+  parameter MUL_STYLE = "one"     // multipliers: see mac_array
 ) (
   input  wire logic                  clk,
   input  wire logic                  rst,
@@ -106,7 +107,7 @@ module scores #(
     if (rst) final_q <= 1'b0;
   end
 
-  mac_array #(.PE(1), .SIMD(SIMD), .X_W(Q_W), .X_SIGNED(1'b1), .W_W(K_W), .OUT_W(OUT_W)) u_mac (
+  mac_array #(.PE(1), .SIMD(SIMD), .X_W(Q_W), .X_SIGNED(1'b1), .W_W(K_W), .OUT_W(OUT_W), .MUL_STYLE(MUL_STYLE)) u_mac (
     .clk, .rst, .en, .first(first_q), .final_step(final_q), .i_last(last_q), .x(q), .w(k),
     .o_valid(m_valid), .o_last(m_last), .acc(m_data));
 

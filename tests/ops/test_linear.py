@@ -27,9 +27,20 @@ SHAPES = [
     (6, 4, 2, 2, 1, 1, 16, True, 2),
     (34, 2, 2, 17, 1, 1, 1, False, 1),  # three stages of adders
 ]
+# Shapes with another style of multipliers than the rule's (hw/mapping.py)
+STYLES = [
+    ((8, 6, 3, 4, 2, 1, 8, True, 4), "one"),
+    ((8, 6, 3, 4, 2, 1, 8, False, 4), "lut"),
+    ((6, 4, 4, 3, 1, 1, 8, True, 8), "two"),  # a pair of 25 by 9 bits
+    ((16, 5, 5, 16, 1, 1, 8, False, 4), "two"),
+    ((12, 6, 2, 6, 1, 1, 5, True, 3), "lut"),
+    ((5, 4, 4, 5, 5, 4, 6, False, 2), "two"),
+    ((9, 3, 1, 9, 1, 1, 8, True, 4), "two"),  # no second row
+    ((34, 4, 2, 17, 1, 1, 8, False, 7), "lut"),
+]
 
 
-def make(seed, shape, lengths=LENGTHS, rows="T"):
+def make(seed, shape, style=None, lengths=LENGTHS, rows="T"):
     """A layer with random weights and biases; its first channels have the smallest and the largest weights."""
     inputs, channels, pe, simd, lanes_in, lanes_out, bits, signed, weight_bits = shape
     rng = np.random.default_rng(seed)
@@ -50,11 +61,11 @@ def make(seed, shape, lengths=LENGTHS, rows="T"):
         lengths,
         attrs={"weight_bits": weight_bits},
         params={"weight": weight, "bias": bias},
-        fold=Fold(pe=pe, simd=simd, lanes_in=lanes_in, lanes_out=lanes_out),
+        fold=Fold(pe=pe, simd=simd, lanes_in=lanes_in, lanes_out=lanes_out, multiplier=style),
     )
 
 
-CASES = [*(make(seed, shape) for seed, shape in enumerate(SHAPES)), make(99, SHAPES[0], rows=1)]
+CASES = [*(make(seed, shape) for seed, shape in enumerate(SHAPES)), *(make(50 + i, *case) for i, case in enumerate(STYLES)), make(99, SHAPES[0], rows=1)]
 
 
 @pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5)])
