@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a board is to the host: a target that is opened, identified, run and closed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from hw.errors import BitloomError
+from hw.graph import Graph
+from sim.hil.errors import TargetError, WrongBitstreamError
+
+KINDS = {"sim": "sim", "serial": "serial:/dev/ttyUSB0", "pynq": "pynq://192.168.2.99"}
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """A sentence's answer.
+
+    codes  int64 [1, C], or [T, C] of a token head
+    start  board cycle in which the sentence's first input beat was accepted
+    end    board cycle in which its last output beat left
+    epoch  counts the board's restarts: cycles of different epochs cannot be compared
+    """
+
+    codes: np.ndarray
+    start: int
+    end: int
+    epoch: int = 0
+
+    @property
+    def latency(self) -> int:
+        """First input beat accepted -> last output beat, in cycles, without either's transport."""
+        return self.end - self.start
+
+
+@dataclass(kw_only=True)
+class Traffic:
+    """What went over the line since the target was opened; zero where a transport has no such thing."""
+
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    frames_sent: int = 0
+    frames_resent: int = 0
+    frames_damaged: int = 0
+    polls: int = 0
+    rewinds: int = 0
+    resets: int = 0
+
+
+class Target(Protocol):
+    """A board with a bitstream of one graph. `run` and `traffic` need an open target."""
+
+    name: str
+    traffic: Traffic
+
+    def open(self) -> None:
+        """Connect. Raises TargetError: absent, busy, silent."""
+
+    def identify(self) -> str:
+        """The 64-bit identity word of the bitstream, 16 hex digits."""
+
+    def run(self, batch: Sequence[np.ndarray], *, burst: bool = False, progress: Progress | None = None) -> list[Answer]:
+        """Every sentence's answer, in order, each exactly once.
+
+        batch     codes of the graph's entry tensor, int [T, C] each, 1 <= T <= max_tokens
+        burst     collect sentences on the board and let them in without a gap (where the transport can), to measure intervals
+        progress  called with the number of answers so far
+        Raises TargetError: bad input, another graph's bitstream, or a board that cannot be made to answer.
+        """
+
+    def close(self) -> None:
+        """Release the port; also after an error, and twice."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What both ends must know of a graph: its input and output tensors."""
+
+    identity: str
+    bits: int
+    signed: bool
+    channels: int
+    out_bits: int
+    out_channels: int
+    token_head: bool
+    max_tokens: int = field(default=1 << 20)
+
+    @classmethod
+    def of(cls, graph: Graph) -> Shape:
+        entry, out = graph.tensor(graph.entry), graph.tensor(graph.outputs[0])
+        return cls(
+            identity=graph.hash[:16],
+            bits=entry.bits,
+            signed=entry.signed,
+            channels=entry.channels,
+            out_bits=-(-out.bits // 8) * 8,
+            out_channels=out.channels,
+            token_head=out.kind == "token",
+            max_tokens=graph.max_tokens,
+        )
+
+    def check(self, batch: Sequence[np.ndarray]) -> None:
+        """Raise TargetError unless these are sentences of the graph's entry tensor."""
+        low, high = (-(1 << self.bits - 1), (1 << self.bits - 1) - 1) if self.signed else (0, (1 << self.bits) - 1)
+        for index, sentence in enumerate(batch):
+            codes = np.asarray(sentence)
+            where = f"hil: sentence {index}"
+            if codes.ndim != 2 or codes.shape[1] != self.channels or not 1 <= len(codes) <= self.max_tokens:
+                raise TargetError(f"{where}: got shape {codes.shape}, must be [T, {self.channels}] with T = 1 .. {self.max_tokens}; "
+                                  "give the codes of the graph's entry tensor")
+            if not np.issubdtype(codes.dtype, np.integer) or codes.min() < low or codes.max() > high:
+                raise TargetError(f"{where}: got {codes.dtype} codes {codes.min()} .. {codes.max()}, must be integers {low} .. {high}; "
+                                  "give the codes of the graph's entry tensor")
+
+    def rows(self, sentence: np.ndarray) -> int:
+        """Rows of the sentence's answer."""
+        return len(sentence) if self.token_head else 1
+
+    def must_match(self, where: str, identity: str) -> None:
+        """Raise WrongBitstreamError unless the board holds this graph."""
+        if identity != self.identity:
+            raise WrongBitstreamError(
+                f"{where}: got a bitstream of graph {identity}, must be {self.identity}; "
+                "load the bitstream of this run, or name the run of that bitstream"
+            )
+
+
+def open_target(spec: str, graph: Graph, build_dir: Path | None = None, **options) -> Target:
+    """The target that a text names, not yet opened.
+
+    spec       `sim`, `serial:PORT` or `pynq://HOST[:PORT]`
+    graph      what its bitstream must hold
+    build_dir  the built encoder, which `sim` needs
+    options    of the target's class
+    Raises TargetError: no such kind of target, or a part of its name is missing.
+    """
+    kind, colon, rest = spec.partition(":")
+    if kind not in KINDS or (kind == "sim") == bool(colon):
+        near = get_close_matches(kind, KINDS, n=1, cutoff=0.5)
+        hint = f"did you mean '{KINDS[near[0]]}'? " if near else ""
+        raise TargetError(f"hil: --target: got '{spec}', must be one of sim, serial:PORT, pynq://HOST; {hint}Example: {KINDS['serial']}")
+    if kind == "sim":
+        from sim.hil.simulated import SimulatedTarget
+
+        if build_dir is None:
+            raise TargetError("hil: --target sim: got no build folder, must have the built encoder; run `bitloom build` first")
+        return SimulatedTarget(graph, build_dir, **options)
+    if kind == "serial":
+        from sim.hil.serial_target import SerialTarget
+
+        if not rest:
+            raise TargetError(f"hil: --target: got '{spec}', must name a port; for example {KINDS['serial']}")
+        return SerialTarget(graph, rest, **options)
+    if not rest.startswith("//") or not rest[2:]:
+        raise TargetError(f"hil: --target: got '{spec}', must be pynq://HOST or pynq://HOST:PORT; for example {KINDS['pynq']}")
+    try:
+        from sim.hil.pynq import open_pynq
+    except ImportError as error:
+        raise BitloomError(f"hil: --target {spec}: this installation has no PYNQ client ({error}); install bitloom whole") from error
+    return open_pynq(graph, rest[2:], **options)
