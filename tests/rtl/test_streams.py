@@ -11,7 +11,7 @@ from sim.errors import SimulationError
 from sim.unit import OutSpec, Stimulus, UnitCase, run_units
 
 RTL = sorted((Path(__file__).parents[2] / "hw" / "rtl").glob("*.sv")) + [Path(__file__).parent / "fork_unit.sv"]
-FIFOS = [(2, 1, 1), (3, 8, 1), (5, 8, 4), (16, 33, 1), (7, 61, 2), (64, 4, 5)]  # depth, bits, lanes
+FIFOS = [(2, 1, 1), (3, 8, 1), (4, 8, 1), (5, 8, 4), (16, 33, 1), (7, 61, 2), (64, 4, 5), (300, 8, 1)]  # depth, bits, lanes
 BEATS = 600
 
 
