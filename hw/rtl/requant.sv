@@ -2,6 +2,7 @@
 // requant: y = clip((acc*m + half(SHIFT)) >>> SHIFT), half(n) = 2**n >> 1; ties towards +inf
 // Golden : hw/ops/requant.py (bit-exact)
 // Stream : s_* -> m_*; last passes through. PER_CHANNEL: beats come in tokens of C/LANES, the first after reset is channel 0
+// Product: one 18 x 18 multiplier a lane where IN_W <= 18 + LowAdds = 22, else two
 // Timing : II 1; latency 5, or 2 when the multiplier is the constant 1 (then there is no product)
 // Memory : MULT_FILE word a holds LANES multipliers of MULT_W bits, unsigned, of channels a*LANES ..
 // Layout : lane i = data[i*W +: W]; acc signed
@@ -29,6 +30,7 @@ module requant #(
   output      logic [LANES*OUT_W-1:0]      m_data,
   output      logic                        m_last
 );
+  localparam int LowAdds = 4;
   localparam bit ShiftOnly = !PER_CHANNEL && MULT == 1;
   localparam int Latency = ShiftOnly ? 2 : 5;
   localparam int ProdW = ShiftOnly ? IN_W : IN_W + MULT_W;
@@ -59,8 +61,10 @@ module requant #(
       assign prod[i] = SumW'($signed(s_data[i*IN_W +: IN_W]));
     end
   end else begin : g_multiply
-    // Wide accumulators are multiplied in two parts, so that each fits an 18 x 18 multiplier.
-    localparam int LowW = IN_W > 18 ? 17 : IN_W - 1;
+    // Wide accumulators are multiplied in two parts, so that each fits an 18 x 18 multiplier: few bits beyond 18 by additions.
+    localparam int Beyond = IN_W - 18;
+    localparam bit Adds = Beyond <= LowAdds;
+    localparam int LowW = Adds ? Beyond : 17;
     localparam int HighW = IN_W - LowW;
     logic [LANES*IN_W-1:0] read_q, x_q;
     logic [LANES*MULT_W-1:0] read_m, m_q;
@@ -90,16 +94,25 @@ module requant #(
       wire signed [MULT_W:0] m = {1'b0, m_q[i*MULT_W +: MULT_W]};
       if (IN_W > 18) begin : g_parts
         wire signed [HighW-1:0] x_high = x_q[i*IN_W+LowW +: HighW];
-        wire signed [LowW:0] x_low = {1'b0, x_q[i*IN_W +: LowW]};
+        wire [LowW-1:0] x_low = x_q[i*IN_W +: LowW];
         logic signed [HighW+MULT_W-1:0] high_q;
-        logic signed [LowW+MULT_W:0] low_q;
+        logic [LowW+MULT_W-1:0] low_q, low_d;
+        if (Adds) begin : g_adds
+          always_comb begin
+            low_d = '0;
+            for (int k = 0; k < LowW; k++) if (x_low[k]) low_d = low_d + ((LowW+MULT_W)'(m_q[i*MULT_W +: MULT_W]) << k);
+          end
+        end else begin : g_second
+          wire signed [LowW:0] x_unsigned = {1'b0, x_low};
+          assign low_d = (LowW+MULT_W)'((LowW+MULT_W+1)'(x_unsigned) * (LowW+MULT_W+1)'(m));
+        end
         always_ff @(posedge clk) begin
           if (en) begin
             high_q <= (HighW+MULT_W)'(x_high) * (HighW+MULT_W)'(m);
-            low_q <= (LowW+MULT_W+1)'(x_low) * (LowW+MULT_W+1)'(m);
+            low_q <= low_d;
           end
         end
-        assign prod[i] = (SumW'(high_q) <<< LowW) + SumW'(low_q);
+        assign prod[i] = (SumW'(high_q) <<< LowW) + SumW'({1'b0, low_q});
       end else begin : g_one
         wire signed [IN_W-1:0] x = x_q[i*IN_W +: IN_W];
         logic signed [IN_W+MULT_W-1:0] prod_q;

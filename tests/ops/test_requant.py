@@ -24,6 +24,9 @@ SHAPES = [
     (9, 3, 10, 4, False, 1, 5),
     (1, 1, 12, 8, True, 65535, 20),
     (2, 1, 40, 16, True, 65535, 39),
+    (6, 2, 19, 8, True, (30000, 65535), 26),  # above 18 bits: the rest by additions
+    (4, 1, 22, 8, True, (1, 65535), 28),
+    (3, 1, 23, 8, True, (30000, 65535), 30),  # by a second multiplier
 ]
 UNROUNDED = [
     (6, 2, 6, 8, True, 1, 0),
