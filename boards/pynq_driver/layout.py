@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Codes in the beats of a stream, as a DMA moves them."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A stream of the IP: a beat is `lanes` elements of `element_bytes`, little-endian, from byte 0 on, then zeros up to `beat_bytes`.
+
+    kind  "token": [T, channels] a sentence; "sentence": [1, channels]
+    bits  of a code, sign-extended where `signed`
+    """
+
+    lanes: int
+    bits: int
+    signed: bool
+    channels: int
+    kind: str
+    element_bytes: int
+    beat_bytes: int
+
+    def beats(self, rows: int) -> int:
+        """Beats of that many rows of `channels`."""
+        return rows * self.channels // self.lanes
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The integers that codes travel as over the network: the narrowest little-endian ones that hold them."""
+        size = next(size for size in (1, 2, 4, 8) if size >= self.element_bytes)
+        return np.dtype("<{}{}".format("i" if self.signed else "u", size))
+
+
+def pack(codes: np.ndarray, stream: Stream) -> np.ndarray:
+    """Codes [rows, channels] as uint8 [beats, beat_bytes]."""
+    words = np.ascontiguousarray(codes, dtype="<i8").reshape(-1, stream.lanes)
+    elements = words.view(np.uint8).reshape(len(words), stream.lanes, 8)[:, :, : stream.element_bytes]
+    beats = np.zeros((len(words), stream.beat_bytes), dtype=np.uint8)
+    beats[:, : stream.lanes * stream.element_bytes] = elements.reshape(len(words), -1)
+    return beats
+
+
+def unpack(data: np.ndarray, stream: Stream) -> np.ndarray:
+    """uint8 of whole beats as int64 codes [rows, channels]."""
+    beats = np.ascontiguousarray(data).reshape(-1, stream.beat_bytes)[:, : stream.lanes * stream.element_bytes]
+    elements = beats.reshape(-1, stream.element_bytes)
+    wide = np.zeros((len(elements), 8), dtype=np.uint8)
+    wide[:, : stream.element_bytes] = elements
+    if stream.signed:  # the sign bit of the element fills the bytes above it
+        wide[:, stream.element_bytes :] = np.where(elements[:, -1:] & 0x80, 0xFF, 0)
+    return wide.view("<i8").reshape(-1, stream.channels).astype(np.int64)

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The encoder as an IP: its streams as a DMA carries them."""
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from hw.emit import io_bits
+from hw.synth.tools import SynthError
+
+DMA_BYTES = (4, 8, 16, 32, 64, 128)  # beats of AXI DMA's streams (AMD PG021: up to 1024 bits), from the width of its narrowest memory port
+
+
+@dataclass(frozen=True, kw_only=True)
+class Port:
+    """A stream of the IP. A beat is `lanes` elements of `element_bytes` from bit 0 on, then zeros up to `beat_bytes`.
+
+    kind      "token": [T, channels] a sentence; "sentence": [1, channels]
+    bits      of an element's code, sign-extended (or zero-extended) to whole bytes
+    """
+
+    lanes: int
+    bits: int
+    signed: bool
+    channels: int
+    kind: str
+    element_bytes: int
+    beat_bytes: int
+
+    @property
+    def data_bits(self) -> int:
+        """Width of the encoder's own tdata."""
+        return 8 * self.lanes * self.element_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ip:
+    """What a host must know about a built encoder. `identity`: 16 hex digits, the first of the graph's hash."""
+
+    identity: str
+    max_tokens: int
+    input: Port
+    output: Port
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+
+def read_ip(build_dir: Path) -> Ip:
+    """The IP of a folder that `hw.build.build` wrote.
+
+    Raises SynthError: a file is missing or malformed, a beat is wider than AXI DMA carries.
+    """
+    build_dir = Path(build_dir)
+    try:
+        streams = json.loads((build_dir / "streams.json").read_text())
+        tokens = json.loads((build_dir / "timing.json").read_text())["max_tokens"]
+        identity = re.search(r"identity = 64'h([0-9a-f]{16});", (build_dir / "encoder.sv").read_text())[1]
+        return Ip(identity=identity, max_tokens=tokens, input=_port(streams[0]), output=_port(streams[-1]))
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise SynthError(f"vivado: {build_dir}: got no whole build ({type(error).__name__}: {error}), must hold encoder.sv, streams.json and timing.json; "
+                         "run `bitloom build` first") from error
+
+
+def _port(stream: dict) -> Port:
+    element = io_bits(stream["bits"]) // 8
+    data = element * stream["lanes"]
+    if data > DMA_BYTES[-1]:
+        raise SynthError(f"vivado: {stream['tensor']}: got beats of {data} bytes, must be at most {DMA_BYTES[-1]} for AXI DMA; "
+                         "build with fewer multipliers, which takes fewer lanes")
+    return Port(**{key: stream[key] for key in ("lanes", "bits", "signed", "channels", "kind")}, element_bytes=element,
+                beat_bytes=next(size for size in DMA_BYTES if size >= data))

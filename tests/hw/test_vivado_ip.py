@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The IP that Vivado gets, simulated: streams padded for a DMA against golden, registers and counters against the timing model."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from encoders import random_encoder, random_sentences
+from yosys import run_yosys
+
+from boards.pynq_driver.layout import Stream, pack, unpack
+from hw import golden
+from hw.board import Board
+from hw.build import build
+from hw.folding import HardwareConfig
+from hw.predict import predict
+from hw.vivado.ip import read_ip
+from hw.vivado.project import write_project
+from sim.encoder import run_encoder
+from sim.runner import Design, check_results
+from sim.runner import build as compile_bench
+from sim.tools import cocotb_env, find_verilator
+
+HERE = Path(__file__).parent
+RTL = HERE.parents[1] / "hw" / "vivado" / "rtl"
+LENGTHS = [3, 8, 1, 5, 8, 2]
+MAGIC, WORDS = 0x424C4D31, 66
+# lanes and head differ: padded and unpadded beats, one answer a sentence and one a token
+SHAPES = {
+    "sequence": (dict(hidden=24, heads=2, intermediate=20, labels=3, head="sequence"), 12),
+    "token": (dict(hidden=16, heads=2, intermediate=24, labels=2, head="token"), 200),
+}
+
+
+class Built:
+    """A small encoder, its project for a board, its sentences and their golden answers."""
+
+    def __init__(self, name: str, folder: Path):
+        shape, multipliers = SHAPES[name]
+        self.graph = random_encoder(seed=5, layers=1, max_tokens=8, **shape)
+        self.build = folder / "build"
+        self.build.mkdir(parents=True)
+        self.folding = build(self.graph, HardwareConfig(multipliers=multipliers), self.build)
+        self.ip = read_ip(self.build)
+        self.project = write_project(self.build, Board.load("pynq_z2"), folder / "project")
+        values = golden.run(self.graph, *random_sentences(self.graph, LENGTHS))
+        self.sentences = np.split(values[self.graph.entry], np.cumsum(LENGTHS)[:-1])
+        out = values["logits"]
+        self.answers = np.split(out, np.cumsum(LENGTHS)[:-1]) if self.ip.output.kind == "token" else [row[None] for row in out]
+        self.input, self.output = Stream(**self.ip.as_dict()["input"]), Stream(**self.ip.as_dict()["output"])
+
+    def simulate(self, folder: Path, **job) -> dict:
+        """What tests/hw/vivado_cocotb.py saw."""
+        folder.mkdir()
+        text = (self.project / "src" / "encoder_ip.v").read_text().replace("module encoder_ip", "module bench")
+        generated = {"bench.vlt": '`verilator_config\npublic_flat_rw -module "bench" -var "*"\n', "bench.v": text}
+        executable = compile_bench(Design(sources=tuple(sorted((self.project / "src").glob("*.sv"))), generated=generated))
+        for path in (self.project / "mem").glob("*.mem"):
+            (folder / path.name).symlink_to(path)
+        job = {"seed": 1, "stalls": False, "together": False, "sentences": [pack(s, self.input).tobytes().hex() for s in self.sentences]} | job
+        (folder / "ip.json").write_text(json.dumps(job))
+        env = {**os.environ, **cocotb_env("vivado_cocotb", "bench", folder / "results.xml"), "COCOTB_ANSI_OUTPUT": "0"}
+        env["PYTHONPATH"] = os.pathsep.join([str(HERE), env["PYTHONPATH"]])
+        log = folder / "sim.log"
+        with log.open("w") as out:
+            done = subprocess.run([executable], cwd=folder, env=env, stdout=out, stderr=subprocess.STDOUT, timeout=300, check=False)
+        check_results(folder / "results.xml", log, done.returncode)
+        return json.loads((folder / "result.json").read_text())
+
+    def check(self, frames: list[str]) -> None:
+        assert len(frames) == len(self.answers) == len(LENGTHS)
+        for index, (frame, answer) in enumerate(zip(frames, self.answers, strict=True)):
+            got = unpack(np.frombuffer(bytes.fromhex(frame), dtype=np.uint8), self.output)
+            assert np.array_equal(got, answer), (index, got, answer)
+
+
+@pytest.fixture(scope="module", params=list(SHAPES))
+def built(request, tmp_path_factory) -> Built:
+    return Built(request.param, tmp_path_factory.mktemp(request.param))
+
+
+def test_alone(built, tmp_path):
+    """Sentence after sentence, each into an empty encoder: its cycles are the predicted ones, exactly what a target with a DMA reports."""
+    seen = built.simulate(tmp_path / "run")
+    built.check(seen["frames"])
+    before, identity = seen["before"], int(built.graph.hash[:16], 16)
+    sizes = built.ip.output.beat_bytes << 16 | built.ip.input.beat_bytes
+    assert before == [MAGIC, 1, identity & 0xFFFFFFFF, identity >> 32, 0, 0, 0, 0, sizes, *[0] * (32 - 9), *before[32:64], 0, 0]
+    assert seen["write"] == 0, "a write is answered OKAY"
+    for index, words in enumerate(seen["after"]):
+        start, stop = words[32 + 2 * index : 34 + 2 * index]
+        assert words[4] == index + 1 and words[5] == stop - start
+        predicted = predict(built.graph, built.folding, [LENGTHS[index]]).latency[0]
+        assert abs(words[5] - predicted) <= 0.01 * predicted, (words[5], predicted)
+        assert words[6:8] == [0, 0], "nobody waited"
+
+
+def test_together(built, tmp_path):
+    """Back to back: the log has every sentence's cycles on one clock, and they are those of the encoder without the IP around it."""
+    seen = built.simulate(tmp_path / "run", together=True)
+    built.check(seen["frames"])
+    log = np.array(seen["end"][32 : 32 + 2 * len(LENGTHS)]).reshape(-1, 2)
+    assert seen["end"][4] == len(LENGTHS)
+    bare = run_encoder(built.build, built.sentences, taps=False)
+    assert (log[:, 0] - log[0, 0]).tolist() == bare.in_first_cycle.tolist()
+    assert (log[:, 1] - log[0, 0]).tolist() == bare.out_last_cycle.tolist()
+
+
+def test_stalls(built, tmp_path):
+    """Half of the time a DMA that offers nothing and takes nothing: the same answers, and the waiting is counted."""
+    seen = built.simulate(tmp_path / "run", stalls=True, together=True)
+    built.check(seen["frames"])
+    assert seen["before"][:3] == [MAGIC, 1, int(built.graph.hash[8:16], 16)]
+    assert seen["end"][6] > 0 and seen["end"][7] > 0
+
+
+@pytest.mark.parametrize("module", sorted(path.stem for path in RTL.glob("*.sv")))
+def test_lint(module):
+    verilator = find_verilator()
+    command = [verilator.command, "--lint-only", "-Wall", "--quiet", "--top-module", module, "-y", str(RTL), str(RTL / f"{module}.sv")]
+    done = subprocess.run(command, env=verilator.env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_yosys_reads_all(tmp_path):
+    modules = sorted(path.stem for path in RTL.glob("*.sv"))
+    for module in modules:
+        shutil.copy(RTL / f"{module}.sv", tmp_path)
+    files = " ".join(f"{m}.sv" for m in modules)
+    (tmp_path / "read.ys").write_text(f"read_verilog -sv {files}\nhierarchy -check -top encoder_registers\nproc\ncheck -assert\n")
+    done = run_yosys(tmp_path, "-q", "read.ys")
+    assert (done.returncode, (done.stdout + done.stderr).strip()) == (0, "")

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs inside the simulator: the IP of hw/vivado between AXI masters of cocotbext-axi. What to do and what came of it: ip.json, result.json."""
+
+import json
+import random
+from pathlib import Path
+
+import cocotb
+from cocotb.clock import Clock
+from cocotb.triggers import ClockCycles
+from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStreamSource
+
+WAIT = 200_000  # cycles for one sentence's answer
+DRAIN = 10_000  # cycles: the first token's answer leaves while later tokens are still inside
+
+
+async def registers(axi: AxiLiteMaster) -> list[int]:
+    """All that the map has, then two words behind it."""
+    return [int.from_bytes((await axi.read(4 * word, 4)).data, "little") for word in range(66)]
+
+
+@cocotb.test()
+async def play(dut):
+    job = json.loads(Path("ip.json").read_text())
+    rng = random.Random(job["seed"])
+    cocotb.start_soon(Clock(dut.aclk, 2, "ns").start())
+    dut.aresetn.value = 0
+    source = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis"), dut.aclk, dut.aresetn, reset_active_level=False, byte_size=8)
+    sink = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis"), dut.aclk, dut.aresetn, reset_active_level=False, byte_size=8)
+    axi = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi"), dut.aclk, dut.aresetn, reset_active_level=False)
+    await ClockCycles(dut.aclk, 16)
+    dut.aresetn.value = 1
+    if job["stalls"]:
+        for part in (source, sink, axi.write_if.aw_channel, axi.write_if.w_channel, axi.write_if.b_channel, axi.read_if.ar_channel, axi.read_if.r_channel):
+            part.set_pause_generator(iter(lambda: rng.random() < 0.5, None))
+    result = {"before": await registers(axi), "frames": [], "after": []}
+    response = await axi.write(0x10, b"\xff\xff\xff\xff")
+    result["write"] = int(response.resp)
+    if job["together"]:
+        for sentence in job["sentences"]:
+            await source.send(AxiStreamFrame(bytes.fromhex(sentence)))
+    for sentence in job["sentences"]:
+        if not job["together"]:
+            await source.send(AxiStreamFrame(bytes.fromhex(sentence)))
+        frame = await cocotb.triggers.with_timeout(sink.recv(), 2 * WAIT, "ns")
+        result["frames"].append(bytes(frame.tdata).hex())
+        if not job["together"]:
+            result["after"].append(await registers(axi))
+            await ClockCycles(dut.aclk, DRAIN)
+    result["end"] = await registers(axi)
+    Path("result.json").write_text(json.dumps(result))
