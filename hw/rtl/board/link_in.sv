@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// link_in: the buffer of input beats: frames are taken back or kept, whole sentences leave at full speed
+// Stream : beats in, as link_rx gives them; m_* out, II 1 within a sentence, `last` ends it
+// Rules  : a frame is kept if its position is the next one and all of it has room (`keep` with `flag` says that the host's
+//          frame is good and of this session); a sentence leaves when it is whole, none is held and fewer than FLIGHT are inside
+// Reset  : empties it
+module link_in #(
+  parameter int BEAT_W = 8,  // bits per beat
+  parameter int DEPTH = 64,  // beats, a power of two
+  parameter int FLIGHT = 15  // sentences between m_* and `leave`
+) (
+  input  wire logic              clk,
+  input  wire logic              rst,
+  input  wire logic              beat_valid,
+  input  wire logic              beat_last,
+  input  wire logic [BEAT_W-1:0] beat,
+  input  wire logic              flag,
+  input  wire logic              keep,
+  input  wire logic              sentence_end,  // with `keep`: the frame ends a sentence
+  input  wire logic              hold,          // with `sentence_end`
+  input  wire logic [23:0]       position,
+  input  wire logic [7:0]        count,
+  output logic                   nak,           // in the cycle of `keep`: the frame was dropped
+  output logic [23:0]            next,          // position of the beat that is expected
+  output logic [23:0]            limit,         // position of the first beat that has no room
+  output logic                   m_valid,
+  input  wire logic              m_ready,
+  output logic [BEAT_W-1:0]      m_data,
+  output logic                   m_last,
+  output logic                   m_first,       // the sentence's first beat
+  input  wire logic              leave          // a sentence has left the encoder
+);
+  localparam int AddrW = $clog2(DEPTH);
+  localparam int FlightW = $clog2(FLIGHT + 1);
+
+  logic [BEAT_W:0] mem [0:DEPTH-1];
+  logic [BEAT_W:0] word_q;
+  logic [23:0] spec_q, read_q;   // spec: the next beat of the frame that is coming
+  logic [23:0] whole_q;          // sentences whose last beat has not left
+  logic [FlightW-1:0] flight_q;  // sentences that began to leave and are not answered
+  logic drop_q, hold_q;
+  logic fits, wanted, kept, move, begins, fetch, gone;
+
+  initial if (DEPTH < 2 || DEPTH > (1 << 23) || (DEPTH & (DEPTH - 1)) != 0)
+    $fatal(1, "link_in: got DEPTH %0d, must be a power of two from 2 to 2**23", DEPTH);
+
+  assign wanted = position == next && spec_q != limit && !drop_q;
+  assign fits = beat_valid && wanted;
+  assign kept = keep && count != '0 && position == next && !drop_q;
+  assign nak = keep && count != '0 && !kept;
+  assign limit = read_q + 24'(DEPTH);
+  assign {m_last, m_data} = word_q;
+
+  assign move = !m_valid || m_ready;
+  assign gone = m_valid && m_ready && m_last;
+  assign begins = !m_valid || m_last;  // within a sentence the next beat is always there
+  assign fetch = move && (!begins || (whole_q != {23'b0, gone} && !hold_q && flight_q != FlightW'(FLIGHT)));
+
+  always_ff @(posedge clk) begin
+    if (fits) mem[spec_q[AddrW-1:0]] <= {beat_last, beat};
+  end
+  always_ff @(posedge clk) begin
+    if (fetch) word_q <= mem[read_q[AddrW-1:0]];
+  end
+
+  always_ff @(posedge clk) begin
+    if (beat_valid) begin
+      if (fits) spec_q <= spec_q + 1'b1;
+      else drop_q <= 1'b1;
+    end
+    if (flag) begin
+      drop_q <= 1'b0;
+      if (kept) next <= spec_q;
+      else spec_q <= next;
+      if (kept && sentence_end) hold_q <= hold;
+    end
+    if (kept && sentence_end && !gone) whole_q <= whole_q + 1'b1;
+    if (gone && !(kept && sentence_end)) whole_q <= whole_q - 1'b1;
+    if (fetch && begins && !leave) flight_q <= flight_q + 1'b1;
+    if (leave && !(fetch && begins)) flight_q <= flight_q - 1'b1;
+    if (fetch) begin
+      read_q <= read_q + 1'b1;
+      m_first <= begins;
+    end
+    if (move) m_valid <= fetch;
+    if (rst) begin
+      {spec_q, read_q, next, whole_q} <= '0;
+      flight_q <= '0;
+      {drop_q, hold_q, m_valid} <= '0;
+    end
+  end
+endmodule

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The simulated board: `uart_top` with its UART under Verilator, on a pseudo-terminal that the host opens as any port."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+import tty
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from hw.graph import Graph
+from hw.uart import BOARD_RTL, SHAPE_FILE, shape_package
+from sim.encoder import link_memories
+from sim.errors import SimulationError
+from sim.hil.link import LinkSettings
+from sim.hil.serial_target import SerialTarget
+from sim.runner import FAST, HDL, Design, compile_model, needed
+
+DIVIDER = 8  # cycles of a bit: a line so fast that the encoder is what the simulation spends its time on
+BAUD = 1_000_000
+IDLE_CYCLES = 2_000_000  # a quiet line: longer than a sentence takes
+OFF_SECONDS = 20.0
+
+BENCH = """\
+// SPDX-License-Identifier: Apache-2.0
+module bench (input wire clk, input wire rst, input wire uart_rx, output wire uart_tx, output wire led);
+  uart_top #(.CLOCK_HZ({clock}), .BAUD({baud})) board (.clk(clk), .rst(rst), .uart_rx(uart_rx), .uart_tx(uart_tx), .led(led));
+endmodule
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardRun:
+    """What a simulated board did: clock cycles, bytes that the host was too slow to read, seconds that it was on."""
+
+    cycles: int
+    dropped: int
+    seconds: float
+
+
+class SimulatedBoard:
+    """A process that runs the board; `path` is its port.
+
+    build_dir  the built encoder
+    divider    clock cycles of a bit on the line, at least 4
+    Raises SimulationError: the build fails.
+    """
+
+    def __init__(self, build_dir: Path, *, divider: int = DIVIDER, idle_cycles: int = IDLE_CYCLES):
+        executable = compile_board(build_dir, divider)
+        self._work = Path(tempfile.mkdtemp(prefix="bitloom-board-"))
+        link_memories(sorted(Path(build_dir).glob("*.hex")), self._work)
+        master, self._slave = os.openpty()
+        tty.setraw(self._slave)  # and held open, so that the port survives its users
+        self.path = os.ttyname(self._slave)
+        command = [str(executable), f"+fd={master}", f"+divider={divider}", f"+idle={idle_cycles}"]
+        self._began = time.monotonic()
+        self._process = subprocess.Popen(command, cwd=self._work, pass_fds=(master,), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        os.close(master)
+
+    def press_reset(self) -> None:
+        """The reset button."""
+        self._process.stdin.write("r")
+        self._process.stdin.flush()
+
+    def unplug(self) -> None:
+        """Pull the plug: the port goes away under its user."""
+        self._process.kill()
+        self._clear()
+
+    def off(self) -> BoardRun:
+        """Turn it off. Raises SimulationError: it had died."""
+        try:
+            said, _ = self._process.communicate(timeout=OFF_SECONDS)
+            cycles, dropped = map(int, said.split())
+        except (subprocess.TimeoutExpired, ValueError, OSError) as error:
+            self._process.kill()
+            raise SimulationError(f"simulated board: died with exit code {self._process.poll()}, must run until it is turned off") from error
+        finally:
+            self._clear()
+        return BoardRun(cycles=cycles, dropped=dropped, seconds=time.monotonic() - self._began)
+
+    def _clear(self) -> None:
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            with suppress(OSError):
+                stream.close()
+        with suppress(OSError):
+            os.close(self._slave)
+        shutil.rmtree(self._work, ignore_errors=True)
+
+
+def compile_board(build_dir: Path, divider: int = DIVIDER) -> Path:
+    """The executable of the board top around a built encoder; compiled unless the cache has it. Raises BuildError."""
+    build_dir = Path(build_dir)
+    encoder = build_dir / "encoder.sv"
+    library = [*sorted((build_dir / "rtl").glob("*.sv")), *sorted(BOARD_RTL.glob("*.sv"))]
+    bench = BENCH.format(clock=divider * BAUD, baud=BAUD)
+    with tempfile.TemporaryDirectory(prefix="bitloom-shape-") as name:
+        shape = Path(name) / SHAPE_FILE
+        shape.write_text(shape_package(build_dir))
+        sources = (shape, *needed(library, bench + encoder.read_text()), encoder)
+        return compile_model(Design(sources=sources, generated={"bench.sv": bench}, compiler=FAST), "board", [str(HDL / "board_main.cpp")])
+
+
+class SimulatedTarget(SerialTarget):
+    """`--target sim`: a simulated board that is turned on with `open` and off with `close`.
+
+    result  after close: what the board did
+    """
+
+    def __init__(self, graph: Graph, build_dir: Path, *, divider: int = DIVIDER, settings: LinkSettings | None = None):
+        super().__init__(graph, "", baud=BAUD, settings=settings or LinkSettings(timeout_s=1.0, stuck_s=600.0))
+        self.build_dir, self.divider, self.name = Path(build_dir), divider, "sim"
+        self.board: SimulatedBoard | None = None
+        self.result: BoardRun | None = None
+
+    def open(self) -> None:
+        self.board = SimulatedBoard(self.build_dir, divider=self.divider)
+        self.path = self.board.path
+        super().open()
+
+    def close(self) -> None:
+        super().close()
+        if self.board is not None:
+            board, self.board = self.board, None
+            self.result = board.off()
