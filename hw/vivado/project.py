@@ -13,10 +13,10 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from hw.board import Board
-from hw.emit import RTL
 from hw.synth.flow import OWN_RTL
 from hw.synth.tools import SynthError
 from hw.synth.top import board_top
+from hw.uart import BOARD_RTL, SHAPE_FILE, shape_package
 from hw.vivado.ip import Ip, read_ip
 
 HERE = Path(__file__).parent
@@ -54,6 +54,8 @@ def write_project(build_dir: Path, board: Board, out: Path, *, clock_mhz: float 
     shutil.move(out / "tcl" / "build.tcl", out / "build.tcl")
     _render("encoder_ip.v.j2", out / "src" / "encoder_ip.v", name=_graph_name(build_dir), identity=ip.identity, in_bits=ip.input.data_bits,
             out_bits=ip.output.data_bits, in_bytes=ip.input.beat_bytes, out_bytes=ip.output.beat_bytes)
+    if flow == "uart":
+        _add_uart_top(build_dir, out, board, clock)
     _write_flow(out, board, flow, clock, ip)
     return out
 
@@ -62,7 +64,7 @@ def project_flow(board: Board) -> str:
     """"zynq" or "mpsoc" (block design with DMA), "uart" (the bridge on the board's pins) or "out_of_context" (the IP alone: no bitstream)."""
     if board.transport.kind == "pynq" and board.family in FLOWS:
         return FLOWS[board.family]
-    return "uart" if board.transport.kind == "uart" and (RTL / "board" / "uart_top.sv").is_file() else "out_of_context"
+    return "uart" if board.transport.kind == "uart" else "out_of_context"
 
 
 def load_project(folder: Path) -> dict:
@@ -97,8 +99,8 @@ def _graph_name(build_dir: Path) -> str:
 
 def _copy_sources(build_dir: Path, out: Path) -> None:
     """Sources into src/, memories into mem/. Vivado knows memory files by the ending .mem, and finds them by their bare names (UG901)."""
-    (out / "src").mkdir()
-    (out / "mem").mkdir()
+    for name in ("src", "mem", "constraints"):
+        (out / name).mkdir()
     for path in [*sorted((build_dir / "rtl").glob("*.sv")), *sorted((HERE / "rtl").glob("*.sv"))]:
         shutil.copy(path, out / "src" / path.name)
     memories = sorted(build_dir.glob("*.hex"))
@@ -115,10 +117,7 @@ def _copy_sources(build_dir: Path, out: Path) -> None:
 
 
 def _write_flow(out: Path, board: Board, flow: str, clock: float, ip: Ip) -> None:
-    (out / "constraints").mkdir()
-    if flow == "uart":
-        _add_uart_top(out, board, clock)
-    else:
+    if flow != "uart":
         _render("clock.xdc.j2" if flow == "out_of_context" else "bitstream.xdc.j2", out / "constraints" / f"{flow}.xdc", period_ns=1000 / clock)
     _render("settings.tcl.j2", out / "settings.tcl", part=board.part, board_files=BOARD_FILES.get(board.name, ""), flow=flow, clock_mhz=clock,
             in_bits=8 * ip.input.beat_bytes, out_bits=8 * ip.output.beat_bytes, top="board_top" if flow == "uart" else "encoder_ip")
@@ -132,10 +131,11 @@ def _write_flow(out: Path, board: Board, flow: str, clock: float, ip: Ip) -> Non
     (out / PROJECT).write_text(json.dumps(data, indent=1) + "\n")
 
 
-def _add_uart_top(out: Path, board: Board, clock: float) -> None:
+def _add_uart_top(build_dir: Path, out: Path, board: Board, clock: float) -> None:
     """The UART bridge, the board's top and its pins."""
-    for path in [*sorted((RTL / "board").glob("*.sv")), OWN_RTL / "reset_sync.sv"]:
+    for path in [*sorted(BOARD_RTL.glob("*.sv")), OWN_RTL / "reset_sync.sv"]:
         shutil.copy(path, out / "src" / path.name)
+    (out / "src" / SHAPE_FILE).write_text(shape_package(build_dir))
     (out / "src" / "board_top.sv").write_text(board_top(board, clock).text)
     pins = {"clk_in": board.clocks[0].pin} | {name: getattr(board.pins, name) for name in ("uart_rx", "uart_tx", "reset", "led")}
     _render("pins.xdc.j2", out / "constraints" / "uart.xdc", period_ns=1000 / clock, pins={name: pin for name, pin in pins.items() if pin})
