@@ -6,6 +6,8 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 # torch first and by exact version: a looser request may pull gigabytes of CUDA libraries.
 TORCH  := $(shell grep '^torch==' constraints.txt)
+# finn-plus without its dependencies: it pins another Brevitas.
+FINN   := $(shell grep '^finn-plus==' constraints.txt)
 
 .PHONY: demo install test test-all bench lint clean
 
@@ -18,7 +20,8 @@ $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "make: got no $(PYTHON), must be on PATH; install Python 3.11 or give PYTHON=..." >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet $(TORCH)
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[test]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[test,finn]'
+	$(BIN)/pip install --quiet --no-deps $(FINN)
 	@touch $@
 
 test: install ## every test that takes seconds

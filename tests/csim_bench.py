@@ -20,7 +20,7 @@ import hls4ml
 import numpy as np
 from operator_bench import Case, beats, golden
 
-from hls.layers import HEADERS, _config, code_type
+from hls.layers import HEADERS, code_type
 from hls.project import PARALLEL, constants
 from hw.folding import Folding
 from hw.instance import HlsLayer
@@ -74,7 +74,7 @@ def _instance(number: int, case: Case) -> str:
     for name in names:
         tensor = case.graph.tensor(name)
         lines += [f"typedef {code_type(tensor.bits, tensor.signed)} {name}_code;", f"typedef bitloom::beat<{name}_code, {width[name]}> {name}_beat;"]
-    lines.append(_config(SimpleNamespace(name=node.name, weights=weights, get_attr={"constants": constants(case.graph, node, folding)}.get)))
+    lines.append(config_cpp(SimpleNamespace(name=node.name, weights=weights, get_attr={"constants": constants(case.graph, node, folding)}.get)))
     body = [f"const std::vector<{name}_word> {name} = numbers.array<{name}_word>({len(layer.memories[name].data)});" for name in memories]
     body += [f'hls::stream<{name}_beat> {name}("{name}");' for name in names] + [f"numbers.feed({name});" for name in node.inputs]
     types = ", ".join(f"{name}_beat" for name in names)

@@ -41,7 +41,7 @@ def assemble(context: Context) -> dict:
     backends = {name: found for name, read_backend in BACKENDS.items() if (found := read_backend(run))}
     for found in backends.values():
         comparisons += found["comparisons"]
-    return {
+    report = {
         "schema": SCHEMA,
         "name": context.recipe.name,
         "graph_hash": graph.hash,
@@ -72,6 +72,8 @@ def assemble(context: Context) -> dict:
             name: run.record(name)["seconds"] for name in STAGES if name != "report" and "seconds" in run.record(name)
         },
     }
+    report["side_by_side"] = side_by_side(report["cycles"], report["hardware"], report["verify"], backends)
+    return report
 
 
 def _hls4ml(run: RunFolder) -> dict | None:
@@ -95,4 +97,72 @@ def _hls4ml(run: RunFolder) -> dict | None:
     return project | {"layers": layers, "comparisons": comparisons, "csim": verified, "csynth": synthesized, "rtl": rtl}
 
 
-BACKENDS = {"hls4ml": _hls4ml}
+def _finn(run: RunFolder) -> dict | None:
+    """FINN's graph: its estimates, and what its Python execution compared."""
+    if not is_current(run, "finn/build"):
+        return None
+    made = json.loads((run.stage("finn/build") / "finn.json").read_text())
+    verified = None
+    if is_current(run, "finn/verify"):
+        verified = json.loads((run.stage("finn/verify") / "verify.json").read_text())
+    comparisons = [
+        {"name": f"FINN's integer nodes = golden, {r['name']}", **{k: r[k] for k in ("sentences", "values_compared", "mismatches")}}
+        for r in (verified["runs"] if verified else ())
+        if r["values_compared"]
+    ]
+    return made | {"comparisons": comparisons, "verify": verified}
+
+
+BACKENDS = {"hls4ml": _hls4ml, "finn": _finn}
+
+
+def side_by_side(cycles: dict, hardware: dict, verify: dict, backends: dict) -> list[dict]:
+    """One row a backend: cycles between sentences, multipliers, memory and exactness, each with how it is known."""
+    bits = f"{hardware['weight_bits']:,} bits of weights"
+    rows = [
+        {
+            "backend": "RTL",
+            "tokens": cycles["tokens"],
+            "cycles": cycles["interval_measured"],
+            "cycles_are": "measured in simulation",
+            "multipliers": hardware["multipliers"],
+            "memory": bits,
+            "exact": f"{verify['mismatches']:,} of {verify['values_compared']:,} values differ",
+        }
+    ]
+    if h := backends.get("hls4ml"):
+        csynth, csim = h["csynth"], h["csim"]
+        rows.append(
+            {
+                "backend": "hls4ml",
+                "tokens": h["tokens"],
+                "cycles": csynth["estimate"]["interval_max"] if csynth else max(layer["interval"] for layer in h["layers"]),
+                "cycles_are": "csynth's estimate" if csynth else "analytic, from the folding",
+                "multipliers": sum(layer["multipliers"] for layer in h["layers"]),
+                "memory": f"{csynth['estimate']['resources'].get('BRAM_18K', 0):,} BRAM18, csynth's estimate" if csynth else bits,
+                "exact": f"{csim['mismatches']:,} of {csim['values_compared']:,} values differ, C simulation" if csim else "not compared",
+            }
+        )
+    if f := backends.get("finn"):
+        exact = "not compared"
+        if f["verify"]:
+            runs = [r for r in f["verify"]["runs"] if r["values_compared"]]
+            tensors = [t for r in runs for t in r["tensors"]]
+            counts = [[sum(t[k] for t in tensors if t["exact"] == kind) for k in ("alone", "values")] for kind in (True, False)]
+            exact = (
+                f"{counts[0][0]:,} of {counts[0][1]:,} values of integer nodes differ, {counts[1][0]:,} of {counts[1][1]:,} of float32 nodes; "
+                f"{sum(r['labels_differ'] for r in runs)} of {sum(r['sentences'] for r in runs)} labels"
+            )
+        rows.append(
+            {
+                "backend": "FINN",
+                "tokens": f["tokens"],
+                "cycles": f["interval"],
+                "cycles_are": "FINN's estimate",
+                "multipliers": f["multipliers"],
+                "memory": f"{f['totals']['bram_18k']:,} BRAM18, {f['totals']['uram']} URAM, FINN's estimate; "
+                f"{len(f['unknown'])} of {len(f['nodes'])} nodes have none",
+                "exact": exact,
+            }
+        )
+    return rows

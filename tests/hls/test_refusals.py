@@ -41,7 +41,7 @@ def test_a_board_without_part_number(tmp_path):
 
 
 def test_a_board_that_vitis_hls_does_not_know(tmp_path):
-    refused("hls4ml: got board 'ulx3s_85f' with a ecp5 part (LFE5U-85F-6BG381C), must be one of AMD's that Vitis HLS takes; "
+    refused("hls4ml: got board 'ulx3s_85f' with LFE5U-85F-6BG381C of family ecp5, must be one of AMD's that Vitis HLS takes; "
             "choose such a board (`bitloom boards`), or the RTL backend for this one", tmp_path, board="ulx3s_85f")  # fmt: skip
 
 

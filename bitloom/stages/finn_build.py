@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""finn/build: the encoder, for sentences of one length, through FINN's build steps; on to Vivado's where it is there.
+
+encoder.onnx is what goes through: codes in FINN's integer nodes. encoder.quant.onnx is the same encoder by Brevitas's own export, with Quant nodes.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import onnx
+
+from bitloom.errors import UsageError
+from bitloom.flow import Context
+from hls.finn import tool
+from hls.finn.lower import Lowered, lower
+from hls.finn.model import build
+from hls.finn.report import cycles, without_estimate
+from hls.finn.vivado import implement
+from hw.board import Board
+from hw.folding import Folding
+from hw.graph import Graph
+from qat.finn_export import export
+
+
+def run(context: Context) -> str:
+    """Raises FinnError: no finn-plus, a board, graph or length that FINN does not take."""
+    tool.require_installed()
+    graph = Graph.load(context.run.stage("export"))
+    folding = Folding.load(context.run.stage("build") / "folding.json")
+    board, tokens = Board.load(context.options["board"]), wanted_tokens(context.options, graph)
+    clock = context.recipe.hardware.clock_mhz
+    context.progress(None, f"QONNX for {tokens} tokens, FINN's steps for {board.part}: a minute or two")
+    model = build(graph, tokens)
+    onnx.save(model, str(context.out / "encoder.onnx"))
+    export(graph, tokens, context.out / "encoder.quant.onnx")
+    lowered = lower(model, context.out, part=board.part or "", clock_mhz=clock, folding=folding)
+    implemented = implement(lowered, context.out, clock_mhz=clock) if tool.has_vivado() else []
+    result = summary(graph, folding, lowered, tokens) | {"board": board.name, "clock_mhz": clock, "vivado_steps": implemented}
+    (context.out / "finn.json").write_text(json.dumps(result, indent=1) + "\n")
+    return f"{len(lowered.nodes)} hardware nodes, {lowered.interval:,} cycles a sentence of {tokens} tokens estimated, none unmapped"
+
+
+def wanted_tokens(options: dict[str, str], graph: Graph) -> int:
+    """The length to build for: --tokens, else the longest one."""
+    text = options.get("tokens", str(graph.max_tokens))
+    if not text.isdigit() or not 1 <= int(text) <= graph.max_tokens:
+        raise UsageError(f"finn/build: got --tokens {text}, must be 1 .. {graph.max_tokens} (the graph's max_tokens); choose a length within")
+    return int(text)
+
+
+def summary(graph: Graph, folding: Folding, lowered: Lowered, tokens: int) -> dict:
+    """What the report shows. Resources and cycles are FINN's estimates; `unknown` names the nodes for which it has none."""
+    nodes = [asdict(node) for node in lowered.nodes]
+    return {
+        "graph_hash": graph.hash,
+        "part": lowered.part,
+        "tokens": tokens,
+        "interval": lowered.interval,
+        "latency_cycles": lowered.latency_cycles,
+        "bottleneck": lowered.bottleneck,
+        "multipliers": sum(row.pe * row.simd for row in cycles(graph, lowered, folding, tokens)),
+        "nodes": nodes,
+        "totals": {key: sum(node[key] for node in nodes) for key in ("lut", "dsp", "bram_18k", "uram")},
+        "unknown": without_estimate(lowered),
+        "units": [asdict(row) for row in cycles(graph, lowered, folding, tokens)],
+    }
