@@ -20,7 +20,7 @@ import hls4ml
 import numpy as np
 from operator_bench import Case, beats, golden
 
-from hls.layers import HEADERS, code_type
+from hls.layers import HEADERS, code_type, config_cpp
 from hls.project import PARALLEL, constants
 from hw.folding import Folding
 from hw.instance import HlsLayer
