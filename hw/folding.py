@@ -3,7 +3,7 @@
 
 All stages run at the same time, so a sentence leaves every max(stage intervals) cycles, and stages are independent given that figure: for a target
 interval B each matrix operator takes its cheapest folding whose interval is at most B. The multipliers needed fall as B grows, so the fastest
-design within a multiplier budget is found by bisection over B.
+design within a multiplier budget is found by bisection over B. So is the fastest that fits a board (hw/fitting.py).
 """
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from hw.board import Board
 from hw.errors import BitloomError
 from hw.graph import Graph, Node
 from hw.instance import Fold
@@ -28,17 +29,18 @@ class FoldingError(BitloomError):
 
 
 class HardwareConfig(BaseModel):
-    """What the hardware shall reach: `target_cycles` a sentence of max_tokens, or a budget of `multipliers`."""
+    """What the hardware shall reach: `target_cycles` a sentence of max_tokens, or the fastest within a budget of `multipliers`, of a `board`, or of both."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     target_cycles: int | None = Field(None, ge=1, strict=True, description="cycles between two sentences of max_tokens tokens")
     multipliers: int | None = Field(None, ge=1, strict=True, description="multipliers in all matrix units together")
+    board: str | None = Field(None, min_length=1, description="a board of `bitloom boards`, or a board file: the hardware must fit it")
     clock_mhz: float = Field(100.0, gt=0, allow_inf_nan=False, description="for times in the report; the RTL does not depend on it")
 
     @model_validator(mode="after")
     def _one_goal(self) -> HardwareConfig:
-        if (self.target_cycles is None) == (self.multipliers is None):
+        if (self.target_cycles is None) == (self.multipliers is None) and (self.target_cycles or not self.board):
             got = "both" if self.target_cycles else "neither"
             raise ValueError(f"hardware: got {got} of target_cycles and multipliers, must be exactly one; remove or add one")
         return self
@@ -51,6 +53,8 @@ class Folding:
     folds      per node (all but host-side ones)
     lanes      per tensor: elements a beat of its stream
     interval   cycles between two sentences of max_tokens tokens, as the matrix units alone allow
+    board      the board that it was fitted to; None: none
+    bound_by   what of the board keeps the next faster folding from fitting
     """
 
     folds: dict[str, Fold]
@@ -58,6 +62,8 @@ class Folding:
     interval: int
     multipliers: int
     per_node: dict[str, int] = field(default_factory=dict)
+    board: str | None = None
+    bound_by: str = ""
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self), indent=1) + "\n")
@@ -68,22 +74,35 @@ class Folding:
         return cls(**(text | {"folds": {k: Fold(**v) for k, v in text["folds"].items()}}))
 
 
-def solve(graph: Graph, config: HardwareConfig) -> Folding:
-    """The cheapest folding that meets target_cycles, or the fastest one within the multiplier budget.
+def solve(graph: Graph, config: HardwareConfig, board: Board | None = None) -> Folding:
+    """The cheapest folding that meets target_cycles, or the fastest one within the budget of multipliers, of the board, or of both.
 
-    Raises FoldingError: nothing is that fast, or that small; the message names the stage that binds and the nearest figure.
+    board  instead of the one that config names
+    Raises FoldingError: nothing is that fast, or that small; the message names the stage that binds and the nearest figure, or by how much the
+    board is too small and what would fit. BoardError: no such board.
     """
+    board = board or (Board.load(config.board) if config.board else None)
+    if board is None:
+        return _meet(graph, config.target_cycles) if config.target_cycles is not None else _within(graph, config.multipliers)
+    from hw import fitting  # it needs the costs of foldings, which need this module
+
     if config.target_cycles is not None:
-        return _meet(graph, config.target_cycles)
+        return fitting.must_fit(graph, board, _meet(graph, config.target_cycles))
+    most = config.multipliers or math.inf
+    return fitting.fastest(graph, board, lambda target: _fold_all(graph, target), _slowest(graph), lambda folding: folding.multipliers <= most)
+
+
+def _within(graph: Graph, multipliers: int) -> Folding:
+    """The fastest folding within a budget of multipliers."""
     low, high = 1, _slowest(graph)
     least = _fold_all(graph, high)
-    if least is None or least.multipliers > config.multipliers:
-        raise FoldingError(f"folding: got a budget of {config.multipliers} multipliers, must be at least "
+    if least is None or least.multipliers > multipliers:
+        raise FoldingError(f"folding: got a budget of {multipliers} multipliers, must be at least "
                            f"{least.multipliers if least else 'more'}, one in each matrix unit; raise hardware.multipliers")
     while low < high:
         middle = (low + high) // 2
         folding = _fold_all(graph, middle)
-        if folding is not None and folding.multipliers <= config.multipliers:
+        if folding is not None and folding.multipliers <= multipliers:
             high = middle
         else:
             low = middle + 1

@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hw.board import Board
+from hw.budget import usage
 from hw.emit import RTL
 from hw.synth.families import FAMILIES, count
-from hw.synth.report import ClockResult, SynthReport, must_fit, usage
+from hw.synth.report import ClockResult, SynthReport, must_fit
 from hw.synth.tools import SynthError, find, run
 from hw.synth.top import Top, board_top, harness
 

@@ -7,26 +7,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from hw.board import Board, boards
+from hw.board import Board
+from hw.budget import Usage, too_much
 from hw.synth.tools import SynthError
-
-ADVICE = "take fewer bits (weights, activations), fewer layers, shorter sentences (max_tokens) or a smaller hardware target"
 
 
 class DoesNotFit(SynthError):
     """The board has too little of something."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Usage:
-    """How many of a resource a design takes, and how many the board has."""
-
-    used: int
-    available: int
-
-    @property
-    def share(self) -> float:
-        return self.used / self.available if self.available else float("inf") if self.used else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,40 +88,7 @@ class SynthReport:
         return asdict(self) | {"files": {name: str(path) for name, path in self.files.items()}, "fmax_mhz": self.fmax_mhz, "timing_met": self.timing_met}
 
 
-def usage(board: Board, counted: Mapping) -> dict[str, Usage]:
-    """Counts (`lut`, `ff`, `dsp`, `block_ram` {kind: n}) beside what the board has."""
-    have = board.resources
-    result = {key: Usage(used=counted[key], available=total) for key, total in (("lut", have.lut), ("ff", have.ff), ("dsp", have.dsp.count))}
-    for ram in have.block_ram:
-        result[ram.kind] = Usage(used=counted["block_ram"].get(ram.kind, 0), available=ram.count)
-    return result
-
-
-def must_fit(board: Board, resources: Mapping[str, Usage], where: str = "synth") -> None:
+def must_fit(board: Board, resources: Mapping[str, Usage]) -> None:
     """Raise DoesNotFit if anything is used beyond what the board has: by how much, and what would make it fit."""
-    over = {name: use for name, use in resources.items() if use.used > use.available}
-    if over:
-        needs = {name: use.used for name, use in resources.items()}
-        text = ", ".join(f"{use.used} {label(board, name)} of {use.available} ({use.share:.1f} times)" for name, use in over.items())
-        raise DoesNotFit(f"{where}: {board.name}: got {text}, must be at most what the board has; {ADVICE}{larger(board, needs)}")
-
-
-def label(board: Board, name: str) -> str:
-    """What people call a resource: the primitive's name where it is one."""
-    return {"lut": f"LUT{board.resources.lut_inputs}", "ff": "FF", "dsp": board.resources.dsp.kind}.get(name, name)
-
-
-def larger(board: Board, needs: Mapping[str, int]) -> str:
-    """The boards of `boards/` that have enough, smallest first, as the end of a sentence; figures of other families are a guide only."""
-    kinds = [ram.kind for ram in board.resources.block_ram if ram.initialised]
-    bits = {ram.kind: ram.bits for ram in board.resources.block_ram}
-    ram_bits = sum(needs.get(kind, 0) * bits[kind] for kind in kinds)
-    fits = [other for other in boards().values() if other.name != board.name and _has(other, needs, ram_bits)]
-    names = [other.name for other in sorted(fits, key=lambda other: other.resources.lut)]
-    return f", or a larger board: {', '.join(names)}" if names else ""
-
-
-def _has(board: Board, needs: Mapping[str, int], ram_bits: int) -> bool:
-    have = board.resources
-    blocks = sum(ram.count * ram.bits for ram in have.block_ram if ram.initialised)
-    return needs.get("lut", 0) <= have.lut and needs.get("ff", 0) <= have.ff and needs.get("dsp", 0) <= have.dsp.count and ram_bits <= blocks
+    if (text := too_much(board, resources)) is not None:
+        raise DoesNotFit(f"synth: {board.name}: {text}")

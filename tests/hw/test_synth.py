@@ -9,10 +9,11 @@ import pytest
 from chain_encoder import write_build
 
 from hw.board import Board
+from hw.budget import Usage, larger
 from hw.synth import DoesNotFit, SynthError, synthesize
 from hw.synth import tools as tools_module
 from hw.synth.pll import LIMITS, solve_pll
-from hw.synth.report import Usage, larger, must_fit
+from hw.synth.report import must_fit
 from hw.synth.tools import Tool, find, run, telling_line
 from hw.synth.top import board_top
 from sim.runner import cache_dir

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Foldings that fit a board: the multiplier style of each matrix unit, and the fastest folding within the board's budget.
+
+A folding for a target interval is first given the style that the family's DSPs do best (hw/mapping.py). Where DSPs run out, matrix units are moved to
+LUT multipliers one by one, the one first that pays fewest LUTs for each DSP saved.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from hw.board import Board
+from hw.budget import PLANNED, label, too_much, usage
+from hw.folding import Folding, FoldingError
+from hw.graph import Graph, Node
+from hw.mapping import multiplier_style
+from hw.resources import Cost, Estimate, Estimator
+
+# The UART bridge and reset beside the encoder (hw/rtl/board), on boards that have a UART; measured by synthesis for ECP5.
+BRIDGE = Cost(lut=1500, ff=1000, dsp=0, block_ram=4)
+
+
+class Fitter:
+    """Foldings of one graph on one board."""
+
+    def __init__(self, graph: Graph, board: Board):
+        self.graph, self.board = graph, board
+        self.costs = Estimator(graph, board)
+
+    def styled(self, folding: Folding) -> tuple[Folding, Estimate]:
+        """The folding with a multiplier style for each matrix unit, and what it takes."""
+        folds = dict(folding.folds)
+        for name in folding.per_node:
+            folds[name] = replace(folds[name], multiplier=self._style(self.graph.node(name), folds[name].pe))
+        folding = replace(folding, folds=folds, board=self.board.name)
+        costs = self.costs.estimate(folding)
+        over = costs.total.dsp - self.board.resources.dsp.count
+        if over <= 0:
+            return folding, costs
+        for name, saved in self._cheapest_moves(folding):
+            folds[name] = replace(folds[name], multiplier="lut")
+            over -= saved
+            if over <= 0:
+                break
+        folding = replace(folding, folds=folds)
+        return folding, self.costs.estimate(folding)
+
+    def _style(self, node: Node, pe: int) -> str:
+        x, w = (self.graph.tensor(name).bits for name in (node.inputs * 2)[:2])
+        return multiplier_style(x, node.attrs.get("weight_bits", w), self.board.family, pe)
+
+    def _cheapest_moves(self, folding: Folding) -> list[tuple[str, int]]:
+        """Matrix units and the DSPs that LUT multipliers save there, fewest LUTs for each DSP first."""
+        moves = []
+        for name in folding.per_node:
+            fold = folding.folds[name]
+            now, then = self.costs.node(name, fold), self.costs.node(name, replace(fold, multiplier="lut"))
+            if now.dsp > then.dsp:
+                moves.append(((then.lut - now.lut) / (now.dsp - then.dsp), name, now.dsp - then.dsp))
+        return [(name, saved) for _, name, saved in sorted(moves)]
+
+    def excess(self, costs: Estimate) -> str | None:
+        """What is beyond the board's budget, as text; None if it fits."""
+        return too_much(self.board, usage(self.board, self._counted(costs), PLANNED))
+
+    def over(self, costs: Estimate) -> list[str]:
+        """Names of the resources that are beyond the budget."""
+        return [label(self.board, name) for name, use in usage(self.board, self._counted(costs), PLANNED).items() if use.used > use.available]
+
+    def _counted(self, costs: Estimate) -> dict:
+        bridge = BRIDGE if self.board.transport.kind == "uart" else Cost()
+        return Estimate(board=self.board, per_node={"encoder": costs.total, "bridge": bridge}).counted()
+
+
+def fastest(graph: Graph, board: Board, fold_all: Callable[[int], Folding | None], slowest: int, allowed: Callable[[Folding], bool]) -> Folding:
+    """The fastest folding that fits the board and is allowed, by bisection over the interval.
+
+    fold_all  folding for a target interval, None if there is none
+    slowest   an interval that every encoder meets
+    Raises FoldingError: not even the slowest fits; by how much, and what would.
+    """
+    fitter = Fitter(graph, board)
+
+    def attempt(target: int) -> tuple[Folding | None, list[str]]:
+        folding = fold_all(target)
+        if folding is None:
+            return None, ["the streams' lanes and the folding of heads"]
+        if not allowed(folding):
+            return None, ["hardware.multipliers"]
+        styled, costs = fitter.styled(folding)
+        over = fitter.over(costs)
+        return (None if over else styled), over
+
+    least, _ = attempt(slowest)
+    if least is None:
+        folding = fold_all(slowest)
+        _, costs = fitter.styled(folding)
+        raise FoldingError(f"folding: {board.name}: {fitter.excess(costs) or 'got a budget of too few multipliers; raise hardware.multipliers'}")
+    low, high, best, bound = 1, slowest, least, []
+    while low < high:
+        middle = (low + high) // 2
+        folding, over = attempt(middle)
+        if folding is not None:
+            high, best = middle, folding
+        else:
+            low, bound = middle + 1, over
+    return replace(best, bound_by=", ".join(bound))
+
+
+def must_fit(graph: Graph, board: Board, folding: Folding) -> Folding:
+    """The folding, styled for the board.
+
+    Raises FoldingError: the board is too small for it.
+    """
+    fitter = Fitter(graph, board)
+    styled, costs = fitter.styled(folding)
+    if (text := fitter.excess(costs)) is not None:
+        raise FoldingError(f"folding: {board.name}: {text}")
+    return styled
