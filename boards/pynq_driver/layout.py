@@ -2,6 +2,7 @@
 """Codes in the beats of a stream, as a DMA moves them."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +42,17 @@ def pack(codes: np.ndarray, stream: Stream) -> np.ndarray:
     beats = np.zeros((len(words), stream.beat_bytes), dtype=np.uint8)
     beats[:, : stream.lanes * stream.element_bytes] = elements.reshape(len(words), -1)
     return beats
+
+
+def packet(sentences: Sequence[np.ndarray], stream: Stream) -> np.ndarray:
+    """What one transfer carries, uint8 [beats, beat_bytes]: each sentence behind a header beat, whose first 4 bytes say how many beats it has."""
+    parts = []
+    for codes in sentences:
+        beats = pack(codes, stream)
+        header = np.zeros((1, stream.beat_bytes), dtype=np.uint8)
+        header[0, :4] = np.array([len(beats)], dtype="<u4").view(np.uint8)
+        parts += [header, beats]
+    return np.concatenate(parts)
 
 
 def unpack(data: np.ndarray, stream: Stream) -> np.ndarray:

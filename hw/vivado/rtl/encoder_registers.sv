@@ -6,8 +6,8 @@
 //          0x10 sentences done                     0x14 cycles of the latest: first beat in to last beat out
 //          0x18 cycles waited for input            0x1c cycles waited for the output to be taken
 //          0x20 bytes of a beat: input [15:0], output [31:16]
-//          0x80 + 8 e  log entry e = 0 .. 15: cycle of the first beat in; 0x84 + 8 e  cycle of the last beat out; every other address reads 0
-// Counts : see sentence_counters. The streams are only watched
+//          0x200 + 8 e  log entry e = 0 .. 63: cycle of the first beat in; 0x204 + 8 e  cycle of the last beat out; every other address reads 0
+// Counts : see sentence_counters. The streams, those at the encoder itself, are only watched
 // Reset  : as its parts
 module encoder_registers #(
   parameter int IN_BYTES = 4,    // of a beat at s_axis, padding included
@@ -47,12 +47,12 @@ module encoder_registers #(
   axi_lite_read #(.ADDR_W(ADDR_W)) bus (.clk, .rst, .s_axi_awvalid, .s_axi_awready, .s_axi_wvalid, .s_axi_wready, .s_axi_bvalid, .s_axi_bready,
     .s_axi_bresp, .s_axi_arvalid, .s_axi_arready, .s_axi_araddr, .s_axi_rvalid, .s_axi_rready, .s_axi_rdata, .s_axi_rresp, .word, .data);
 
-  sentence_counters #(.LOG(16)) counters (.clk, .rst, .in_valid, .in_ready, .in_last, .out_valid, .out_ready, .out_last, .done, .latest, .waited_in,
-    .waited_out, .entry(word[4:1]), .start, .stop);
+  sentence_counters #(.LOG(64)) counters (.clk, .rst, .in_valid, .in_ready, .in_last, .out_valid, .out_ready, .out_last, .done, .latest, .waited_in,
+    .waited_out, .entry(word[6:1]), .start, .stop);
 
   always_comb begin
     data = '0;
-    if (word[ADDR_W-3:5] == 5'd1) begin
+    if (word[ADDR_W-3:7] == 3'd1) begin
       data = word[0] ? stop : start;
     end else if (word[ADDR_W-3:5] == 5'd0) begin
       case (word[4:0])

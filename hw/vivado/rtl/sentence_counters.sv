@@ -6,7 +6,7 @@
 // Log    : the last LOG sentences; sentence n (0 is the first after reset) lies in entry n % LOG. Right while at most LOG are in the encoder
 // Reset  : all counts 0, the next beat begins a sentence
 module sentence_counters #(
-  parameter int LOG = 16,                       // entries, a power of two
+  parameter int LOG = 64,                       // entries, a power of two
   localparam int LOG_W = LOG > 1 ? $clog2(LOG) : 1
 ) (
   input  wire logic             clk,

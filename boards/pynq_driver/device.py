@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The encoder in the board's fabric: its bitstream, loaded and checked, and sentences through AXI DMA."""
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from . import registers as reg
+from .layout import Stream, packet, unpack
+
+SCHEMA = "bitloom.overlay/1"
+TRANSFER_BYTES = (1 << 26) - 1  # of one transfer: c_sg_length_width of the block design
+ENCODER, DMA = "encoder_0", "axi_dma_0"
+
+
+class DeviceError(Exception):
+    """An overlay that is not what it says, or hardware that does not answer."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A sentence's answer: int64 codes [rows, channels], the board's cycles in which its first beat entered and its last one left, and the epoch."""
+
+    codes: np.ndarray
+    start: int
+    end: int
+    epoch: int
+
+
+class Device:
+    """An overlay on this board.
+
+    folder     holds overlay.json and the files that it names
+    pynq       the module of that name; a test gives another
+    timeout_s  for one transfer
+    Raises DeviceError: a file is missing or was changed, or the fabric does not tell the identity that overlay.json promises.
+    """
+
+    def __init__(self, folder: str | Path, pynq=None, timeout_s: float = 10.0):
+        self.folder, self.timeout_s = Path(folder), timeout_s
+        if pynq is None:
+            import pynq  # only there on a board
+        self._pynq = pynq
+        self.manifest = read_manifest(self.folder)
+        self.identity = self.manifest["identity"]
+        self.max_tokens = self.manifest["max_tokens"]
+        self.input, self.output = Stream(**self.manifest["input"]), Stream(**self.manifest["output"])
+        self.sentences = self._sentences_per_transfer()
+        sent, received = self._bytes(self.sentences)
+        self._sent = pynq.allocate(shape=(sent,), dtype=np.uint8)
+        self._received = pynq.allocate(shape=(received,), dtype=np.uint8)
+        self.epoch, self._now, self._raw = -1, 0, 0
+        self.load()
+
+    def load(self) -> None:
+        """Write the bitstream into the fabric, whatever state it was in."""
+        self._overlay = self._pynq.Overlay(str(self.folder / self.manifest["bit"]["file"]))
+        self._encoder, self._dma = getattr(self._overlay, ENCODER), getattr(self._overlay, DMA)
+        self.epoch, self._now, self._raw = self.epoch + 1, 0, 0
+        beats = self.input.beat_bytes | self.output.beat_bytes << 16
+        for name, address, want in (("magic word", reg.MAGIC, reg.MAGIC_VALUE), ("version of the registers", reg.VERSION, reg.VERSION_VALUE),
+                                    ("bytes of a beat", reg.BEAT_BYTES, beats)):
+            if (got := self._encoder.read(address)) != want:
+                raise DeviceError(f"{self.folder}: {name}: got {got:#x}, must be {want:#x}; build the overlay again")
+        if (told := self.tell_identity()) != self.identity:
+            raise DeviceError(f"{self.folder}: the bitstream holds graph {told}, must be {self.identity} as overlay.json says; build the overlay again")
+
+    def tell_identity(self) -> str:
+        """The identity word in the fabric, 16 hex digits."""
+        return f"{self._encoder.read(reg.IDENTITY_HIGH):08x}{self._encoder.read(reg.IDENTITY_LOW):08x}"
+
+    def run(self, sentences: Sequence[np.ndarray], burst: bool) -> list[Result]:
+        """The answers to at most `self.sentences` sentences, int [T, C] each, 1 <= T <= max_tokens (checked by the caller).
+
+        burst  all in one transfer, back to back; else each alone, into an empty encoder
+        Raises DeviceError: the hardware does not answer in time; it was loaded anew then.
+        """
+        try:
+            if burst:
+                return self._transfer(sentences)
+            results = []
+            for sentence in sentences:
+                results += self._transfer([sentence])
+                # The first token's answer leaves while later ones are still inside, and none is inside longer than it was.
+                time.sleep((results[-1].end - results[-1].start) / (1e6 * self.manifest["clock_mhz"]))
+            return results
+        except DeviceError:
+            self.load()
+            raise
+
+    def close(self) -> None:
+        """Give the buffers back."""
+        for buffer in (self._sent, self._received):
+            buffer.freebuffer()
+
+    def _transfer(self, sentences: Sequence[np.ndarray]) -> list[Result]:
+        rows = [len(s) if self.output.kind == "token" else 1 for s in sentences]
+        data = packet(sentences, self.input).reshape(-1)
+        size = self.output.beats(sum(rows)) * self.output.beat_bytes
+        before = self._encoder.read(reg.DONE)
+        self._sent[: len(data)] = data
+        self._dma.recvchannel.transfer(self._received, 0, size)
+        self._dma.sendchannel.transfer(self._sent, 0, len(data))
+        deadline = time.monotonic() + self.timeout_s
+        for name in ("sendchannel", "recvchannel"):
+            self._wait(name, deadline)
+        if (done := (self._encoder.read(reg.DONE) - before) & 0xFFFFFFFF) != len(sentences):
+            raise DeviceError(f"encoder: got {done} answers, must be {len(sentences)}; the overlay was loaded anew, run again")
+        if (got := self._dma.recvchannel.transferred) != size:
+            raise DeviceError(f"encoder: got {got} bytes, must be {size}; the overlay was loaded anew, run again")
+        codes = np.split(unpack(np.array(self._received[:size]), self.output), np.cumsum(rows)[:-1])
+        return [Result(c, *self._times(before + i), self.epoch) for i, c in enumerate(codes)]
+
+    def _wait(self, name: str, deadline: float) -> None:
+        channel = getattr(self._dma, name)
+        while not channel.idle:
+            if channel.error or time.monotonic() > deadline:
+                what = "an error" if channel.error else f"no end in {self.timeout_s:g} s"
+                raise DeviceError(f"DMA {name}: got {what}, must end; the overlay was loaded anew, run again")
+            time.sleep(0)
+        channel.wait()  # makes what came visible to the processor
+
+    def _times(self, sentence: int) -> tuple[int, int]:
+        """First and last cycle of a sentence, on a clock of 64 bits: the counter of 32 bits may wrap once between two sentences."""
+        address = reg.LOG + 8 * (sentence % reg.LOG_ENTRIES)
+        start, stop = self._encoder.read(address), self._encoder.read(address + 4)
+        self._now += (start - self._raw) & 0xFFFFFFFF
+        self._raw = start
+        return self._now, self._now + ((stop - start) & 0xFFFFFFFF)
+
+    def _bytes(self, sentences: int) -> tuple[int, int]:
+        """Of the largest transfers in and out for that many sentences."""
+        rows = self.max_tokens if self.output.kind == "token" else 1
+        return (sentences * (1 + self.input.beats(self.max_tokens)) * self.input.beat_bytes, sentences * self.output.beats(rows) * self.output.beat_bytes)
+
+    def _sentences_per_transfer(self) -> int:
+        largest = max(self._bytes(1))
+        if largest > TRANSFER_BYTES:
+            raise DeviceError(f"{self.folder}: got sentences of {largest} bytes, must be at most {TRANSFER_BYTES} for one transfer")
+        return min(reg.LOG_ENTRIES, TRANSFER_BYTES // largest)
+
+
+def read_manifest(folder: Path) -> dict:
+    """overlay.json, its files checked against their hashes.
+
+    Raises DeviceError.
+    """
+    path = folder / "overlay.json"
+    try:
+        manifest = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DeviceError(f"{path}: got no readable overlay ({error}), must be written by pack_overlay; copy the whole folder again") from error
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        got = manifest.get("schema") if isinstance(manifest, dict) else type(manifest).__name__
+        raise DeviceError(f"{path}: got schema {got!r}, must be '{SCHEMA}'; copy driver and overlay of one version")
+    for name in ("bit", "hwh"):
+        file, want = folder / manifest[name]["file"], manifest[name]["sha256"]
+        try:
+            got = hashlib.sha256(file.read_bytes()).hexdigest()
+        except OSError as error:
+            raise DeviceError(f"{file}: got {error.strerror}, must be there; copy the whole folder again") from error
+        if got != want:
+            raise DeviceError(f"{file}: got SHA-256 {got[:16]}..., must be {want[:16]}...; the file was changed or cut off: copy the folder again")
+    return manifest

@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The AXI4-Lite registers of the encoder's IP: byte addresses, as in hw/vivado/rtl/encoder_registers.sv."""
+
+MAGIC, VERSION = 0x00, 0x04
+IDENTITY_LOW, IDENTITY_HIGH = 0x08, 0x0C
+DONE, LATEST = 0x10, 0x14
+WAITED_IN, WAITED_OUT = 0x18, 0x1C
+BEAT_BYTES = 0x20  # input in bits 15:0, output in bits 31:16
+LOG = 0x200  # entry e at LOG + 8 e: cycle of the first beat in, then of the last beat out
+LOG_ENTRIES = 64
+
+MAGIC_VALUE = 0x424C4D31
+VERSION_VALUE = 1

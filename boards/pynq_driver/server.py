@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Serves a device over TCP (wire.py) to one host at a time, and to none without the token."""
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import socket
+import struct
+import threading
+from dataclasses import asdict
+
+import numpy as np
+
+from . import wire
+from .device import Device, DeviceError
+
+log = logging.getLogger("pynq_driver")
+
+
+class RequestError(Exception):
+    """A RUN that cannot be run; the connection stays."""
+
+
+class Server:
+    """Listens from its construction on; `serve` answers until `stop`.
+
+    address      (host, port) of this board's interface; port 0 takes any free one: see `self.address`
+    greet_s      seconds for a host to prove that it has the token
+    idle_s       seconds without a request after which a host is sent away, so that a dead one does not keep the board
+    frame_s      seconds for a whole frame to come or go
+    connections  most at a time, those that have not proved anything included; more are closed at once
+    """
+
+    def __init__(self, device: Device, token: bytes, address: tuple[str, int], *, greet_s: float = 5.0, idle_s: float = 60.0, frame_s: float = 20.0,
+                 connections: int = 8):
+        self.device, self._token = device, token
+        self.greet_s, self.idle_s, self.frame_s = greet_s, idle_s, frame_s
+        self._places = threading.BoundedSemaphore(connections)
+        self._board = threading.Lock()  # held by the one host that is served
+        self._stop = threading.Event()
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self._socket = socket.create_server(address, family=family)
+        self._socket.settimeout(0.2)
+        self.address = self._socket.getsockname()[:2]
+        limit = 8 + device.sentences * (4 + device.max_tokens * device.input.channels * device.input.dtype.itemsize)
+        self._run_limits = {wire.RUN: limit}
+
+    def serve(self) -> None:
+        """Answer hosts until `stop` is called from elsewhere."""
+        with self._socket:
+            while not self._stop.is_set():
+                try:
+                    connection, peer = self._socket.accept()
+                except TimeoutError:
+                    continue
+                if not self._places.acquire(blocking=False):
+                    connection.close()
+                    continue
+                threading.Thread(target=self._connection, args=(connection, peer[0]), daemon=True).start()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def _connection(self, connection: socket.socket, peer: str) -> None:
+        try:
+            with connection:
+                self._greet(connection, peer)
+        except wire.Closed:
+            log.info("%s: closed", peer)
+        except (wire.WireError, OSError) as error:
+            log.warning("%s: %s", peer, error)
+        except Exception:  # a fault of one connection must not end the others
+            log.exception("%s: internal error", peer)
+        finally:
+            self._places.release()
+
+    def _greet(self, connection: socket.socket, peer: str) -> None:
+        nonce = secrets.token_bytes(wire.NONCE_BYTES)
+        wire.send_frame(connection, wire.HELLO, nonce, self.greet_s)
+        try:
+            _, got = wire.read_frame(connection, {wire.AUTH: wire.AUTH_BYTES}, self.greet_s)
+        except wire.Closed:
+            raise
+        except wire.WireError as error:
+            self._error(connection, "protocol", str(error))
+            raise
+        if not wire.is_proof(got, self._token, nonce):
+            self._error(connection, "token", "the token is wrong")
+            log.warning("%s: wrong token", peer)
+            return
+        if not self._board.acquire(blocking=False):
+            self._error(connection, "busy", "the board serves another host")
+            return
+        try:
+            log.info("%s: served", peer)
+            self._serve(connection)
+        finally:
+            self._board.release()
+
+    def _serve(self, connection: socket.socket) -> None:
+        device = self.device
+        info = {"identity": device.tell_identity(), "clock_mhz": device.manifest["clock_mhz"], "max_tokens": device.max_tokens,
+                "sentences": device.sentences, "input": asdict(device.input), "output": asdict(device.output)}
+        wire.send_frame(connection, wire.READY, json.dumps(info).encode(), self.frame_s)
+        while not self._stop.is_set():
+            # A request must begin within idle_s; what has begun must be whole within that time too.
+            try:
+                _, body = wire.read_frame(connection, self._run_limits, self.idle_s)
+            except wire.Closed:
+                raise
+            except wire.WireError as error:
+                self._error(connection, "protocol", str(error))
+                raise
+            try:
+                answer = self._run(body)
+            except RequestError as error:
+                self._error(connection, "request", str(error))
+            except DeviceError as error:
+                log.error("%s", error)
+                self._error(connection, "device", str(error))
+                return
+            else:
+                wire.send_frame(connection, wire.ANSWER, answer, self.frame_s)
+
+    def _run(self, body: bytes) -> bytes:
+        burst, sentences = self._parse(body)
+        results = self.device.run(sentences, burst)
+        times = np.array([(r.start, r.end, r.epoch) for r in results], dtype=wire.TIMES)
+        codes = np.concatenate([r.codes.reshape(-1) for r in results]).astype(self.device.output.dtype)
+        return struct.pack("<I", len(results)) + times.tobytes() + codes.tobytes()
+
+    def _parse(self, body: bytes) -> tuple[bool, list[np.ndarray]]:
+        """(burst, sentences) of a RUN, every number in it checked."""
+        device = self.device
+        if len(body) < 8:
+            raise RequestError(f"got {len(body)} bytes, must be at least 8")
+        burst, count = struct.unpack_from("<II", body)
+        if burst > 1 or not 1 <= count <= device.sentences or len(body) < 8 + 4 * count:
+            raise RequestError(f"got {count} sentences, burst {burst}, {len(body)} bytes, must be 1 .. {device.sentences} sentences with their tokens, burst 0 or 1")
+        tokens = np.frombuffer(body, dtype="<u4", count=count, offset=8).astype(np.int64)
+        if tokens.min() < 1 or tokens.max() > device.max_tokens:
+            raise RequestError(f"got sentences of {tokens.min()} .. {tokens.max()} tokens, must be 1 .. {device.max_tokens}")
+        want = 8 + 4 * count + int(tokens.sum()) * device.input.channels * device.input.dtype.itemsize
+        if len(body) != want:
+            raise RequestError(f"got {len(body)} bytes, must be {want} for {tokens.sum()} tokens")
+        codes = np.frombuffer(body, dtype=device.input.dtype, offset=8 + 4 * count).reshape(-1, device.input.channels)
+        return bool(burst), np.split(codes, np.cumsum(tokens)[:-1])
+
+    def _error(self, connection: socket.socket, code: str, text: str) -> None:
+        try:
+            wire.send_frame(connection, wire.ERROR, json.dumps({"code": code, "text": text}).encode(), self.greet_s)
+        except OSError as error:
+            log.info("could not tell an error: %s", error)

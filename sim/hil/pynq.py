@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A PYNQ board over the network: the host's end of boards/pynq_driver."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from boards.pynq_driver import wire
+from boards.pynq_driver.layout import Stream
+from hw.graph import Graph
+from sim.hil.errors import PortError, SessionTakenError, SilentError, TargetError, WrongBitstreamError
+from sim.hil.target import Answer, Progress, Shape, Traffic
+
+CONNECT_S = 10.0
+ANSWER_S = 120.0  # for the answer to one request, from its last byte on
+INFO_LIMIT = ERROR_LIMIT = 1 << 16
+# Error code of the server -> what to raise, and what to do.
+REFUSALS = {
+    "token": (PortError, "give both ends the same token"),
+    "busy": (SessionTakenError, "end the other program, or wait"),
+    "device": (TargetError, "look at the server's output on the board"),
+    "request": (TargetError, "use the same version at both ends"),
+    "protocol": (TargetError, "use the same version at both ends"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardInfo:
+    """What the server says of its overlay; `sentences`: most in one request."""
+
+    identity: str
+    clock_mhz: float
+    max_tokens: int
+    sentences: int
+    input: Stream
+    output: Stream
+
+
+def open_pynq(graph: Graph, place: str, **options) -> PynqTarget:
+    """The target `pynq://PLACE`, PLACE a HOST, HOST:PORT or [IPv6]:PORT, not yet opened.
+
+    Raises TargetError: no such place.
+    """
+    try:
+        parts = socket_place(place)
+    except ValueError:
+        raise TargetError(f"hil: --target: got 'pynq://{place}', must be pynq://HOST or pynq://HOST:PORT with a port of 1 .. 65535; "
+                          "for example pynq://192.168.2.99") from None
+    return PynqTarget(graph, *parts, **options)
+
+
+def socket_place(place: str) -> tuple[str, int]:
+    """(host, port) of such a text. Raises ValueError."""
+    host, colon, port = place.rpartition(":") if "]" not in place or place.rpartition("]")[2] else (place, "", "")
+    host, number = (host, int(port)) if colon else (place, wire.PORT)
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not host or set(host) & set("[]/@ ") or not 1 <= number <= 65535:
+        raise ValueError(place)
+    return host, number
+
+
+class PynqTarget:
+    """A board that runs boards/pynq_driver.
+
+    token_file  with the token that the server has too; None: the variable BITLOOM_TOKEN
+    """
+
+    def __init__(self, graph: Graph, host: str, port: int = wire.PORT, *, token_file: Path | None = None, connect_s: float = CONNECT_S,
+                 answer_s: float = ANSWER_S):
+        self.shape, self._place, self._token_file = Shape.of(graph), (host, port), token_file
+        self._connect_s, self._answer_s = connect_s, answer_s
+        self.name, self.traffic = f"pynq://{f'[{host}]' if ':' in host else host}:{port}", Traffic()
+        self._socket: socket.socket | None = None
+        self._board: BoardInfo | None = None
+
+    def open(self) -> None:
+        """Connect and prove that this host has the token.
+
+        Raises PortError: no server there, no token, a wrong one; SessionTakenError: it serves another host; SilentError; TargetError: no such server.
+        """
+        self.close()
+        self.traffic = Traffic()
+        try:
+            token = wire.load_token(self._token_file)
+        except (ValueError, OSError) as error:
+            raise PortError(f"{self.name}: {error}") from error
+        try:
+            self._socket = socket.create_connection(self._place, timeout=self._connect_s)
+        except OSError as error:
+            raise PortError(f"{self.name}: got no connection ({error}), must be a board that runs pynq_driver; check address, port and cable, "
+                            "and start the server") from error
+        try:
+            nonce = self._read(wire.HELLO, wire.NONCE_BYTES, self._connect_s)
+            self._send(wire.AUTH, wire.proof(token, nonce))
+            self._board = self._info(self._read(wire.READY, INFO_LIMIT, self._connect_s))
+        except BaseException:
+            self.close()
+            raise
+
+    def identify(self) -> str:
+        """The identity word of the board's bitstream, 16 hex digits."""
+        if self._board is None:
+            raise TargetError(f"{self.name}: got a target that is not open, must be opened first; call open()")
+        return self._board.identity
+
+    def run(self, batch: Sequence[np.ndarray], *, burst: bool = False, progress: Progress | None = None) -> list[Answer]:
+        """`sim.hil.target.Target.run`; without `burst` each sentence finds the encoder empty."""
+        self.shape.check(batch)
+        self.shape.must_match(self.name, self.identify())
+        self._must_fit()
+        answers: list[Answer] = []
+        for begin in range(0, len(batch), self._board.sentences):
+            part = [np.asarray(sentence) for sentence in batch[begin : begin + self._board.sentences]]
+            lengths = [len(sentence) for sentence in part]
+            codes = np.concatenate(part).astype(self._board.input.dtype)
+            self._send(wire.RUN, struct.pack(f"<II{len(part)}I", burst, len(part), *lengths) + codes.tobytes())
+            answers += self._answers(lengths)
+            if progress:
+                progress(len(answers))
+        return answers
+
+    def close(self) -> None:
+        """Close the connection; also after an error, and twice."""
+        if self._socket is not None:
+            self._socket.close()
+        self._socket = self._board = None
+
+    def _answers(self, lengths: list[int]) -> list[Answer]:
+        rows = [length if self.shape.token_head else 1 for length in lengths]
+        stream, head = self._board.output, 4 + 24 * len(rows)
+        size = head + sum(rows) * stream.channels * stream.dtype.itemsize
+        body = self._read(wire.ANSWER, size, self._answer_s)
+        if len(body) != size or struct.unpack_from("<I", body) != (len(rows),):
+            raise self._broken(f"got an answer of {len(body)} bytes, must be {size} for {len(rows)} sentences; use the same version at both ends")
+        times = np.frombuffer(body, dtype=wire.TIMES, count=3 * len(rows), offset=4).reshape(-1, 3).tolist()
+        codes = np.frombuffer(body, dtype=stream.dtype, offset=head).reshape(-1, stream.channels).astype(np.int64)
+        parts = np.split(codes, np.cumsum(rows)[:-1])
+        return [Answer(codes=part, start=start, end=end, epoch=epoch) for part, (start, end, epoch) in zip(parts, times, strict=True)]
+
+    def _info(self, body: bytes) -> BoardInfo:
+        try:
+            said = json.loads(body)
+            return BoardInfo(**said | {"input": Stream(**said["input"]), "output": Stream(**said["output"])})
+        except (ValueError, TypeError, KeyError) as error:
+            raise self._broken(f"got a board that cannot be understood ({error}), must say what it holds; use the same version at both ends") from error
+
+    def _must_fit(self) -> None:
+        """The identity says the same already; a board that contradicts itself is not trusted with sizes."""
+        told = (self._board.input.channels, self._board.output.channels, self._board.output.kind == "token", self._board.max_tokens)
+        want = (self.shape.channels, self.shape.out_channels, self.shape.token_head, self.shape.max_tokens)
+        if told != want or self._board.sentences < 1:
+            raise WrongBitstreamError(f"{self.name}: got channels in and out, token head, most tokens {told}, must be {want}; build the overlay again")
+
+    def _send(self, kind: int, body: bytes) -> None:
+        try:
+            wire.send_frame(self._socket, kind, body, self._connect_s)
+        except OSError as error:
+            # A server that refuses says so and closes: what it said may be here already.
+            self._raise_refusal()
+            raise self._broken(f"got a lost connection ({error}), must stay until the end; look at the server's output on the board") from error
+        self.traffic.bytes_sent += wire.HEADER.size + len(body)
+        self.traffic.frames_sent += 1
+
+    def _read(self, kind: int, limit: int, seconds: float) -> bytes:
+        try:
+            got, body = wire.read_frame(self._socket, {kind: limit, wire.ERROR: ERROR_LIMIT}, seconds)
+        except wire.WireError as error:
+            raise self._broken(f"{error}; look at the server's output on the board", SilentError) from error
+        except OSError as error:
+            raise self._broken(f"got a lost connection ({error}), must stay until the end; look at the server's output on the board") from error
+        self.traffic.bytes_received += wire.HEADER.size + len(body)
+        if got == wire.ERROR:
+            raise self._refusal(body)
+        return body
+
+    def _raise_refusal(self) -> None:
+        try:
+            _, body = wire.read_frame(self._socket, {wire.ERROR: ERROR_LIMIT}, self._connect_s)
+        except (wire.WireError, OSError):
+            return
+        raise self._refusal(body)
+
+    def _refusal(self, body: bytes) -> TargetError:
+        try:
+            said = json.loads(body)
+            code, text = str(said["code"]), str(said["text"])
+        except (ValueError, TypeError, KeyError):
+            return self._broken("got an error that cannot be understood, must say what it is; use the same version at both ends")
+        kind, do = REFUSALS.get(code, REFUSALS["protocol"])
+        return self._broken(f"the board refused: {text}; {do}", kind)
+
+    def _broken(self, text: str, kind: type[TargetError] = TargetError) -> TargetError:
+        """After any of these the connection is of no use."""
+        self.close()
+        return kind(f"{self.name}: {text}")
