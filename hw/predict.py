@@ -32,8 +32,11 @@ class Prediction:
         return (self.out_last[-1] - self.out_last[0]) / count if count else 0.0
 
 
-def predict(graph: Graph, folding: Folding, lengths: Sequence[int]) -> Prediction:
-    """Back-to-back sentences of these lengths through the whole encoder, source and sink never stalling."""
+def predict(graph: Graph, folding: Folding, lengths: Sequence[int], starts: Sequence[int] | None = None) -> Prediction:
+    """Back-to-back sentences of these lengths through the whole encoder, source and sink never stalling.
+
+    starts  of sentences that come apart: the earliest cycle of each one's first beat, from 0 on
+    """
     fifos = depths(graph, folding)
     edges = {key: Channel(f"{key[0]}.{key[1]}", depth=depth) for key, depth in fifos.items()}
     result = Channel("result")
@@ -45,7 +48,7 @@ def predict(graph: Graph, folding: Folding, lengths: Sequence[int]) -> Predictio
     entry = outs[graph.entry]
     first_edge = entry if isinstance(entry, Channel) else entry.branches[0]
     beats = graph.tensor(graph.entry).channels // folding.lanes[graph.entry]
-    processes: dict[str, Process] = {"sink": sink(result), "source": source(entry, lengths, beats)}
+    processes: dict[str, Process] = {"sink": sink(result), "source": source(entry, lengths, beats, starts=starts)}
     for node in graph.nodes:
         if node.op != "embed":
             ins = [edges[node.name, port] for port in range(len(node.inputs))]

@@ -236,10 +236,14 @@ def _answer(request: Get | Leave | Put) -> Token | int | tuple[int, int] | None:
     return request.channel.take() if isinstance(request, Get) else request.channel.push(request)
 
 
-def source(out: Channel, lengths: Sequence[int], beats: int, always_valid: bool = False) -> Process:
-    """Sentences back to back, one beat a cycle; `always_valid` offers everything from cycle 0 (the unit benches' source)."""
+def source(out: Channel, lengths: Sequence[int], beats: int, always_valid: bool = False, starts: Sequence[int] | None = None) -> Process:
+    """Sentences back to back, one beat a cycle; `always_valid` offers everything from cycle 0 (the unit benches' source).
+
+    starts  the earliest cycle of each sentence's first beat
+    """
     now = 0
-    for length in lengths:
+    for sentence, length in enumerate(lengths):
+        now = max(now, starts[sentence] if starts else 0)
         for index in range(length):
             first, last = (0, 0) if always_valid else (now, now + beats - 1)
             _, last = yield out.put(first, last, beats, index == length - 1)

@@ -133,7 +133,7 @@ class Link:
     def _run_session(self, batch: Sequence[np.ndarray], answers: list[Answer], hold: bool, progress: Progress | None) -> None:
         following = len(answers)  # the next sentence to be cut into pieces
         heard = moved = time.monotonic()
-        asked = 0
+        asked, damaged = 0, self.traffic.frames_damaged
         while len(answers) < len(batch):
             while following < len(batch) and len(self._waiting) < MAX_COUNT:
                 self._cut(batch[following], HOLD if hold and following < len(batch) - 1 else 0)
@@ -152,8 +152,7 @@ class Link:
             if self._progress != mark:
                 moved = now
             elif now - moved > self.settings.stuck_s:
-                raise SilentError(f"{self.name}: got {len(answers)} of {len(batch)} answers and none for {self.settings.stuck_s:g} s, "
-                                  "must come although the board talks; the encoder hangs: verify its build in simulation")
+                raise self._stuck(f"{len(answers)} of {len(batch)} answers", damaged)
             if now - heard > self.settings.timeout_s:
                 asked += 1
                 self._must_be_patient(asked, f"{len(answers)} of {len(batch)} answers")
@@ -188,6 +187,13 @@ class Link:
             f"{self.name}: got {got}{noise}, then no frame for {asked - 1} questions of {self.settings.timeout_s:g} s, must answer; "
             + ("check the baud rate and the wiring" if damaged else "check that the board is on, holds the bitstream, and is at this port")
         )
+
+    def _stuck(self, got: str, damaged: int) -> SilentError:
+        damaged = self.traffic.frames_damaged - damaged
+        noise, do = f", {damaged} damaged frames", "the line loses too much: take a lower baud rate or a shorter cable"
+        if not damaged:
+            noise, do = "", "the encoder hangs: verify its build in simulation"
+        return SilentError(f"{self.name}: got {got}{noise}, then no news for {self.settings.stuck_s:g} s, must go on since the board still talks; {do}")
 
     def _cut(self, sentence: np.ndarray, hold: int) -> None:
         """Queue a sentence's frames."""

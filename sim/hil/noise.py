@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import os
 import random
+import select
+import threading
+import tty
 from collections import Counter
 
 FAULTS = ("flip", "drop", "duplicate", "insert", "cut", "repeat")
@@ -46,3 +50,38 @@ class Noise:
             "cut": head,
             "repeat": frame + b"\x7e\x7e" + frame,
         }[kind]
+
+
+class Relay:
+    """A pseudo-terminal in front of another port, the line between them disturbed; `path` is what the host opens."""
+
+    def __init__(self, board_path: str, down: Noise, up: Noise):
+        self.down, self.up = down, up
+        self._board = os.open(board_path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        self._host, self._slave = os.openpty()
+        tty.setraw(self._slave)
+        os.set_blocking(self._host, False)
+        self.path = os.ttyname(self._slave)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._loop, daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Relay:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        for fd in (self._board, self._host, self._slave):
+            os.close(fd)
+
+    def _loop(self) -> None:
+        ways = {self._host: (self._board, self.down), self._board: (self._host, self.up)}
+        waiting = {self._host: b"", self._board: b""}  # for each, what is still to be written to it
+        while not self._stop.is_set():
+            readable, writable, _ = select.select([fd for fd in ways if not waiting[ways[fd][0]]], [fd for fd in ways if waiting[fd]], [], 0.05)
+            for fd in readable:
+                to, noise = ways[fd]
+                waiting[to] += noise(os.read(fd, 4096))
+            for fd in writable:
+                waiting[fd] = waiting[fd][os.write(fd, waiting[fd]) :]

@@ -48,7 +48,8 @@ class SerialPort:
         try:
             self._port.write(data)
         except self._late as error:
-            raise SilentError(f"{self.path}: could not send {len(data)} bytes in {WRITE_TIMEOUT_S:g} s, must be taken; unplug the board and plug it in again") from error
+            raise SilentError(f"{self.path}: could not send {len(data)} bytes in {WRITE_TIMEOUT_S:g} s, must be taken; "
+                              "unplug the board and plug it in again") from error
         except self._errors as error:
             raise self._lost(error) from error
 
