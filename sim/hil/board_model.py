@@ -78,9 +78,10 @@ class BoardModel:
         self._acknowledge(unwrap(frame.ack, self._acked), bool(frame.flags & REWIND))
         flags = 0
         if frame.count:
-            if unwrap(frame.position, self._written) == self._written and self._written + frame.count <= self._read + self.depth:
+            position = unwrap(frame.position, self._written)
+            if position == self._written and position + frame.count <= self._read + self.depth:
                 self._accept(frame)
-            else:
+            elif position >= self._written:  # one that came before is no news
                 flags = NAK
         return [self._frame(flags), *self._answers()]
 

@@ -63,7 +63,7 @@ def test_values_and_cycles(case, folder):
 
 
 def test_latency_is_that_of_the_encoder_alone(case, folder):
-    """Cycle for cycle what the cocotb bench measures, where no line is."""
+    """Cycle for cycle what the bench without a line measures."""
     target = SimulatedTarget(case.graph, folder, divider=DIVIDER)
     target.open()
     try:
@@ -80,10 +80,10 @@ def test_a_disturbed_line(case, board):
     with Relay(board.path, down, up) as relay:
         target = SerialTarget(case.graph, relay.path, settings=SETTINGS)
         target.open()
-        answers = target.run(case.sentences * 10)
+        answers = target.run(case.sentences * 4)
         target.close()
-    assert len(answers) == 480
-    assert all(np.array_equal(a.codes, w) for a, w in zip(answers, case.want * 10, strict=True))
+    assert len(answers) == 192
+    assert all(np.array_equal(a.codes, w) for a, w in zip(answers, case.want * 4, strict=True))
     assert set((down.done + up.done).keys()) == set(FAULTS) and target.traffic.frames_resent > 0 < target.traffic.frames_damaged
     assert target.traffic.resets == 0
 
@@ -123,9 +123,10 @@ def test_a_slow_reader(case, board):
     target = SerialTarget(case.graph, board.path, settings=SETTINGS)
     target.open()
     naps = iter([0.5, 0.5])
-    answers = target.run(case.sentences * 20, progress=lambda _: time.sleep(next(naps, 0)))
+    answers = target.run(case.sentences, progress=lambda _: time.sleep(next(naps, 0)))
     target.close()
-    assert all(np.array_equal(a.codes, w) for a, w in zip(answers, case.want * 20, strict=True)) and len(answers) == 960
+    case.assert_answered(answers)
+    assert target.traffic.frames_resent < target.traffic.frames_sent / 2  # what had arrived and is sent again brings no more of it
 
 
 def test_unplugged(case, board):

@@ -20,7 +20,7 @@ module link_in #(
   input  wire logic              hold,          // with `sentence_end`
   input  wire logic [23:0]       position,
   input  wire logic [7:0]        count,
-  output logic                   nak,           // in the cycle of `keep`: the frame was dropped
+  output logic                   nak,           // in the cycle of `keep`: dropped, and not as one that came before
   output logic [23:0]            next,          // position of the beat that is expected
   output logic [23:0]            limit,         // position of the first beat that has no room
   output logic                   m_valid,
@@ -47,7 +47,7 @@ module link_in #(
   assign wanted = position == next && spec_q != limit && !drop_q;
   assign fits = beat_valid && wanted;
   assign kept = keep && count != '0 && position == next && !drop_q;
-  assign nak = keep && count != '0 && !kept;
+  assign nak = keep && count != '0 && !kept && position - next < 24'h800000;  // a frame that came before is no news
   assign limit = read_q + 24'(DEPTH);
   assign {m_last, m_data} = word_q;
 

@@ -1,0 +1,500 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A PYNQ board without the board: the real server and client over TCP, the module pynq and the fabric stood in for."""
+
+import ast
+import json
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from encoders import random_encoder, random_sentences
+from pynq_stand_in import Pynq
+
+from boards.pynq_driver import wire
+from boards.pynq_driver.__main__ import main
+from boards.pynq_driver.device import Device, DeviceError
+from boards.pynq_driver.layout import Stream, pack, unpack
+from boards.pynq_driver.server import Server
+from hw import golden
+from hw.board import Board
+from hw.build import build
+from hw.folding import HardwareConfig
+from hw.vivado import pack_overlay, write_project
+from hw.vivado.ip import read_ip
+from sim.hil.errors import PortError, SessionTakenError, SilentError, TargetError, WrongBitstreamError
+from sim.hil.pynq import PynqTarget, socket_place
+from sim.hil.report import hil
+from sim.hil.target import open_target
+
+TOKEN = "correct horse battery staple"
+SHAPE = dict(layers=1, hidden=24, heads=2, intermediate=20, max_tokens=8, labels=3)
+
+
+class Encoder:
+    """A small encoder, its overlay's folder, and sentences with golden answers."""
+
+    def __init__(self, folder: Path, head: str):
+        self.graph = random_encoder(seed=7, head=head, **SHAPE)
+        self.build, self.overlay = folder / "build", folder / "board" / "overlay"
+        self.build.mkdir(parents=True)
+        self.folding = build(self.graph, HardwareConfig(multipliers=12), self.build)
+        self.ip = read_ip(self.build)
+        project = write_project(self.build, Board.load("pynq_z2"), folder / "project")
+        (project / "output").mkdir()
+        (project / "output" / "encoder.bit").write_text(f"bitstream {self.ip.identity}")
+        (project / "output" / "encoder.hwh").write_text("<EDKSYSTEM/>")
+        pack_overlay(project, folder / "board")
+        lengths = np.random.default_rng(3).integers(1, 9, 100).tolist()
+        values = golden.run(self.graph, *random_sentences(self.graph, lengths))
+        ends = np.cumsum(lengths)[:-1]
+        self.sentences = np.split(values[self.graph.entry], ends)
+        self.answers = np.split(values["logits"], ends) if head == "token" else np.split(values["logits"], len(lengths))
+
+    def check(self, answers, first=0):
+        assert len(answers) > 0
+        for index, answer in enumerate(answers, first):
+            assert np.array_equal(answer.codes, self.answers[index]), index
+
+
+@pytest.fixture(scope="module", params=["sequence", "token"])
+def either(request, tmp_path_factory) -> Encoder:
+    return Encoder(tmp_path_factory.mktemp(request.param), request.param)
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory) -> Encoder:
+    return Encoder(tmp_path_factory.mktemp("encoder"), "sequence")
+
+
+class Running:
+    """A server on this machine, in a thread."""
+
+    def __init__(self, encoder: Encoder, **options):
+        self.pynq = Pynq(encoder.graph, encoder.folding, encoder.ip)
+        self.device = Device(encoder.overlay, self.pynq, timeout_s=0.2)
+        self.server = Server(self.device, TOKEN.encode(), ("127.0.0.1", 0), **options)
+        self.spec = f"pynq://127.0.0.1:{self.server.address[1]}"
+        self._thread = threading.Thread(target=self.server.serve)
+        self._thread.start()
+
+    def stop(self):
+        self.server.stop()
+        self._thread.join(5)
+        assert not self._thread.is_alive()
+
+    def raw(self) -> socket.socket:
+        return socket.create_connection(self.server.address, timeout=5)
+
+    def greeted(self) -> socket.socket:
+        """A connection that has proved its token, READY read."""
+        sock = self.raw()
+        _, nonce = wire.read_frame(sock, {wire.HELLO: 32}, 5)
+        wire.send_frame(sock, wire.AUTH, wire.proof(TOKEN.encode(), nonce), 5)
+        wire.read_frame(sock, {wire.READY: 1 << 16}, 5)
+        return sock
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    """serve(encoder, **options): a running server; the host's token is the right one."""
+    monkeypatch.setenv("BITLOOM_TOKEN", TOKEN)
+    started = []
+
+    def start(encoder, **options):
+        started.append(Running(encoder, **options))
+        return started[-1]
+
+    yield start
+    for running in started:
+        running.stop()
+
+
+def error_of(sock: socket.socket) -> dict:
+    """The ERROR that comes next, after which the server hangs up."""
+    _, body = wire.read_frame(sock, {wire.ERROR: 1 << 16}, 5)
+    return json.loads(body)
+
+
+def still_serves(running, encoder):
+    target = open_target(running.spec, encoder.graph)
+    target.open()
+    encoder.check(target.run(encoder.sentences[:2]))
+    target.close()
+
+
+# --- what works
+
+
+def test_sentences_equal_golden(either, serve):
+    """100 sentences, alone and in packets of up to 64; the counter of 32 bits wraps."""
+    running = serve(either)
+    target = open_target(running.spec, either.graph)
+    target.open()
+    assert target.identify() == either.graph.hash[:16]
+    told = []
+    alone = target.run(either.sentences[:32], progress=told.append)
+    burst = target.run(either.sentences, burst=True)
+    target.close()
+    target.close()
+    either.check(alone)
+    either.check(burst)
+    assert told == [32] and running.pynq.transfers == [1] * 32 + [64, 36]
+    starts = [a.start for a in (*alone, *burst)]
+    assert starts == sorted(starts) and all(a.end > a.start for a in (*alone, *burst)), "64 bits of time"
+    assert starts[-1] > 1 << 32 and starts[0] < 1 << 32
+
+
+def test_report(either, serve):
+    """The whole check of a board: 0 mismatches, cycles as predicted alone and together."""
+    running = serve(either)
+    report = hil(either.graph, either.build, open_target(running.spec, either.graph), either.sentences[:40], either.answers[:40])
+    assert report.ok and report.mismatches == 0 and report.sentences == 40
+    assert report.latency.worst == 0 and report.interval.worst == 0 and report.interval.count == 31
+    assert report.traffic.bytes_sent > 0 and report.traffic.frames_sent == 2
+
+
+def test_hosts_one_after_the_other(encoder, serve):
+    running = serve(encoder)
+    for _ in range(3):
+        still_serves(running, encoder)
+
+
+# --- who may
+
+
+@pytest.mark.parametrize(("token", "error", "message"), [
+    ("correct horse battery stapl3", PortError, "the board refused: the token is wrong; give both ends the same token"),
+    ("short", PortError, "variable BITLOOM_TOKEN: got 5 characters, must be a token of at least 16"),
+    ("", PortError, "variable BITLOOM_TOKEN: got 0 characters"),
+])
+def test_wrong_token(encoder, serve, monkeypatch, token, error, message):
+    running = serve(encoder)
+    monkeypatch.setenv("BITLOOM_TOKEN", token)
+    with pytest.raises(error, match=message):
+        open_target(running.spec, encoder.graph).open()
+    monkeypatch.setenv("BITLOOM_TOKEN", TOKEN)
+    still_serves(running, encoder)
+
+
+def test_token_files(encoder, serve, tmp_path, monkeypatch):
+    running = serve(encoder)
+    monkeypatch.delenv("BITLOOM_TOKEN")
+    file = tmp_path / "token"
+    file.write_text(f"{TOKEN}\n")
+    file.chmod(0o644)
+    with pytest.raises(PortError, match="got mode 644, must be readable for its owner alone; chmod 600"):
+        open_target(running.spec, encoder.graph, token_file=file).open()
+    file.chmod(0o600)
+    target = open_target(running.spec, encoder.graph, token_file=file)
+    target.open()
+    target.close()
+    with pytest.raises(PortError, match="No such file"):
+        open_target(running.spec, encoder.graph, token_file=tmp_path / "none").open()
+
+
+def test_the_token_does_not_travel(encoder, serve):
+    """And a proof is good for one connection only."""
+    running = serve(encoder)
+    first, second = running.raw(), running.raw()
+    _, nonce = wire.read_frame(first, {wire.HELLO: 32}, 5)
+    proof = wire.proof(TOKEN.encode(), nonce)
+    assert TOKEN.encode() not in proof
+    wire.read_frame(second, {wire.HELLO: 32}, 5)
+    wire.send_frame(second, wire.AUTH, proof, 5)
+    assert error_of(second)["code"] == "token"
+    first.close()
+    second.close()
+
+
+def test_nothing_before_the_token(encoder, serve):
+    """No request is read from a host that has not proved anything: its length is limited to that of the proof."""
+    running = serve(encoder)
+    with running.raw() as sock:
+        wire.read_frame(sock, {wire.HELLO: 32}, 5)
+        wire.send_frame(sock, wire.RUN, bytes(64), 5)
+        assert "got a frame of kind 4, must be of 2" in error_of(sock)["text"]
+    with running.raw() as sock:
+        wire.read_frame(sock, {wire.HELLO: 32}, 5)
+        sock.sendall(wire.HEADER.pack(wire.MAGIC, wire.AUTH, 1 << 30))
+        assert "got a frame of 1073741824 bytes, must be at most 32" in error_of(sock)["text"]
+    assert running.pynq.transfers == []
+    still_serves(running, encoder)
+
+
+def test_second_host(encoder, serve):
+    running = serve(encoder, busy_s=0.1)
+    first = open_target(running.spec, encoder.graph)
+    first.open()
+    with pytest.raises(SessionTakenError, match="the board serves another host; end the other program, or wait"):
+        open_target(running.spec, encoder.graph).open()
+    encoder.check(first.run(encoder.sentences[:3]))
+    first.close()
+    still_serves(running, encoder)
+
+
+def test_hosts_without_token_take_no_place_for_long(encoder, serve):
+    """More idle connections than there are places: they are sent away, and the board serves again."""
+    running = serve(encoder, greet_s=0.3, connections=3)
+    idle = [running.raw() for _ in range(6)]
+    time.sleep(2.0)  # 0.3 s, and 1 s for what was said last
+    still_serves(running, encoder)
+    for sock in idle:
+        sock.close()
+
+
+# --- what may come over the line
+
+
+@pytest.mark.parametrize("greeted", [False, True])
+@pytest.mark.parametrize("garbage", [b"GET / HTTP/1.1\r\n\r\n", bytes(range(256)) * 64, b"\0" * 12, b"BLP1\x04\x01\0\0\0\0\0\0"])
+def test_garbage(encoder, serve, greeted, garbage):
+    running = serve(encoder)
+    with running.greeted() if greeted else running.raw() as sock:
+        if not greeted:
+            wire.read_frame(sock, {wire.HELLO: 32}, 5)
+        sock.sendall(garbage)
+        assert "must be a frame of this protocol" in error_of(sock)["text"]
+        assert sock.recv(1) == b"", "the server hangs up"
+    still_serves(running, encoder)
+
+
+def test_too_large(encoder, serve):
+    running = serve(encoder)
+    with running.greeted() as sock:
+        limit = 8 + 64 * (4 + 8 * 24 * 2)
+        sock.sendall(wire.HEADER.pack(wire.MAGIC, wire.RUN, limit + 1))
+        assert error_of(sock) == {"code": "protocol", "text": f"got a frame of {limit + 1} bytes, must be at most {limit}"}
+    still_serves(running, encoder)
+
+
+@pytest.mark.parametrize(("body", "message"), [
+    (b"", "got 0 bytes, must be at least 8"),
+    (struct.pack("<II", 0, 0), "got 0 sentences"),
+    (struct.pack("<II", 0, 65) + bytes(1000), "got 65 sentences, burst 0, 1008 bytes, must be 1 .. 64 sentences"),
+    (struct.pack("<II", 2, 1) + bytes(100), "burst 2"),
+    (struct.pack("<II", 0, 60), "got 60 sentences, burst 0, 8 bytes"),
+    (struct.pack("<III", 0, 1, 0), "got sentences of 0 .. 0 tokens, must be 1 .. 8"),
+    (struct.pack("<III", 0, 1, 9) + bytes(9 * 48), "got sentences of 9 .. 9 tokens"),
+    (struct.pack("<III", 0, 1, 0xFFFFFFFF), "got sentences of 4294967295"),
+    (struct.pack("<III", 0, 1, 2) + bytes(95), "got 107 bytes, must be 108 for 2 tokens"),
+])
+def test_bad_requests(encoder, serve, body, message):
+    """Each is refused, and the next good one on the same connection is answered."""
+    running = serve(encoder)
+    with running.greeted() as sock:
+        wire.send_frame(sock, wire.RUN, body, 5)
+        told = error_of(sock)
+        assert told["code"] == "request" and message in told["text"]
+        assert running.pynq.transfers == []
+        sentence = encoder.sentences[0]
+        wire.send_frame(sock, wire.RUN, struct.pack("<III", 0, 1, len(sentence)) + sentence.astype("<i2").tobytes(), 5)
+        _, answer = wire.read_frame(sock, {wire.ANSWER: 1000}, 5)
+        assert np.array_equal(np.frombuffer(answer[28:], dtype="<i2"), encoder.answers[0][0])
+
+
+def test_slow_bytes(encoder, serve):
+    """A frame must be whole in time, however steadily its bytes drip."""
+    running = serve(encoder, idle_s=0.5)
+    with running.greeted() as sock:
+        began = time.monotonic()
+        with pytest.raises(OSError):  # the server hung up
+            while time.monotonic() - began < 10:
+                sock.sendall(b"B" if time.monotonic() == began else b"L")
+                time.sleep(0.2)
+        assert time.monotonic() - began < 5
+    still_serves(running, encoder)
+
+
+def test_idle_host_is_sent_away(encoder, serve):
+    running = serve(encoder, idle_s=0.3)
+    target = open_target(running.spec, encoder.graph)
+    target.open()
+    time.sleep(0.6)
+    with pytest.raises(TargetError, match=r"the board refused: got 0 of 12 bytes in time|lost connection"):
+        target.run(encoder.sentences[:1])
+    still_serves(running, encoder)
+
+
+@pytest.mark.parametrize("sent", [0, 5, 12, 40])
+def test_dropped_connection(encoder, serve, sent):
+    """A host that goes away in the middle of a request."""
+    running = serve(encoder)
+    sentence = encoder.sentences[0]
+    body = struct.pack("<III", 0, 1, len(sentence)) + sentence.astype("<i2").tobytes()
+    sock = running.greeted()
+    sock.sendall((wire.HEADER.pack(wire.MAGIC, wire.RUN, len(body)) + body)[:sent])
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, not a farewell
+    sock.close()
+    still_serves(running, encoder)
+
+
+# --- the board itself
+
+
+@pytest.mark.parametrize(("fault", "message"), [("hang", "DMA sendchannel: got no end in 0.2 s, must end"), ("error", "got no end|DMA recvchannel: got an error")])
+def test_dma_that_does_not_end(encoder, serve, fault, message):
+    """The overlay is loaded anew, the epoch says so, and the next host is served."""
+    running = serve(encoder)
+    target = open_target(running.spec, encoder.graph)
+    target.open()
+    assert target.run(encoder.sentences[:1])[0].epoch == 0
+    running.pynq.fault = fault
+    with pytest.raises(TargetError, match=f"the board refused: ({message})"):
+        target.run(encoder.sentences[:1])
+    running.pynq.fault = ""
+    assert running.pynq.loaded == 2
+    target.open()
+    answer = target.run(encoder.sentences[:1])
+    encoder.check(answer)
+    assert answer[0].epoch == 1
+    target.close()
+
+
+def test_another_graphs_bitstream(encoder, serve):
+    running = serve(encoder)
+    other = random_encoder(seed=8, head="sequence", **SHAPE)
+    target = open_target(running.spec, other)
+    target.open()
+    with pytest.raises(WrongBitstreamError, match=f"got a bitstream of graph {encoder.graph.hash[:16]}, must be {other.hash[:16]}"):
+        target.run(encoder.sentences[:1])
+    target.close()
+
+
+def copied(encoder: Encoder, folder: Path, change) -> Path:
+    """The overlay's folder with a changed overlay.json."""
+    folder.mkdir()
+    for path in encoder.overlay.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    manifest = json.loads((folder / "overlay.json").read_text())
+    change(manifest)
+    (folder / "overlay.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def test_overlay_is_what_it_says(encoder, tmp_path):
+    pynq = Pynq(encoder.graph, encoder.folding, encoder.ip)
+    pynq.identity = "0123456789abcdef"
+    with pytest.raises(DeviceError, match=f"the bitstream holds graph 0123456789abcdef, must be {encoder.ip.identity} as overlay.json says"):
+        Device(encoder.overlay, pynq)
+    pynq.identity = ""
+    wide = copied(encoder, tmp_path / "wide", lambda m: m["input"].update(beat_bytes=8))
+    with pytest.raises(DeviceError, match="bytes of a beat: got 0x40004, must be 0x40008"):
+        Device(wide, pynq)
+    for name in ("bit", "hwh"):
+        changed = copied(encoder, tmp_path / name, lambda m: None)
+        (changed / f"encoder.{name}").write_text("something else")
+        loaded = pynq.loaded
+        with pytest.raises(DeviceError, match=rf"encoder.{name}: got SHA-256 [0-9a-f]{{16}}..., must be [0-9a-f]{{16}}...; the file was changed or cut off"):
+            Device(changed, pynq)
+        assert pynq.loaded == loaded, "it is not loaded before it was checked"
+        (changed / f"encoder.{name}").unlink()
+        with pytest.raises(DeviceError, match="must be there; copy the whole folder again"):
+            Device(changed, pynq)
+    old = copied(encoder, tmp_path / "old", lambda m: m.update(schema="bitloom.overlay/0"))
+    with pytest.raises(DeviceError, match=r"got schema 'bitloom.overlay/0', must be 'bitloom.overlay/1'"):
+        Device(old, pynq)
+    with pytest.raises(DeviceError, match="got no readable overlay"):
+        Device(tmp_path / "nowhere", pynq)
+
+
+# --- the host's end
+
+
+def test_no_server(encoder, monkeypatch):
+    monkeypatch.setenv("BITLOOM_TOKEN", TOKEN)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(PortError, match=rf"pynq://127.0.0.1:{port}: got no connection \(.*refused.*\), must be a board that runs pynq_driver"):
+        open_target(f"pynq://127.0.0.1:{port}", encoder.graph).open()
+    with pytest.raises(TargetError, match=r"got a target that is not open"):
+        open_target("pynq://127.0.0.1", encoder.graph).identify()
+
+
+@pytest.mark.parametrize(("said", "error", "message"), [
+    (b"", SilentError, r"got 0 of 12 bytes in time, must be all"),
+    (b"SSH-2.0-OpenSSH_9.2\r\n", SilentError, "must be a frame of this protocol"),
+    (wire.HEADER.pack(wire.MAGIC, wire.HELLO, 1 << 31), SilentError, "got a frame of 2147483648 bytes, must be at most 32"),
+    (wire.HEADER.pack(wire.MAGIC, wire.HELLO, 32) + bytes(10), SilentError, "got 10 of 32 bytes in time"),
+    (wire.HEADER.pack(wire.MAGIC, wire.HELLO, 32) + bytes(32) + wire.HEADER.pack(wire.MAGIC, wire.READY, 2) + b"{}", TargetError, "cannot be understood"),
+    (wire.HEADER.pack(wire.MAGIC, wire.ERROR, 2) + b"[]", TargetError, "got an error that cannot be understood"),
+])
+def test_what_is_no_board(encoder, monkeypatch, said, error, message):
+    """Something else listens there; and nothing that it says is believed in its size."""
+    monkeypatch.setenv("BITLOOM_TOKEN", TOKEN)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        target = PynqTarget(encoder.graph, *server.getsockname(), connect_s=0.3)
+        thread = threading.Thread(target=lambda: (conn := server.accept()[0], conn.sendall(said), time.sleep(1.0), conn.close()))
+        thread.start()
+        with pytest.raises(error, match=message):
+            target.open()
+        thread.join()
+
+
+def test_places():
+    assert socket_place("192.168.2.99") == ("192.168.2.99", wire.PORT)
+    assert socket_place("pynq.local:8000") == ("pynq.local", 8000)
+    assert socket_place("[fe80::1]:8000") == ("fe80::1", 8000) and socket_place("[::1]") == ("::1", wire.PORT)
+    for bad in (":80", "host:", "host:x", "host:0", "host:65536", "user@host", "host/path", "[::1"):
+        with pytest.raises(TargetError, match="must be pynq://HOST or pynq://HOST:PORT"):
+            open_target(f"pynq://{bad}", None)
+
+
+def test_bad_sentences(encoder, serve):
+    target = open_target(serve(encoder).spec, encoder.graph)
+    target.open()
+    with pytest.raises(TargetError, match=r"sentence 0: got shape \(9, 24\), must be \[T, 24\] with T = 1 .. 8"):
+        target.run([np.zeros((9, 24), dtype=np.int64)])
+    target.close()
+
+
+# --- what goes to the board
+
+
+def test_command_line(encoder, tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("BITLOOM_TOKEN", raising=False)
+    pynq = Pynq(encoder.graph, encoder.folding, encoder.ip)
+    with pytest.raises(SystemExit):
+        main([], pynq)
+    assert "--bind" in capsys.readouterr().err, "there is no default interface"
+    assert main(["--bind", "127.0.0.1", "--overlay", str(encoder.overlay)], pynq) == 2
+    assert "variable BITLOOM_TOKEN: got 0 characters" in capsys.readouterr().err
+    monkeypatch.setenv("BITLOOM_TOKEN", TOKEN)
+    assert main(["--bind", "127.0.0.1", "--overlay", str(tmp_path)], pynq) == 2
+    assert "got no readable overlay" in capsys.readouterr().err
+
+
+def test_folder_stands_alone(encoder):
+    """On the board there are this folder, NumPy and pynq; and Python 3.10."""
+    folder = encoder.overlay.parent
+    files = sorted((folder / "pynq_driver").glob("*.py"))
+    assert len(files) == 7
+    roots = set()
+    for path in files:
+        tree = ast.parse(path.read_text(), feature_version=(3, 10))
+        roots |= {a.name.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+        roots |= {n.module.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and not n.level}
+    assert roots - set(sys.stdlib_module_names) == {"numpy", "pynq"}
+    done = subprocess.run([sys.executable, "-I", "-c", "import sys; sys.path.insert(0, sys.argv[1]); from pynq_driver.__main__ import main; main(['--help'])",
+                           str(folder)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "--token-file" in done.stdout and "--token " not in done.stdout
+
+
+@pytest.mark.parametrize(("signed", "size", "lanes"), [(True, 1, 3), (True, 2, 1), (True, 3, 2), (False, 1, 4), (False, 2, 2)])
+def test_layout(signed, size, lanes):
+    """Every element comes back, and the bytes are where the RTL has them."""
+    stream = Stream(lanes=lanes, bits=8 * size, signed=signed, channels=12, kind="token", element_bytes=size, beat_bytes=8)
+    low, high = (-(1 << 8 * size - 1), 1 << 8 * size - 1) if signed else (0, 1 << 8 * size)
+    codes = np.random.default_rng(1).integers(low, high, (5, 12))
+    codes[0, :2] = low, high - 1
+    beats = pack(codes, stream)
+    assert beats.shape == (5 * 12 // lanes, 8) and not beats[:, lanes * size :].any()
+    word = int.from_bytes(bytes(beats[1]), "little")
+    for lane in range(lanes):
+        assert word >> 8 * size * lane & (1 << 8 * size) - 1 == int(codes.reshape(-1)[lanes + lane]) & (1 << 8 * size) - 1
+    assert np.array_equal(unpack(beats.reshape(-1), stream), codes)
