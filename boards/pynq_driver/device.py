@@ -107,9 +107,7 @@ class Device:
         self._sent[: len(data)] = data
         self._dma.recvchannel.transfer(self._received, 0, size)
         self._dma.sendchannel.transfer(self._sent, 0, len(data))
-        deadline = time.monotonic() + self.timeout_s
-        for name in ("sendchannel", "recvchannel"):
-            self._wait(name, deadline)
+        self._wait()
         if (done := (self._encoder.read(reg.DONE) - before) & 0xFFFFFFFF) != len(sentences):
             raise DeviceError(f"encoder: got {done} answers, must be {len(sentences)}; the overlay was loaded anew, run again")
         if (got := self._dma.recvchannel.transferred) != size:
@@ -117,14 +115,18 @@ class Device:
         codes = np.split(unpack(np.array(self._received[:size]), self.output), np.cumsum(rows)[:-1])
         return [Result(c, *self._times(before + i), self.epoch) for i, c in enumerate(codes)]
 
-    def _wait(self, name: str, deadline: float) -> None:
-        channel = getattr(self._dma, name)
-        while not channel.idle:
-            if channel.error or time.monotonic() > deadline:
-                what = "an error" if channel.error else f"no end in {self.timeout_s:g} s"
-                raise DeviceError(f"DMA {name}: got {what}, must end; the overlay was loaded anew, run again")
+    def _wait(self) -> None:
+        """Until both transfers have ended; pynq's own wait has no time limit."""
+        channels = {"sendchannel": self._dma.sendchannel, "recvchannel": self._dma.recvchannel}
+        deadline = time.monotonic() + self.timeout_s
+        while busy := [name for name, channel in channels.items() if not channel.idle]:
+            failed = [name for name, channel in channels.items() if channel.error]
+            if failed or time.monotonic() > deadline:
+                what = f"{failed[0]}: got an error" if failed else f"{', '.join(busy)}: got no end in {self.timeout_s:g} s"
+                raise DeviceError(f"DMA {what}, must end; the overlay was loaded anew, run again")
             time.sleep(0)
-        channel.wait()  # makes what came visible to the processor
+        for channel in channels.values():
+            channel.wait()  # makes what came visible to the processor
 
     def _times(self, sentence: int) -> tuple[int, int]:
         """First and last cycle of a sentence, on a clock of 64 bits: the counter of 32 bits may wrap once between two sentences."""

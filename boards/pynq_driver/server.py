@@ -8,6 +8,8 @@ import secrets
 import socket
 import struct
 import threading
+import time
+from contextlib import suppress
 from dataclasses import asdict
 
 import numpy as np
@@ -29,13 +31,14 @@ class Server:
     greet_s      seconds for a host to prove that it has the token
     idle_s       seconds without a request after which a host is sent away, so that a dead one does not keep the board
     frame_s      seconds for a whole frame to come or go
+    busy_s       seconds that a host waits for the one before it, whose connection may just be ending
     connections  most at a time, those that have not proved anything included; more are closed at once
     """
 
     def __init__(self, device: Device, token: bytes, address: tuple[str, int], *, greet_s: float = 5.0, idle_s: float = 60.0, frame_s: float = 20.0,
-                 connections: int = 8):
+                 busy_s: float = 1.0, connections: int = 8):
         self.device, self._token = device, token
-        self.greet_s, self.idle_s, self.frame_s = greet_s, idle_s, frame_s
+        self.greet_s, self.idle_s, self.frame_s, self.busy_s = greet_s, idle_s, frame_s, busy_s
         self._places = threading.BoundedSemaphore(connections)
         self._board = threading.Lock()  # held by the one host that is served
         self._stop = threading.Event()
@@ -64,8 +67,7 @@ class Server:
 
     def _connection(self, connection: socket.socket, peer: str) -> None:
         try:
-            with connection:
-                self._greet(connection, peer)
+            self._greet(connection, peer)
         except wire.Closed:
             log.info("%s: closed", peer)
         except (wire.WireError, OSError) as error:
@@ -73,6 +75,7 @@ class Server:
         except Exception:  # a fault of one connection must not end the others
             log.exception("%s: internal error", peer)
         finally:
+            hang_up(connection)
             self._places.release()
 
     def _greet(self, connection: socket.socket, peer: str) -> None:
@@ -89,7 +92,7 @@ class Server:
             self._error(connection, "token", "the token is wrong")
             log.warning("%s: wrong token", peer)
             return
-        if not self._board.acquire(blocking=False):
+        if not self._board.acquire(timeout=self.busy_s):
             self._error(connection, "busy", "the board serves another host")
             return
         try:
@@ -137,7 +140,8 @@ class Server:
             raise RequestError(f"got {len(body)} bytes, must be at least 8")
         burst, count = struct.unpack_from("<II", body)
         if burst > 1 or not 1 <= count <= device.sentences or len(body) < 8 + 4 * count:
-            raise RequestError(f"got {count} sentences, burst {burst}, {len(body)} bytes, must be 1 .. {device.sentences} sentences with their tokens, burst 0 or 1")
+            raise RequestError(f"got {count} sentences, burst {burst}, {len(body)} bytes, must be 1 .. {device.sentences} sentences with their tokens, "
+                               "burst 0 or 1")
         tokens = np.frombuffer(body, dtype="<u4", count=count, offset=8).astype(np.int64)
         if tokens.min() < 1 or tokens.max() > device.max_tokens:
             raise RequestError(f"got sentences of {tokens.min()} .. {tokens.max()} tokens, must be 1 .. {device.max_tokens}")
@@ -152,3 +156,16 @@ class Server:
             wire.send_frame(connection, wire.ERROR, json.dumps({"code": code, "text": text}).encode(), self.greet_s)
         except OSError as error:
             log.info("could not tell an error: %s", error)
+
+
+def hang_up(connection: socket.socket, seconds: float = 1.0, most: int = 1 << 24) -> None:
+    """Close, but let what was said last arrive: a close with unread bytes would take it back."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_WR)
+        deadline = time.monotonic() + seconds
+        while most > 0 and (left := deadline - time.monotonic()) > 0:
+            connection.settimeout(left)
+            if not (part := connection.recv(1 << 16)):
+                break
+            most -= len(part)
+    connection.close()
