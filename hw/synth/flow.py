@@ -13,11 +13,11 @@ from pathlib import Path
 
 from hw.board import Board
 from hw.budget import usage
-from hw.emit import RTL
 from hw.synth.families import FAMILIES, count
 from hw.synth.report import ClockResult, SynthReport, must_fit
 from hw.synth.tools import SynthError, find, run
 from hw.synth.top import Top, board_top, harness
+from hw.uart import BOARD_RTL, SHAPE_FILE, shape_package
 
 OWN_RTL = Path(__file__).parent / "rtl"
 NETLIST, PLACED, REPORT = "netlist.json", "placed.json", "synth.json"
@@ -45,7 +45,7 @@ def synthesize(build_dir: Path, board: Board, out: Path, *, top: str = "board", 
     progress   called with the name of each step as it begins
 
     What `out` holds already for the same sources, board, arguments and tools is not made again: its report is read.
-    Raises SynthError: a tool is missing or fails (with its log), a bad argument; DoesNotFit: the board is too small.
+    Raises SynthError: a tool is missing or fails (with its log), a bad argument; DoesNotFit: the board is too small; UartError.
     """
     build_dir, out = Path(build_dir), Path(out)
     if top not in ("board", "harness"):
@@ -87,13 +87,15 @@ def _gather(build_dir: Path, out: Path, top: Top, *, with_board: bool) -> None:
     out.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(out / "src", ignore_errors=True)
     (out / "src").mkdir()
-    folders = [build_dir / "rtl", *([RTL / "board"] if with_board else [])]
+    folders = [build_dir / "rtl", *([BOARD_RTL] if with_board else [])]
     own = ["reset_sync.sv" if with_board else "harness.sv"]
     for path in [build_dir / "encoder.sv", *(p for folder in folders for p in sorted(folder.glob("*.sv"))), *(OWN_RTL / name for name in own)]:
         shutil.copy(path, out / "src" / path.name)
     for path in build_dir.glob("*.hex"):
         shutil.copy(path, out / path.name)
     (out / "src" / f"{top.name}.sv").write_text(top.text)
+    if with_board:
+        (out / "src" / SHAPE_FILE).write_text(shape_package(build_dir))
     for name, text in top.constraints.items():
         (out / name).write_text(text)
 
@@ -122,7 +124,8 @@ class _Flow:
 
     def synthesis(self) -> dict[str, int]:
         """Yosys: cells of the flattened netlist, by type."""
-        sources = " ".join(f"src/{path.name}" for path in sorted((self.out / "src").glob("*.sv")))
+        # Packages first
+        sources = " ".join(f"src/{path.name}" for path in sorted((self.out / "src").glob("*.sv"), key=lambda path: (path.name != SHAPE_FILE, path.name)))
         command = FAMILIES[self.board.family].synth.format(top=self.top.name)
         # A Yosys that dies in the mapper exits with 0 all the same: the figures are written last.
         lines = [f"read_verilog -sv {sources}", command, f"write_json {NETLIST}", "tee -q -o cells.json stat -json"]

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Simulation of the synthesized netlist: the encoder as ECP5 cells, under the same bench as its RTL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hw.synth.netlist import netlist, yosys_share
+from sim.encoder import EncoderRun, bench_text, check_sentences, load_streams, promised_identity, simulate
+from sim.runner import BENCH_FILES, HDL, QUICK, Design
+
+# Yosys's models without those of other names for the same cells; how they are written, and a netlist is, are no mistakes.
+ACCEPTED = ("-DNO_INCLUDES", "-Wno-WIDTH", "-Wno-UNOPTFLAT", "-Wno-PINMISSING", "-Wno-MULTITOP", "-Wno-TIMESCALEMOD", "-Wno-IMPLICIT")
+
+
+def run_netlist(
+    build_dir: Path,
+    sentences: Sequence[np.ndarray],
+    out: Path,
+    *,
+    timeout_cycles: int = 200_000,
+    wall_seconds: float = 3600.0,
+    progress: Callable[[str], None] = lambda step: None,
+) -> EncoderRun:
+    """Synthesize a built encoder for ECP5 and simulate the netlist on sentences; its streams are gone, so only outputs are recorded.
+
+    sentences  codes of `embeddings.sum`, int64 [T, C] each
+    out        folder for the netlist; one that is there for the same sources is taken
+    Raises SynthError: no Yosys, or it fails. SimulationError: as `sim.encoder.run_encoder`.
+    """
+    build_dir = Path(build_dir)
+    infos = load_streams(build_dir)
+    check_sentences(sentences, infos[0])
+    progress("synthesis")
+    made = netlist(build_dir, Path(out))
+    progress("simulation")
+    share = yosys_share() / "lattice"
+    bench = Design(
+        sources=(*BENCH_FILES, share / "common_sim.vh", share / "ccu2c_sim.vh", HDL / "ecp5_cells.v", made),
+        generated={"bench.sv": bench_text(infos, taps=False)},
+        options=ACCEPTED,
+        compiler=QUICK,
+    )
+    return simulate(
+        bench,
+        infos,
+        sentences,
+        memories=[],
+        identity=promised_identity(build_dir),
+        stall_in=0.0,
+        stall_out=0.0,
+        seed=0,
+        taps=False,
+        waves=None,
+        timeout_cycles=timeout_cycles,
+        drain_cycles=2000,
+        wall_seconds=wall_seconds,
+        folder=None,
+    )
