@@ -33,7 +33,7 @@ proc make_block_design {here} {
 
 # The newest version of an IP in the catalogue.
 proc cell {name ip args} {
-    set found [get_ipdefs -all -filter "VLNV =~ $ip:*"]
+    set found [get_ipdefs -filter "VLNV =~ $ip:*"]
     if {[llength $found] == 0} {
         error "block_design: got no IP $ip in Vivado's catalogue, must be installed; add the device family to the installation"
     }

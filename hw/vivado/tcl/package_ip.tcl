@@ -25,7 +25,7 @@ proc package_ip {here} {
     set_property core_revision 1 $core
     ipx::create_xgui_files $core
     ipx::update_checksums $core
-    if {![ipx::check_integrity $core]} {
+    if {[ipx::check_integrity $core] eq "0"} {
         error "package_ip: the IP packager found the core in ip/ not whole; its messages are above"
     }
     ipx::save_core $core
