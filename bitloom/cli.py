@@ -93,13 +93,13 @@ def _given(**options: str | None) -> dict[str, str]:
 def _one_stage(name: str, path: Path, force: bool, waves: bool = False, options: dict[str, str] | None = None) -> None:
     """One stage; after one of a backend, a report that was made before is made again with it."""
     from bitloom.display import Display
-    from bitloom.flow import STAGES, is_current, run_stage
+    from bitloom.flow import CORE, is_current, run_stage
     from bitloom.runfolder import RunFolder
 
     folder = RunFolder.open(path)
     with folder.locked(), Display() as display:
         run_stage(folder, name, force=force, waves=waves, options=options, watcher=display.watcher)
-        if STAGES[name].backend != "rtl" and folder.is_done("report") and is_current(folder, "verify"):
+        if name not in CORE and folder.is_done("report") and is_current(folder, "verify"):
             run_stage(folder, "report", watcher=display.watcher)
     if name == "report":
         display.summary(folder.path)
@@ -122,12 +122,12 @@ def build(
     run: RunArg,
     force: Force = False,
     backend: BackendArg = "rtl",
-    board: Annotated[str | None, typer.Option(help="Board (its part number), for hls4ml and finn.")] = None,
+    board: Annotated[
+        str | None, typer.Option(help="Board: the fastest folding that fits it; for hls4ml and finn, its part. `none` takes it back.")
+    ] = None,
     tokens: Annotated[int | None, typer.Option(help="finn: the one sentence length to build for.")] = None,
 ) -> None:
     """Fold the graph for the recipe's target and write the RTL, or another backend's project."""
-    if backend == "rtl" and board:
-        raise UsageError(f"build: got --board {board} for the RTL backend, whose files are for any board; leave it out or give --backend hls4ml")
     if backend != "finn" and tokens is not None:
         raise UsageError(f"build: got --tokens {tokens} for {backend}, which takes sentences of any length; leave it out or give --backend finn")
     options = _given(board=_board_name(board), tokens=None if tokens is None else str(tokens))
@@ -153,16 +153,34 @@ def verify(
 @app.command()
 def synth(
     run: RunArg,
-    backend: BackendArg = "hls4ml",
+    backend: BackendArg = "rtl",
     force: Force = False,
+    board: Annotated[str | None, typer.Option(help="rtl: the board; the one that it was built for if not given.")] = None,
+    clock: Annotated[float | None, typer.Option(help="rtl: MHz of the encoder; the board's own clock if not given.")] = None,
     cosim: Annotated[bool | None, typer.Option("--cosim/--no-cosim", help="hls4ml: C and RTL co-simulation too.")] = None,
     ip: Annotated[bool | None, typer.Option("--ip/--no-ip", help="hls4ml: export an IP (done if not said).")] = None,
 ) -> None:
-    """Synthesize a backend's project with its vendor tool and read the tool's reports."""
-    if backend != "hls4ml":
-        raise UsageError(f"synth: got --backend {backend}, must be hls4ml; leave it out")
+    """The RTL for a board, with open tools down to a bitstream; or a backend's project with its vendor tool."""
+    if backend == "finn":
+        raise UsageError("synth: got --backend finn, must be rtl or hls4ml; with Vivado, `bitloom build --backend finn` goes on by itself")
+    wrong = {"--board": board, "--clock": clock} if backend == "hls4ml" else {"--cosim": cosim, "--ip": ip}
+    if given := [name for name, value in wrong.items() if value is not None]:
+        raise UsageError(f"synth: got {given[0]} with --backend {backend}, must be with {'rtl' if backend == 'hls4ml' else 'hls4ml'}; leave it out")
+    if clock is not None and not clock > 0:
+        raise UsageError(f"synth: got --clock {clock:g}, must be above 0 (MHz); change it")
     said = {None: None, True: "yes", False: "no"}
-    _one_stage(_stage_of(backend, "synth"), run, force, options=_given(cosim=said[cosim], export=said[ip]))
+    options = _given(board=_board_name(board), clock=None if clock is None else f"{clock:g}", cosim=said[cosim], export=said[ip])
+    _one_stage(_stage_of(backend, "synth"), run, force, options=options)
+
+
+@app.command()
+def hil(
+    run: RunArg,
+    target: Annotated[str | None, typer.Option(help="sim, serial:/dev/ttyUSB0 or pynq://HOST[:PORT].")] = None,
+    sentences: Annotated[str | None, typer.Option(help="How many, or all.")] = None,
+) -> None:
+    """Send development sentences to a board, or a simulated one; check every answer and cycle count."""
+    _one_stage("hil", run, True, options=_given(target=target, sentences=sentences))
 
 
 @app.command()

@@ -43,7 +43,7 @@ class Stage:
 
     @property
     def backend(self) -> str:
-        """`rtl`, or the backend in front of the name's slash: such stages are run when they are asked for."""
+        """`rtl`, or the backend in front of the name's slash."""
         return self.name.partition("/")[0] if "/" in self.name else "rtl"
 
     def command(self, run: object) -> str:
@@ -54,6 +54,9 @@ class Stage:
         return f"bitloom {VERBS.get(verb, verb)} {run} --backend {self.backend}{' --rtl' if verb in VERBS else ''}"
 
 
+CORE = ("train", "export", "build", "verify", "report")  # of `bitloom run`; the others are run when they are asked for
+HINTS = {"board": "NAME` (`bitloom boards` lists them)", "target": "sim`, or serial:/dev/ttyUSB0, or pynq://HOST"}
+NO = "none"  # the value that takes an option back
 VERBS = {"rtl": "verify"}  # stage of a backend -> its command where that has another name
 STAGES = {
     stage.name: stage
@@ -65,7 +68,14 @@ STAGES = {
             sections=("name", "data", "verification"),
             after=("train",),
         ),
-        Stage(name="build", title="Fold and emit RTL", sections=("hardware",), after=("export",)),
+        Stage(
+            name="build",
+            title="Fold and emit RTL",
+            sections=("hardware",),
+            after=("export",),
+            may=("board",),
+            version=2,  # 2: products packed into multipliers, folding for a board
+        ),
         Stage(
             name="verify",
             title="Simulate and compare",
@@ -78,7 +88,16 @@ STAGES = {
             title="Report",
             sections=("name", "hardware"),
             after=("train", "export", "build", "verify"),
-            also=("hls4ml/build", "hls4ml/verify", "hls4ml/synth", "hls4ml/rtl", "finn/build", "finn/verify"),
+            also=("hls4ml/build", "hls4ml/verify", "hls4ml/synth", "hls4ml/rtl", "finn/build", "finn/verify", "synth", "hil"),
+        ),
+        Stage(name="synth", title="Synthesize, place and route", sections=(), after=("export", "build"), may=("board", "clock")),
+        Stage(
+            name="hil",
+            title="Run on the board and compare",
+            sections=("data", "verification"),
+            after=("export", "build"),
+            options=("target",),
+            may=("sentences",),
         ),
         Stage(
             name="hls4ml/build",
@@ -153,7 +172,7 @@ class Watcher:
 
 def run_flow(run: RunFolder, *, force: bool = False, watcher: Watcher | None = None) -> RunFolder:
     """All stages of the RTL flow in order; those that are done with unchanged inputs are skipped."""
-    for name in (stage.name for stage in STAGES.values() if stage.backend == "rtl"):
+    for name in CORE:
         run_stage(run, name, force=force, watcher=watcher)
     return run
 
@@ -240,11 +259,12 @@ def _options(run: RunFolder, stage: Stage, given: dict[str, str] | None) -> dict
     Raises RunError: one that must be was never given.
     """
     known = run.record(stage.name).get("options", {}) | (given or {})
+    known = {key: value for key, value in known.items() if value != NO}
     for key in stage.options:
         if key not in known:
             raise RunError(
                 f"{stage.name}: got no {key}, must be given once; "
-                f"`{stage.command(run.path)} --{key} NAME` (`bitloom {key}s` lists them)"
+                f"`{stage.command(run.path)} --{key} {HINTS[key]}"
             )
     return {key: known[key] for key in (*stage.options, *stage.may) if key in known}
 

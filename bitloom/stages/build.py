@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""build: solve the folding for the recipe's target and write the hardware folder."""
+"""build: solve the folding for the recipe's target, or the fastest that fits a board, and write the hardware folder."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ import json
 
 from bitloom.flow import Context
 from hw.build import build
+from hw.folding import HardwareConfig
 from hw.graph import Graph
 
 
 def run(context: Context) -> str:
-    """Raises FoldingError: the recipe's target cannot be met."""
+    """Raises FoldingError: the recipe's target cannot be met, or the board is too small. BoardError: no such board."""
     context.progress(None, "solving the folding, writing RTL")
-    graph = Graph.load(context.run.stage("export"))
-    folding = build(graph, context.recipe.hardware, context.out)
+    graph, hardware = Graph.load(context.run.stage("export")), context.recipe.hardware
+    if board := context.options.get("board"):
+        hardware = HardwareConfig(board=board, clock_mhz=hardware.clock_mhz)
+    folding = build(graph, hardware, context.out)
     timing = json.loads((context.out / "timing.json").read_text())
+    bound = f", bound by {folding.bound_by} of {folding.board}" if folding.board else ""
     return (
         f"{folding.multipliers} multipliers, {timing['interval']:,} cycles between sentences of {timing['max_tokens']} "
-        f"tokens predicted, bottleneck {timing['bottleneck']}"
+        f"tokens predicted, bottleneck {timing['bottleneck']}{bound}"
     )

@@ -38,6 +38,11 @@ def assemble(context: Context) -> dict:
         {"name": f"RTL = golden, {r['name']}", **{k: r[k] for k in ("sentences", "values_compared", "mismatches")}}
         for r in verified["runs"]
     ]
+    if is_current(run, "hil"):
+        hil = read("hil", "hil.json")
+        comparisons.append(
+            {"name": f"on {hil['target']} = golden, answers", **{k: hil[k] for k in ("sentences", "values_compared", "mismatches")}}
+        )
     backends = {name: found for name, read_backend in BACKENDS.items() if (found := read_backend(run))}
     for found in backends.values():
         comparisons += found["comparisons"]
@@ -68,6 +73,11 @@ def assemble(context: Context) -> dict:
         "bits": exported["bits"],
         "training": {"curves": trained["curves"]},
         "backends": backends,
+        "board": {
+            name: json.loads((run.stage(name) / f"{name}.json").read_text())
+            for name in ("synth", "hil")
+            if is_current(run, name)
+        },
         "seconds": {
             name: run.record(name)["seconds"] for name in STAGES if name != "report" and "seconds" in run.record(name)
         },

@@ -87,7 +87,7 @@ def test_a_wrong_threshold_fails_and_names_the_tensor(finn_run, bitloom, tmp_pat
         (("build", "--tokens", "8"), "build: got --tokens 8 for rtl, which takes sentences of any length; leave it out or give --backend finn"),
         (("build", "--backend", "finn", "--board", "ulx3s_85f"), "finn: "),
         (("verify", "--backend", "finn"), "finn/verify: got {run} without a finished 'finn/build', must come after it; run `bitloom build {run} --backend finn`"),
-        (("synth", "--backend", "finn"), "synth: got --backend finn, must be hls4ml"),
+        (("synth", "--backend", "finn"), "synth: got --backend finn, must be rtl or hls4ml"),
     ],
 )
 @needs_finn

@@ -123,11 +123,11 @@ def test_a_compile_error_names_its_first_line_and_the_log(hls_copy, bitloom):
         (("build", "--backend", "hls4ml"), "hls4ml/build: got no board, must be given once; `bitloom build {run} --backend hls4ml --board NAME` (`bitloom boards` lists them)"),
         (("build", "--backend", "hls4ml", "--board", "pynqz2"), "board: no board 'pynqz2'; did you mean 'pynq_z2'?"),
         (("build", "--backend", "hls4ml", "--board", "ulx3s_85f"), "hls4ml: got board 'ulx3s_85f' with LFE5U-85F-6BG381C of family ecp5, must be one of AMD's that Vitis HLS takes"),
-        (("build", "--board", "pynq_z2"), "build: got --board pynq_z2 for the RTL backend"),
         (("verify", "--backend", "hls4ml"), "verify.hls4ml"),
         (("verify", "--backend", "hls4ml", "--waves"), "verify: got --waves with --backend hls4ml"),
         (("verify", "--rtl"), "verify: got --rtl with --backend rtl, must be with hls4ml"),
-        (("synth", "--backend", "rtl"), "synth: got --backend rtl, must be hls4ml"),
+        (("synth", "--ip"), "synth: got --ip with --backend rtl, must be with hls4ml; leave it out"),
+        (("synth", "--backend", "hls4ml", "--clock", "80"), "synth: got --clock with --backend hls4ml, must be with rtl; leave it out"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_exit_code_2(tiny_copy, bitloom, argv, expected):

@@ -65,6 +65,7 @@ REPORT = {
         "without_embeddings": {"float_bytes": 8000, "quantized_bytes": 1000},
     },
     "backends": {},
+    "board": {},
     "side_by_side": [],
     "seconds": {"train": 12.0, "verify": 3.0},
     "bits": {"layer.0.query": {"weights": 4, "activations": 8}, "layer.0.ffn.up": {"weights": 2, "activations": 6}},

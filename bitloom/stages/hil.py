@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""hil: development sentences on a board, or on a simulated one; every answer and its cycles are checked."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from bitloom.errors import UsageError, VerificationError
+from bitloom.flow import Context
+from bitloom.sentences import Sentences, load_dev, score_some
+from hw import golden
+from hw.graph import Graph
+from sim.hil.report import hil
+from sim.hil.target import open_target
+
+
+def run(context: Context) -> str:
+    """Raises TargetError: no such target, or it does not answer as it must. VerificationError: answers or cycles are not as promised."""
+    graph, built = Graph.load(context.run.stage("export")), context.run.stage("build")
+    spec = context.options["target"]
+    target = open_target(spec, graph, built)
+    dataset, _, dev = load_dev(context.recipe, context.run.data_dir, context.run.stage("export"))
+    chosen = _choose(context, spec, dev)
+    want = golden.run(graph, chosen.ids, chosen.segments)
+    inputs = np.split(want[graph.entry], np.cumsum(chosen.lengths)[:-1])
+    output = graph.outputs[0]
+    codes = want[output]
+    answers = np.split(codes, np.cumsum(chosen.lengths)[:-1]) if graph.tensor(output).kind == "token" else np.split(codes, len(chosen))
+    context.progress(None, f"{spec}: {len(chosen)} sentences, {sum(chosen.lengths)} tokens")
+
+    def progress(done: int) -> None:
+        context.progress(done / len(chosen), f"{spec}: {done} of {len(chosen)} sentences")
+
+    report = hil(graph, built, target, inputs, answers, progress=progress)
+    result = report.as_dict() | {
+        "graph_hash": graph.hash,
+        "accuracy": {
+            "metric": dataset.metric,
+            "examples": len(chosen),
+            "value": score_some(dataset, graph, chosen, report.outputs.reshape(codes.shape)),
+            "golden": score_some(dataset, graph, chosen, codes),
+        },
+    }
+    (context.out / "hil.json").write_text(json.dumps(result, indent=1, default=str) + "\n")
+    if report.mismatches:
+        raise VerificationError(f"hil: {spec}: {report.values_compared} values compared, {report.mismatches} mismatches; first at {report.first}")
+    for name, cycles in (("latency", report.latency), ("interval", report.interval)):
+        if cycles is not None and not cycles.ok:
+            raise VerificationError(
+                f"hil: {spec}: {name}: got {cycles.measured:,} cycles over {cycles.count}, must be within 1% of {cycles.predicted:,} predicted; "
+                "the board runs other hardware than was predicted, or the timing model is wrong"
+            )
+    return (
+        f"{report.sentences} sentences, 0 of {report.values_compared:,} values differ, {report.sentences_per_second:,.1f} sentences/s "
+        f"(bound by the {report.bound}), {report.latency.measured:,} cycles ({report.latency.predicted:,} predicted)"
+    )
+
+
+def _choose(context: Context, spec: str, dev: Sentences) -> Sentences:
+    """--sentences N or all; if not said, the whole split on a board, and as many as verify takes on a simulated one."""
+    settings = context.recipe.verification
+    text = context.options.get("sentences", str(settings.sentences) if spec == "sim" else "all")
+    if text == "all":
+        return dev
+    if not text.isdigit() or int(text) < 1:
+        raise UsageError(f"hil: got --sentences {text}, must be a number of 1 or more, or all; change it")
+    return dev.spread(int(text), settings.seed)

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""synth: the RTL for a board: a bitstream where its flow is open, else resources by Yosys and a Vivado project (built if Vivado is there)."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict
+
+from bitloom.errors import UsageError
+from bitloom.flow import Context
+from hw.board import Board
+from hw.folding import Folding
+from hw.graph import Graph
+from hw.resources import estimate
+from hw.synth import synthesize
+from hw.vivado import build_project, write_project
+
+
+def run(context: Context) -> str:
+    """Raises BoardError: no such board. SynthError: a tool is missing or failed; DoesNotFit: the board is too small."""
+    graph, built = Graph.load(context.run.stage("export")), context.run.stage("build")
+    folding = Folding.load(built / "folding.json")
+    name = context.options.get("board") or folding.board
+    if name is None:
+        raise UsageError(
+            f"synth: got no board, must be given once, here or to build; `bitloom synth {context.run.path} --board NAME` (`bitloom boards` lists them)"
+        )
+    board, clock = Board.load(name), float(context.options["clock"]) if "clock" in context.options else None
+
+    def step(text: str) -> None:
+        context.progress(None, text)
+
+    report = synthesize(built, board, context.out / "open", clock_mhz=clock, top=_top(board), progress=step)
+    result = report.as_dict() | {"estimate": asdict(estimate(graph, folding, board)), "interval": folding.interval, "bound_by": folding.bound_by}
+    if board.vitis_hls:
+        project = write_project(built, board, context.out / "vivado", clock_mhz=clock)
+        if shutil.which("vivado"):
+            result["vivado"] = build_project(project, board, progress=step).as_dict()
+    text = json.dumps(result, indent=1, default=str).replace(str(context.out), str(context.run.stage("synth")))
+    (context.out / "synth.json").write_text(text + "\n")
+    used = ", ".join(f"{usage.used:,} of {usage.available:,} {kind}" for kind, usage in report.resources.items() if usage.used)
+    fmax = f"; {report.fmax_mhz:.1f} MHz routed" if report.fmax_mhz else "; synthesis only"
+    return f"{board.name}: {used}{fmax}{'' if report.timing_met in (None, True) else f', {report.clock_mhz:g} asked for: NOT met'}"
+
+
+def _top(board: Board) -> str:
+    """With the board's pins where its flow is open; else only the encoder is counted."""
+    return "harness" if board.vitis_hls else "board"

