@@ -6,7 +6,7 @@ family's DSP, one DSP makes two products (hw/rtl/mac_array.sv says how; bit-exac
 """
 from __future__ import annotations
 
-from hw.instance import Fold
+from hw.instance import Fold, Instance
 
 # Bits of the two signed operands of one DSP, the wider first; families as hw/board.py names them. Gowin halves its DSPs: two products of
 # 9 x 9 bits in the place of one of 18 x 18, which is what a pair would bring, without its additions.
@@ -14,6 +14,8 @@ OPERANDS = {
     None: (18, 18), "ecp5": (18, 18), "gw2a": (9, 9), "ice40up": (16, 16), "artix-7": (25, 18), "zynq-7000": (25, 18),
     "zynq-ultrascale+": (27, 18), "virtex-ultrascale+": (27, 18), "versal": (27, 24),
 }
+# Yosys leaves products with a narrower operand, or of fewer than 9 bits, to LUTs.
+LEAST = dict.fromkeys(OPERANDS, 2) | {"gw2a": 4}
 STYLES = ("one", "two", "lut")  # products in one multiplier, or none in it
 LUT_BITS = 2  # up to this many bits, a product is one addition
 
@@ -40,6 +42,84 @@ def fold_style(fold: Fold, x_bits: int, w_bits: int) -> str:
     return fold.multiplier or multiplier_style(x_bits, w_bits, pe=fold.pe)
 
 
-def mac_dsps(pe: int, simd: int, style: str) -> int:
-    """DSPs of a mac_array of PE rows and SIMD columns, operands within one DSP. Two rows make a pair; an odd one stands alone."""
-    return {"one": pe, "two": (pe + 1) // 2, "lut": 0}[style] * simd
+def dsps(made: Instance, family: str | None = None) -> int:
+    """Hard multipliers of one instance, in the unit that the family's boards count (Gowin: 18 x 18, two of 9 x 9 in each).
+
+    Exact for what Yosys makes of hw/rtl on the families of OPERANDS (tests/rtl/test_synthesis.py), flattened, so that constants are known.
+    """
+    wide, narrow = OPERANDS[family]
+    whole = halves = 0
+    for count, a, b in products(made):
+        if min(a, b) < LEAST[family] or a + b < 9:
+            continue
+        if family == "gw2a" and max(a, b) <= 9:
+            halves += count
+        else:
+            whole += count * (1 if family == "gw2a" else _parts(max(a, b), wide) * _parts(min(a, b), narrow))
+    return whole + (halves + 1) // 2
+
+
+def products(made: Instance) -> list[tuple[int, int, int]]:
+    """Multiplications of an instance of hw/rtl: (how many, bits of one signed operand, bits of the other)."""
+    p = made.params
+    match made.module:
+        case "linear":
+            return _mac(p, p["PE"], p["SIMD"], p["IN_W"], p["IN_SIGNED"], p["WEIGHT_W"])
+        case "scores":
+            return _mac(p, 1, p["SIMD"], p["Q_W"], True, p["K_W"])
+        case "context_op":
+            return _mac(p, p["PE"], 1, p["P_W"], False, p["V_W"])
+        case "requant":
+            return _requant(p)
+        case "softmax":
+            return _mul(p["EXP_W"] + 1, p["RECIP_BITS"] - p["EXP_W"] + 3)
+        case "layernorm":
+            return _layernorm(p)
+        case "add":
+            return [(p["LANES"], p[f"{i}_W"] + (not p[f"{i}_SIGNED"]), _factor(p[f"MULT_{i}"])) for i in "AB"]
+    return []
+
+
+def _mac(p: dict, pe: int, simd: int, x_bits: int, signed: bool, w_bits: int) -> list[tuple[int, int, int]]:
+    if p["MUL_STYLE"] == "lut" or w_bits == 1:
+        return []
+    x = x_bits + (not signed)
+    return [((pe + 1) // 2 * simd, pair_bits(x_bits, w_bits)[0], x)] if p["MUL_STYLE"] == "two" else [(pe * simd, x, w_bits)]
+
+
+def _requant(p: dict) -> list[tuple[int, int, int]]:
+    """As hw/rtl/requant.sv cuts its accumulators."""
+    lanes, acc = p["LANES"], p["IN_W"]
+    m = p["MULT_W"] + 1 if p["PER_CHANNEL"] else _factor(p["MULT"])
+    return [(lanes, min(acc, 18), m)] if acc <= 22 else [(lanes, acc - 17, m), (lanes, 18, m)]
+
+
+def _layernorm(p: dict) -> list[tuple[int, int, int]]:
+    """As hw/rtl/layernorm*.sv: squares, S1 * S1, H * S2, H * x, d * R, u * gamma."""
+    h, lanes, bits = p["H"], p["LANES"], p["IN_W"]
+    log_h = (h - 1).bit_length()
+    root_bits = (p["EPS"].bit_length() - 1) // 2  # the smallest root's log2
+    u_bits = p["FRAC_BITS"] + 2 + (log_h + 1) // 2
+    per_lane = [(1, bits, bits), (1, bits, _factor(h)), *_mul(bits + log_h + 1, p["RECIP_BITS"] - root_bits + 2), (1, u_bits, p["GAMMA_W"])]
+    return [*((lanes * n, a, b) for n, a, b in per_lane), *_mul(bits + log_h, bits + log_h), *_mul(2 * bits + log_h, _factor(h))]
+
+
+def _mul(a: int, b: int) -> list[tuple[int, int, int]]:
+    """hw/rtl/mul.sv: unsigned parts of 17 bits and a signed rest of at most 18."""
+    return [(1, i, j) for i in _cut(a) for j in _cut(b)]
+
+
+def _cut(bits: int) -> list[int]:
+    parts = 1 if bits <= 18 else 1 + (bits - 2) // 17
+    return [18] * (parts - 1) + [bits - 17 * (parts - 1)]
+
+
+def _factor(value: int) -> int:
+    """Signed bits of a constant factor: what is left of it when its power of two is wires; 1 (no product) for a power of two."""
+    odd = value // (value & -value)
+    return odd.bit_length() + 1 if odd > 1 else 1
+
+
+def _parts(bits: int, most: int) -> int:
+    """Pieces of an operand, all but the highest unsigned and so one bit narrower."""
+    return 1 if bits <= most else 1 + -(-(bits - most) // (most - 1))
