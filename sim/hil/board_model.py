@@ -56,7 +56,8 @@ class BoardModel:
         """What the host sent, in any pieces -> what the board says to it."""
         out = []
         for body in self._deframer.feed(data):
-            if (frame := HostFrame.parse(body)) is not None:
+            frame = HostFrame.parse(body)
+            if frame is not None and len(frame.payload) == -(-frame.count * self.info.beat_bits // 8):
                 out += self._handle(frame)
         return b"".join(encode(frame.body()) for frame in out)
 

@@ -98,6 +98,8 @@ class Link:
             frame = self._welcome()
             if frame.next == 0:  # else the board was in a session of that very number
                 break
+        else:
+            raise SilentError(f"{self.name}: got position {frame.next} in a new session, must begin at 0; reset the board, then build its bitstream again")
         self.info, self.depth = Info.parse(frame.payload), frame.limit
         if self.info.version != VERSION:
             raise WrongBitstreamError(f"{self.name}: got protocol version {self.info.version}, must be {VERSION}; build the bitstream again")

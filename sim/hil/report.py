@@ -49,7 +49,7 @@ class HilReport:
     latency          every sentence alone: first beat in to last beat out
     interval         of neighbours that ran through the encoder together, None where there were none
     line_share       part of board_seconds in which the line to the board was busy; None: no serial line
-    encoder_share    part of board_seconds in which a sentence was in the encoder
+    encoder_share    part of board_seconds in which a sentence was in the encoder; None likewise
     """
 
     target: str
@@ -139,7 +139,7 @@ def hil(
         latency=latencies(graph, folding, lengths, answers),
         interval=intervals(graph, folding, lengths[:BURST], bursts),
         line_share=min(1.0, traffic.bytes_sent * 10 * info.divider / span) if info and span else None,
-        encoder_share=sum(map(len, periods(answers, busy=True))) / span if span else None,
+        encoder_share=sum(map(len, periods(answers, busy=True))) / span if info and span else None,
         traffic=traffic,
     )
 

@@ -11,7 +11,6 @@ from typing import Protocol
 
 import numpy as np
 
-from hw.errors import BitloomError
 from hw.graph import Graph
 from sim.hil.errors import TargetError, WrongBitstreamError
 
@@ -139,7 +138,7 @@ def open_target(spec: str, graph: Graph, build_dir: Path | None = None, **option
     graph      what its bitstream must hold
     build_dir  the built encoder, which `sim` needs
     options    of the target's class
-    Raises TargetError: no such kind of target, or a part of its name is missing.
+    Raises TargetError: no such kind of target, or a part of its name is missing or wrong.
     """
     kind, colon, rest = spec.partition(":")
     if kind not in KINDS or (kind == "sim") == bool(colon):
@@ -160,8 +159,6 @@ def open_target(spec: str, graph: Graph, build_dir: Path | None = None, **option
         return SerialTarget(graph, rest, **options)
     if not rest.startswith("//") or not rest[2:]:
         raise TargetError(f"hil: --target: got '{spec}', must be pynq://HOST or pynq://HOST:PORT; for example {KINDS['pynq']}")
-    try:
-        from sim.hil.pynq import open_pynq
-    except ImportError as error:
-        raise BitloomError(f"hil: --target {spec}: this installation has no PYNQ client ({error}); install bitloom whole") from error
+    from sim.hil.pynq import open_pynq
+
     return open_pynq(graph, rest[2:], **options)

@@ -18,10 +18,11 @@ from hw.uart import BOARD_RTL, SHAPE_FILE, UartError, shape_package
 from sim.encoder import run_encoder
 from sim.errors import SimulationError
 from sim.hil.errors import PortError, WrongBitstreamError
+from sim.hil.frames import HELLO, NAK, REWIND, WELCOME, BoardFrame, Deframer, HostFrame, encode
 from sim.hil.link import LinkSettings
 from sim.hil.noise import FAULTS, Noise, Relay
 from sim.hil.report import hil
-from sim.hil.serial_target import SerialTarget
+from sim.hil.serial_target import SerialPort, SerialTarget
 from sim.hil.simulated import SimulatedBoard, SimulatedTarget, compile_board
 from sim.runner import needed
 from sim.tools import find_verilator
@@ -62,6 +63,23 @@ def test_values_and_cycles(case, folder):
     assert target.result.cycles > report.board_seconds * report.clock_hz and target.result.dropped == 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["sequence", "token"])
+def test_long_sentences_on_a_disturbed_line(head, tmp_path):
+    """Of up to 64 tokens, one frame of 50 disturbed; then the cycles, without disturbance."""
+    case = make_case(40, 5, layers=2, hidden=32, heads=2, intermediate=64, max_tokens=64, head=head)
+    build(case.graph, HardwareConfig(target_cycles=8192), tmp_path)
+    board, down, up = SimulatedBoard(tmp_path, divider=DIVIDER), Noise(0.02, 1), Noise(0.02, 2)
+    with Relay(board.path, down, up) as relay:
+        target = SerialTarget(case.graph, relay.path, settings=LinkSettings(timeout_s=1.0))
+        target.open()
+        case.assert_answered(target.run(case.sentences))
+        target.close()
+    assert board.off().dropped == 0 and down.done and up.done and target.traffic.frames_resent
+    report = hil(case.graph, tmp_path, SimulatedTarget(case.graph, tmp_path, divider=DIVIDER), case.sentences, case.want)
+    assert report.ok and report.latency.count == 40, (report.first, report.latency, report.interval)
+
+
 def test_latency_is_that_of_the_encoder_alone(case, folder):
     """Cycle for cycle what the bench without a line measures."""
     target = SimulatedTarget(case.graph, folder, divider=DIVIDER)
@@ -88,6 +106,50 @@ def test_a_disturbed_line(case, board):
     assert target.traffic.resets == 0
 
 
+def test_the_board_answers_as_its_model(case, board):
+    """Frame by frame: what it takes, refuses and ignores."""
+    model, port = case.model(depth=128, beat_bits=20), SerialPort(board.path, 1_000_000)
+    port.write(b"\x7e" * 8)  # while it comes out of its reset
+    deframers = Deframer(), Deframer()
+
+    def told(line: bytes, answered: bool) -> list[list[tuple]]:
+        """(flags, session, next, limit) of each frame of the board, and of the model."""
+        port.write(line)
+        said = piece = port.read(10.0 if answered else 0.3)
+        while piece:
+            said += (piece := port.read(0.1))
+        frames = [[BoardFrame.parse(b) for b in d.feed(data)] for d, data in zip(deframers, (said, model.feed(line)), strict=True)]
+        return [[(f.flags, f.session, f.next, f.limit) for f in part] for part in frames]
+
+    def data(position: int, count: int = 12, session: int = 7, flags: int = 0) -> bytes:
+        return encode(HostFrame(flags, session, position, 0, count, bytes(-(-count * 20 // 8))).body())
+
+    steps = {
+        "before a hello": (data(0, session=7), [(0, 0, 0, 128)]),
+        "hello": (encode(HostFrame(HELLO, 7).body()), [(WELCOME, 7, 0, 128)]),
+        "the first beats": (data(0), [(0, 7, 12, 128)]),
+        "the same again": (data(0), [(0, 7, 12, 128)]),
+        "a gap": (data(24), [(NAK, 7, 12, 128)]),
+        "the next": (data(12, 1), [(0, 7, 13, 128)]),
+        "another session": (data(13, session=8), [(0, 7, 13, 128)]),
+        "a question": (encode(HostFrame(REWIND, 7, 13).body()), [(0, 7, 13, 128)]),
+        "more than there is room for": (data(13, 116), [(NAK, 7, 13, 128)]),
+        "as much as there is room for": (data(13, 115), [(0, 7, 128, 128)]),
+        "one more": (data(128, 1), [(NAK, 7, 128, 128)]),
+        "a wrong CRC": (data(128)[:-3] + b"\x00\x00\x7e", []),
+        "fewer beats than it says": (encode(HostFrame(0, 7, 128, 0, 3, bytes(5)).body()), []),
+        "more beats than it says": (encode(HostFrame(0, 7, 128, 0, 1, bytes(5)).body()), []),
+        "a frame of a board": (encode(BoardFrame(0, 7, 0, 0, 0).body()), []),
+        "flags and noise": (b"\x7e\x7e\x00\x7d\x7e\x55" * 9 + b"\x7e", []),
+        "the same hello": (encode(HostFrame(HELLO, 7).body()), [(WELCOME, 7, 128, 128)]),
+        "a new hello": (encode(HostFrame(HELLO, 9).body()), [(WELCOME, 9, 0, 128)]),
+        "the old session": (data(128), [(0, 9, 0, 128)]),
+    }
+    for what, (line, want) in steps.items():
+        assert told(line, bool(want)) == [want, want], what
+    port.close()
+
+
 def test_the_reset_button_in_mid_sentence(case, board):
     target = SerialTarget(case.graph, board.path, settings=SETTINGS)
     target.open()
@@ -105,13 +167,13 @@ def test_the_reset_button_in_mid_sentence(case, board):
 
 
 def test_a_second_session_finds_the_board_clean(case, board):
-    """The first host leaves in the middle of a sentence; the board forgets it."""
+    """The first host leaves in the middle of a sentence, which the board forgets."""
     first = SerialTarget(case.graph, board.path, settings=SETTINGS)
     first.open()
-    first._link._cut(case.sentences[0], 0)
+    first._link._cut(max(case.sentences, key=len), 0)
     first._link._waiting.pop()  # without its end
     first._link._send_pieces()
-    first._link._cut(case.sentences[1], 0)
+    assert first._link._sent > 0
     first.close()
     second = SerialTarget(case.graph, board.path, settings=SETTINGS)
     second.open()

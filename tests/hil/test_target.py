@@ -58,6 +58,7 @@ def test_names_of_targets(case, tmp_path):
     assert isinstance(serial, SerialTarget) and (serial.path, serial.baud) == ("/dev/ttyUSB7", 115200)
     simulated = open_target("sim", case.graph, tmp_path, divider=16)
     assert isinstance(simulated, SimulatedTarget) and simulated.divider == 16
+    assert open_target("pynq://192.168.2.99", case.graph).name.startswith("pynq://192.168.2.99:")
 
 
 @pytest.mark.parametrize(
