@@ -25,6 +25,7 @@ from sim.runner import Design, check_results
 from sim.runner import build as compile_bench
 from sim.tools import cocotb_env, find_verilator
 
+pytest.importorskip("cocotbext.axi", reason="cocotbext-axi is not there; pip install cocotbext-axi==0.1.28")
 HERE = Path(__file__).parent
 RTL = HERE.parents[1] / "hw" / "vivado" / "rtl"
 LIBRARY = HERE.parents[1] / "hw" / "rtl"
