@@ -137,10 +137,8 @@ def test_yosys_reads_all(tmp_path):
     modules = sorted(path.stem for path in RTL.glob("*.sv"))
     for module in modules:
         shutil.copy(RTL / f"{module}.sv", tmp_path)
-    library = sorted(LIBRARY.glob("fifo*.sv"))
-    for path in library:
-        shutil.copy(path, tmp_path)
-    files = " ".join([*(f"{m}.sv" for m in modules), *(path.name for path in library)])
+    shutil.copy(LIBRARY / "fifo.sv", tmp_path)
+    files = " ".join(f"{m}.sv" for m in (*modules, "fifo"))
     tops = "".join(f"design -load all\nhierarchy -check -top {m}\nproc\ncheck -assert\n" for m in modules)
     (tmp_path / "read.ys").write_text(f"read_verilog -sv {files}\ndesign -save all\n{tops}")
     done = run_yosys(tmp_path, "-q", "read.ys")
