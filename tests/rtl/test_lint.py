@@ -13,7 +13,7 @@ from sim.tools import find_verilator
 RTL = Path(__file__).parents[2] / "hw" / "rtl"
 MODULES = sorted(path.stem for path in RTL.glob("*.sv"))
 # Set beside the defaults where those leave parts of a module out.
-VARIANTS = {"fifo": ({"DEPTH": 5, "WIDTH": 33},), "stream_fork": ({"N": 3},)}
+VARIANTS = {"fifo": ({"DEPTH": 5, "WIDTH": 33}, {"DEPTH": 5000}), "fifo_deep": ({"DEPTH": 5000, "WIDTH": 11}, {"DEPTH": 2049}), "stream_fork": ({"N": 3},)}
 
 
 def lint(source: Path, top: str, params: dict[str, int], folder: Path) -> str:

@@ -10,8 +10,8 @@ from sim.compare import assert_equal_streams
 from sim.errors import SimulationError
 from sim.unit import OutSpec, Stimulus, UnitCase, run_units
 
-RTL = sorted((Path(__file__).parents[2] / "hw" / "rtl").glob("*.sv")) + [Path(__file__).parent / "fork_unit.sv"]
-FIFOS = [(2, 1, 1), (3, 8, 1), (4, 8, 1), (5, 8, 4), (16, 33, 1), (7, 61, 2), (64, 4, 5), (300, 8, 1)]  # depth, bits, lanes
+RTL = sorted((Path(__file__).parents[2] / "hw" / "rtl").glob("*.sv")) + [Path(__file__).parent / f"{unit}_unit.sv" for unit in ("fork", "fifo")]
+FIFOS = [(2, 1, 1), (3, 8, 1), (4, 8, 1), (5, 8, 4), (16, 33, 1), (7, 61, 2), (64, 4, 5), (65, 8, 1), (300, 8, 1), (520, 20, 1)]  # depth, bits, lanes
 BEATS = 600
 
 
@@ -23,7 +23,7 @@ def stimulus(bits: int, lanes: int, seed: int = 0) -> Stimulus:
 def fifo_cases() -> list[UnitCase]:
     return [
         UnitCase(
-            "fifo",
+            "fifo_unit",
             {"WIDTH": bits * lanes, "DEPTH": depth},
             {"s": stimulus(bits, lanes, depth)},
             OutSpec("m", lanes, bits, False),

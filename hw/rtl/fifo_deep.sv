@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// fifo_deep: a fifo in block RAM, for DEPTH > 4; `fifo` takes it where it is deep
+// Stream : as fifo: latency 1, II 1, DEPTH beats
+// Timing : s_ready and m_valid are registers, m_data is one of four. A word moves from block RAM to a register with nothing between.
+// Method : four slots hold the oldest beats, the memory the others. A beat gets its slot when it is put there or when its read is
+//          issued, which is once a slot is free: beats are in the memory only while three or four slots are taken, so a read, which takes
+//          three cycles, is there before the three beats in front of it have left.
+// Memory : blocks of ChunkWords words, each with registers of its own, so that the choice between them comes after these
+// Layout : {last, data} is one word
+// Reset  : empties it
+module fifo_deep #(
+  parameter int WIDTH = 8,     // bits of data
+  parameter int DEPTH = 100    // beats
+) (
+  input  wire logic             clk,
+  input  wire logic             rst,
+  input  wire logic             s_valid,
+  output logic                  s_ready,
+  input  wire logic [WIDTH-1:0] s_data,
+  input  wire logic             s_last,
+  output logic                  m_valid,
+  input  wire logic             m_ready,
+  output logic [WIDTH-1:0]      m_data,
+  output logic                  m_last
+);
+  // What 18 kbit hold at that width: one block RAM of most families.
+  localparam int ChunkWords = WIDTH < 9 ? 2048 : WIDTH < 18 ? 1024 : 512;
+  localparam int Chunks = (DEPTH + ChunkWords - 1) / ChunkWords;
+  localparam int OffsetW = $clog2(ChunkWords);
+  localparam int ChunkW = Chunks > 1 ? $clog2(Chunks) : 1;
+  localparam int AddrW = OffsetW + ChunkW;
+  localparam int CountW = $clog2(DEPTH + 1);
+  localparam logic [AddrW-1:0] LastAddr = AddrW'(DEPTH - 1);
+
+  logic push, pop, direct, issue, arrived_q, stored_q;    // stored_q: beats in the memory, not issued
+  logic [CountW-1:0] count_q, memory_q;                   // beats held; beats in the memory
+  logic [2:0] taken_q;                                    // slots
+  logic [1:0] head_q, tail_q, tail1_q, tail2_q;
+  logic issued_q;
+  logic [AddrW-1:0] write_q, read_q;
+  logic [ChunkW-1:0] chunk1_q, chunk2_q;
+  logic [WIDTH:0] word;
+  logic [WIDTH:0] chunk_q [0:(1<<ChunkW)-1];
+  (* mem2reg *) logic [WIDTH:0] slot_q [0:3];
+
+  assign push = s_valid && s_ready;
+  assign pop = m_valid && m_ready;
+  assign direct = push && !stored_q && !taken_q[2];
+  assign issue = stored_q && !taken_q[2];
+  assign {m_last, m_data} = slot_q[head_q];
+  assign word = chunk_q[chunk2_q];
+
+  always_ff @(posedge clk) begin
+    if (direct) slot_q[tail_q] <= {s_last, s_data};
+    if (arrived_q) slot_q[tail2_q] <= word;
+  end
+
+  always_ff @(posedge clk) begin
+    s_ready <= pop || !(count_q == CountW'(DEPTH) || (push && count_q == CountW'(DEPTH - 1)));
+    m_valid <= push || count_q > CountW'(1) || (m_valid && !pop);
+    if (push != pop) count_q <= push ? count_q + 1'b1 : count_q - 1'b1;
+    if ((direct || issue) != pop) taken_q <= pop ? taken_q - 1'b1 : taken_q + 1'b1;
+    if ((push && !direct) != issue) memory_q <= issue ? memory_q - 1'b1 : memory_q + 1'b1;
+    stored_q <= (push && !direct) || memory_q > CountW'(1) || (stored_q && !issue);
+    if (pop) head_q <= head_q + 1'b1;
+    if (direct || issue) tail_q <= tail_q + 1'b1;
+    if (push && !direct) write_q <= write_q == LastAddr ? '0 : write_q + 1'b1;
+    if (issue) read_q <= read_q == LastAddr ? '0 : read_q + 1'b1;
+    issued_q <= issue;
+    arrived_q <= issued_q;
+    tail1_q <= tail_q;
+    tail2_q <= tail1_q;
+    chunk1_q <= read_q[AddrW-1 -: ChunkW];
+    chunk2_q <= chunk1_q;
+    if (rst) begin
+      s_ready <= 1'b0;
+      m_valid <= 1'b0;
+      {count_q, taken_q, memory_q, stored_q, head_q, tail_q, write_q, read_q, issued_q, arrived_q} <= '0;
+    end
+  end
+
+  for (genvar i = 0; i < (1 << ChunkW); i++) begin : g_chunk
+    if (i < Chunks) begin : g_memory
+      localparam int Words = DEPTH - i * ChunkWords < ChunkWords ? DEPTH - i * ChunkWords : ChunkWords;
+      localparam int AtW = Words > 1 ? $clog2(Words) : 1;
+
+      // A word is read only after the cycle in which it was written.
+      (* no_rw_check *) logic [WIDTH:0] mem [0:Words-1];
+      logic [WIDTH:0] read;
+
+      always_ff @(posedge clk) if (push && !direct && write_q[AddrW-1 -: ChunkW] == ChunkW'(i)) mem[write_q[AtW-1:0]] <= {s_last, s_data};
+      always_ff @(posedge clk) begin
+        read <= mem[read_q[AtW-1:0]];
+        chunk_q[i] <= read;
+      end
+    end else begin : g_none
+      assign chunk_q[i] = '0;
+    end
+  end
+
+  initial if (DEPTH <= 4) $fatal(1, "fifo_deep: got DEPTH %0d, must be above 4; take fifo", DEPTH);
+endmodule
