@@ -20,7 +20,7 @@ $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "make: got no $(PYTHON), must be on PATH; install Python 3.11 or give PYTHON=..." >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet $(TORCH)
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[test,finn]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[test,finn,synth]'
 	$(BIN)/pip install --quiet --no-deps $(FINN)
 	@touch $@
 

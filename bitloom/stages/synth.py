@@ -10,6 +10,7 @@ from dataclasses import asdict
 from bitloom.errors import UsageError
 from bitloom.flow import Context
 from hw.board import Board
+from hw.budget import usage
 from hw.folding import Folding
 from hw.graph import Graph
 from hw.resources import estimate
@@ -32,7 +33,7 @@ def run(context: Context) -> str:
         context.progress(None, text)
 
     report = synthesize(built, board, context.out / "open", clock_mhz=clock, top=_top(board), progress=step)
-    result = report.as_dict() | {"estimate": asdict(estimate(graph, folding, board)), "interval": folding.interval, "bound_by": folding.bound_by}
+    result = report.as_dict() | {"estimate": _estimate(graph, folding, board), "interval": folding.interval, "bound_by": folding.bound_by}
     if board.vitis_hls:
         project = write_project(built, board, context.out / "vivado", clock_mhz=clock)
         if shutil.which("vivado"):
@@ -42,6 +43,11 @@ def run(context: Context) -> str:
     used = ", ".join(f"{usage.used:,} of {usage.available:,} {kind}" for kind, usage in report.resources.items() if usage.used)
     fmax = f"; {report.fmax_mhz:.1f} MHz routed" if report.fmax_mhz else "; synthesis only"
     return f"{board.name}: {used}{fmax}{'' if report.timing_met in (None, True) else f', {report.clock_mhz:g} asked for: NOT met'}"
+
+
+def _estimate(graph: Graph, folding: Folding, board: Board) -> dict:
+    """The cost model's figures of the encoder alone."""
+    return {kind: asdict(use) for kind, use in usage(board, estimate(graph, folding, board).counted()).items()}
 
 
 def _top(board: Board) -> str:

@@ -65,7 +65,7 @@ def test_a_folding_for_a_board_is_verified_like_any_other(tiny_copy, bitloom):
     code, out, _ = bitloom("build", tiny_copy, "--board", "arty_a7_100t")
     assert code == 0 and "of arty_a7_100t" in out
     folding = json.loads((tiny_copy / "build" / "folding.json").read_text())
-    assert folding["board"] == "arty_a7_100t" and folding["bound_by"] and folding["interval"] < before["interval"]
+    assert folding["board"] == "arty_a7_100t" and folding["bound_by"] and folding["interval"] <= before["interval"]
     assert bitloom("verify", tiny_copy)[0] == 0
     assert "unchanged" in bitloom("build", tiny_copy)[1]  # the board is kept
     assert bitloom("build", tiny_copy, "--board", "none")[0] == 0
@@ -79,7 +79,7 @@ def test_synthesis_for_an_amd_board_gives_resources_and_a_vivado_project(tiny_co
     assert "synthesis only" in out
     found = json.loads((tiny_copy / "synth" / "synth.json").read_text())
     assert found["fmax_mhz"] is None and found["resources"]["lut"]["used"] > 0
-    assert found["resources"]["dsp"]["used"] == found["estimate"]["resources"]["dsp"]["used"]
+    assert found["resources"]["dsp"]["used"] == found["estimate"]["dsp"]["used"]
     assert (tiny_copy / "synth" / "vivado" / "build.tcl").is_file()
     assert "synth.tmp" not in (tiny_copy / "synth" / "synth.json").read_text()
     report = json.loads((tiny_copy / "report.json").read_text())
