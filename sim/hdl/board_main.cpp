@@ -81,7 +81,8 @@ int main(int argc, char** argv) {
     context.commandArgs(argc, argv);
     const int fd = int(plusarg(context, "fd"));
     const long divider = plusarg(context, "divider"), idle = plusarg(context, "idle");
-    const uint64_t reset_cycles = 32, io_period = uint64_t(divider) * 10;
+    // A host finds the board out of its reset; bytes into a running one are lost.
+    const uint64_t reset_cycles = 32, power_up = 2 * reset_cycles, io_period = uint64_t(divider) * 10;
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
     Vtop top{&context};
     Sender sender;
@@ -101,7 +102,7 @@ int main(int argc, char** argv) {
                 moved = cycle;
             }
             uint8_t buffer[256];
-            if (sender.bytes.size() < sizeof buffer && events[0].revents & POLLIN) {
+            if (cycle > power_up && sender.bytes.size() < sizeof buffer && events[0].revents & POLLIN) {
                 const ssize_t count = read(fd, buffer, sizeof buffer);
                 if (count > 0) sender.bytes.insert(sender.bytes.end(), buffer, buffer + count);
                 moved = cycle;

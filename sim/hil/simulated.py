@@ -25,6 +25,7 @@ DIVIDER = 8  # cycles of a bit: a line so fast that the encoder is what the simu
 BAUD = 1_000_000
 IDLE_CYCLES = 2_000_000  # a quiet line: longer than a sentence takes
 OFF_SECONDS = 20.0
+MAIN = HDL / "board_main.cpp"
 
 BENCH = """\
 // SPDX-License-Identifier: Apache-2.0
@@ -105,7 +106,8 @@ def compile_board(build_dir: Path, divider: int = DIVIDER) -> Path:
         shape = Path(name) / SHAPE_FILE
         shape.write_text(shape_package(build_dir))
         sources = (shape, *needed(library, bench + encoder.read_text()), encoder)
-        return compile_model(Design(sources=sources, generated={"bench.sv": bench}, compiler=FAST), "board", [str(HDL / "board_main.cpp")])
+        generated = {"bench.sv": bench, MAIN.name: MAIN.read_text()}  # so that the cache sees a change of either
+        return compile_model(Design(sources=sources, generated=generated, compiler=FAST), "board", [])
 
 
 class SimulatedTarget(SerialTarget):
