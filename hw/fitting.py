@@ -14,10 +14,12 @@ from hw.budget import PLANNED, label, too_much, usage
 from hw.folding import Folding, FoldingError
 from hw.graph import Graph, Node
 from hw.mapping import multiplier_style
+from hw.memories import Memory, map_memory
 from hw.resources import Cost, Estimate, Estimator
 
-# The UART bridge and reset beside the encoder (hw/rtl/board), on boards that have a UART; measured by synthesis for ECP5.
-BRIDGE = Cost(lut=1500, ff=1000, dsp=0, block_ram=4)
+# The UART bridge and reset beside the encoder (hw/rtl/board), without its buffers; as synthesized for ECP5.
+BRIDGE = Cost(lut=900, ff=900)
+ANSWERS = Memory("answers", 16, 1024, checked=False)
 
 
 class Fitter:
@@ -68,8 +70,14 @@ class Fitter:
         return [label(self.board, name) for name, use in usage(self.board, self._counted(costs), PLANNED).items() if use.used > use.available]
 
     def _counted(self, costs: Estimate) -> dict:
-        bridge = BRIDGE if self.board.transport.kind == "uart" else Cost()
+        bridge = BRIDGE + Cost(block_ram=self._buffers()) if self.board.transport.kind == "uart" else Cost()
         return Estimate(board=self.board, per_node={"encoder": costs.total, "bridge": bridge}).counted()
+
+    def _buffers(self) -> int:
+        """Blocks of the bridge: the longest sentence (hw/uart.py; as many bits whatever the lanes) and the answers."""
+        entry = self.graph.tensor(self.graph.entry)
+        sentence = Memory("sentence", entry.bits, max(64, 1 << (self.graph.max_tokens * entry.channels - 1).bit_length()), checked=False)
+        return sum(map_memory(memory, self.board).blocks for memory in (sentence, ANSWERS))
 
 
 def fastest(graph: Graph, board: Board, fold_all: Callable[[int], Folding | None], slowest: int, allowed: Callable[[Folding], bool]) -> Folding:

@@ -8,18 +8,20 @@ from hw.board import BlockRam, Board
 from hw.instance import Instance
 
 # The rule of Yosys's memory_libmap with the costs of its ECP5 library: a block costs as much as 128 lookup tables; 16 words of 4 bits in LUT RAM cost
-# 4; a ROM of logic costs a 16th of its bits. The cheapest is taken.
-BLOCK_COST, LUT_RAM_COST, LUT_RAM_WORDS, LUT_RAM_BITS, ROM_BITS = 128, 4, 16, 4, 16
+# 4, and half a bit's multiplexer for each further row; a ROM of logic costs a 16th of its bits. The cheapest is taken. Where a word may be read in the
+# cycle in which it is written, a block needs logic around it; its cost was found from what Yosys chooses.
+BLOCK_COST, LUT_RAM_COST, LUT_RAM_WORDS, LUT_RAM_BITS, MUX_COST, ROM_BITS, CHECK_COST = 128, 4, 16, 4, 0.5, 16, 20
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Of `depth` words of `width` bits; `rom`: never written."""
+    """Of `depth` words of `width` bits; `rom`: never written; `checked`: a word may be read in the cycle in which it is written."""
 
     name: str
     width: int
     depth: int
     rom: bool = False
+    checked: bool = True
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,10 @@ def map_memory(memory: Memory, board: Board) -> Mapped:
     if memory.rom:
         bits = memory.width * memory.depth
         return Mapped(logic_bits=bits) if bits <= ROM_BITS * BLOCK_COST * blocks else Mapped(blocks=blocks)
-    cells = -(-memory.depth // LUT_RAM_WORDS) * -(-memory.width // LUT_RAM_BITS)
-    if board.resources.lut_ram and LUT_RAM_COST * cells <= BLOCK_COST * blocks:
+    rows = -(-memory.depth // LUT_RAM_WORDS)
+    cells = rows * -(-memory.width // LUT_RAM_BITS)
+    cost = LUT_RAM_COST * cells + MUX_COST * (rows - 1) * memory.width
+    if board.resources.lut_ram and cost < BLOCK_COST * blocks + CHECK_COST * memory.checked:
         return Mapped(lut_ram=cells)
     return Mapped(blocks=blocks)
 
@@ -110,4 +114,4 @@ def _layernorm(p: dict) -> list[Memory]:
 
 
 def _fifo(p: dict) -> list[Memory]:
-    return [Memory("mem", p["WIDTH"] + 1, p["DEPTH"])] if p["DEPTH"] > 2 else []
+    return [Memory("mem", p["WIDTH"] + 1, p["DEPTH"], checked=False)] if p["DEPTH"] > 2 else []
