@@ -12,6 +12,8 @@ from hw.instance import Instance
 # cycle in which it is written, a block needs logic around it; its cost was found from what Yosys chooses.
 BLOCK_COST, LUT_RAM_COST, LUT_RAM_WORDS, LUT_RAM_BITS, MUX_COST, ROM_BITS, CHECK_COST = 128, 4, 16, 4, 0.5, 16, 20
 
+DEEP_FIFO = 64  # beats, up to which hw/rtl/fifo.sv asks for LUT RAM
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -113,5 +115,14 @@ def _layernorm(p: dict) -> list[Memory]:
             Memory("gamma", p["LANES"] * p["GAMMA_W"], beats, rom=True), Memory("beta", p["LANES"] * p["BETA_W"], beats, rom=True)]
 
 
+def fifo_chunks(p: dict) -> list[int]:
+    """Words of each memory of a FIFO: one LUT RAM up to 64 beats, above it blocks with registers of their own (hw/rtl/fifo_deep.sv)."""
+    width, depth = p["WIDTH"], p["DEPTH"]
+    if depth <= DEEP_FIFO:
+        return [depth] if depth > 2 else []
+    chunk = 2048 if width < 9 else 1024 if width < 18 else 512
+    return [min(chunk, depth - start) for start in range(0, depth, chunk)]
+
+
 def _fifo(p: dict) -> list[Memory]:
-    return [Memory("mem", p["WIDTH"] + 1, p["DEPTH"], checked=False)] if p["DEPTH"] > 2 else []
+    return [Memory("mem", p["WIDTH"] + 1, words, checked=False) for words in fifo_chunks(p)]

@@ -17,7 +17,7 @@ from hw.folding import Folding
 from hw.graph import Graph
 from hw.instance import Fold, Instance
 from hw.mapping import dsps
-from hw.memories import Mapped, index_bits, layernorm_widths, map_memory, memories
+from hw.memories import DEEP_FIFO, Mapped, fifo_chunks, index_bits, layernorm_widths, map_memory, memories
 from hw.ops import OPS
 
 Terms = dict[str, float]
@@ -195,8 +195,9 @@ def _first(p: dict) -> Terms:
 
 
 def _fifo(p: dict) -> Terms:
-    width, memory = p["WIDTH"] + 1, p["DEPTH"] > 2
-    return {"bits": width, "memory": memory, "memory_bits": width * memory, "address_bits": index_bits(p["DEPTH"]) * memory}
+    width, chunks = p["WIDTH"] + 1, len(fifo_chunks(p))
+    kind = "deep" if p["DEPTH"] > DEEP_FIFO else "memory" if chunks else "pair"
+    return {kind: 1, f"{kind}_bits": width, f"{kind}_address_bits": index_bits(p["DEPTH"]), "chunk_bits": chunks * width if kind == "deep" else 0}
 
 
 def _fork(p: dict) -> Terms:
