@@ -11,6 +11,8 @@ from bitloom.errors import UsageError, VerificationError
 from bitloom.flow import Context
 from bitloom.sentences import Sentences, load_dev, score_some
 from hw import golden
+from hw.board import Board
+from hw.folding import Folding
 from hw.graph import Graph
 from sim.hil.report import hil
 from sim.hil.target import open_target
@@ -20,7 +22,7 @@ def run(context: Context) -> str:
     """Raises TargetError: no such target, or it does not answer as it must. VerificationError: answers or cycles are not as promised."""
     graph, built = Graph.load(context.run.stage("export")), context.run.stage("build")
     spec = context.options["target"]
-    target = open_target(spec, graph, built)
+    target = open_target(spec, graph, built, **_line(context, spec))
     dataset, _, dev = load_dev(context.recipe, context.run.data_dir, context.run.stage("export"))
     chosen = _choose(context, spec, dev)
     want = golden.run(graph, chosen.ids, chosen.segments)
@@ -56,6 +58,13 @@ def run(context: Context) -> str:
         f"{report.sentences} sentences, 0 of {report.values_compared:,} values differ, {report.sentences_per_second:,.1f} sentences/s "
         f"(bound by the {report.bound}), {report.latency.measured:,} cycles ({report.latency.predicted:,} predicted)"
     )
+
+
+def _line(context: Context, spec: str) -> dict[str, int]:
+    """The serial line's baud rate, if the run knows its board."""
+    board = context.run.record("synth").get("options", {}).get("board") or Folding.load(context.run.stage("build") / "folding.json").board
+    baud = Board.load(board).transport.baud if board and spec.startswith("serial:") else None
+    return {"baud": baud} if baud else {}
 
 
 def _choose(context: Context, spec: str, dev: Sentences) -> Sentences:
