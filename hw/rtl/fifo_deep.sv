@@ -40,7 +40,7 @@ module fifo_deep #(
   logic [AddrW-1:0] write_q, read_q;
   logic [ChunkW-1:0] chunk1_q, chunk2_q;
   logic [WIDTH:0] word;
-  logic [WIDTH:0] chunk_q [0:(1<<ChunkW)-1];
+  (* mem2reg *) logic [WIDTH:0] chunk_q [0:(1<<ChunkW)-1];
   (* mem2reg *) logic [WIDTH:0] slot_q [0:3];
 
   assign push = s_valid && s_ready;
@@ -94,7 +94,7 @@ module fifo_deep #(
         chunk_q[i] <= read;
       end
     end else begin : g_none
-      assign chunk_q[i] = '0;
+      always_ff @(posedge clk) chunk_q[i] <= '0;
     end
   end
 
