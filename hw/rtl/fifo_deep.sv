@@ -50,9 +50,9 @@ module fifo_deep #(
   assign {m_last, m_data} = slot_q[head_q];
   assign word = chunk_q[chunk2_q];
 
-  always_ff @(posedge clk) begin
-    if (direct) slot_q[tail_q] <= {s_last, s_data};
-    if (arrived_q) slot_q[tail2_q] <= word;
+  for (genvar i = 0; i < 4; i++) begin : g_slot
+    wire arrives = arrived_q && tail2_q == 2'(i);
+    always_ff @(posedge clk) if (arrives || (direct && tail_q == 2'(i))) slot_q[i] <= arrives ? word : {s_last, s_data};
   end
 
   always_ff @(posedge clk) begin
