@@ -45,7 +45,7 @@ def fold_style(fold: Fold, x_bits: int, w_bits: int) -> str:
 def dsps(made: Instance, family: str | None = None) -> int:
     """Hard multipliers of one instance, in the unit that the family's boards count (Gowin: 18 x 18, two of 9 x 9 in each).
 
-    Exact for what Yosys makes of hw/rtl on the families of OPERANDS (tests/rtl/test_synthesis.py), flattened, so that constants are known.
+    Exact for what Yosys makes of hw/rtl, flattened, so that constants are known (tests/rtl/test_synthesis.py); for ice40up no less than that.
     """
     wide, narrow = OPERANDS[family]
     whole = halves = 0

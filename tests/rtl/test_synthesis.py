@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Yosys makes of the RTL library: multipliers as hw/mapping.py says, block RAM where memories are deep."""
+
+import json
+import math
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from encoders import random_encoder
+from yosys import run_yosys
+
+from hw.hexfile import Hex
+from hw.instance import Fold, Instance
+from hw.mapping import dsps, multiplier_style
+from hw.ops import OPS
+
+RTL = Path(__file__).parents[2] / "hw" / "rtl"
+# Family: how Yosys synthesizes for it, the label behind its multipliers and the one behind its memories, the multipliers' cells and what each
+# counts, the block RAMs' cells
+FAMILIES = {
+    "ecp5": ("synth_ecp5 -noabc9", "map_ram", "map_ffs", {"MULT18X18D": 1}, r"DP16KD"),
+    "gw2a": ("synth_gowin -family gw2a -noabc9", "map_ram", "map_ffs", {"MULT9X9": 0.5, "MULT18X18": 1}, r"(S?DP|p?ROM|SP)X?9?B?"),
+    "artix-7": ("synth_xilinx -family xc7 -flatten", "coarse", "map_ffram", {"DSP48E1": 1}, r"RAMB(18|36)E1"),
+    "virtex-ultrascale+": ("synth_xilinx -family xcup -flatten", "coarse", "map_ffram", {"DSP48E2": 1}, r"RAMB(18|36)E2"),
+    "ice40up": ("synth_ice40 -device u -dsp -noabc9", "map_ram", "map_ffs", {"SB_MAC16": 1}, r"SB_RAM40_4K"),
+}
+
+
+def literal(value) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def synthesize(family: str, units: dict[str, Instance], folder: Path, memories: bool = False) -> dict[str, dict[str, int]]:
+    """Cells of each unit, by type: {unit: {cell: count}}; as far as its multipliers, or its memories too."""
+    command, multipliers, behind, *_ = FAMILIES[family]
+    for source in RTL.glob("*.sv"):
+        shutil.copy(source, folder)
+    script = [f"read_verilog -sv {' '.join(sorted(s.name for s in RTL.glob('*.sv')))}"]
+    for name, made in units.items():
+        params = {}
+        for key, value in made.params.items():
+            if isinstance(value, Hex):
+                params[key] = f"{name}.{key}.hex"
+                value.write(folder / params[key])
+            else:
+                params[key] = value
+        sets = " ".join(f"-set {k} {literal(v)}" for k, v in params.items())
+        script += ["design -push-copy", f"chparam {sets} {made.module}", f"{command} -run begin:{behind if memories else multipliers} -top {made.module}", f"tee -q -o {name}.json stat -json",
+                   "design -pop"]
+    (folder / "synth.ys").write_text("\n".join(script) + "\n")
+    done = run_yosys(folder, "-q", "synth.ys")
+    assert done.returncode == 0, (done.stdout + done.stderr)[-2000:]
+    return {name: json.loads((folder / f"{name}.json").read_text())["design"]["num_cells_by_type"] for name in units}
+
+
+def counted(family: str, cells: dict[str, int]) -> float:
+    return sum(cells.get(cell, 0) * each for cell, each in FAMILIES[family][3].items())
+
+
+def operators(family: str) -> dict[str, Instance]:
+    """One of each operator with products, of several shapes; styles as the rule says for the family."""
+    graph = random_encoder(3, layers=1, hidden=24, heads=2, intermediate=48, max_tokens=16, residual_bits=(12,))
+    wide = random_encoder(4, layers=1, hidden=32, heads=2, intermediate=64, max_tokens=16, weight_bits=(8,), act_bits=(4,))
+
+    def made(source, name: str, w_bits: int, x_bits: int = 8, **fold: int) -> Instance:
+        style = multiplier_style(x_bits, w_bits, family, fold.get("pe", 1))
+        return OPS[source.node(name).op].rtl(source, source.node(name), Fold(**fold, multiplier=style))
+
+    return {
+        "linear": made(graph, "layer.0.query.acc", 4, pe=4, simd=3),
+        "linear_odd": made(graph, "layer.0.ffn.up.acc", 4, pe=3, simd=2),
+        "linear_alone": made(graph, "pooler.acc", 4),
+        "linear_wide": made(wide, "layer.0.query.acc", 8, 4, pe=2, simd=2),
+        "requant": made(graph, "layer.0.query", 8),
+        "scores": made(graph, "layer.0.scores.acc", 8, simd=2),
+        "softmax": made(graph, "layer.0.probs", 8),
+        "context": made(graph, "layer.0.context.acc", 8, pe=4),
+        "add": made(graph, "layer.0.attention.sum", 8),
+        "layernorm": made(graph, "layer.0.attention.norm", 8),
+        "layernorm_32": made(wide, "layer.0.attention.norm", 8),
+    } | {
+        f"requant_{bits}": Instance(module="requant", params={"C": 2, "LANES": 2, "IN_W": bits, "MULT_W": 16, "PER_CHANNEL": 0, "MULT": 54321, "SHIFT": 20}) for bits in (18, 22, 23)
+    }
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_multipliers_are_as_the_mapping_says(family, tmp_path):
+    units = operators(family)
+    cells = synthesize(family, units, tmp_path)
+    got = {name: math.ceil(counted(family, cells[name])) for name in units}
+    said = {name: dsps(made, family) for name, made in units.items()}
+    if family == "ice40up":  # its 16 x 16 bits cut wide products, of which Yosys leaves narrow pieces to LUTs
+        assert sum(got.values()) > 0 and all(got[name] <= said[name] for name in units), (got, said)
+    else:
+        assert got == said
+
+
+def fifo(width: int, depth: int) -> Instance:
+    return Instance(module="fifo", params={"WIDTH": width, "DEPTH": depth})
+
+
+@pytest.mark.parametrize("family", [f for f in FAMILIES if f != "virtex-ultrascale+"])
+def test_deep_memories_are_block_ram_and_shallow_ones_are_not(family, tmp_path):
+    """A FIFO of a sentence and one of two beats; a sentence's keys and a token; a deep weight memory."""
+    graph = random_encoder(5, layers=1, hidden=64, heads=1, intermediate=64, max_tokens=16)
+    layer, keys = graph.node("layer.0.query.acc"), graph.node("layer.0.scores.acc")
+    units = {
+        "fifo_deep": fifo(8, 1500),
+        "fifo_shallow": fifo(8, 2),
+        "keys": OPS["scores"].rtl(graph, keys, Fold()),
+        "weights": OPS["linear"].rtl(graph, layer, Fold(pe=2, multiplier="lut")),
+    }
+    cells = synthesize(family, units, tmp_path, memories=True)
+    blocks = {name: sum(n for cell, n in cells[name].items() if re.fullmatch(FAMILIES[family][4], cell)) for name in units}
+    assert blocks["fifo_deep"] > 0 and blocks["fifo_shallow"] == 0 and blocks["keys"] > 0 and blocks["weights"] > 0, blocks
