@@ -147,7 +147,7 @@ class _Flow:
             "open_ice40": (["--pcf", pins], ["--asc", "placed.asc"]),
         }[flow]
         with self.step("place and route"):
-            run(tool, [*arguments, *pinned, *made, "-q"], self.out, makes=[made[1], "placed_report.json"])
+            run(tool, [*arguments, *pinned, *made], self.out, makes=[made[1], "placed_report.json"])
         report = json.loads((self.out / "placed_report.json").read_text())
         clocks = {_clock_name(name): ClockResult(target_mhz=round(c["constraint"], 2), fmax_mhz=round(c["achieved"], 2)) for name, c in report["fmax"].items()}
         if not clocks:
