@@ -15,7 +15,7 @@ import pytest
 
 from bitloom import RunFolder, predict
 from bitloom.errors import VerificationError
-from bitloom.flow import STAGES, Context
+from bitloom.flow import CORE, Context
 from bitloom.sentences import Sentences
 from bitloom.stages import export, verify
 from hw import golden
@@ -74,7 +74,7 @@ def test_a_second_run_does_nothing(tiny_copy, bitloom):
         if p.is_file() and p.name not in ("run.json", "recipe.yaml", ".lock")
     }
     code, out, _ = bitloom("run", ROOT / "tests" / "tiny.yaml", "--out", tiny_copy)
-    assert code == 0 and out.count("unchanged") == len(STAGES)
+    assert code == 0 and out.count("unchanged") == len(CORE)
     assert all(p.stat().st_mtime_ns == t for p, t in before.items())
 
 
@@ -206,7 +206,7 @@ def test_a_kill_in_the_middle_of_a_stage_costs_that_stage_only(tiny_copy, bitloo
     code, out, _ = bitloom("export", tiny_copy, "--force")
     assert code == 0 and "0 of" in out and not tmp.exists()
     code, out, _ = bitloom("run", ROOT / "tests" / "tiny.yaml", "--out", tiny_copy)
-    assert code == 0 and out.count("unchanged") >= len(STAGES) - 1  # the same files came out
+    assert code == 0 and out.count("unchanged") >= len(CORE) - 1  # the same files came out
 
 
 SENTENCES = Sentences(ids=[[2, 7, 3], [2, 9, 11, 3]], segments=[[0] * 3, [0] * 4], labels=[0, 1])

@@ -137,7 +137,8 @@ def test_stalls_cost_no_bit(encoder, stall_in, stall_out):
     """Both sides stall, a slow consumer, a slow source: the same values, later."""
     got, report = encoder.run(stall_in=stall_in, stall_out=stall_out, seed=3)
     assert_equal(encoder, report)
-    assert got.out_last_cycle[-1] > encoder.cycles(got)["end"][1]
+    measured, without = encoder.cycles(got)["latency"]  # the first sentence: a later one may wait for others in any case
+    assert measured > without
 
 
 def test_one_sentence_alone_takes_what_is_predicted(encoder):
