@@ -178,6 +178,7 @@ def test_interrupt_is_exit_code_130(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         env={"PYTHONPATH": root, "PATH": ""},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     ) as process:
         assert process.stdout.readline() == "waiting\n"
         process.send_signal(signal.SIGINT)
