@@ -74,7 +74,7 @@ FAULTS = {
     "a FIFO that loses beats under stall": (
         edit_text(
             "rtl/fifo.sv",
-            ("s_ready <= count_d != CountW'(DEPTH);", "s_ready <= 1'b1;"),
+            ("s_ready <= pop || !(count_q == CountW'(DEPTH) || (push && count_q == CountW'(DEPTH - 1)));", "s_ready <= 1'b1;"),
             ("push = s_valid && s_ready;", "push = s_valid && s_ready && count_q != CountW'(DEPTH);"),
         ),
         r"[\w.]+",
