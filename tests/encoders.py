@@ -29,6 +29,7 @@ class Shape:
     layers: int = 2
     hidden: int = 32
     heads: int = 2
+    head_dim: int | None = None  # hidden / heads if not given; fewer in a pruned head
     intermediate: int = 64
     max_tokens: int = 16
     vocabulary: int = 50
@@ -107,10 +108,10 @@ class RandomEncoder:
 
     def attention(self, p, x):
         s = self.shape
-        rows = ("T", s.heads, "T")
-        q, k, v = (self.linear(f"{p}.{n}", x, s.hidden, self.pick(s.act_bits)) for n in ("query", "key", "value"))
-        bits = (s.hidden // s.heads) * largest(self.tensors[q]) * largest(self.tensors[k])
-        rms = math.sqrt(s.hidden // s.heads) * self.rms[q] * self.rms[k]
+        rows, dim = ("T", s.heads, "T"), s.head_dim or s.hidden // s.heads
+        q, k, v = (self.linear(f"{p}.{n}", x, s.heads * dim, self.pick(s.act_bits)) for n in ("query", "key", "value"))
+        bits = dim * largest(self.tensors[q]) * largest(self.tensors[k])
+        rms = math.sqrt(dim) * self.rms[q] * self.rms[k]
         acc = self.node(f"{p}.scores.acc", "scores", [q, k], rows, signed_bits(bits), rms=rms, attrs={"heads": s.heads})
         score_bits, prob_bits = self.pick(s.score_bits), self.pick(s.prob_bits)
         scores = self.shift_to(f"{p}.scores", acc, score_bits, 2.0 ** (2 - score_bits + self.pick((0, 1))))
@@ -118,7 +119,7 @@ class RandomEncoder:
         probs = self.node(f"{p}.probs", "softmax", [scores], rows, prob_bits, signed=False, rms=2.0**prob_bits / 4, scale=2.0**-prob_bits, attrs=attrs,
                           exp_table=softmax.exp_table(self.tensors[scores], prob_bits))
         limit = context_op.bound(prob_bits, largest(self.tensors[v]), s.max_tokens)
-        acc = self.node(f"{p}.context.acc", "context", [probs, v], ("T", s.hidden), signed_bits(limit), rms=2.0**prob_bits * self.rms[v] / 2, attrs={"heads": s.heads})
+        acc = self.node(f"{p}.context.acc", "context", [probs, v], ("T", s.heads * dim), signed_bits(limit), rms=2.0**prob_bits * self.rms[v] / 2, attrs={"heads": s.heads})
         return self.shift_to(f"{p}.context", acc, self.pick(s.act_bits), 0.25)
 
     def layer(self, p, x):

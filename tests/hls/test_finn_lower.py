@@ -89,6 +89,7 @@ def test_the_weights_that_finn_writes_are_the_golden_ones(tiny):
 @pytest.mark.parametrize(("name", "shape", "part", "style"), [
     ("ReLU on 7-series", {"activation": "relu"}, "Pynq-Z2", "thresholds"),
     ("GELU on UltraScale+", {"weight_bits": (2, 3, 8), "act_bits": (4, 8), "score_bits": (10,), "prob_bits": (6,)}, "KV260_SOM", "requant"),
+    ("heads of fewer dimensions", {"heads": 2, "head_dim": 4, "weight_bits": (3, 5)}, "KV260_SOM", "thresholds"),
     ("token head, one bit", {"weight_bits": (1,), "head": "token", "labels": 3}, "VCK190", "requant"),
 ])  # fmt: skip
 def test_variants_lower_and_stay_equal(tmp_path, name, shape, part, style):
