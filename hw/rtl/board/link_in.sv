@@ -2,7 +2,7 @@
 // link_in: the buffer of input beats: frames are taken back or kept, whole sentences leave at full speed
 // Stream : beats in, as link_rx gives them; m_* out, II 1 within a sentence, `last` ends it
 // Rules  : a frame is kept if its position is the next one and all of it has room (`keep` with `flag` says that the host's
-//          frame is good and of this session); a sentence leaves when it is whole, none is held and fewer than FLIGHT are inside
+//          frame is good and of the session that holds); a sentence leaves when it is whole, none is held and fewer than FLIGHT are inside
 // Reset  : empties it
 module link_in #(
   parameter int BEAT_W = 8,  // bits per beat
