@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import shutil
 import time
@@ -38,6 +39,15 @@ PARTS = ("float", "qat", "tokenizer", "logs", "checkpoints", "metrics.json", "se
 
 class TrainError(BitloomError):
     """Settings that do not fit the data or the folder."""
+
+
+def _leave_process_group() -> None:
+    """Several processes: close their connections before the interpreter goes, or a thread of theirs may abort it."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+atexit.register(_leave_process_group)
 
 
 def train(model: ModelConfig, quant: QuantConfig, training: TrainConfig, data: DataConfig, data_dir: Path | str | None,
