@@ -157,19 +157,23 @@ def synth(
     force: Force = False,
     board: Annotated[str | None, typer.Option(help="rtl: the board; the one that it was built for if not given.")] = None,
     clock: Annotated[float | None, typer.Option(help="rtl: MHz of the encoder; the board's own clock if not given.")] = None,
+    seed: Annotated[int | None, typer.Option(help="rtl: of the placer, 1 if not given; another one gives another Fmax.")] = None,
     cosim: Annotated[bool | None, typer.Option("--cosim/--no-cosim", help="hls4ml: C and RTL co-simulation too.")] = None,
     ip: Annotated[bool | None, typer.Option("--ip/--no-ip", help="hls4ml: export an IP (done if not said).")] = None,
 ) -> None:
     """The RTL for a board, with open tools down to a bitstream; or a backend's project with its vendor tool."""
     if backend == "finn":
         raise UsageError("synth: got --backend finn, must be rtl or hls4ml; with Vivado, `bitloom build --backend finn` goes on by itself")
-    wrong = {"--board": board, "--clock": clock} if backend == "hls4ml" else {"--cosim": cosim, "--ip": ip}
+    wrong = {"--board": board, "--clock": clock, "--seed": seed} if backend == "hls4ml" else {"--cosim": cosim, "--ip": ip}
     if given := [name for name, value in wrong.items() if value is not None]:
         raise UsageError(f"synth: got {given[0]} with --backend {backend}, must be with {'rtl' if backend == 'hls4ml' else 'hls4ml'}; leave it out")
     if clock is not None and not clock > 0:
         raise UsageError(f"synth: got --clock {clock:g}, must be above 0 (MHz); change it")
+    if seed is not None and seed < 1:
+        raise UsageError(f"synth: got --seed {seed}, must be 1 or more; change it")
     said = {None: None, True: "yes", False: "no"}
-    options = _given(board=_board_name(board), clock=None if clock is None else f"{clock:g}", cosim=said[cosim], export=said[ip])
+    numbers = {"clock": None if clock is None else f"{clock:g}", "seed": None if seed is None else str(seed)}
+    options = _given(board=_board_name(board), **numbers, cosim=said[cosim], export=said[ip])
     _one_stage(_stage_of(backend, "synth"), run, force, options=options)
 
 

@@ -90,7 +90,7 @@ STAGES = {
             after=("train", "export", "build", "verify"),
             also=("hls4ml/build", "hls4ml/verify", "hls4ml/synth", "hls4ml/rtl", "finn/build", "finn/verify", "synth", "hil"),
         ),
-        Stage(name="synth", title="Synthesize, place and route", sections=(), after=("export", "build"), may=("board", "clock")),
+        Stage(name="synth", title="Synthesize, place and route", sections=(), after=("export", "build"), may=("board", "clock", "seed")),
         Stage(
             name="hil",
             title="Run on the board and compare",

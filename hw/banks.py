@@ -37,6 +37,6 @@ class Banks:
 def mac_latency(simd: int) -> int:
     """Cycles from the issue of a sum's last step to the sum.
 
-    They are: memory read, its output register, operands, products, the tree of four-input adders, accumulator.
+    They are: memory read, its output register, operands, products twice, the tree of four-input adders, accumulator.
     """
-    return 5 + ((simd - 1).bit_length() + 1) // 2
+    return 6 + ((simd - 1).bit_length() + 1) // 2

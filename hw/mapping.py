@@ -14,8 +14,9 @@ OPERANDS = {
     None: (18, 18), "ecp5": (18, 18), "gw2a": (9, 9), "ice40up": (16, 16), "artix-7": (25, 18), "zynq-7000": (25, 18),
     "zynq-ultrascale+": (27, 18), "virtex-ultrascale+": (27, 18), "versal": (27, 24),
 }
-# Yosys leaves products with a narrower operand, or of fewer than 9 bits, to LUTs.
+# Yosys leaves products with a narrower operand, or of which fewer bits are used, to LUTs.
 LEAST = dict.fromkeys(OPERANDS, 2) | {"gw2a": 4}
+LEAST_USED = dict.fromkeys(OPERANDS, 9) | {None: 1, "ecp5": 1, "gw2a": 1, "ice40up": 11}
 STYLES = ("one", "two", "lut")  # products in one multiplier, or none in it
 LUT_BITS = 2  # up to this many bits, a product is one addition
 
@@ -49,8 +50,8 @@ def dsps(made: Instance, family: str | None = None) -> int:
     """
     wide, narrow = OPERANDS[family]
     whole = halves = 0
-    for count, a, b in products(made):
-        if min(a, b) < LEAST[family] or a + b < 9:
+    for count, a, b, used in products(made):
+        if min(a, b) < LEAST[family] or used < LEAST_USED[family]:
             continue
         if family == "gw2a" and max(a, b) <= 9:
             halves += count
@@ -59,8 +60,8 @@ def dsps(made: Instance, family: str | None = None) -> int:
     return whole + (halves + 1) // 2
 
 
-def products(made: Instance) -> list[tuple[int, int, int]]:
-    """Multiplications of an instance of hw/rtl: (how many, bits of one signed operand, bits of the other)."""
+def products(made: Instance) -> list[tuple[int, int, int, int]]:
+    """Multiplications of an instance of hw/rtl: (how many, bits of one signed operand, bits of the other, bits of the product that are used)."""
     p = made.params
     match made.module:
         case "linear":
@@ -76,37 +77,52 @@ def products(made: Instance) -> list[tuple[int, int, int]]:
         case "layernorm":
             return _layernorm(p)
         case "add":
-            return [(p["LANES"], p[f"{i}_W"] + (not p[f"{i}_SIGNED"]), _factor(p[f"MULT_{i}"])) for i in "AB"]
+            return [_whole(p["LANES"], p[f"{i}_W"] + (not p[f"{i}_SIGNED"]), _factor(p[f"MULT_{i}"])) for i in "AB"]
     return []
 
 
-def _mac(p: dict, pe: int, simd: int, x_bits: int, signed: bool, w_bits: int) -> list[tuple[int, int, int]]:
+def _whole(count: int, a: int, b: int) -> tuple[int, int, int, int]:
+    """Products of which all bits are used."""
+    return count, a, b, a + b
+
+
+def _mac(p: dict, pe: int, simd: int, x_bits: int, signed: bool, w_bits: int) -> list[tuple[int, int, int, int]]:
     if p["MUL_STYLE"] == "lut" or w_bits == 1:
         return []
     x = x_bits + (not signed)
-    return [((pe + 1) // 2 * simd, pair_bits(x_bits, w_bits)[0], x)] if p["MUL_STYLE"] == "two" else [(pe * simd, x, w_bits)]
+    return [_whole((pe + 1) // 2 * simd, pair_bits(x_bits, w_bits)[0], x)] if p["MUL_STYLE"] == "two" else [_whole(pe * simd, x, w_bits)]
 
 
-def _requant(p: dict) -> list[tuple[int, int, int]]:
+def _requant(p: dict) -> list[tuple[int, int, int, int]]:
     """As hw/rtl/requant.sv cuts its accumulators."""
     lanes, acc = p["LANES"], p["IN_W"]
     m = p["MULT_W"] + 1 if p["PER_CHANNEL"] else _factor(p["MULT"])
-    return [(lanes, min(acc, 18), m)] if acc <= 22 else [(lanes, acc - 17, m), (lanes, 18, m)]
+    return [_whole(lanes, min(acc, 18), m)] if acc <= 22 else [_whole(lanes, acc - 17, m), _whole(lanes, 18, m)]
 
 
-def _layernorm(p: dict) -> list[tuple[int, int, int]]:
-    """As hw/rtl/layernorm*.sv: squares, S1 * S1, H * S2, H * x, d * R, u * gamma."""
+def _layernorm(p: dict) -> list[tuple[int, int, int, int]]:
+    """As hw/rtl/layernorm*.sv: squares, S1 * S1, H * S2 (unsigned), H * x, d * R, u * gamma."""
     h, lanes, bits = p["H"], p["LANES"], p["IN_W"]
     log_h = (h - 1).bit_length()
+    widest = h * ((1 << bits) - 1)
+    var_bits = (widest * widest // 4 + p["EPS"]).bit_length()
     root_bits = (p["EPS"].bit_length() - 1) // 2  # the smallest root's log2
-    u_bits = p["FRAC_BITS"] + 2 + (log_h + 1) // 2
-    per_lane = [(1, bits, bits), (1, bits, _factor(h)), *_mul(bits + log_h + 1, p["RECIP_BITS"] - root_bits + 2), (1, u_bits, p["GAMMA_W"])]
-    return [*((lanes * n, a, b) for n, a, b in per_lane), *_mul(bits + log_h, bits + log_h), *_mul(2 * bits + log_h, _factor(h))]
+    root_h, zeros = (log_h + 1) // 2, (h & -h).bit_length() - 1
+    u_bits = p["FRAC_BITS"] + 2 + root_h
+    per_lane = [_whole(1, bits, bits), _whole(1, bits, _factor(h)), *_mul(bits + log_h + 1, p["RECIP_BITS"] - root_bits + 2, p["RECIP_BITS"] + 2 + root_h),
+                _whole(1, u_bits, p["GAMMA_W"])]
+    return [*((lanes * n, a, b, used) for n, a, b, used in per_lane), *_mul(bits + log_h, bits + log_h, var_bits, square=True),
+            *((n, a - 1, b - 1, used) for n, a, b, used in _mul(2 * bits + log_h, _factor(h), min(var_bits - zeros, 2 * bits + log_h - 2 + _factor(h))))]
 
 
-def _mul(a: int, b: int) -> list[tuple[int, int, int]]:
-    """hw/rtl/mul.sv: unsigned parts of 17 bits and a signed rest of at most 18."""
-    return [(1, i, j) for i in _cut(a) for j in _cut(b)]
+def _mul(a: int, b: int, used: int | None = None, square: bool = False) -> list[tuple[int, int, int, int]]:
+    """hw/rtl/mul.sv: unsigned parts of 17 bits and a signed rest of at most 18.
+
+    used    low bits of the product that are used; None: all
+    square  both operands are one: of two equal products one is made
+    """
+    used = a + b if used is None else min(used, a + b)
+    return [(1, x, y, min(used - 17 * (i + j), x + y)) for i, x in enumerate(_cut(a)) for j, y in enumerate(_cut(b)) if used > 17 * (i + j) and not (square and j < i)]
 
 
 def _cut(bits: int) -> list[int]:

@@ -32,7 +32,8 @@ def run(context: Context) -> str:
     def step(text: str) -> None:
         context.progress(None, text)
 
-    report = synthesize(built, board, context.out / "open", clock_mhz=clock, top=_top(board), progress=step)
+    seed = int(context.options.get("seed", 1))
+    report = synthesize(built, board, context.out / "open", clock_mhz=clock, top=_top(board), seed=seed, progress=step)
     result = report.as_dict() | {"estimate": _estimate(graph, folding, board), "interval": folding.interval, "bound_by": folding.bound_by}
     if board.vitis_hls:
         project = write_project(built, board, context.out / "vivado", clock_mhz=clock)

@@ -126,11 +126,11 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
         last = token.taken(first)
         ins[0].popped(first, last)
         free = last + 1
-        root_free = max(max(last + 10, root_free) + root, divider_free)  # the root waits for the divider
+        root_free = max(max(last + 12, root_free) + root, divider_free)  # the root waits for the divider
         divider_free = root_free + divide
         read = max(divider_free, ends[-1]) + 1
-        _, last = yield out.put(read + 11, read + token.beats + 10, token.beats, token.end)
-        ends = [*ends[1:], last - 11]
+        _, last = yield out.put(read + 13, read + token.beats + 12, token.beats, token.end)
+        ends = [*ends[1:], last - 13]
 
 
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:

@@ -53,7 +53,7 @@ def _constant(graph: Graph, node: Node) -> int | None:
 
 
 def timing(graph: Graph, node: Node, fold: Fold, ins, out):
-    yield from pipeline(ins, out, 2 if _constant(graph, node) == 1 else 5)
+    yield from pipeline(ins, out, 2 if _constant(graph, node) == 1 else 6)
 
 
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:

@@ -95,9 +95,9 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
         started = max(read_end + 5, divider_free)
         divider_free = started + divide
         write = max(divider_free + 1, write_ends[-1] + 1)
-        _, last = yield out.put(write + 6, write + row.beats + 5, row.beats, row.end)
+        _, last = yield out.put(write + 7, write + row.beats + 6, row.beats, row.end)
         read_ends = [read_ends[1], read_end]
-        write_ends = [*write_ends[1:], last - 6]
+        write_ends = [*write_ends[1:], last - 7]
 
 
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:

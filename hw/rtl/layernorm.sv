@@ -6,7 +6,7 @@
 // Method : pass 1 stores a token and sums; root and quotient, one digit a cycle each, work on tokens of their own; pass 2
 //          normalises. x has 4 banks; a bank is free again when its last read address has been issued. Only pass 2 waits for m_ready.
 // Timing : a token takes max(H/LANES, RootW + 1, RecipW + 1) cycles (a little more where all three are about equal and the banks'
-//          round trip of 2*H/LANES + RootW + RecipW + 13 counts); latency in hw/ops/layernorm.py: timing
+//          round trip of 2*H/LANES + RootW + RecipW + 17 counts); latency in hw/ops/layernorm.py: timing
 // Layout : lane i = data[i*W +: W]; GAMMA_FILE, BETA_FILE word a holds those of channels a*LANES .., lane i at [i*W +: W], signed
 // Reset  : rst drops all tokens in flight
 module layernorm #(

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // layernorm_scale: d = H*x - S1, u = (d*R + half) >> U_SHIFT, y = clip((u*gamma + beta + half) >> SHIFT); part of layernorm
-// Stream : a beat of LANES elements moves through 10 stages when `advance` is high; sum1 and recip are its token's
-// Timing : latency 10, II 1
+// Stream : a beat of LANES elements moves through 12 stages when `advance` is high; sum1 and recip are its token's
+// Timing : latency 12, II 1
 // Layout : as layernorm; the channel counter restarts every H/LANES beats
 // Reset  : rst drops what is in flight
 module layernorm_scale #(
@@ -45,27 +45,27 @@ module layernorm_scale #(
   localparam logic signed [SumW-1:0] High = SumW'((64'd1 << (OUT_W - 1)) - 64'd1);
   localparam logic signed [SumW-1:0] Low = -High - SumW'(1);
 
-  logic [9:0] valid_q, last_q;                        // bit i: stage i + 1
+  logic [11:0] valid_q, last_q;                       // bit i: stage i + 1
   logic [2*SUM1_W-1:0] sum1_q;                        // stages 1, 2
   logic [3*RECIP_W-1:0] recip_q;                      // stages 1 .. 3
-  logic [LANES*GAMMA_W-1:0] gamma6_q, gamma7_q;       // stages 6, 7
-  logic [LANES*BETA_W-1:0] beta6_q;                   // stage 6
-  logic [IndexW-1:0] index_q;                         // channel / LANES of stage 5
+  logic [LANES*GAMMA_W-1:0] gamma7_q, gamma8_q;       // stages 7, 8
+  logic [LANES*BETA_W-1:0] beta7_q;                   // stage 7
+  logic [IndexW-1:0] index_q;                         // channel / LANES of stage 6
 
-  rom #(.WIDTH(LANES * GAMMA_W), .DEPTH(Beats), .FILE(GAMMA_FILE)) u_gamma (.clk, .en(advance), .addr(index_q), .q(gamma6_q));
-  rom #(.WIDTH(LANES * BETA_W), .DEPTH(Beats), .FILE(BETA_FILE)) u_beta (.clk, .en(advance), .addr(index_q), .q(beta6_q));
+  rom #(.WIDTH(LANES * GAMMA_W), .DEPTH(Beats), .FILE(GAMMA_FILE)) u_gamma (.clk, .en(advance), .addr(index_q), .q(gamma7_q));
+  rom #(.WIDTH(LANES * BETA_W), .DEPTH(Beats), .FILE(BETA_FILE)) u_beta (.clk, .en(advance), .addr(index_q), .q(beta7_q));
 
-  assign m_valid = valid_q[9];
-  assign m_last = last_q[9];
+  assign m_valid = valid_q[11];
+  assign m_last = last_q[11];
 
   always_ff @(posedge clk) begin
     if (advance) begin
-      valid_q <= {valid_q[8:0], valid};
-      last_q <= {last_q[8:0], last};
+      valid_q <= {valid_q[10:0], valid};
+      last_q <= {last_q[10:0], last};
       sum1_q <= {sum1_q[SUM1_W-1:0], sum1};
       recip_q <= {recip_q[2*RECIP_W-1:0], recip};
-      gamma7_q <= gamma6_q;
-      if (valid_q[4]) index_q <= (index_q == IndexW'(Beats - 1)) ? '0 : index_q + IndexW'(1);
+      gamma8_q <= gamma7_q;
+      if (valid_q[5]) index_q <= (index_q == IndexW'(Beats - 1)) ? '0 : index_q + IndexW'(1);
     end
     if (rst) begin
       valid_q <= '0;
@@ -76,28 +76,33 @@ module layernorm_scale #(
   for (genvar i = 0; i < LANES; i++) begin : lane
     logic signed [IN_W-1:0] x1_q;
     logic signed [DiffW-1:0] hx2_q, diff3_q;
-    logic signed [ProdW-1:0] product6;
-    logic signed [NormW-1:0] norm7_q;
-    logic signed [ScaledW-1:0] scaled8_q;
-    logic signed [SumW-1:0] beta7_q, beta8_q, sum9_q, shifted9;
+    logic signed [ProdW-1:0] product7;
+    logic signed [NormW-1:0] norm8_q;
+    logic signed [ScaledW-1:0] scaled10_q;
+    wire [ScaledW-1:0] scaled9;
+    logic signed [SumW-1:0] beta8_q, beta9_q, beta10_q, sum11_q, shifted11;
 
-    // Stages 4 to 6
+    // Stages 4 to 7
     mul #(.A_W(DiffW), .B_W(RECIP_W + 1)) u_mul (
-      .clk, .en(advance), .a(diff3_q), .b({1'b0, recip_q[2*RECIP_W +: RECIP_W]}), .p(product6));
+      .clk, .en(advance), .a(diff3_q), .b({1'b0, recip_q[2*RECIP_W +: RECIP_W]}), .p(product7));
 
-    assign shifted9 = sum9_q >>> SHIFT;
+    product_reg #(.W(ScaledW)) u_scaled (
+      .clk, .en(advance), .d(ScaledW'(norm8_q) * ScaledW'($signed(gamma8_q[i*GAMMA_W +: GAMMA_W]))), .q(scaled9));
+
+    assign shifted11 = sum11_q >>> SHIFT;
 
     always_ff @(posedge clk) begin
       if (advance) begin
         x1_q <= x[i*IN_W +: IN_W];
         hx2_q <= DiffW'(x1_q) * DiffW'(H);
         diff3_q <= hx2_q - DiffW'($signed(sum1_q[SUM1_W +: SUM1_W]));
-        norm7_q <= NormW'((product6 + HalfU) >>> U_SHIFT);
-        beta7_q <= SumW'($signed(beta6_q[i*BETA_W +: BETA_W])) + HalfY;
-        scaled8_q <= norm7_q * $signed(gamma7_q[i*GAMMA_W +: GAMMA_W]);
-        beta8_q <= beta7_q;
-        sum9_q <= SumW'(scaled8_q) + beta8_q;
-        m_data[i*OUT_W +: OUT_W] <= (shifted9 > High) ? High[OUT_W-1:0] : (shifted9 < Low) ? Low[OUT_W-1:0] : shifted9[OUT_W-1:0];
+        norm8_q <= NormW'((product7 + HalfU) >>> U_SHIFT);
+        beta8_q <= SumW'($signed(beta7_q[i*BETA_W +: BETA_W])) + HalfY;
+        scaled10_q <= scaled9;
+        beta9_q <= beta8_q;
+        beta10_q <= beta9_q;
+        sum11_q <= SumW'(scaled10_q) + beta10_q;
+        m_data[i*OUT_W +: OUT_W] <= (shifted11 > High) ? High[OUT_W-1:0] : (shifted11 < Low) ? Low[OUT_W-1:0] : shifted11[OUT_W-1:0];
       end
     end
   end

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // layernorm_sums: S1 = sum x, S2 = sum x*x, V = H*S2 - S1*S1 and V + EPS of each token; part of layernorm
 // Stream : a beat of LANES elements in each cycle with `valid`; token_end on a token's last one. Nothing waits.
-// Timing : sums_valid 4, var_valid 9 cycles after a token's last beat, II 1
+// Timing : sums_valid 5, var_valid 11 cycles after a token's last beat, II 1
 // Layout : lane i = x[i*IN_W +: IN_W], signed
 // Reset  : rst drops what is in flight
 module layernorm_sums #(
@@ -26,39 +26,41 @@ module layernorm_sums #(
   localparam int SizeW = $clog2(H + 1) + 1;      // H as a signed number
   localparam int SquareW = 2 * IN_W;
 
-  logic [LANES*IN_W-1:0] x1_q, x2_q;             // stage 1, 2
-  logic [LANES*SquareW-1:0] square_q;            // stage 2
-  logic signed [SUM1_W-1:0] lanes1_q, lanes1_d;  // stage 3
+  logic [LANES*IN_W-1:0] x1_q, x2_q, x3_q;       // stages 1 to 3
+  logic [LANES*SquareW-1:0] square2_q, square3_q;  // beside the multipliers, beside the adders
+  logic signed [SUM1_W-1:0] lanes1_q, lanes1_d;  // stage 4
   logic [SUM2_W-1:0] lanes2_q, lanes2_d, sum2_q;
-  logic signed [SUM1_W-1:0] sum1_q;              // stage 4
-  logic [2:0] valid_q;                           // bit i: stage i + 1
-  logic [8:0] end_q;
+  logic signed [SUM1_W-1:0] sum1_q;              // stage 5
+  logic [3:0] valid_q;                           // bit i: stage i + 1
+  logic [10:0] end_q;
   logic fresh_q;                                 // the next sum begins a token
 
   for (genvar i = 0; i < LANES; i++) begin : lane
-    always_ff @(posedge clk) square_q[i*SquareW +: SquareW] <= $signed(x1_q[i*IN_W +: IN_W]) * $signed(x1_q[i*IN_W +: IN_W]);
+    always_ff @(posedge clk) square2_q[i*SquareW +: SquareW] <= $signed(x1_q[i*IN_W +: IN_W]) * $signed(x1_q[i*IN_W +: IN_W]);
   end
 
   always_comb begin
     lanes1_d = '0;
     lanes2_d = '0;
     for (int i = 0; i < LANES; i++) begin
-      lanes1_d = lanes1_d + SUM1_W'($signed(x2_q[i*IN_W +: IN_W]));
-      lanes2_d = lanes2_d + SUM2_W'(square_q[i*SquareW +: SquareW]);
+      lanes1_d = lanes1_d + SUM1_W'($signed(x3_q[i*IN_W +: IN_W]));
+      lanes2_d = lanes2_d + SUM2_W'(square3_q[i*SquareW +: SquareW]);
     end
   end
 
   always_ff @(posedge clk) begin
     x1_q <= x;
     x2_q <= x1_q;
+    x3_q <= x2_q;
+    square3_q <= square2_q;
     lanes1_q <= lanes1_d;
     lanes2_q <= lanes2_d;
-    valid_q <= {valid_q[1:0], valid};
-    end_q <= {end_q[7:0], valid && token_end};
-    if (valid_q[2]) begin
+    valid_q <= {valid_q[2:0], valid};
+    end_q <= {end_q[9:0], valid && token_end};
+    if (valid_q[3]) begin
       sum1_q <= (fresh_q ? '0 : sum1_q) + lanes1_q;
       sum2_q <= (fresh_q ? '0 : sum2_q) + lanes2_q;
-      fresh_q <= end_q[2];
+      fresh_q <= end_q[3];
     end
     if (rst) begin
       valid_q <= '0;
@@ -67,10 +69,10 @@ module layernorm_sums #(
     end
   end
 
-  assign sums_valid = end_q[3];
+  assign sums_valid = end_q[4];
   assign sum1 = sum1_q;
 
-  // Stages 5 to 7: products; 8: V; 9: V + EPS
+  // Stages 6 to 9: products; 10: V; 11: V + EPS
   // Both terms may be wider than V; their difference is not, so the low bits of each are enough.
   logic [VAR_W-1:0] square_of_sum, scaled_sum2, var_q;
 
@@ -81,5 +83,5 @@ module layernorm_sums #(
     var_q <= scaled_sum2 - square_of_sum;
     var_plus_eps <= var_q + VAR_W'(EPS);
   end
-  assign var_valid = end_q[8];
+  assign var_valid = end_q[10];
 endmodule

@@ -4,12 +4,13 @@
 // Control: one step per cycle of `en`; `first` marks the first step of a sum, `final_step` its last, `i_last` is carried along.
 //          Nothing moves without `en`. Steps outside a sum (between `final_step` and `first`) are ignored.
 // Timing : the sum of a final step in cycle t is at o_* in cycle t + Latency, for one cycle; II 1.
-//          Latency = 4 + Stages: operands twice (as the memory's output register and as the multiplier's input register), products,
-//          Stages = ceil(log4(SIMD)) registers of the adder tree, accumulators
+//          Latency = 5 + Stages: operands twice (as the memory's output register and as the multiplier's input register), products twice
+//          (beside the multiplier and beside the adders, which may be far from it), Stages = ceil(log4(SIMD)) registers of the adder tree,
+//          accumulators
 // Layout : x element i = x[i*X_W +: X_W]; w row p, element i = w[(p*SIMD+i)*W_W +: W_W]; sum p = acc[p*OUT_W +: OUT_W]
 //          w is signed; W_W = 1 is binary, 0 means -1 and 1 means +1
 // Style  : hw/mapping.py chooses. "one": a multiplier for each product; "lut": shifted additions, no multiplier;
-//          "two": rows 2j and 2j+1 share a multiplier, x * (w[2j+1] * 2**FieldW + w[2j]), 2*W_W + X_W + 1 by X_W + 1 bits
+//          "two": rows 2j and 2j+1 share a multiplier, x * (w[2j+1] * 2**FieldW + w[2j]), 2*W_W + X_W + 1 by XqW bits
 // Reset  : no sum in flight
 module mac_array #(
   parameter int PE = 1,            // sums side by side
@@ -33,11 +34,12 @@ module mac_array #(
   output      logic [PE*OUT_W-1:0]         acc
 );
   localparam int Stages = ($clog2(SIMD) + 1) / 2;
-  localparam int Latency = 4 + Stages;
+  localparam int Latency = 5 + Stages;
   // The tree adds four at a time. Node n has children 4n+1 .. 4n+4; the products are its leaves, padded by zeros.
   localparam int Leaves = 1 << (2 * Stages);
   localparam int Inner = (Leaves - 1) / 3;
   localparam int Nodes = Inner + Leaves;
+  localparam int XqW = X_W + (X_SIGNED ? 0 : 1);  // of an operand
   localparam int FieldW = X_W + W_W;  // of a product
   localparam int FullW = FieldW + $clog2(SIMD);
   localparam int NodeW = FullW < OUT_W ? FullW : OUT_W;
@@ -45,12 +47,12 @@ module mac_array #(
   // mem2reg: synthesis makes registers of these arrays, not memories
   logic [SIMD*X_W-1:0] x_read_q;
   logic [PE*SIMD*W_W-1:0] w_read_q;
-  (* mem2reg *) logic signed [X_W:0] x_q [0:SIMD-1];
-  (* mem2reg *) logic signed [FieldW-1:0] product [0:PE*SIMD-1];
+  (* mem2reg *) logic signed [XqW-1:0] x_q [0:SIMD-1];
+  wire [PE*SIMD*FieldW-1:0] product_q;
   (* mem2reg *) logic signed [NodeW-1:0] node_q [0:PE*Nodes-1];
   (* mem2reg *) logic signed [OUT_W-1:0] acc_q [0:PE-1];
   // A node is worth node_q + carry_q. Each adder of the tree takes one of the carries, the last is left for the accumulator's.
-  logic [PE*SIMD-1:0] carry;
+  wire [PE*SIMD-1:0] product_carry_q;
   logic [PE*Nodes-1:0] carry_q;
   logic [Latency-1:0] final_q, last_q;
   logic [Latency-2:0] first_q;
@@ -59,7 +61,7 @@ module mac_array #(
     if (en) begin
       x_read_q <= x;
       w_read_q <= w;
-      for (int i = 0; i < SIMD; i++) x_q[i] <= {X_SIGNED && x_read_q[i*X_W+X_W-1], x_read_q[i*X_W +: X_W]};
+      for (int i = 0; i < SIMD; i++) x_q[i] <= XqW'(x_read_q[i*X_W +: X_W]);
     end
   end
 
@@ -68,7 +70,6 @@ module mac_array #(
     localparam int PairW = FieldW + W_W + 1;
     wire [2*Pairs*SIMD*W_W-1:0] w_even = (2*Pairs*SIMD*W_W)'(w_read_q);  // an odd row out has a row of zeros beside it
     (* mem2reg *) logic signed [PairW-1:0] pair_q [0:Pairs*SIMD-1];
-    (* mem2reg *) logic signed [2*FieldW-1:0] both [0:Pairs*SIMD-1];
 
     function automatic logic signed [PairW-1:0] joined(input logic signed [W_W-1:0] high, input logic signed [W_W-1:0] low);
       joined = {(W_W+1)'(high) - (W_W+1)'(low < 0), FieldW'(low)};
@@ -83,19 +84,22 @@ module mac_array #(
     end
 
     // The upper field is one too small where the lower one is negative.
-    always_comb begin
-      for (int j = 0; j < Pairs; j++)
-        for (int i = 0; i < SIMD; i++) both[j*SIMD+i] = (2*FieldW)'(x_q[i]) * (2*FieldW)'(pair_q[j*SIMD+i]);
-      for (int p = 0; p < PE; p++)
-        for (int i = 0; i < SIMD; i++) begin
-          product[p*SIMD+i] = both[p/2*SIMD+i][p%2*FieldW +: FieldW];
-          carry[p*SIMD+i] = p % 2 == 1 && both[p/2*SIMD+i][FieldW-1];
-        end
+    for (genvar k = 0; k < Pairs * SIMD; k++) begin : g_pair
+      localparam int Low = (2 * (k / SIMD)) * SIMD + k % SIMD;  // the product of row 2j, that of row 2j+1 is SIMD further
+      wire signed [2*FieldW-1:0] both = (2*FieldW)'(x_q[k%SIMD]) * (2*FieldW)'(pair_q[k]);
+      wire [2*FieldW-1:0] both_q;
+      product_reg #(.W(2 * FieldW)) u_both (.clk, .en, .d(both), .q(both_q));
+      assign product_q[Low*FieldW +: FieldW] = both_q[0 +: FieldW];
+      assign product_carry_q[Low] = 1'b0;
+      if (Low + SIMD < PE * SIMD) begin : g_high
+        assign product_q[(Low+SIMD)*FieldW +: FieldW] = both_q[FieldW +: FieldW];
+        assign product_carry_q[Low+SIMD] = both_q[FieldW-1];
+      end
     end
   end else begin : g_one
     (* mem2reg *) logic signed [W_W-1:0] w_q [0:PE*SIMD-1];
 
-    function automatic logic signed [FieldW-1:0] times(input logic signed [X_W:0] a, input logic signed [W_W-1:0] b);
+    function automatic logic signed [FieldW-1:0] times(input logic signed [XqW-1:0] a, input logic signed [W_W-1:0] b);
       if (W_W == 1) times = b[0] ? FieldW'(a) : -FieldW'(a);
       else if (MUL_STYLE == "lut") begin
         times = b[W_W-1] ? -(FieldW'(a) <<< (W_W - 1)) : '0;
@@ -108,11 +112,10 @@ module mac_array #(
         for (int i = 0; i < PE * SIMD; i++) w_q[i] <= w_read_q[i*W_W +: W_W];
       end
     end
-    always_comb begin
-      for (int p = 0; p < PE; p++)
-        for (int i = 0; i < SIMD; i++) product[p*SIMD+i] = times(x_q[i], w_q[p*SIMD+i]);
+    for (genvar k = 0; k < PE * SIMD; k++) begin : g_product
+      product_reg #(.W(FieldW)) u_product (.clk, .en, .d(times(x_q[k%SIMD], w_q[k])), .q(product_q[k*FieldW +: FieldW]));
     end
-    assign carry = '0;
+    assign product_carry_q = '0;
   end
 
   // a + b + c as one carry chain
@@ -124,8 +127,8 @@ module mac_array #(
     if (en) begin
       for (int p = 0; p < PE; p++) begin
         for (int i = 0; i < Leaves; i++) begin
-          node_q[p*Nodes+Inner+i] <= i < SIMD ? NodeW'(product[p*SIMD+i%SIMD]) : '0;
-          carry_q[p*Nodes+Inner+i] <= i < SIMD && carry[p*SIMD+i%SIMD];
+          node_q[p*Nodes+Inner+i] <= i < SIMD ? NodeW'($signed(product_q[(p*SIMD+i%SIMD)*FieldW +: FieldW])) : '0;
+          carry_q[p*Nodes+Inner+i] <= i < SIMD && product_carry_q[p*SIMD+i%SIMD];
         end
         for (int n = 0; n < Inner; n++) begin
           node_q[p*Nodes+n] <= sum(sum(node_q[p*Nodes+4*n+1], node_q[p*Nodes+4*n+2], carry_q[p*Nodes+4*n+1]),

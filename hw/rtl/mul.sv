@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // mul: p = a * b, the low P_W bits, signed, of any widths, from partial products that fit an 18x18 multiplier
-// Timing : latency 3 enabled cycles (partial products, sums over a's parts, sum over b's parts), II 1
+// Timing : latency 4 enabled cycles (partial products twice: beside the multipliers and beside the adders, sums over a's parts, sum over b's
+//          parts), II 1
 // Layout : an operand of more than 18 bits is cut into unsigned parts of 17 bits, lowest first, and a signed rest of at most 18
 // Reset  : none; the caller carries `valid`
 module mul #(
@@ -21,7 +22,7 @@ module mul #(
 
   logic signed [FullA-1:0] a_full;
   logic signed [FullB-1:0] b_full;
-  logic [PartsA*PartsB*36-1:0] part_q;   // [ib][ia]
+  logic [PartsA*PartsB*36-1:0] part_d, part_q;  // [ib][ia]
   logic [PartsB*P_W-1:0] row_q, row_d;   // [ib], not yet shifted by 17*ib
   logic [P_W-1:0] sum_d;
 
@@ -33,10 +34,8 @@ module mul #(
     assign b_part = {(ib == PartsB - 1) && b_full[17*ib+17], b_full[17*ib +: 17]};
     for (genvar ia = 0; ia < PartsA; ia++) begin : part_a
       logic signed [17:0] a_part;
-      logic signed [35:0] product_q;
       assign a_part = {(ia == PartsA - 1) && a_full[17*ia+17], a_full[17*ia +: 17]};
-      always_ff @(posedge clk) if (en) product_q <= a_part * b_part;
-      assign part_q[(ib*PartsA+ia)*36 +: 36] = product_q;
+      product_reg #(.W(36)) u_product (.clk, .en, .d(36'(a_part) * 36'(b_part)), .q(part_d[(ib*PartsA+ia)*36 +: 36]));
     end
   end
 
@@ -51,6 +50,7 @@ module mul #(
 
   always_ff @(posedge clk) begin
     if (en) begin
+      part_q <= part_d;
       row_q <= row_d;
       p <= sum_d;
     end

@@ -3,7 +3,7 @@
 // Golden : hw/ops/requant.py (bit-exact)
 // Stream : s_* -> m_*; last passes through. PER_CHANNEL: beats come in tokens of C/LANES, the first after reset is channel 0
 // Product: one 18 x 18 multiplier a lane where IN_W <= 18 + LowAdds = 22, else two
-// Timing : II 1; latency 5, or 2 when the multiplier is the constant 1 (then there is no product)
+// Timing : II 1; latency 6, or 2 when the multiplier is the constant 1 (then there is no product)
 // Memory : MULT_FILE word a holds LANES multipliers of MULT_W bits, unsigned, of channels a*LANES ..
 // Layout : lane i = data[i*W +: W]; acc signed
 // Reset  : empty, channel 0
@@ -32,7 +32,7 @@ module requant #(
 );
   localparam int LowAdds = 4;
   localparam bit ShiftOnly = !PER_CHANNEL && MULT == 1;
-  localparam int Latency = ShiftOnly ? 2 : 5;
+  localparam int Latency = ShiftOnly ? 2 : 6;
   localparam int ProdW = ShiftOnly ? IN_W : IN_W + MULT_W;
   localparam int SumW = (ProdW > SHIFT ? ProdW : SHIFT) + 1;
   localparam int TopW = (SumW - SHIFT > OUT_W ? SumW - SHIFT : OUT_W) + 1;  // holds the shifted sum and the limits
@@ -96,6 +96,8 @@ module requant #(
         wire signed [HighW-1:0] x_high = x_q[i*IN_W+LowW +: HighW];
         wire [LowW-1:0] x_low = x_q[i*IN_W +: LowW];
         logic signed [HighW+MULT_W-1:0] high_q;
+        wire [HighW+MULT_W-1:0] made_high;
+        wire [LowW+MULT_W-1:0] made_low;
         logic [LowW+MULT_W-1:0] low_q, low_d;
         if (Adds) begin : g_adds
           always_comb begin
@@ -106,17 +108,21 @@ module requant #(
           wire signed [LowW:0] x_unsigned = {1'b0, x_low};
           assign low_d = (LowW+MULT_W)'((LowW+MULT_W+1)'(x_unsigned) * (LowW+MULT_W+1)'(m));
         end
+        product_reg #(.W(HighW + MULT_W)) u_high (.clk, .en, .d((HighW+MULT_W)'(x_high) * (HighW+MULT_W)'(m)), .q(made_high));
+        product_reg #(.W(LowW + MULT_W)) u_low (.clk, .en, .d(low_d), .q(made_low));
         always_ff @(posedge clk) begin
           if (en) begin
-            high_q <= (HighW+MULT_W)'(x_high) * (HighW+MULT_W)'(m);
-            low_q <= low_d;
+            high_q <= made_high;
+            low_q <= made_low;
           end
         end
         assign prod[i] = (SumW'(high_q) <<< LowW) + SumW'({1'b0, low_q});
       end else begin : g_one
         wire signed [IN_W-1:0] x = x_q[i*IN_W +: IN_W];
         logic signed [IN_W+MULT_W-1:0] prod_q;
-        always_ff @(posedge clk) if (en) prod_q <= (IN_W+MULT_W)'(x) * (IN_W+MULT_W)'(m);
+        wire [IN_W+MULT_W-1:0] made;
+        product_reg #(.W(IN_W + MULT_W)) u_product (.clk, .en, .d((IN_W+MULT_W)'(x) * (IN_W+MULT_W)'(m)), .q(made));
+        always_ff @(posedge clk) if (en) prod_q <= made;
         assign prod[i] = SumW'(prod_q);
       end
     end

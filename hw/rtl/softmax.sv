@@ -6,7 +6,7 @@
 //          makes r; pass 3 multiplies. Each works on a row of its own: x has 2 banks, e has 4. A bank is free again when the last
 //          read address has been issued. Only pass 3 waits for m_ready.
 // Timing : a row takes max(T, R_W + 1) cycles, R_W = RECIP_BITS - EXP_W + 2; latency of a lone row from its last beat in to its
-//          first beat out T + R_W + 13 (hw/ops/softmax.py: timing)
+//          first beat out T + R_W + 14 (hw/ops/softmax.py: timing)
 // Layout : EXP_FILE word i is E[i], EXP_W bits; E[0] = 2**(EXP_W-1) is the largest
 // Reset  : rst drops all rows in flight
 module softmax #(
@@ -134,22 +134,22 @@ module softmax #(
     end
   end
 
-  // Pass 3: e_q -> e_wait_q -> product (3) -> p
+  // Pass 3: e_q -> e_wait_q -> product (4) -> p
   localparam int ProdW = EXP_W + RecipW + 2;
   localparam logic signed [ProdW-1:0] Half = ProdW'((64'd1 << SHIFT) >> 1);
   logic [IndexW-1:0] out_index_q;
   logic [EXP_W-1:0] e_q, e_wait_q;
   logic [RecipW-1:0] r_q, r_wait_q;
   logic signed [ProdW-1:0] product, rounded;
-  logic [5:0] out_valid_q, out_last_q;         // bit i: stage i + 1
+  logic [6:0] out_valid_q, out_last_q;         // bit i: stage i + 1
   logic write, write_end, advance;
 
   assign advance = m_ready || !m_valid;
   assign write = out_row_q != recip_row_q;
   assign write_end = out_index_q == e_end[out_row_q[1:0]];
   assign rounded = (product + Half) >>> SHIFT;
-  assign m_valid = out_valid_q[5];
-  assign m_last = out_last_q[5];
+  assign m_valid = out_valid_q[6];
+  assign m_last = out_last_q[6];
 
   mul #(.A_W(EXP_W + 1), .B_W(RecipW + 1)) u_mul (
     .clk, .en(advance), .a({1'b0, e_wait_q}), .b({1'b0, r_wait_q}), .p(product));
@@ -161,8 +161,8 @@ module softmax #(
       e_wait_q <= e_q;
       r_wait_q <= r_q;
       m_data <= (rounded > ProdW'((64'd1 << OUT_W) - 64'd1)) ? '1 : rounded[OUT_W-1:0];
-      out_valid_q <= {out_valid_q[4:0], write};
-      out_last_q <= {out_last_q[4:0], write_end};
+      out_valid_q <= {out_valid_q[5:0], write};
+      out_last_q <= {out_last_q[5:0], write_end};
       if (write) begin
         out_index_q <= write_end ? '0 : out_index_q + IndexW'(1);
         if (write_end) out_row_q <= out_row_q + 3'd1;

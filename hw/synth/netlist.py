@@ -9,9 +9,10 @@ import subprocess
 from pathlib import Path
 
 from hw.synth.families import FAMILIES
+from hw.synth.registers import absorb
 from hw.synth.tools import SynthError, find, run
 
-NETLIST, KEY = "encoder_netlist.v", "encoder_netlist.key"
+NETLIST, CELLS, KEY = "encoder_netlist.v", "encoder_netlist.json", "encoder_netlist.key"
 
 
 def netlist(build_dir: Path, out: Path) -> Path:
@@ -29,11 +30,16 @@ def netlist(build_dir: Path, out: Path) -> Path:
     if not (key.is_file() and key.read_text() == digest.hexdigest() and (out / NETLIST).is_file()):
         key.unlink(missing_ok=True)
         files = " ".join(path.name for path in sources if path.suffix == ".sv")
-        script = [f"read_verilog -sv {files}", FAMILIES["ecp5"].synth.format(top="encoder"), "delete t:$scopeinfo", f"write_verilog -noattr {NETLIST}"]
-        (out / "netlist.ys").write_text("\n".join(script) + "\n")
-        run("yosys", ["-q", "netlist.ys"], out, makes=[NETLIST])
+        _yosys(out, [f"read_verilog -sv {files}", FAMILIES["ecp5"].synth.format(top="encoder"), "delete t:$scopeinfo", f"write_json {CELLS}"], CELLS)
+        absorb(out / CELLS, "encoder")
+        _yosys(out, [f"read_json {CELLS}", f"write_verilog -noattr {NETLIST}"], NETLIST)
         key.write_text(digest.hexdigest())
     return out / NETLIST
+
+
+def _yosys(out: Path, script: list[str], makes: str) -> None:
+    (out / "netlist.ys").write_text("\n".join(script) + "\n")
+    run("yosys", ["-q", "netlist.ys"], out, makes=[makes])
 
 
 def yosys_share() -> Path:

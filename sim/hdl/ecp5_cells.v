@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The ECP5's hard blocks as Yosys uses them: block RAM and multiplier. Its other cells have models in Yosys itself, these two have none there.
 // Source : Lattice FPGA-TN-02204 (memory), FPGA-TN-02205 (sysDSP)
-// Limits : no output or pipeline registers (REGMODE NOREG), rising clocks; anything else stops the simulation. A block that is read and written at one
-//          address in one cycle through two ports gives the old word.
+// Limits : rising clocks, no other registers of the multiplier than the product's; anything else stops the simulation. A block that is read and written
+//          at one address in one cycle through two ports gives the old word.
 
 // DP16KD: 1024 words of 18 bits. A word is two bytes of nine bits; widths below 9 leave the ninth alone. Width 36 is a pair of words: written through port A
 // with the upper word on DIB, read through port B with the lower word on DOA.
@@ -54,7 +54,8 @@ module DP16KD #(
 
   initial begin
     for (i = 0; i < 1024; i = i + 1) mem[i] = INIT[(i / 16) * 320 + (i % 16) * 20 +: 18];
-    if (REGMODE_A != "NOREG" || REGMODE_B != "NOREG" || CLKAMUX != "CLKA" || CLKBMUX != "CLKB") $fatal(1, "DP16KD: registers or falling clocks are not modelled");
+    if (CLKAMUX != "CLKA" || CLKBMUX != "CLKB") $fatal(1, "DP16KD: falling clocks are not modelled");
+    if (DATA_WIDTH_B == 36 && (REGMODE_A != "NOREG" || REGMODE_B != "NOREG")) $fatal(1, "DP16KD: registers of a pair of words are not modelled");
   end
 
   // Where an address lies in its word of 18 bits
@@ -106,22 +107,35 @@ module DP16KD #(
     end else if (WRITEMODE_B == "WRITETHROUGH") b_q <= taken(written(mem[b_word], DATA_WIDTH_B, adb, di[35:18]), DATA_WIDTH_B, adb);
   end
 
-  assign {DOA17, DOA16, DOA15, DOA14, DOA13, DOA12, DOA11, DOA10, DOA9, DOA8, DOA7, DOA6, DOA5, DOA4, DOA3, DOA2, DOA1, DOA0} = DATA_WIDTH_B == 36 ? low_q : a_q;
-  assign {DOB17, DOB16, DOB15, DOB14, DOB13, DOB12, DOB11, DOB10, DOB9, DOB8, DOB7, DOB6, DOB5, DOB4, DOB3, DOB2, DOB1, DOB0} = b_q;
+  // Output registers: what was read goes on one cycle later
+  reg [17:0] a_out_q = 0, b_out_q = 0;
+  always @(posedge CLKA) if (OCEA) a_out_q <= RSTA ? 18'd0 : a_q;
+  always @(posedge CLKB) if (OCEB) b_out_q <= RSTB ? 18'd0 : b_q;
+
+  assign {DOA17, DOA16, DOA15, DOA14, DOA13, DOA12, DOA11, DOA10, DOA9, DOA8, DOA7, DOA6, DOA5, DOA4, DOA3, DOA2, DOA1, DOA0} =
+    DATA_WIDTH_B == 36 ? low_q : REGMODE_A == "OUTREG" ? a_out_q : a_q;
+  assign {DOB17, DOB16, DOB15, DOB14, DOB13, DOB12, DOB11, DOB10, DOB9, DOB8, DOB7, DOB6, DOB5, DOB4, DOB3, DOB2, DOB1, DOB0} =
+    REGMODE_B == "OUTREG" ? b_out_q : b_q;
 endmodule
 
-// MULT18X18D: P = A * B, each operand signed where its SIGNED input is 1
-module MULT18X18D (
+// MULT18X18D: P = A * B, each operand signed where its SIGNED input is 1; with REG_OUTPUT_CLK, one cycle later
+module MULT18X18D #(
+  parameter REG_OUTPUT_CLK = "NONE", parameter REG_OUTPUT_CE = "CE0", parameter REG_OUTPUT_RST = "RST0"
+) (
   input A17, A16, A15, A14, A13, A12, A11, A10, A9, A8, A7, A6, A5, A4, A3, A2, A1, A0,
   input B17, B16, B15, B14, B13, B12, B11, B10, B9, B8, B7, B6, B5, B4, B3, B2, B1, B0,
   input C17, C16, C15, C14, C13, C12, C11, C10, C9, C8, C7, C6, C5, C4, C3, C2, C1, C0,
-  input SIGNEDA, SIGNEDB, SOURCEA, SOURCEB,
+  input SIGNEDA, SIGNEDB, SOURCEA, SOURCEB, CLK0, CE0, RST0,
   output P35, P34, P33, P32, P31, P30, P29, P28, P27, P26, P25, P24, P23, P22, P21, P20, P19, P18,
   output P17, P16, P15, P14, P13, P12, P11, P10, P9, P8, P7, P6, P5, P4, P3, P2, P1, P0
 );
   wire signed [18:0] a = {SIGNEDA & A17, A17, A16, A15, A14, A13, A12, A11, A10, A9, A8, A7, A6, A5, A4, A3, A2, A1, A0};
   wire signed [18:0] b = {SIGNEDB & B17, B17, B16, B15, B14, B13, B12, B11, B10, B9, B8, B7, B6, B5, B4, B3, B2, B1, B0};
   wire signed [37:0] p = a * b;
+  reg [35:0] p_q = 0;
+  always @(posedge CLK0) if (CE0) p_q <= RST0 ? 36'd0 : p[35:0];
+  initial if ((REG_OUTPUT_CLK != "NONE" && REG_OUTPUT_CLK != "CLK0") || REG_OUTPUT_CE != "CE0" || REG_OUTPUT_RST != "RST0")
+    $fatal(1, "MULT18X18D: only the product's register with CLK0, CE0 and RST0 is modelled");
   assign {P35, P34, P33, P32, P31, P30, P29, P28, P27, P26, P25, P24, P23, P22, P21, P20, P19, P18,
-    P17, P16, P15, P14, P13, P12, P11, P10, P9, P8, P7, P6, P5, P4, P3, P2, P1, P0} = p[35:0];
+    P17, P16, P15, P14, P13, P12, P11, P10, P9, P8, P7, P6, P5, P4, P3, P2, P1, P0} = REG_OUTPUT_CLK == "CLK0" ? p_q : p[35:0];
 endmodule

@@ -52,6 +52,7 @@ def test_a_fault_in_the_hardware_is_named_by_hil(hil_run, bitloom, tmp_path):
         (("build", "--board", "ulx3"), "board: no board 'ulx3'"),
         (("build", "--board", "icebreaker"), "folding: icebreaker: got "),
         (("synth",), "synth: got no board, must be given once, here or to build; `bitloom synth {run} --board NAME` (`bitloom boards` lists them)"),
+        (("synth", "--board", "ulx3s_85f", "--seed", "0"), "synth: got --seed 0, must be 1 or more; change it"),
         (("synth", "--board", "ulx3s_85f", "--clock", "-1"), "synth: got --clock -1, must be above 0 (MHz); change it"),
     ],
 )

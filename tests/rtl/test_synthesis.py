@@ -62,6 +62,7 @@ def counted(family: str, cells: dict[str, int]) -> float:
 def operators(family: str) -> dict[str, Instance]:
     """One of each operator with products, of several shapes; styles as the rule says for the family."""
     graph = random_encoder(3, layers=1, hidden=24, heads=2, intermediate=48, max_tokens=16, residual_bits=(12,))
+    uneven = random_encoder(3, layers=1, hidden=20, heads=2, intermediate=48, max_tokens=16, residual_bits=(16,))
     wide = random_encoder(4, layers=1, hidden=32, heads=2, intermediate=64, max_tokens=16, weight_bits=(8,), act_bits=(4,))
 
     def made(source, name: str, w_bits: int, x_bits: int = 8, **fold: int) -> Instance:
@@ -80,6 +81,8 @@ def operators(family: str) -> dict[str, Instance]:
         "add": made(graph, "layer.0.attention.sum", 8),
         "layernorm": made(graph, "layer.0.attention.norm", 8),
         "layernorm_32": made(wide, "layer.0.attention.norm", 8),
+        "layernorm_20": made(uneven, "layer.0.attention.norm", 8),
+        "scores_4": made(wide, "layer.0.scores.acc", 4, 4, simd=4),
     } | {
         f"requant_{bits}": Instance(module="requant", params={"C": 2, "LANES": 2, "IN_W": bits, "MULT_W": 16, "PER_CHANNEL": 0, "MULT": 54321, "SHIFT": 20}) for bits in (18, 22, 23)
     }

@@ -3,7 +3,8 @@
 // Stream : s_* in; `started` marks the cycle in which a sentence's first input beat was accepted, sentences in order
 // Rules  : words stay until the host has acknowledged them; `worth` says that a frame pays: a sentence's end, or BATCH words
 // Layout : start and end cycle, 32 bits each, as 64 / WORD_W words, lowest first
-// Timing : s_ready is low for 64 / WORD_W cycles behind a sentence, and while there is no room
+// Timing : s_ready is low for 64 / WORD_W + 1 cycles behind a sentence, and while there is no room. What s_* and the frames are told
+//          are registers, a cycle old: room and words can only have become more, as nothing is offered in the cycle behind a rewind
 // Reset  : empties it, the counter starts at 0
 module link_out #(
   parameter int WORD_W = 16,   // bits per word: a beat of the encoder's output; divides 64
@@ -19,7 +20,7 @@ module link_out #(
   output logic                   s_ready,
   input  wire logic [WORD_W-1:0] s_data,
   input  wire logic              s_last,
-  output logic                   answered,   // a sentence has left the encoder
+  output logic                   answered,   // a sentence left the encoder in the cycle before
   input  wire logic              ack_valid,
   input  wire logic              rewind,     // with ack_valid: send again from there
   input  wire logic [23:0]       ack,
@@ -34,25 +35,22 @@ module link_out #(
   localparam int StampW = $clog2(StampWords + 1);
 
   logic [WORD_W-1:0] mem [0:DEPTH-1];
-  logic [31:0] now_q, start;
+  logic [31:0] now_q, before_q, start;  // before_q: now_q of the cycle before
   logic [63:0] stamps_q;
   logic [StampW-1:0] stamps_left_q;
   logic [23:0] written_q, acked_q, ends_q;  // ends: behind the last sentence's words
   logic [23:0] pending, past;
-  logic room, write, unused_ready, unused_valid, unused_last;
+  logic room_q, write, batch, unused_ready, unused_valid, unused_last;
   logic [WORD_W-1:0] write_data;
 
   initial if (64 % WORD_W != 0) $fatal(1, "link_out: got WORD_W %0d, must divide 64", WORD_W);
 
-  assign room = written_q - acked_q != 24'(DEPTH);
-  assign s_ready = room && stamps_left_q == '0;
-  assign answered = s_valid && s_ready && s_last;
-  assign write = room && (stamps_left_q != '0 || s_valid);
+  assign s_ready = room_q && stamps_left_q == '0 && !answered;
+  assign write = (s_valid && s_ready) || (room_q && stamps_left_q != '0);
   assign write_data = stamps_left_q != '0 ? stamps_q[WORD_W-1:0] : s_data;
   assign pending = written_q - position;
   assign past = ends_q - position;  // negative where the words sent go beyond
-  assign worth = pending >= 24'(BATCH) || (past != '0 && !past[23]);
-  assign count = pending >= 24'(BATCH) ? 8'(BATCH) : pending[7:0];
+  assign batch = pending >= 24'(BATCH);
 
   fifo #(.WIDTH(32), .DEPTH(FLIGHT + 1)) starts (
     .clk, .rst, .s_valid(started), .s_ready(unused_ready), .s_data(now_q), .s_last(1'b0),
@@ -65,9 +63,14 @@ module link_out #(
 
   always_ff @(posedge clk) begin
     now_q <= now_q + 1'b1;
+    before_q <= now_q;
+    room_q <= written_q - acked_q < 24'(DEPTH - 1);  // also if a word comes in this cycle
+    worth <= (batch || (past != '0 && !past[23])) && !(ack_valid && rewind);
+    count <= batch ? 8'(BATCH) : pending[7:0];
+    answered <= s_valid && s_ready && s_last;
     if (write) written_q <= written_q + 1'b1;
     if (answered) begin
-      stamps_q <= {now_q, start};
+      stamps_q <= {before_q, start};
       stamps_left_q <= StampW'(StampWords);
     end else if (write && stamps_left_q != '0) begin
       stamps_q <= stamps_q >> WORD_W;
@@ -83,6 +86,7 @@ module link_out #(
       now_q <= '0;
       {written_q, acked_q, ends_q, position} <= '0;
       stamps_left_q <= '0;
+      {room_q, worth, answered} <= '0;
     end
   end
 endmodule

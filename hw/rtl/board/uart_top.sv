@@ -40,7 +40,8 @@ module uart_top #(
   logic [15:0] session_q;
   logic [4:0] restart_q;  // cycles of reset at its beginning
   logic welcome_q, status_q, nak_q;
-  logic clear, hello, ours, send;
+  logic clear;  // a register: it goes far
+  logic hello, renew, ours, send;
   // the encoder's streams, the buffers
   logic in_valid, in_ready, in_last, in_first, out_valid, out_ready, out_last, answered, nak, worth;
   logic [BeatW-1:0] in_data;
@@ -54,14 +55,16 @@ module uart_top #(
   logic tx_idle, tx_valid, tx_ready;
   logic [7:0] tx_data;
 
-  assign clear = rst || restart_q != '0;
   assign hello = flag && good && rx_flags[0];
+  assign renew = hello && rx_session != session_q;
   assign ours = flag && good && !rx_flags[0] && rx_session == session_q && session_q != '0;
   assign send = tx_idle && !clear && (welcome_q || status_q || worth);
   assign led = session_q != '0;
 
   always_ff @(posedge clk) begin
     if (restart_q != '0) restart_q <= restart_q - 1'b1;
+    if (renew) restart_q <= 5'(RestartCycles);
+    clear <= rst || renew || restart_q > 5'd1;
     if (send) begin
       welcome_q <= 1'b0;
       status_q <= 1'b0;
@@ -70,7 +73,6 @@ module uart_top #(
     if (hello) begin
       session_q <= rx_session;
       welcome_q <= 1'b1;
-      if (rx_session != session_q) restart_q <= 5'(RestartCycles);
     end
     if (flag && good && !hello) status_q <= 1'b1;
     if (in_valid && in_ready && in_last) status_q <= 1'b1;  // there is new room
