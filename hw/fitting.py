@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from hw.board import Board
-from hw.budget import PLANNED, label, too_much, usage
+from hw.budget import label, planned, too_much, usage
 from hw.folding import Folding, FoldingError
 from hw.graph import Graph, Node
 from hw.mapping import multiplier_style
@@ -63,11 +63,11 @@ class Fitter:
 
     def excess(self, costs: Estimate) -> str | None:
         """What is beyond the board's budget, as text; None if it fits."""
-        return too_much(self.board, usage(self.board, self._counted(costs), PLANNED))
+        return too_much(self.board, usage(self.board, self._counted(costs), planned(self.board)))
 
     def over(self, costs: Estimate) -> list[str]:
         """Names of the resources that are beyond the budget."""
-        return [label(self.board, name) for name, use in usage(self.board, self._counted(costs), PLANNED).items() if use.used > use.available]
+        return [label(self.board, name) for name, use in usage(self.board, self._counted(costs), planned(self.board)).items() if use.used > use.available]
 
     def _counted(self, costs: Estimate) -> dict:
         bridge = BRIDGE + Cost(block_ram=self._buffers()) if self.board.transport.kind == "uart" else Cost()

@@ -115,7 +115,9 @@ def fabric(board: Board) -> str:
 
 def terms(made: Instance, mapped: list[Mapped]) -> Terms:
     """The sizes that decide an operator's LUT and FF, by name; `mapped` are its memories."""
-    ram = {"one": 1, "lut_ram": sum(m.lut_ram for m in mapped), "rom_bits": sum(m.logic_bits for m in mapped)}
+    ram = {"one": 1, "lut_ram": sum(m.lut_ram for m in mapped), "rom_bits": sum(m.logic_bits for m in mapped),
+           # a block RAM has the register behind it inside
+           "read_bits": sum(memory.width for memory, m in zip(memories(made), mapped, strict=True) if not m.blocks)}
     return ram | FEATURES[made.module](made.params)
 
 
@@ -124,9 +126,10 @@ def _mac(p: dict, pe: int, simd: int, x_bits: int, w_bits: int) -> Terms:
     product = x_bits + w_bits
     node = min(product + (simd - 1).bit_length(), p["OUT_W"])
     pairs = (pe + 1) // 2 * simd if p["MUL_STYLE"] == "two" else 0
-    style = p["MUL_STYLE"]
+    additions = p["MUL_STYLE"] == "lut" or w_bits == 1
     return {"x_bits": simd * x_bits, "w_bits": pe * simd * w_bits, "pair_bits": pairs * (product + w_bits + 1), "product_bits": pe * simd * product,
-            "carries": pe * simd if pairs else 0, "lut_product_bits": pe * simd * product * max(1, w_bits - 1) if style == "lut" or w_bits == 1 else 0,
+            "carries": pe * simd if pairs else 0, "lut_product_bits": pe * simd * product * max(1, w_bits - 1) if additions else 0,
+            "held_bits": 0 if additions else pe * simd * product,
             "tree_bits": pe * _tree_nodes(simd) * node, "tree_adder_bits": pe * (simd - 1) * node, "acc_bits": pe * p["OUT_W"]}
 
 

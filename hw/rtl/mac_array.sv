@@ -99,21 +99,29 @@ module mac_array #(
   end else begin : g_one
     (* mem2reg *) logic signed [W_W-1:0] w_q [0:PE*SIMD-1];
 
-    function automatic logic signed [FieldW-1:0] times(input logic signed [XqW-1:0] a, input logic signed [W_W-1:0] b);
-      if (W_W == 1) times = b[0] ? FieldW'(a) : -FieldW'(a);
-      else if (MUL_STYLE == "lut") begin
-        times = b[W_W-1] ? -(FieldW'(a) <<< (W_W - 1)) : '0;
-        for (int k = 0; k < W_W - 1; k++) times = times + (b[k] ? FieldW'(a) <<< k : '0);
-      end else times = FieldW'(a) * FieldW'(b);
-    endfunction
-
     always_ff @(posedge clk) begin
       if (en) begin
         for (int i = 0; i < PE * SIMD; i++) w_q[i] <= w_read_q[i*W_W +: W_W];
       end
     end
     for (genvar k = 0; k < PE * SIMD; k++) begin : g_product
-      product_reg #(.W(FieldW)) u_product (.clk, .en, .d(times(x_q[k%SIMD], w_q[k])), .q(product_q[k*FieldW +: FieldW]));
+      logic signed [FieldW-1:0] a, made;
+      wire signed [W_W-1:0] b = w_q[k];
+      always_comb begin
+        a = FieldW'(x_q[k%SIMD]);
+        if (W_W == 1) made = b[0] ? a : -a;
+        else if (MUL_STYLE == "lut") begin
+          made = b[W_W-1] ? -(a <<< (W_W - 1)) : '0;
+          for (int i = 0; i < W_W - 1; i++) made = made + (b[i] ? a <<< i : '0);
+        end else made = a * FieldW'(b);
+      end
+      if (MUL_STYLE == "lut" || W_W == 1) begin : g_lut
+        logic [FieldW-1:0] made_q;
+        always_ff @(posedge clk) if (en) made_q <= made;
+        assign product_q[k*FieldW +: FieldW] = made_q;
+      end else begin : g_multiplier
+        product_reg #(.W(FieldW)) u_product (.clk, .en, .d(made), .q(product_q[k*FieldW +: FieldW]));
+      end
     end
     assign product_carry_q = '0;
   end

@@ -97,19 +97,19 @@ module requant #(
         wire [LowW-1:0] x_low = x_q[i*IN_W +: LowW];
         logic signed [HighW+MULT_W-1:0] high_q;
         wire [HighW+MULT_W-1:0] made_high;
-        wire [LowW+MULT_W-1:0] made_low;
-        logic [LowW+MULT_W-1:0] low_q, low_d;
+        logic [LowW+MULT_W-1:0] made_low, low_q, low_d;
         if (Adds) begin : g_adds
           always_comb begin
             low_d = '0;
             for (int k = 0; k < LowW; k++) if (x_low[k]) low_d = low_d + ((LowW+MULT_W)'(m_q[i*MULT_W +: MULT_W]) << k);
           end
+          always_ff @(posedge clk) if (en) made_low <= low_d;
         end else begin : g_second
           wire signed [LowW:0] x_unsigned = {1'b0, x_low};
           assign low_d = (LowW+MULT_W)'((LowW+MULT_W+1)'(x_unsigned) * (LowW+MULT_W+1)'(m));
+          product_reg #(.W(LowW + MULT_W)) u_low (.clk, .en, .d(low_d), .q(made_low));
         end
         product_reg #(.W(HighW + MULT_W)) u_high (.clk, .en, .d((HighW+MULT_W)'(x_high) * (HighW+MULT_W)'(m)), .q(made_high));
-        product_reg #(.W(LowW + MULT_W)) u_low (.clk, .en, .d(low_d), .q(made_low));
         always_ff @(posedge clk) begin
           if (en) begin
             high_q <= made_high;

@@ -12,6 +12,7 @@ import json
 import re
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from hw.mapping import dsps
 from hw.memories import map_memory, memories
 from hw.resources import terms
 from hw.synth.families import FAMILIES, count
+from hw.synth.registers import absorb_module
 from hw.synth.tools import run
 
 COEFFICIENTS_FILE = Path(__file__).parents[1] / "coefficients.py"
@@ -39,19 +41,20 @@ def measure(build_dir: Path, out: Path, board: Board) -> list[dict]:
     family = FAMILIES[board.family]
     kept = " ".join(f"*{name}" for name in OPERATORS)
     lines = ["read_verilog -sv rtl/*.sv encoder.sv", "hierarchy -top encoder", f"setattr -mod -set keep_hierarchy 1 {kept}",
-             family.synth.format(top="encoder"), "write_json netlist.json", "tee -q -o cells.json stat -json"]
+             family.synth.format(top="encoder"), "write_json netlist.json"]
     (out / "synth.ys").write_text("\n".join(lines) + "\n")
-    log = run("yosys", ["synth.ys"], out, makes=["netlist.json", "cells.json"])
+    log = run("yosys", ["synth.ys"], out, makes=["netlist.json"])
     memories = _memories(log.read_text())
-    modules, cells = json.loads((out / "netlist.json").read_text())["modules"], json.loads((out / "cells.json").read_text())["modules"]
-    used = {name.lstrip("\\"): number for name, number in cells["\\encoder"]["num_cells_by_type"].items()}
+    modules = json.loads((out / "netlist.json").read_text())["modules"]
+    used = Counter(cell["type"] for cell in modules["encoder"]["cells"].values())
     rows = []
     for name, module in modules.items():
         kind = name.rsplit("\\", 1)[-1]
         if kind not in OPERATORS:
             continue
-        own = next(v for k, v in cells.items() if k.lstrip("\\") == name)["num_cells_by_type"]
-        rows.append({"module": kind, "params": _params(module), "count": used.get(name, 0), **count(own, family), "memories": memories.get(name, {})})
+        absorb_module(module)
+        own = Counter(cell["type"] for cell in module["cells"].values())
+        rows.append({"module": kind, "params": _params(module), "count": used[name], **count(own, family), "memories": memories.get(name, {})})
     return rows
 
 

@@ -9,13 +9,13 @@ module mul_unit #(
   input wire logic s_valid, output logic s_ready, input wire logic [A_W+B_W-1:0] s_data, input wire logic s_last,
   output logic m_valid, input wire logic m_ready, output logic [P_W-1:0] m_data, output logic m_last
 );
-  logic [2:0] valid_q, last_q;
+  logic [3:0] valid_q, last_q;
   assign s_ready = m_ready || !m_valid;
-  assign {m_valid, m_last} = {valid_q[2], last_q[2]};
+  assign {m_valid, m_last} = {valid_q[3], last_q[3]};
   always_ff @(posedge clk) begin
     if (s_ready) begin
-      valid_q <= {valid_q[1:0], s_valid};
-      last_q <= {last_q[1:0], s_last};
+      valid_q <= {valid_q[2:0], s_valid};
+      last_q <= {last_q[2:0], s_last};
     end
     if (rst) valid_q <= '0;
   end

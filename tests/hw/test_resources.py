@@ -6,7 +6,7 @@ import pytest
 from encoders import random_encoder
 
 from hw.board import Board
-from hw.budget import PLANNED
+from hw.budget import planned
 from hw.build import build
 from hw.emit import encoder_sv
 from hw.fitting import Fitter
@@ -58,7 +58,7 @@ def test_the_fastest_that_fits_is_kept_within_the_budget_and_names_what_binds(gr
     folding = solve(graph, HardwareConfig(board="tang_nano_20k"))
     costs = estimate(graph, folding, NANO).total
     have = NANO.resources
-    assert costs.dsp <= have.dsp.count and costs.lut <= PLANNED["lut"] * have.lut and costs.ff <= PLANNED["ff"] * have.ff
+    assert costs.dsp <= have.dsp.count and costs.lut <= planned(NANO)["lut"] * have.lut and costs.ff <= planned(NANO)["ff"] * have.ff
     assert costs.block_ram <= have.block_ram[0].count
     assert folding.board == "tang_nano_20k" and set(folding.bound_by.split(", ")) & {"LUT4", "FF", "MULT18X18", "BSRAM"}
     faster = solve(graph, HardwareConfig(target_cycles=folding.interval - 1))

@@ -39,14 +39,15 @@ module link_in #(
   logic [23:0] whole_q;          // sentences whose last beat has not left
   logic [FlightW-1:0] flight_q;  // sentences that began to leave and are not answered
   logic drop_q, hold_q;
-  logic fits, wanted, kept, move, begins, fetch, gone;
+  logic here_q;  // the frame is the next one: a header is there long before its first beat
+  logic full_q;  // no room for a beat; a cycle late to see that one has left
+  logic fits, kept, move, begins, fetch, gone;
 
   initial if (DEPTH < 2 || DEPTH > (1 << 23) || (DEPTH & (DEPTH - 1)) != 0)
     $fatal(1, "link_in: got DEPTH %0d, must be a power of two from 2 to 2**23", DEPTH);
 
-  assign wanted = position == next && spec_q != limit && !drop_q;
-  assign fits = beat_valid && wanted;
-  assign kept = keep && count != '0 && position == next && !drop_q;
+  assign fits = beat_valid && here_q && !full_q && !drop_q;
+  assign kept = keep && count != '0 && here_q && !drop_q;
   assign nak = keep && count != '0 && !kept && position - next < 24'h800000;  // a frame that came before is no news
   assign limit = read_q + 24'(DEPTH);
   assign {m_last, m_data} = word_q;
@@ -64,6 +65,8 @@ module link_in #(
   end
 
   always_ff @(posedge clk) begin
+    here_q <= position == next;
+    full_q <= fits ? spec_q + 1'b1 == limit : spec_q == limit;
     if (beat_valid) begin
       if (fits) spec_q <= spec_q + 1'b1;
       else drop_q <= 1'b1;

@@ -40,6 +40,7 @@ module uart_top #(
   logic [15:0] session_q;
   logic [4:0] restart_q;  // cycles of reset at its beginning
   logic welcome_q, status_q, nak_q;
+  logic same_q;           // the frame is of this session: a header is there long before its frame ends
   logic clear;  // a register: it goes far
   logic hello, renew, ours, send;
   // the encoder's streams, the buffers
@@ -56,14 +57,15 @@ module uart_top #(
   logic [7:0] tx_data;
 
   assign hello = flag && good && rx_flags[0];
-  assign renew = hello && rx_session != session_q;
-  assign ours = flag && good && !rx_flags[0] && rx_session == session_q && session_q != '0;
+  assign renew = hello && !same_q;
+  assign ours = flag && good && !rx_flags[0] && same_q && led;
   assign send = tx_idle && !clear && (welcome_q || status_q || worth);
-  assign led = session_q != '0;
 
   always_ff @(posedge clk) begin
     if (restart_q != '0) restart_q <= restart_q - 1'b1;
     if (renew) restart_q <= 5'(RestartCycles);
+    same_q <= rx_session == session_q;
+    led <= session_q != '0;
     clear <= rst || renew || restart_q > 5'd1;
     if (send) begin
       welcome_q <= 1'b0;
