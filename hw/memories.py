@@ -8,7 +8,7 @@ from hw.board import BlockRam, Board
 from hw.instance import Instance
 
 # The rule of Yosys's memory_libmap with the costs of its ECP5 library: a block costs as much as 128 lookup tables; 16 words of 4 bits in LUT RAM cost
-# 4, and half a bit's multiplexer for each further row; a ROM of logic costs a 16th of its bits. The cheapest is taken. Where a word may be read in the
+# 4, and half a bit's multiplexer for each further row, rounded up to a power of two of them; a ROM of logic costs a 16th of its bits. The cheapest is taken. Where a word may be read in the
 # cycle in which it is written, a block needs logic around it; its cost was found from what Yosys chooses.
 BLOCK_COST, LUT_RAM_COST, LUT_RAM_WORDS, LUT_RAM_BITS, MUX_COST, ROM_BITS, CHECK_COST = 128, 4, 16, 4, 0.5, 16, 20
 
@@ -43,7 +43,7 @@ def map_memory(memory: Memory, board: Board) -> Mapped:
         return Mapped(logic_bits=bits) if bits <= ROM_BITS * BLOCK_COST * blocks else Mapped(blocks=blocks)
     rows = -(-memory.depth // LUT_RAM_WORDS)
     cells = rows * -(-memory.width // LUT_RAM_BITS)
-    cost = LUT_RAM_COST * cells + MUX_COST * (rows - 1) * memory.width
+    cost = LUT_RAM_COST * cells + MUX_COST * ((1 << (rows - 1).bit_length()) - 1) * memory.width
     if board.resources.lut_ram and cost < BLOCK_COST * blocks + CHECK_COST * memory.checked:
         return Mapped(lut_ram=cells)
     return Mapped(blocks=blocks)

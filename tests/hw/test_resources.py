@@ -82,7 +82,7 @@ def test_a_board_and_a_target_or_a_budget(graph):
     assert both.multipliers <= 60 and both.board == "ulx3s_85f"
     assert solve(graph, HardwareConfig(board="ulx3s_85f", target_cycles=20000)).interval <= 20000
     assert solve(graph, HardwareConfig(multipliers=60), board=ULX3S) == both
-    with pytest.raises(FoldingError, match=r"folding: tang_nano_20k: got \d+ LUT4 of 16588"):
+    with pytest.raises(FoldingError, match=r"folding: tang_nano_20k: got \d+ LUT4 of 12441"):
         solve(graph, HardwareConfig(board="tang_nano_20k", target_cycles=1200))
 
 
