@@ -18,7 +18,7 @@ from hw.memories import Memory, map_memory
 from hw.resources import Cost, Estimate, Estimator
 
 # The UART bridge and reset beside the encoder (hw/rtl/board), without its buffers; as synthesized for ECP5.
-BRIDGE = Cost(lut=900, ff=900)
+BRIDGE = Cost(lut=1500, ff=1000)
 ANSWERS = Memory("answers", 16, 1024, checked=False)
 
 
