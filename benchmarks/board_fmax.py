@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fmax and resources after routing, with the open tools: python -m benchmarks.board_fmax unit|encoder ... (docs/results.md).
 
-    unit [--pe 8] [--simd 16]   one matrix unit, 128 x 128, 4-bit weights, 8-bit activations, with its requant, behind four pins
-    encoder BUILD_DIR           a built encoder behind four pins; with its serial bridge: `bitloom synth`
+unit [--pe 8] [--simd 16]   one matrix unit, 128 x 128, 4-bit weights, 8-bit activations, with its requant, behind four pins
+encoder BUILD_DIR           a built encoder behind four pins; with its serial bridge: `bitloom synth`
 """
 
 from __future__ import annotations
@@ -62,9 +62,7 @@ def main() -> None:
             build = out / "build"
             build.mkdir()
             matrix_unit(random_graph(ModelConfig()), args.pe, args.simd, build)
-        report: SynthReport = synthesize(
-            build, Board.load(args.board), out / "synth", top="harness", clock_mhz=args.clock, seed=args.seed, progress=print
-        )
+        report: SynthReport = synthesize(build, Board.load(args.board), out / "synth", top="harness", clock_mhz=args.clock, seed=args.seed, progress=print)
     used = ", ".join(f"{use.used:,} of {use.available:,} {kind}" for kind, use in report.resources.items() if use.used)
     print(f"{used}; {report.fmax_mhz:.1f} MHz routed, {args.clock:g} asked for; seconds {json.dumps(report.seconds)}")
 

@@ -62,8 +62,10 @@ def main() -> None:
         forms = {"build, thresholds": lambda tokens: build(graph, tokens), "export, Quant nodes": lambda tokens: export(graph, tokens, Path(name) / "q.onnx")}
         for form, make in forms.items():
             found = measure(graph, dev, make)
-            print(f"{form}: {found['correct']} of {found['sentences']} correct, golden {found['golden_correct']}; {found['labels_differ']} labels differ; "
-                  f"logits by {found['logit_codes']:.1f} LSB in the mean")
+            print(
+                f"{form}: {found['correct']} of {found['sentences']} correct, golden {found['golden_correct']}; {found['labels_differ']} labels differ; "
+                f"logits by {found['logit_codes']:.1f} LSB in the mean"
+            )
             print("  codes that differ:", ", ".join(f"{tensor} {share:.1%}" for tensor, share in found.items() if "norm" in tensor))
 
 

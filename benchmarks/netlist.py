@@ -36,8 +36,10 @@ def main() -> None:
     predicted = predict(graph, Folding.load(built / "folding.json"), chosen.lengths)
     expected = want[graph.outputs[0]].reshape(-1)
     same = result.problem == "" and np.array_equal(result.outputs, expected)
-    print(f"{len(sentences)} sentences of {', '.join(map(str, chosen.lengths))} tokens: outputs {'equal' if same else 'DIFFER'}: {result.outputs.tolist()}, "
-          f"must be {expected.tolist()}; last beats out in cycles {result.out_last_cycle.tolist()}, predicted {list(predicted.out_last)} {result.problem}")
+    print(
+        f"{len(sentences)} sentences of {', '.join(map(str, chosen.lengths))} tokens: outputs {'equal' if same else 'DIFFER'}: {result.outputs.tolist()}, "
+        f"must be {expected.tolist()}; last beats out in cycles {result.out_last_cycle.tolist()}, predicted {list(predicted.out_last)} {result.problem}"
+    )
     raise SystemExit(not same)
 
 

@@ -122,7 +122,8 @@ def _mul(a: int, b: int, used: int | None = None, square: bool = False) -> list[
     square  both operands are one: of two equal products one is made
     """
     used = a + b if used is None else min(used, a + b)
-    return [(1, x, y, min(used - 17 * (i + j), x + y)) for i, x in enumerate(_cut(a)) for j, y in enumerate(_cut(b)) if used > 17 * (i + j) and not (square and j < i)]
+    return [(1, x, y, min(used - 17 * (i + j), x + y)) for i, x in enumerate(_cut(a)) for j, y in enumerate(_cut(b))
+            if used > 17 * (i + j) and not (square and j < i)]
 
 
 def _cut(bits: int) -> list[int]:

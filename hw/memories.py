@@ -8,8 +8,8 @@ from hw.board import BlockRam, Board
 from hw.instance import Instance
 
 # The rule of Yosys's memory_libmap with the costs of its ECP5 library: a block costs as much as 128 lookup tables; 16 words of 4 bits in LUT RAM cost
-# 4, and half a bit's multiplexer for each further row, rounded up to a power of two of them; a ROM of logic costs a 16th of its bits. The cheapest is taken. Where a word may be read in the
-# cycle in which it is written, a block needs logic around it; its cost was found from what Yosys chooses.
+# 4, and half a bit's multiplexer for each further row, rounded up to a power of two of them; a ROM of logic costs a 16th of its bits. The cheapest is
+# taken. Where a word may be read in the cycle in which it is written, a block needs logic around it; its cost was found from what Yosys chooses.
 BLOCK_COST, LUT_RAM_COST, LUT_RAM_WORDS, LUT_RAM_BITS, MUX_COST, ROM_BITS, CHECK_COST = 128, 4, 16, 4, 0.5, 16, 20
 
 DEEP_FIFO = 64  # beats, up to which hw/rtl/fifo.sv asks for LUT RAM
