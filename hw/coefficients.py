@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """LUT and FF of each term of hw/resources.py, by fabric and module of hw/rtl. Written by `python -m hw.synth.calibrate fit`."""
 
-LUT6_SHARE = 0.6  # of four-input LUTs
+LUT6_SHARE = {"lut": 0.6, "ff": 0.75}  # of what fabrics of four-input LUTs take
 LUT4 = {
     "linear": {
         "lut": {
@@ -215,6 +215,6 @@ LUT4 = {
 }
 COEFFICIENTS = {
     "lut4": LUT4,
-    "lut6": {module: {what: {name: value * (LUT6_SHARE if what == "lut" else 1) for name, value in values.items()} for what, values in both.items()}
+    "lut6": {module: {what: {name: value * LUT6_SHARE[what] for name, value in values.items()} for what, values in both.items()}
              for module, both in LUT4.items()},
 }

@@ -73,11 +73,11 @@ def _memories(log: str) -> dict[str, dict[str, str]]:
 
 
 SHARED = ("linear", "scores", "context_op")  # the same parts: fitted together, but for their constants
-# A six-input LUT takes about as many of the RTL's functions as its bits allow: the share measured on one encoder, see docs/synthesis.md.
+# A six-input LUT takes more of a function, and AMD's multipliers take operand registers too: shares measured on two encoders (docs/synthesis.md).
 TAIL = """\
 COEFFICIENTS = {
     "lut4": LUT4,
-    "lut6": {module: {what: {name: value * (LUT6_SHARE if what == "lut" else 1) for name, value in values.items()} for what, values in both.items()}
+    "lut6": {module: {what: {name: value * LUT6_SHARE[what] for name, value in values.items()} for what, values in both.items()}
              for module, both in LUT4.items()},
 }
 """
@@ -85,7 +85,7 @@ HEAD = """\
 # SPDX-License-Identifier: Apache-2.0
 \"\"\"LUT and FF of each term of hw/resources.py, by fabric and module of hw/rtl. Written by `python -m hw.synth.calibrate fit`.\"\"\"
 
-LUT6_SHARE = 0.6  # of four-input LUTs
+LUT6_SHARE = {"lut": 0.6, "ff": 0.75}  # of what fabrics of four-input LUTs take
 """
 
 
