@@ -109,20 +109,21 @@ def _layernorm(p: dict) -> list[tuple[int, int, int, int]]:
     root_bits = (p["EPS"].bit_length() - 1) // 2  # the smallest root's log2
     root_h, zeros = (log_h + 1) // 2, (h & -h).bit_length() - 1
     u_bits = p["FRAC_BITS"] + 2 + root_h
-    per_lane = [_whole(1, bits, bits), _whole(1, bits, _factor(h)), *_mul(bits + log_h + 1, p["RECIP_BITS"] - root_bits + 2, p["RECIP_BITS"] + 2 + root_h),
-                _whole(1, u_bits, p["GAMMA_W"])]
+    scaled = _mul(bits + log_h + 1, p["RECIP_BITS"] - root_bits + 2, p["RECIP_BITS"] + 2 + root_h, held=True)
+    per_lane = [_whole(1, bits, bits), _whole(1, bits, _factor(h)), *scaled, _whole(1, u_bits, p["GAMMA_W"])]
     return [*((lanes * n, a, b, used) for n, a, b, used in per_lane), *_mul(bits + log_h, bits + log_h, var_bits, square=True),
             *((n, a - 1, b - 1, used) for n, a, b, used in _mul(2 * bits + log_h, _factor(h), min(var_bits - zeros, 2 * bits + log_h - 2 + _factor(h))))]
 
 
-def _mul(a: int, b: int, used: int | None = None, square: bool = False) -> list[tuple[int, int, int, int]]:
+def _mul(a: int, b: int, used: int | None = None, *, square: bool = False, held: bool = False) -> list[tuple[int, int, int, int]]:
     """hw/rtl/mul.sv: unsigned parts of 17 bits and a signed rest of at most 18.
 
     used    low bits of the product that are used; None: all
     square  both operands are one: of two equal products one is made
+    held    an enable stops it: Yosys then keeps all bits of a part of which any is used (hw/rtl/product_reg.sv)
     """
     used = a + b if used is None else min(used, a + b)
-    return [(1, x, y, min(used - 17 * (i + j), x + y)) for i, x in enumerate(_cut(a)) for j, y in enumerate(_cut(b))
+    return [(1, x, y, x + y if held else min(used - 17 * (i + j), x + y)) for i, x in enumerate(_cut(a)) for j, y in enumerate(_cut(b))
             if used > 17 * (i + j) and not (square and j < i)]
 
 
