@@ -82,6 +82,19 @@ def divisors(number: int, multiple_of: int = 1) -> list[int]:
     return [d for d in range(multiple_of, number + 1, multiple_of) if number % d == 0]
 
 
+def last_read(latency: int, beats: int, planned: int, moved: int, before: int) -> int:
+    """When a pipeline that stalls as a whole reads the last beat of a token from its memory.
+
+    A stalled output stalls the reading as well, but early in a token: behind the two beats that the FIFO takes. The beat that is at the output when the
+    last one is read is one of the rest, or one of those two, or of the token before.
+
+    planned, moved  the token's last beat out: without stalls, and as it was taken
+    before          the last beat out of the token before
+    """
+    at_output = beats - 1 - latency
+    return moved - latency if at_output > 1 else max(planned - latency, before + 1 + at_output)
+
+
 def pipeline(ins, out, latency: int):
     """Timing generator (hw/timing.py) of a pipeline that stalls as a whole: II 1, `latency` cycles.
 

@@ -9,7 +9,7 @@ import numpy as np
 from hw.graph import Graph, Node, Tensor, signed_bits
 from hw.hexfile import Hex
 from hw.instance import Codes, Fold, HlsLayer, Instance
-from hw.ops.common import clip, half, largest, no_macs, require, require_bits, round_shift
+from hw.ops.common import clip, half, largest, last_read, no_macs, require, require_bits, round_shift
 
 PARAMS = ("gamma", "beta")
 ATTRS = ("eps", "recip_bits", "frac_bits", "shift")
@@ -119,7 +119,7 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
     """Sums, root, division and scaling, each on a token of its own; the numbers are those of hw/rtl/layernorm.sv."""
     root, divide = serial_cycles(graph.tensor(node.inputs[0]), node.attrs["eps"], node.attrs["recip_bits"])
     free = root_free = divider_free = 0
-    ends = [-1] * 4  # last reads of the banks' earlier tokens, oldest first
+    ends, moved = [-1] * 4, -1  # last reads of the banks' earlier tokens, oldest first; when the last beat left
     while True:
         token = yield ins[0].get()
         first = max(token.first, free, ends[0] + 1)
@@ -129,8 +129,9 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
         root_free = max(max(last + 12, root_free) + root, divider_free)  # the root waits for the divider
         divider_free = root_free + divide
         read = max(divider_free, ends[-1]) + 1
-        _, last = yield out.put(read + 13, read + token.beats + 12, token.beats, token.end)
-        ends = [*ends[1:], last - 13]
+        last, before = read + token.beats + 12, moved
+        _, moved = yield out.put(read + 13, last, token.beats, token.end)
+        ends = [*ends[1:], last_read(13, token.beats, last, moved, before)]
 
 
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:

@@ -9,7 +9,7 @@ import numpy as np
 from hw.graph import Graph, Node, Tensor
 from hw.hexfile import Hex
 from hw.instance import Codes, Fold, HlsLayer, Instance
-from hw.ops.common import clip, no_macs, require, require_bits, require_range, round_shift, sentences
+from hw.ops.common import clip, last_read, no_macs, require, require_bits, require_range, round_shift, sentences
 
 PARAMS = ("exp_table",)
 ATTRS = ("heads", "recip_bits", "shift")
@@ -85,6 +85,7 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
     divide = divide_cycles(node.attrs["recip_bits"], graph.tensor(node.name).bits)
     free = divider_free = 0
     read_ends, write_ends = [-1] * 2, [-1] * 4  # last reads of the x bank's and the e bank's earlier rows, oldest first
+    moved = -1  # when the last beat left
     while True:
         row = yield ins[0].get()
         first = max(row.first, free, read_ends[0] + 1)
@@ -95,9 +96,10 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
         started = max(read_end + 5, divider_free)
         divider_free = started + divide
         write = max(divider_free + 1, write_ends[-1] + 1)
-        _, last = yield out.put(write + 7, write + row.beats + 6, row.beats, row.end)
+        last, before = write + row.beats + 6, moved
+        _, moved = yield out.put(write + 7, last, row.beats, row.end)
         read_ends = [read_ends[1], read_end]
-        write_ends = [*write_ends[1:], last - 7]
+        write_ends = [*write_ends[1:], last_read(7, row.beats, last, moved, before)]
 
 
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
