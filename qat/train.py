@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import atexit
+import gc
 import json
 import shutil
 import time
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.state import AcceleratorState
 from torch import nn
 from torch.utils.data import DataLoader
 from transformers import set_seed
@@ -42,12 +43,12 @@ class TrainError(BitloomError):
 
 
 def _leave_process_group() -> None:
-    """Several processes: close their connections before the interpreter goes, or a thread of theirs may abort it."""
+    """Several processes: end their connections while nothing holds them any more; at the interpreter's end a thread of theirs may abort it."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
+        gc.collect()  # the trainers' models, which hold them
+        torch.distributed.barrier()
         torch.distributed.destroy_process_group()
-
-
-atexit.register(_leave_process_group)
+        AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def train(model: ModelConfig, quant: QuantConfig, training: TrainConfig, data: DataConfig, data_dir: Path | str | None,
@@ -66,9 +67,14 @@ def train(model: ModelConfig, quant: QuantConfig, training: TrainConfig, data: D
               metric}], seconds: {float, qat}, exponents, vocabulary}
     raises    DataError, TokenizerError, QuantError, TrainError: one line that says what to do
     """
+    ours = not (torch.distributed.is_available() and torch.distributed.is_initialized())
     run = _Run(model, quant, training, data, data_dir, Path(out), progress or (lambda fraction, text: None))
     with _no_progress_bars(), _threads_for(model.hidden):
-        return run.all(resume)
+        metrics = run.all(resume)
+    if ours:
+        del run
+        _leave_process_group()
+    return metrics
 
 
 class _Run:
