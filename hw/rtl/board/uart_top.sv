@@ -40,7 +40,7 @@ module uart_top #(
   logic [15:0] session_q;
   logic [4:0] restart_q;  // cycles of reset at its beginning
   logic welcome_q, status_q, nak_q;
-  logic same_q;           // the frame is of this session: a header is there long before its frame ends
+  logic same_q;           // the frame has the number of the session that holds; a header is there long before its frame ends
   logic clear;  // a register: it goes far
   logic hello, renew, ours, send;
   // the encoder's streams, the buffers
