@@ -35,6 +35,7 @@ bench: install ## the tables of docs/results.md
 
 lint: install
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 clean: ## leaves runs/ alone
 	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache

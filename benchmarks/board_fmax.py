@@ -13,14 +13,15 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from bitloom.hw.board import Board
+from bitloom.hw.emit import emit
+from bitloom.hw.folding import Folding
+from bitloom.hw.graph import Graph
+from bitloom.hw.instance import Fold
+from bitloom.hw.synth import SynthReport, synthesize
+from bitloom.qat.config import ModelConfig
+
 from benchmarks.encoder import random_graph
-from hw.board import Board
-from hw.emit import emit
-from hw.folding import Folding
-from hw.graph import Graph
-from hw.instance import Fold
-from hw.synth import SynthReport, synthesize
-from qat.config import ModelConfig
 
 UNIT = ("layer.0.query.acc", "layer.0.query")  # a linear layer and its requant
 

@@ -13,19 +13,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
-from hw import golden
-from hw.build import build, macs_per_sentence
-from hw.folding import HardwareConfig
-from hw.graph import Graph
-from hw.onnx_export import OnnxReferee, to_onnx
-from qat.baseline import float_model
-from qat.calibrate import calibrate
-from qat.config import ModelConfig, QuantConfig
-from qat.export import to_graph
-from qat.model import QuantBert
-from sim.bare import run_bare
-from sim.encoder import run_encoder
+from bitloom.hw import golden
+from bitloom.hw.build import build, macs_per_sentence
+from bitloom.hw.folding import HardwareConfig
+from bitloom.hw.graph import Graph
+from bitloom.hw.onnx_export import OnnxReferee, to_onnx
+from bitloom.qat.baseline import float_model
+from bitloom.qat.calibrate import calibrate
+from bitloom.qat.config import ModelConfig, QuantConfig
+from bitloom.qat.export import to_graph
+from bitloom.qat.model import QuantBert
+from bitloom.sim.bare import run_bare
+from bitloom.sim.encoder import run_encoder
 
 VOCABULARY, SENTENCES = 1000, 32
 FULL = 8  # sentences of max_tokens in a simulation: enough cycles that its start does not count

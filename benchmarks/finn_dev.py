@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run's development set through both FINN forms, a graph for each length: python -m benchmarks.finn_dev RUN (docs/finn.md).
 
-Executed by the qonnx package: the integer graph (`hls.finn.model.build`) and Brevitas's export with Quant nodes (`qat.finn_export.export`).
+Executed by the qonnx package: the integer graph (`bitloom.hls.finn.model.build`) and Brevitas's export with Quant nodes (`bitloom.qat.finn_export.export`).
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bitloom.hls.finn.model import build
+from bitloom.hls.finn.verify import compare
+from bitloom.hw import golden
+from bitloom.hw.graph import Graph
+from bitloom.qat.finn_export import export
 
 from bitloom.runfolder import RunFolder
 from bitloom.sentences import Sentences, load_dev
-from hls.finn.model import build
-from hls.finn.verify import compare
-from hw import golden
-from hw.graph import Graph
-from qat.finn_export import export
 
 
 def measure(graph: Graph, dev: Sentences, make: Callable[[int], Any]) -> dict[str, float]:

@@ -12,13 +12,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from bitloom.hw import golden
+from bitloom.hw.folding import Folding, solve
+from bitloom.hw.graph import Graph
+from bitloom.hw.predict import predict
 
 from bitloom.runfolder import RunFolder
 from bitloom.sentences import load_dev
-from hw import golden
-from hw.folding import Folding, solve
-from hw.graph import Graph
-from hw.predict import predict
 from tests.encoders import draw_encoder, random_encoder, random_sentences
 
 FILE = Path(__file__).parents[1] / "tests" / "data" / "golden_digest.json"

@@ -10,14 +10,14 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from bitloom.hw import golden
+from bitloom.hw.folding import Folding
+from bitloom.hw.graph import Graph
+from bitloom.hw.predict import predict
+from bitloom.sim.netlist import run_netlist
 
 from bitloom.runfolder import RunFolder
 from bitloom.sentences import load_dev
-from hw import golden
-from hw.folding import Folding
-from hw.graph import Graph
-from hw.predict import predict
-from sim.netlist import run_netlist
 
 
 def main() -> None:

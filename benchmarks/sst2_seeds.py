@@ -16,15 +16,15 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from bitloom.hw import golden
+from bitloom.qat.checkpoint import from_pretrained
+from bitloom.qat.data import load
+from bitloom.qat.export import to_graph
+from bitloom.qat.metrics import score_logits
+from bitloom.qat.tokenizer import WordPiece
+from bitloom.qat.train import train
 
 from bitloom.recipe import Recipe
-from hw import golden
-from qat.checkpoint import from_pretrained
-from qat.data import load
-from qat.export import to_graph
-from qat.metrics import score_logits
-from qat.tokenizer import WordPiece
-from qat.train import train
 
 BATCH = 64  # sentences that the golden model takes at once
 

@@ -14,11 +14,10 @@ import statistics
 import time
 
 import torch
-
-from qat.baseline import float_model
-from qat.calibrate import calibrate
-from qat.config import ModelConfig, QuantConfig
-from qat.model import QuantBert
+from bitloom.qat.baseline import float_model
+from bitloom.qat.calibrate import calibrate
+from bitloom.qat.config import ModelConfig, QuantConfig
+from bitloom.qat.model import QuantBert
 
 BATCH, TOKENS, VOCABULARY, WARM_UP = 32, 64, 30522, 3
 

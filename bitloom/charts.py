@@ -74,9 +74,7 @@ def lines(series: Sequence[Series], x_label: str, y_label: str, *, from_zero: bo
             f'<text class="tick" x="{LEFT - 8}" y="{y_at(y) + 4:.1f}" text-anchor="end">{short(y)}</text>'
         )
     for x in ticks(x_low, x_high, 6):
-        out.append(
-            f'<text class="tick" x="{x_at(x):.1f}" y="{HEIGHT - BOTTOM + 17}" text-anchor="middle">{short(x)}</text>'
-        )
+        out.append(f'<text class="tick" x="{x_at(x):.1f}" y="{HEIGHT - BOTTOM + 17}" text-anchor="middle">{short(x)}</text>')
     out.append(
         f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{HEIGHT - BOTTOM}" y2="{HEIGHT - BOTTOM}"/>'
         f'<text class="label" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 5}" text-anchor="middle">'
@@ -95,22 +93,17 @@ def _drawn(series: Series, at: Sequence[tuple[float, float]]) -> str:
         return f'<path class="line s{series.style}" d="{path}"/>'
     dots = zip(at, series.points, strict=True)
     return "".join(
-        f'<circle class="dot s{series.style}" cx="{x:.1f}" cy="{y:.1f}" r="3.5"><title>{escape(series.name)}: '
-        f"{short(px)}, {short(py)}</title></circle>"
+        f'<circle class="dot s{series.style}" cx="{x:.1f}" cy="{y:.1f}" r="3.5"><title>{escape(series.name)}: {short(px)}, {short(py)}</title></circle>'
         for (x, y), (px, py) in dots
     )
 
 
 def legend(series: Sequence[Series]) -> str:
-    items = "".join(
-        f'<span><i class="{"key" if s.line else "key dotkey"} s{s.style}"></i>{escape(s.name)}</span>' for s in series
-    )
+    items = "".join(f'<span><i class="{"key" if s.line else "key dotkey"} s{s.style}"></i>{escape(s.name)}</span>' for s in series)
     return f'<div class="legend">{items}</div>'
 
 
-def bars(
-    rows: Sequence[Bar], *, style: int = 1, label_width: int = 200, row_height: int = 20, low: float = 0.0
-) -> Markup:
+def bars(rows: Sequence[Bar], *, style: int = 1, label_width: int = 200, row_height: int = 20, low: float = 0.0) -> Markup:
     """Horizontal bars, the strong ones in the accent colour; lengths are value - low over the largest."""
     if not rows:
         return Markup("")

@@ -17,8 +17,8 @@ from typing import Annotated, Literal
 import typer
 
 from bitloom.errors import FAILED, USAGE, UsageError, VerificationError
+from bitloom.hw.errors import BitloomError
 from bitloom.version import __version__
-from hw.errors import BitloomError
 
 # What the machine may refuse anywhere; where a stage is at work, it says more (bitloom/flow.py).
 MACHINES_FAULT = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
@@ -45,9 +45,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _global(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Print the traceback of an error too.")] = False,
 ) -> None:
     """Options that stand before the command; `main` reads --debug itself, so that it may stand anywhere."""
@@ -58,9 +56,7 @@ def run(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file, for example recipes/quickstart.yaml.")],
     data: Annotated[Path | None, typer.Option(help="Folder with the data set; without it the recipe's source.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/<recipe name> if not given.")] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe key.")
-    ] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe key.")] = None,
     force: Force = False,
 ) -> None:
     """All stages in order; those that are done and whose inputs are unchanged are skipped."""
@@ -122,9 +118,7 @@ def build(
     run: RunArg,
     force: Force = False,
     backend: BackendArg = "rtl",
-    board: Annotated[
-        str | None, typer.Option(help="Board: the fastest folding that fits it; for hls4ml and finn, its part. `none` takes it back.")
-    ] = None,
+    board: Annotated[str | None, typer.Option(help="Board: the fastest folding that fits it; for hls4ml and finn, its part. `none` takes it back.")] = None,
     tokens: Annotated[int | None, typer.Option(help="finn: the one sentence length to build for.")] = None,
 ) -> None:
     """Fold the graph for the recipe's target and write the RTL, or another backend's project."""

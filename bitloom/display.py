@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from bitloom.flow import Stage, Watcher
-from qat.tokenizer import TruncationWarning
+from bitloom.qat.tokenizer import TruncationWarning
 
 PLAIN_PERIOD = 10.0  # seconds between lines where there is no terminal to redraw
 
@@ -43,9 +43,7 @@ class Display:
         self._warnings.__enter__()
         warnings.simplefilter("ignore")
         warnings.filterwarnings("always", category=TruncationWarning)
-        warnings.showwarning = lambda message, *_, **__: self.console.print(
-            f"warning: {message}", markup=False, soft_wrap=True
-        )
+        warnings.showwarning = lambda message, *_, **__: self.console.print(f"warning: {message}", markup=False, soft_wrap=True)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -104,7 +102,7 @@ class Display:
 
 def show_tools() -> None:
     """The table of `bitloom doctor`."""
-    from sim.doctor import tools
+    from bitloom.sim.doctor import tools
 
     table = Table(box=None, padding=(0, 2, 0, 0))
     for title in ("tool", "found", "needed for", "install"):
@@ -117,7 +115,7 @@ def show_tools() -> None:
 
 def show_boards() -> None:
     """The table of `bitloom boards`."""
-    from hw.board import boards
+    from bitloom.hw.board import boards
 
     table = Table(box=None, padding=(0, 2, 0, 0))
     for title in ("board", "part", "LUT", "DSP", "block RAM, kbit", "flow"):

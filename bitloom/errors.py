@@ -7,7 +7,7 @@ import errno
 import shutil
 from pathlib import Path
 
-from hw.errors import BitloomError
+from bitloom.hw.errors import BitloomError
 
 OK, FAILED, USAGE = 0, 1, 2  # exit codes: 1 is kept for verification failures
 

@@ -14,9 +14,9 @@ from importlib import import_module
 from pathlib import Path
 
 from bitloom.errors import DiskFullError, RunError, VerificationError, is_disk_full
+from bitloom.hw.errors import BitloomError
 from bitloom.recipe import Recipe
 from bitloom.runfolder import RunFolder, hash_file
-from hw.errors import BitloomError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,10 +225,7 @@ def require_current(run: RunFolder, name: str, recipe: Recipe | None = None, wan
     for earlier in stage.after:
         require_current(run, earlier, recipe, wanted_by)
     if not run.is_done(name):
-        raise RunError(
-            f"{wanted_by}: got {run.path} without a finished '{name}', must come after it; "
-            f"run `{stage.command(run.path)}`"
-        )
+        raise RunError(f"{wanted_by}: got {run.path} without a finished '{name}', must come after it; run `{stage.command(run.path)}`")
     old, new = run.record(name)["inputs"], _inputs(run, stage, recipe, run.record(name).get("options", {}))
     changed = sorted(key for key in old | new if old.get(key) != new.get(key))
     if not changed:
@@ -238,10 +235,7 @@ def require_current(run: RunFolder, name: str, recipe: Recipe | None = None, wan
             f"{wanted_by}: got a checkpoint {run.path}/train of hash {new['files of train'][:16]}, must be "
             f"{old['files of train'][:16]}, that of the graph; put it back or run `bitloom export {run.path}`"
         )
-    raise RunError(
-        f"{wanted_by}: got a '{name}' of other inputs ({', '.join(changed)} changed since), must be of these; "
-        f"run `{stage.command(run.path)}`"
-    )
+    raise RunError(f"{wanted_by}: got a '{name}' of other inputs ({', '.join(changed)} changed since), must be of these; run `{stage.command(run.path)}`")
 
 
 def is_current(run: RunFolder, name: str) -> bool:
@@ -262,10 +256,7 @@ def _options(run: RunFolder, stage: Stage, given: dict[str, str] | None) -> dict
     known = {key: value for key, value in known.items() if value != NO}
     for key in stage.options:
         if key not in known:
-            raise RunError(
-                f"{stage.name}: got no {key}, must be given once; "
-                f"`{stage.command(run.path)} --{key} {HINTS[key]}"
-            )
+            raise RunError(f"{stage.name}: got no {key}, must be given once; `{stage.command(run.path)} --{key} {HINTS[key]}")
     return {key: known[key] for key in (*stage.options, *stage.may) if key in known}
 
 

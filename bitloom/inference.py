@@ -12,14 +12,14 @@ from tokenizers import Tokenizer
 
 from bitloom.errors import VerificationError
 from bitloom.flow import STAGES, damage_told, require_current
+from bitloom.hw import golden
+from bitloom.hw.errors import BitloomError
+from bitloom.hw.folding import Folding
+from bitloom.hw.graph import Graph
+from bitloom.hw.predict import predict as predict_cycles
+from bitloom.qat.metrics import best_span
 from bitloom.runfolder import RunFolder
 from bitloom.sentences import load_tokenizer
-from hw import golden
-from hw.errors import BitloomError
-from hw.folding import Folding
-from hw.graph import Graph
-from hw.predict import predict as predict_cycles
-from qat.metrics import best_span
 
 
 class PredictError(BitloomError):
@@ -51,16 +51,11 @@ class Prediction:
             out.insert(1, f"logits   {' '.join(f'{v:.4f}' for v in self.logits)}")
             out.insert(2, f"codes    {' '.join(str(v) for v in self.codes)}")
         if self.cycles is not None:
-            out.append(
-                f"cycles   {self.cycles} ({self.cycles_predicted} predicted), "
-                f"{self.cycles / self.clock_mhz:.1f} us at {self.clock_mhz:g} MHz"
-            )
+            out.append(f"cycles   {self.cycles} ({self.cycles_predicted} predicted), {self.cycles / self.clock_mhz:.1f} us at {self.clock_mhz:g} MHz")
         return out
 
 
-def predict(
-    run: RunFolder, sentence: str, pair: str | None = None, *, on: Literal["golden", "rtl"] = "golden"
-) -> Prediction:
+def predict(run: RunFolder, sentence: str, pair: str | None = None, *, on: Literal["golden", "rtl"] = "golden") -> Prediction:
     """Run one sentence (or pair) through the golden model or the simulated RTL.
 
     Raises PredictError: longer than the hardware's longest sentence, or a question without a text. RunError: a stage is missing or stale.
@@ -79,10 +74,7 @@ def _predict(run: RunFolder, sentence: str, pair: str | None, on: str) -> Predic
         raise PredictError("predict: got a question alone, must have a text that answers it; add --pair 'the text'")
     ids, segments = load_tokenizer(export).encode([sentence], [pair] if pair is not None else None)
     if len(ids[0]) > graph.max_tokens:
-        raise PredictError(
-            f"predict: got a sentence of {len(ids[0])} tokens, must be at most {graph.max_tokens} (the recipe's "
-            "model.max_tokens); shorten it"
-        )
+        raise PredictError(f"predict: got a sentence of {len(ids[0])} tokens, must be at most {graph.max_tokens} (the recipe's model.max_tokens); shorten it")
     want = golden.run(graph, ids, segments)
     codes, figures = want[graph.outputs[0]], {}
     if on == "rtl":
@@ -101,7 +93,7 @@ def _predict(run: RunFolder, sentence: str, pair: str | None, on: str) -> Predic
 
 
 def _simulate(build: Path, graph: Graph, embeddings: np.ndarray, want: np.ndarray) -> tuple[np.ndarray, dict]:
-    from sim.encoder import run_encoder  # needs a simulator, which the golden model does not
+    from bitloom.sim.encoder import run_encoder  # needs a simulator, which the golden model does not
 
     got = run_encoder(build, [embeddings])  # taps on: the same executable as verify's
     if got.problem or not np.array_equal(got.outputs, want.ravel()):

@@ -10,10 +10,10 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
-from hw.errors import BitloomError
-from hw.folding import HardwareConfig
-from qat.config import MAX_SEED, ModelConfig, QuantConfig, Strict, TrainConfig, did_you_mean
-from qat.data import DataConfig
+from bitloom.hw.errors import BitloomError
+from bitloom.hw.folding import HardwareConfig
+from bitloom.qat.config import MAX_SEED, ModelConfig, QuantConfig, Strict, TrainConfig, did_you_mean
+from bitloom.qat.data import DataConfig
 
 
 class RecipeError(BitloomError):
@@ -95,9 +95,7 @@ class _Source:
             mark = getattr(error, "problem_mark", None)
             line = f":{mark.line + 1}" if mark else ""
             problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-            raise RecipeError(
-                f"{where}{line}: got text that is not YAML ({problem}), must be a mapping; mend it"
-            ) from error
+            raise RecipeError(f"{where}{line}: got text that is not YAML ({problem}), must be a mapping; mend it") from error
         if not isinstance(data, dict):
             got = "an empty file" if data is None else type(data).__name__
             raise RecipeError(f"{where}: got {got}, must be a mapping of sections; see README.md, Recipes")
@@ -122,9 +120,7 @@ class _Source:
         for name in path[:-1]:
             at = at.setdefault(name, {})
             if not isinstance(at, dict):
-                raise RecipeError(
-                    f"--set {key}: got a path through '{name}', must lead through sections; check the dots"
-                )
+                raise RecipeError(f"--set {key}: got a path through '{name}', must lead through sections; check the dots")
         at[path[-1]] = parsed
         for depth in range(1, len(path) + 1):  # a section that the file has keeps its line
             self._lines.setdefault(path[:depth], f"--set {override}")
@@ -195,8 +191,6 @@ def _collect_lines(node: yaml.Node, loc: tuple, where: str, lines: dict) -> None
             here = (*loc, key.value)
             line = f"{where}:{key.start_mark.line + 1}"
             if here in lines:
-                raise RecipeError(
-                    f"{line}: got '{key.value}' twice (first at {lines[here]}), must be given once; remove one"
-                )
+                raise RecipeError(f"{line}: got '{key.value}' twice (first at {lines[here]}), must be given once; remove one")
             lines[here] = line
             _collect_lines(value, here, where, lines)

@@ -26,8 +26,7 @@ def key_figures(report: dict) -> Iterator[tuple[str, str, str]]:
     yield (
         "mismatches, RTL",
         f"{verify['mismatches']:,}",
-        f"of {verify['values_compared']:,} values, {_count(verify['sentences'], 'sentence')}, "
-        f"{_count(verify['stall_runs'], 'run')} with stalls",
+        f"of {verify['values_compared']:,} values, {_count(verify['sentences'], 'sentence')}, {_count(verify['stall_runs'], 'run')} with stalls",
     )
     yield (
         f"cycles a sentence of {cycles['tokens']} tokens",
@@ -118,10 +117,7 @@ def _training(report: dict, key: str) -> str:
 
 def _bits(report: dict) -> str:
     return bars(
-        [
-            Bar(label=name, value=layer["weights"], text=f"{layer['weights']}, outputs {layer['activations']}")
-            for name, layer in report["bits"].items()
-        ],
+        [Bar(label=name, value=layer["weights"], text=f"{layer['weights']}, outputs {layer['activations']}") for name, layer in report["bits"].items()],
         row_height=18,
     )
 
@@ -131,10 +127,7 @@ def _stages(report: dict, key: str) -> str:
     stages = [s for s in report["hardware"]["stages"] if s[key]]
     most = max(s["cycles"] for s in report["hardware"]["stages"])
     return bars(
-        [
-            Bar(label=s["name"], value=s[key], text=f"{s[key]:,}", strong=key == "cycles" and s["cycles"] == most)
-            for s in stages
-        ],
+        [Bar(label=s["name"], value=s[key], text=f"{s[key]:,}", strong=key == "cycles" and s["cycles"] == most) for s in stages],
         row_height=18,
         style=1 if key == "cycles" else 2,
     )

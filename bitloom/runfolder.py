@@ -39,9 +39,7 @@ class RunFolder:
         try:
             state = json.loads((path / "run.json").read_text())
         except OSError as error:
-            raise RunError(
-                f"{path}: got no run.json, must be a run folder; make one with `bitloom run RECIPE`"
-            ) from error
+            raise RunError(f"{path}: got no run.json, must be a run folder; make one with `bitloom run RECIPE`") from error
         except ValueError as error:
             raise RunError(
                 f"{path}/run.json: got text that is not JSON, must be as bitloom wrote it; use a new folder (`bitloom run RECIPE --out DIR`)"
@@ -54,9 +52,7 @@ class RunFolder:
             )
         stages = state.get("stages")
         if not isinstance(stages, dict) or not all(isinstance(record, dict) for record in stages.values()):
-            raise RunError(
-                f"{path}/run.json: got no record of the stages, must be as bitloom wrote it; use a new folder (`bitloom run RECIPE --out DIR`)"
-            )
+            raise RunError(f"{path}/run.json: got no record of the stages, must be as bitloom wrote it; use a new folder (`bitloom run RECIPE --out DIR`)")
         return cls(path, state)
 
     @classmethod
@@ -79,9 +75,7 @@ class RunFolder:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RunError(
-                f"{path}: got '{error.strerror}', must be a folder that can be made; use --out DIR"
-            ) from error
+            raise RunError(f"{path}: got '{error.strerror}', must be a folder that can be made; use --out DIR") from error
         return cls(path, {"schema": SCHEMA, "stages": {}})
 
     def adopt(self, recipe: Recipe, data_dir: Path | None) -> None:
@@ -150,9 +144,7 @@ class RunFolder:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 lock.seek(0)
-                raise RunError(
-                    f"{self.path}: got a run in use by process {lock.read().strip() or '?'}, must be free; wait for it to end"
-                ) from error
+                raise RunError(f"{self.path}: got a run in use by process {lock.read().strip() or '?'}, must be free; wait for it to end") from error
             lock.truncate(0)
             lock.write(f"{os.getpid()}\n")
             lock.flush()

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bitloom.hw.graph import Graph
+from bitloom.qat import data
+from bitloom.qat.metrics import score_logits
+from bitloom.qat.tokenizer import TruncationWarning, WordPiece
 from bitloom.recipe import Recipe
-from hw.graph import Graph
-from qat import data
-from qat.metrics import score_logits
-from qat.tokenizer import TruncationWarning, WordPiece
 
 if TYPE_CHECKING:
-    from qat.features import Features
+    from bitloom.qat.features import Features
 
 ALONE_LENGTHS = 3  # lengths at which a sentence's latency is measured with nothing else in the pipeline
 
@@ -60,9 +60,7 @@ class Sentences:
 
         The cycles depend on the lengths alone, and real sentences of just the maximum length are rare.
         """
-        ids, segments = (
-            [*islice(cycle(chain.from_iterable(rows)), tokens * count)] for rows in (self.ids, self.segments)
-        )
+        ids, segments = ([*islice(cycle(chain.from_iterable(rows)), tokens * count)] for rows in (self.ids, self.segments))
         cut = [slice(i * tokens, (i + 1) * tokens) for i in range(count)]
         return Sentences(ids=[ids[c] for c in cut], segments=[segments[c] for c in cut], labels=[None] * count)
 
@@ -82,7 +80,7 @@ def load_dev(recipe: Recipe, data_dir: Path | None, export: Path) -> tuple[data.
 
     Sentences longer than the model takes are cut, as in training.
     """
-    from qat.features import Features  # imports torch, which predict does without
+    from bitloom.qat.features import Features  # imports torch, which predict does without
 
     dataset = data.load(recipe.data, data_dir)
     with warnings.catch_warnings(action="ignore", category=TruncationWarning):  # training has told it

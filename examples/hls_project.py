@@ -5,10 +5,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-
-from hls import pad, to_hls4ml
-from hw.folding import Folding
-from hw.graph import Graph
+from bitloom.hls import pad, to_hls4ml
+from bitloom.hw.folding import Folding
+from bitloom.hw.graph import Graph
 
 run = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/quickstart")
 graph, folding = Graph.load(run / "export"), Folding.load(run / "build" / "folding.json")

@@ -14,7 +14,5 @@ with run.locked():
 
 report = json.loads((run.path / "report.json").read_text())
 print(f"{report['accuracy']['golden']:.1%} with integers, {report['accuracy']['float']:.1%} in float")
-print(
-    f"{report['verify']['mismatches']} of {report['verify']['values_compared']:,} values differ in simulated hardware"
-)
+print(f"{report['verify']['mismatches']} of {report['verify']['values_compared']:,} values differ in simulated hardware")
 print(predict(run, "a wonderful film", on="rtl"))

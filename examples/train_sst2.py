@@ -8,16 +8,16 @@ checkpoint the encoder starts from scratch. `accelerate launch` runs it on sever
 import sys
 from pathlib import Path
 
-from qat.baseline import float_model
-from qat.calibrate import calibrate
-from qat.checkpoint import save_pretrained
-from qat.config import ModelConfig, QuantConfig, TrainConfig
-from qat.data import DataConfig, load
-from qat.features import Features
-from qat.model import QuantBert
-from qat.tokenizer import WordPiece
-from qat.train import calibration_batches
-from qat.trainer import EncoderTrainer
+from bitloom.qat.baseline import float_model
+from bitloom.qat.calibrate import calibrate
+from bitloom.qat.checkpoint import save_pretrained
+from bitloom.qat.config import ModelConfig, QuantConfig, TrainConfig
+from bitloom.qat.data import DataConfig, load
+from bitloom.qat.features import Features
+from bitloom.qat.model import QuantBert
+from bitloom.qat.tokenizer import WordPiece
+from bitloom.qat.train import calibration_batches
+from bitloom.qat.trainer import EncoderTrainer
 
 out, folder, checkpoint = (sys.argv[1:] + [None, None])[:3]
 data = load(DataConfig(name="sst2"), folder)
@@ -28,9 +28,7 @@ train, dev = (Features(data, split, tokenizer, model_cfg.max_tokens) for split i
 
 def fit(model, phase, epochs, learning_rate):
     """Train, or go on where a killed run was."""
-    trainer = EncoderTrainer(
-        model, tokenizer, train, dev, cfg, Path(out) / phase, epochs=epochs, learning_rate=learning_rate
-    )
+    trainer = EncoderTrainer(model, tokenizer, train, dev, cfg, Path(out) / phase, epochs=epochs, learning_rate=learning_rate)
     trainer.resume()
     print(phase, trainer.evaluate()["eval_accuracy"])
 

@@ -4,6 +4,7 @@
 The project is compiled by hls4ml's own build_lib.sh in a copy of it and called through hls4ml's own bridge, in a child process: C++ that reads past
 an array ends that process and no other.
 """
+
 from __future__ import annotations
 
 import ctypes
@@ -21,12 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-
-from hls.errors import HlsError
-from hw import golden
-from hw.graph import Graph
-from sim.errors import SimulationError
-from sim.runner import cache_dir
+from bitloom.hls.errors import HlsError
+from bitloom.hw import golden
+from bitloom.hw.graph import Graph
+from bitloom.sim.errors import SimulationError
+from bitloom.sim.runner import cache_dir
 
 MIN_GXX = 9
 CHUNK = 32  # sentences in one child process: their tensors are held at once
@@ -144,8 +144,14 @@ def simulate(graph: Graph, library: Library, sentences: Sequence[np.ndarray]) ->
         (work / "job.json").write_text(json.dumps({"library": str(library.path), "sizes": sizes, "entry": graph.entry, "output": graph.outputs[0]}))
         np.savez(work / "in.npz", *[np.asarray(s, dtype=np.int64).reshape(-1) for s in sentences])
         try:
-            done = subprocess.run([sys.executable, "-m", "hls.csim", str(work)], capture_output=True, text=True, timeout=WALL_SECONDS, check=False,
-                                  env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), *filter(None, sys.path)])})
+            done = subprocess.run(
+                [sys.executable, "-m", "bitloom.hls.csim", str(work)],
+                capture_output=True,
+                text=True,
+                timeout=WALL_SECONDS,
+                check=False,
+                env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), *filter(None, sys.path)])},
+            )
         except subprocess.TimeoutExpired as error:
             raise SimulationError(f"C simulation: got no end after {WALL_SECONDS} s, must be seconds; the code hangs") from error
         if done.returncode:
@@ -192,8 +198,15 @@ def verify(graph: Graph, library: Library, ids: Sequence[Sequence[int]], segment
             places["m_axis"] = f"the streams: {got['warnings'][0]}"
         outputs += got["m_axis"]
     first = next((places[name] for name in counts if name in places), "")
-    return CsimReport(sentences=len(ids), values_compared=sum(counts.values()), mismatches=wrong, per_tensor=counts, first=first,
-                      outputs=np.concatenate(outputs), seconds=seconds)
+    return CsimReport(
+        sentences=len(ids),
+        values_compared=sum(counts.values()),
+        mismatches=wrong,
+        per_tensor=counts,
+        first=first,
+        outputs=np.concatenate(outputs),
+        seconds=seconds,
+    )
 
 
 def split(graph: Graph, name: str, values: np.ndarray, lengths: Sequence[int]) -> list[np.ndarray]:
@@ -233,7 +246,7 @@ def _child(work: Path) -> None:
     pointer = ctypes.POINTER(ctypes.c_double)
     for key in inputs.files:
         x, y = np.full(sizes[job["entry"]], np.nan), np.full(sizes[job["output"]], np.nan)
-        x[:inputs[key].size] = inputs[key]
+        x[: inputs[key].size] = inputs[key]
         library.encoder_double(x.ctypes.data_as(pointer), y.ctypes.data_as(pointer))
         library.collect_trace_output(traces)
         made["m_axis"].append(_codes(y))
@@ -248,7 +261,7 @@ def _child(work: Path) -> None:
 def _codes(values: np.ndarray) -> np.ndarray:
     """The codes in front of the NaNs, int64."""
     empty = np.flatnonzero(np.isnan(values))
-    return values[:empty[0] if len(empty) else None].astype(np.int64)
+    return values[: empty[0] if len(empty) else None].astype(np.int64)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the HLS backend refuses."""
-from hw.errors import BitloomError
+
+from bitloom.hw.errors import BitloomError
 
 
 class HlsError(BitloomError):

@@ -4,20 +4,20 @@
 What differs between operators comes from `hw/ops/<stem>.py:hls` (constants, memories) and is computed by `hls/nnet/<stem>.h`; here is what they share:
 variables that carry the tensors' names and exact widths. Names of C++ things are the tensor's with `_` for `.`.
 """
+
 from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+from bitloom.hw.instance import Codes
+from bitloom.hw.ops import OPS
 from hls4ml.backends import get_backend
 from hls4ml.backends.template import FunctionCallTemplate, LayerConfigTemplate
 from hls4ml.backends.vivado.vivado_types import VivadoArrayVariableDefinition, VivadoStreamVariableDefinition
 from hls4ml.model.layers import Layer, register_layer
 from hls4ml.model.types import IntegerPrecisionType, NamedType, TensorVariable
-
-from hw.instance import Codes
-from hw.ops import OPS
 
 HEADERS = Path(__file__).parent / "nnet"
 BACKEND = "Vitis"
@@ -82,8 +82,13 @@ class Operator(Layer):
         for output, variable in zip(self.outputs, self.get_attr("made_variables"), strict=True):
             self.set_attr(output, variable)
         for name, codes in self.get_attr("memories", {}).items():
-            self.add_weights_variable(name, var_name=f"{cpp_name(self.name)}_{name}", type_name=f"{cpp_name(self.name)}_{name}_t",
-                                      precision=IntegerPrecisionType(codes.bits, codes.signed), data=np.asarray(codes.data, dtype=np.int64))
+            self.add_weights_variable(
+                name,
+                var_name=f"{cpp_name(self.name)}_{name}",
+                type_name=f"{cpp_name(self.name)}_{name}_t",
+                precision=IntegerPrecisionType(codes.bits, codes.signed),
+                data=np.asarray(codes.data, dtype=np.int64),
+            )
 
 
 class Entry(Operator):

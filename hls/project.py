@@ -5,6 +5,7 @@ Streaming (io_stream): the top has two AXI4-Stream ports, `s_axis` (the tensor t
 logits), both with TLAST; every operator is a dataflow process, every tensor with several readers a fork, FIFO depths are the RTL's (hw/fifos.py says
 why they cannot deadlock). One array (io_parallel): single operators on tokens, without sentences.
 """
+
 from __future__ import annotations
 
 import math
@@ -13,17 +14,16 @@ from pathlib import Path
 
 import hls4ml
 import numpy as np
+from bitloom.hls import layers
+from bitloom.hls.errors import HlsError
+from bitloom.hls.layers import ArrayVariable, HLSCodeType, StreamVariable, class_name, code_type, cpp_name
+from bitloom.hw.board import Board
+from bitloom.hw.emit import io_bits
+from bitloom.hw.fifos import MIN_DEPTH, depths
+from bitloom.hw.folding import Folding
+from bitloom.hw.graph import Graph, Node, Tensor
+from bitloom.hw.ops import OPS
 from hls4ml.model.graph import ModelGraph
-
-from hls import layers
-from hls.errors import HlsError
-from hls.layers import ArrayVariable, HLSCodeType, StreamVariable, class_name, code_type, cpp_name
-from hw.board import Board
-from hw.emit import io_bits
-from hw.fifos import MIN_DEPTH, depths
-from hw.folding import Folding
-from hw.graph import Graph, Node, Tensor
-from hw.ops import OPS
 
 SUPPORTED = "1.3."  # hls4ml versions whose extension API this was tested with
 PROJECT = "encoder"
@@ -31,8 +31,9 @@ MOST_BRANCHES = 4  # of hls/nnet/fork.h
 PARALLEL = ("linear", "requant", "add", "table", "layernorm")  # operators that work on one array too
 
 
-def to_hls4ml(graph: Graph, folding: Folding, board: Board | Path | str, folder: Path | str = "hls_project", *, io_type: str = "io_stream",
-              clock_mhz: float = 100.0) -> ModelGraph:
+def to_hls4ml(
+    graph: Graph, folding: Folding, board: Board | Path | str, folder: Path | str = "hls_project", *, io_type: str = "io_stream", clock_mhz: float = 100.0
+) -> ModelGraph:
     """The graph as an hls4ml ModelGraph of the Vitis backend: `write`, `compile`, `predict`, `trace` and `build` are hls4ml's own.
 
     board    whose part number the project is for; a name of boards/, a board file or a Board
@@ -49,18 +50,29 @@ def to_hls4ml(graph: Graph, folding: Folding, board: Board | Path | str, folder:
         raise HlsError(f"hls4ml: got io_type '{io_type}', must be io_stream or io_parallel; choose one of these")
     for node in graph.nodes:
         if node.op != "embed" and not (hasattr(OPS.get(node.op), "hls") and (layers.HEADERS / f"{node.op}.h").is_file()):
-            raise HlsError(f"hls4ml: got operator '{node.op}' of {node.name}, must have hls() in hw/ops/{node.op}.py and a header hls/nnet/{node.op}.h; "
-                           "write them (docs/architecture.md) or use another backend")
+            raise HlsError(
+                f"hls4ml: got operator '{node.op}' of {node.name}, must have hls() in hw/ops/{node.op}.py and a header hls/nnet/{node.op}.h; "
+                "write them (docs/architecture.md) or use another backend"
+            )
     layers.register()
     made = list(builder(graph, folding))
     names = [layer["name"] for layer in made]
     factors = {node.name: reuse_factor(graph, node, folding) for node in graph.nodes if node.op != "embed"}
     config = {
-        "OutputDir": str(folder.resolve()), "ProjectName": PROJECT, "Backend": layers.BACKEND, "IOType": io_type, "Part": part,
-        "ClockPeriod": 1e3 / clock_mhz, "ClockUncertainty": "12.5%", "Version": "1.0.0",
+        "OutputDir": str(folder.resolve()),
+        "ProjectName": PROJECT,
+        "Backend": layers.BACKEND,
+        "IOType": io_type,
+        "Part": part,
+        "ClockPeriod": 1e3 / clock_mhz,
+        "ClockUncertainty": "12.5%",
+        "Version": "1.0.0",
         "WriterConfig": {"Namespace": None, "WriteWeightsTxt": True, "WriteTar": False, "TBOutputStream": "both", "WriteEmulationConstants": False},
-        "HLSConfig": {"Model": {"Precision": "ap_int<8>", "ReuseFactor": 1, "Strategy": "Resource"},
-                      "LayerName": {name: {"Trace": True, "ReuseFactor": factors.get(name, 1)} for name in names if name in graph.tensors}}}
+        "HLSConfig": {
+            "Model": {"Precision": "ap_int<8>", "ReuseFactor": 1, "Strategy": "Resource"},
+            "LayerName": {name: {"Trace": True, "ReuseFactor": factors.get(name, 1)} for name in names if name in graph.tensors},
+        },
+    }
     inputs = [layer["name"] for layer in made if layer["class_name"] == class_name("entry")]
     model = ModelGraph.from_layer_list(config, made, inputs, [names[-1]])
     model.config.trace_output = True  # taps that cost nothing in hardware: they are outside of __SYNTHESIS__
@@ -73,8 +85,10 @@ def _part(board: Board | Path | str) -> str:
     if not board.part:
         raise HlsError(f"hls4ml: got board '{board.name}' without a part number, must have one; add `part:` to its file in boards/")
     if not board.vitis_hls:
-        raise HlsError(f"hls4ml: got board '{board.name}' with {board.part} of family {board.family}, must be one of AMD's that Vitis HLS takes; "
-                       "choose such a board (`bitloom boards`), or the RTL backend for this one")
+        raise HlsError(
+            f"hls4ml: got board '{board.name}' with {board.part} of family {board.family}, must be one of AMD's that Vitis HLS takes; "
+            "choose such a board (`bitloom boards`), or the RTL backend for this one"
+        )
     return board.part
 
 
@@ -107,8 +121,12 @@ def constants(graph: Graph, node: Node, folding: Folding) -> dict[str, int | boo
     """
     x = graph.tensor(node.inputs[0])
     elements = math.prod(shape(graph, x))
-    shared = {"max_tokens": 1 if x.kind == "sentence" else graph.max_tokens, "max_beats": elements // folding.lanes[x.name],
-              "channels": x.channels, "heads": int(x.shape[1]) if x.kind == "row" else 0}
+    shared = {
+        "max_tokens": 1 if x.kind == "sentence" else graph.max_tokens,
+        "max_beats": elements // folding.lanes[x.name],
+        "channels": x.channels,
+        "heads": int(x.shape[1]) if x.kind == "row" else 0,
+    }
     return shared | OPS[node.op].hls(graph, node, folding.folds[node.name]).constants
 
 
@@ -158,8 +176,13 @@ def _stream_layers(graph: Graph, folding: Folding) -> Iterator[dict]:
     taken = {}  # (node, port) -> the variable that it reads
     for tensor in [source, *(n.name for n in graph.nodes if n.op != "embed")]:
         if tensor != source:
-            yield _operator(graph, graph.node(tensor), folding, [taken[tensor, port] for port in range(len(graph.node(tensor).inputs))],
-                            streams.variable(tensor, depth=streams.depth(tensor)))
+            yield _operator(
+                graph,
+                graph.node(tensor),
+                folding,
+                [taken[tensor, port] for port in range(len(graph.node(tensor).inputs))],
+                streams.variable(tensor, depth=streams.depth(tensor)),
+            )
         readers = streams.readers(tensor)
         if len(readers) == 1:
             taken[readers[0][0].name, readers[0][1]] = tensor
@@ -168,23 +191,43 @@ def _stream_layers(graph: Graph, folding: Folding) -> Iterator[dict]:
                 raise HlsError(f"hls4ml: got {len(readers)} readers of {tensor}, must be at most {MOST_BRANCHES} (hls/nnet/fork.h)")
             branches = {(n.name, port): _branch(tensor, n, port) for n, port in readers}
             taken |= branches
-            yield _plumbing("fork", f"{tensor}.fork", [tensor], [streams.variable(tensor, name, streams.fifos[key]) for key, name in branches.items()],
-                            math.prod(shape(graph, graph.tensor(tensor))) // folding.lanes[tensor], list(branches.values()))
+            yield _plumbing(
+                "fork",
+                f"{tensor}.fork",
+                [tensor],
+                [streams.variable(tensor, name, streams.fifos[key]) for key, name in branches.items()],
+                math.prod(shape(graph, graph.tensor(tensor))) // folding.lanes[tensor],
+                list(branches.values()),
+            )
     yield _plumbing("to_axis", "m_axis", [sink], [streams.port("m_axis", sink)], exit_beats)
 
 
 def _plumbing(stem: str, name: str, inputs: list[str], variables: list[StreamVariable], beats: int, outputs: Sequence[str] | None = None) -> dict:
-    return {"class_name": class_name(stem), "name": name, "inputs": inputs, "outputs": list(outputs or [name]), "made_variables": variables,
-            "constants": {"max_beats": beats}}
+    return {
+        "class_name": class_name(stem),
+        "name": name,
+        "inputs": inputs,
+        "outputs": list(outputs or [name]),
+        "made_variables": variables,
+        "constants": {"max_beats": beats},
+    }
 
 
 def _operator(graph: Graph, node: Node, folding: Folding, inputs: list[str], variable: StreamVariable | ArrayVariable) -> dict:
-    return {"class_name": class_name(node.op), "name": node.name, "inputs": inputs, "outputs": [node.name], "made_variables": [variable],
-            "constants": constants(graph, node, folding), "memories": OPS[node.op].hls(graph, node, folding.folds[node.name]).memories}
+    return {
+        "class_name": class_name(node.op),
+        "name": node.name,
+        "inputs": inputs,
+        "outputs": [node.name],
+        "made_variables": [variable],
+        "constants": constants(graph, node, folding),
+        "memories": OPS[node.op].hls(graph, node, folding.folds[node.name]).memories,
+    }
 
 
 def _array_layers(graph: Graph, folding: Folding) -> Iterator[dict]:
     """io_parallel: arrays of max_tokens tokens."""
+
     def variable(tensor: str, before: str = "") -> ArrayVariable:
         t = graph.tensor(tensor)
         return ArrayVariable(cpp_name(tensor), shape(graph, t), HLSCodeType(f"{cpp_name(tensor)}_t", code_type(t.bits, t.signed), t.bits, t.signed, before))
@@ -195,8 +238,9 @@ def _array_layers(graph: Graph, folding: Folding) -> Iterator[dict]:
         if node.op == "embed":
             continue
         if node.op not in PARALLEL:
-            raise HlsError(f"hls4ml: got {node.op} {node.name} with io_parallel, must be one of {', '.join(PARALLEL)}, which work token by token; "
-                           "use io_stream")
+            raise HlsError(
+                f"hls4ml: got {node.op} {node.name} with io_parallel, must be one of {', '.join(PARALLEL)}, which work token by token; use io_stream"
+            )
         layer = _operator(graph, node, folding, list(node.inputs), variable(node.name))
         layer["constants"]["n_elements"] = math.prod(shape(graph, graph.tensor(node.inputs[0])))
         yield layer
@@ -213,7 +257,7 @@ def pad(sentences: Sequence[np.ndarray], max_tokens: int) -> np.ndarray:
             raise HlsError(f"hls4ml: got sentence {index} of {len(sentence)} tokens, must be 1 .. {max_tokens}; cut or drop it")
     out = np.full((len(sentences), max_tokens, sentences[0].shape[1]), np.nan)
     for row, sentence in zip(out, sentences, strict=True):
-        row[:len(sentence)] = sentence
+        row[: len(sentence)] = sentence
     return out
 
 

@@ -4,6 +4,7 @@
 Format: as Vitis HLS 2022 to 2024 write it and hls4ml's parse_vivado_report reads it, but strictly: a figure that is missing is an error here, and
 one that the tool does not know (`undef`, `NA`) is None.
 """
+
 from __future__ import annotations
 
 import re
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hls.errors import HlsError
+from bitloom.hls.errors import HlsError
 
 RESOURCES = ("LUT", "FF", "DSP", "BRAM_18K", "URAM")
 LONGEST_NAME = 80  # config_compile -name_max_length of hls4ml's build_prj.tcl
@@ -93,11 +94,18 @@ def read_csynth(path: Path) -> Estimate:
     if worst is None:  # the tool then says an interval of 0, or undef
         interval = [None, None]
     return Estimate(
-        module=_text(path, root, "UserAssignments/TopModelName"), part=_text(path, root, "UserAssignments/Part"),
+        module=_text(path, root, "UserAssignments/TopModelName"),
+        part=_text(path, root, "UserAssignments/Part"),
         version=_text(path, root, "ReportVersion/Version"),
-        clock_target_ns=_number(path, root, "UserAssignments/TargetClockPeriod"), clock_estimated_ns=_number(path, root, f"{timing}/EstimatedClockPeriod"),
-        latency_min=best, latency_max=worst, interval_min=interval[0], interval_max=interval[1],
-        resources=_resources(path, root, "Resources"), available=_resources(path, root, "AvailableResources"))
+        clock_target_ns=_number(path, root, "UserAssignments/TargetClockPeriod"),
+        clock_estimated_ns=_number(path, root, f"{timing}/EstimatedClockPeriod"),
+        latency_min=best,
+        latency_max=worst,
+        interval_min=interval[0],
+        interval_max=interval[1],
+        resources=_resources(path, root, "Resources"),
+        available=_resources(path, root, "AvailableResources"),
+    )
 
 
 def _text(path: Path, root: ET.Element, place: str) -> str:
@@ -140,9 +148,17 @@ def read_modules(folder: Path, top: str, calls: Sequence[Call]) -> tuple[ModuleR
     for path in sorted(folder.glob("*_csynth.xml")):
         estimate = read_csynth(path)
         if estimate.module != top:
-            made.append(ModuleReport(
-                module=estimate.module, tensor=find_tensor(estimate.module, calls), latency_min=estimate.latency_min, latency_max=estimate.latency_max,
-                interval_min=estimate.interval_min, interval_max=estimate.interval_max, resources=estimate.resources))
+            made.append(
+                ModuleReport(
+                    module=estimate.module,
+                    tensor=find_tensor(estimate.module, calls),
+                    latency_min=estimate.latency_min,
+                    latency_max=estimate.latency_max,
+                    interval_min=estimate.interval_min,
+                    interval_max=estimate.interval_max,
+                    resources=estimate.resources,
+                )
+            )
     order = {call.tensor: index for index, call in enumerate(calls)}
     return tuple(sorted(made, key=lambda m: (order.get(m.tensor, len(order)), m.module)))
 

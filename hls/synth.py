@@ -4,6 +4,7 @@
 The tool runs hls4ml's own build_prj.tcl with the options of build_opt.tcl, in a copy of the project. Commands: `vitis-run --mode hls --tcl FILE`
 (Vitis 2023.2 and later, UG1702) and `vitis_hls -f FILE` (before, UG1399). `v++ -c --mode hls` takes no Tcl, and every Vitis with it has vitis-run.
 """
+
 from __future__ import annotations
 
 import os
@@ -17,9 +18,9 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from hls.errors import HlsError
-from hls.reports import CosimReport, Estimate, ModuleReport, read_calls, read_cosim, read_csynth, read_modules
-from sim.errors import SimulationError
+from bitloom.hls.errors import HlsError
+from bitloom.hls.reports import CosimReport, Estimate, ModuleReport, read_calls, read_cosim, read_csynth, read_modules
+from bitloom.sim.errors import SimulationError
 
 TOP = "encoder"  # hls/project.py, which imports hls4ml: not needed here
 SCRIPT = "build_prj.tcl"
@@ -65,16 +66,19 @@ def find_tool() -> list[str]:
     for name, arguments in COMMANDS.items():
         if path := shutil.which(name):
             return [path, *arguments]
-    raise HlsError("synth: got neither vitis-run nor vitis_hls, one must be on PATH; install AMD Vitis and source its settings64.sh, "
-                   "or use the RTL backend (`bitloom build RUN`), which needs no vendor tool")
+    raise HlsError(
+        "synth: got neither vitis-run nor vitis_hls, one must be on PATH; install AMD Vitis and source its settings64.sh, "
+        "or use the RTL backend (`bitloom build RUN`), which needs no vendor tool"
+    )
 
 
-def synthesize(project: Path, out: Path, *, cosim: bool = False, export: bool = True,
-               progress: Callable[[float | None, str], None] = lambda fraction, text: None) -> SynthReport:
+def synthesize(
+    project: Path, out: Path, *, cosim: bool = False, export: bool = True, progress: Callable[[float | None, str], None] = lambda fraction, text: None
+) -> SynthReport:
     """Run Vitis HLS on a project that `to_hls4ml(...).write()` wrote.
 
     out       new or empty folder: gets `project/`, the copy that the tool works in, and `vitis.log`
-    cosim     also C simulation and C/RTL co-simulation of the sentences in tb_data (`hls.project.write_testbench`), compared with the golden outputs
+    cosim     also C simulation and C/RTL co-simulation of the sentences in tb_data (`bitloom.hls.project.write_testbench`), compared with the golden outputs
     export    also an IP for Vivado's catalogue
     progress  progress(None, text) at each step of the tool
     Raises HlsError: no tool, no project, the tool failed (its first error line, and where the log is), a report that is missing or has another
@@ -100,8 +104,16 @@ def synthesize(project: Path, out: Path, *, cosim: bool = False, export: bool = 
     if not (verilog / f"{TOP}.v").is_file():
         raise HlsError(f"synth: got no {verilog / f'{TOP}.v'}, must be written by csynth_design; look into {log}")
     return SynthReport(
-        tool=Path(command[0]).name, estimate=estimate, modules=read_modules(reports, TOP, calls), cosim=_cosim(work, log) if cosim else None,
-        sentences=len(golden), verilog=str(verilog.relative_to(out)), ip=_ip(work, out, log) if export else None, log=log.name, seconds=seconds)
+        tool=Path(command[0]).name,
+        estimate=estimate,
+        modules=read_modules(reports, TOP, calls),
+        cosim=_cosim(work, log) if cosim else None,
+        sentences=len(golden),
+        verilog=str(verilog.relative_to(out)),
+        ip=_ip(work, out, log) if export else None,
+        log=log.name,
+        seconds=seconds,
+    )
 
 
 def options(*, cosim: bool, export: bool) -> str:
@@ -122,8 +134,12 @@ def _copy(project: Path, out: Path) -> Path:
 def _run(command: list[str], work: Path, log: Path, progress: Callable[[float | None, str], None]) -> None:
     """The tool in a process group of its own: its commands are scripts, and what they start shall not outlive an interrupt."""
     progress(None, f"{Path(command[0]).name}: starting")
-    with open(log, "w") as out, subprocess.Popen(command, cwd=work, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                                 text=True, errors="replace", start_new_session=True) as process:
+    with (
+        open(log, "w") as out,
+        subprocess.Popen(
+            command, cwd=work, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True
+        ) as process,
+    ):
         try:
             for line in process.stdout:
                 out.write(line)
@@ -146,10 +162,12 @@ def _golden(work: Path) -> list[list[int]]:
     path = work / "tb_data" / "tb_output_predictions.dat"
     rows = [line.split() for line in path.read_text().splitlines()] if path.is_file() else []
     if not rows:
-        raise HlsError(f"synth: got no sentences in {path}, must be some for co-simulation; write them with `hls.project.write_testbench`, or leave cosim out")
+        raise HlsError(
+            f"synth: got no sentences in {path}, must be some for co-simulation; write them with `bitloom.hls.project.write_testbench`, or no cosim"
+        )
     values = [[number for number in row if number != "nan"] for row in rows]
     if bad := [number for row in values for number in row if not re.fullmatch(r"-?\d+", number)]:
-        raise HlsError(f"synth: {path}: got '{bad[0]}', must be whole numbers; write the test bench with `hls.project.write_testbench`")
+        raise HlsError(f"synth: {path}: got '{bad[0]}', must be whole numbers; write the test bench with `bitloom.hls.project.write_testbench`")
     return [[int(number) for number in row] for row in values]
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Approximation error of the nonlinear operators: golden against float64, on the same input codes, as a Markdown table.
 
-    python -m hw.accuracy
+    python -m bitloom.hw.accuracy
 
 Unit: an LSB of the output. The reference is the function's real value, clipped to the output's range but not rounded,
 so an operator without any error but the rounding of its output reaches a maximum of 0.5 and, where outputs are spread
@@ -14,10 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-
-from hw.graph import Tensor
-from hw.ops import layernorm, softmax, table
-from hw.ops.common import clip
+from bitloom.hw.graph import Tensor
+from bitloom.hw.ops import layernorm, softmax, table
+from bitloom.hw.ops.common import clip
 
 ROWS = 400  # random rows (tokens) a measurement
 LAYERNORM_EPS = 1e-12
@@ -85,9 +84,7 @@ def layernorm_error(bits: int, y_bits: int, size: int, deviation: float, seed: i
 def table_error(function: str, bits: int, y_bits: int) -> Error:
     """Every code of an input range of -4 .. 4."""
     x = Tensor(name="x", shape=("T", 1), bits=bits, signed=True, scale=2.0 ** (3 - bits))
-    y = Tensor(
-        name="y", shape=x.shape, bits=y_bits, signed=True, scale=2.0 ** ((1 if function == "tanh" else 3) - y_bits)
-    )
+    y = Tensor(name="y", shape=x.shape, bits=y_bits, signed=True, scale=2.0 ** ((1 if function == "tanh" else 3) - y_bits))
     codes = np.arange(x.low, x.high + 1)
     real = np.array([table.FUNCTIONS[function](v) for v in codes * x.scale])
     name = {"gelu": "GELU", "tanh": "tanh"}[function]
@@ -125,10 +122,7 @@ def markdown() -> str:
         "| function | inputs | bits in | bits out | worst error, LSB | mean error, LSB | values |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    lines += [
-        f"| {e.function} | {e.inputs} | {e.bits_in} | {e.bits_out} | {e.worst:.3f} | {e.mean:.3f} | {e.values} |"
-        for e in measurements()
-    ]
+    lines += [f"| {e.function} | {e.inputs} | {e.bits_in} | {e.bits_out} | {e.worst:.3f} | {e.mean:.3f} | {e.values} |" for e in measurements()]
     return "\n".join(lines)
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Timing of hw/rtl/banks.sv (double buffers) and mac_array.sv (multiplier arrays), for the operators' generators."""
+
 from __future__ import annotations
 
 from collections import deque

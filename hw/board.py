@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
+from bitloom.hw.errors import BitloomError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from hw.errors import BitloomError
 
 # The same place in a checkout and in an installation, even in an editable one that is older than the folder.
 FOLDER = Path(__file__).resolve().parents[1] / "boards"

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A board's resources as a budget: what is used of what there is, and what to do when it is too little."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hw.board import Board, boards
+from bitloom.hw.board import Board, boards
 
 ADVICE = "take fewer bits (weights, activations), fewer layers, shorter sentences (max_tokens) or a slower hardware target"
 # How much of a resource a design may plan with: beyond it, routing fails or costs much of the clock. DSP and block RAM have places of their own.
@@ -46,8 +47,11 @@ def too_much(board: Board, resources: Mapping[str, Usage]) -> str | None:
         return None
     text = ", ".join(f"{use.used} {label(board, name)} of {use.available} ({use.share:.1f} times)" for name, use in over.items())
     has = {"lut": board.resources.lut, "ff": board.resources.ff}
-    most = "what the board has" if all(resources[key].available == total for key, total in has.items() if key in resources) else (
-        "what may be planned with (" + ", ".join(f"{share:.0%} of {key.upper()}" for key, share in planned(board).items()) + ")")
+    most = (
+        "what the board has"
+        if all(resources[key].available == total for key, total in has.items() if key in resources)
+        else ("what may be planned with (" + ", ".join(f"{share:.0%} of {key.upper()}" for key, share in planned(board).items()) + ")")
+    )
     return f"got {text}, must be at most {most}; {ADVICE}{larger(board, {name: use.used for name, use in resources.items()})}"
 
 
@@ -68,5 +72,7 @@ def larger(board: Board, needs: Mapping[str, int]) -> str:
 def _has(board: Board, needs: Mapping[str, int], ram_bits: int) -> bool:
     have = board.resources
     blocks = sum(ram.count * ram.bits for ram in have.block_ram if ram.initialised)
-    return all(needs.get(key, 0) <= total * planned(board).get(key, 1) for key, total in (("lut", have.lut), ("ff", have.ff), ("dsp", have.dsp.count))) \
+    return (
+        all(needs.get(key, 0) <= total * planned(board).get(key, 1) for key, total in (("lut", have.lut), ("ff", have.ff), ("dsp", have.dsp.count)))
         and ram_bits <= blocks
+    )

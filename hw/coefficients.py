@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LUT and FF of each term of hw/resources.py, by fabric and module of hw/rtl. Written by `python -m hw.synth.calibrate fit`."""
+"""LUT and FF of each term of hw/resources.py, by fabric and module of hw/rtl. Written by `python -m bitloom.hw.synth.calibrate fit`."""
 
 LUT6_SHARE = {"lut": 0.6, "ff": 0.75}  # of what fabrics of four-input LUTs take
 LUT4 = {
@@ -215,6 +215,7 @@ LUT4 = {
 }
 COEFFICIENTS = {
     "lut4": LUT4,
-    "lut6": {module: {what: {name: value * LUT6_SHARE[what] for name, value in values.items()} for what, values in both.items()}
-             for module, both in LUT4.items()},
+    "lut6": {
+        module: {what: {name: value * LUT6_SHARE[what] for name, value in values.items()} for what, values in both.items()} for module, both in LUT4.items()
+    },
 }

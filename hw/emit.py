@@ -4,6 +4,7 @@
 Every tensor is a named wire bundle `<tensor>_{valid,ready,data,last}` at its producer's output; in front of each operator stands a FIFO
 (hw/fifos.py), behind a tensor with several readers a fork.
 """
+
 from __future__ import annotations
 
 import json
@@ -11,11 +12,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from hw.fifos import depths
-from hw.folding import Folding
-from hw.graph import Graph, Node, Tensor
-from hw.hexfile import Hex
-from hw.ops import OPS
+from bitloom.hw.fifos import depths
+from bitloom.hw.folding import Folding
+from bitloom.hw.graph import Graph, Node, Tensor
+from bitloom.hw.hexfile import Hex
+from bitloom.hw.ops import OPS
 
 RTL = Path(__file__).parent / "rtl"
 PORTS = {"add": ("a", "b"), "scores": ("q", "k"), "context": ("p", "v")}
@@ -124,8 +125,9 @@ class Emitter:
 
     def fork(self, tensor: str) -> None:
         """A fork behind a tensor with several readers; branch i in the packed ports' bit (or word) i."""
-        branches = [self.stream(self._branch(tensor, n, port), tensor)
-                    for n in self.graph.readers(tensor) for port, name in enumerate(n.inputs) if name == tensor]
+        branches = [
+            self.stream(self._branch(tensor, n, port), tensor) for n in self.graph.readers(tensor) for port, name in enumerate(n.inputs) if name == tensor
+        ]
         source = Stream(wire(tensor), branches[0].width)
         packed = [f".m_{signal}({{{', '.join(f'{b.name}_{signal}' for b in reversed(branches))}}})" for signal in ("valid", "ready", "data", "last")]
         self.instance("stream_fork", f"fork_{source.name}", {"N": len(branches), "WIDTH": source.width}, [*source.ports("s"), *packed])
@@ -169,16 +171,30 @@ def _top(graph: Graph, folding: Folding, emitter: Emitter) -> str:
     unpack = ", ".join(f"s_axis_tdata[{i * slot} +: {first.bits}]" for i in reversed(range(lanes)))
     out_width, out = lanes_out * io_bits(last.bits), wire(last.name)
     return TOP_TEXT.format(
-        top=TOP, name=graph.name, hash=graph.hash, identity=graph.hash[:16], in_msb=lanes * slot - 1, out_msb=out_width - 1, out_width=out_width,
-        declarations="".join(emitter.declarations), first=wire(first.name), unpack=unpack, instances="".join(emitter.instances), out=out,
-        unused="  wire logic unused = &{1'b0, s_axis_tdata};\n" if slot != first.bits else "", out_data=_slots(f"{out}_data", last, lanes_out))
+        top=TOP,
+        name=graph.name,
+        hash=graph.hash,
+        identity=graph.hash[:16],
+        in_msb=lanes * slot - 1,
+        out_msb=out_width - 1,
+        out_width=out_width,
+        declarations="".join(emitter.declarations),
+        first=wire(first.name),
+        unpack=unpack,
+        instances="".join(emitter.instances),
+        out=out,
+        unused="  wire logic unused = &{1'b0, s_axis_tdata};\n" if slot != first.bits else "",
+        out_data=_slots(f"{out}_data", last, lanes_out),
+    )
 
 
 def streams(graph: Graph, folding: Folding) -> list[dict]:
     """What a bench needs to tap each stream: tensor, wire prefix, lanes, bits, signed, kind, channels."""
     names = {graph.entry: 0} | {n.name: 0 for n in graph.nodes}
-    return [{"tensor": t.name, "wire": wire(t.name), "lanes": folding.lanes[t.name], "bits": t.bits, "signed": t.signed, "kind": t.kind,
-             "channels": t.channels} for t in map(graph.tensor, names)]
+    return [
+        {"tensor": t.name, "wire": wire(t.name), "lanes": folding.lanes[t.name], "bits": t.bits, "signed": t.signed, "kind": t.kind, "channels": t.channels}
+        for t in map(graph.tensor, names)
+    ]
 
 
 def emit(graph: Graph, folding: Folding, folder: Path) -> None:

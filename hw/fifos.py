@@ -9,10 +9,11 @@ is full, the long path has received all that it needs and gives a token, the joi
 the longest path's holdings (longest path over the graph) minus the branch's own, plus two beats so that a FIFO never costs a cycle.
 A double buffer that waits for an older sentence to leave waits only for tokens downstream of it, so it adds no cycle.
 """
+
 from __future__ import annotations
 
-from hw.folding import Folding
-from hw.graph import Graph, Node
+from bitloom.hw.folding import Folding
+from bitloom.hw.graph import Graph, Node
 
 MIN_DEPTH = 2
 # Tokens inside: two input buffers and the one being given out; a pipeline's registers hold less than a token and are covered by that margin of 1.

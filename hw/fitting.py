@@ -4,18 +4,19 @@
 A folding for a target interval is first given the style that the family's DSPs do best (hw/mapping.py). Where DSPs run out, matrix units are moved to
 LUT multipliers one by one, the one first that pays fewest LUTs for each DSP saved.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 
-from hw.board import Board
-from hw.budget import label, planned, too_much, usage
-from hw.folding import Folding, FoldingError
-from hw.graph import Graph, Node
-from hw.mapping import multiplier_style
-from hw.memories import Memory, map_memory
-from hw.resources import Cost, Estimate, Estimator
+from bitloom.hw.board import Board
+from bitloom.hw.budget import label, planned, too_much, usage
+from bitloom.hw.folding import Folding, FoldingError
+from bitloom.hw.graph import Graph, Node
+from bitloom.hw.mapping import multiplier_style
+from bitloom.hw.memories import Memory, map_memory
+from bitloom.hw.resources import Cost, Estimate, Estimator
 
 # The UART bridge and reset beside the encoder (hw/rtl/board), without its buffers; as synthesized for ECP5.
 BRIDGE = Cost(lut=1500, ff=1000)

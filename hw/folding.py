@@ -5,6 +5,7 @@ All stages run at the same time, so a sentence leaves every max(stage intervals)
 interval B each matrix operator takes its cheapest folding whose interval is at most B. The multipliers needed fall as B grows, so the fastest
 design within a multiplier budget is found by bisection over B. So is the fastest that fits a board (hw/fitting.py).
 """
+
 from __future__ import annotations
 
 import json
@@ -12,13 +13,12 @@ import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from bitloom.hw.board import Board
+from bitloom.hw.errors import BitloomError
+from bitloom.hw.graph import Graph, Node
+from bitloom.hw.instance import Fold
+from bitloom.hw.ops import OPS
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-from hw.board import Board
-from hw.errors import BitloomError
-from hw.graph import Graph, Node
-from hw.instance import Fold
-from hw.ops import OPS
 
 MATRIX = ("linear", "scores", "context")
 HEAD_TOKENS = 8  # the sentence's head must keep up with sentences of this many tokens
@@ -84,7 +84,7 @@ def solve(graph: Graph, config: HardwareConfig, board: Board | None = None) -> F
     board = board or (Board.load(config.board) if config.board else None)
     if board is None:
         return _meet(graph, config.target_cycles) if config.target_cycles is not None else _within(graph, config.multipliers)
-    from hw import fitting  # it needs the costs of foldings, which need this module
+    from bitloom.hw import fitting  # it needs the costs of foldings, which need this module
 
     if config.target_cycles is not None:
         return fitting.must_fit(graph, board, _meet(graph, config.target_cycles))
@@ -97,8 +97,10 @@ def _within(graph: Graph, multipliers: int) -> Folding:
     low, high = 1, _slowest(graph)
     least = _fold_all(graph, high)
     if least is None or least.multipliers > multipliers:
-        raise FoldingError(f"folding: got a budget of {multipliers} multipliers, must be at least "
-                           f"{least.multipliers if least else 'more'}, one in each matrix unit; raise hardware.multipliers")
+        raise FoldingError(
+            f"folding: got a budget of {multipliers} multipliers, must be at least "
+            f"{least.multipliers if least else 'more'}, one in each matrix unit; raise hardware.multipliers"
+        )
     while low < high:
         middle = (low + high) // 2
         folding = _fold_all(graph, middle)
@@ -117,8 +119,10 @@ def _meet(graph: Graph, target: int) -> Folding:
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if _fold_all(graph, middle) else (middle + 1, high)
-    raise FoldingError(f"folding: got target_cycles {target}, must be at least {high} for this encoder; "
-                       f"'{_binding(graph, high - 1)}' cannot be faster, raise hardware.target_cycles or lower max_tokens")
+    raise FoldingError(
+        f"folding: got target_cycles {target}, must be at least {high} for this encoder; "
+        f"'{_binding(graph, high - 1)}' cannot be faster, raise hardware.target_cycles or lower max_tokens"
+    )
 
 
 def _slowest(graph: Graph) -> int:

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The golden model: runs an integer graph on a ragged batch, in int64 NumPy."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-
-from hw.errors import BitloomError
-from hw.graph import Graph
-from hw.ops import OPS
+from bitloom.hw.errors import BitloomError
+from bitloom.hw.graph import Graph
+from bitloom.hw.ops import OPS
 
 
 class InputError(BitloomError):
@@ -30,8 +30,10 @@ def ragged(graph: Graph, ids: Sequence[Sequence[int]], segments: Sequence[Sequen
             raise InputError(f"golden: sentence {index}: got {len(sentence)} tokens, must be 1 .. {graph.max_tokens}; shorten it")
         if len(segment) != len(sentence):
             raise InputError(f"golden: sentence {index}: got {len(segment)} segment ids, must be {len(sentence)}")
-    flat = {"input_ids": np.concatenate([np.asarray(s, dtype=np.int64) for s in ids]),
-            "token_type_ids": np.concatenate([np.asarray(s, dtype=np.int64) for s in segments])}
+    flat = {
+        "input_ids": np.concatenate([np.asarray(s, dtype=np.int64) for s in ids]),
+        "token_type_ids": np.concatenate([np.asarray(s, dtype=np.int64) for s in segments]),
+    }
     for name, key in (("input_ids", "word"), ("token_type_ids", "segment")):
         rows = len(graph.param(embed, key))
         if flat[name].min() < 0 or flat[name].max() >= rows:
@@ -39,8 +41,7 @@ def ragged(graph: Graph, ids: Sequence[Sequence[int]], segments: Sequence[Sequen
     return flat, lengths
 
 
-def run(graph: Graph, ids: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None, *,
-        keep_all: bool = True) -> dict[str, np.ndarray]:
+def run(graph: Graph, ids: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None, *, keep_all: bool = True) -> dict[str, np.ndarray]:
     """Every tensor's codes (or only the outputs') for a batch of unpadded sentences.
 
     Layout: token tensors [sum T, C]; row tensors flat, in the order sentence, token i, head, token j; (1, C) tensors [S, C]. int64.

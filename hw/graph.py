@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The integer graph: nodes on tensors of integer codes, saved as JSON and safetensors, named by a content hash."""
+
 from __future__ import annotations
 
 import hashlib
@@ -9,10 +10,9 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from bitloom.hw.errors import BitloomError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
-
-from hw.errors import BitloomError
 
 SCHEMA = "bitloom.graph/1"
 
@@ -111,8 +111,16 @@ class Graph:
             raise GraphError(f"graph {self.name}: {output} needs {sorted(loose)[0]} besides {entry}; cut where one tensor carries all")
         names = {n.name for n in kept}
         params = {k: v for k, v in self.params.items() if k.rpartition(".")[0] in names}
-        return Graph(name=f"{self.name}:{entry}..{output}", nodes=tuple(reversed(kept)), tensors={n: self.tensors[n] for n in (entry, *names)},
-                     params=params, inputs=(entry,), outputs=(output,), max_tokens=self.max_tokens, meta=self.meta).check()
+        return Graph(
+            name=f"{self.name}:{entry}..{output}",
+            nodes=tuple(reversed(kept)),
+            tensors={n: self.tensors[n] for n in (entry, *names)},
+            params=params,
+            inputs=(entry,),
+            outputs=(output,),
+            max_tokens=self.max_tokens,
+            meta=self.meta,
+        ).check()
 
     def readers(self, name: str) -> list[Node]:
         """The nodes that take the tensor, in topological order."""
@@ -132,13 +140,19 @@ class Graph:
         return digest.hexdigest()
 
     def _content(self) -> dict:
-        return {"schema": SCHEMA, "name": self.name, "inputs": list(self.inputs), "outputs": list(self.outputs),
-                "max_tokens": self.max_tokens, "nodes": [asdict(n) for n in self.nodes],
-                "tensors": [asdict(t) for t in sorted(self.tensors.values(), key=lambda t: t.name)]}
+        return {
+            "schema": SCHEMA,
+            "name": self.name,
+            "inputs": list(self.inputs),
+            "outputs": list(self.outputs),
+            "max_tokens": self.max_tokens,
+            "nodes": [asdict(n) for n in self.nodes],
+            "tensors": [asdict(t) for t in sorted(self.tensors.values(), key=lambda t: t.name)],
+        }
 
     def check(self) -> Graph:
         """Raise GraphError unless every node obeys its operator's rules; return self."""
-        from hw.ops import OPS  # the operators' modules read this one
+        from bitloom.hw.ops import OPS  # the operators' modules read this one
 
         known = set(self.inputs)
         for node in self.nodes:
@@ -189,19 +203,30 @@ class Graph:
         try:
             graph = cls._parse(text, params)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise GraphError(f"{path}: got a graph with a part missing or malformed ({type(error).__name__}: {error}), must be "
-                             "as it was written; run `bitloom export` again") from error
+            raise GraphError(
+                f"{path}: got a graph with a part missing or malformed ({type(error).__name__}: {error}), must be as it was written; run `bitloom export` again"
+            ) from error
         if graph.hash != text.get("hash"):
-            raise GraphError(f"{path}: content has hash {graph.hash[:16]}, must be {str(text.get('hash'))[:16]}; "
-                             "graph.json and graph.safetensors do not belong together, run `bitloom export` again")
+            raise GraphError(
+                f"{path}: content has hash {graph.hash[:16]}, must be {str(text.get('hash'))[:16]}; "
+                "graph.json and graph.safetensors do not belong together, run `bitloom export` again"
+            )
         return graph.check()
 
     @classmethod
     def _parse(cls, text: dict, params: dict[str, np.ndarray]) -> Graph:
         nodes = tuple(Node(name=n["name"], op=n["op"], inputs=tuple(n["inputs"]), attrs=n["attrs"]) for n in text["nodes"])
         tensors = {t["name"]: Tensor(**(t | {"shape": tuple(t["shape"])})) for t in text["tensors"]}
-        return cls(name=text["name"], nodes=nodes, tensors=tensors, params=params, inputs=tuple(text["inputs"]),
-                   outputs=tuple(text["outputs"]), max_tokens=text["max_tokens"], meta=text["meta"])
+        return cls(
+            name=text["name"],
+            nodes=nodes,
+            tensors=tensors,
+            params=params,
+            inputs=tuple(text["inputs"]),
+            outputs=tuple(text["outputs"]),
+            max_tokens=text["max_tokens"],
+            meta=text["meta"],
+        )
 
 
 def _smallest(value: np.ndarray) -> np.ndarray:

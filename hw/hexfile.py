@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Memory contents as the hex files that `$readmemh` reads."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-
-from hw.errors import BitloomError
+from bitloom.hw.errors import BitloomError
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Hex:
     def __post_init__(self) -> None:
         object.__setattr__(self, "words", tuple(int(w) for w in self.words))
         if not self.words:
-            raise BitloomError("hex memory: got 0 words, must be at least 1; leave the file parameter at \"\" instead")
+            raise BitloomError('hex memory: got 0 words, must be at least 1; leave the file parameter at "" instead')
         if bad := [w for w in self.words if not 0 <= w < 1 << self.width]:
             raise BitloomError(f"hex memory: got word {bad[0]}, must be 0 .. 2**{self.width}-1; pack() takes negatives")
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a folded operator asks of its hardware: a module of the RTL, or a layer of the HLS code; parameters and memories."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 import numpy as np
-
-from hw.hexfile import Hex
+from bitloom.hw.hexfile import Hex
 
 
 @dataclass(frozen=True, kw_only=True)

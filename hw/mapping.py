@@ -4,15 +4,23 @@
 A DSP multiplies two signed operands. Rows of a matrix unit share the activation, so where two weights side by side fit the wider operand of the
 family's DSP, one DSP makes two products (hw/rtl/mac_array.sv says how; bit-exact). Weights of 1 or 2 bits need no multiplier.
 """
+
 from __future__ import annotations
 
-from hw.instance import Fold, Instance
+from bitloom.hw.instance import Fold, Instance
 
 # Bits of the two signed operands of one DSP, the wider first; families as hw/board.py names them. Gowin halves its DSPs: two products of
 # 9 x 9 bits in the place of one of 18 x 18, which is what a pair would bring, without its additions.
 OPERANDS = {
-    None: (18, 18), "ecp5": (18, 18), "gw2a": (9, 9), "ice40up": (16, 16), "artix-7": (25, 18), "zynq-7000": (25, 18),
-    "zynq-ultrascale+": (27, 18), "virtex-ultrascale+": (27, 18), "versal": (27, 24),
+    None: (18, 18),
+    "ecp5": (18, 18),
+    "gw2a": (9, 9),
+    "ice40up": (16, 16),
+    "artix-7": (25, 18),
+    "zynq-7000": (25, 18),
+    "zynq-ultrascale+": (27, 18),
+    "virtex-ultrascale+": (27, 18),
+    "versal": (27, 24),
 }
 # Yosys leaves products with a narrower operand, or of which fewer bits are used, to LUTs.
 LEAST = dict.fromkeys(OPERANDS, 2) | {"gw2a": 4}
@@ -111,8 +119,11 @@ def _layernorm(p: dict) -> list[tuple[int, int, int, int]]:
     u_bits = p["FRAC_BITS"] + 2 + root_h
     scaled = _mul(bits + log_h + 1, p["RECIP_BITS"] - root_bits + 2, p["RECIP_BITS"] + 2 + root_h, held=True)
     per_lane = [_whole(1, bits, bits), _whole(1, bits, _factor(h)), *scaled, _whole(1, u_bits, p["GAMMA_W"])]
-    return [*((lanes * n, a, b, used) for n, a, b, used in per_lane), *_mul(bits + log_h, bits + log_h, var_bits, square=True),
-            *((n, a - 1, b - 1, used) for n, a, b, used in _mul(2 * bits + log_h, _factor(h), min(var_bits - zeros, 2 * bits + log_h - 2 + _factor(h))))]
+    return [
+        *((lanes * n, a, b, used) for n, a, b, used in per_lane),
+        *_mul(bits + log_h, bits + log_h, var_bits, square=True),
+        *((n, a - 1, b - 1, used) for n, a, b, used in _mul(2 * bits + log_h, _factor(h), min(var_bits - zeros, 2 * bits + log_h - 2 + _factor(h)))),
+    ]
 
 
 def _mul(a: int, b: int, used: int | None = None, *, square: bool = False, held: bool = False) -> list[tuple[int, int, int, int]]:
@@ -123,8 +134,12 @@ def _mul(a: int, b: int, used: int | None = None, *, square: bool = False, held:
     held    an enable stops it: Yosys then keeps all bits of a part of which any is used (hw/rtl/product_reg.sv)
     """
     used = a + b if used is None else min(used, a + b)
-    return [(1, x, y, x + y if held else min(used - 17 * (i + j), x + y)) for i, x in enumerate(_cut(a)) for j, y in enumerate(_cut(b))
-            if used > 17 * (i + j) and not (square and j < i)]
+    return [
+        (1, x, y, x + y if held else min(used - 17 * (i + j), x + y))
+        for i, x in enumerate(_cut(a))
+        for j, y in enumerate(_cut(b))
+        if used > 17 * (i + j) and not (square and j < i)
+    ]
 
 
 def _cut(bits: int) -> list[int]:

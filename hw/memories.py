@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The memories inside an operator's hardware, and what each becomes on an FPGA: block RAM, LUT RAM, or logic."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hw.board import BlockRam, Board
-from hw.instance import Instance
+from bitloom.hw.board import BlockRam, Board
+from bitloom.hw.instance import Instance
 
 # The rule of Yosys's memory_libmap with the costs of its ECP5 library: a block costs as much as 128 lookup tables; 16 words of 4 bits in LUT RAM cost
 # 4, and half a bit's multiplexer for each further row, rounded up to a power of two of them; a ROM of logic costs a 16th of its bits. The cheapest is
@@ -56,8 +57,16 @@ def block_count(memory: Memory, ram: BlockRam) -> int:
 
 def memories(made: Instance) -> list[Memory]:
     """The memories of one instance of hw/rtl."""
-    find = {"linear": _linear, "scores": _scores, "context_op": _context, "requant": _requant, "table_op": _table, "softmax": _softmax,
-            "layernorm": _layernorm, "fifo": _fifo}.get(made.module)
+    find = {
+        "linear": _linear,
+        "scores": _scores,
+        "context_op": _context,
+        "requant": _requant,
+        "table_op": _table,
+        "softmax": _softmax,
+        "layernorm": _layernorm,
+        "fifo": _fifo,
+    }.get(made.module)
     return find(made.params) if find else []
 
 
@@ -73,8 +82,11 @@ def _banks(name: str, element_bits: int, word: int, words: int) -> Memory:
 
 def _linear(p: dict) -> list[Memory]:
     steps, folds = p["K"] // p["SIMD"], p["C"] // p["PE"]
-    return [_banks("token", p["IN_W"], p["SIMD"], steps), Memory("weight", p["PE"] * p["SIMD"] * p["WEIGHT_W"], folds * steps, rom=True),
-            Memory("bias", p["LANES_OUT"] * p["OUT_W"], p["C"] // p["LANES_OUT"], rom=True)]
+    return [
+        _banks("token", p["IN_W"], p["SIMD"], steps),
+        Memory("weight", p["PE"] * p["SIMD"] * p["WEIGHT_W"], folds * steps, rom=True),
+        Memory("bias", p["LANES_OUT"] * p["OUT_W"], p["C"] // p["LANES_OUT"], rom=True),
+    ]
 
 
 def _scores(p: dict) -> list[Memory]:
@@ -98,8 +110,13 @@ def _table(p: dict) -> list[Memory]:
 def _softmax(p: dict) -> list[Memory]:
     row = 1 << index_bits(p["MAX_TOKENS"])
     total, recip = p["EXP_W"] + (p["MAX_TOKENS"] - 1).bit_length(), p["RECIP_BITS"] - p["EXP_W"] + 2
-    return [Memory("x", p["IN_W"], 2 * row), Memory("e", p["EXP_W"], 4 * row), Memory("exp", p["EXP_W"], 1 << p["IN_W"], rom=True),
-            Memory("sum", total, 4), Memory("recip", recip, 4)]
+    return [
+        Memory("x", p["IN_W"], 2 * row),
+        Memory("e", p["EXP_W"], 4 * row),
+        Memory("exp", p["EXP_W"], 1 << p["IN_W"], rom=True),
+        Memory("sum", total, 4),
+        Memory("recip", recip, 4),
+    ]
 
 
 def layernorm_widths(p: dict) -> tuple[int, int, int]:
@@ -111,8 +128,14 @@ def layernorm_widths(p: dict) -> tuple[int, int, int]:
 def _layernorm(p: dict) -> list[Memory]:
     beats = p["H"] // p["LANES"]
     total, variance, recip = layernorm_widths(p)
-    return [Memory("x", p["LANES"] * p["IN_W"], 4 << index_bits(beats)), Memory("sum1", total, 4), Memory("var", variance, 4), Memory("recip", recip, 4),
-            Memory("gamma", p["LANES"] * p["GAMMA_W"], beats, rom=True), Memory("beta", p["LANES"] * p["BETA_W"], beats, rom=True)]
+    return [
+        Memory("x", p["LANES"] * p["IN_W"], 4 << index_bits(beats)),
+        Memory("sum1", total, 4),
+        Memory("var", variance, 4),
+        Memory("recip", recip, 4),
+        Memory("gamma", p["LANES"] * p["GAMMA_W"], beats, rom=True),
+        Memory("beta", p["LANES"] * p["BETA_W"], beats, rom=True),
+    ]
 
 
 def fifo_chunks(p: dict) -> list[int]:

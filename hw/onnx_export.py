@@ -4,6 +4,7 @@
 Inputs `input_ids`, `token_type_ids` int64 [T]; outputs: the graph's outputs and each layer's, int64 codes. All arithmetic is int64, but for the
 products of a weight matrix (MatMulInteger where both sides fit 8 bits) and the square root (float64, exact in its range, see layernorm.py).
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -11,12 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from bitloom.hw.errors import BitloomError
+from bitloom.hw.graph import Graph, Tensor
+from bitloom.hw.ops import OPS
+from bitloom.hw.ops.common import half
 from onnx import TensorProto, helper, numpy_helper
-
-from hw.errors import BitloomError
-from hw.graph import Graph, Tensor
-from hw.ops import OPS
-from hw.ops.common import half
 
 OPSET, IR_VERSION = 18, 9
 
@@ -115,8 +115,10 @@ class OnnxReferee:
         self.names = [o.name for o in self.session.get_outputs()]
 
     def run(self, ids: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None) -> dict[str, np.ndarray]:
-        """Codes of the observed tensors for unpadded sentences, laid out as hw.golden.run does."""
+        """Codes of the observed tensors for unpadded sentences, laid out as bitloom.hw.golden.run does."""
         segments = [[0] * len(s) for s in ids] if segments is None else segments
-        rows = [self.session.run(None, {"input_ids": np.asarray(s, np.int64), "token_type_ids": np.asarray(g, np.int64)})
-                for s, g in zip(ids, segments, strict=True)]
+        rows = [
+            self.session.run(None, {"input_ids": np.asarray(s, np.int64), "token_type_ids": np.asarray(g, np.int64)})
+            for s, g in zip(ids, segments, strict=True)
+        ]
         return {name: np.concatenate([row[i] for row in rows]) for i, name in enumerate(self.names)}

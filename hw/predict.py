@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Predicted cycles of a whole encoder: its timing network, run for any mix of sentence lengths."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hw.fifos import depths
-from hw.folding import Folding
-from hw.graph import Graph
-from hw.ops import OPS
-from hw.timing import Channel, Fork, Process, run, simulate_node, sink, source
+from bitloom.hw.fifos import depths
+from bitloom.hw.folding import Folding
+from bitloom.hw.graph import Graph
+from bitloom.hw.ops import OPS
+from bitloom.hw.timing import Channel, Fork, Process, run, simulate_node, sink, source
 
 
 @dataclass(frozen=True, kw_only=True)

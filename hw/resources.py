@@ -4,21 +4,22 @@
 DSP and block RAM follow from rules (hw/mapping.py, hw/memories.py) and are exact for ECP5. LUT and FF of an operator are a sum of terms, each a number
 of bits or cells that its RTL has, times a coefficient that was fitted to synthesized operators (hw/synth/calibrate.py, hw/coefficients.py).
 """
+
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from hw.board import Board
-from hw.coefficients import COEFFICIENTS
-from hw.fifos import depths
-from hw.folding import Folding
-from hw.graph import Graph
-from hw.instance import Fold, Instance
-from hw.mapping import dsps
-from hw.memories import DEEP_FIFO, Mapped, fifo_chunks, index_bits, layernorm_widths, map_memory, memories
-from hw.ops import OPS
+from bitloom.hw.board import Board
+from bitloom.hw.coefficients import COEFFICIENTS
+from bitloom.hw.fifos import depths
+from bitloom.hw.folding import Folding
+from bitloom.hw.graph import Graph
+from bitloom.hw.instance import Fold, Instance
+from bitloom.hw.mapping import dsps
+from bitloom.hw.memories import DEEP_FIFO, Mapped, fifo_chunks, index_bits, layernorm_widths, map_memory, memories
+from bitloom.hw.ops import OPS
 
 Terms = dict[str, float]
 
@@ -115,9 +116,13 @@ def fabric(board: Board) -> str:
 
 def terms(made: Instance, mapped: list[Mapped]) -> Terms:
     """The sizes that decide an operator's LUT and FF, by name; `mapped` are its memories."""
-    ram = {"one": 1, "lut_ram": sum(m.lut_ram for m in mapped), "rom_bits": sum(m.logic_bits for m in mapped),
-           # a block RAM has the register behind it inside
-           "read_bits": sum(memory.width for memory, m in zip(memories(made), mapped, strict=True) if not m.blocks)}
+    ram = {
+        "one": 1,
+        "lut_ram": sum(m.lut_ram for m in mapped),
+        "rom_bits": sum(m.logic_bits for m in mapped),
+        # a block RAM has the register behind it inside
+        "read_bits": sum(memory.width for memory, m in zip(memories(made), mapped, strict=True) if not m.blocks),
+    }
     return ram | FEATURES[made.module](made.params)
 
 
@@ -127,10 +132,18 @@ def _mac(p: dict, pe: int, simd: int, x_bits: int, w_bits: int) -> Terms:
     node = min(product + (simd - 1).bit_length(), p["OUT_W"])
     pairs = (pe + 1) // 2 * simd if p["MUL_STYLE"] == "two" else 0
     additions = p["MUL_STYLE"] == "lut" or w_bits == 1
-    return {"x_bits": simd * x_bits, "w_bits": pe * simd * w_bits, "pair_bits": pairs * (product + w_bits + 1), "product_bits": pe * simd * product,
-            "carries": pe * simd if pairs else 0, "lut_product_bits": pe * simd * product * max(1, w_bits - 1) if additions else 0,
-            "held_bits": 0 if additions else pe * simd * product,
-            "tree_bits": pe * _tree_nodes(simd) * node, "tree_adder_bits": pe * (simd - 1) * node, "acc_bits": pe * p["OUT_W"]}
+    return {
+        "x_bits": simd * x_bits,
+        "w_bits": pe * simd * w_bits,
+        "pair_bits": pairs * (product + w_bits + 1),
+        "product_bits": pe * simd * product,
+        "carries": pe * simd if pairs else 0,
+        "lut_product_bits": pe * simd * product * max(1, w_bits - 1) if additions else 0,
+        "held_bits": 0 if additions else pe * simd * product,
+        "tree_bits": pe * _tree_nodes(simd) * node,
+        "tree_adder_bits": pe * (simd - 1) * node,
+        "acc_bits": pe * p["OUT_W"],
+    }
 
 
 def _tree_nodes(leaves: int) -> int:
@@ -145,31 +158,43 @@ def _tree_nodes(leaves: int) -> int:
 def _linear(p: dict) -> Terms:
     mac = _mac(p, p["PE"], p["SIMD"], p["IN_W"], p["WEIGHT_W"])
     wait = (p["SIMD"] - p["LANES_IN"]) * p["IN_W"]
-    return mac | {"part_bits": wait, "out_bits": p["LANES_OUT"] * p["OUT_W"], "count_bits": (
-        index_bits(p["C"] * p["K"] // p["PE"] // p["SIMD"]) + index_bits(p["C"] // p["LANES_OUT"]) + 2 * index_bits(p["K"] // p["SIMD"]))}
+    return mac | {
+        "part_bits": wait,
+        "out_bits": p["LANES_OUT"] * p["OUT_W"],
+        "count_bits": (index_bits(p["C"] * p["K"] // p["PE"] // p["SIMD"]) + index_bits(p["C"] // p["LANES_OUT"]) + 2 * index_bits(p["K"] // p["SIMD"])),
+    }
 
 
 def _scores(p: dict) -> Terms:
     words = p["HEADS"] * p["DIM"] // p["SIMD"]
     return _mac(p, 1, p["SIMD"], p["Q_W"], p["K_W"]) | {
-        "part_bits": (p["SIMD"] - p["LANES"]) * (p["Q_W"] + p["K_W"]), "count_bits": 4 * index_bits(words * p["MAX_TOKENS"]) + 3 * index_bits(words)}
+        "part_bits": (p["SIMD"] - p["LANES"]) * (p["Q_W"] + p["K_W"]),
+        "count_bits": 4 * index_bits(words * p["MAX_TOKENS"]) + 3 * index_bits(words),
+    }
 
 
 def _context(p: dict) -> Terms:
     words = p["HEADS"] * p["DIM"] // p["PE"]
     return _mac(p, p["PE"], 1, p["P_W"], p["V_W"]) | {
-        "part_bits": (p["PE"] - p["LANES"]) * p["V_W"], "out_bits": 0,
-        "count_bits": 3 * index_bits(words * p["MAX_TOKENS"]) + 5 * index_bits(p["MAX_TOKENS"]) + index_bits(words)}
+        "part_bits": (p["PE"] - p["LANES"]) * p["V_W"],
+        "out_bits": 0,
+        "count_bits": 3 * index_bits(words * p["MAX_TOKENS"]) + 5 * index_bits(p["MAX_TOKENS"]) + index_bits(words),
+    }
 
 
 def _requant(p: dict) -> Terms:
     lanes, product = p["LANES"], p["PER_CHANNEL"] or p["MULT"] > 1
     beyond = max(0, p["IN_W"] - 18) if product else 0
     keep = p["IN_W"] + (p["MULT_W"] if product else 0)
-    return {"in_bits": lanes * p["IN_W"], "multiplied_bits": lanes * keep if product else 0,
-            "low_bits": lanes * beyond * (p["MULT_W"] + beyond) if beyond <= 4 else 0,
-            "sum_bits": lanes * max(1, keep - p["SHIFT"]), "shift_bits": lanes * min(p["SHIFT"], keep), "out_bits": lanes * p["OUT_W"],
-            "count_bits": index_bits(p["C"] // lanes) if p["PER_CHANNEL"] else 0}
+    return {
+        "in_bits": lanes * p["IN_W"],
+        "multiplied_bits": lanes * keep if product else 0,
+        "low_bits": lanes * beyond * (p["MULT_W"] + beyond) if beyond <= 4 else 0,
+        "sum_bits": lanes * max(1, keep - p["SHIFT"]),
+        "shift_bits": lanes * min(p["SHIFT"], keep),
+        "out_bits": lanes * p["OUT_W"],
+        "count_bits": index_bits(p["C"] // lanes) if p["PER_CHANNEL"] else 0,
+    }
 
 
 def _add(p: dict) -> Terms:
@@ -189,8 +214,14 @@ def _layernorm(p: dict) -> Terms:
     total, variance, recip = layernorm_widths(p)
     lanes = p["LANES"]
     product = p["IN_W"] + (p["H"] - 1).bit_length() + recip
-    return {"serial_bits": variance + recip, "sum_bits": total, "square_bits": lanes * 2 * p["IN_W"], "product_bits": lanes * product,
-            "scaled_bits": lanes * (p["GAMMA_W"] + p["SHIFT"]), "lane_bits": lanes * p["IN_W"]}
+    return {
+        "serial_bits": variance + recip,
+        "sum_bits": total,
+        "square_bits": lanes * 2 * p["IN_W"],
+        "product_bits": lanes * product,
+        "scaled_bits": lanes * (p["GAMMA_W"] + p["SHIFT"]),
+        "lane_bits": lanes * p["IN_W"],
+    }
 
 
 def _first(p: dict) -> Terms:

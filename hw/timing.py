@@ -17,6 +17,7 @@ Cycles: a beat moves in cycle t when valid and ready are both high in it. A FIFO
 The exact contract is per operator (source always valid, sink always ready): the last beat of each token leaves in the cycle `simulate_node` says,
 cycle 0 being that of the first accepted input beat. For a whole encoder the token granularity leaves an error below 1 %.
 """
+
 from __future__ import annotations
 
 from collections import deque
@@ -24,10 +25,10 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from hw.errors import BitloomError
-from hw.graph import Graph, Node
-from hw.instance import Fold
-from hw.ops import OPS
+from bitloom.hw.errors import BitloomError
+from bitloom.hw.graph import Graph, Node
+from bitloom.hw.instance import Fold
+from bitloom.hw.ops import OPS
 
 UNBOUNDED = 1 << 60
 

@@ -7,12 +7,11 @@ import math
 from pathlib import Path
 
 import torch
+from bitloom.qat.config import ModelConfig
+from bitloom.qat.model import QuantBert, query_factor
+from bitloom.qat.quantizers import QuantError
 from torch import nn
 from transformers import AutoConfig, BertConfig, BertForQuestionAnswering, BertForSequenceClassification
-
-from qat.config import ModelConfig
-from qat.model import QuantBert, query_factor
-from qat.quantizers import QuantError
 
 HEADS = {"sequence": BertForSequenceClassification, "token": BertForQuestionAnswering}
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -67,18 +66,13 @@ def load_float(
         config = AutoConfig.from_pretrained(checkpoint)
     except (OSError, ValueError) as error:
         first = str(error).splitlines()[0]
-        raise QuantError(
-            f"checkpoint: got '{checkpoint}', must be a Hugging Face folder or hub name ({first})"
-        ) from error
+        raise QuantError(f"checkpoint: got '{checkpoint}', must be a Hugging Face folder or hub name ({first})") from error
     if config.model_type != "bert":
         raise QuantError(f"checkpoint: got a '{config.model_type}' model, must be 'bert'; choose another checkpoint")
     if layers is not None and layers > config.num_hidden_layers:
         raise QuantError(f"layers: got {layers}, must be at most the checkpoint's {config.num_hidden_layers}; lower it")
     if vocabulary > config.vocab_size:
-        raise QuantError(
-            f"checkpoint: got {config.vocab_size} tokens, must be at least the tokenizer's {vocabulary}; "
-            "use its own tokenizer"
-        )
+        raise QuantError(f"checkpoint: got {config.vocab_size} tokens, must be at least the tokenizer's {vocabulary}; use its own tokenizer")
     config.num_hidden_layers = layers or config.num_hidden_layers
     config.num_labels = labels
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
@@ -109,9 +103,7 @@ def head_of(model: nn.Module) -> str:
         if isinstance(model, kind):
             return head
     known = " or ".join(kind.__name__ for kind in HEADS.values())
-    raise QuantError(
-        f"from_float: got {type(model).__name__}, must be {known}; load the checkpoint with qat.baseline.load_float"
-    )
+    raise QuantError(f"from_float: got {type(model).__name__}, must be {known}; load the checkpoint with bitloom.qat.baseline.load_float")
 
 
 @torch.no_grad()

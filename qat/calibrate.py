@@ -7,11 +7,10 @@ import math
 from collections.abc import Iterable
 
 import torch
+from bitloom.qat import functional as F
+from bitloom.qat.model import QuantBert
+from bitloom.qat.quantizers import Grid, QuantError
 from torch import Tensor
-
-from qat import functional as F
-from qat.model import QuantBert
-from qat.quantizers import Grid, QuantError
 
 LOGIT_RANGE = 16.0  # logits up to this magnitude are never clipped
 ABOVE, BELOW = 2, 8  # octaves searched above and below the scale that clips nothing of the first batch

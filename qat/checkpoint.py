@@ -6,15 +6,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from bitloom.qat.baseline import refuse_pickle
+from bitloom.qat.config import QuantConfig
+from bitloom.qat.model import QuantBert
+from bitloom.qat.quantizers import QuantError
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig
-
-from qat.baseline import refuse_pickle
-from qat.config import QuantConfig
-from qat.model import QuantBert
-from qat.quantizers import QuantError
 
 SCHEMA = "bitloom.quant/1"
 FILES = ("config.json", "quant.json", "model.safetensors")
@@ -45,16 +44,12 @@ def from_pretrained(folder: str | Path) -> QuantBert:
         refuse_pickle(folder)
     for name in FILES:
         if not (folder / name).is_file():
-            raise QuantError(
-                f"checkpoint: {folder / name}: no such file; a quantized checkpoint holds {', '.join(FILES)}"
-            )
+            raise QuantError(f"checkpoint: {folder / name}: no such file; a quantized checkpoint holds {', '.join(FILES)}")
     try:
         settings = json.loads((folder / "quant.json").read_text())
         if not isinstance(settings, dict) or settings.get("schema") != SCHEMA:
             got = settings.get("schema") if isinstance(settings, dict) else type(settings).__name__
-            raise QuantError(
-                f"checkpoint: {folder / 'quant.json'}: got schema {got!r}, must be '{SCHEMA}'; train again, with --force"
-            )
+            raise QuantError(f"checkpoint: {folder / 'quant.json'}: got schema {got!r}, must be '{SCHEMA}'; train again, with --force")
         quant = QuantConfig.model_validate(settings["quant"])
         config = BertConfig.from_json_file(folder / "config.json")
         model = QuantBert(config, quant, settings["max_tokens"], settings["head"])

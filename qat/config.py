@@ -8,9 +8,8 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
 
+from bitloom.hw.errors import BitloomError
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-from hw.errors import BitloomError
 
 # YAML 1.1 reads "1e-3" as text: take it as the number it is. Neither .inf nor .nan is a setting.
 Number = Annotated[float, Field(strict=False, allow_inf_nan=False)]
@@ -86,10 +85,7 @@ class ModelConfig(Strict):
             return {**defaults, **{k: v for k, v in data.items() if v is not None or k not in defaults}}
         clash = [key for key in shape if data.get(key) is not None]
         if clash:
-            raise ConfigError(
-                f"{clash[0]}: got {data[clash[0]]!r}, must be left out when a checkpoint gives the shape; "
-                f"remove '{clash[0]}' or 'checkpoint'"
-            )
+            raise ConfigError(f"{clash[0]}: got {data[clash[0]]!r}, must be left out when a checkpoint gives the shape; remove '{clash[0]}' or 'checkpoint'")
         return data
 
     @model_validator(mode="after")
@@ -104,9 +100,7 @@ def check_heads(hidden: int, heads: int) -> None:
     if hidden % heads:
         fits = [n for n in range(1, hidden + 1) if hidden % n == 0]
         near = min(fits, key=lambda n: abs(n - heads))
-        raise ConfigError(
-            f"hidden: got {hidden} with {heads} heads, must be divisible by the number of heads; use e.g. heads: {near}"
-        )
+        raise ConfigError(f"hidden: got {hidden} with {heads} heads, must be divisible by the number of heads; use e.g. heads: {near}")
 
 
 def _check_setting(where: str, key: str, value: Any) -> None:
@@ -147,9 +141,7 @@ class QuantConfig(Strict):
                 _check_setting(key, key, value)
         overrides = data.get("overrides", {})
         if not isinstance(overrides, dict) or not all(isinstance(v, dict) for v in overrides.values()):
-            raise ConfigError(
-                f"overrides: got {overrides!r}, must be pattern -> settings; write 'layer.0.*': {{weights: 8}}"
-            )
+            raise ConfigError(f"overrides: got {overrides!r}, must be pattern -> settings; write 'layer.0.*': {{weights: 8}}")
         for pattern, settings in overrides.items():
             for key, value in settings.items():
                 _check_setting(f"overrides['{pattern}'].{key}", key, value)
@@ -166,7 +158,7 @@ class QuantConfig(Strict):
     def check_names(self, settings_of: dict[str, set[str]]) -> None:
         """Refuse an override that would do nothing: a pattern that matches no tensor, or none with that setting.
 
-        settings_of  the encoder's names, each with the settings that apply to it (qat.model.settings_of_tensors)
+        settings_of  the encoder's names, each with the settings that apply to it (bitloom.qat.model.settings_of_tensors)
         """
         for pattern, settings in self.overrides.items():
             matched = [name for name in settings_of if fnmatchcase(name, pattern)]

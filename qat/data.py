@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from bitloom.qat import corpus
+from bitloom.qat.config import MAX_SEED, Strict
+from bitloom.qat.files import DataError, Row, find_split, read_rows
+from bitloom.qat.hub import read_hub
 from pydantic import Field
-
-from qat import corpus
-from qat.config import MAX_SEED, Strict
-from qat.files import DataError, Row, find_split, read_rows
-from qat.hub import read_hub
 
 Task = Literal["classification", "regression", "span"]
 Metric = Literal["accuracy", "f1", "pearson", "span_f1"]
@@ -178,10 +177,7 @@ def _check_columns(rows: list[Row], columns: Sequence[str]) -> None:
     for row in rows:  # each one: the lines of a .jsonl file need not agree
         for column in columns:
             if row.fields.get(column) is None:
-                raise DataError(
-                    f"{row.where}: got columns {', '.join(row.fields)}, must have '{column}'; "
-                    "set data.text and data.label to columns of the file"
-                )
+                raise DataError(f"{row.where}: got columns {', '.join(row.fields)}, must have '{column}'; set data.text and data.label to columns of the file")
 
 
 def _examples(rows: list[Row], text: Sequence[str], label: str, task: Task, names: list[str]) -> Examples:
@@ -195,19 +191,14 @@ def _examples(rows: list[Row], text: Sequence[str], label: str, task: Task, name
 
 def _text(row: Row, column: str) -> str:
     if not isinstance(value := row.fields[column], str):
-        raise DataError(
-            f"{row.where}: got {str(value)[:60]!r} of type {type(value).__name__} in '{column}', must be a text; "
-            "correct the row or set data.text"
-        )
+        raise DataError(f"{row.where}: got {str(value)[:60]!r} of type {type(value).__name__} in '{column}', must be a text; correct the row or set data.text")
     return value
 
 
 def _class_index(row: Row, value: Any, names: list[str]) -> int:
     value = str(value)
     if value not in names:
-        raise DataError(
-            f"{row.where}: got label '{value}', must be one of {', '.join(names)}; correct the row or set data.labels"
-        )
+        raise DataError(f"{row.where}: got label '{value}', must be one of {', '.join(names)}; correct the row or set data.labels")
     return names.index(value)
 
 
@@ -228,7 +219,6 @@ def _answer(row: Row, value: Any, names: list[str]) -> Answer:
             raise ValueError
     except (TypeError, KeyError, ValueError):
         raise DataError(
-            f"{row.where}: got answers {str(value)[:60]!r}, must be {{text: [...], answer_start: [...]}} "
-            "with one entry or more; correct the row"
+            f"{row.where}: got answers {str(value)[:60]!r}, must be {{text: [...], answer_start: [...]}} with one entry or more; correct the row"
         ) from None
     return answer

@@ -8,17 +8,16 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from bitloom.hw.graph import Graph, Node, signed_bits
+from bitloom.hw.graph import Tensor as GraphTensor
+from bitloom.hw.ops import layernorm as layernorm_op
+from bitloom.hw.ops import linear as linear_op
+from bitloom.hw.ops import softmax as softmax_op
+from bitloom.qat import functional as F
+from bitloom.qat.layers import LayerNorm, Linear, Requant, Softmax, Table, graph_tensor
+from bitloom.qat.model import QuantBert
+from bitloom.qat.quantizers import QuantError
 from torch import Tensor
-
-from hw.graph import Graph, Node, signed_bits
-from hw.graph import Tensor as GraphTensor
-from hw.ops import layernorm as layernorm_op
-from hw.ops import linear as linear_op
-from hw.ops import softmax as softmax_op
-from qat import functional as F
-from qat.layers import LayerNorm, Linear, Requant, Softmax, Table, graph_tensor
-from qat.model import QuantBert
-from qat.quantizers import QuantError
 
 
 def to_graph(model: QuantBert, name: str, meta: dict | None = None) -> Graph:
@@ -81,9 +80,7 @@ class _Exporter:
             meta={**meta, "model": about},
         ).check()
 
-    def add(
-        self, op: str, out: GraphTensor, inputs: tuple[str, ...], attrs: dict | None = None, **params: np.ndarray
-    ) -> str:
+    def add(self, op: str, out: GraphTensor, inputs: tuple[str, ...], attrs: dict | None = None, **params: np.ndarray) -> str:
         self.nodes.append(Node(name=out.name, op=op, inputs=inputs, attrs=attrs or {}))
         self.tensors[out.name] = out
         self.params |= {f"{out.name}.{key}": value for key, value in params.items()}
@@ -98,10 +95,7 @@ class _Exporter:
     def embed(self) -> None:
         tables = self.model.embeddings.sum
         out = graph_tensor(tables.tensor, tables, ("T", tables.word.shape[1]))
-        codes = {
-            key: _integers(tables.quantize_rows(getattr(tables, key)).double() * 2.0**-tables.e)
-            for key in ("word", "position", "segment")
-        }
+        codes = {key: _integers(tables.quantize_rows(getattr(tables, key)).double() * 2.0**-tables.e) for key in ("word", "position", "segment")}
         self.add("embed", out, ("input_ids", "token_type_ids"), **codes)
 
     def layer(self, layer, x: str) -> str:
@@ -187,7 +181,7 @@ def forward_codes(
 
     model     in float64 (`in_float64`), where the pass is exact; float32 gives codes too, with a rare difference of one
     ids, segments  unpadded sentences; they are padded here, and run as one batch with a mask
-    returns   int64 by tensor name, laid out as hw.golden does: [sum T, C], flat rows, [S, C]
+    returns   int64 by tensor name, laid out as bitloom.hw.golden does: [sum T, C], flat rows, [S, C]
     """
     lengths = torch.tensor([len(sentence) for sentence in ids])
     mask = torch.arange(int(lengths.max()))[None, :] < lengths[:, None]
@@ -216,9 +210,7 @@ def _taps(model: QuantBert, codes: dict[str, np.ndarray], mask: Tensor) -> Itera
     def keep(name: str, values: Tensor, unit: Tensor | float) -> None:
         values = values.detach() / unit
         if not torch.equal(values, values.round()):
-            raise QuantError(
-                f"forward_codes: {name}: got a value between two codes, must be a float64 model (qat.export.in_float64)"
-            )
+            raise QuantError(f"forward_codes: {name}: got a value between two codes, must be a float64 model (bitloom.qat.export.in_float64)")
         codes[name] = _ragged(values.cpu().numpy(), mask.numpy())
 
     def tap(name: str, unit: Tensor | float):

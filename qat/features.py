@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from bitloom.qat.data import Dataset, Examples
+from bitloom.qat.metrics import best_span, score, score_logits
+from bitloom.qat.tokenizer import Window, WordPiece
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
-
-from qat.data import Dataset, Examples
-from qat.metrics import best_span, score, score_logits
-from qat.tokenizer import Window, WordPiece
 
 STRIDE = 32  # tokens of context that neighbouring windows of a span task share
 MEGABATCH = 50  # batches whose sentences are sorted together: like lengths, and still a new mixture each epoch
@@ -35,10 +34,7 @@ class Features(TorchDataset):
             self.items = [_span_item(window, examples.labels[window.example]) for window in self.windows]
         else:
             ids, segments = tokenizer.encode(examples.texts, examples.pairs, max_tokens=max_tokens)
-            self.items = [
-                {"input_ids": i, "token_type_ids": s, "labels": y}
-                for i, s, y in zip(ids, segments, examples.labels, strict=True)
-            ]
+            self.items = [{"input_ids": i, "token_type_ids": s, "labels": y} for i, s, y in zip(ids, segments, examples.labels, strict=True)]
 
     def __len__(self) -> int:
         return len(self.items)
@@ -109,9 +105,7 @@ class Collator:
         }
         for key in items[0].keys() - batch.keys():
             values = [torch.as_tensor(item[key]) for item in items]
-            batch[key] = (
-                torch.nn.utils.rnn.pad_sequence(values, batch_first=True) if values[0].ndim else torch.stack(values)
-            )
+            batch[key] = torch.nn.utils.rnn.pad_sequence(values, batch_first=True) if values[0].ndim else torch.stack(values)
         return batch
 
 

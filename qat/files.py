@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hw.errors import BitloomError
+from bitloom.hw.errors import BitloomError
 
 ENDINGS = (".tsv.gz", ".tsv", ".jsonl.gz", ".jsonl")
 
@@ -50,9 +50,7 @@ def read_rows(path: Path) -> list[Row]:
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise DataError(f"{path}: got a broken gzip file ({error}), must be whole; copy the file again") from None
     except OSError as error:
-        raise DataError(
-            f"{path}: got '{error.strerror}', must be readable; check the file and its permissions"
-        ) from None
+        raise DataError(f"{path}: got '{error.strerror}', must be readable; check the file and its permissions") from None
     rows = _json_rows(path, lines) if ".jsonl" in path.name else _tab_rows(path, lines)
     if not rows:
         raise DataError(f"{path}: got an empty file, must hold at least one example; check where the file came from")
@@ -64,9 +62,7 @@ def _decoded(path: Path, file: Any) -> Iterator[str]:
         try:
             yield line.decode("utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
-            raise DataError(
-                f"{path}:{number}: got byte {error.object[error.start]:#04x}, must be UTF-8; convert the file"
-            ) from None
+            raise DataError(f"{path}:{number}: got byte {error.object[error.start]:#04x}, must be UTF-8; convert the file") from None
 
 
 def _tab_rows(path: Path, lines: list[str]) -> list[Row]:
@@ -75,10 +71,7 @@ def _tab_rows(path: Path, lines: list[str]) -> list[Row]:
     for number, line in enumerate(lines[1:], 2):
         fields = line.split("\t")
         if len(fields) != len(header):
-            raise DataError(
-                f"{path}:{number}: got {len(fields)} fields, must be {len(header)} ({', '.join(header)}) "
-                "with one tab between; correct the row"
-            )
+            raise DataError(f"{path}:{number}: got {len(fields)} fields, must be {len(header)} ({', '.join(header)}) with one tab between; correct the row")
         rows.append(Row(f"{path}:{number}", dict(zip(header, fields, strict=True))))
     return rows
 
@@ -89,12 +82,8 @@ def _json_rows(path: Path, lines: list[str]) -> list[Row]:
         try:
             fields = json.loads(line)
         except json.JSONDecodeError as error:
-            raise DataError(
-                f"{path}:{number}: got no JSON ({error.msg}), must be one JSON object a line; correct the row"
-            ) from None
+            raise DataError(f"{path}:{number}: got no JSON ({error.msg}), must be one JSON object a line; correct the row") from None
         if not isinstance(fields, dict):
-            raise DataError(
-                f"{path}:{number}: got {type(fields).__name__}, must be one JSON object a line; correct the row"
-            )
+            raise DataError(f"{path}:{number}: got {type(fields).__name__}, must be one JSON object a line; correct the row")
         rows.append(Row(f"{path}:{number}", fields))
     return rows

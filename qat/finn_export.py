@@ -2,7 +2,7 @@
 """The integer graph as QONNX with Quant nodes, written by Brevitas in the form that FINN's streamlining takes.
 
 For exchange: any QONNX tool reads it. Weights and scales are the integer graph's; the arithmetic is QONNX's, float with rounding half to even, so
-codes differ from the golden's here and there. `hls.finn.model` makes the same encoder with integer thresholds instead, which differs less.
+codes differ from the golden's here and there. `bitloom.hls.finn.model` makes the same encoder with integer thresholds instead, which differs less.
 
 The form (measured against finn-plus 1.6.1): opset 20 so that GELU is one node, batch 1, a fixed number of tokens, heads of rank 4, one Quant of
 at most 8 bits at each layer's output, none on residual sums (FINN's thresholds do not take more than 8 bits) nor on the logits.
@@ -16,16 +16,15 @@ import brevitas.nn as qnn
 import numpy as np
 import onnx
 import torch
+from bitloom.hw.graph import Graph, Node
+from bitloom.hw.graph import Tensor as GraphTensor
+from bitloom.qat.quantizers import QuantError
 from brevitas.export import export_qonnx
 from brevitas.inject import ExtendedInjector
 from brevitas.inject.enum import FloatToIntImplType
 from brevitas.proxy import ActQuantProxyFromInjector, WeightQuantProxyFromInjector
 from torch import Tensor, nn
 from torch.nn import functional as TF
-
-from hw.graph import Graph, Node
-from hw.graph import Tensor as GraphTensor
-from qat.quantizers import QuantError
 
 OPSET = 20
 MAX_BITS = 8
@@ -68,7 +67,7 @@ class _Weight(ExtendedInjector):
 def _quantizer(tensor: GraphTensor) -> qnn.QuantIdentity:
     if tensor.bits > MAX_BITS:
         raise QuantError(f"finn export: {tensor.name}: got {tensor.bits} bits, must be at most {MAX_BITS} for FINN's thresholds; lower them in the "
-                         "recipe, or export with hls.finn.model")  # fmt: skip
+                         "recipe, or export with bitloom.hls.finn.model")  # fmt: skip
     fixed = _Fixed(torch.tensor(float(tensor.scale)), tensor.low, tensor.high, tensor.bits)
     return qnn.QuantIdentity(act_quant=_Act.let(tensor_quant=fixed, signed=tensor.signed))
 

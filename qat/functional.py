@@ -198,9 +198,7 @@ class LayerNormPlan(NamedTuple):
     recip_bits: int  # k
 
 
-def layernorm_plan(
-    hidden: int, in_bits: int, in_exponent: int, out_bits: int, out_exponent: int, eps: float
-) -> LayerNormPlan:
+def layernorm_plan(hidden: int, in_bits: int, in_exponent: int, out_bits: int, out_exponent: int, eps: float) -> LayerNormPlan:
     """eps and k of docs/numerics.md from the shape and the scales."""
     low, high = code_range(out_bits, True)
     eps_int = max(1, hidden * hidden // 16, math.floor(eps * hidden * hidden * 4.0**-in_exponent + 0.5))
@@ -245,9 +243,7 @@ class _LayerNorm(Function):
     def backward(ctx, grad: Tensor):
         x, v, mean, rstd, gamma, beta = ctx.saved_tensors
         grad = torch.ops.aten.hardtanh_backward(grad, v, ctx.plan.low, ctx.plan.high + 1)
-        grads = torch.ops.aten.native_layer_norm_backward(
-            grad, x, [x.shape[-1]], mean, rstd, gamma, beta, [True, True, True]
-        )
+        grads = torch.ops.aten.native_layer_norm_backward(grad, x, [x.shape[-1]], mean, rstd, gamma, beta, [True, True, True])
         return *grads, None
 
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows of a data set from the Hugging Face hub, by the `datasets` library, in the shape that `qat.files` gives."""
+"""Rows of a data set from the Hugging Face hub, by the `datasets` library, in the shape that `bitloom.qat.files` gives."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qat.files import DataError, Row
+from bitloom.qat.files import DataError, Row
 
 
 def read_hub(source: Sequence[str], split: str, columns: dict[str, str], label: str | None) -> list[Row]:
@@ -29,10 +29,7 @@ def read_hub(source: Sequence[str], split: str, columns: dict[str, str], label: 
         ) from None
     missing = [c for c in columns.values() if c not in data.column_names]
     if missing or (label and label not in data.column_names):
-        raise DataError(
-            f"data: got columns {', '.join(data.column_names)} in '{name}', "
-            f"must have '{(missing or [label])[0]}'; set data.text and data.label"
-        )
+        raise DataError(f"data: got columns {', '.join(data.column_names)} in '{name}', must have '{(missing or [label])[0]}'; set data.text and data.label")
     classes = getattr(data.features[label], "names", None) if label else None
     rows = []
     for number, item in enumerate(data):

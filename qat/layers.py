@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import brevitas.nn as qnn
 import torch
+from bitloom.hw.graph import Tensor as GraphTensor
+from bitloom.hw.ops import softmax as softmax_op
+from bitloom.hw.ops import table as table_op
+from bitloom.qat import functional as F
+from bitloom.qat.quantizers import UNSET, ActQuant, BiasQuant, DyadicWeight, Grid, IntegerBias, PowerOfTwoAct, WeightQuant
 from torch import Tensor, nn
 from torch.nn import functional as TF
-
-from hw.graph import Tensor as GraphTensor
-from hw.ops import softmax as softmax_op
-from hw.ops import table as table_op
-from qat import functional as F
-from qat.quantizers import UNSET, ActQuant, BiasQuant, DyadicWeight, Grid, IntegerBias, PowerOfTwoAct, WeightQuant
 
 
 def graph_tensor(name: str, grid: Grid, shape: tuple = ("T", 1)) -> GraphTensor:

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-
-from qat.data import Answer, Metric
+from bitloom.qat.data import Answer, Metric
 
 NAMES = ("accuracy", "f1", "pearson", "spearman", "span_f1", "exact_match")  # all that `score` may give
 ANSWER_TOKENS = 30  # longest answer considered
@@ -81,10 +80,7 @@ def _ranks(x: np.ndarray) -> np.ndarray:
 def _spans(predictions: Sequence[str], labels: Sequence[Answer]) -> dict[str, float]:
     """SQuAD's F1 and exact match: the best over the accepted answers, on normalized words (Rajpurkar et al. 2016)."""
     f1 = [max(_overlap(got, text) for text in answer.texts) for got, answer in zip(predictions, labels, strict=True)]
-    exact = [
-        any(_words(got) == _words(text) for text in answer.texts)
-        for got, answer in zip(predictions, labels, strict=True)
-    ]
+    exact = [any(_words(got) == _words(text) for text in answer.texts) for got, answer in zip(predictions, labels, strict=True)]
     return {"span_f1": float(np.mean(f1)), "exact_match": float(np.mean(exact))}
 
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 import math
 
 import torch
+from bitloom.qat.config import QuantConfig, check_heads
+from bitloom.qat.layers import Embeddings, LayerNorm, Linear, Requant, Softmax, Table
+from bitloom.qat.quantizers import Grid, QuantError
 from torch import Tensor, nn
 from torch.nn import functional as TF
 from transformers import BertConfig
 from transformers.modeling_outputs import QuestionAnsweringModelOutput, SequenceClassifierOutput
-
-from qat.config import QuantConfig, check_heads
-from qat.layers import Embeddings, LayerNorm, Linear, Requant, Softmax, Table
-from qat.quantizers import Grid, QuantError
 
 LOGIT_BITS = 16
 
@@ -151,7 +150,7 @@ class QuantBert(nn.Module):
     head        'sequence' (pooler, one vector of `num_labels` logits) or 'token' (`num_labels` logits a token; with
                 two labels start and end of a span)
 
-    Not ready until calibrated (qat.calibrate.calibrate) or loaded (qat.checkpoint.from_pretrained).
+    Not ready until calibrated (bitloom.qat.calibrate.calibrate) or loaded (bitloom.qat.checkpoint.from_pretrained).
     """
 
     def __init__(self, config: BertConfig, quant: QuantConfig, max_tokens: int, head: str = "sequence"):
@@ -162,9 +161,7 @@ class QuantBert(nn.Module):
         make, hidden = _Builder(config, quant, max_tokens), config.hidden_size
         self.embeddings = nn.Module()
         bits = quant.of("embeddings.sum", "embeddings")
-        self.embeddings.sum = Embeddings(
-            "embeddings.sum", config.vocab_size, max_tokens, config.type_vocab_size, hidden, bits
-        )
+        self.embeddings.sum = Embeddings("embeddings.sum", config.vocab_size, max_tokens, config.type_vocab_size, hidden, bits)
         self.embeddings.norm = make.norm("embeddings.norm", self.embeddings.sum)
         self.dropout = make.dropout()
         source, layers = self.embeddings.norm, []
@@ -179,7 +176,7 @@ class QuantBert(nn.Module):
     @classmethod
     def from_float(cls, float_model: nn.Module, quant: QuantConfig, max_tokens: int) -> QuantBert:
         """Quantize a Hugging Face BertForSequenceClassification or BertForQuestionAnswering; calibrate it next."""
-        from qat.baseline import copy_weights, head_of
+        from bitloom.qat.baseline import copy_weights, head_of
 
         model = cls(float_model.config, quant, max_tokens, head_of(float_model))
         copy_weights(float_model, model)
@@ -196,10 +193,7 @@ class QuantBert(nn.Module):
     def encode(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
         """Values of the last layer, [B, T, H]."""
         if input_ids.shape[1] > self.max_tokens:
-            raise QuantError(
-                f"model: got {input_ids.shape[1]} tokens, must be at most {self.max_tokens}; "
-                "truncate or raise max_tokens"
-            )
+            raise QuantError(f"model: got {input_ids.shape[1]} tokens, must be at most {self.max_tokens}; truncate or raise max_tokens")
         segments = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
         real = None
         if attention_mask is not None and not bool(attention_mask.all()):
@@ -238,14 +232,9 @@ class QuantBert(nn.Module):
 def _check_config(config: BertConfig, max_tokens: int) -> None:
     check_heads(config.hidden_size, config.num_attention_heads)
     if config.hidden_act not in ("gelu", "relu"):
-        raise QuantError(
-            f"model: got activation '{config.hidden_act}', must be gelu or relu; choose another checkpoint"
-        )
+        raise QuantError(f"model: got activation '{config.hidden_act}', must be gelu or relu; choose another checkpoint")
     if max_tokens > config.max_position_embeddings:
-        raise QuantError(
-            f"max_tokens: got {max_tokens}, must be at most "
-            f"the checkpoint's {config.max_position_embeddings} positions; lower it"
-        )
+        raise QuantError(f"max_tokens: got {max_tokens}, must be at most the checkpoint's {config.max_position_embeddings} positions; lower it")
 
 
 def _sequence_loss(logits: Tensor, labels: Tensor, config: BertConfig) -> Tensor:
@@ -257,10 +246,7 @@ def _sequence_loss(logits: Tensor, labels: Tensor, config: BertConfig) -> Tensor
 def _span_loss(start: Tensor, end: Tensor, start_positions: Tensor, end_positions: Tensor) -> Tensor:
     """Mean of both ends' cross entropy; a position outside the (truncated) text does not count."""
     ignored = start.shape[1]
-    losses = [
-        TF.cross_entropy(scores, at.clamp(0, ignored), ignore_index=ignored)
-        for scores, at in ((start, start_positions), (end, end_positions))
-    ]
+    losses = [TF.cross_entropy(scores, at.clamp(0, ignored), ignore_index=ignored) for scores, at in ((start, start_positions), (end, end_positions))]
     return sum(losses) / 2
 
 

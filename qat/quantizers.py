@@ -8,12 +8,11 @@ The injectors hold an instance, not a class, so that Brevitas never builds a sec
 from __future__ import annotations
 
 import torch
+from bitloom.hw.errors import BitloomError
+from bitloom.qat import functional as F
 from brevitas.inject import ExtendedInjector
 from brevitas.proxy import ActQuantProxyFromInjector, BiasQuantProxyFromInjector, WeightQuantProxyFromInjector
 from torch import Tensor, nn
-
-from hw.errors import BitloomError
-from qat import functional as F
 
 UNSET = -1000  # exponent of a grid that calibration has not chosen yet
 BIAS_BITS = 32
@@ -41,9 +40,7 @@ class Grid(nn.Module):
     def e(self) -> int:
         """The exponent. Raises QuantError before calibration."""
         if self._exponent == UNSET:
-            raise QuantError(
-                "model: got a tensor without a scale, must be calibrated; call qat.calibrate.calibrate first"
-            )
+            raise QuantError("model: got a tensor without a scale, must be calibrated; call bitloom.qat.calibrate.calibrate first")
         return self._exponent
 
     @property

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from qat.layers import LayerNorm, Linear
-from qat.model import QuantBert
+from bitloom.qat.layers import LayerNorm, Linear
+from bitloom.qat.model import QuantBert
 
 FLOAT_BITS = 32
 SCALE_BITS = 16  # a channel's multiplier

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from bitloom.hw.errors import BitloomError
 from tokenizers import Encoding, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-
-from hw.errors import BitloomError
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # a trained vocabulary begins with these
 
@@ -50,15 +49,11 @@ class WordPiece:
         if not isinstance(tokenizer.model, models.WordPiece) or missing:
             kind = type(tokenizer.model).__name__
             lacking = f" without {missing[0]}" if missing else ""
-            raise TokenizerError(
-                f"tokenizer: got a {kind}{lacking}, must be a BERT WordPiece with {', '.join(SPECIAL[:4])}; use a BERT checkpoint's"
-            )
+            raise TokenizerError(f"tokenizer: got a {kind}{lacking}, must be a BERT WordPiece with {', '.join(SPECIAL[:4])}; use a BERT checkpoint's")
         self._tokenizer = tokenizer
         self.pad_id = tokenizer.token_to_id("[PAD]")
         self.unk_id = tokenizer.token_to_id("[UNK]")
-        self.special_ids = [
-            tokenizer.token_to_id(token) for token in SPECIAL if tokenizer.token_to_id(token) is not None
-        ]
+        self.special_ids = [tokenizer.token_to_id(token) for token in SPECIAL if tokenizer.token_to_id(token) is not None]
 
     def __len__(self) -> int:
         """Number of tokens = rows of the word embedding table."""
@@ -75,12 +70,8 @@ class WordPiece:
         given = [*SPECIAL, *inside]
         alphabet = sorted({word[0] for word in words})
         if (least := len(given) + len(alphabet)) > size:
-            raise TokenizerError(
-                f"tokenizer: got vocabulary size {size}, must be at least {least} here; raise data.vocab"
-            )
-        trainer = trainers.WordPieceTrainer(
-            vocab_size=size, min_frequency=2, special_tokens=given, initial_alphabet=alphabet, show_progress=False
-        )
+            raise TokenizerError(f"tokenizer: got vocabulary size {size}, must be at least {least} here; raise data.vocab")
+        trainer = trainers.WordPieceTrainer(vocab_size=size, min_frequency=2, special_tokens=given, initial_alphabet=alphabet, show_progress=False)
         tokenizer.train_from_iterator(texts, trainer)
         return cls(_with_template(_empty(tokenizer.get_vocab())))
 
@@ -91,29 +82,19 @@ class WordPiece:
         if path.is_dir():
             names = [n for n in ("tokenizer.json", "vocab.txt", "vocab.txt.gz") if (path / n).is_file()]
             if not names:
-                raise TokenizerError(
-                    f"{path}: got no tokenizer, must hold tokenizer.json or vocab.txt; name its file in data.vocab"
-                )
+                raise TokenizerError(f"{path}: got no tokenizer, must hold tokenizer.json or vocab.txt; name its file in data.vocab")
             path = path / names[0]
         if not path.is_file() and not path.suffix:
             return cls(_from_hub(str(path)))
         try:
             if path.suffix == ".json":
                 return cls(Tokenizer.from_file(str(path)))
-            with (
-                gzip.open(path, "rt", encoding="utf-8")
-                if path.suffix == ".gz"
-                else open(path, encoding="utf-8") as file
-            ):
+            with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else open(path, encoding="utf-8") as file:
                 tokens = [line.rstrip("\n") for line in file]
         except Exception as error:  # the tokenizers library raises plain Exception
-            raise TokenizerError(
-                f"{path}: got no readable tokenizer ({error}), must be vocab.txt(.gz) or tokenizer.json; check the file"
-            ) from None
+            raise TokenizerError(f"{path}: got no readable tokenizer ({error}), must be vocab.txt(.gz) or tokenizer.json; check the file") from None
         if missing := [token for token in SPECIAL[:4] if token not in tokens]:
-            raise TokenizerError(
-                f"{path}: got no {missing[0]}, must be a BERT vocabulary with one token a line; check data.vocab"
-            )
+            raise TokenizerError(f"{path}: got no {missing[0]}, must be a BERT vocabulary with one token a line; check data.vocab")
         return cls(_with_template(_empty({token: i for i, token in enumerate(tokens)})))
 
     def save(self, folder: str | Path) -> None:
@@ -124,9 +105,7 @@ class WordPiece:
         by_id = sorted(self._tokenizer.get_vocab(with_added_tokens=True).items(), key=lambda item: item[1])
         (folder / "vocab.txt").write_text("".join(f"{token}\n" for token, _ in by_id), encoding="utf-8")
 
-    def encode(
-        self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, max_tokens: int | None = None
-    ) -> Encoded:
+    def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, max_tokens: int | None = None) -> Encoded:
         """Ids and segments of each text (with its pair).
 
         max_tokens  cut longer ones to this many tokens, the longer of a pair first, with a TruncationWarning that
@@ -145,9 +124,7 @@ class WordPiece:
             )  # fmt: skip
         return Encoded([e.ids for e in encodings], [e.type_ids for e in encodings])
 
-    def windows(
-        self, questions: Sequence[str], contexts: Sequence[str], *, max_tokens: int, stride: int
-    ) -> list[Window]:
+    def windows(self, questions: Sequence[str], contexts: Sequence[str], *, max_tokens: int, stride: int) -> list[Window]:
         """Each question with every part of its context; neighbouring parts share `stride` tokens. Nothing is lost."""
         longest = max(len(e.ids) for e in self._tokenizer.encode_batch(list(questions)))
         if longest + 1 + stride >= max_tokens:  # + [SEP]
@@ -162,9 +139,7 @@ class WordPiece:
 
 
 def _window(example: int, encoding: Encoding) -> Window:
-    offsets = [
-        span if sequence == 1 else None for span, sequence in zip(encoding.offsets, encoding.sequence_ids, strict=True)
-    ]
+    offsets = [span if sequence == 1 else None for span, sequence in zip(encoding.offsets, encoding.sequence_ids, strict=True)]
     return Window(example, encoding.ids, encoding.type_ids, offsets)
 
 
@@ -194,13 +169,9 @@ def _with_template(tokenizer: Tokenizer) -> Tokenizer:
 
 def _from_hub(name: str) -> Tokenizer:
     if name.startswith(("/", ".", "~")):  # a path: the hub's complaint about its form would mislead
-        raise TokenizerError(
-            f"tokenizer: got '{name}', must be an existing file or folder; check data.vocab or model.checkpoint"
-        )
+        raise TokenizerError(f"tokenizer: got '{name}', must be an existing file or folder; check data.vocab or model.checkpoint")
     try:
         return Tokenizer.from_pretrained(name)
     except Exception as error:  # plain Exception: no such file, no network
         reason = str(error).split("\n")[0][:100]
-        raise TokenizerError(
-            f"tokenizer: got '{name}', must be a file, a folder or a hub name ({reason}); check data.vocab or model.checkpoint"
-        ) from None
+        raise TokenizerError(f"tokenizer: got '{name}', must be a file, a folder or a hub name ({reason}); check data.vocab or model.checkpoint") from None

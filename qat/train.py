@@ -15,22 +15,21 @@ from typing import Any
 
 import torch
 from accelerate.state import AcceleratorState
+from bitloom.hw.errors import BitloomError
+from bitloom.qat.baseline import float_model, load_float
+from bitloom.qat.calibrate import calibrate
+from bitloom.qat.checkpoint import save_pretrained
+from bitloom.qat.config import ModelConfig, QuantConfig, TrainConfig
+from bitloom.qat.data import DataConfig, Dataset, load
+from bitloom.qat.features import Collator, Features, LengthGrouped
+from bitloom.qat.metrics import NAMES
+from bitloom.qat.model import QuantBert
+from bitloom.qat.tokenizer import WordPiece
+from bitloom.qat.trainer import EncoderTrainer, predict, process_state
 from torch import nn
 from torch.utils.data import DataLoader
 from transformers import set_seed
 from transformers.utils import logging
-
-from hw.errors import BitloomError
-from qat.baseline import float_model, load_float
-from qat.calibrate import calibrate
-from qat.checkpoint import save_pretrained
-from qat.config import ModelConfig, QuantConfig, TrainConfig
-from qat.data import DataConfig, Dataset, load
-from qat.features import Collator, Features, LengthGrouped
-from qat.metrics import NAMES
-from qat.model import QuantBert
-from qat.tokenizer import WordPiece
-from qat.trainer import EncoderTrainer, predict, process_state
 
 QAT_STEP_COST = 2.0  # a quantized step takes about this many float steps: for the progress bar only
 ONE_THREAD = 64  # hidden size up to which a second thread does not pay
@@ -56,10 +55,10 @@ def train(model: ModelConfig, quant: QuantConfig, training: TrainConfig, data: D
           progress: Callable[[float | None, str], None] | None = None) -> dict[str, Any]:  # fmt: skip
     """Train a float and a quantized encoder into the folder `out`.
 
-    Writes out/tokenizer (tokenizer.json, vocab.txt), out/float (Hugging Face folder), out/qat (qat.checkpoint),
+    Writes out/tokenizer (tokenizer.json, vocab.txt), out/float (Hugging Face folder), out/qat (bitloom.qat.checkpoint),
     out/logs (TensorBoard), out/metrics.json; while it runs, out/checkpoints too.
 
-    data_dir  folder of data files; None: the generated corpus or the Hugging Face hub (qat.data.load)
+    data_dir  folder of data files; None: the generated corpus or the Hugging Face hub (bitloom.qat.data.load)
     resume    continue what a killed run with the same settings left in `out`: the weights come out the same, bit for
               bit; False: remove that and start anew
     progress  progress(fraction 0 .. 1 or None, text)
@@ -98,9 +97,7 @@ class _Run:
         dataset = load(self.data, self.data_dir)
         _check_task(dataset, self.model)
         tokenizer = self._tokenizer(dataset)
-        train, dev = (
-            Features(dataset, part, tokenizer, self.model.max_tokens) for part in (dataset.train, dataset.dev)
-        )
+        train, dev = (Features(dataset, part, tokenizer, self.model.max_tokens) for part in (dataset.train, dataset.dev))
         floats = self._float(dataset, tokenizer, train, dev)
         quantized = self._quantized(dataset, tokenizer, train, dev)
         return {
@@ -149,9 +146,7 @@ class _Run:
             return json.loads((self.out / "float" / "bitloom_scores.json").read_text())
         set_seed(self.training.seed)
         model = float_model(self.model, len(tokenizer), dataset.num_labels)
-        QuantBert.from_float(
-            model, self.quant, self.model.max_tokens
-        )  # settings that do not fit fail now, not hours later
+        QuantBert.from_float(model, self.quant, self.model.max_tokens)  # settings that do not fit fail now, not hours later
         model.config.id2label = dict(enumerate(dataset.label_names)) or model.config.id2label
         model.config.label2id = {name: i for i, name in model.config.id2label.items()}
         result = self._phase("float", model, tokenizer, train, dev)
@@ -182,9 +177,7 @@ class _Run:
 
     def _reload_float(self, dataset: Dataset) -> nn.Module:
         """From the folder in any case, so that a resumed run starts from what an unbroken one does."""
-        model = load_float(
-            self.out / "float", head=self.model.head, labels=dataset.num_labels, dropout=self.model.dropout
-        )
+        model = load_float(self.out / "float", head=self.model.head, labels=dataset.num_labels, dropout=self.model.dropout)
         return model.to(self.state.device)
 
     def _teacher(self, dataset: Dataset, tokenizer: WordPiece, own: nn.Module, train: Features) -> list:
@@ -198,9 +191,7 @@ class _Run:
         items = train if dataset.task == "span" else Features(dataset, dataset.train, reader, longest)
         return predict(teacher, items, reader.pad_id, self.training.eval_batch_size)
 
-    def _phase(
-        self, phase: str, model: nn.Module, tokenizer: WordPiece, train: Features, dev: Features
-    ) -> dict[str, Any]:
+    def _phase(self, phase: str, model: nn.Module, tokenizer: WordPiece, train: Features, dev: Features) -> dict[str, Any]:
         epochs = getattr(self.training, f"{phase}_epochs")
         began, learning_rate = time.monotonic(), getattr(self.training, f"{phase}_learning_rate")
         trainer = EncoderTrainer(
@@ -237,25 +228,19 @@ def _check_finite(model: nn.Module, phase: str) -> None:
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
             raise TrainError(
-                f"training: got values that are not finite in '{name}' after the {phase} phase, must be finite; "
-                f"lower training.{phase}_learning_rate"
+                f"training: got values that are not finite in '{name}' after the {phase} phase, must be finite; lower training.{phase}_learning_rate"
             )
 
 
 def _check_task(dataset: Dataset, model: ModelConfig) -> None:
     want = "token" if dataset.task == "span" else "sequence"
     if model.head != want:
-        raise TrainError(
-            f"model.head: got '{model.head}', must be '{want}' for '{dataset.name}' ({dataset.task}); "
-            f"set model.head: {want}"
-        )
+        raise TrainError(f"model.head: got '{model.head}', must be '{want}' for '{dataset.name}' ({dataset.task}); set model.head: {want}")
 
 
 def _make_tokenizer(vocab: int | str | None, checkpoint: str | None, dataset: Dataset) -> WordPiece:
     if isinstance(vocab, int) and checkpoint is not None:
-        raise TrainError(
-            f"data.vocab: got a size ({vocab}) with a checkpoint, must be its own vocabulary; remove data.vocab"
-        )
+        raise TrainError(f"data.vocab: got a size ({vocab}) with a checkpoint, must be its own vocabulary; remove data.vocab")
     if vocab is None and checkpoint is None:
         vocab = VOCABULARY
     if isinstance(vocab, int):

@@ -11,15 +11,14 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 from accelerate import PartialState
+from bitloom.qat.config import TrainConfig
+from bitloom.qat.features import Collator, Features, LengthGrouped
+from bitloom.qat.metrics import NAMES
+from bitloom.qat.tokenizer import WordPiece
 from torch import Tensor, nn
 from torch.nn import functional as TF
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.integrations import TensorBoardCallback
-
-from qat.config import TrainConfig
-from qat.features import Collator, Features, LengthGrouped
-from qat.metrics import NAMES
-from qat.tokenizer import WordPiece
 
 Progress = Callable[[float, str], None]
 MASKED = -1e4  # logit of a token that cannot be chosen
@@ -150,9 +149,7 @@ def _tensorboard(folder: Path) -> TrainerCallback:
     return callback
 
 
-def _arguments(
-    cfg: TrainConfig, folder: Path | str, epochs: float, learning_rate: float, evaluate: bool
-) -> TrainingArguments:
+def _arguments(cfg: TrainConfig, folder: Path | str, epochs: float, learning_rate: float, evaluate: bool) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=cfg.batch_size,

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-
-from sim.encoder import SINK, SOURCE, design, expected_beats, link_memories, load_streams, write_sentences
-from sim.errors import SimulationError
-from sim.records import read_tap
-from sim.runner import HDL, TOP, compile_model, settings
+from bitloom.sim.encoder import SINK, SOURCE, design, expected_beats, link_memories, load_streams, write_sentences
+from bitloom.sim.errors import SimulationError
+from bitloom.sim.records import read_tap
+from bitloom.sim.runner import HDL, TOP, compile_model, settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +27,7 @@ class BareRun:
 
 
 def run_bare(build_dir: Path, sentences: Sequence[np.ndarray], *, wall_seconds: float = 3600.0) -> BareRun:
-    """Simulate as `sim.encoder.run_encoder` does without taps and stalls, but with no cocotb.
+    """Simulate as `bitloom.sim.encoder.run_encoder` does without taps and stalls, but with no cocotb.
 
     Raises SimulationError: the build fails, the simulation dies or takes longer than wall_seconds, outputs are missing.
     """
@@ -42,15 +41,11 @@ def run_bare(build_dir: Path, sentences: Sequence[np.ndarray], *, wall_seconds: 
         write_sentences(work / f"{SOURCE}.in", sentences, infos[0])
         began = time.monotonic()
         try:
-            subprocess.run(
-                [executable, *(f"+{k}={v}" for k, v in plusargs.items())], cwd=work, check=True, timeout=wall_seconds
-            )
+            subprocess.run([executable, *(f"+{k}={v}" for k, v in plusargs.items())], cwd=work, check=True, timeout=wall_seconds)
         except subprocess.SubprocessError as error:
             raise SimulationError(f"{TOP} without cocotb: {error}") from error
         seconds = time.monotonic() - began
         sink = read_tap(work / f"{SINK}.tap", infos[-1].lanes, infos[-1].io_bits, True)
         if len(sink.beats) != expect:
             raise SimulationError(f"{TOP} without cocotb: {len(sink.beats)} output beats came, must be {expect}")
-        return BareRun(
-            outputs=sink.beats.reshape(-1), cycles=int((work / "bench.cycles").read_text()), wall_seconds=seconds
-        )
+        return BareRun(outputs=sink.beats.reshape(-1), cycles=int((work / "bench.cycles").read_text()), wall_seconds=seconds)

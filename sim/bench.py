@@ -24,18 +24,14 @@ class Bench:
         """A stream that plays <name>.in and is recorded in <name>.tap."""
         self.stream(name, width)
         self.body.append(
-            f'  bench_source #(.WIDTH({width}), .NAME("{name}"), .SALT({_salt(name)})) source_{name} '
-            f"(.clk, .rst, .stall(stall_in), .seed, {bundle(name)});"
+            f'  bench_source #(.WIDTH({width}), .NAME("{name}"), .SALT({_salt(name)})) source_{name} (.clk, .rst, .stall(stall_in), .seed, {bundle(name)});'
         )
         self.tap(name, name, width)
 
     def sink(self, name: str, width: int) -> None:
         """A stream that is always taken (but for stalls) and recorded in <name>.tap."""
         self.stream(name, width)
-        self.body.append(
-            f"  bench_sink #(.SALT({_salt(name)})) sink_{name} "
-            f"(.clk, .rst, .stall(stall_out), .seed, .ready({name}_ready));"
-        )
+        self.body.append(f"  bench_sink #(.SALT({_salt(name)})) sink_{name} (.clk, .rst, .stall(stall_out), .seed, .ready({name}_ready));")
         self._tap_instance(name, name, width)
         self.sinks.append(name)
 

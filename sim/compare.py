@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import numpy as np
-
-from sim.errors import MismatchError
+from bitloom.sim.errors import MismatchError
 
 
 def assert_equal_streams(name: str, got, want: np.ndarray, want_last: np.ndarray | None = None) -> None:
@@ -21,17 +20,13 @@ def assert_equal_streams(name: str, got, want: np.ndarray, want_last: np.ndarray
         raise MismatchError(f"{name}: 0 values to compare, must be at least 1; a comparison of nothing proves nothing")
     if want.size != beats.size:
         lanes = beats.shape[1]
-        raise MismatchError(
-            f"{name}: {len(beats)} beats of {lanes} came, must be {want.size / lanes:g} "
-            f"({want.size} values); beats were lost or added"
-        )
+        raise MismatchError(f"{name}: {len(beats)} beats of {lanes} came, must be {want.size / lanes:g} ({want.size} values); beats were lost or added")
     want = want.reshape(beats.shape)
     different = beats != want
     if different.any():
         beat, lane = np.argwhere(different)[0]
         raise MismatchError(
-            f"{name}: {different.sum()} of {different.size} values differ; first: beat {beat} lane {lane} "
-            f"got {beats[beat, lane]}, must be {want[beat, lane]}"
+            f"{name}: {different.sum()} of {different.size} values differ; first: beat {beat} lane {lane} got {beats[beat, lane]}, must be {want[beat, lane]}"
         )
     want_last = np.arange(len(beats)) == len(beats) - 1 if want_last is None else np.asarray(want_last, dtype=bool)
     if want_last.shape != got.last.shape:
@@ -39,6 +34,5 @@ def assert_equal_streams(name: str, got, want: np.ndarray, want_last: np.ndarray
     if (wrong := got.last != want_last).any():
         beat = int(np.argmax(wrong))
         raise MismatchError(
-            f"{name}: `last` differs on {wrong.sum()} of {wrong.size} beats; "
-            f"first: beat {beat} got {int(got.last[beat])}, must be {int(want_last[beat])}"
+            f"{name}: `last` differs on {wrong.sum()} of {wrong.size} beats; first: beat {beat} got {int(got.last[beat])}, must be {int(want_last[beat])}"
         )

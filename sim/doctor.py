@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
 
-from sim.errors import SimulationError
-from sim.tools import INSTALL_VERILATOR, find_verilator
+from bitloom.sim.errors import SimulationError
+from bitloom.sim.tools import INSTALL_VERILATOR, find_verilator
 
 VERSION_SECONDS = 20  # a tool that takes longer to say its version is listed without one
 
@@ -92,10 +92,7 @@ def tools() -> list[Tool]:
             "AMD's installer, then source settings64.sh",
         ),
     ]
-    return [
-        Tool(name=name, version=probe(), needed_for=needed_for, install=install)
-        for name, probe, needed_for, install in rows
-    ]
+    return [Tool(name=name, version=probe(), needed_for=needed_for, install=install) for name, probe, needed_for, install in rows]
 
 
 def program(command: str, flag: str) -> str:
@@ -104,9 +101,7 @@ def program(command: str, flag: str) -> str:
     if path is None:
         return ""
     try:
-        done = subprocess.run(
-            [path, flag], capture_output=True, text=True, errors="replace", timeout=VERSION_SECONDS, check=False
-        )
+        done = subprocess.run([path, flag], capture_output=True, text=True, errors="replace", timeout=VERSION_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return "yes"
     number = re.search(r"\d+\.\d+[\w.+-]*", done.stdout + done.stderr)

@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-
-from sim.bench import Bench
-from sim.errors import SimulationError
-from sim.records import Record, clear, read_faults, read_tap, write_source
-from sim.runner import BENCH_FILES, FAST, Design, build, needed, run, settings
+from bitloom.sim.bench import Bench
+from bitloom.sim.errors import SimulationError
+from bitloom.sim.records import Record, clear, read_faults, read_tap, write_source
+from bitloom.sim.runner import BENCH_FILES, FAST, Design, build, needed, run, settings
 
 SOURCE, SINK = "s_axis", "m_axis"
 
@@ -92,7 +91,7 @@ def run_encoder(
 
     sentences      codes of `embeddings.sum`, int64 [T, C] each
     stall_in, stall_out  share of cycles in which the source offers nothing, the sink is not ready
-    taps           record every stream, which `sim.verify.compare` needs; without, only input and output
+    taps           record every stream, which `bitloom.sim.verify.compare` needs; without, only input and output
     waves          write a .vcd (or .fst) there; such a build is its own
     timeout_cycles cycles without any recorded beat after which the hardware counts as hung
     wall_seconds   limit of the whole simulation
@@ -192,9 +191,7 @@ def promised_identity(build_dir: Path) -> str:
     return found[1]
 
 
-def design(
-    build_dir: Path, infos: Sequence[StreamInfo], *, taps: bool, waves: Path | None = None, clock: bool = True
-) -> Design:
+def design(build_dir: Path, infos: Sequence[StreamInfo], *, taps: bool, waves: Path | None = None, clock: bool = True) -> Design:
     """The bench around encoder.sv."""
     encoder = build_dir / "encoder.sv"
     sources = (*BENCH_FILES, *needed(sorted((build_dir / "rtl").glob("*.sv")), encoder.read_text()), encoder)
@@ -212,9 +209,7 @@ def bench_text(infos: Sequence[StreamInfo], *, taps: bool, clock: bool = True, t
     first, last = infos[0], infos[-1]
     bench.source(SOURCE, first.lanes * first.io_bits)
     bench.sink(SINK, last.lanes * last.io_bits)
-    ports = ", ".join(
-        f".{port}_t{part}({port}_{part})" for port in (SOURCE, SINK) for part in ("valid", "ready", "data", "last")
-    )
+    ports = ", ".join(f".{port}_t{part}({port}_{part})" for port in (SOURCE, SINK) for part in ("valid", "ready", "data", "last"))
     bench.body.append(f"  {top} dut (.clk, .rst, .identity, {ports});")
     for info in infos if taps else ():
         bench.tap(info.wire, f"dut.{info.wire}", info.lanes * info.bits)
@@ -235,9 +230,7 @@ def expected_beats(output: StreamInfo, lengths: np.ndarray) -> int:
     return int(lengths.sum() if output.kind == "token" else len(lengths)) * output.channels // output.lanes
 
 
-def _collect(
-    work: Path, infos: Sequence[StreamInfo], lengths: np.ndarray, expect: int, taps: bool, seconds: float
-) -> EncoderRun:
+def _collect(work: Path, infos: Sequence[StreamInfo], lengths: np.ndarray, expect: int, taps: bool, seconds: float) -> EncoderRun:
     source = read_tap(work / f"{SOURCE}.tap", infos[0].lanes, infos[0].io_bits, True)
     sink = read_tap(work / f"{SINK}.tap", infos[-1].lanes, infos[-1].io_bits, True)
     start = int(source.cycle[0]) if len(source.cycle) else 0
@@ -289,9 +282,7 @@ def wave_options(waves: Path | None) -> tuple[str, ...]:
     if suffix not in (".vcd", ".fst"):
         raise SimulationError(f"waves: got {Path(waves).name}, must end in .vcd or .fst")
     if suffix == ".fst" and not Path("/usr/include/lz4.h").exists():
-        raise SimulationError(
-            f"waves: got {Path(waves).name}, but lz4.h is not there; name a .vcd or apt install liblz4-dev zlib1g-dev"
-        )
+        raise SimulationError(f"waves: got {Path(waves).name}, but lz4.h is not there; name a .vcd or apt install liblz4-dev zlib1g-dev")
     return ("--trace-vcd",) if suffix == ".vcd" else ("--trace-fst",)
 
 
@@ -303,11 +294,6 @@ def check_sentences(sentences: Sequence[np.ndarray], first: StreamInfo) -> None:
     for index, sentence in enumerate(sentences):
         codes = np.asarray(sentence)
         if codes.ndim != 2 or codes.shape[1] != first.channels or not len(codes):
-            raise SimulationError(
-                f"run_encoder: sentence {index}: got shape {codes.shape}, must be [T, {first.channels}] with T >= 1"
-            )
+            raise SimulationError(f"run_encoder: sentence {index}: got shape {codes.shape}, must be [T, {first.channels}] with T >= 1")
         if codes.min() < -high - 1 or codes.max() > high:
-            raise SimulationError(
-                f"run_encoder: sentence {index}: got codes {codes.min()} .. {codes.max()}, "
-                f"must be {-high - 1} .. {high}"
-            )
+            raise SimulationError(f"run_encoder: sentence {index}: got codes {codes.min()} .. {codes.max()}, must be {-high - 1} .. {high}")

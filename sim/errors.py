@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can go wrong in a simulation."""
 
-from hw.errors import BitloomError
+from bitloom.hw.errors import BitloomError
 
 
 class SimulationError(BitloomError):

@@ -2,7 +2,7 @@
 """The Verilog that Vitis HLS made of an encoder, under the bench of the own RTL: same source, sink, stream rules and cycle count.
 
 The adapter is one instance: `hls_encoder` has the ports of encoder.sv and connects them to the generated module's. There are no taps, since
-the names inside are the HLS tool's own: compare what leaves with `sim.verify.compare(..., taps=False)`.
+the names inside are the HLS tool's own: compare what leaves with `bitloom.sim.verify.compare(..., taps=False)`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-
-from hw.folding import Folding
-from hw.graph import Graph
-from sim.encoder import SINK, SOURCE, EncoderRun, StreamInfo, bench_text, check_sentences, simulate, wave_options
-from sim.errors import BuildError
-from sim.runner import BENCH_FILES, FAST, Design
+from bitloom.hw.folding import Folding
+from bitloom.hw.graph import Graph
+from bitloom.sim.encoder import SINK, SOURCE, EncoderRun, StreamInfo, bench_text, check_sentences, simulate, wave_options
+from bitloom.sim.errors import BuildError
+from bitloom.sim.runner import BENCH_FILES, FAST, Design
 
 TOP = "encoder"  # the function that is synthesized: hls/project.py
 ADAPTER = "hls_encoder"
@@ -54,7 +53,7 @@ def run_rtl(
 
     sentences  codes of the graph's entry tensor, int64 [T, C] each
     returns    outputs, cycles; no streams inside
-    The other arguments and what a hang gives are `sim.encoder.run_encoder`'s.
+    The other arguments and what a hang gives are `bitloom.sim.encoder.run_encoder`'s.
     Raises BuildError: no such module, other ports than the project's, build failure. SimulationError: bad arguments, a simulation that died.
     """
     verilog = Path(verilog)
@@ -135,12 +134,15 @@ def check_ports(path: Path, ports: dict[str, Port], first: StreamInfo, last: Str
     for name, port in want.items():
         if ports.get(name) != port:
             got = f"{ports[name].direction} of {ports[name].width} bits" if name in ports else "none"
-            raise BuildError(f"HLS RTL: {path}: port {name}: got {got}, must be {port.direction} of {port.width} bits; "
-                                  "synthesize the project that belongs to this graph and folding")
+            raise BuildError(
+                f"HLS RTL: {path}: port {name}: got {got}, must be {port.direction} of {port.width} bits; "
+                "synthesize the project that belongs to this graph and folding"
+            )
     sideband = {f"{prefix}_{part}" for prefix in (SOURCE, SINK) for part in SIDEBAND}
     if extra := [name for name in ports if name not in want and name not in sideband]:
-        raise BuildError(f"HLS RTL: {path}: got port {extra[0]}, must be clock, reset and the streams only (ap_ctrl_none); "
-                              "synthesize the project as it was written")
+        raise BuildError(
+            f"HLS RTL: {path}: got port {extra[0]}, must be clock, reset and the streams only (ap_ctrl_none); synthesize the project as it was written"
+        )
 
 
 def adapter_text(ports: dict[str, Port], first: StreamInfo, last: StreamInfo, identity: str) -> str:

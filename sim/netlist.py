@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-
-from hw.synth.netlist import netlist, yosys_share
-from sim.encoder import EncoderRun, bench_text, check_sentences, load_streams, promised_identity, simulate
-from sim.runner import BENCH_FILES, HDL, QUICK, Design
+from bitloom.hw.synth.netlist import netlist, yosys_share
+from bitloom.sim.encoder import EncoderRun, bench_text, check_sentences, load_streams, promised_identity, simulate
+from bitloom.sim.runner import BENCH_FILES, HDL, QUICK, Design
 
 # Yosys's models without those of other names for the same cells; how they are written, and a netlist is, are no mistakes.
 ACCEPTED = ("-DNO_INCLUDES", "-Wno-WIDTH", "-Wno-UNOPTFLAT", "-Wno-PINMISSING", "-Wno-MULTITOP", "-Wno-TIMESCALEMOD", "-Wno-IMPLICIT")
@@ -29,7 +28,7 @@ def run_netlist(
 
     sentences  codes of `embeddings.sum`, int64 [T, C] each
     out        folder for the netlist; one that is there for the same sources is taken
-    Raises SynthError: no Yosys, or it fails. SimulationError: as `sim.encoder.run_encoder`.
+    Raises SynthError: no Yosys, or it fails. SimulationError: as `bitloom.sim.encoder.run_encoder`.
     """
     build_dir = Path(build_dir)
     infos = load_streams(build_dir)

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from importlib.metadata import version as package_version
 from pathlib import Path
 
-from sim.errors import BuildError, SimulationError
-from sim.tools import Verilator, cocotb_env, find_verilator
+from bitloom.sim.errors import BuildError, SimulationError
+from bitloom.sim.tools import Verilator, cocotb_env, find_verilator
 
 TOP = "bench"
 HDL = Path(__file__).resolve().parent / "hdl"
@@ -88,9 +88,7 @@ def compile_model(design: Design, kind: str, extra: Sequence[str]) -> Path:
             _compile(design, verilator, extra, work)
             _install(work, target)
     except OSError as error:  # not writable, disk full
-        raise BuildError(
-            f"simulation cache: {error}; free some space or set BITLOOM_CACHE to another folder"
-        ) from error
+        raise BuildError(f"simulation cache: {error}; free some space or set BITLOOM_CACHE to another folder") from error
     return target / TOP
 
 
@@ -104,9 +102,7 @@ def _prune(cache: Path) -> None:
 
 def _compile(design: Design, verilator: Verilator, extra: Sequence[str], work: Path) -> None:
     if " " in str(work):
-        raise BuildError(
-            f"simulation cache: got {work}, must have no space in its path (make cannot); set BITLOOM_CACHE"
-        )
+        raise BuildError(f"simulation cache: got {work}, must have no space in its path (make cannot); set BITLOOM_CACHE")
     log, objects = work / "build.log", work / "obj"
     for name, text in design.generated.items():
         (work / name).write_text(text)
@@ -152,9 +148,7 @@ def _call(command: Sequence[str], work: Path, verilator: Verilator, log: Path) -
 
 def _runtime_key(verilator: Verilator, design: Design, extra: Sequence[str]) -> str:
     flags = [a for a in extra if a.startswith("--")]
-    return hashlib.sha256(f"{verilator.version}\n{design.options}\n{design.compiler}\n{flags}".encode()).hexdigest()[
-        :16
-    ]
+    return hashlib.sha256(f"{verilator.version}\n{design.options}\n{design.compiler}\n{flags}".encode()).hexdigest()[:16]
 
 
 def _copy_objects(source: Path, target: Path) -> None:
@@ -199,9 +193,7 @@ def needed(files: Sequence[Path], text: str) -> list[Path]:
     return [by_name[name] for name in sorted(found)]
 
 
-def settings(
-    *, stall_in: float, stall_out: float, seed: int, expect: int, timeout_cycles: int, drain_cycles: int
-) -> dict[str, int]:
+def settings(*, stall_in: float, stall_out: float, seed: int, expect: int, timeout_cycles: int, drain_cycles: int) -> dict[str, int]:
     """The plusargs of bench_control.
 
     Raises SimulationError: a stall probability outside 0 <= p < 1.
@@ -236,7 +228,7 @@ def run(
     results.unlink(missing_ok=True)
     environment = {
         **os.environ,
-        **cocotb_env("sim.cocotb_bench", TOP, results),
+        **cocotb_env("bitloom.sim.cocotb_bench", TOP, results),
         "COCOTB_ANSI_OUTPUT": "0",
         **(env or {}),
     }
@@ -253,9 +245,7 @@ def run(
                 check=False,
             )
     except subprocess.TimeoutExpired:
-        raise SimulationError(
-            f"simulation: still running after {wall_seconds:.0f} s, log in {log}; give it more time or fewer sentences"
-        ) from None
+        raise SimulationError(f"simulation: still running after {wall_seconds:.0f} s, log in {log}; give it more time or fewer sentences") from None
     check_results(results, log, done.returncode)
 
 

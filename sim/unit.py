@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-
-from hw.hexfile import Hex
-from sim.bench import Bench, bundle, literal
-from sim.errors import SimulationError
-from sim.records import MAX_BITS, Record, clear, read_faults, read_tap, write_source
-from sim.runner import BENCH_FILES, Design, build, needed, run, settings
+from bitloom.hw.hexfile import Hex
+from bitloom.sim.bench import Bench, bundle, literal
+from bitloom.sim.errors import SimulationError
+from bitloom.sim.records import MAX_BITS, Record, clear, read_faults, read_tap, write_source
+from bitloom.sim.runner import BENCH_FILES, Design, build, needed, run, settings
 
 
 @dataclass(frozen=True)
@@ -149,20 +148,14 @@ def _collect(folder: Path, number: int, case: UnitCase) -> UnitResult:
         taken[port] = read_tap(folder / f"c{number}_{port}.tap", stimulus.beats.shape[1], stimulus.bits, False)
         got, want = len(taken[port].beats), len(stimulus.beats)
         if got != want:
-            raise SimulationError(
-                f"{_where(number, case)} port {port}: accepted {got} of {want} beats, then nothing moved; "
-                f"{_progress(folder, number, case)}"
-            )
+            raise SimulationError(f"{_where(number, case)} port {port}: accepted {got} of {want} beats, then nothing moved; {_progress(folder, number, case)}")
     start = min((int(r.cycle[0]) for r in taken.values() if len(r.cycle)), default=0)
     taken = {port: Record(r.beats, r.last, r.cycle - start) for port, r in taken.items()}
     results = []
     for out, expected in case.outputs:
         record = read_tap(folder / f"c{number}_{out.prefix}.tap", out.lanes, out.bits, out.signed)
         if len(record.beats) < expected:
-            raise SimulationError(
-                f"{_where(number, case)} port {out.prefix}: {len(record.beats)} of {expected} beats came, "
-                f"then nothing moved"
-            )
+            raise SimulationError(f"{_where(number, case)} port {out.prefix}: {len(record.beats)} of {expected} beats came, then nothing moved")
         if len(record.beats) > expected:
             raise SimulationError(
                 f"{_where(number, case)} port {out.prefix}: {len(record.beats)} beats came, must be {expected}; "
@@ -192,12 +185,8 @@ def bench_text(cases: Sequence[UnitCase]) -> str:
         for out, _ in case.outputs:
             bench.sink(f"c{number}_{out.prefix}", out.lanes * out.bits)
             connections.append(bundle(f"c{number}_{out.prefix}", f"{out.prefix}_"))
-        params = ", ".join(
-            f".{k}({literal(_hex_name(number, k) if isinstance(v, Hex) else v)})" for k, v in case.params.items()
-        )
-        bench.body.append(
-            f"  {case.module} {f'#({params}) ' if params else ''}dut{number} (\n    {', '.join(connections)});"
-        )
+        params = ", ".join(f".{k}({literal(_hex_name(number, k) if isinstance(v, Hex) else v)})" for k, v in case.params.items())
+        bench.body.append(f"  {case.module} {f'#({params}) ' if params else ''}dut{number} (\n    {', '.join(connections)});")
     return bench.text()
 
 
@@ -218,22 +207,14 @@ def _check_case(number: int, case: UnitCase) -> None:
     for port, stimulus in case.inputs.items():
         beats, last = np.asarray(stimulus.beats), np.asarray(stimulus.last)
         if beats.ndim != 2 or last.shape != beats.shape[:1] or not np.issubdtype(beats.dtype, np.integer):
-            raise SimulationError(
-                f"{where} port {port}: got beats {beats.dtype} {beats.shape} and last {last.shape}, "
-                f"must be integers [n, lanes] and [n]"
-            )
+            raise SimulationError(f"{where} port {port}: got beats {beats.dtype} {beats.shape} and last {last.shape}, must be integers [n, lanes] and [n]")
         if not 1 <= stimulus.bits <= MAX_BITS:
             raise SimulationError(f"{where} port {port}: got {stimulus.bits} bits, must be 1 .. {MAX_BITS}")
         low, high = -(1 << stimulus.bits - 1), (1 << stimulus.bits) - 1
         if beats.size and not (low <= beats.min() and beats.max() <= high):
-            raise SimulationError(
-                f"{where} port {port}: got codes {beats.min()} .. {beats.max()}, "
-                f"must be {low} .. {high} for {stimulus.bits} bits"
-            )
+            raise SimulationError(f"{where} port {port}: got codes {beats.min()} .. {beats.max()}, must be {low} .. {high} for {stimulus.bits} bits")
     if sum(n for _, n in case.outputs) == 0:
-        raise SimulationError(
-            f"{where}: 0 beats expected, must be at least 1; a bench that compares nothing proves nothing"
-        )
+        raise SimulationError(f"{where}: 0 beats expected, must be at least 1; a bench that compares nothing proves nothing")
 
 
 def _where(number: int, case: UnitCase) -> str:

@@ -8,10 +8,9 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 
 import numpy as np
-
-from hw.graph import Graph
-from sim.encoder import EncoderRun, StreamInfo
-from sim.errors import SimulationError
+from bitloom.hw.graph import Graph
+from bitloom.sim.encoder import EncoderRun, StreamInfo
+from bitloom.sim.errors import SimulationError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +35,7 @@ class Place:
     def __str__(self) -> str:
         got = "nothing (lost)" if self.got is None else self.got
         want = "nothing (extra)" if self.want is None else self.want
-        return (
-            f"{self.tensor}: sentence {self.sentence} token {self.token} channel {self.channel} (lane {self.lane}): "
-            f"{self.what}: got {got}, must be {want}"
-        )
+        return f"{self.tensor}: sentence {self.sentence} token {self.token} channel {self.channel} (lane {self.lane}): {self.what}: got {got}, must be {want}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,16 +102,11 @@ def compare(graph: Graph, golden: Mapping[str, np.ndarray], run: EncoderRun, *, 
     """
     names = [node.name for node in graph.nodes if taps and node.op != "embed" and node.name in golden]
     if missing := [name for name in names if name not in run.streams]:
-        raise SimulationError(
-            f"verify: no record of tensor '{missing[0]}', must be one of each; run the encoder with taps"
-        )
+        raise SimulationError(f"verify: no record of tensor '{missing[0]}', must be one of each; run the encoder with taps")
     streams = [(name, run.infos[name], run.taps[name], run.streams[name].last) for name in names]
     if graph.outputs[0] in golden:  # behind the last tap come a FIFO and the widening to whole bytes
         streams.append(("m_axis", run.infos[graph.outputs[0]], run.outputs, run.output_last))
-    reports = tuple(
-        _report(name, info, np.asarray(golden[info.tensor]).reshape(-1), got, last, run.lengths)
-        for name, info, got, last in streams
-    )
+    reports = tuple(_report(name, info, np.asarray(golden[info.tensor]).reshape(-1), got, last, run.lengths) for name, info, got, last in streams)
     values = sum(r.values for r in reports)
     if values == 0:
         raise SimulationError("verify: compared 0 values, must be at least 1; a comparison of nothing proves nothing")
@@ -128,9 +119,7 @@ def compare(graph: Graph, golden: Mapping[str, np.ndarray], run: EncoderRun, *, 
     )
 
 
-def _report(
-    name: str, info: StreamInfo, want: np.ndarray, got: np.ndarray, last: np.ndarray, lengths: np.ndarray
-) -> TensorReport:
+def _report(name: str, info: StreamInfo, want: np.ndarray, got: np.ndarray, last: np.ndarray, lengths: np.ndarray) -> TensorReport:
     flags = expected_last(len(want), info, lengths)
     values, beats = _differences(got, want), _differences(last, flags)
     first = None
@@ -156,9 +145,7 @@ def _differences(got: np.ndarray, want: np.ndarray) -> np.ndarray:
     return np.concatenate([np.flatnonzero(got[:common] != want[:common]), np.arange(common, max(len(got), len(want)))])
 
 
-def _place(
-    name: str, what: str, index: int, got: np.ndarray, want: np.ndarray, info: StreamInfo, lengths: np.ndarray
-) -> Place:
+def _place(name: str, what: str, index: int, got: np.ndarray, want: np.ndarray, info: StreamInfo, lengths: np.ndarray) -> Place:
     lanes = info.lanes if what == "last" else 1
     sentence, token, channel = locate(index * lanes, info, lengths, len(want) * lanes)
     return Place(

@@ -8,9 +8,8 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-
-from hw.graph import Graph, Node, Tensor
-from hw.hexfile import Hex
+from bitloom.hw.graph import Graph, Node, Tensor
+from bitloom.hw.hexfile import Hex
 
 HERE = Path(__file__).parent / "sim"
 RTL = HERE.parents[1] / "hw" / "rtl"

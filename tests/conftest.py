@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes the shared helpers beside this file importable."""
+
 import sys
 from pathlib import Path
 

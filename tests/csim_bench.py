@@ -18,14 +18,13 @@ from types import SimpleNamespace
 
 import hls4ml
 import numpy as np
+from bitloom.hls.layers import HEADERS, code_type, config_cpp
+from bitloom.hls.project import PARALLEL, constants
+from bitloom.hw.folding import Folding
+from bitloom.hw.instance import HlsLayer
+from bitloom.hw.ops import OPS
+from bitloom.sim.runner import cache_dir
 from operator_bench import Case, beats, golden
-
-from hls.layers import HEADERS, code_type, config_cpp
-from hls.project import PARALLEL, constants
-from hw.folding import Folding
-from hw.instance import HlsLayer
-from hw.ops import OPS
-from sim.runner import cache_dir
 
 BENCH = Path(__file__).parent / "hls" / "operator_csim.h"
 TEMPLATES = Path(hls4ml.__file__).parent / "templates" / "vivado"
@@ -79,8 +78,13 @@ def _instance(number: int, case: Case) -> str:
     body += [f'hls::stream<{name}_beat> {name}("{name}");' for name in names] + [f"numbers.feed({name});" for name in node.inputs]
     types = ", ".join(f"{name}_beat" for name in names)
     arguments = ", ".join([*names, *(f"{name}.data()" for name in memories)])
-    body += ["for (long long sentences = numbers.next(); sentences > 0; sentences--) {", f"    bitloom::{node.op}<{types}, config_{node.name}>({arguments});",
-             f"    numbers.drain({node.name});", "}", *(f"numbers.drain({name});" for name in node.inputs)]
+    body += [
+        "for (long long sentences = numbers.next(); sentences > 0; sentences--) {",
+        f"    bitloom::{node.op}<{types}, config_{node.name}>({arguments});",
+        f"    numbers.drain({node.name});",
+        "}",
+        *(f"numbers.drain({name});" for name in node.inputs),
+    ]
     if node.op in PARALLEL:
         lines.append(_array_config(case))
         body += _array_call(case)
@@ -90,8 +94,10 @@ def _instance(number: int, case: Case) -> str:
 def _array_config(case: Case) -> str:
     """Of the call on arrays: all tokens of all sentences at once."""
     tokens = case.data[0].size // case.graph.tensor(case.node.inputs[0]).channels
-    return (f"struct config_array : config_{case.node.name} {{\n    static const unsigned max_tokens = {tokens};\n"
-            f"    static const unsigned n_elements = {case.data[0].size};\n}};")
+    return (
+        f"struct config_array : config_{case.node.name} {{\n    static const unsigned max_tokens = {tokens};\n"
+        f"    static const unsigned n_elements = {case.data[0].size};\n}};"
+    )
 
 
 def _array_call(case: Case) -> list[str]:
@@ -158,8 +164,7 @@ def _equal(what: str, got: np.ndarray, want: np.ndarray) -> None:
     assert got.shape == want.shape, f"{what}: got shape {got.shape}, must be {want.shape}"
     wrong = np.argwhere(got != want)
     assert not len(wrong), (
-        f"{what}: {len(wrong)} of {got.size} differ, first at {wrong[0].tolist()}: "
-        f"got {got[tuple(wrong[0])]}, must be {want[tuple(wrong[0])]}"
+        f"{what}: {len(wrong)} of {got.size} differ, first at {wrong[0].tolist()}: got {got[tuple(wrong[0])]}, must be {want[tuple(wrong[0])]}"
     )
 
 

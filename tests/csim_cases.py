@@ -5,10 +5,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from bitloom.hls.project import PARALLEL
 from operator_bench import Case, golden
 from ops import test_add, test_context, test_first_token, test_layernorm, test_linear, test_requant, test_scores, test_softmax, test_table
-
-from hls.project import PARALLEL
 
 # Besides the shapes that the RTL is tested with; the columns are those of tests/ops/test_<operator>.py.
 ADD = [(6, 3, 16, 16, 16, True, True, 3, 2, 2), (4, 2, 3, 2, 2, True, True, 1, 1, 1)]
@@ -39,8 +38,12 @@ def layernorm_case(seed, *shape):
     x, y = (replace(wide.tensor(n), shape=("T", 2)) for n in ("x", "y"))
     node = replace(case.node, attrs=case.node.attrs | test_layernorm.layernorm.constants(x, shape[4]))
     params = {key: value[:2] for key, value in wide.params.items()}
-    return replace(case, graph=replace(wide, nodes=(node,), tensors={"x": x, "y": y}, params=params).check(), data=(case.data[0][:, :2],),
-                   fold=replace(case.fold, lanes_in=shape[1], lanes_out=shape[1]))
+    return replace(
+        case,
+        graph=replace(wide, nodes=(node,), tensors={"x": x, "y": y}, params=params).check(),
+        data=(case.data[0][:, :2],),
+        fold=replace(case.fold, lanes_in=shape[1], lanes_out=shape[1]),
+    )
 
 
 MAKERS = {

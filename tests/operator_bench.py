@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-
-from hw.emit import PORTS
-from hw.graph import Graph, Node, Tensor
-from hw.instance import Fold
-from hw.ops import OPS
-from hw.timing import simulate_node
-from sim.unit import OutSpec, Stimulus, UnitCase, run_units
+from bitloom.hw.emit import PORTS
+from bitloom.hw.graph import Graph, Node, Tensor
+from bitloom.hw.instance import Fold
+from bitloom.hw.ops import OPS
+from bitloom.hw.timing import simulate_node
+from bitloom.sim.unit import OutSpec, Stimulus, UnitCase, run_units
 
 RTL_FILES = sorted((Path(__file__).parents[1] / "hw" / "rtl").glob("*.sv"))
 
@@ -72,9 +71,7 @@ def make_case(
     )
 
 
-def beats(
-    tensor: Tensor, codes: np.ndarray, lengths: np.ndarray, lanes: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def beats(tensor: Tensor, codes: np.ndarray, lengths: np.ndarray, lanes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A tensor as beats [n, lanes], their `last` [n], and the index of each token's (row's) last beat."""
     words = codes.reshape(-1, lanes)
     if tensor.kind == "row":
@@ -129,8 +126,7 @@ def _equal(what: str, got: np.ndarray, want: np.ndarray) -> None:
     assert got.shape == want.shape, f"{what}: got shape {got.shape}, must be {want.shape}"
     wrong = np.argwhere(got != want)
     assert not len(wrong), (
-        f"{what}: {len(wrong)} of {got.size} differ, first at {wrong[0].tolist()}: "
-        f"got {got[tuple(wrong[0])]}, must be {want[tuple(wrong[0])]}"
+        f"{what}: {len(wrong)} of {got.size} differ, first at {wrong[0].tolist()}: got {got[tuple(wrong[0])]}, must be {want[tuple(wrong[0])]}"
     )
 
 
@@ -139,9 +135,7 @@ def check_data(cases: Sequence[Case], monkeypatch, saturated: float = 0.5) -> No
     for number, case in enumerate(cases):
         module, y = OPS[case.node.op], golden(case)
         share = float(np.mean((y == case.output.low) | (y == case.output.high)))
-        assert share <= saturated, (
-            f"{case.node.op} case {number}: {share:.0%} of the outputs are saturated, must be at most {saturated:.0%}"
-        )
+        assert share <= saturated, f"{case.node.op} case {number}: {share:.0%} of the outputs are saturated, must be at most {saturated:.0%}"
         with monkeypatch.context() as patch:
             patch.setattr(module, "round_shift", lambda x, shift: x >> shift)
             assert (golden(case) != y).any(), f"{case.node.op} case {number}: no output shows the rounding term"

@@ -6,11 +6,10 @@ from __future__ import annotations
 import random
 
 import torch
-
-from qat.baseline import float_model
-from qat.calibrate import calibrate
-from qat.config import ModelConfig, QuantConfig
-from qat.model import QuantBert
+from bitloom.qat.baseline import float_model
+from bitloom.qat.calibrate import calibrate
+from bitloom.qat.config import ModelConfig, QuantConfig
+from bitloom.qat.model import QuantBert
 
 VOCABULARY = 50
 

@@ -8,8 +8,10 @@ import sys
 import pytest
 
 # In an interpreter of its own: tkinter takes `exit` away from the first one.
-CODE = "import sys, tkinter; t = tkinter.Tcl(); t.eval('interp create c'); t.call('c', 'eval', ('set', 'argv', t.call('list', *sys.argv[2:]))); " \
-       "t.call('c', 'eval', ('source', sys.argv[1]))"
+CODE = (
+    "import sys, tkinter; t = tkinter.Tcl(); t.eval('interp create c'); t.call('c', 'eval', ('set', 'argv', t.call('list', *sys.argv[2:]))); "
+    "t.call('c', 'eval', ('source', sys.argv[1]))"
+)
 
 
 def interpreter() -> list[str]:

@@ -6,9 +6,9 @@ from __future__ import annotations
 import json
 
 from bitloom.flow import Context
-from hw.build import build
-from hw.folding import HardwareConfig
-from hw.graph import Graph
+from bitloom.hw.build import build
+from bitloom.hw.folding import HardwareConfig
+from bitloom.hw.graph import Graph
 
 
 def run(context: Context) -> str:

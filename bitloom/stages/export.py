@@ -12,25 +12,25 @@ import numpy as np
 
 from bitloom.errors import VerificationError
 from bitloom.flow import Context
+from bitloom.hw import golden
+from bitloom.hw.graph import Graph
+from bitloom.hw.onnx_export import OnnxReferee, observed, to_onnx
 from bitloom.report import score
 from bitloom.sentences import Sentences, load_dev, score_all
-from hw import golden
-from hw.graph import Graph
-from hw.onnx_export import OnnxReferee, observed, to_onnx
-from sim.encoder import StreamInfo
-from sim.verify import locate
+from bitloom.sim.encoder import StreamInfo
+from bitloom.sim.verify import locate
 
 if TYPE_CHECKING:
-    from qat.model import QuantBert
+    from bitloom.qat.model import QuantBert
 
 BATCH = 32  # sentences whose tensors are all in memory at once
 
 
 def run(context: Context) -> str:
     """Raises VerificationError: two readers differ."""
-    from qat.checkpoint import from_pretrained  # torch takes seconds to import
-    from qat.export import to_graph
-    from qat.sizes import sizes
+    from bitloom.qat.checkpoint import from_pretrained  # torch takes seconds to import
+    from bitloom.qat.export import to_graph
+    from bitloom.qat.sizes import sizes
 
     recipe, trained = context.recipe, context.run.stage("train")
     context.progress(None, "freezing the graph")
@@ -51,15 +51,12 @@ def run(context: Context) -> str:
     result |= {"model": graph.meta["model"], "bits": size.pop("layers"), "size": size}
     (context.out / "metrics.json").write_text(json.dumps(result, indent=1) + "\n")
     total = sum(c["values_compared"] for c in comparisons)
-    return (
-        f"graph {graph.hash[:16]}, golden {score(value)}, 0 of {total:,} values differ between Brevitas, "
-        "golden and ONNX Runtime"
-    )
+    return f"graph {graph.hash[:16]}, golden {score(value)}, 0 of {total:,} values differ between Brevitas, golden and ONNX Runtime"
 
 
 def compare_readers(context: Context, graph: Graph, model: QuantBert, sample: Sentences) -> list[dict]:
     """Hold the trained model in float64, and integer.onnx, against the golden model; counts for the report."""
-    from qat.export import forward_codes, in_float64
+    from bitloom.qat.export import forward_codes, in_float64
 
     exact, referee = in_float64(model), OnnxReferee(context.out / "integer.onnx", graph.hash)
     readers = {
@@ -119,9 +116,7 @@ def compare(
     return {"name": name, "sentences": len(sample), "values_compared": compared, "mismatches": 0}
 
 
-def _require_equal(
-    where: str, graph: Graph, tensor: str, skipped: int, part: Sentences, got: np.ndarray, want: np.ndarray
-) -> None:
+def _require_equal(where: str, graph: Graph, tensor: str, skipped: int, part: Sentences, got: np.ndarray, want: np.ndarray) -> None:
     """skipped: sentences of the sample before this part."""
     if got.size != want.size:
         raise VerificationError(f"export: {where}: got {got.size:,} values, must be {want.size:,}")
@@ -129,9 +124,7 @@ def _require_equal(
     if not (wrong := got != want).any():
         return
     index, info = int(wrong.argmax()), graph.tensor(tensor)
-    stream = StreamInfo(
-        tensor=tensor, wire="", lanes=1, bits=info.bits, signed=info.signed, kind=info.kind, channels=info.channels
-    )
+    stream = StreamInfo(tensor=tensor, wire="", lanes=1, bits=info.bits, signed=info.signed, kind=info.kind, channels=info.channels)
     sentence, token, channel = locate(index, stream, np.array(part.lengths), want.size)
     raise VerificationError(
         f"export: {where}: {wrong.sum():,} of {wrong.size:,} values differ; first: "

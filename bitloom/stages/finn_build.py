@@ -13,15 +13,15 @@ import onnx
 
 from bitloom.errors import UsageError
 from bitloom.flow import Context
-from hls.finn import tool
-from hls.finn.lower import Lowered, lower
-from hls.finn.model import build
-from hls.finn.report import cycles, without_estimate
-from hls.finn.vivado import implement
-from hw.board import Board
-from hw.folding import Folding
-from hw.graph import Graph
-from qat.finn_export import export
+from bitloom.hls.finn import tool
+from bitloom.hls.finn.lower import Lowered, lower
+from bitloom.hls.finn.model import build
+from bitloom.hls.finn.report import cycles, without_estimate
+from bitloom.hls.finn.vivado import implement
+from bitloom.hw.board import Board
+from bitloom.hw.folding import Folding
+from bitloom.hw.graph import Graph
+from bitloom.qat.finn_export import export
 
 
 def run(context: Context) -> str:

@@ -16,15 +16,15 @@ import numpy as np
 
 from bitloom.errors import VerificationError
 from bitloom.flow import Context
+from bitloom.hls.finn import tool
+from bitloom.hls.finn.lower import lower
+from bitloom.hls.finn.model import build
+from bitloom.hls.finn.verify import Report, compare
+from bitloom.hw import golden
+from bitloom.hw.folding import Folding
+from bitloom.hw.graph import Graph
+from bitloom.qat.finn_export import export
 from bitloom.sentences import Sentences, load_dev, score_some
-from hls.finn import tool
-from hls.finn.lower import lower
-from hls.finn.model import build
-from hls.finn.verify import Report, compare
-from hw import golden
-from hw.folding import Folding
-from hw.graph import Graph
-from qat.finn_export import export
 
 QUANT = "Brevitas's export, Quant nodes"
 BUILT_SENTENCES = 2  # of the length that was built

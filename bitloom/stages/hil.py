@@ -9,13 +9,13 @@ import numpy as np
 
 from bitloom.errors import UsageError, VerificationError
 from bitloom.flow import Context
+from bitloom.hw import golden
+from bitloom.hw.board import Board
+from bitloom.hw.folding import Folding
+from bitloom.hw.graph import Graph
 from bitloom.sentences import Sentences, load_dev, score_some
-from hw import golden
-from hw.board import Board
-from hw.folding import Folding
-from hw.graph import Graph
-from sim.hil.report import hil
-from sim.hil.target import open_target
+from bitloom.sim.hil.report import hil
+from bitloom.sim.hil.target import open_target
 
 
 def run(context: Context) -> str:

@@ -8,18 +8,18 @@ import json
 import numpy as np
 
 from bitloom.flow import Context
+from bitloom.hw import golden
+from bitloom.hw.folding import Folding
+from bitloom.hw.graph import Graph
+from bitloom.hw.predict import stage_intervals
 from bitloom.sentences import load_dev
-from hw import golden
-from hw.folding import Folding
-from hw.graph import Graph
-from hw.predict import stage_intervals
 
 TESTBENCH_SENTENCES = 8
 
 
 def run(context: Context) -> str:
     """Raises HlsError: no HLS project for this board or graph. BoardError: no such board."""
-    from hls.project import PROJECT, reuse_factor, to_hls4ml, write_testbench  # imports hls4ml
+    from bitloom.hls.project import PROJECT, reuse_factor, to_hls4ml, write_testbench  # imports hls4ml
 
     context.progress(None, "writing the HLS project")
     graph = Graph.load(context.run.stage("export"))

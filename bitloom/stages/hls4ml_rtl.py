@@ -9,14 +9,14 @@ import numpy as np
 
 from bitloom.errors import VerificationError
 from bitloom.flow import Context
+from bitloom.hw import golden
+from bitloom.hw.folding import Folding
+from bitloom.hw.graph import Graph
 from bitloom.sentences import Sentences, load_dev
-from hw import golden
-from hw.folding import Folding
-from hw.graph import Graph
-from sim.errors import BuildError, SimulationError
-from sim.hls_rtl import run_rtl
-from sim.tools import find_verilator
-from sim.verify import compare
+from bitloom.sim.errors import BuildError, SimulationError
+from bitloom.sim.hls_rtl import run_rtl
+from bitloom.sim.tools import find_verilator
+from bitloom.sim.verify import compare
 
 FULL_SENTENCES = 4  # of max_tokens, for the interval
 STALL = 0.3
@@ -48,9 +48,7 @@ def run(context: Context) -> str:
     return f"0 of {result['values_compared']:,} outputs differ, {runs[1]['interval']:,.0f} cycles between sentences"
 
 
-def _simulate(
-    context: Context, graph: Graph, folding: Folding, verilog: object, name: str, sentences: Sentences, stall: float
-) -> dict:
+def _simulate(context: Context, graph: Graph, folding: Folding, verilog: object, name: str, sentences: Sentences, stall: float) -> dict:
     context.progress(None, f"{name}: {len(sentences)} sentences, {sum(sentences.lengths)} tokens")
     want = golden.run(graph, sentences.ids, sentences.segments)
     inputs = np.split(want[graph.entry], np.cumsum(sentences.lengths)[:-1])

@@ -7,8 +7,8 @@ import json
 
 from bitloom.errors import VerificationError
 from bitloom.flow import Context
-from hls.synth import synthesize
-from sim.errors import SimulationError
+from bitloom.hls.synth import synthesize
+from bitloom.sim.errors import SimulationError
 
 
 def run(context: Context) -> str:

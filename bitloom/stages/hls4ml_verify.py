@@ -7,11 +7,11 @@ import json
 
 from bitloom.errors import VerificationError
 from bitloom.flow import Context
+from bitloom.hls.csim import compile_project, verify
+from bitloom.hw import golden
+from bitloom.hw.graph import Graph
 from bitloom.sentences import load_dev, score_some
-from hls.csim import compile_project, verify
-from hw import golden
-from hw.graph import Graph
-from sim.errors import SimulationError
+from bitloom.sim.errors import SimulationError
 
 LEAST_SENTENCES = 64  # of the development split, if it has as many
 FULL_SENTENCES = 2  # of max_tokens

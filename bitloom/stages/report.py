@@ -6,9 +6,9 @@ from __future__ import annotations
 import json
 
 from bitloom.flow import STAGES, Context, is_current
+from bitloom.hw.graph import Graph
 from bitloom.report import SCHEMA, render, score
 from bitloom.runfolder import RunFolder
-from hw.graph import Graph
 
 
 def run(context: Context) -> str:
@@ -35,14 +35,11 @@ def assemble(context: Context) -> dict:
     utilization = {key: cycles.pop(key) for key in ("mac_utilization", "mac_utilization_real")}
     stages = [{**stage, "cycles": stage["interval"]} for stage in timing["stages"]]
     comparisons = exported["comparisons"] + [
-        {"name": f"RTL = golden, {r['name']}", **{k: r[k] for k in ("sentences", "values_compared", "mismatches")}}
-        for r in verified["runs"]
+        {"name": f"RTL = golden, {r['name']}", **{k: r[k] for k in ("sentences", "values_compared", "mismatches")}} for r in verified["runs"]
     ]
     if is_current(run, "hil"):
         hil = read("hil", "hil.json")
-        comparisons.append(
-            {"name": f"on {hil['target']} = golden, answers", **{k: hil[k] for k in ("sentences", "values_compared", "mismatches")}}
-        )
+        comparisons.append({"name": f"on {hil['target']} = golden, answers", **{k: hil[k] for k in ("sentences", "values_compared", "mismatches")}})
     backends = {name: found for name, read_backend in BACKENDS.items() if (found := read_backend(run))}
     for found in backends.values():
         comparisons += found["comparisons"]
@@ -52,10 +49,7 @@ def assemble(context: Context) -> dict:
         "graph_hash": graph.hash,
         "model": exported["model"],
         "accuracy": {**exported["accuracy"], "rtl": verified["rtl_accuracy"]},
-        "verify": {
-            key: verified[key] for key in ("backend", "sentences", "values_compared", "mismatches", "stall_runs")
-        }
-        | {"comparisons": comparisons},
+        "verify": {key: verified[key] for key in ("backend", "sentences", "values_compared", "mismatches", "stall_runs")} | {"comparisons": comparisons},
         "cycles": {
             **cycles,
             "clock_mhz": context.recipe.hardware.clock_mhz,
@@ -73,14 +67,8 @@ def assemble(context: Context) -> dict:
         "bits": exported["bits"],
         "training": {"curves": trained["curves"]},
         "backends": backends,
-        "board": {
-            name: json.loads((run.stage(name) / f"{name}.json").read_text())
-            for name in ("synth", "hil")
-            if is_current(run, name)
-        },
-        "seconds": {
-            name: run.record(name)["seconds"] for name in STAGES if name != "report" and "seconds" in run.record(name)
-        },
+        "board": {name: json.loads((run.stage(name) / f"{name}.json").read_text()) for name in ("synth", "hil") if is_current(run, name)},
+        "seconds": {name: run.record(name)["seconds"] for name in STAGES if name != "report" and "seconds" in run.record(name)},
     }
     report["side_by_side"] = side_by_side(report["cycles"], report["hardware"], report["verify"], backends)
     return report

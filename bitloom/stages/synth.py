@@ -9,13 +9,13 @@ from dataclasses import asdict
 
 from bitloom.errors import UsageError
 from bitloom.flow import Context
-from hw.board import Board
-from hw.budget import usage
-from hw.folding import Folding
-from hw.graph import Graph
-from hw.resources import estimate
-from hw.synth import synthesize
-from hw.vivado import build_project, write_project
+from bitloom.hw.board import Board
+from bitloom.hw.budget import usage
+from bitloom.hw.folding import Folding
+from bitloom.hw.graph import Graph
+from bitloom.hw.resources import estimate
+from bitloom.hw.synth import synthesize
+from bitloom.hw.vivado import build_project, write_project
 
 
 def run(context: Context) -> str:

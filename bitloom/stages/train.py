@@ -11,7 +11,7 @@ def run(context: Context) -> str:
     """Raises DataError, QuantError: data or settings that cannot be trained on."""
     from transformers.utils import logging  # torch and transformers take seconds to import
 
-    from qat.train import train
+    from bitloom.qat.train import train
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()  # the display has one of its own

@@ -12,18 +12,18 @@ import numpy as np
 
 from bitloom.errors import VerificationError
 from bitloom.flow import Context
+from bitloom.hw import golden
+from bitloom.hw.build import macs_per_sentence
+from bitloom.hw.folding import Folding
+from bitloom.hw.graph import Graph
+from bitloom.hw.predict import predict
+from bitloom.qat.data import Dataset
 from bitloom.sentences import Sentences, load_dev, score_some
-from hw import golden
-from hw.build import macs_per_sentence
-from hw.folding import Folding
-from hw.graph import Graph
-from hw.predict import predict
-from qat.data import Dataset
-from sim.encoder import EncoderRun, design, load_streams, run_encoder
-from sim.errors import BuildError, SimulationError
-from sim.runner import build
-from sim.tools import find_verilator
-from sim.verify import compare
+from bitloom.sim.encoder import EncoderRun, design, load_streams, run_encoder
+from bitloom.sim.errors import BuildError, SimulationError
+from bitloom.sim.runner import build
+from bitloom.sim.tools import find_verilator
+from bitloom.sim.verify import compare
 
 CYCLE_TOLERANCE = 0.01  # of a whole encoder; single operators are exact (docs/architecture.md)
 # Of saturated hardware: most of it is waiting at the entrance, so it says when a beat was let in, not how fast the
@@ -72,9 +72,7 @@ class Bench:
         tokens = np.mean(sentences.lengths) if output.kind == "token" else 1
         return float(np.clip(SLOW * self.folding.interval / (tokens * output.channels), 2, LONGEST_GAP))
 
-    def simulate(
-        self, name: str, sentences: Sentences, stall_in: float = 0.0, stall_out: float = 0.0, waves: Path | None = None
-    ) -> EncoderRun:
+    def simulate(self, name: str, sentences: Sentences, stall_in: float = 0.0, stall_out: float = 0.0, waves: Path | None = None) -> EncoderRun:
         """Run sentences back to back and compare every tensor.
 
         Raises VerificationError: a difference, a simulation that died, nothing compared.
@@ -126,9 +124,7 @@ def run(context: Context) -> str:
     mixed = bench.simulate("back to back", chosen)
     full_sentences = dev.of_length(bench.graph.max_tokens, FULL_SENTENCES)
     full = bench.simulate("full length", full_sentences)
-    alone = [
-        (s.lengths[0], bench.simulate(f"{s.lengths[0]} tokens alone", s)) for s in dev.alone(bench.graph.max_tokens)
-    ]
+    alone = [(s.lengths[0], bench.simulate(f"{s.lengths[0]} tokens alone", s)) for s in dev.alone(bench.graph.max_tokens)]
     if settings.stall_sentences:
         some = dev.spread(settings.stall_sentences, settings.seed + 1)
         bench.simulate("random stalls", some, stall_in=STALL, stall_out=STALL)
@@ -179,10 +175,7 @@ def _cycles(
             if len(sentences) > 1 or key == "latency"
         ]
     points = [[n, _latencies(got)[0]] for n, got in alone]
-    table += [
-        {"name": f"latency, {n} tokens", "predicted": predict(graph, folding, [n]).latency[0], "measured": m}
-        for n, m in points
-    ]
+    table += [{"name": f"latency, {n} tokens", "predicted": predict(graph, folding, [n]).latency[0], "measured": m} for n, m in points]
     interval, latency = figures["full"]["interval"], figures["full"]["latency"]
     work = macs_per_sentence(graph, graph.max_tokens)
     real = sum(macs_per_sentence(graph, n) for n in mixed[0].lengths[1:])

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """python3 -m pynq_driver --bind ADDRESS: the server, until it is interrupted."""
+
 from __future__ import annotations
 
 import argparse

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The encoder in the board's fabric: its bitstream, loaded and checked, and sentences through AXI DMA."""
+
 from __future__ import annotations
 
 import hashlib
@@ -64,8 +65,11 @@ class Device:
         self._encoder, self._dma = getattr(self._overlay, ENCODER), getattr(self._overlay, DMA)
         self.epoch, self._now, self._raw = self.epoch + 1, 0, 0
         beats = self.input.beat_bytes | self.output.beat_bytes << 16
-        for name, address, want in (("magic word", reg.MAGIC, reg.MAGIC_VALUE), ("version of the registers", reg.VERSION, reg.VERSION_VALUE),
-                                    ("bytes of a beat", reg.BEAT_BYTES, beats)):
+        for name, address, want in (
+            ("magic word", reg.MAGIC, reg.MAGIC_VALUE),
+            ("version of the registers", reg.VERSION, reg.VERSION_VALUE),
+            ("bytes of a beat", reg.BEAT_BYTES, beats),
+        ):
             if (got := self._encoder.read(address)) != want:
                 raise DeviceError(f"{self.folder}: {name}: got {got:#x}, must be {want:#x}; build the overlay again")
         if (told := self.tell_identity()) != self.identity:

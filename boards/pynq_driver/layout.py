@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Codes in the beats of a stream, as a DMA moves them."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Serves a device over TCP (wire.py) to one host at a time, and to none without the token."""
+
 from __future__ import annotations
 
 import json
@@ -35,8 +36,18 @@ class Server:
     connections  most at a time, those that have not proved anything included; more are closed at once
     """
 
-    def __init__(self, device: Device, token: bytes, address: tuple[str, int], *, greet_s: float = 5.0, idle_s: float = 60.0, frame_s: float = 20.0,
-                 busy_s: float = 1.0, connections: int = 8):
+    def __init__(
+        self,
+        device: Device,
+        token: bytes,
+        address: tuple[str, int],
+        *,
+        greet_s: float = 5.0,
+        idle_s: float = 60.0,
+        frame_s: float = 20.0,
+        busy_s: float = 1.0,
+        connections: int = 8,
+    ):
         self.device, self._token = device, token
         self.greet_s, self.idle_s, self.frame_s, self.busy_s = greet_s, idle_s, frame_s, busy_s
         self._places = threading.BoundedSemaphore(connections)
@@ -103,8 +114,14 @@ class Server:
 
     def _serve(self, connection: socket.socket) -> None:
         device = self.device
-        info = {"identity": device.tell_identity(), "clock_mhz": device.manifest["clock_mhz"], "max_tokens": device.max_tokens,
-                "sentences": device.sentences, "input": asdict(device.input), "output": asdict(device.output)}
+        info = {
+            "identity": device.tell_identity(),
+            "clock_mhz": device.manifest["clock_mhz"],
+            "max_tokens": device.max_tokens,
+            "sentences": device.sentences,
+            "input": asdict(device.input),
+            "output": asdict(device.output),
+        }
         wire.send_frame(connection, wire.READY, json.dumps(info).encode(), self.frame_s)
         while not self._stop.is_set():
             # A request must begin within idle_s; what has begun must be whole within that time too.
@@ -140,8 +157,9 @@ class Server:
             raise RequestError(f"got {len(body)} bytes, must be at least 8")
         burst, count = struct.unpack_from("<II", body)
         if burst > 1 or not 1 <= count <= device.sentences or len(body) < 8 + 4 * count:
-            raise RequestError(f"got {count} sentences, burst {burst}, {len(body)} bytes, must be 1 .. {device.sentences} sentences with their tokens, "
-                               "burst 0 or 1")
+            raise RequestError(
+                f"got {count} sentences, burst {burst}, {len(body)} bytes, must be 1 .. {device.sentences} sentences with their tokens, burst 0 or 1"
+            )
         tokens = np.frombuffer(body, dtype="<u4", count=count, offset=8).astype(np.int64)
         if tokens.min() < 1 or tokens.max() > device.max_tokens:
             raise RequestError(f"got sentences of {tokens.min()} .. {tokens.max()} tokens, must be 1 .. {device.max_tokens}")

@@ -10,6 +10,7 @@ A frame is 4 bytes "BLP1", a kind (1 byte), 3 zero bytes, the body's length (4 b
     server: ANSWER  S (4), then (start, end, epoch) of each (8 each), then codes (output.dtype)
     server: ERROR   JSON: code, text; the server closes after it, but for the code "request"
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -107,6 +108,8 @@ def load_token(file: str | Path | None) -> bytes:
     else:
         token, where = os.environ.get(TOKEN_VARIABLE, "").strip().encode(), f"variable {TOKEN_VARIABLE}"
     if len(token) < MIN_TOKEN:
-        raise ValueError(f"{where}: got {len(token)} characters, must be a token of at least {MIN_TOKEN}; make one with "
-                         "`python3 -c \"import secrets; print(secrets.token_hex(16))\"` and give it to both ends")
+        raise ValueError(
+            f"{where}: got {len(token)} characters, must be a token of at least {MIN_TOKEN}; make one with "
+            '`python3 -c "import secrets; print(secrets.token_hex(16))"` and give it to both ends'
+        )
     return token

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from hw.errors import BitloomError
+from bitloom.hw.errors import BitloomError
 
 
 class FinnError(BitloomError):

@@ -9,9 +9,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from hls.finn.errors import FinnError
-from hw.folding import Folding
-from hw.ops.common import divisors
+from bitloom.hls.finn.errors import FinnError
+from bitloom.hw.folding import Folding
+from bitloom.hw.ops.common import divisors
 
 MIN_NORM_BEATS = 13  # a LayerNorm's pipeline needs more than 12 beats a token
 

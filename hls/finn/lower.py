@@ -11,11 +11,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import onnx
-
-from hls.finn import fifos, tool
-from hls.finn.errors import FinnError
-from hls.finn.folding import Goal, write_config
-from hw.folding import Folding
+from bitloom.hls.finn import fifos, tool
+from bitloom.hls.finn.errors import FinnError
+from bitloom.hls.finn.folding import Goal, write_config
+from bitloom.hw.folding import Folding
 
 Step = Callable[[Any, Any], Any]
 HARDWARE = "finn.custom_op.fpgadataflow"
@@ -47,7 +46,7 @@ class Lowered:
     hardware   ONNX file of the hardware graph before folding (for Python execution)
     folded     of the folded, specialised one; streamed: with width converters and FIFOs, every node's code generated (None without hdl)
     nodes      of `folded`, in topological order
-    fifo_kib   memory of all FIFOs, see hls.finn.fifos
+    fifo_kib   memory of all FIFOs, see bitloom.hls.finn.fifos
     interval   cycles between sentences that FINN estimates, latency_cycles of one sentence
     """
 
@@ -68,7 +67,7 @@ def lower(model: onnx.ModelProto | Path, folder: Path, *, part: str, clock_mhz: 
 
     part        a part number or one of FINN's board names
     folding     bitloom's: PE and SIMD of the matrix units; the other nodes follow their pace. Else target_cycles decides for all
-    streamline  the model has Quant nodes and scales (qat.finn_export), which FINN's streamlining moves into thresholds first
+    streamline  the model has Quant nodes and scales (bitloom.qat.finn_export), which FINN's streamlining moves into thresholds first
     Raises FinnError: no or another finn-plus, an unknown part, a node that FINN has no hardware for.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -120,8 +119,7 @@ def run_step(step: Step, model: Any, config: Any) -> Any:
     except Exception as error:  # FINN raises its own types, AssertionError and plain Exception alike
         name = getattr(step, "__name__", "step")
         told = " ".join(str(error).split()) or type(error).__name__
-        raise FinnError(f"finn: {name}: got '{told}', must pass for this encoder and part; see finn.log in the build folder, or use the rtl "
-                        "backend") from error
+        raise FinnError(f"finn: {name}: got '{told}', must pass for this encoder and part; see finn.log in the build folder, or use the rtl backend") from error
 
 
 def before_streamlining(finn: SimpleNamespace) -> Step:
@@ -173,20 +171,24 @@ def require_mapped(model: Any) -> None:
     for node in model.graph.node:
         if not node.domain.startswith(HARDWARE):
             kinds = ", ".join(f"{i} {model.get_tensor_datatype(i).name}" for i in node.input)
-            raise FinnError(f"finn: node {node.name} ({node.op_type}, inputs {kinds}): got no hardware node for it, must have one; FINN converts it "
-                            "from integer inputs and static shapes only, so change that layer, or use the rtl or hls4ml backend")
+            raise FinnError(
+                f"finn: node {node.name} ({node.op_type}, inputs {kinds}): got no hardware node for it, must have one; FINN converts it "
+                "from integer inputs and static shapes only, so change that layer, or use the rtl or hls4ml backend"
+            )
 
 
 def require_family(finn: SimpleNamespace, model: Any, part: str) -> None:
     """Raises FinnError: a GELU or tanh in float32 hardware on a part that is not a Versal."""
     smooth = [node.name for node in model.graph.node if node.op_type == "PWPolyF"]
     if smooth and not finn.fpga.is_versal(part):
-        raise FinnError(f"finn: {smooth[0]}: got part {part}, must be a Versal part for FINN's GELU and tanh (PWPolyF, float32); build from "
-                        "hls.finn.model, which makes thresholds of them on every part, train with ReLU, or use the rtl or hls4ml backend")
+        raise FinnError(
+            f"finn: {smooth[0]}: got part {part}, must be a Versal part for FINN's GELU and tanh (PWPolyF, float32); build from "
+            "bitloom.hls.finn.model, which makes thresholds of them on every part, train with ReLU, or use the rtl or hls4ml backend"
+        )
 
 
 def fifo_step(finn: SimpleNamespace, part: str, report: Path) -> Step:
-    """`hls.finn.fifos.insert` as a build step."""
+    """`bitloom.hls.finn.fifos.insert` as a build step."""
 
     def insert_fifos(model: Any, config: Any) -> Any:
         return fifos.insert(finn, model, part, report)

@@ -13,14 +13,13 @@ from typing import Literal
 
 import numpy as np
 import onnx
+from bitloom.hls.finn import scaling
+from bitloom.hls.finn import thresholds as th
+from bitloom.hls.finn.errors import FinnError
+from bitloom.hw.golden import evaluate
+from bitloom.hw.graph import Graph, Node, Tensor, signed_bits
+from bitloom.hw.ops.common import largest
 from onnx import TensorProto, helper, numpy_helper
-
-from hls.finn import scaling
-from hls.finn import thresholds as th
-from hls.finn.errors import FinnError
-from hw.golden import evaluate
-from hw.graph import Graph, Node, Tensor, signed_bits
-from hw.ops.common import largest
 
 OPSET, IR_VERSION = 20, 9
 MAX_BITS = 8  # codes that FINN's matrix units and thresholds take
@@ -63,14 +62,18 @@ def check(graph: Graph, tokens: int) -> None:
         if node.op in ("linear", "scores", "context"):
             reach = largest(out) if node.op != "linear" else _reach(graph, node).max()
             if reach >= th.EXACT_FLOAT32:
-                raise FinnError(f"finn: {node.name}: got accumulators up to {reach}, must stay below 2**24 (FINN's Python execution carries them "
-                                "in float32); use fewer bits or inputs, or the rtl backend")
+                raise FinnError(
+                    f"finn: {node.name}: got accumulators up to {reach}, must stay below 2**24 (FINN's Python execution carries them "
+                    "in float32); use fewer bits or inputs, or the rtl backend"
+                )
         elif node.op != "embed" and node.name not in graph.outputs:
             uniform = node.op == "add" or (node.op == "requant" and graph.param(node, "mult").size == 1)
             most = MAX_UNIFORM_BITS if uniform else MAX_BITS
             if out.bits > most:
-                raise FinnError(f"finn: {node.name}: got activations of {out.bits} bits, must be at most {most} for FINN's thresholds; lower its "
-                                "bits in the recipe (quantization.overrides), or use the rtl or hls4ml backend")
+                raise FinnError(
+                    f"finn: {node.name}: got activations of {out.bits} bits, must be at most {most} for FINN's thresholds; lower its "
+                    "bits in the recipe (quantization.overrides), or use the rtl or hls4ml backend"
+                )
 
 
 def _reach(graph: Graph, node: Node) -> np.ndarray:
@@ -224,7 +227,7 @@ def build(graph: Graph, tokens: int, style: Style = "thresholds") -> onnx.ModelP
     """The QONNX model for sentences of `tokens` tokens: input the entry's codes [1, T, H], output the last matrix unit's accumulators without bias.
 
     style  what rescales accumulators: "thresholds" (equal to the golden in every execution), or "requant" (a multiplier a lane instead of 2**bits - 1
-           words a channel; equal in the RTL's arithmetic, see hls.finn.scaling)
+           words a channel; equal in the RTL's arithmetic, see bitloom.hls.finn.scaling)
     Raises FinnError: codes wider than FINN takes, or an operator that it has no nodes for.
     """
     from qonnx.core.datatype import DataType
@@ -240,8 +243,13 @@ def build(graph: Graph, tokens: int, style: Style = "thresholds") -> onnx.ModelP
     rows = tokens if graph.tensor(end.name).kind == "token" else None
     shape = [1, tokens, graph.tensor(end.name).channels] if rows else [1, graph.tensor(end.name).channels]
     info = helper.make_tensor_value_info
-    proto = helper.make_graph(builder.nodes, graph.name, [info(entry.name, TensorProto.FLOAT, [1, tokens, entry.channels])],
-                              [info(end.name, TensorProto.FLOAT, shape)], builder.constants)
+    proto = helper.make_graph(
+        builder.nodes,
+        graph.name,
+        [info(entry.name, TensorProto.FLOAT, [1, tokens, entry.channels])],
+        [info(end.name, TensorProto.FLOAT, shape)],
+        builder.constants,
+    )
     domains = [helper.make_opsetid("", OPSET), helper.make_opsetid(QUANT_DOMAIN, 1)]
     made = ModelWrapper(helper.make_model(proto, opset_imports=domains, ir_version=IR_VERSION, producer_name="bitloom"))
     made = made.transform(InferShapes())

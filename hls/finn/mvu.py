@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-
-from hls.finn import tool
-from hls.finn.errors import FinnError
-from hw.graph import signed_bits
-from hw.hexfile import Hex
-from sim.unit import OutSpec, Stimulus, UnitCase, run_units
+from bitloom.hls.finn import tool
+from bitloom.hls.finn.errors import FinnError
+from bitloom.hw.graph import signed_bits
+from bitloom.hw.hexfile import Hex
+from bitloom.sim.unit import OutSpec, Stimulus, UnitCase, run_units
 
 ADAPTER = Path(__file__).with_name("mvu_unit.sv")
 DSP58 = 3  # FINN's number for the Versal variant; Verilator does not take the adder trees of the DSP48 ones
@@ -53,7 +52,7 @@ def simulate(x: np.ndarray, weight: np.ndarray, foldings: Sequence[tuple[int, in
              stall_in: float = 0.0, stall_out: float = 0.0) -> list[MvuRun]:  # fmt: skip
     """x int64 [N, K] through FINN's unit (its Versal variant) with weight int64 [C, K], once for each folding (PE, SIMD), in one simulation.
 
-    Raises FinnError: finn-plus missing, or a folding that does not divide. sim.errors.SimulationError: no simulator, a broken stream rule.
+    Raises FinnError: finn-plus missing, or a folding that does not divide. bitloom.sim.errors.SimulationError: no simulator, a broken stream rule.
     """
     (channels, inputs), cases = weight.shape, []
     acc_bits = signed_bits(int(np.abs(weight).sum(axis=1).max()) << (x_bits - x_signed))

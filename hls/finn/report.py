@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hls.finn.lower import Lowered
-from hw.folding import MATRIX, Folding
-from hw.graph import Graph
-from hw.ops import OPS
+from bitloom.hls.finn.lower import Lowered
+from bitloom.hw.folding import MATRIX, Folding
+from bitloom.hw.graph import Graph
+from bitloom.hw.ops import OPS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,7 @@ execution and QONNX compute in float32, whose rounding makes a few codes differ 
 from __future__ import annotations
 
 import numpy as np
-
-from hls.finn import thresholds as th
+from bitloom.hls.finn import thresholds as th
 
 SLACK = 2.0**-22  # FINN's RTL aligns the bias to at least 23 fraction bits of y and cuts off the rest
 
@@ -47,7 +46,6 @@ def _outside(scale: np.ndarray, limits: np.ndarray, ties: np.ndarray, reach: np.
     span = 2.0 * np.maximum(scale, 1.0)
     bottom = np.where(np.isfinite(bottom), bottom, np.where(np.isfinite(top), top - span, 0.0))
     return bottom, np.where(np.isfinite(top), top, bottom + span)
-
 
 
 def _fits(scale: np.ndarray, bias: np.ndarray, reach: int, bits: int) -> bool:

@@ -20,7 +20,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import SimpleNamespace
 
-from hls.finn.errors import FinnError
+from bitloom.hls.finn.errors import FinnError
 
 VERSION = "1.6.1"
 INSTALL = f"pip install --no-deps finn-plus=={VERSION}"
@@ -131,5 +131,6 @@ def part_of(finn: SimpleNamespace, name: str) -> str:
         return name
     near = get_close_matches(name, [*boards, *boards.values()], n=1, cutoff=0.4)
     hint = f"did you mean '{near[0]}'? " if near else ""
-    raise FinnError(f"finn: got part '{name}', must be a part number such as xczu3eg-sbva484-1-e or one of FINN's boards; {hint}"
-                    f"Boards: {', '.join(sorted(boards))}")
+    raise FinnError(
+        f"finn: got part '{name}', must be a part number such as xczu3eg-sbva484-1-e or one of FINN's boards; {hint}Boards: {', '.join(sorted(boards))}"
+    )

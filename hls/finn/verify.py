@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from hls.finn.errors import FinnError
-from hls.finn.model import finish
-from hw import golden
-from hw.graph import Graph, Node
+from bitloom.hls.finn.errors import FinnError
+from bitloom.hls.finn.model import finish
+from bitloom.hw import golden
+from bitloom.hw.graph import Graph, Node
 
 DSP58 = 3  # the widest of FINN's DSP versions; constants differ between them in width only, not in what they stand for
 FLOAT_OPS = ("softmax", "layernorm")  # FINN has float32 nodes for them; all others are integer and must equal the golden
@@ -54,9 +53,9 @@ class Report:
 
 
 class Runner:
-    """A QONNX or FINN hardware graph for sentences of one length: of `hls.finn.model.build` or `qat.finn_export.export`, or `Lowered.hardware`.
+    """A QONNX or FINN hardware graph for sentences of one length: of `bitloom.hls.finn.model.build` or `bitloom.qat.finn_export.export`, or `Lowered.hardware`.
 
-    A FINN graph has to be run within `hls.finn.tool.session`.
+    A FINN graph has to be run within `bitloom.hls.finn.tool.session`.
     Raises FinnError: the model was made from another graph.
     """
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hls.finn import tool
-from hls.finn.errors import FinnError
-from hls.finn.lower import Lowered, run_step
+from bitloom.hls.finn import tool
+from bitloom.hls.finn.errors import FinnError
+from bitloom.hls.finn.lower import Lowered, run_step
 
 LAST_WITHOUT_VIVADO = "step_generate_estimate_reports"
 
@@ -20,8 +20,10 @@ def implement(lowered: Lowered, folder: Path, *, clock_mhz: float, board: str | 
     Raises FinnError: no Vivado in the environment, or a step that fails.
     """
     if not tool.has_vivado():
-        raise FinnError("finn: got no XILINX_VIVADO in the environment, must name a Vivado installation for IP, rtlsim and bitfiles; source its "
-                        "settings64.sh, or stay with the estimates and the generated HDL")
+        raise FinnError(
+            "finn: got no XILINX_VIVADO in the environment, must name a Vivado installation for IP, rtlsim and bitfiles; source its "
+            "settings64.sh, or stay with the estimates and the generated HDL"
+        )
     with tool.session(folder) as finn:
         outputs = finn.config.DataflowOutputType
         wanted = [outputs.STITCHED_IP, outputs.RTLSIM_PERFORMANCE, outputs.OOC_SYNTH, *([outputs.BITFILE] if board else [])]

@@ -15,7 +15,18 @@ hls(graph, node, fold)     HlsLayer: constants and memories for the header hls/n
 
 `embed` runs on the host: it has no timing, no rtl and no hls. What an operator may hold, for FIFO depths, is in hw/fifos.py.
 """
-from hw.ops import add, context, embed, first_token, layernorm, linear, requant, scores, softmax, table
 
-OPS = {"embed": embed, "linear": linear, "requant": requant, "add": add, "table": table, "scores": scores, "softmax": softmax,
-       "context": context, "layernorm": layernorm, "first_token": first_token}
+from bitloom.hw.ops import add, context, embed, first_token, layernorm, linear, requant, scores, softmax, table
+
+OPS = {
+    "embed": embed,
+    "linear": linear,
+    "requant": requant,
+    "add": add,
+    "table": table,
+    "scores": scores,
+    "softmax": softmax,
+    "context": context,
+    "layernorm": layernorm,
+    "first_token": first_token,
+}

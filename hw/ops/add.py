@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """add: residual sum of two tensors of different scales, one rounding."""
+
 from __future__ import annotations
 
 import numpy as np
-
-from hw.graph import Graph, Node, signed_bits
-from hw.instance import Fold, HlsLayer, Instance
-from hw.ops.common import clip, largest, no_macs, pipeline, require, require_bits, round_shift
+from bitloom.hw.graph import Graph, Node, signed_bits
+from bitloom.hw.instance import Fold, HlsLayer, Instance
+from bitloom.hw.ops.common import clip, largest, no_macs, pipeline, require, require_bits, round_shift
 
 PARAMS = ()
 ATTRS = ("mult_a", "mult_b", "shift")
@@ -48,14 +48,31 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
 
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     a, b, y = (graph.tensor(n) for n in (*node.inputs, node.name))
-    return Instance(module="add", params={
-        "LANES": fold.lanes_in, "A_W": a.bits, "B_W": b.bits, "OUT_W": y.bits,
-        "A_SIGNED": int(a.signed), "B_SIGNED": int(b.signed),
-        "MULT_A": node.attrs["mult_a"], "MULT_B": node.attrs["mult_b"], "SHIFT": node.attrs["shift"]})
+    return Instance(
+        module="add",
+        params={
+            "LANES": fold.lanes_in,
+            "A_W": a.bits,
+            "B_W": b.bits,
+            "OUT_W": y.bits,
+            "A_SIGNED": int(a.signed),
+            "B_SIGNED": int(b.signed),
+            "MULT_A": node.attrs["mult_a"],
+            "MULT_B": node.attrs["mult_b"],
+            "SHIFT": node.attrs["shift"],
+        },
+    )
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
     reach = sum(largest(graph.tensor(name)) * node.attrs[key] for name, key in zip(node.inputs, ("mult_a", "mult_b"), strict=True))
-    return HlsLayer(constants={
-        "mult_a": node.attrs["mult_a"], "mult_b": node.attrs["mult_b"], "shift": node.attrs["shift"], "sum_bits": signed_bits(reach),
-        "mult_a_bits": node.attrs["mult_a"].bit_length(), "mult_b_bits": node.attrs["mult_b"].bit_length()})
+    return HlsLayer(
+        constants={
+            "mult_a": node.attrs["mult_a"],
+            "mult_b": node.attrs["mult_b"],
+            "shift": node.attrs["shift"],
+            "sum_bits": signed_bits(reach),
+            "mult_a_bits": node.attrs["mult_a"].bit_length(),
+            "mult_b_bits": node.attrs["mult_b"].bit_length(),
+        }
+    )

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rounding, saturation and shape rules: written once, used by every golden function."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import numpy as np
-
-from hw.graph import Graph, GraphError, Node, Tensor
+from bitloom.hw.graph import Graph, GraphError, Node, Tensor
 
 
 def half(shift: int) -> int:

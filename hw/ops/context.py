@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """context: values weighted by probabilities, per head, over the tokens that exist."""
+
 from __future__ import annotations
 
 import numpy as np
-
-from hw.banks import Banks, mac_latency
-from hw.graph import Graph, Node
-from hw.instance import Fold, HlsLayer, Instance
-from hw.mapping import fold_style
-from hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, sentences
+from bitloom.hw.banks import Banks, mac_latency
+from bitloom.hw.graph import Graph, Node
+from bitloom.hw.instance import Fold, HlsLayer, Instance
+from bitloom.hw.mapping import fold_style
+from bitloom.hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, sentences
 
 PARAMS = ()
 ATTRS = ("heads",)
@@ -106,10 +106,20 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
 
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     (p, v), acc, heads = (graph.tensor(n) for n in node.inputs), graph.tensor(node.name), node.attrs["heads"]
-    return Instance(module="context_op", params={
-        "HEADS": heads, "DIM": v.channels // heads, "MAX_TOKENS": graph.max_tokens,
-        "PE": fold.pe, "LANES": fold.lanes_out, "P_W": p.bits, "V_W": v.bits, "OUT_W": acc.bits,
-        "MUL_STYLE": fold_style(fold, p.bits, v.bits)})
+    return Instance(
+        module="context_op",
+        params={
+            "HEADS": heads,
+            "DIM": v.channels // heads,
+            "MAX_TOKENS": graph.max_tokens,
+            "PE": fold.pe,
+            "LANES": fold.lanes_out,
+            "P_W": p.bits,
+            "V_W": v.bits,
+            "OUT_W": acc.bits,
+            "MUL_STYLE": fold_style(fold, p.bits, v.bits),
+        },
+    )
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:

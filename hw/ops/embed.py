@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """embed: sum of the token's, the position's and the segment's row. Runs on the host, which streams the sums."""
+
 from __future__ import annotations
 
 import numpy as np
-
-from hw.graph import Graph, Node
-from hw.ops.common import no_macs, require
+from bitloom.hw.graph import Graph, Node
+from bitloom.hw.ops.common import no_macs, require
 
 PARAMS = ("word", "position", "segment")
 ATTRS = ()

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """first_token: the sentence's first token, which the pooler reads."""
+
 from __future__ import annotations
 
 import numpy as np
-
-from hw.graph import Graph, Node
-from hw.instance import Fold, HlsLayer, Instance
-from hw.ops.common import no_macs, require
+from bitloom.hw.graph import Graph, Node
+from bitloom.hw.instance import Fold, HlsLayer, Instance
+from bitloom.hw.ops.common import no_macs, require
 
 PARAMS = ()
 ATTRS = ()

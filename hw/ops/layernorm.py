@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """layernorm: exact sums, integer square root and reciprocal, gamma and beta per channel."""
+
 from __future__ import annotations
 
 import math
 
 import numpy as np
-
-from hw.graph import Graph, Node, Tensor, signed_bits
-from hw.hexfile import Hex
-from hw.instance import Codes, Fold, HlsLayer, Instance
-from hw.ops.common import clip, half, largest, last_read, no_macs, require, require_bits, round_shift
+from bitloom.hw.graph import Graph, Node, Tensor, signed_bits
+from bitloom.hw.hexfile import Hex
+from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance
+from bitloom.hw.ops.common import clip, half, largest, last_read, no_macs, require, require_bits, round_shift
 
 PARAMS = ("gamma", "beta")
 ATTRS = ("eps", "recip_bits", "frac_bits", "shift")
@@ -83,8 +83,9 @@ def check(graph: Graph, node: Node) -> None:
     require(got == want, graph, node, f"constants got {got}, must be {want}")
     require(floor_eps <= attrs["eps"] < top, graph, node, f"eps got {attrs['eps']}, must be {floor_eps} .. {top - 1}")
     reach = variance_bound(x, attrs["eps"])
-    require(reach < 1 << 52, graph, node, f"variance * H**2 + eps reaches {reach}, must stay below 2**52 "
-            "(where a root in float64 is exact); use fewer input bits")
+    require(
+        reach < 1 << 52, graph, node, f"variance * H**2 + eps reaches {reach}, must stay below 2**52 (where a root in float64 is exact); use fewer input bits"
+    )
     require(0 <= attrs["shift"] <= 40, graph, node, f"shift got {attrs['shift']}, must be 0 .. 40")
     bound = u_bound(x.channels, attrs["frac_bits"]) * int(np.abs(gamma).max()) + int(np.abs(beta).max()) + half(attrs["shift"])
     require(bound < 1 << 48, graph, node, f"u*gamma + beta reaches {bound}, must stay below 2**48")
@@ -136,8 +137,16 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
 
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     x, y, attrs, lanes = graph.tensor(node.inputs[0]), graph.tensor(node.name), node.attrs, fold.lanes_in
-    params = {"H": x.channels, "LANES": lanes, "IN_W": x.bits, "OUT_W": y.bits, "EPS": attrs["eps"],
-              "RECIP_BITS": attrs["recip_bits"], "FRAC_BITS": attrs["frac_bits"], "SHIFT": attrs["shift"]}
+    params = {
+        "H": x.channels,
+        "LANES": lanes,
+        "IN_W": x.bits,
+        "OUT_W": y.bits,
+        "EPS": attrs["eps"],
+        "RECIP_BITS": attrs["recip_bits"],
+        "FRAC_BITS": attrs["frac_bits"],
+        "SHIFT": attrs["shift"],
+    }
     for key in PARAMS:
         values = graph.param(node, key)
         width = signed_bits(int(np.abs(values).max()))
@@ -151,8 +160,16 @@ def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
     u, reach = u_bound(x.channels, attrs["frac_bits"]), x.channels * largest(x)
     affine = u * int(np.abs(gamma).max()) + int(np.abs(beta).max())
     return HlsLayer(
-        constants={key: attrs[key] for key in ATTRS} | {
-            "sum_bits": signed_bits(reach), "square_bits": (reach * largest(x)).bit_length(), "variance_bits": variance_bound(x, attrs["eps"]).bit_length(),
-            "size_bits": x.channels.bit_length(), "eps_bits": attrs["eps"].bit_length(), "u_bits": signed_bits(u), "affine_bits": signed_bits(affine),
-            "recip_width": ((1 << attrs["recip_bits"]) // math.isqrt(attrs["eps"])).bit_length()},
-        memories={key: Codes(data=codes, bits=signed_bits(int(np.abs(codes).max()))) for key, codes in (("gamma", gamma), ("beta", beta))})
+        constants={key: attrs[key] for key in ATTRS}
+        | {
+            "sum_bits": signed_bits(reach),
+            "square_bits": (reach * largest(x)).bit_length(),
+            "variance_bits": variance_bound(x, attrs["eps"]).bit_length(),
+            "size_bits": x.channels.bit_length(),
+            "eps_bits": attrs["eps"].bit_length(),
+            "u_bits": signed_bits(u),
+            "affine_bits": signed_bits(affine),
+            "recip_width": ((1 << attrs["recip_bits"]) // math.isqrt(attrs["eps"])).bit_length(),
+        },
+        memories={key: Codes(data=codes, bits=signed_bits(int(np.abs(codes).max()))) for key, codes in (("gamma", gamma), ("beta", beta))},
+    )

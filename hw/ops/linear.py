@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """linear: acc = W x + b, exact, as an MVAU folded by PE x SIMD."""
+
 from __future__ import annotations
 
 import numpy as np
-
-from hw.banks import Banks, mac_latency
-from hw.graph import Graph, Node
-from hw.hexfile import Hex
-from hw.instance import Codes, Fold, HlsLayer, Instance
-from hw.mapping import fold_style
-from hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, require_range
+from bitloom.hw.banks import Banks, mac_latency
+from bitloom.hw.graph import Graph, Node
+from bitloom.hw.hexfile import Hex
+from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance
+from bitloom.hw.mapping import fold_style
+from bitloom.hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, require_range
 
 PARAMS = ("weight", "bias")
 ATTRS = ("weight_bits",)
@@ -67,8 +67,7 @@ def macs(graph: Graph, node: Node, tokens: int) -> int:
 def foldings(graph: Graph, node: Node, lanes_in: int, lanes_out: int) -> list[Fold]:
     """Every legal PE x SIMD: SIMD | K, PE | C, whole beats on both streams."""
     channels, inputs = graph.param(node, "weight").shape
-    return [Fold(pe=pe, simd=simd, lanes_in=lanes_in, lanes_out=lanes_out)
-            for pe in divisors(channels, lanes_out) for simd in divisors(inputs, lanes_in)]
+    return [Fold(pe=pe, simd=simd, lanes_in=lanes_in, lanes_out=lanes_out) for pe in divisors(channels, lanes_out) for simd in divisors(inputs, lanes_in)]
 
 
 def interval(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
@@ -108,12 +107,24 @@ def _words(graph: Graph, node: Node, fold: Fold) -> np.ndarray:
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     x, acc, bits = graph.tensor(node.inputs[0]), graph.tensor(node.name), node.attrs["weight_bits"]
     bias, (channels, inputs) = graph.param(node, "bias"), graph.param(node, "weight").shape
-    return Instance(module="linear", params={
-        "K": inputs, "C": channels, "PE": fold.pe, "SIMD": fold.simd,
-        "LANES_IN": fold.lanes_in, "LANES_OUT": fold.lanes_out,
-        "IN_W": x.bits, "IN_SIGNED": int(x.signed), "WEIGHT_W": bits, "OUT_W": acc.bits, "MUL_STYLE": fold_style(fold, x.bits, bits),
-        "WEIGHT_FILE": Hex.pack(_words(graph, node, fold), bits),
-        "BIAS_FILE": Hex.pack(bias.reshape(-1, fold.lanes_out), acc.bits)})
+    return Instance(
+        module="linear",
+        params={
+            "K": inputs,
+            "C": channels,
+            "PE": fold.pe,
+            "SIMD": fold.simd,
+            "LANES_IN": fold.lanes_in,
+            "LANES_OUT": fold.lanes_out,
+            "IN_W": x.bits,
+            "IN_SIGNED": int(x.signed),
+            "WEIGHT_W": bits,
+            "OUT_W": acc.bits,
+            "MUL_STYLE": fold_style(fold, x.bits, bits),
+            "WEIGHT_FILE": Hex.pack(_words(graph, node, fold), bits),
+            "BIAS_FILE": Hex.pack(bias.reshape(-1, fold.lanes_out), acc.bits),
+        },
+    )
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
@@ -122,5 +133,8 @@ def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
     words = _words(graph, node, fold)
     return HlsLayer(
         constants={"in_features": inputs, "out_features": channels, "pe": fold.pe, "simd": fold.simd, "block_ram": len(words) >= BLOCK_RAM_WORDS},
-        memories={"weight": Codes(data=words.ravel(), bits=bits, signed=bits > 1),
-                  "bias": Codes(data=graph.param(node, "bias"), bits=graph.tensor(node.name).bits)})
+        memories={
+            "weight": Codes(data=words.ravel(), bits=bits, signed=bits > 1),
+            "bias": Codes(data=graph.param(node, "bias"), bits=graph.tensor(node.name).bits),
+        },
+    )

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """requant: rescale, round half up and saturate accumulators to an activation's width."""
+
 from __future__ import annotations
 
 import numpy as np
-
-from hw.graph import Graph, Node
-from hw.hexfile import Hex
-from hw.instance import Codes, Fold, HlsLayer, Instance
-from hw.ops.common import clip, largest, no_macs, pipeline, require, require_range, round_shift
+from bitloom.hw.graph import Graph, Node
+from bitloom.hw.hexfile import Hex
+from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance
+from bitloom.hw.ops.common import clip, largest, no_macs, pipeline, require, require_range, round_shift
 
 PARAMS = ("mult",)
 ATTRS = ("shift",)
@@ -59,8 +59,15 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     acc, y, mult = graph.tensor(node.inputs[0]), graph.tensor(node.name), graph.param(node, "mult")
     constant, width = _constant(graph, node), int(mult.max()).bit_length()
-    params = {"C": acc.channels, "LANES": fold.lanes_in, "IN_W": acc.bits, "OUT_W": y.bits, "OUT_SIGNED": int(y.signed),
-              "MULT_W": width, "SHIFT": node.attrs["shift"]}
+    params = {
+        "C": acc.channels,
+        "LANES": fold.lanes_in,
+        "IN_W": acc.bits,
+        "OUT_W": y.bits,
+        "OUT_SIGNED": int(y.signed),
+        "MULT_W": width,
+        "SHIFT": node.attrs["shift"],
+    }
     if constant is None:
         params |= {"PER_CHANNEL": 1, "MULT_FILE": Hex.pack(mult.reshape(-1, fold.lanes_in), width)}
     else:
@@ -70,5 +77,4 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
     mult = graph.param(node, "mult")
-    return HlsLayer(constants={"shift": node.attrs["shift"]},
-                    memories={"mult": Codes(data=mult, bits=int(mult.max()).bit_length(), signed=False)})
+    return HlsLayer(constants={"shift": node.attrs["shift"]}, memories={"mult": Codes(data=mult, bits=int(mult.max()).bit_length(), signed=False)})

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """scores: products of queries and keys, per head, over the tokens that exist."""
+
 from __future__ import annotations
 
 from collections import deque
 
 import numpy as np
-
-from hw.banks import Banks, mac_latency
-from hw.graph import Graph, Node
-from hw.instance import Fold, HlsLayer, Instance
-from hw.mapping import fold_style
-from hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, sentences
+from bitloom.hw.banks import Banks, mac_latency
+from bitloom.hw.graph import Graph, Node
+from bitloom.hw.instance import Fold, HlsLayer, Instance
+from bitloom.hw.mapping import fold_style
+from bitloom.hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, sentences
 
 PARAMS = ()
 ATTRS = ("heads",)
@@ -113,10 +113,20 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
 
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     (q, k), acc, heads = (graph.tensor(n) for n in node.inputs), graph.tensor(node.name), node.attrs["heads"]
-    return Instance(module="scores", params={
-        "HEADS": heads, "DIM": q.channels // heads, "MAX_TOKENS": graph.max_tokens,
-        "SIMD": fold.simd, "LANES": fold.lanes_in, "Q_W": q.bits, "K_W": k.bits, "OUT_W": acc.bits,
-        "MUL_STYLE": fold_style(fold, q.bits, k.bits)})
+    return Instance(
+        module="scores",
+        params={
+            "HEADS": heads,
+            "DIM": q.channels // heads,
+            "MAX_TOKENS": graph.max_tokens,
+            "SIMD": fold.simd,
+            "LANES": fold.lanes_in,
+            "Q_W": q.bits,
+            "K_W": k.bits,
+            "OUT_W": acc.bits,
+            "MUL_STYLE": fold_style(fold, q.bits, k.bits),
+        },
+    )
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:

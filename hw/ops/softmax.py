@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """softmax: exponentials from a table, one reciprocal a row, unsigned probabilities."""
+
 from __future__ import annotations
 
 import math
 
 import numpy as np
-
-from hw.graph import Graph, Node, Tensor
-from hw.hexfile import Hex
-from hw.instance import Codes, Fold, HlsLayer, Instance
-from hw.ops.common import clip, last_read, no_macs, require, require_bits, require_range, round_shift, sentences
+from bitloom.hw.graph import Graph, Node, Tensor
+from bitloom.hw.hexfile import Hex
+from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance
+from bitloom.hw.ops.common import clip, last_read, no_macs, require, require_bits, require_range, round_shift, sentences
 
 PARAMS = ("exp_table",)
 ATTRS = ("heads", "recip_bits", "shift")
@@ -62,8 +62,9 @@ def check(graph: Graph, node: Node) -> None:
 
 def run(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.ndarray) -> np.ndarray:
     heads, bits, table = node.attrs["heads"], graph.tensor(node.name).bits, graph.param(node, "exp_table")
-    rows = [softmax(inputs[0][row].reshape(-1, n), table, node.attrs["recip_bits"], node.attrs["shift"], bits).ravel()
-            for n, _, row in sentences(lengths, heads)]
+    rows = [
+        softmax(inputs[0][row].reshape(-1, n), table, node.attrs["recip_bits"], node.attrs["shift"], bits).ravel() for n, _, row in sentences(lengths, heads)
+    ]
     return np.concatenate(rows) if rows else np.zeros(0, np.int64)
 
 
@@ -105,16 +106,29 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     x, p = graph.tensor(node.inputs[0]), graph.tensor(node.name)
     width = exp_bits(p.bits) + 1
-    return Instance(module="softmax", params={
-        "MAX_TOKENS": graph.max_tokens, "IN_W": x.bits, "OUT_W": p.bits, "EXP_W": width,
-        "EXP_FILE": Hex.pack(graph.param(node, "exp_table").reshape(-1, 1), width),
-        "RECIP_BITS": node.attrs["recip_bits"], "SHIFT": node.attrs["shift"]})
+    return Instance(
+        module="softmax",
+        params={
+            "MAX_TOKENS": graph.max_tokens,
+            "IN_W": x.bits,
+            "OUT_W": p.bits,
+            "EXP_W": width,
+            "EXP_FILE": Hex.pack(graph.param(node, "exp_table").reshape(-1, 1), width),
+            "RECIP_BITS": node.attrs["recip_bits"],
+            "SHIFT": node.attrs["shift"],
+        },
+    )
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
     p, k = graph.tensor(node.name), node.attrs["recip_bits"]
     one = 1 << exp_bits(p.bits)  # the largest exponential, and the least sum
     return HlsLayer(
-        constants={"recip_bits": k, "shift": node.attrs["shift"], "sum_bits": (graph.max_tokens * one).bit_length(),
-                   "recip_width": ((1 << k) // one).bit_length()},
-        memories={"exp_table": Codes(data=graph.param(node, "exp_table"), bits=one.bit_length(), signed=False)})
+        constants={
+            "recip_bits": k,
+            "shift": node.attrs["shift"],
+            "sum_bits": (graph.max_tokens * one).bit_length(),
+            "recip_width": ((1 << k) // one).bit_length(),
+        },
+        memories={"exp_table": Codes(data=graph.param(node, "exp_table"), bits=one.bit_length(), signed=False)},
+    )

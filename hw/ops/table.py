@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """table: any function of one code of up to 10 bits: GELU, tanh, ReLU."""
+
 from __future__ import annotations
 
 import math
 
 import numpy as np
-
-from hw.graph import Graph, Node, Tensor
-from hw.hexfile import Hex
-from hw.instance import Codes, Fold, HlsLayer, Instance
-from hw.ops.common import no_macs, pipeline, require, require_bits, require_range
+from bitloom.hw.graph import Graph, Node, Tensor
+from bitloom.hw.hexfile import Hex
+from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance
+from bitloom.hw.ops.common import no_macs, pipeline, require, require_bits, require_range
 
 PARAMS = ("table",)
 ATTRS = ()
@@ -64,9 +64,16 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
 
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     x, y = graph.tensor(node.inputs[0]), graph.tensor(node.name)
-    return Instance(module="table_op", params={
-        "LANES": fold.lanes_in, "IN_W": x.bits, "IN_SIGNED": int(x.signed), "OUT_W": y.bits,
-        "TABLE_FILE": Hex.pack(graph.param(node, "table").reshape(-1, 1), y.bits)})
+    return Instance(
+        module="table_op",
+        params={
+            "LANES": fold.lanes_in,
+            "IN_W": x.bits,
+            "IN_SIGNED": int(x.signed),
+            "OUT_W": y.bits,
+            "TABLE_FILE": Hex.pack(graph.param(node, "table").reshape(-1, 1), y.bits),
+        },
+    )
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures every operator of synthesized encoders and fits the cost model's coefficients (hw/resources.py) to them.
 
-    python -m hw.synth.calibrate measure FOLDER BUILD_DIR...   synthesizes for ECP5, one row an operator, into FOLDER/<name>.json
-    python -m hw.synth.calibrate fit FOLDER/*.json             prints the coefficients and how far each row is off
+    python -m bitloom.hw.synth.calibrate measure FOLDER BUILD_DIR...   synthesizes for ECP5, one row an operator, into FOLDER/<name>.json
+    python -m bitloom.hw.synth.calibrate fit FOLDER/*.json             prints the coefficients and how far each row is off
 
 An encoder is synthesized with its operators kept apart, so that one run gives the figures of all of them.
 """
+
 from __future__ import annotations
 
 import json
@@ -17,16 +18,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from bitloom.hw.board import Board
+from bitloom.hw.instance import Instance
+from bitloom.hw.mapping import dsps
+from bitloom.hw.memories import map_memory, memories
+from bitloom.hw.resources import terms
+from bitloom.hw.synth.families import FAMILIES, count
+from bitloom.hw.synth.registers import absorb_module
+from bitloom.hw.synth.tools import run
 from scipy.optimize import nnls
-
-from hw.board import Board
-from hw.instance import Instance
-from hw.mapping import dsps
-from hw.memories import map_memory, memories
-from hw.resources import terms
-from hw.synth.families import FAMILIES, count
-from hw.synth.registers import absorb_module
-from hw.synth.tools import run
 
 COEFFICIENTS_FILE = Path(__file__).parents[1] / "coefficients.py"
 OPERATORS = ("linear", "requant", "add", "table_op", "scores", "softmax", "context_op", "layernorm", "first_token", "fifo", "stream_fork")
@@ -40,8 +40,13 @@ def measure(build_dir: Path, out: Path, board: Board) -> list[dict]:
         shutil.copy(path, out / path.name)
     family = FAMILIES[board.family]
     kept = " ".join(f"*{name}" for name in OPERATORS)
-    lines = ["read_verilog -sv rtl/*.sv encoder.sv", "hierarchy -top encoder", f"setattr -mod -set keep_hierarchy 1 {kept}",
-             family.synth.format(top="encoder"), "write_json netlist.json"]
+    lines = [
+        "read_verilog -sv rtl/*.sv encoder.sv",
+        "hierarchy -top encoder",
+        f"setattr -mod -set keep_hierarchy 1 {kept}",
+        family.synth.format(top="encoder"),
+        "write_json netlist.json",
+    ]
     (out / "synth.ys").write_text("\n".join(lines) + "\n")
     log = run("yosys", ["synth.ys"], out, makes=["netlist.json"])
     memories = _memories(log.read_text())
@@ -83,7 +88,7 @@ COEFFICIENTS = {
 """
 HEAD = """\
 # SPDX-License-Identifier: Apache-2.0
-\"\"\"LUT and FF of each term of hw/resources.py, by fabric and module of hw/rtl. Written by `python -m hw.synth.calibrate fit`.\"\"\"
+\"\"\"LUT and FF of each term of hw/resources.py, by fabric and module of hw/rtl. Written by `python -m bitloom.hw.synth.calibrate fit`.\"\"\"
 
 LUT6_SHARE = {"lut": 0.6, "ff": 0.75}  # of what fabrics of four-input LUTs take
 """
@@ -105,8 +110,9 @@ def fit(rows: list[dict], board: Board) -> dict[str, dict[str, dict[str, float]]
             solution, _ = nnls(matrix * weights[:, None], np.array([row[what] for row in chosen]) * weights)
             for module in group:
                 other = {f"one {name}" for name in group if name != module}
-                result[module][what] = {name.split(" ")[0]: float(f"{value:.4g}") for name, value in zip(names, solution, strict=True)
-                                        if value > 0 and name not in other}
+                result[module][what] = {
+                    name.split(" ")[0]: float(f"{value:.4g}") for name, value in zip(names, solution, strict=True) if value > 0 and name not in other
+                }
     return result
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What differs from FPGA family to family: Yosys's command, and what its cells cost."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from fractions import Fraction
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """One family of `hw.board`.
+    """One family of `bitloom.hw.board`.
 
     synth      Yosys's command; {top} is replaced
     lut        cell -> lookup tables that it occupies
@@ -33,8 +34,13 @@ _GOWIN_RAM = ("SP", "SPX9", "SDPB", "SDPX9B", "DPB", "DPX9B", "pROM", "pROMX9")
 
 def _xilinx(name: str, dsp: str) -> Family:
     # A block RAM is asked for by the RTL where it is deep; -noiopad: the figures are those of a part, not of a chip's pins.
-    return Family(synth=f"synth_xilinx -family {name} -top {{top}} -flatten -noiopad -noclkbuf", lut=_XILINX_LUT, ff=("FDRE", "FDSE", "FDCE", "FDPE"),
-                  dsp={dsp: 1}, block_ram={"RAMB18": {"RAMB18E1": 1, "RAMB18E2": 1, "RAMB36E1": 2, "RAMB36E2": 2}, "URAM288": {"URAM288": 1}})
+    return Family(
+        synth=f"synth_xilinx -family {name} -top {{top}} -flatten -noiopad -noclkbuf",
+        lut=_XILINX_LUT,
+        ff=("FDRE", "FDSE", "FDCE", "FDPE"),
+        dsp={dsp: 1},
+        block_ram={"RAMB18": {"RAMB18E1": 1, "RAMB18E2": 1, "RAMB36E1": 2, "RAMB36E2": 2}, "URAM288": {"URAM288": 1}},
+    )
 
 
 FAMILIES = {

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a build folder to a bitstream: Yosys, nextpnr and the packer of the board's family."""
+
 from __future__ import annotations
 
 import hashlib
@@ -11,14 +12,14 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
-from hw.board import Board
-from hw.budget import usage
-from hw.synth.families import FAMILIES, count
-from hw.synth.registers import absorb
-from hw.synth.report import ClockResult, SynthReport, must_fit
-from hw.synth.tools import SynthError, find, run
-from hw.synth.top import Top, board_top, harness
-from hw.uart import BOARD_RTL, SHAPE_FILE, shape_package
+from bitloom.hw.board import Board
+from bitloom.hw.budget import usage
+from bitloom.hw.synth.families import FAMILIES, count
+from bitloom.hw.synth.registers import absorb
+from bitloom.hw.synth.report import ClockResult, SynthReport, must_fit
+from bitloom.hw.synth.tools import SynthError, find, run
+from bitloom.hw.synth.top import Top, board_top, harness
+from bitloom.hw.uart import BOARD_RTL, SHAPE_FILE, shape_package
 
 OWN_RTL = Path(__file__).parent / "rtl"
 NETLIST, PLACED, REPORT = "netlist.json", "placed.json", "synth.json"
@@ -35,11 +36,20 @@ ECP5_EFFORT = ("--router", "router2", "--placer-heap-timingweight", "30", "--pla
 Progress = Callable[[str], None]
 
 
-def synthesize(build_dir: Path, board: Board, out: Path, *, top: str = "board", clock_mhz: float | None = None, place: bool = True, seed: int = 1,
-               progress: Progress = lambda step: None) -> SynthReport:
+def synthesize(
+    build_dir: Path,
+    board: Board,
+    out: Path,
+    *,
+    top: str = "board",
+    clock_mhz: float | None = None,
+    place: bool = True,
+    seed: int = 1,
+    progress: Progress = lambda step: None,
+) -> SynthReport:
     """Synthesize a built encoder for a board, down to a bitstream where the board's flow is open.
 
-    build_dir  as `hw.build.build` writes it: encoder.sv, rtl/, *.hex, streams.json
+    build_dir  as `bitloom.hw.build.build` writes it: encoder.sv, rtl/, *.hex, streams.json
     out        folder for netlists, logs and the bitstream; made if it is not there
     top        "board": the UART bridge on the board's pins; "harness": the encoder behind four pins anywhere, to measure it
     clock_mhz  of the design; None: the board's own clock. With place=False it is only written into the report.
@@ -70,8 +80,20 @@ def synthesize(build_dir: Path, board: Board, out: Path, *, top: str = "board", 
         placed, clocks = flow.place(seed)
         resources |= placed
         files |= flow.pack()
-    report = SynthReport(board=board.name, part=board.part, family=board.family, top=top, clock_mhz=made.clock_mhz, placed=place, resources=resources,
-                         cells=cells, clocks=clocks, files=files, tools=tools, seconds=flow.seconds)
+    report = SynthReport(
+        board=board.name,
+        part=board.part,
+        family=board.family,
+        top=top,
+        clock_mhz=made.clock_mhz,
+        placed=place,
+        resources=resources,
+        cells=cells,
+        clocks=clocks,
+        files=files,
+        tools=tools,
+        seconds=flow.seconds,
+    )
     report.save(out / REPORT, key)
     return report
 
@@ -169,8 +191,10 @@ class _Flow:
         """The bitstream, and for ECP5 an SVF file for JTAG."""
         packer = TOOLS[self.board.flow][1]
         arguments, makes = {
-            "open_ecp5": (["--compress", "--input", "placed.config", "--bit", "bitloom.bit", "--svf", "bitloom.svf"],
-                          {"bitstream": "bitloom.bit", "svf": "bitloom.svf"}),
+            "open_ecp5": (
+                ["--compress", "--input", "placed.config", "--bit", "bitloom.bit", "--svf", "bitloom.svf"],
+                {"bitstream": "bitloom.bit", "svf": "bitloom.svf"},
+            ),
             "open_gowin": (["-o", "bitloom.fs", PLACED], {"bitstream": "bitloom.fs"}),
             "open_ice40": (["placed.asc", "bitloom.bin"], {"bitstream": "bitloom.bin"}),
         }[self.board.flow]

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The encoder alone as a Verilog netlist of ECP5 cells, for simulation (sim/netlist.py)."""
+
 from __future__ import annotations
 
 import hashlib
@@ -8,9 +9,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from hw.synth.families import FAMILIES
-from hw.synth.registers import absorb
-from hw.synth.tools import SynthError, find, run
+from bitloom.hw.synth.families import FAMILIES
+from bitloom.hw.synth.registers import absorb
+from bitloom.hw.synth.tools import SynthError, find, run
 
 NETLIST, CELLS, KEY = "encoder_netlist.v", "encoder_netlist.json", "encoder_netlist.key"
 

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Phase-locked loops: the dividers that make a clock from the board's, within each family's limits, and the instance of it."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hw.synth.tools import SynthError
+from bitloom.hw.synth.tools import SynthError
 
 TOLERANCE = 0.01  # of the wanted frequency: as far as the nearest setting may be off
 

@@ -7,6 +7,7 @@ Such a register costs no flip-flop, and the way from the block to what reads it 
 - DP16KD: all flip-flops of a port, with the port's clock, one enable and no reset.
 Cells and parameters: Lattice FPGA-TN-02205 (sysDSP), FPGA-TN-02204 (memory).
 """
+
 from __future__ import annotations
 
 import json
@@ -90,7 +91,7 @@ def _behind(cell: dict, prefix: str, readers: dict[Bit, list[tuple[str, str]]], 
     """The flip-flop behind each used output; None if one has another reader, or they differ in clock or enable."""
     found = {}
     for port, bits in cell["connections"].items():
-        if not port.startswith(prefix) or not port[len(prefix):].isdigit() or not bits or not (users := readers[bits[0]]):
+        if not port.startswith(prefix) or not port[len(prefix) :].isdigit() or not bits or not (users := readers[bits[0]]):
             continue
         if len(users) > 1 or users[0][1] != "DI" or users[0][0] not in flops:
             return None

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a synthesis showed, and what to do when it does not fit."""
+
 from __future__ import annotations
 
 import json
@@ -7,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from hw.board import Board
-from hw.budget import Usage, too_much
-from hw.synth.tools import SynthError
+from bitloom.hw.board import Board
+from bitloom.hw.budget import Usage, too_much
+from bitloom.hw.synth.tools import SynthError
 
 
 class DoesNotFit(SynthError):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The open tools: native ones on PATH where new enough, else the pip packages, run by this interpreter; and what they say when they fail."""
+
 from __future__ import annotations
 
 import importlib.util
@@ -13,7 +14,7 @@ from functools import cache
 from importlib.metadata import version as package_version
 from pathlib import Path
 
-from hw.errors import BitloomError
+from bitloom.hw.errors import BitloomError
 
 
 class SynthError(BitloomError):
@@ -91,8 +92,9 @@ def run(name: str, arguments: Sequence[str], folder: Path, *, makes: Sequence[st
         (folder / file).unlink(missing_ok=True)
     try:
         with log.open("w") as out:
-            done = subprocess.run([*tool.command, *arguments], cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, timeout=timeout,
-                                  check=False)
+            done = subprocess.run(
+                [*tool.command, *arguments], cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, timeout=timeout, check=False
+            )
     except subprocess.TimeoutExpired:
         raise SynthError(f"synth: {name}: still running after {timeout:.0f} s, must end before; log in {log}") from None
     missing = [file for file in makes if not (folder / file).is_file() or not (folder / file).stat().st_size]

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The top of a board and its pins: instances and constraints from the board's data, no logic (that is in hw/rtl/board and hw/synth/rtl)."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hw.board import Board, Pin
-from hw.synth.pll import Pll, instance, solve_pll
-from hw.synth.tools import SynthError
+from bitloom.hw.board import Board, Pin
+from bitloom.hw.synth.pll import Pll, instance, solve_pll
+from bitloom.hw.synth.tools import SynthError
 
 BOARD_TOP, HARNESS_TOP = "board_top", "harness_top"
 
@@ -92,8 +93,11 @@ def _constraints(board: Board, pins: dict[str, Pin]) -> dict[str, str]:
             text += f'LOCATE COMP "{name}" SITE "{pin.pin}";\nIOBUF PORT "{name}" IO_TYPE={pin.io_standard} PULLMODE={pin.pull.upper()};\n'
         return {"board.lpf": text}
     if board.flow == "open_gowin":
-        return {"board.cst": "".join(f'IO_LOC "{name}" {pin.pin};\nIO_PORT "{name}" IO_TYPE={pin.io_standard} PULL_MODE={pin.pull.upper()};\n'
-                                     for name, pin in pins.items())}
+        return {
+            "board.cst": "".join(
+                f'IO_LOC "{name}" {pin.pin};\nIO_PORT "{name}" IO_TYPE={pin.io_standard} PULL_MODE={pin.pull.upper()};\n' for name, pin in pins.items()
+            )
+        }
     if board.flow == "open_ice40":
         lines = [f"set_io {'-pullup yes ' if pin.pull == 'up' else ''}{name} {pin.pin}" for name, pin in pins.items()]
         return {"board.pcf": "\n".join([*lines, f"set_frequency clk_in {board.clocks[0].mhz:g}", ""])}

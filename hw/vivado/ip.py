@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The encoder as an IP: its streams as a DMA carries them."""
+
 from __future__ import annotations
 
 import json
@@ -7,8 +8,8 @@ import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from hw.emit import io_bits
-from hw.synth.tools import SynthError
+from bitloom.hw.emit import io_bits
+from bitloom.hw.synth.tools import SynthError
 
 DMA_BYTES = (4, 8, 16, 32, 64, 128)  # beats of AXI DMA's streams (AMD PG021: up to 1024 bits), from the width of its narrowest memory port
 
@@ -49,7 +50,7 @@ class Ip:
 
 
 def read_ip(build_dir: Path) -> Ip:
-    """The IP of a folder that `hw.build.build` wrote.
+    """The IP of a folder that `bitloom.hw.build.build` wrote.
 
     Raises SynthError: a file is missing or malformed, a beat is wider than AXI DMA carries.
     """
@@ -60,15 +61,22 @@ def read_ip(build_dir: Path) -> Ip:
         identity = re.search(r"identity = 64'h([0-9a-f]{16});", (build_dir / "encoder.sv").read_text())[1]
         return Ip(identity=identity, max_tokens=tokens, input=_port(streams[0]), output=_port(streams[-1]))
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise SynthError(f"vivado: {build_dir}: got no whole build ({type(error).__name__}: {error}), must hold encoder.sv, streams.json and timing.json; "
-                         "run `bitloom build` first") from error
+        raise SynthError(
+            f"vivado: {build_dir}: got no whole build ({type(error).__name__}: {error}), must hold encoder.sv, streams.json and timing.json; "
+            "run `bitloom build` first"
+        ) from error
 
 
 def _port(stream: dict) -> Port:
     element = io_bits(stream["bits"]) // 8
     data = element * stream["lanes"]
     if data > DMA_BYTES[-1]:
-        raise SynthError(f"vivado: {stream['tensor']}: got beats of {data} bytes, must be at most {DMA_BYTES[-1]} for AXI DMA; "
-                         "build with fewer multipliers, which takes fewer lanes")
-    return Port(**{key: stream[key] for key in ("lanes", "bits", "signed", "channels", "kind")}, element_bytes=element,
-                beat_bytes=next(size for size in DMA_BYTES if size >= data))
+        raise SynthError(
+            f"vivado: {stream['tensor']}: got beats of {data} bytes, must be at most {DMA_BYTES[-1]} for AXI DMA; "
+            "build with fewer multipliers, which takes fewer lanes"
+        )
+    return Port(
+        **{key: stream[key] for key in ("lanes", "bits", "signed", "channels", "kind")},
+        element_bytes=element,
+        beat_bytes=next(size for size in DMA_BYTES if size >= data),
+    )

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """One folder to copy to a PYNQ board: the driver, the bitstream with its description, and overlay.json, which holds their hashes and the streams."""
+
 from __future__ import annotations
 
 import hashlib
@@ -7,12 +8,12 @@ import json
 import shutil
 from pathlib import Path
 
-import boards.pynq_driver
-from hw.synth.tools import SynthError
-from hw.vivado.project import load_project
+import bitloom.boards.pynq_driver
+from bitloom.hw.synth.tools import SynthError
+from bitloom.hw.vivado.project import load_project
 
 SCHEMA = "bitloom.overlay/1"
-DRIVER = Path(boards.pynq_driver.__file__).parent
+DRIVER = Path(bitloom.boards.pynq_driver.__file__).parent
 OVERLAY = "overlay"
 
 

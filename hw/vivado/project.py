@@ -3,6 +3,7 @@
 
 The Tcl in hw/vivado/tcl is copied as it is; the templates hold values and instances only.
 """
+
 from __future__ import annotations
 
 import json
@@ -10,14 +11,13 @@ import re
 import shutil
 from pathlib import Path
 
+from bitloom.hw.board import Board
+from bitloom.hw.synth.flow import OWN_RTL
+from bitloom.hw.synth.tools import SynthError
+from bitloom.hw.synth.top import board_top
+from bitloom.hw.uart import BOARD_RTL, SHAPE_FILE, shape_package
+from bitloom.hw.vivado.ip import Ip, read_ip
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from hw.board import Board
-from hw.synth.flow import OWN_RTL
-from hw.synth.tools import SynthError
-from hw.synth.top import board_top
-from hw.uart import BOARD_RTL, SHAPE_FILE, shape_package
-from hw.vivado.ip import Ip, read_ip
 
 HERE = Path(__file__).parent
 PROJECT = "project.json"
@@ -31,7 +31,7 @@ BOARD_FILES = {"pynq_z2": "*:pynq-z2:*", "zcu104": "*:zcu104:*", "zcu102": "*:zc
 def write_project(build_dir: Path, board: Board, out: Path, *, clock_mhz: float | None = None) -> Path:
     """A folder that `vivado -mode batch -source build.tcl`, run in it, turns into reports and, but for the flow out_of_context, a bitstream.
 
-    build_dir  as `hw.build.build` writes it
+    build_dir  as `bitloom.hw.build.build` writes it
     out        new or empty folder
     clock_mhz  of the encoder; None: the board's own clock
 
@@ -52,8 +52,16 @@ def write_project(build_dir: Path, board: Board, out: Path, *, clock_mhz: float 
     _copy_sources(build_dir, out)
     shutil.copytree(HERE / "tcl", out / "tcl")
     shutil.move(out / "tcl" / "build.tcl", out / "build.tcl")
-    _render("encoder_ip.v.j2", out / "src" / "encoder_ip.v", name=_graph_name(build_dir), identity=ip.identity, in_bits=ip.input.data_bits,
-            out_bits=ip.output.data_bits, in_bytes=ip.input.beat_bytes, out_bytes=ip.output.beat_bytes)
+    _render(
+        "encoder_ip.v.j2",
+        out / "src" / "encoder_ip.v",
+        name=_graph_name(build_dir),
+        identity=ip.identity,
+        in_bits=ip.input.data_bits,
+        out_bits=ip.output.data_bits,
+        in_bytes=ip.input.beat_bytes,
+        out_bytes=ip.output.beat_bytes,
+    )
     if flow == "uart":
         _add_uart_top(build_dir, out, board, clock)
     _write_flow(out, board, flow, clock, ip)
@@ -61,7 +69,7 @@ def write_project(build_dir: Path, board: Board, out: Path, *, clock_mhz: float 
 
 
 def project_flow(board: Board) -> str:
-    """"zynq" or "mpsoc" (block design with DMA), "uart" (the bridge on the board's pins) or "out_of_context" (the IP alone: no bitstream)."""
+    """ "zynq" or "mpsoc" (block design with DMA), "uart" (the bridge on the board's pins) or "out_of_context" (the IP alone: no bitstream)."""
     if board.transport.kind == "pynq" and board.family in FLOWS:
         return FLOWS[board.family]
     return "uart" if board.transport.kind == "uart" else "out_of_context"
@@ -119,15 +127,32 @@ def _copy_sources(build_dir: Path, out: Path) -> None:
 def _write_flow(out: Path, board: Board, flow: str, clock: float, ip: Ip) -> None:
     if flow != "uart":
         _render("clock.xdc.j2" if flow == "out_of_context" else "bitstream.xdc.j2", out / "constraints" / f"{flow}.xdc", period_ns=1000 / clock)
-    _render("settings.tcl.j2", out / "settings.tcl", part=board.part, board_files=BOARD_FILES.get(board.name, ""), flow=flow, clock_mhz=clock,
-            in_bits=8 * ip.input.beat_bytes, out_bits=8 * ip.output.beat_bytes, top="board_top" if flow == "uart" else "encoder_ip")
+    _render(
+        "settings.tcl.j2",
+        out / "settings.tcl",
+        part=board.part,
+        board_files=BOARD_FILES.get(board.name, ""),
+        flow=flow,
+        clock_mhz=clock,
+        in_bits=8 * ip.input.beat_bytes,
+        out_bits=8 * ip.output.beat_bytes,
+        top="board_top" if flow == "uart" else "encoder_ip",
+    )
     outcome = {"utilization": "reports/utilization.rpt", "timing": "reports/timing.rpt"}
     if flow == "out_of_context":
         outcome |= {"checkpoint": "output/encoder_ip.dcp"}
     else:
         outcome |= {"bitstream": "output/encoder.bit"} | ({} if flow == "uart" else {"hwh": "output/encoder.hwh", "xsa": "output/encoder.xsa"})
-    data = {"schema": SCHEMA, "board": board.name, "part": board.part, "family": board.family, "flow": flow, "clock_mhz": clock, "outcome": outcome,
-            "ip": ip.as_dict()}
+    data = {
+        "schema": SCHEMA,
+        "board": board.name,
+        "part": board.part,
+        "family": board.family,
+        "flow": flow,
+        "clock_mhz": clock,
+        "outcome": outcome,
+        "ip": ip.as_dict(),
+    }
     (out / PROJECT).write_text(json.dumps(data, indent=1) + "\n")
 
 

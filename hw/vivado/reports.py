@@ -3,15 +3,16 @@
 
 Format: AMD UG906 (Vivado 2019 to 2025). Columns are found by their headings, as they differ between versions; a figure that is missing is an error.
 """
+
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from hw.board import Board
-from hw.synth.report import ClockResult, Usage
-from hw.synth.tools import SynthError
+from bitloom.hw.board import Board
+from bitloom.hw.synth.report import ClockResult, Usage
+from bitloom.hw.synth.tools import SynthError
 
 # The rows that give a resource, by the names of the families (7 series, UltraScale+, Versal).
 LUT = ("Slice LUTs", "CLB LUTs")
@@ -46,8 +47,11 @@ class Timing:
 
     def clocks(self) -> dict[str, ClockResult]:
         """What each clock with paths between registers reaches: the period less the setup slack."""
-        return {name: ClockResult(target_mhz=round(1000 / period, 2), fmax_mhz=round(1000 / (period - self.setup_by_clock_ns[name]), 2))
-                for name, period in self.periods_ns.items() if name in self.setup_by_clock_ns}
+        return {
+            name: ClockResult(target_mhz=round(1000 / period, 2), fmax_mhz=round(1000 / (period - self.setup_by_clock_ns[name]), 2))
+            for name, period in self.periods_ns.items()
+            if name in self.setup_by_clock_ns
+        }
 
 
 def read_utilization(path: Path) -> dict[str, Site]:
@@ -80,8 +84,11 @@ def resources(path: Path, board: Board) -> dict[str, Usage]:
     A tile of 36 kbit counts as two RAMB18, as in the board's data. Raises SynthError: a row is missing.
     """
     sites, have = read_utilization(path), board.resources
-    result = {"lut": Usage(used=_used(path, sites, LUT), available=have.lut), "ff": Usage(used=_used(path, sites, FF), available=have.ff),
-              "dsp": Usage(used=_used(path, sites, DSP), available=have.dsp.count)}
+    result = {
+        "lut": Usage(used=_used(path, sites, LUT), available=have.lut),
+        "ff": Usage(used=_used(path, sites, FF), available=have.ff),
+        "dsp": Usage(used=_used(path, sites, DSP), available=have.dsp.count),
+    }
     for ram in have.block_ram:
         used = _used(path, sites, URAM) if ram.kind == "URAM288" else _used(path, sites, ("Block RAM Tile",), per_site=2)
         result[ram.kind] = Usage(used=used, available=ram.count)
@@ -99,14 +106,17 @@ def read_timing(path: Path) -> Timing:
     heads, rows = _table(path, text, "Design Timing Summary")
     slack = [heads.find(name) for name in ("WNS(ns)", "WHS(ns)", "WPWS(ns)")]
     if len(rows) != 1 or not 0 <= slack[0] < slack[1] < slack[2] or len(cells := rows[0].split()) != COLUMNS:
-        raise SynthError(f"{path}: got no row of {COLUMNS} figures in 'Design Timing Summary', must be a text of report_timing_summary; "
-                         "look into Vivado's log")
+        raise SynthError(f"{path}: got no row of {COLUMNS} figures in 'Design Timing Summary', must be a text of report_timing_summary; look into Vivado's log")
     clocks = [CLOCK.match(row) for row in _table(path, text, "Clock Summary")[1]]
     # A clock without paths between registers has no figures but those of its pulses.
     own = [row.split() for row in _table(path, text, "Intra Clock Table")[1]]
-    return Timing(setup_ns=_slack(cells[0]), hold_ns=_slack(cells[4]), pulse_width_ns=_slack(cells[8]),
-                  periods_ns={clock[1]: float(clock[2]) for clock in clocks if clock},
-                  setup_by_clock_ns={row[0]: float(row[1]) for row in own if len(row) == 1 + COLUMNS and _is_number(row[1])})
+    return Timing(
+        setup_ns=_slack(cells[0]),
+        hold_ns=_slack(cells[4]),
+        pulse_width_ns=_slack(cells[8]),
+        periods_ns={clock[1]: float(clock[2]) for clock in clocks if clock},
+        setup_by_clock_ns={row[0]: float(row[1]) for row in own if len(row) == 1 + COLUMNS and _is_number(row[1])},
+    )
 
 
 def _table(path: Path, text: str, title: str) -> tuple[str, list[str]]:

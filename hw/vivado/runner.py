@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs Vivado on a project that `write_project` wrote, where it is installed, and reads what it reports."""
+
 from __future__ import annotations
 
 import os
@@ -12,11 +13,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from hw.board import Board
-from hw.synth.report import SynthReport, must_fit
-from hw.synth.tools import SynthError
-from hw.vivado.project import load_project
-from hw.vivado.reports import read_timing, resources
+from bitloom.hw.board import Board
+from bitloom.hw.synth.report import SynthReport, must_fit
+from bitloom.hw.synth.tools import SynthError
+from bitloom.hw.vivado.project import load_project
+from bitloom.hw.vivado.reports import read_timing, resources
 
 LOG = "vivado.log"
 DONE = "bitloom: done"  # build.tcl's last line
@@ -33,8 +34,10 @@ def find_vivado() -> Path:
     """
     if found := shutil.which("vivado"):
         return Path(found)
-    raise SynthError("vivado: got no command 'vivado', must be on PATH; install AMD Vivado with the board's device family and source its settings64.sh, "
-                     "or run `vivado -mode batch -source build.tcl` in the project's folder on a machine that has it")
+    raise SynthError(
+        "vivado: got no command 'vivado', must be on PATH; install AMD Vivado with the board's device family and source its settings64.sh, "
+        "or run `vivado -mode batch -source build.tcl` in the project's folder on a machine that has it"
+    )
 
 
 def build_project(project: Path, board: Board, *, jobs: int = 2, progress: Progress = lambda step: None) -> SynthReport:
@@ -75,16 +78,29 @@ def collect(project: Path, board: Board, *, tools: dict[str, str] | None = None,
     timing = read_timing(files["timing"])
     if not (clocks := timing.clocks()):
         raise SynthError(f"{files['timing']}: got no clock with paths, must have one; look into {Path(project) / LOG} for what became of the XDC file")
-    return SynthReport(board=board.name, part=board.part, family=board.family, top=said["flow"], clock_mhz=said["clock_mhz"], placed=True, resources=used,
-                       cells={}, clocks=clocks, files=files, tools=tools or {}, seconds=seconds or {})
+    return SynthReport(
+        board=board.name,
+        part=board.part,
+        family=board.family,
+        top=said["flow"],
+        clock_mhz=said["clock_mhz"],
+        placed=True,
+        resources=used,
+        cells={},
+        clocks=clocks,
+        files=files,
+        tools=tools or {},
+        seconds=seconds or {},
+    )
 
 
 def _run(command: list[str], project: Path, progress: Progress) -> str:
     """Vivado in a process group of its own: `vivado` is a script, and what it starts shall not outlive an interrupt. Returns its version."""
     progress("vivado")
     lines: list[str] = []
-    with subprocess.Popen(command, cwd=project, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-                          start_new_session=True) as process:
+    with subprocess.Popen(
+        command, cwd=project, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True
+    ) as process:
         try:
             for line in process.stdout:
                 lines.append(line.rstrip())
@@ -98,8 +114,9 @@ def _run(command: list[str], project: Path, progress: Progress) -> str:
     if not (project / LOG).is_file():  # Vivado died before it wrote its own
         (project / LOG).write_text("\n".join(lines) + "\n")
     if process.returncode or DONE not in lines:
-        raise SynthError(f"vivado: got a failure (exit code {process.returncode}), must end without an error: {_telling(lines, project)}; "
-                         f"log in {project / LOG}")
+        raise SynthError(
+            f"vivado: got a failure (exit code {process.returncode}), must end without an error: {_telling(lines, project)}; log in {project / LOG}"
+        )
     return next((found[1] for line in lines if (found := VERSION.search(line))), "unknown")
 
 

@@ -12,8 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import numpy as np
-
-from sim.hil.frames import (
+from bitloom.sim.hil.frames import (
     END,
     HELLO,
     HOLD,
@@ -29,7 +28,7 @@ from sim.hil.frames import (
     unpack_codes,
     unwrap,
 )
-from sim.hil.target import Shape
+from bitloom.sim.hil.target import Shape
 
 ANSWER_WORDS = 64  # most in one frame
 Compute = Callable[[np.ndarray], tuple[np.ndarray, int]]  # codes [T, C] -> (answer's codes, cycles)

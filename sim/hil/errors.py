@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can go wrong between the host and a board."""
 
-from hw.errors import BitloomError
+from bitloom.hw.errors import BitloomError
 
 
 class TargetError(BitloomError):

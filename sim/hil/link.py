@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-
-from sim.hil.errors import SessionTakenError, SilentError, TargetError, WrongBitstreamError
-from sim.hil.frames import (
+from bitloom.sim.hil.errors import SessionTakenError, SilentError, TargetError, WrongBitstreamError
+from bitloom.sim.hil.frames import (
     END,
     HELLO,
     HOLD,
@@ -31,7 +30,7 @@ from sim.hil.frames import (
     pack_codes,
     unwrap,
 )
-from sim.hil.target import Answer, Progress, Shape, Traffic
+from bitloom.sim.hil.target import Answer, Progress, Shape, Traffic
 
 STAMP_BYTES = 8  # start and end cycle behind an answer, 32 bits each
 HELD_SENTENCES = 15  # that a board lets into its encoder before the first has left
@@ -263,8 +262,9 @@ class Link:
         if frame.session != self._session:
             if frame.session == 0:
                 raise _BoardRestarted
-            raise SessionTakenError(f"{self.name}: got session {frame.session:04x}, must be {self._session:04x}; "
-                                    "another program began to use the board: end it and run this again")
+            raise SessionTakenError(
+                f"{self.name}: got session {frame.session:04x}, must be {self._session:04x}; another program began to use the board: end it and run this again"
+            )
         expected = unwrap(frame.next, self._arrived)
         if expected > self._arrived:
             self._arrived, self._ignore_nak = expected, False  # what follows may be lost anew
@@ -313,5 +313,7 @@ def must_fit(where: str, info: Info, shape: Shape, depth: int) -> None:
     """Raise TargetError unless beats and answers are as the graph needs them and a sentence fits the board's buffer."""
     beats = shape.max_tokens * shape.channels * shape.bits // info.beat_bits
     if info.beat_bits % shape.bits or shape.out_bits % 8 or depth < beats:
-        raise TargetError(f"{where}: got beats of {info.beat_bits} bits and room for {depth}, must be lanes of {shape.bits} bits "
-                          f"and room for {beats}; build the bitstream again")
+        raise TargetError(
+            f"{where}: got beats of {info.beat_bits} bits and room for {depth}, must be lanes of {shape.bits} bits "
+            f"and room for {beats}; build the bitstream again"
+        )

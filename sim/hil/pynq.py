@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-
-from boards.pynq_driver import wire
-from boards.pynq_driver.layout import Stream
-from hw.graph import Graph
-from sim.hil.errors import PortError, SessionTakenError, SilentError, TargetError, WrongBitstreamError
-from sim.hil.target import Answer, Progress, Shape, Traffic
+from bitloom.boards.pynq_driver import wire
+from bitloom.boards.pynq_driver.layout import Stream
+from bitloom.hw.graph import Graph
+from bitloom.sim.hil.errors import PortError, SessionTakenError, SilentError, TargetError, WrongBitstreamError
+from bitloom.sim.hil.target import Answer, Progress, Shape, Traffic
 
 CONNECT_S = 10.0
 ANSWER_S = 120.0  # for the answer to one request, from its last byte on
@@ -51,8 +50,9 @@ def open_pynq(graph: Graph, place: str, **options) -> PynqTarget:
     try:
         parts = socket_place(place)
     except ValueError:
-        raise TargetError(f"hil: --target: got 'pynq://{place}', must be pynq://HOST or pynq://HOST:PORT with a port of 1 .. 65535; "
-                          "for example pynq://192.168.2.99") from None
+        raise TargetError(
+            f"hil: --target: got 'pynq://{place}', must be pynq://HOST or pynq://HOST:PORT with a port of 1 .. 65535; for example pynq://192.168.2.99"
+        ) from None
     return PynqTarget(graph, *parts, **options)
 
 
@@ -72,8 +72,9 @@ class PynqTarget:
     token_file  with the token that the server has too; None: the variable BITLOOM_TOKEN
     """
 
-    def __init__(self, graph: Graph, host: str, port: int = wire.PORT, *, token_file: Path | None = None, connect_s: float = CONNECT_S,
-                 answer_s: float = ANSWER_S):
+    def __init__(
+        self, graph: Graph, host: str, port: int = wire.PORT, *, token_file: Path | None = None, connect_s: float = CONNECT_S, answer_s: float = ANSWER_S
+    ):
         self.shape, self._place, self._token_file = Shape.of(graph), (host, port), token_file
         self._connect_s, self._answer_s = connect_s, answer_s
         self.name, self.traffic = f"pynq://{f'[{host}]' if ':' in host else host}:{port}", Traffic()
@@ -94,8 +95,9 @@ class PynqTarget:
         try:
             self._socket = socket.create_connection(self._place, timeout=self._connect_s)
         except OSError as error:
-            raise PortError(f"{self.name}: got no connection ({error}), must be a board that runs pynq_driver; check address, port and cable, "
-                            "and start the server") from error
+            raise PortError(
+                f"{self.name}: got no connection ({error}), must be a board that runs pynq_driver; check address, port and cable, and start the server"
+            ) from error
         try:
             nonce = self._read(wire.HELLO, wire.NONCE_BYTES, self._connect_s)
             self._send(wire.AUTH, wire.proof(token, nonce))
@@ -111,7 +113,7 @@ class PynqTarget:
         return self._board.identity
 
     def run(self, batch: Sequence[np.ndarray], *, burst: bool = False, progress: Progress | None = None) -> list[Answer]:
-        """`sim.hil.target.Target.run`; without `burst` each sentence finds the encoder empty."""
+        """`bitloom.sim.hil.target.Target.run`; without `burst` each sentence finds the encoder empty."""
         self.shape.check(batch)
         self.shape.must_match(self.name, self.identify())
         self._must_fit()

@@ -9,12 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-
-from hw.folding import Folding
-from hw.graph import Graph
-from hw.predict import predict
-from sim.hil.errors import TargetError
-from sim.hil.target import Answer, Progress, Shape, Target, Traffic
+from bitloom.hw.folding import Folding
+from bitloom.hw.graph import Graph
+from bitloom.hw.predict import predict
+from bitloom.sim.hil.errors import TargetError
+from bitloom.sim.hil.target import Answer, Progress, Shape, Target, Traffic
 
 TOLERANCE = 0.01  # of a sentence's cycles
 BURST = 32  # sentences whose intervals are measured

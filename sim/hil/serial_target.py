@@ -9,19 +9,18 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-
-from hw.graph import Graph
-from sim.hil.errors import PortError, SilentError, TargetError
-from sim.hil.frames import Info
-from sim.hil.link import HELD_SENTENCES, Link, LinkSettings, must_fit
-from sim.hil.target import Answer, Progress, Shape, Traffic
+from bitloom.hw.graph import Graph
+from bitloom.sim.hil.errors import PortError, SilentError, TargetError
+from bitloom.sim.hil.frames import Info
+from bitloom.sim.hil.link import HELD_SENTENCES, Link, LinkSettings, must_fit
+from bitloom.sim.hil.target import Answer, Progress, Shape, Traffic
 
 BAUD = 1_000_000
 WRITE_TIMEOUT_S = 20.0
 
 
 class SerialPort:
-    """pyserial behind `sim.hil.link.Port`, its errors in the house's words.
+    """pyserial behind `bitloom.sim.hil.link.Port`, its errors in the house's words.
 
     Raises PortError: the port is absent, busy, forbidden, or goes away.
     """
@@ -48,8 +47,9 @@ class SerialPort:
         try:
             self._port.write(data)
         except self._late as error:
-            raise SilentError(f"{self.path}: could not send {len(data)} bytes in {WRITE_TIMEOUT_S:g} s, must be taken; "
-                              "unplug the board and plug it in again") from error
+            raise SilentError(
+                f"{self.path}: could not send {len(data)} bytes in {WRITE_TIMEOUT_S:g} s, must be taken; unplug the board and plug it in again"
+            ) from error
         except self._errors as error:
             raise self._lost(error) from error
 
@@ -112,7 +112,7 @@ class SerialTarget:
         return self.info.identity
 
     def run(self, batch: Sequence[np.ndarray], *, burst: bool = False, progress: Progress | None = None) -> list[Answer]:
-        """`sim.hil.target.Target.run`; the board's identity is checked before anything is sent."""
+        """`bitloom.sim.hil.target.Target.run`; the board's identity is checked before anything is sent."""
         self.shape.check(batch)
         self.shape.must_match(self.name, self.identify())
         must_fit(self.name, self.info, self.shape, self._link.depth)

@@ -13,13 +13,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from hw.graph import Graph
-from hw.uart import BOARD_RTL, SHAPE_FILE, shape_package
-from sim.encoder import link_memories
-from sim.errors import SimulationError
-from sim.hil.link import LinkSettings
-from sim.hil.serial_target import SerialTarget
-from sim.runner import FAST, HDL, Design, compile_model, needed
+from bitloom.hw.graph import Graph
+from bitloom.hw.uart import BOARD_RTL, SHAPE_FILE, shape_package
+from bitloom.sim.encoder import link_memories
+from bitloom.sim.errors import SimulationError
+from bitloom.sim.hil.link import LinkSettings
+from bitloom.sim.hil.serial_target import SerialTarget
+from bitloom.sim.runner import FAST, HDL, Design, compile_model, needed
 
 DIVIDER = 8  # cycles of a bit: a line so fast that the encoder is what the simulation spends its time on
 BAUD = 1_000_000

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-
-from hw.graph import Graph
-from sim.hil.errors import TargetError, WrongBitstreamError
+from bitloom.hw.graph import Graph
+from bitloom.sim.hil.errors import TargetError, WrongBitstreamError
 
 KINDS = {"sim": "sim", "serial": "serial:/dev/ttyUSB0", "pynq": "pynq://192.168.2.99"}
 Progress = Callable[[int], None]
@@ -112,11 +111,15 @@ class Shape:
             codes = np.asarray(sentence)
             where = f"hil: sentence {index}"
             if codes.ndim != 2 or codes.shape[1] != self.channels or not 1 <= len(codes) <= self.max_tokens:
-                raise TargetError(f"{where}: got shape {codes.shape}, must be [T, {self.channels}] with T = 1 .. {self.max_tokens}; "
-                                  "give the codes of the graph's entry tensor")
+                raise TargetError(
+                    f"{where}: got shape {codes.shape}, must be [T, {self.channels}] with T = 1 .. {self.max_tokens}; "
+                    "give the codes of the graph's entry tensor"
+                )
             if not np.issubdtype(codes.dtype, np.integer) or codes.min() < low or codes.max() > high:
-                raise TargetError(f"{where}: got {codes.dtype} codes {codes.min()} .. {codes.max()}, must be integers {low} .. {high}; "
-                                  "give the codes of the graph's entry tensor")
+                raise TargetError(
+                    f"{where}: got {codes.dtype} codes {codes.min()} .. {codes.max()}, must be integers {low} .. {high}; "
+                    "give the codes of the graph's entry tensor"
+                )
 
     def rows(self, sentence: np.ndarray) -> int:
         """Rows of the sentence's answer."""
@@ -126,8 +129,7 @@ class Shape:
         """Raise WrongBitstreamError unless the board holds this graph."""
         if identity != self.identity:
             raise WrongBitstreamError(
-                f"{where}: got a bitstream of graph {identity}, must be {self.identity}; "
-                "load the bitstream of this run, or name the run of that bitstream"
+                f"{where}: got a bitstream of graph {identity}, must be {self.identity}; load the bitstream of this run, or name the run of that bitstream"
             )
 
 
@@ -146,19 +148,19 @@ def open_target(spec: str, graph: Graph, build_dir: Path | None = None, **option
         hint = f"did you mean '{KINDS[near[0]]}'? " if near else ""
         raise TargetError(f"hil: --target: got '{spec}', must be one of sim, serial:PORT, pynq://HOST; {hint}Example: {KINDS['serial']}")
     if kind == "sim":
-        from sim.hil.simulated import SimulatedTarget
+        from bitloom.sim.hil.simulated import SimulatedTarget
 
         if build_dir is None:
             raise TargetError("hil: --target sim: got no build folder, must have the built encoder; run `bitloom build` first")
         return SimulatedTarget(graph, build_dir, **options)
     if kind == "serial":
-        from sim.hil.serial_target import SerialTarget
+        from bitloom.sim.hil.serial_target import SerialTarget
 
         if not rest:
             raise TargetError(f"hil: --target: got '{spec}', must name a port; for example {KINDS['serial']}")
         return SerialTarget(graph, rest, **options)
     if not rest.startswith("//") or not rest[2:]:
         raise TargetError(f"hil: --target: got '{spec}', must be pynq://HOST or pynq://HOST:PORT; for example {KINDS['pynq']}")
-    from sim.hil.pynq import open_pynq
+    from bitloom.sim.hil.pynq import open_pynq
 
     return open_pynq(graph, rest[2:], **options)

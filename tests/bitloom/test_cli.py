@@ -35,9 +35,7 @@ def test_help_lists_every_command(bitloom):
         assert re.search(rf"^  {command} ", out, flags=re.M), command
 
 
-@pytest.mark.parametrize(
-    "argv", [["nonsense"], ["run"], ["run", "r.yaml", "--nonsense"], ["predict", "runs/x", "s", "--on", "moon"]]
-)
+@pytest.mark.parametrize("argv", [["nonsense"], ["run"], ["run", "r.yaml", "--nonsense"], ["predict", "runs/x", "s", "--on", "moon"]])
 def test_wrong_usage_is_exit_code_2(bitloom, argv):
     code, _, err = bitloom(*argv)
     assert code == 2 and "Error" in err and "Traceback" not in err
@@ -99,9 +97,7 @@ def test_a_data_folder_that_is_not_there_is_named(bitloom, tmp_path):
 
 def test_a_pattern_that_matches_no_layer_is_told_before_training(bitloom):
     code, _, err = bitloom("run", "r.yaml", "--set", "quantization.overrides={'layr.0.*': {weights: 2}}")
-    assert code == 2 and err.startswith(
-        "bitloom: overrides: got pattern 'layr.0.*', must match a layer or tensor; did you mean "
-    )
+    assert code == 2 and err.startswith("bitloom: overrides: got pattern 'layr.0.*', must match a layer or tensor; did you mean ")
 
 
 def test_a_run_of_another_version_is_exit_code_2(bitloom):
@@ -125,9 +121,7 @@ def test_a_fault_of_our_own_is_one_line_with_a_log(bitloom, monkeypatch):
 
     monkeypatch.setattr(flow, "run_flow", break_)
     code, _, err = bitloom("run", "r.yaml")
-    found = re.fullmatch(
-        r"bitloom: got an unexpected ZeroDivisionError \(oh\), must not happen; please report it with (\S+)\n", err
-    )
+    found = re.fullmatch(r"bitloom: got an unexpected ZeroDivisionError \(oh\), must not happen; please report it with (\S+)\n", err)
     assert code == 3 and "ZeroDivisionError: oh" in Path(found[1]).read_text()
     Path(found[1]).unlink()
     code, _, err = bitloom("--debug", "run", "r.yaml")
@@ -143,8 +137,7 @@ def test_what_the_machine_refuses_is_one_line_and_exit_code_2(bitloom, monkeypat
     assert bitloom("doctor") == (
         2,
         "",
-        "bitloom: run/.lock: got 'No space left on device', must be writable, with room; free some or use another "
-        "folder\n",
+        "bitloom: run/.lock: got 'No space left on device', must be writable, with room; free some or use another folder\n",
     )
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from bitloom.hls.finn import tool
+from bitloom.hw.graph import Graph
 from onnx import numpy_helper
 
 from bitloom import RunFolder
 from bitloom.cli import main
-from hls.finn import tool
-from hw.graph import Graph
 
 needs_finn = pytest.mark.skipif(tool.installed() != tool.VERSION, reason=f"no finn-plus {tool.VERSION}; {tool.INSTALL}")
 BUILD = ("--backend", "finn", "--board", "kv260")
@@ -82,11 +82,17 @@ def test_a_wrong_threshold_fails_and_names_the_tensor(finn_run, bitloom, tmp_pat
 @pytest.mark.parametrize(
     ("argv", "expected"),
     [
-        (("build", "--backend", "finn"), "finn/build: got no board, must be given once; `bitloom build {run} --backend finn --board NAME` (`bitloom boards` lists them)"),
+        (
+            ("build", "--backend", "finn"),
+            "finn/build: got no board, must be given once; `bitloom build {run} --backend finn --board NAME` (`bitloom boards` lists them)",
+        ),
         (("build", *BUILD, "--tokens", "0"), "finn/build: got --tokens 0, must be 1 .. 24 (the graph's max_tokens); choose a length within"),
         (("build", "--tokens", "8"), "build: got --tokens 8 for rtl, which takes sentences of any length; leave it out or give --backend finn"),
         (("build", "--backend", "finn", "--board", "ulx3s_85f"), "finn: "),
-        (("verify", "--backend", "finn"), "finn/verify: got {run} without a finished 'finn/build', must come after it; run `bitloom build {run} --backend finn`"),
+        (
+            ("verify", "--backend", "finn"),
+            "finn/verify: got {run} without a finished 'finn/build', must come after it; run `bitloom build {run} --backend finn`",
+        ),
         (("synth", "--backend", "finn"), "synth: got --backend finn, must be rtl or hls4ml"),
     ],
 )

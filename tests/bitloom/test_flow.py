@@ -123,8 +123,7 @@ def test_an_error_from_damaged_files_names_the_stage_that_wrote_them(tmp_path, s
         flow.run_stage(run, "export")
     next(f for f in run.stage("train").iterdir() if f.is_file()).write_text("damaged")
     assert raised(RunError, flow.run_stage, run, "export") == (
-        f"{run.path}/train: got files that changed since 'train' wrote them (KeyError: 'nodes'), must be whole; "
-        f"run `bitloom train {run.path} --force`"
+        f"{run.path}/train: got files that changed since 'train' wrote them (KeyError: 'nodes'), must be whole; run `bitloom train {run.path} --force`"
     )
 
 
@@ -189,8 +188,7 @@ def test_a_full_disk_is_told_and_earlier_stages_stay(tmp_path, stages):
     stages.act["export"] = fill
     run = make(tmp_path / "r")
     assert raised(DiskFullError, flow.run_flow, run) == (
-        f"export: got a full disk at {run.path}, must have room for the stage's files; free some and run the same command again "
-        "(finished stages are kept)"
+        f"export: got a full disk at {run.path}, must have room for the stage's files; free some and run the same command again (finished stages are kept)"
     )
     assert sorted(p.name for p in run.path.iterdir()) == ["recipe.yaml", "run.json", "train"]
     stages.act.clear()
@@ -259,14 +257,9 @@ def test_a_run_of_another_version_is_refused(tmp_path, stages):
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
-    assert raised(RunError, RunFolder.open, tmp_path) == (
-        f"{tmp_path}: got no run.json, must be a run folder; make one with `bitloom run RECIPE`"
-    )
+    assert raised(RunError, RunFolder.open, tmp_path) == (f"{tmp_path}: got no run.json, must be a run folder; make one with `bitloom run RECIPE`")
     (tmp_path / "thesis.tex").write_text("x")
-    assert (
-        raised(RunError, make, tmp_path)
-        == f"{tmp_path}: got files that are no run, must be a run folder or empty; use --out DIR"
-    )
+    assert raised(RunError, make, tmp_path) == f"{tmp_path}: got files that are no run, must be a run folder or empty; use --out DIR"
 
 
 def test_the_run_of_another_recipe_is_not_written_over(tmp_path, stages):
@@ -280,10 +273,7 @@ def test_the_run_of_another_recipe_is_not_written_over(tmp_path, stages):
 
 def test_two_processes_cannot_work_on_one_run(tmp_path):
     run = make(tmp_path / "r")
-    code = (
-        f"from bitloom.runfolder import RunFolder\nwith RunFolder.open({str(run.path)!r}).locked():\n"
-        "    print('locked', flush=True)\n    input()"
-    )
+    code = f"from bitloom.runfolder import RunFolder\nwith RunFolder.open({str(run.path)!r}).locked():\n    print('locked', flush=True)\n    input()"
     with subprocess.Popen(
         [sys.executable, "-c", code],
         stdin=subprocess.PIPE,
@@ -294,9 +284,7 @@ def test_two_processes_cannot_work_on_one_run(tmp_path):
         assert other.stdout.readline() == "locked\n"
         with pytest.raises(RunError) as error, run.locked():
             pass
-        assert (
-            str(error.value) == f"{run.path}: got a run in use by process {other.pid}, must be free; wait for it to end"
-        )
+        assert str(error.value) == f"{run.path}: got a run in use by process {other.pid}, must be free; wait for it to end"
         other.communicate("\n")
     with run.locked():
         assert (run.path / ".lock").read_text() == f"{os.getpid()}\n"

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bitloom.hw import golden
+from bitloom.hw.folding import Folding
+from bitloom.hw.graph import Graph
 from hls_verilog import write_verilog
 
 from bitloom import RunFolder
 from bitloom.cli import main
-from hw import golden
-from hw.folding import Folding
-from hw.graph import Graph
 
 ROOT = Path(__file__).resolve().parents[2]
 STAND_IN = ROOT / "tests" / "hls"
@@ -120,9 +120,15 @@ def test_a_compile_error_names_its_first_line_and_the_log(hls_copy, bitloom):
 @pytest.mark.parametrize(
     ("argv", "expected"),
     [
-        (("build", "--backend", "hls4ml"), "hls4ml/build: got no board, must be given once; `bitloom build {run} --backend hls4ml --board NAME` (`bitloom boards` lists them)"),
+        (
+            ("build", "--backend", "hls4ml"),
+            "hls4ml/build: got no board, must be given once; `bitloom build {run} --backend hls4ml --board NAME` (`bitloom boards` lists them)",
+        ),
         (("build", "--backend", "hls4ml", "--board", "pynqz2"), "board: no board 'pynqz2'; did you mean 'pynq_z2'?"),
-        (("build", "--backend", "hls4ml", "--board", "ulx3s_85f"), "hls4ml: got board 'ulx3s_85f' with LFE5U-85F-6BG381C of family ecp5, must be one of AMD's that Vitis HLS takes"),
+        (
+            ("build", "--backend", "hls4ml", "--board", "ulx3s_85f"),
+            "hls4ml: got board 'ulx3s_85f' with LFE5U-85F-6BG381C of family ecp5, must be one of AMD's that Vitis HLS takes",
+        ),
         (("verify", "--backend", "hls4ml"), "verify.hls4ml"),
         (("verify", "--backend", "hls4ml", "--waves"), "verify: got --waves with --backend hls4ml"),
         (("verify", "--rtl"), "verify: got --rtl with --backend rtl, must be with hls4ml"),
@@ -176,7 +182,12 @@ def vitis(tmp_path, monkeypatch):
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec tclsh "{STAND_IN}/stand_in.tcl" build_prj.tcl\n')
     program.chmod(0o755)
-    for key, value in {"PATH": f"{program.parent}:/usr/bin:/bin", "STAND_IN_DATA": STAND_IN / "data", "STAND_IN_CALLS": tmp_path / "calls", "STAND_IN_FAULT": "none"}.items():
+    for key, value in {
+        "PATH": f"{program.parent}:/usr/bin:/bin",
+        "STAND_IN_DATA": STAND_IN / "data",
+        "STAND_IN_CALLS": tmp_path / "calls",
+        "STAND_IN_FAULT": "none",
+    }.items():
         monkeypatch.setenv(key, str(value))
     return tmp_path / "calls"
 

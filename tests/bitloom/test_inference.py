@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from bitloom.qat.tokenizer import WordPiece
 
 from bitloom import inference
-from qat.tokenizer import WordPiece
 
 SPAN = SimpleNamespace(meta={"task": "span", "labels": []})
 

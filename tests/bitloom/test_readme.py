@@ -16,11 +16,7 @@ from bitloom.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
-COMMANDS = [
-    shlex.split(line, comments=True)
-    for block in re.findall(r"```sh\n(.*?)```", README, flags=re.S)
-    for line in block.splitlines()
-]
+COMMANDS = [shlex.split(line, comments=True) for block in re.findall(r"```sh\n(.*?)```", README, flags=re.S) for line in block.splitlines()]
 INLINE = [shlex.split(re.sub(r"[\[\]]", "", text)) for text in re.findall(r"`(bitloom [^`]+)`", README)]
 
 
@@ -45,9 +41,7 @@ def test_there_are_commands_to_test():
     assert {"make", "bitloom", "."} <= {c[0] for c in COMMANDS if c} and len(INLINE) >= 8
 
 
-@pytest.mark.parametrize(
-    "path", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README)) | set(re.findall(r"recipes/[\w-]+\.yaml", README)))
-)
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README)) | set(re.findall(r"recipes/[\w-]+\.yaml", README))))
 def test_every_link_leads_somewhere(path):
     assert (ROOT / path).exists()
 
@@ -55,9 +49,7 @@ def test_every_link_leads_somewhere(path):
 def _rows() -> dict[str, str]:
     """Dotted key -> default, from the recipes' table; a row may name several keys of one section."""
     rows = {}
-    for keys, default in re.findall(
-        r"^\| (`[a-z_.]+`.*?) \| (.*?) \|", README.split("## Recipes")[1].split("## ")[0], flags=re.M
-    ):
+    for keys, default in re.findall(r"^\| (`[a-z_.]+`.*?) \| (.*?) \|", README.split("## Recipes")[1].split("## ")[0], flags=re.M):
         names = re.findall(r"`([a-z_.]+)`", keys)
         section = names[0].rpartition(".")[0]
         full = [n if "." in n or not section else f"{section}.{n}" for n in names]
@@ -98,12 +90,8 @@ def test_the_library_example_runs(tiny_run, tmp_path, monkeypatch):
     code = re.search(r"```python\n(.*?)```", README, flags=re.S)[1]
     assert all(text in code for text in ("recipes/quickstart.yaml", "runs/mine", "training.seed=1"))
     monkeypatch.chdir(tmp_path)
-    code = code.replace("recipes/quickstart.yaml", str(ROOT / "tests" / "tiny.yaml")).replace(
-        "runs/mine", str(tmp_path / "mine")
-    )
-    code = code.replace(
-        "training.seed=1", "training.seed=0"
-    )  # as the other tests' run: its simulation is built already
+    code = code.replace("recipes/quickstart.yaml", str(ROOT / "tests" / "tiny.yaml")).replace("runs/mine", str(tmp_path / "mine"))
+    code = code.replace("training.seed=1", "training.seed=0")  # as the other tests' run: its simulation is built already
     with warnings.catch_warnings(action="ignore"):  # some sentences are cut, on purpose
         exec(compile(code, "README.md", "exec"), {})
     assert (tmp_path / "mine" / "report.html").exists()
@@ -117,8 +105,6 @@ def test_the_quickstart_example_runs(tiny_copy):
         str(ROOT / "tests" / "tiny.yaml"),
         str(tiny_copy),
     ]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}, check=False
-    )
+    done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}, check=False)
     assert done.returncode == 0, done.stderr
     assert "0 of " in done.stdout and "Prediction(" in done.stdout

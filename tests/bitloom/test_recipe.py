@@ -43,9 +43,7 @@ def test_set_overrides_a_key_that_is_there_one_that_is_not_and_a_whole_section()
 
 
 def test_numbers_that_yaml_reads_as_text_are_taken_as_numbers():
-    assert (
-        Recipe.parse(GOOD + "training: {float_learning_rate: 1e-3}\n", "r.yaml").training.float_learning_rate == 0.001
-    )
+    assert Recipe.parse(GOOD + "training: {float_learning_rate: 1e-3}\n", "r.yaml").training.float_learning_rate == 0.001
 
 
 @pytest.mark.parametrize(
@@ -169,7 +167,4 @@ def test_files_that_are_no_recipe(text, expected):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(RecipeError) as error:
         Recipe.load(tmp_path / "no.yaml")
-    assert (
-        str(error.value)
-        == f"{tmp_path}/no.yaml: got no such file or directory, must be a readable YAML file; check the path"
-    )
+    assert str(error.value) == f"{tmp_path}/no.yaml: got no such file or directory, must be a readable YAML file; check the path"

@@ -33,9 +33,7 @@ REPORT = {
         "values_compared": 1234567,
         "mismatches": 0,
         "stall_runs": 1,
-        "comparisons": [
-            {"name": "RTL = golden, back to back", "sentences": 32, "values_compared": 1234567, "mismatches": 0}
-        ],
+        "comparisons": [{"name": "RTL = golden, back to back", "sentences": 32, "values_compared": 1234567, "mismatches": 0}],
     },
     "cycles": {
         "tokens": 16,
@@ -69,12 +67,7 @@ REPORT = {
     "side_by_side": [],
     "seconds": {"train": 12.0, "verify": 3.0},
     "bits": {"layer.0.query": {"weights": 4, "activations": 8}, "layer.0.ffn.up": {"weights": 2, "activations": 6}},
-    "training": {
-        "curves": [
-            {"phase": "float", "step": s, "loss": 1 / (s + 1), "metric": None if s % 2 else 0.5 + s / 20}
-            for s in range(5)
-        ]
-    },
+    "training": {"curves": [{"phase": "float", "step": s, "loss": 1 / (s + 1), "metric": None if s % 2 else 0.5 + s / 20} for s in range(5)]},
 }
 
 

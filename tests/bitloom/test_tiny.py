@@ -12,16 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bitloom.hw import golden
+from bitloom.hw.graph import Graph
+from bitloom.sim import tools
+from bitloom.sim.errors import BuildError
 
 from bitloom import RunFolder, predict
 from bitloom.errors import VerificationError
 from bitloom.flow import CORE, Context
 from bitloom.sentences import Sentences
 from bitloom.stages import export, verify
-from hw import golden
-from hw.graph import Graph
-from sim import tools
-from sim.errors import BuildError
 
 ROOT = Path(__file__).resolve().parents[2]
 TOO_LONG = "a film " * 30
@@ -68,11 +68,7 @@ def test_the_page_is_there_and_shows_the_graphs_hash(tiny_run):
 
 
 def test_a_second_run_does_nothing(tiny_copy, bitloom):
-    before = {
-        p: p.stat().st_mtime_ns
-        for p in tiny_copy.rglob("*")
-        if p.is_file() and p.name not in ("run.json", "recipe.yaml", ".lock")
-    }
+    before = {p: p.stat().st_mtime_ns for p in tiny_copy.rglob("*") if p.is_file() and p.name not in ("run.json", "recipe.yaml", ".lock")}
     code, out, _ = bitloom("run", ROOT / "tests" / "tiny.yaml", "--out", tiny_copy)
     assert code == 0 and out.count("unchanged") == len(CORE)
     assert all(p.stat().st_mtime_ns == t for p, t in before.items())
@@ -138,12 +134,8 @@ def test_a_graph_whose_files_do_not_belong_together_is_refused(tiny_copy, bitloo
 
 
 def test_a_target_that_cannot_be_met_is_told(tiny_copy, bitloom):
-    code, _, err = bitloom(
-        "run", ROOT / "tests" / "tiny.yaml", "--out", tiny_copy, "--set", "hardware.target_cycles=100"
-    )
-    assert code == 2 and re.fullmatch(
-        r"bitloom: folding: got target_cycles 100, must be at least \d+ for this encoder; .*\n", err
-    )
+    code, _, err = bitloom("run", ROOT / "tests" / "tiny.yaml", "--out", tiny_copy, "--set", "hardware.target_cycles=100")
+    assert code == 2 and re.fullmatch(r"bitloom: folding: got target_cycles 100, must be at least \d+ for this encoder; .*\n", err)
     assert (tiny_copy / "build" / "encoder.sv").exists()  # of the target before
 
 
@@ -161,9 +153,7 @@ def test_a_missing_simulator_is_told(tiny_copy, bitloom, monkeypatch, tmp_path):
 
 def start(*argv: str | Path) -> subprocess.Popen:
     command = [sys.executable, "-m", "bitloom", *map(str, argv)]
-    return subprocess.Popen(
-        command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 def kill_when(process: subprocess.Popen, seen) -> None:
@@ -190,9 +180,7 @@ def test_a_killed_training_goes_on_and_ends_in_the_same_weights(tiny_run, tmp_pa
         r"warning: tokenizer: \d+ of 256 texts are longer than 24 tokens and were cut; raise model.max_tokens to keep them whole\n",
         out,
     )
-    assert (
-        run / "train" / "float" / "model.safetensors"
-    ).stat().st_mtime_ns == marked  # the float phase was not repeated
+    assert (run / "train" / "float" / "model.safetensors").stat().st_mtime_ns == marked  # the float phase was not repeated
     for part in ("float", "qat"):
         weights = [(r / "train" / part / "model.safetensors").read_bytes() for r in (run, tiny_run)]
         assert weights[0] == weights[1], part
@@ -254,8 +242,7 @@ def test_cycles_that_are_off_by_more_than_one_per_cent_fail_the_verification(pre
     with pytest.raises(VerificationError) as error:
         verify.check_cycles([row])
     assert str(error.value) == (
-        f"verify: interval, 24 tokens: got {measured:,} cycles, must be within 1% of "
-        f"{predicted:,} predicted; the timing model or the RTL is wrong"
+        f"verify: interval, 24 tokens: got {measured:,} cycles, must be within 1% of {predicted:,} predicted; the timing model or the RTL is wrong"
     )
 
 

@@ -6,14 +6,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from bitloom.hw import golden
+from bitloom.hw.graph import Graph
+from bitloom.sim.hil.board_model import BoardModel
+from bitloom.sim.hil.frames import Info
+from bitloom.sim.hil.link import LinkSettings
+from bitloom.sim.hil.target import Answer, Shape
 from encoders import random_encoder, random_sentences
-
-from hw import golden
-from hw.graph import Graph
-from sim.hil.board_model import BoardModel
-from sim.hil.frames import Info
-from sim.hil.link import LinkSettings
-from sim.hil.target import Answer, Shape
 
 CYCLES_A_TOKEN = 100  # of the model
 QUICK = LinkSettings(timeout_s=0.05, patience=6, stuck_s=1.0)

@@ -7,19 +7,18 @@ import threading
 from pathlib import Path
 
 import numpy as np
+from bitloom.boards.pynq_driver import wire
+from bitloom.boards.pynq_driver.device import Device
+from bitloom.boards.pynq_driver.server import Server
+from bitloom.hw import golden
+from bitloom.hw.board import Board
+from bitloom.hw.build import build
+from bitloom.hw.folding import HardwareConfig
+from bitloom.hw.vivado import pack_overlay, write_project
+from bitloom.hw.vivado.ip import read_ip
+from bitloom.sim.hil.target import open_target
 from encoders import random_encoder, random_sentences
 from pynq_stand_in import Pynq
-
-from boards.pynq_driver import wire
-from boards.pynq_driver.device import Device
-from boards.pynq_driver.server import Server
-from hw import golden
-from hw.board import Board
-from hw.build import build
-from hw.folding import HardwareConfig
-from hw.vivado import pack_overlay, write_project
-from hw.vivado.ip import read_ip
-from sim.hil.target import open_target
 
 TOKEN = "correct horse battery staple"
 SHAPE = dict(layers=1, hidden=24, heads=2, intermediate=20, max_tokens=8, labels=3)

@@ -7,11 +7,10 @@ Memory and caches are apart: what the processor writes is in memory after flush(
 from pathlib import Path
 
 import numpy as np
-
-from boards.pynq_driver import registers as reg
-from boards.pynq_driver.layout import Stream, pack
-from hw import golden
-from hw.predict import predict
+from bitloom.boards.pynq_driver import registers as reg
+from bitloom.boards.pynq_driver.layout import Stream, pack
+from bitloom.hw import golden
+from bitloom.hw.predict import predict
 
 NEAR_THE_END = (1 << 32) - 3000  # of the cycle counter: it wraps soon
 
@@ -62,8 +61,14 @@ class Fabric:
         """encoder_0.read"""
         graph = int(self.identity, 16)
         sizes = self.board.output.beat_bytes << 16 | self.board.input.beat_bytes
-        words = {reg.MAGIC: reg.MAGIC_VALUE, reg.VERSION: reg.VERSION_VALUE, reg.IDENTITY_LOW: graph & 0xFFFFFFFF, reg.IDENTITY_HIGH: graph >> 32,
-                 reg.DONE: self.done, reg.BEAT_BYTES: sizes}
+        words = {
+            reg.MAGIC: reg.MAGIC_VALUE,
+            reg.VERSION: reg.VERSION_VALUE,
+            reg.IDENTITY_LOW: graph & 0xFFFFFFFF,
+            reg.IDENTITY_HIGH: graph >> 32,
+            reg.DONE: self.done,
+            reg.BEAT_BYTES: sizes,
+        }
         return (words | self.log)[address] & 0xFFFFFFFF
 
     def moved(self):

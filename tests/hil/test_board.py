@@ -9,23 +9,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bitloom.hw.build import build
+from bitloom.hw.folding import HardwareConfig
+from bitloom.hw.uart import BOARD_RTL, SHAPE_FILE, UartError, shape_package
+from bitloom.sim.encoder import run_encoder
+from bitloom.sim.errors import SimulationError
+from bitloom.sim.hil.errors import PortError, WrongBitstreamError
+from bitloom.sim.hil.frames import HELLO, NAK, REWIND, WELCOME, BoardFrame, Deframer, HostFrame, encode
+from bitloom.sim.hil.link import LinkSettings
+from bitloom.sim.hil.noise import FAULTS, Noise, Relay
+from bitloom.sim.hil.report import hil
+from bitloom.sim.hil.serial_target import SerialPort, SerialTarget
+from bitloom.sim.hil.simulated import SimulatedBoard, SimulatedTarget, compile_board
+from bitloom.sim.runner import needed
+from bitloom.sim.tools import find_verilator
 from hil_cases import make_case
 from yosys import run_yosys
-
-from hw.build import build
-from hw.folding import HardwareConfig
-from hw.uart import BOARD_RTL, SHAPE_FILE, UartError, shape_package
-from sim.encoder import run_encoder
-from sim.errors import SimulationError
-from sim.hil.errors import PortError, WrongBitstreamError
-from sim.hil.frames import HELLO, NAK, REWIND, WELCOME, BoardFrame, Deframer, HostFrame, encode
-from sim.hil.link import LinkSettings
-from sim.hil.noise import FAULTS, Noise, Relay
-from sim.hil.report import hil
-from sim.hil.serial_target import SerialPort, SerialTarget
-from sim.hil.simulated import SimulatedBoard, SimulatedTarget, compile_board
-from sim.runner import needed
-from sim.tools import find_verilator
 
 DIVIDER = 4
 SETTINGS = LinkSettings(timeout_s=0.2, patience=20, payload_bytes=48)

@@ -6,8 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-
-from sim.hil.frames import (
+from bitloom.sim.hil.frames import (
     END,
     NAK,
     REWIND,
@@ -21,7 +20,7 @@ from sim.hil.frames import (
     unpack_codes,
     unwrap,
 )
-from sim.hil.noise import FAULTS, Noise
+from bitloom.sim.hil.noise import FAULTS, Noise
 
 RNG = random.Random(5)
 BODIES = [bytes(RNG.choice((0x7E, 0x7D, 0x5E, 0x5D, RNG.randrange(256))) for _ in range(RNG.randrange(1, 60))) for _ in range(400)]

@@ -7,14 +7,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from bitloom.sim.hil.board_model import Wire
+from bitloom.sim.hil.errors import PortError, SessionTakenError, SilentError, TargetError, WrongBitstreamError
+from bitloom.sim.hil.frames import HELLO, HostFrame, encode
+from bitloom.sim.hil.noise import FAULTS, Noise
+from bitloom.sim.hil.serial_target import SerialTarget
+from bitloom.sim.hil.target import Traffic
 from hil_cases import CYCLES_A_TOKEN, QUICK, make_case
-
-from sim.hil.board_model import Wire
-from sim.hil.errors import PortError, SessionTakenError, SilentError, TargetError, WrongBitstreamError
-from sim.hil.frames import HELLO, HostFrame, encode
-from sim.hil.noise import FAULTS, Noise
-from sim.hil.serial_target import SerialTarget
-from sim.hil.target import Traffic
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +166,10 @@ def test_truncated_answers(case, connect):
         return b"".join((frame[:20] if len(frame) > 26 else frame) + b"\x7e" for frame in model.feed(data).split(b"\x7e")[:-1])
 
     target, _ = connect(case, serve)
-    with pytest.raises(SilentError, match=r"serial:/dev/pts/\d+: got 0 of 60 answers, \d+ damaged frames, then no news for 1 s, must go on since the board still talks; the line"):
+    with pytest.raises(
+        SilentError,
+        match=r"serial:/dev/pts/\d+: got 0 of 60 answers, \d+ damaged frames, then no news for 1 s, must go on since the board still talks; the line",
+    ):
         target.run(case.sentences)
 
 
@@ -224,7 +226,10 @@ def test_a_second_client_that_does_not_lock(case, connect):
 
 
 def test_silence_and_noise_at_the_port(case):
-    for said, text in ((b"", "got no answer to a hello, then no frame"), (b"\x7eboot: ok\x7e", "damaged frames, then no frame for 6 questions of 0.05 s, must answer; check the baud rate")):
+    for said, text in (
+        (b"", "got no answer to a hello, then no frame"),
+        (b"\x7eboot: ok\x7e", "damaged frames, then no frame for 6 questions of 0.05 s, must answer; check the baud rate"),
+    ):
         with Wire(lambda data, said=said: said if data else b"") as wire:
             target = SerialTarget(case.graph, wire.path, settings=QUICK)
             with pytest.raises(SilentError, match=text):

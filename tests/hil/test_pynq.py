@@ -10,18 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bitloom.boards.pynq_driver import wire
+from bitloom.boards.pynq_driver.__main__ import main
+from bitloom.boards.pynq_driver.device import Device, DeviceError
+from bitloom.boards.pynq_driver.layout import Stream, pack, unpack
+from bitloom.hw.predict import predict
+from bitloom.sim.hil.errors import PortError, SessionTakenError, TargetError, WrongBitstreamError
+from bitloom.sim.hil.report import hil
+from bitloom.sim.hil.target import open_target
 from encoders import random_encoder
 from pynq_cases import SHAPE, TOKEN, Encoder, error_of, serving, still_serves
 from pynq_stand_in import Pynq
-
-from boards.pynq_driver import wire
-from boards.pynq_driver.__main__ import main
-from boards.pynq_driver.device import Device, DeviceError
-from boards.pynq_driver.layout import Stream, pack, unpack
-from hw.predict import predict
-from sim.hil.errors import PortError, SessionTakenError, TargetError, WrongBitstreamError
-from sim.hil.report import hil
-from sim.hil.target import open_target
 
 
 @pytest.fixture(scope="module", params=["sequence", "token"])
@@ -72,6 +71,7 @@ def test_report(either, serve):
 
 def test_pause_empties_the_encoder(either):
     """The server's pause without `burst`: a sentence that enters two latencies after another takes as long as in an empty encoder."""
+
     def latency(lengths, starts=None):
         return predict(either.graph, either.folding, lengths, starts).latency[-1]
 
@@ -89,11 +89,14 @@ def test_hosts_one_after_the_other(encoder, serve):
 # --- who may
 
 
-@pytest.mark.parametrize(("token", "error", "message"), [
-    ("correct horse battery stapl3", PortError, "the board refused: the token is wrong; give both ends the same token"),
-    ("short", PortError, "variable BITLOOM_TOKEN: got 5 characters, must be a token of at least 16"),
-    ("", PortError, "variable BITLOOM_TOKEN: got 0 characters"),
-])
+@pytest.mark.parametrize(
+    ("token", "error", "message"),
+    [
+        ("correct horse battery stapl3", PortError, "the board refused: the token is wrong; give both ends the same token"),
+        ("short", PortError, "variable BITLOOM_TOKEN: got 5 characters, must be a token of at least 16"),
+        ("", PortError, "variable BITLOOM_TOKEN: got 0 characters"),
+    ],
+)
 def test_wrong_token(encoder, serve, monkeypatch, token, error, message):
     running = serve(encoder)
     monkeypatch.setenv("BITLOOM_TOKEN", token)
@@ -172,7 +175,9 @@ def test_hosts_without_token_take_no_place_for_long(encoder, serve):
 # --- the board itself
 
 
-@pytest.mark.parametrize(("fault", "message"), [("hang", "DMA sendchannel, recvchannel: got no end in 0.2 s, must end"), ("error", "DMA recvchannel: got an error")])
+@pytest.mark.parametrize(
+    ("fault", "message"), [("hang", "DMA sendchannel, recvchannel: got no end in 0.2 s, must end"), ("error", "DMA recvchannel: got an error")]
+)
 def test_dma_that_does_not_end(encoder, serve, fault, message):
     """The overlay is loaded anew, the epoch says so, and the next host is served."""
     running = serve(encoder)
@@ -265,8 +270,12 @@ def test_folder_stands_alone(encoder):
         roots |= {a.name.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
         roots |= {n.module.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and not n.level}
     assert roots - set(sys.stdlib_module_names) == {"numpy", "pynq"}
-    done = subprocess.run([sys.executable, "-I", "-c", "import sys; sys.path.insert(0, sys.argv[1]); from pynq_driver.__main__ import main; main(['--help'])",
-                           str(folder)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", "import sys; sys.path.insert(0, sys.argv[1]); from pynq_driver.__main__ import main; main(['--help'])", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0 and "--token-file" in done.stdout and "--token " not in done.stdout
 
 

@@ -8,12 +8,11 @@ import time
 
 import numpy as np
 import pytest
+from bitloom.boards.pynq_driver import wire
+from bitloom.sim.hil.errors import PortError, SilentError, TargetError
+from bitloom.sim.hil.pynq import PynqTarget, socket_place
+from bitloom.sim.hil.target import open_target
 from pynq_cases import TOKEN, Encoder, error_of, serving, still_serves
-
-from boards.pynq_driver import wire
-from sim.hil.errors import PortError, SilentError, TargetError
-from sim.hil.pynq import PynqTarget, socket_place
-from sim.hil.target import open_target
 
 
 @pytest.fixture(scope="module")
@@ -51,17 +50,20 @@ def test_too_large(encoder, serve):
     still_serves(running, encoder)
 
 
-@pytest.mark.parametrize(("body", "message"), [
-    (b"", "got 0 bytes, must be at least 8"),
-    (struct.pack("<II", 0, 0), "got 0 sentences"),
-    (struct.pack("<II", 0, 65) + bytes(1000), "got 65 sentences, burst 0, 1008 bytes, must be 1 .. 64 sentences"),
-    (struct.pack("<II", 2, 1) + bytes(100), "burst 2"),
-    (struct.pack("<II", 0, 60), "got 60 sentences, burst 0, 8 bytes"),
-    (struct.pack("<III", 0, 1, 0), "got sentences of 0 .. 0 tokens, must be 1 .. 8"),
-    (struct.pack("<III", 0, 1, 9) + bytes(9 * 48), "got sentences of 9 .. 9 tokens"),
-    (struct.pack("<III", 0, 1, 0xFFFFFFFF), "got sentences of 4294967295"),
-    (struct.pack("<III", 0, 1, 2) + bytes(95), "got 107 bytes, must be 108 for 2 tokens"),
-])
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"", "got 0 bytes, must be at least 8"),
+        (struct.pack("<II", 0, 0), "got 0 sentences"),
+        (struct.pack("<II", 0, 65) + bytes(1000), "got 65 sentences, burst 0, 1008 bytes, must be 1 .. 64 sentences"),
+        (struct.pack("<II", 2, 1) + bytes(100), "burst 2"),
+        (struct.pack("<II", 0, 60), "got 60 sentences, burst 0, 8 bytes"),
+        (struct.pack("<III", 0, 1, 0), "got sentences of 0 .. 0 tokens, must be 1 .. 8"),
+        (struct.pack("<III", 0, 1, 9) + bytes(9 * 48), "got sentences of 9 .. 9 tokens"),
+        (struct.pack("<III", 0, 1, 0xFFFFFFFF), "got sentences of 4294967295"),
+        (struct.pack("<III", 0, 1, 2) + bytes(95), "got 107 bytes, must be 108 for 2 tokens"),
+    ],
+)
 def test_bad_requests(encoder, serve, body, message):
     """Each is refused, and the next good one on the same connection is answered."""
     running = serve(encoder)
@@ -125,14 +127,17 @@ def test_no_server(encoder, monkeypatch):
         open_target("pynq://127.0.0.1", encoder.graph).identify()
 
 
-@pytest.mark.parametrize(("said", "error", "message"), [
-    (b"", SilentError, r"got 0 of 12 bytes in time, must be all"),
-    (b"SSH-2.0-OpenSSH_9.2\r\n", SilentError, "must be a frame of this protocol"),
-    (wire.HEADER.pack(wire.MAGIC, wire.HELLO, 1 << 31), SilentError, "got a frame of 2147483648 bytes, must be at most 32"),
-    (wire.HEADER.pack(wire.MAGIC, wire.HELLO, 32) + bytes(10), SilentError, "got 10 of 32 bytes in time"),
-    (wire.HEADER.pack(wire.MAGIC, wire.HELLO, 32) + bytes(32) + wire.HEADER.pack(wire.MAGIC, wire.READY, 2) + b"{}", TargetError, "cannot be understood"),
-    (wire.HEADER.pack(wire.MAGIC, wire.ERROR, 2) + b"[]", TargetError, "got an error that cannot be understood"),
-])
+@pytest.mark.parametrize(
+    ("said", "error", "message"),
+    [
+        (b"", SilentError, r"got 0 of 12 bytes in time, must be all"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", SilentError, "must be a frame of this protocol"),
+        (wire.HEADER.pack(wire.MAGIC, wire.HELLO, 1 << 31), SilentError, "got a frame of 2147483648 bytes, must be at most 32"),
+        (wire.HEADER.pack(wire.MAGIC, wire.HELLO, 32) + bytes(10), SilentError, "got 10 of 32 bytes in time"),
+        (wire.HEADER.pack(wire.MAGIC, wire.HELLO, 32) + bytes(32) + wire.HEADER.pack(wire.MAGIC, wire.READY, 2) + b"{}", TargetError, "cannot be understood"),
+        (wire.HEADER.pack(wire.MAGIC, wire.ERROR, 2) + b"[]", TargetError, "got an error that cannot be understood"),
+    ],
+)
 def test_what_is_no_board(encoder, monkeypatch, said, error, message):
     """Something else listens there; and nothing that it says is believed in its size."""
     monkeypatch.setenv("BITLOOM_TOKEN", TOKEN)

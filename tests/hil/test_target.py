@@ -3,16 +3,15 @@
 
 import numpy as np
 import pytest
+from bitloom.hw.build import build
+from bitloom.hw.folding import HardwareConfig
+from bitloom.hw.predict import predict
+from bitloom.sim.hil.errors import TargetError, WrongBitstreamError
+from bitloom.sim.hil.report import hil, intervals, latencies, periods
+from bitloom.sim.hil.serial_target import SerialTarget
+from bitloom.sim.hil.simulated import SimulatedTarget
+from bitloom.sim.hil.target import Answer, Shape, Traffic, open_target
 from hil_cases import make_case
-
-from hw.build import build
-from hw.folding import HardwareConfig
-from hw.predict import predict
-from sim.hil.errors import TargetError, WrongBitstreamError
-from sim.hil.report import hil, intervals, latencies, periods
-from sim.hil.serial_target import SerialTarget
-from sim.hil.simulated import SimulatedTarget
-from sim.hil.target import Answer, Shape, Traffic, open_target
 
 
 @pytest.fixture(scope="module")

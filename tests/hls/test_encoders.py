@@ -5,14 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bitloom.hls import csim
+from bitloom.hls.project import to_hls4ml
+from bitloom.hw import golden
+from bitloom.hw.folding import HardwareConfig, solve
+from bitloom.hw.graph import Graph
 from encoders import ALL_BITS, draw_encoder, random_encoder, random_sentences
 from minilm import minilm_graph, needs_checkpoint
-
-from hls import csim
-from hls.project import to_hls4ml
-from hw import golden
-from hw.folding import HardwareConfig, solve
-from hw.graph import Graph
 
 RANDOM_ENCODERS = 14
 SMALL = {

@@ -7,17 +7,16 @@ from types import SimpleNamespace
 
 import onnx
 import pytest
+from bitloom.hls.finn import mvu, tool
+from bitloom.hls.finn.errors import FinnError
+from bitloom.hls.finn.lower import lower
+from bitloom.hls.finn.model import build
+from bitloom.hls.finn.report import cycles
+from bitloom.hls.finn.verify import compare
+from bitloom.hls.finn.vivado import implement
+from bitloom.hw.folding import HardwareConfig, solve
 from encoders import random_encoder, random_sentences
 from onnx import TensorProto, helper
-
-from hls.finn import mvu, tool
-from hls.finn.errors import FinnError
-from hls.finn.lower import lower
-from hls.finn.model import build
-from hls.finn.report import cycles
-from hls.finn.verify import compare
-from hls.finn.vivado import implement
-from hw.folding import HardwareConfig, solve
 
 needs_finn = pytest.mark.skipif(tool.installed() != tool.VERSION, reason=f"no finn-plus {tool.VERSION}; {tool.INSTALL}")
 TINY = dict(layers=1, hidden=16, heads=2, intermediate=32, max_tokens=8)

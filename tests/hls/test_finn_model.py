@@ -6,12 +6,11 @@ import re
 import numpy as np
 import onnx
 import pytest
+from bitloom.hls.finn.errors import FinnError
+from bitloom.hls.finn.model import build, finish
+from bitloom.hls.finn.verify import compare
+from bitloom.hw import golden
 from encoders import random_encoder, random_sentences
-
-from hls.finn.errors import FinnError
-from hls.finn.model import build, finish
-from hls.finn.verify import compare
-from hw import golden
 
 TINY = dict(layers=1, hidden=16, heads=2, intermediate=32, max_tokens=8)
 VARIANTS = {

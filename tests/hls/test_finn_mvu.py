@@ -3,12 +3,11 @@
 
 import numpy as np
 import pytest
-
-from hls.finn import mvu, tool
-from hls.finn.errors import FinnError
-from hw.ops.linear import linear
-from sim.errors import BuildError
-from sim.tools import find_verilator
+from bitloom.hls.finn import mvu, tool
+from bitloom.hls.finn.errors import FinnError
+from bitloom.hw.ops.linear import linear
+from bitloom.sim.errors import BuildError
+from bitloom.sim.tools import find_verilator
 
 
 def reason_to_skip() -> str:

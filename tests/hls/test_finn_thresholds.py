@@ -3,12 +3,11 @@
 
 import numpy as np
 import pytest
-
-from hls.finn import scaling
-from hls.finn import thresholds as th
-from hw.graph import Tensor
-from hw.ops.requant import requant
-from hw.ops.table import entries
+from bitloom.hls.finn import scaling
+from bitloom.hls.finn import thresholds as th
+from bitloom.hw.graph import Tensor
+from bitloom.hw.ops.requant import requant
+from bitloom.hw.ops.table import entries
 
 
 def counted(x, limits, low):

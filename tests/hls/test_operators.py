@@ -3,10 +3,9 @@
 
 import numpy as np
 import pytest
+from bitloom.hw.ops import OPS
 from csim_bench import check_headers
 from csim_cases import MAKERS, cases, fitted, values
-
-from hw.ops import OPS
 
 DRAWN = 20  # random shapes of each operator in the slow sweep
 
@@ -34,7 +33,9 @@ def test_the_widths_are_swept():
         assert {case.graph.tensor(name).signed for case in made[op] for name in names} == {True, False}, op
     for op in MAKERS:
         lengths = [case.lengths for case in made[op]]
-        assert any(n.min() == 1 for n in lengths) and all(n.max() == case.graph.max_tokens for n, case in zip(lengths, made[op], strict=True) if op != "softmax")
+        assert any(n.min() == 1 for n in lengths) and all(
+            n.max() == case.graph.max_tokens for n, case in zip(lengths, made[op], strict=True) if op != "softmax"
+        )
 
 
 def _divisor(rng, number: int, multiple_of: int = 1) -> int:

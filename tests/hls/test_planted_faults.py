@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from bitloom.hls import csim
+from bitloom.hls.layers import HEADERS
+from bitloom.hls.project import to_hls4ml
+from bitloom.hw.folding import HardwareConfig, solve
 from csim_bench import check_headers
 from csim_cases import cases
 from encoders import random_encoder, random_sentences
-
-from hls import csim
-from hls.layers import HEADERS
-from hls.project import to_hls4ml
-from hw.folding import HardwareConfig, solve
 
 GRAPH = random_encoder(8, layers=1, hidden=16, heads=2, intermediate=12, max_tokens=6)
 SOLVED = solve(GRAPH, HardwareConfig(target_cycles=80))  # two lanes; then several steps and folds for each head
@@ -107,7 +106,9 @@ def test_the_first_tensor_that_differs_is_named(name, project, tmp_path):
     if fault.tensor == "the streams":
         assert report.first == MISSING_LAST and report.mismatches == 0
     else:
-        assert re.fullmatch(rf"{re.escape(fault.tensor)}: sentence \d token \d channel \d+: got (-?\d+|nothing \(lost\)), must be (-?\d+|nothing \(extra\))", report.first), report.first
+        assert re.fullmatch(
+            rf"{re.escape(fault.tensor)}: sentence \d token \d channel \d+: got (-?\d+|nothing \(lost\)), must be (-?\d+|nothing \(extra\))", report.first
+        ), report.first
         assert report.mismatches > 0
 
 

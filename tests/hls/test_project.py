@@ -11,16 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from bitloom.hls import pad, to_hls4ml
+from bitloom.hls.layers import HEADERS, cpp_name
+from bitloom.hls.project import PARALLEL
+from bitloom.hw import golden
+from bitloom.hw.emit import io_bits
+from bitloom.hw.fifos import depths
+from bitloom.hw.folding import HardwareConfig, solve
+from bitloom.hw.ops import OPS, layernorm
 from encoders import ALL_BITS, random_encoder, random_sentences
-
-from hls import pad, to_hls4ml
-from hls.layers import HEADERS, cpp_name
-from hls.project import PARALLEL
-from hw import golden
-from hw.emit import io_bits
-from hw.fifos import depths
-from hw.folding import HardwareConfig, solve
-from hw.ops import OPS, layernorm
 
 SHAPE = dict(layers=1, hidden=24, heads=3, intermediate=40, max_tokens=12, labels=3, activation="relu", **ALL_BITS)
 GRAPH = random_encoder(7, **SHAPE)
@@ -119,7 +118,10 @@ def test_memories_are_as_narrow_as_the_graph_allows():
             assert -(1 << codes.bits - 1) * codes.signed <= low and high < 1 << (codes.bits - codes.signed), (node.name, key)
             y = GRAPH.tensor(node.name)
             given = {"weight": (node.attrs.get("weight_bits"), node.attrs.get("weight_bits") != 1), "bias": (y.bits, True), "table": (y.bits, y.signed)}
-            assert (codes.bits, codes.signed) == given.get(key, (max(-low, high).bit_length() + (key in PARAMS_WITH_SIGN), key in PARAMS_WITH_SIGN)), (node.name, key)
+            assert (codes.bits, codes.signed) == given.get(key, (max(-low, high).bit_length() + (key in PARAMS_WITH_SIGN), key in PARAMS_WITH_SIGN)), (
+                node.name,
+                key,
+            )
 
 
 def test_constants_are_those_of_the_graph_and_the_folding(configs):
@@ -204,7 +206,10 @@ def test_headers_tell_the_synthesizer_what_the_folding_means(stem):
     assert set(PRAGMAS[stem]) <= pragmas
     if stem == "linear":  # on streams and on arrays
         text = _code(HEADERS / "linear.h")
-        for line in ("weight_words = CONFIG::pe * CONFIG::simd, bias_words = CONFIG::pe;", *(f"#pragma HLS {pragma}" for pragma in PRAGMAS[stem] if "RESHAPE" in pragma)):
+        for line in (
+            "weight_words = CONFIG::pe * CONFIG::simd, bias_words = CONFIG::pe;",
+            *(f"#pragma HLS {pragma}" for pragma in PRAGMAS[stem] if "RESHAPE" in pragma),
+        ):
             assert text.count(line) == 2, line
 
 

@@ -7,14 +7,13 @@ from pathlib import Path
 import hls4ml
 import numpy as np
 import pytest
+from bitloom.hls import pad, to_hls4ml
+from bitloom.hls.errors import HlsError
+from bitloom.hw.board import Board
+from bitloom.hw.folding import HardwareConfig, solve
+from bitloom.hw.graph import Graph, Node
+from bitloom.hw.ops import OPS
 from encoders import random_encoder
-
-from hls import pad, to_hls4ml
-from hls.errors import HlsError
-from hw.board import Board
-from hw.folding import HardwareConfig, solve
-from hw.graph import Graph, Node
-from hw.ops import OPS
 
 GRAPH = random_encoder(8, layers=1, hidden=8, heads=2, intermediate=12, max_tokens=6)
 FOLDING = solve(GRAPH, HardwareConfig(multipliers=20))

@@ -5,15 +5,25 @@ import shutil
 from pathlib import Path
 
 import pytest
-
-from hls.errors import HlsError
-from hls.reports import Call, find_tensor, read_calls, read_cosim, read_csynth, read_modules
+from bitloom.hls.errors import HlsError
+from bitloom.hls.reports import Call, find_tensor, read_calls, read_cosim, read_csynth, read_modules
 
 DATA = Path(__file__).parent / "data"
 TOP = DATA / "syn" / "report" / "encoder_csynth.xml"
-CALLS = [Call(stem=stem, cpp_name=name.replace(".", "_"), tensor=name) for stem, name in (
-    ("linear", "layer.0.query.acc"), ("requant", "layer.0.query"), ("context", "layer.0.context.acc"), ("requant", "layer.0.context"),
-    ("linear", "layer.1.query.acc"), ("linear", "layer.11.query.acc"), ("fork", "layer.0.query.fork"), ("to_axis", "m_axis"), ("from_axis", "embeddings.sum"))]
+CALLS = [
+    Call(stem=stem, cpp_name=name.replace(".", "_"), tensor=name)
+    for stem, name in (
+        ("linear", "layer.0.query.acc"),
+        ("requant", "layer.0.query"),
+        ("context", "layer.0.context.acc"),
+        ("requant", "layer.0.context"),
+        ("linear", "layer.1.query.acc"),
+        ("linear", "layer.11.query.acc"),
+        ("fork", "layer.0.query.fork"),
+        ("to_axis", "m_axis"),
+        ("from_axis", "embeddings.sum"),
+    )
+]
 LONG = "context_beat_ap_uint_1u_beat_ap_int_1u_beat_ap_int_21_1u_config_layer_0_contebkb"
 
 

@@ -10,17 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bitloom.hw import golden
+from bitloom.hw.build import build
+from bitloom.hw.folding import Folding, HardwareConfig
+from bitloom.hw.graph import Graph
+from bitloom.sim.encoder import run_encoder
+from bitloom.sim.errors import BuildError, SimulationError
+from bitloom.sim.hls_rtl import Port, adapter_text, read_ports, run_rtl, stream_info
+from bitloom.sim.verify import compare
 from encoders import random_encoder, random_sentences
 from hls_verilog import write_verilog
-
-from hw import golden
-from hw.build import build
-from hw.folding import Folding, HardwareConfig
-from hw.graph import Graph
-from sim.encoder import run_encoder
-from sim.errors import BuildError, SimulationError
-from sim.hls_rtl import Port, adapter_text, read_ports, run_rtl, stream_info
-from sim.verify import compare
 
 LENGTHS = [5, 1, 8, 3]
 SHAPE = dict(layers=1, hidden=16, heads=2, intermediate=24, max_tokens=8, labels=3)
@@ -103,7 +102,9 @@ def test_other_ports(encoder, tmp_path, change, message):
 
 def test_width_of_another_folding(encoder, tmp_path):
     lanes = encoder.folding.lanes[encoder.graph.entry]
-    verilog = write_verilog(encoder.graph, encoder.folding, encoder.folder, tmp_path / "verilog", change=(f"[{lanes * 16 - 1}:0] s_axis_TDATA", "[95:0] s_axis_TDATA"))
+    verilog = write_verilog(
+        encoder.graph, encoder.folding, encoder.folder, tmp_path / "verilog", change=(f"[{lanes * 16 - 1}:0] s_axis_TDATA", "[95:0] s_axis_TDATA")
+    )
     with pytest.raises(BuildError, match=rf"port s_axis_TDATA: got input of 96 bits, must be input of {lanes * 16} bits; synthesize the project"):
         run_rtl(verilog, encoder.graph, encoder.folding, encoder.sentences)
 
@@ -130,7 +131,9 @@ def test_codes_out_of_range(encoder, tmp_path):
 def test_declarations_in_the_port_list(tmp_path):
     """The other way to write Verilog; comments and attributes are no ports."""
     path = tmp_path / "encoder.v"
-    path.write_text("/* module encoder (x); */\nmodule encoder (\n  (* x = 1 *) input wire ap_clk, // clock, really\n  output reg [15:0] m_axis_TDATA\n);\nendmodule\n")
+    path.write_text(
+        "/* module encoder (x); */\nmodule encoder (\n  (* x = 1 *) input wire ap_clk, // clock, really\n  output reg [15:0] m_axis_TDATA\n);\nendmodule\n"
+    )
     assert read_ports(path) == {"ap_clk": Port("input", 1), "m_axis_TDATA": Port("output", 16)}
 
 

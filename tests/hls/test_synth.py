@@ -12,21 +12,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bitloom.hls.errors import HlsError
+from bitloom.hls.project import to_hls4ml, write_testbench
+from bitloom.hls.synth import check_results, find_tool, options, synthesize
+from bitloom.hw import golden
+from bitloom.hw.folding import HardwareConfig, solve
+from bitloom.hw.graph import Graph
+from bitloom.sim.errors import SimulationError
 from encoders import random_encoder, random_sentences
-
-from hls.errors import HlsError
-from hls.project import to_hls4ml, write_testbench
-from hls.synth import check_results, find_tool, options, synthesize
-from hw import golden
-from hw.folding import HardwareConfig, solve
-from hw.graph import Graph
-from sim.errors import SimulationError
 
 HERE = Path(__file__).parent
 LENGTHS = [3, 8, 1]
 # In an interpreter of its own: tkinter takes `exit` away from the first one.
-TCL = "import sys, tkinter; t = tkinter.Tcl(); t.eval('interp create c'); " \
-      "t.call('c', 'eval', ('set', 'argv', sys.argv[2])); t.call('c', 'eval', ('source', sys.argv[1]))"
+TCL = (
+    "import sys, tkinter; t = tkinter.Tcl(); t.eval('interp create c'); "
+    "t.call('c', 'eval', ('set', 'argv', sys.argv[2])); t.call('c', 'eval', ('source', sys.argv[1]))"
+)
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +60,10 @@ class StandIn:
         folder.mkdir()
         self.arguments, self.calls = folder / "arguments", folder / "calls"
         program = folder / name
-        program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > "{self.arguments}"\n'
-                           f'for last; do :; done\n[ "$last" != hls ] || last=$4\nexec {interpreter()} "{HERE / "stand_in.tcl"}" "$last"\n')
+        program.write_text(
+            f'#!/bin/sh\nprintf "%s\\n" "$@" > "{self.arguments}"\n'
+            f'for last; do :; done\n[ "$last" != hls ] || last=$4\nexec {interpreter()} "{HERE / "stand_in.tcl"}" "$last"\n'
+        )
         program.chmod(0o755)
         self.setenv = monkeypatch.setenv
         for key, value in {"PATH": f"{folder}:/usr/bin:/bin", "STAND_IN_DATA": str(HERE / "data"), "STAND_IN_CALLS": str(self.calls)}.items():
@@ -135,8 +138,14 @@ def test_report(project, tool, tmp_path):
     assert tensors == {"layer.0.query.acc": (141, 129, 4), "layer.0.query": (134, 134, 2), "layer.0.context.acc": (None, None, 4)}
     assert [m.tensor for m in report.modules] == ["layer.0.query.acc", "layer.0.query", "layer.0.context.acc", None]
     assert (report.cosim.status, report.cosim.latency_max, report.cosim.interval_max) == ("Pass", 2237, None)
-    assert steps == ["vitis-run: starting", "vitis-run: C SIMULATION", "vitis-run: C/RTL SYNTHESIS", "vitis-run: C/RTL SIMULATION", "vitis-run: EXPORT IP",
-                     "reading the reports"]
+    assert steps == [
+        "vitis-run: starting",
+        "vitis-run: C SIMULATION",
+        "vitis-run: C/RTL SYNTHESIS",
+        "vitis-run: C/RTL SIMULATION",
+        "vitis-run: EXPORT IP",
+        "reading the reports",
+    ]
     for path in (report.verilog, report.ip, report.log):
         assert (tmp_path / "out" / path).exists()
     assert json.loads(json.dumps(report.as_dict()))["estimate"]["part"] == "xc7z020-clg400-1"
@@ -217,8 +226,12 @@ def test_test_bench_of_the_project(project, encoder, tmp_path):
     copy = shutil.copytree(project, tmp_path / "project")
     flags = set(re.findall(r'-cflags "(-std=\S+)"', (copy / "build_prj.tcl").read_text()))
     assert len(flags) == 1
-    subprocess.run(["g++", *flags, "-O0", "-Ifirmware/ap_types", '-DWEIGHTS_DIR="firmware/weights"', "encoder_test.cpp", "firmware/encoder.cpp", "-o", "bench"],
-                   cwd=copy, check=True, capture_output=True)
+    subprocess.run(
+        ["g++", *flags, "-O0", "-Ifirmware/ap_types", '-DWEIGHTS_DIR="firmware/weights"', "encoder_test.cpp", "firmware/encoder.cpp", "-o", "bench"],
+        cwd=copy,
+        check=True,
+        capture_output=True,
+    )
     subprocess.run(["./bench"], cwd=copy, check=True, capture_output=True)
     want = golden.run(encoder, *random_sentences(encoder, LENGTHS))["logits"].tolist()
     check_results(copy / "tb_data" / "csim_results.log", want)

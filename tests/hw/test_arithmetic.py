@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bitloom.sim.unit import OutSpec, Stimulus, UnitCase, run_units
 from operator_bench import RTL_FILES
-
-from sim.unit import OutSpec, Stimulus, UnitCase, run_units
 
 FILES = [*RTL_FILES, *sorted(Path(__file__).parent.glob("*_unit.sv"))]
 STALLS = pytest.mark.parametrize("stall", [0.0, 0.5])
@@ -23,12 +22,8 @@ def unit(module, params, values, bits, out_bits, signed=False):
 def compare(cases, wants, stall, interval=None):
     results = run_units(cases, FILES, stall_in=stall, stall_out=stall)
     for case, want, result in zip(cases, wants, results, strict=True):
-        wrong = [
-            (i, got, w) for i, (got, w) in enumerate(zip(result.beats[:, 0].tolist(), want, strict=True)) if got != w
-        ]
-        assert not wrong, (
-            f"{case.module} {dict(case.params)}: {len(wrong)} of {len(want)} differ: (at, got, must be) {wrong[0]}"
-        )
+        wrong = [(i, got, w) for i, (got, w) in enumerate(zip(result.beats[:, 0].tolist(), want, strict=True)) if got != w]
+        assert not wrong, f"{case.module} {dict(case.params)}: {len(wrong)} of {len(want)} differ: (at, got, must be) {wrong[0]}"
         assert (result.last == next(iter(case.inputs.values())).last).all()
         if interval and not stall:
             assert set(np.diff(result.cycle).tolist()) == {interval(case.params)}
@@ -40,11 +35,7 @@ def test_isqrt(stall):
     for bits in (1, 2, 5, 16, 33, 52):
         rng, top = np.random.default_rng(bits), math.isqrt((1 << bits) - 1)
         roots = [int(r) for r in rng.integers(0, top + 1, 40)] + [0, 1, top]
-        values = (
-            [v for r in roots for v in (r * r, max(0, r * r - 1), r * r + r)]
-            + [(1 << bits) - 1]
-            + [int(v) for v in rng.integers(0, 1 << bits, 60)]
-        )
+        values = [v for r in roots for v in (r * r, max(0, r * r - 1), r * r + r)] + [(1 << bits) - 1] + [int(v) for v in rng.integers(0, 1 << bits, 60)]
         values = [min(v, (1 << bits) - 1) for v in values]
         cases.append(unit("isqrt_unit", {"V_W": bits}, values, bits, (bits + 1) // 2))
         wants.append([math.isqrt(v) for v in values])

@@ -6,16 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bitloom.hw import golden
+from bitloom.hw.build import build
+from bitloom.hw.folding import Folding, HardwareConfig
+from bitloom.hw.graph import Graph
+from bitloom.hw.onnx_export import OnnxReferee, to_onnx
+from bitloom.hw.predict import predict
+from bitloom.sim.encoder import EncoderRun, promised_identity, run_encoder
+from bitloom.sim.verify import VerifyReport, compare
 from encoders import ALL_BITS, draw_encoder, random_encoder, random_sentences
-
-from hw import golden
-from hw.build import build
-from hw.folding import Folding, HardwareConfig
-from hw.graph import Graph
-from hw.onnx_export import OnnxReferee, to_onnx
-from hw.predict import predict
-from sim.encoder import EncoderRun, promised_identity, run_encoder
-from sim.verify import VerifyReport, compare
 
 TOLERANCE = 0.01  # of a whole encoder's cycles; single operators are exact
 RANDOM_ENCODERS = 20
@@ -48,7 +47,7 @@ CASES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Encoder:
-    """A built encoder, sentences for it, and what all its tensors must be (hw.golden.run's layout)."""
+    """A built encoder, sentences for it, and what all its tensors must be (bitloom.hw.golden.run's layout)."""
 
     graph: Graph
     folding: Folding

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The folding solver: legality, optimality, monotony, clear refusals."""
+
 import pytest
+from bitloom.hw.build import macs_per_sentence
+from bitloom.hw.fifos import depths
+from bitloom.hw.folding import MATRIX, Folding, FoldingError, HardwareConfig, solve
+from bitloom.hw.ops import OPS
 from encoders import random_encoder
 from pydantic import ValidationError
-
-from hw.build import macs_per_sentence
-from hw.fifos import depths
-from hw.folding import MATRIX, Folding, FoldingError, HardwareConfig, solve
-from hw.ops import OPS
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The golden model: ragged batches, bad input, and ONNX Runtime as a referee."""
+
 import numpy as np
 import pytest
+from bitloom.hw import golden
+from bitloom.hw.onnx_export import OnnxReferee, observed, to_onnx
 from encoders import random_encoder, random_sentences
-
-from hw import golden
-from hw.onnx_export import OnnxReferee, observed, to_onnx
 
 MIXES = [
     dict(layers=1, hidden=16, heads=1, intermediate=24, max_tokens=5),
-    dict(layers=2, hidden=48, heads=4, intermediate=40, max_tokens=33, weight_bits=(1, 2, 3, 8), act_bits=(2, 5, 8), score_bits=(4, 10), residual_bits=(10, 16)),
+    dict(
+        layers=2, hidden=48, heads=4, intermediate=40, max_tokens=33, weight_bits=(1, 2, 3, 8), act_bits=(2, 5, 8), score_bits=(4, 10), residual_bits=(10, 16)
+    ),
     dict(layers=1, hidden=64, heads=2, intermediate=96, max_tokens=512, activation="relu", prob_bits=(4, 8, 12)),
     dict(layers=1, hidden=24, heads=3, intermediate=24, max_tokens=17, head="token", labels=2, weight_bits=(2, 4)),
 ]
@@ -54,10 +56,17 @@ def test_outputs_alone():
     assert set(alone) == {"logits"} and np.array_equal(alone["logits"], golden.run(graph, *sentences)["logits"])
 
 
-@pytest.mark.parametrize("ids, segments, text", [
-    ([], None, "got no sentence"), ([[]], None, "sentence 0: got 0 tokens, must be 1 .. 5"), ([[1], [1] * 6], None, "sentence 1: got 6 tokens"),
-    ([[99]], None, "input_ids got 99 .. 99, must be within 0 .. 49"), ([[1, 2]], [[0]], "got 1 segment ids, must be 2"), ([[1]], [[2]], "token_type_ids got 2"),
-])
+@pytest.mark.parametrize(
+    "ids, segments, text",
+    [
+        ([], None, "got no sentence"),
+        ([[]], None, "sentence 0: got 0 tokens, must be 1 .. 5"),
+        ([[1], [1] * 6], None, "sentence 1: got 6 tokens"),
+        ([[99]], None, "input_ids got 99 .. 99, must be within 0 .. 49"),
+        ([[1, 2]], [[0]], "got 1 segment ids, must be 2"),
+        ([[1]], [[2]], "token_type_ids got 2"),
+    ],
+)
 def test_bad_input(ids, segments, text):
     with pytest.raises(golden.InputError, match=text):
         golden.run(random_encoder(0, **MIXES[0]), ids, segments)

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Saving, hashing and checking integer graphs."""
+
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from bitloom.hw import golden
+from bitloom.hw.graph import Graph, GraphError
 from encoders import random_encoder, random_sentences
 from safetensors.numpy import load_file, save_file
-
-from hw import golden
-from hw.graph import Graph, GraphError
 
 
 @pytest.fixture

@@ -3,14 +3,13 @@
 
 import numpy as np
 import pytest
+from bitloom.hw import golden
+from bitloom.hw.build import build
+from bitloom.hw.folding import HardwareConfig
+from bitloom.hw.predict import predict
+from bitloom.sim.encoder import run_encoder
+from bitloom.sim.verify import compare
 from minilm import minilm_graph, needs_checkpoint
-
-from hw import golden
-from hw.build import build
-from hw.folding import HardwareConfig
-from hw.predict import predict
-from sim.encoder import run_encoder
-from sim.verify import compare
 
 pytestmark = [pytest.mark.slow, needs_checkpoint]
 TARGET_CYCLES = 80_000

@@ -4,8 +4,7 @@
 import json
 
 import pytest
-
-from hw.synth.registers import absorb
+from bitloom.hw.synth.registers import absorb
 
 CLOCK, ENABLE, RESET = 2, 3, 4
 

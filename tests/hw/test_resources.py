@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cost model against synthesis, and foldings that fit boards."""
+
 import json
 
 import pytest
+from bitloom.hw.board import Board
+from bitloom.hw.budget import planned
+from bitloom.hw.build import build
+from bitloom.hw.emit import encoder_sv
+from bitloom.hw.fitting import Fitter
+from bitloom.hw.folding import Folding, FoldingError, HardwareConfig, solve
+from bitloom.hw.instance import Instance
+from bitloom.hw.memories import Memory, block_count, map_memory
+from bitloom.hw.resources import Estimator, estimate, instance_cost
+from bitloom.hw.synth import SynthError, synthesize
+from bitloom.hw.synth.calibrate import measure
+from bitloom.hw.synth.tools import find
+from bitloom.sim.runner import cache_dir
 from encoders import random_encoder
-
-from hw.board import Board
-from hw.budget import planned
-from hw.build import build
-from hw.emit import encoder_sv
-from hw.fitting import Fitter
-from hw.folding import Folding, FoldingError, HardwareConfig, solve
-from hw.instance import Instance
-from hw.memories import Memory, block_count, map_memory
-from hw.resources import Estimator, estimate, instance_cost
-from hw.synth import SynthError, synthesize
-from hw.synth.calibrate import measure
-from hw.synth.tools import find
-from sim.runner import cache_dir
 
 ULX3S, NANO = Board.load("ulx3s_85f"), Board.load("tang_nano_20k")
 
@@ -27,8 +27,10 @@ def graph():
     return random_encoder(11, layers=1, hidden=32, heads=2, intermediate=64, max_tokens=24, weight_bits=(4,), act_bits=(8,))
 
 
-@pytest.mark.parametrize(("width", "depth", "rom", "blocks"), [(128, 512, True, 4), (16, 2048, True, 2), (18, 1025, True, 2), (9, 4096, False, 2), (1, 16384, False, 1),
-                                                               (37, 512, True, 2), (8, 6400, False, 4)])
+@pytest.mark.parametrize(
+    ("width", "depth", "rom", "blocks"),
+    [(128, 512, True, 4), (16, 2048, True, 2), (18, 1025, True, 2), (9, 4096, False, 2), (1, 16384, False, 1), (37, 512, True, 2), (8, 6400, False, 4)],
+)
 def test_blocks_have_the_aspect_ratios_of_the_board(width, depth, rom, blocks):
     assert block_count(Memory("m", width, depth, rom), ULX3S.resources.block_ram[0]) == blocks
 

@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """The open synthesis flow on something small, for each family; tools that fail; what does not fit."""
+
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from bitloom.hw.board import Board
+from bitloom.hw.budget import Usage, larger
+from bitloom.hw.synth import DoesNotFit, SynthError, synthesize
+from bitloom.hw.synth import tools as tools_module
+from bitloom.hw.synth.pll import LIMITS, solve_pll
+from bitloom.hw.synth.report import must_fit
+from bitloom.hw.synth.tools import Tool, find, run, telling_line
+from bitloom.hw.synth.top import board_top
+from bitloom.sim.runner import cache_dir
 from chain_encoder import write_build
-
-from hw.board import Board
-from hw.budget import Usage, larger
-from hw.synth import DoesNotFit, SynthError, synthesize
-from hw.synth import tools as tools_module
-from hw.synth.pll import LIMITS, solve_pll
-from hw.synth.report import must_fit
-from hw.synth.tools import Tool, find, run, telling_line
-from hw.synth.top import board_top
-from sim.runner import cache_dir
 
 OPEN = ("ulx3s_85f", "tang_nano_20k", "icebreaker")
 CLOSED = ("arty_a7_100t", "zcu104", "vck190")
@@ -162,11 +162,16 @@ def test_modules_in_verilog_errors_are_told(chain, tmp_path):
 
 @pytest.mark.parametrize("module", ["reset_sync", "harness"])
 def test_own_rtl_passes_verilators_lint(module, chain):
-    from sim.tools import find_verilator
+    from bitloom.sim.tools import find_verilator
 
     verilator, own = find_verilator(), Path(synthesize.__globals__["OWN_RTL"])
     files = [own / f"{module}.sv", *([chain / "encoder.sv", *(chain / "rtl").glob("*.sv")] if module == "harness" else [])]
     widths = ["-GIN_W=32", "-GOUT_W=16"] if module == "harness" else []
-    done = subprocess.run([verilator.command, "--lint-only", "-Wall", "-Wno-MULTITOP", "--top-module", module, *widths, *files], env=verilator.env,
-                          capture_output=True, text=True, check=False)
-    assert (done.returncode == 0 or "hw/synth/rtl" not in done.stderr), done.stderr
+    done = subprocess.run(
+        [verilator.command, "--lint-only", "-Wall", "-Wno-MULTITOP", "--top-module", module, *widths, *files],
+        env=verilator.env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0 or "hw/synth/rtl" not in done.stderr, done.stderr

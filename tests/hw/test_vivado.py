@@ -10,16 +10,15 @@ import time
 from pathlib import Path
 
 import pytest
+from bitloom.hw.board import Board
+from bitloom.hw.build import build
+from bitloom.hw.folding import HardwareConfig
+from bitloom.hw.synth import DoesNotFit, SynthError
+from bitloom.hw.vivado import build_project, collect, find_vivado, pack_overlay, write_project
+from bitloom.hw.vivado.project import load_project, tcl_word
+from bitloom.hw.vivado.reports import read_timing, read_utilization, resources
 from encoders import random_encoder
 from tcl_interpreter import interpreter
-
-from hw.board import Board
-from hw.build import build
-from hw.folding import HardwareConfig
-from hw.synth import DoesNotFit, SynthError
-from hw.vivado import build_project, collect, find_vivado, pack_overlay, write_project
-from hw.vivado.project import load_project, tcl_word
-from hw.vivado.reports import read_timing, read_utilization, resources
 
 HERE = Path(__file__).parent
 DATA = HERE / "vivado"
@@ -45,8 +44,13 @@ class StandIn:
         words = " ".join(f"'{word.replace(chr(39), chr(39) + chr(92) + chr(39) * 2)}'" for word in interpreter())
         program.write_text(f"#!/bin/sh\nexec {words} '{DATA / 'stand_in.tcl'}' \"$@\"\n")
         program.chmod(0o755)
-        for key, value in {"PATH": f"{folder / 'bin'}:/usr/bin:/bin", "STAND_IN_DATA": str(self.data), "STAND_IN_CALLS": str(self.calls_file),
-                           "STAND_IN_BOARDS": BOARD_FILES, "STAND_IN_FAULT": "none"}.items():
+        for key, value in {
+            "PATH": f"{folder / 'bin'}:/usr/bin:/bin",
+            "STAND_IN_DATA": str(self.data),
+            "STAND_IN_CALLS": str(self.calls_file),
+            "STAND_IN_BOARDS": BOARD_FILES,
+            "STAND_IN_FAULT": "none",
+        }.items():
             self.setenv(key, value)
 
     def fault(self, name: str) -> None:
@@ -95,14 +99,26 @@ def test_project_says_what_it_is(built, tmp_path):
     assert str(tmp_path) not in "".join(path.read_text() for path in out.rglob("*.tcl")), "the folder must work anywhere"
 
 
-@pytest.mark.parametrize(("board", "flow"), [("pynq_z2", "zynq"), ("zcu104", "mpsoc"), ("zcu102", "mpsoc"), ("kv260", "mpsoc"),
-                                             ("arty_a7_100t", "uart"), ("alveo_u250", "out_of_context"), ("vck190", "out_of_context")])
+@pytest.mark.parametrize(
+    ("board", "flow"),
+    [
+        ("pynq_z2", "zynq"),
+        ("zcu104", "mpsoc"),
+        ("zcu102", "mpsoc"),
+        ("kv260", "mpsoc"),
+        ("arty_a7_100t", "uart"),
+        ("alveo_u250", "out_of_context"),
+        ("vck190", "out_of_context"),
+    ],
+)
 def test_every_board_builds(built, tool, tmp_path, board, flow):
     """The whole script, every call checked; block designs are validated by the stand-in."""
     folder, board = project(built, board, tmp_path)
     for name, sites in (("URAM288", 0),):  # boards with UltraRAM have a row for it
         if any(ram.kind == name for ram in board.resources.block_ram):
-            tool.report("utilization", "| Block RAM Tile    |", f"| URAM              |    {sites} |     0 |          0 |        96 |  0.00 |\n| Block RAM Tile    |")
+            tool.report(
+                "utilization", "| Block RAM Tile    |", f"| URAM              |    {sites} |     0 |          0 |        96 |  0.00 |\n| Block RAM Tile    |"
+            )
     steps = []
     report = build_project(folder, board, jobs=3, progress=steps.append)
     assert (report.top, report.placed, report.tools) == (flow, True, {"vivado": "2023.1"})
@@ -118,8 +134,10 @@ def test_block_design_of_zynq(built, tool, tmp_path):
     """What Vivado is told, in order, about what matters."""
     folder, board = project(built, "pynq_z2", tmp_path, clock_mhz=80)
     build_project(folder, board)
-    assert tool.calls("create_project") == ["create_project package_encoder ip_project -part xc7z020clg400-1 -force",
-                                            "create_project encoder vivado -part xc7z020clg400-1 -force"]
+    assert tool.calls("create_project") == [
+        "create_project package_encoder ip_project -part xc7z020clg400-1 -force",
+        "create_project encoder vivado -part xc7z020clg400-1 -force",
+    ]
     assert [call.split()[-1] for call in tool.calls("create_bd_cell")] == ["ps", "encoder_0", "axi_dma_0", "registers_bus", "memory_bus", "resets"]
     assert "-vlnv xilinx.com:ip:processing_system7:5.10 ps" in tool.calls("create_bd_cell")[0], "the newest, not the last by alphabet"
     assert "set_property board_part tul.com.tw:pynq-z2:part0:1.0 project" in tool.calls("set_property")
@@ -157,8 +175,12 @@ def test_pins_of_a_uart_board(built, tool, tmp_path):
     folder, board = project(built, "arty_a7_100t", tmp_path)
     build_project(folder, board)
     assert [call for call in tool.calls("set_property") if "PACKAGE_PIN" in call] == [
-        "set_property PACKAGE_PIN E3 clk_in", "set_property PACKAGE_PIN A9 uart_rx", "set_property PACKAGE_PIN D10 uart_tx",
-        "set_property PACKAGE_PIN C2 reset", "set_property PACKAGE_PIN H5 led"]
+        "set_property PACKAGE_PIN E3 clk_in",
+        "set_property PACKAGE_PIN A9 uart_rx",
+        "set_property PACKAGE_PIN D10 uart_tx",
+        "set_property PACKAGE_PIN C2 reset",
+        "set_property PACKAGE_PIN H5 led",
+    ]
     assert tool.calls("create_clock") == ["create_clock -name clk_in -period 10.000 clk_in"]
     assert "package encoder_shape;" in (folder / "src" / "encoder_shape.sv").read_text()
     with pytest.raises(SynthError, match="clock_mhz: got 50, must be the board's own 100"):
@@ -168,17 +190,20 @@ def test_pins_of_a_uart_board(built, tool, tmp_path):
 # --- the stand-in can fail
 
 
-@pytest.mark.parametrize(("file", "old", "new", "message"), [
-    ("tcl/block_design.tcl", "axi_dma_0/axi_resetn}", "}", "nothing drives axi_dma_0/axi_resetn"),
-    ("tcl/block_design.tcl", "memory_bus/M00_AXI ps/$memory", "memory_bus/M01_AXI ps/$memory", "smartconnect has no intf pin M01_AXI"),
-    ("tcl/block_design.tcl", "encoder_0/m_axis axi_dma_0/S_AXIS_S2MM", "", "nothing at "),
-    ("tcl/block_design.tcl", "CONFIG.c_include_sg", "CONFIG.c_inclued_sg", "axi_dma has no property CONFIG.c_inclued_sg"),
-    ("tcl/block_design.tcl", "lsort -dictionary", "lsort", "processing_system7:5.5 is not the newest"),
-    ("tcl/runs.tcl", "-jobs $jobs", "-job $jobs", "launch_runs: no option -job"),
-    ("tcl/sources.tcl", "*.mem", "*.hex", "could not open $readmem data file"),
-    ("src/encoder_ip.v", "m_axis_tvalid", "m_axis_valid", "package_ip: got no interface 'm_axis'"),
-    ("src/encoder_ip.v", "[31:0] s_axis_tdata", "[63:0] s_axis_tdata", "the encoder's s_axis has not 32 bits"),
-])
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("tcl/block_design.tcl", "axi_dma_0/axi_resetn}", "}", "nothing drives axi_dma_0/axi_resetn"),
+        ("tcl/block_design.tcl", "memory_bus/M00_AXI ps/$memory", "memory_bus/M01_AXI ps/$memory", "smartconnect has no intf pin M01_AXI"),
+        ("tcl/block_design.tcl", "encoder_0/m_axis axi_dma_0/S_AXIS_S2MM", "", "nothing at "),
+        ("tcl/block_design.tcl", "CONFIG.c_include_sg", "CONFIG.c_inclued_sg", "axi_dma has no property CONFIG.c_inclued_sg"),
+        ("tcl/block_design.tcl", "lsort -dictionary", "lsort", "processing_system7:5.5 is not the newest"),
+        ("tcl/runs.tcl", "-jobs $jobs", "-job $jobs", "launch_runs: no option -job"),
+        ("tcl/sources.tcl", "*.mem", "*.hex", "could not open $readmem data file"),
+        ("src/encoder_ip.v", "m_axis_tvalid", "m_axis_valid", "package_ip: got no interface 'm_axis'"),
+        ("src/encoder_ip.v", "[31:0] s_axis_tdata", "[63:0] s_axis_tdata", "the encoder's s_axis has not 32 bits"),
+    ],
+)
 def test_broken_scripts_are_found(built, tool, tmp_path, file, old, new, message):
     folder, board = project(built, "pynq_z2", tmp_path)
     text = (folder / file).read_text()
@@ -191,17 +216,23 @@ def test_broken_scripts_are_found(built, tool, tmp_path, file, old, new, message
 # --- what can go wrong
 
 
-@pytest.mark.parametrize(("fault", "message"), [
-    ("licence", r"got a failure \(exit code 1\), must end without an error: ERROR: \[Common 17-345\] A valid license was not found .*; log in .*vivado.log"),
-    ("killed", r"got a failure \(exit code 0\), must end without an error: .*stand-in"),
-    ("synth_1", r"ERROR: \[Synth 8-439\] module 'encoder' not found"),
-    ("memory", r"ERROR: \[Synth 8-4445\] could not open \$readmem data file"),
-    ("integrity", "the IP packager found the core in ip/ not whole"),
-    ("catalogue", "got no IP xilinx.com:ip:processing_system7 in Vivado's catalogue, must be installed"),
-    ("no_bit", r"got no vivado/encoder.runs/impl_1/\*.bit, must be written by Vivado"),
-    ("no_hwh", r"got no .*system.hwh, must be written by Vivado"),
-    ("no_timing", r"vivado: got no .*reports/timing.rpt, must be written by build.tcl"),
-])
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (
+            "licence",
+            r"got a failure \(exit code 1\), must end without an error: ERROR: \[Common 17-345\] A valid license was not found .*; log in .*vivado.log",
+        ),
+        ("killed", r"got a failure \(exit code 0\), must end without an error: .*stand-in"),
+        ("synth_1", r"ERROR: \[Synth 8-439\] module 'encoder' not found"),
+        ("memory", r"ERROR: \[Synth 8-4445\] could not open \$readmem data file"),
+        ("integrity", "the IP packager found the core in ip/ not whole"),
+        ("catalogue", "got no IP xilinx.com:ip:processing_system7 in Vivado's catalogue, must be installed"),
+        ("no_bit", r"got no vivado/encoder.runs/impl_1/\*.bit, must be written by Vivado"),
+        ("no_hwh", r"got no .*system.hwh, must be written by Vivado"),
+        ("no_timing", r"vivado: got no .*reports/timing.rpt, must be written by build.tcl"),
+    ],
+)
 def test_failures(built, tool, tmp_path, fault, message):
     tool.fault(fault)
     folder, board = project(built, "pynq_z2", tmp_path)
@@ -242,7 +273,7 @@ def test_interrupt_ends_vivado(built, tool, tmp_path, monkeypatch):
             time.sleep(0.02)
         raise KeyboardInterrupt
 
-    from hw.vivado import runner
+    from bitloom.hw.vivado import runner
 
     monkeypatch.setattr(runner, "STEP", re.compile(r"^(\*{6})"))
     with pytest.raises(KeyboardInterrupt):
@@ -256,7 +287,9 @@ def test_interrupt_ends_vivado(built, tool, tmp_path, monkeypatch):
 
 def test_no_vivado(built, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SynthError, match=r"vivado: got no command 'vivado', must be on PATH; install AMD Vivado .* or run `vivado -mode batch -source build.tcl`"):
+    with pytest.raises(
+        SynthError, match=r"vivado: got no command 'vivado', must be on PATH; install AMD Vivado .* or run `vivado -mode batch -source build.tcl`"
+    ):
         find_vivado()
 
 
@@ -266,10 +299,13 @@ def test_another_boards_project(built, tmp_path):
         build_project(folder, Board.load("zcu104"))
 
 
-@pytest.mark.parametrize(("board", "options", "message"), [
-    ("ulx3s_85f", {}, "ulx3s_85f: got a board of the flow open_ecp5, must be one that Vivado takes"),
-    ("pynq_z2", {"clock_mhz": 0.5}, "clock_mhz: got 0.5, must be 1 .. 1000"),
-])
+@pytest.mark.parametrize(
+    ("board", "options", "message"),
+    [
+        ("ulx3s_85f", {}, "ulx3s_85f: got a board of the flow open_ecp5, must be one that Vivado takes"),
+        ("pynq_z2", {"clock_mhz": 0.5}, "clock_mhz: got 0.5, must be 1 .. 1000"),
+    ],
+)
 def test_bad_arguments(built, tmp_path, board, options, message):
     with pytest.raises(SynthError, match=message):
         project(built, board, tmp_path, **options)
@@ -304,7 +340,9 @@ def test_words_of_tcl():
 def test_utilization_of_other_versions(tmp_path):
     """Without the column Prohibited (before 2020.2), with the names of UltraScale+."""
     text = re.sub(r"(?m)^(\|[^|]*\|[^|]*\|[^|]*)\|[^|]*(\|[^|]*\|[^|]*\|)$", r"\1\2", UTILIZATION).replace("Slice LUTs*", "CLB LUTs  ")
-    text = text.replace("Slice Registers", "CLB Registers  ").replace("| Block RAM Tile    | 57.5 |", "| URAM              |   16 |     0 |        96 | 16.67 |\n| Block RAM Tile    | 57.5 |")
+    text = text.replace("Slice Registers", "CLB Registers  ").replace(
+        "| Block RAM Tile    | 57.5 |", "| URAM              |   16 |     0 |        96 | 16.67 |\n| Block RAM Tile    | 57.5 |"
+    )
     assert "Prohibited" not in text
     (tmp_path / "u.rpt").write_text(text)
     used = resources(tmp_path / "u.rpt", Board.load("zcu104"))
@@ -324,26 +362,39 @@ def test_timing(tmp_path):
     assert read_timing(path).setup_ns == -1234.567 and not read_timing(path).met
     path.write_text(TIMING.replace("        0.017        0.000 ", "       -0.017       -0.100 "))
     assert not read_timing(path).met, "hold counts too"
-    path.write_text(TIMING.replace("      0.483        0.000                      0                98765", "         NA           NA                     NA                   NA"))
+    path.write_text(
+        TIMING.replace(
+            "      0.483        0.000                      0                98765", "         NA           NA                     NA                   NA"
+        )
+    )
     assert read_timing(path).setup_ns is None
 
 
-@pytest.mark.parametrize(("old", "new", "message"), [
-    ("| Slice LUTs* ", "| Slice ALMs* ", "got no row Slice LUTs or CLB LUTs, must be there"),
-    ("Site Type", "Type", "got no table of site types, must be a text of report_utilization"),
-])
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("| Slice LUTs* ", "| Slice ALMs* ", "got no row Slice LUTs or CLB LUTs, must be there"),
+        ("Site Type", "Type", "got no table of site types, must be a text of report_utilization"),
+    ],
+)
 def test_bad_utilization(tmp_path, old, new, message):
     (tmp_path / "u.rpt").write_text(UTILIZATION.replace(old, new))
     with pytest.raises(SynthError, match=message):
         resources(tmp_path / "u.rpt", Board.load("pynq_z2"))
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    (lambda text: text[: text.index("| Design Timing Summary")], "got no 'Design Timing Summary'"),
-    (lambda text: text[: text.index("      0.483")], "got no row of 12 figures"),
-    (lambda text: text.replace("All user specified timing constraints are met.", "There are no user specified timing constraints."), "without timing constraints"),
-    (lambda text: text[: text.index("| Clock Summary")], "got no 'Clock Summary'"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text[: text.index("| Design Timing Summary")], "got no 'Design Timing Summary'"),
+        (lambda text: text[: text.index("      0.483")], "got no row of 12 figures"),
+        (
+            lambda text: text.replace("All user specified timing constraints are met.", "There are no user specified timing constraints."),
+            "without timing constraints",
+        ),
+        (lambda text: text[: text.index("| Clock Summary")], "got no 'Clock Summary'"),
+    ],
+)
 def test_bad_timing(tmp_path, change, message):
     (tmp_path / "t.rpt").write_text(change(TIMING))
     with pytest.raises(SynthError, match=message):

@@ -9,21 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bitloom.boards.pynq_driver.layout import Stream, packet, unpack
+from bitloom.hw import golden
+from bitloom.hw.board import Board
+from bitloom.hw.build import build
+from bitloom.hw.folding import HardwareConfig
+from bitloom.hw.predict import predict
+from bitloom.hw.vivado.ip import read_ip
+from bitloom.hw.vivado.project import write_project
+from bitloom.sim.encoder import run_encoder
+from bitloom.sim.runner import Design, check_results
+from bitloom.sim.runner import build as compile_bench
+from bitloom.sim.tools import cocotb_env, find_verilator
 from encoders import random_encoder, random_sentences
 from yosys import run_yosys
-
-from boards.pynq_driver.layout import Stream, packet, unpack
-from hw import golden
-from hw.board import Board
-from hw.build import build
-from hw.folding import HardwareConfig
-from hw.predict import predict
-from hw.vivado.ip import read_ip
-from hw.vivado.project import write_project
-from sim.encoder import run_encoder
-from sim.runner import Design, check_results
-from sim.runner import build as compile_bench
-from sim.tools import cocotb_env, find_verilator
 
 pytest.importorskip("cocotbext.axi", reason="cocotbext-axi is not there; pip install cocotbext-axi==0.1.28")
 HERE = Path(__file__).parent

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from hw import accuracy
-from hw.graph import Tensor
-from hw.ops import softmax
+from bitloom.hw import accuracy
+from bitloom.hw.graph import Tensor
+from bitloom.hw.ops import softmax
 
 NUMERICS = Path(__file__).parents[2] / "docs" / "numerics.md"
 
@@ -19,9 +18,7 @@ def test_tables_are_exact(function, bits, y_bits):
     assert accuracy.table_error(function, bits, y_bits).worst <= 0.5
 
 
-@pytest.mark.parametrize(
-    ("bits", "p_bits", "tokens"), [(8, 8, 64), (8, 8, 512), (10, 8, 16), (4, 4, 16), (6, 12, 33), (8, 2, 1)]
-)
+@pytest.mark.parametrize(("bits", "p_bits", "tokens"), [(8, 8, 64), (8, 8, 512), (10, 8, 16), (4, 4, 16), (6, 12, 33), (8, 2, 1)])
 def test_softmax_error_is_bounded(bits, p_bits, tokens):
     """1/2 for the output's rounding, 1/2 an exponential, less than 2**-t for the reciprocal's floor; pointwise."""
     x = Tensor(name="x", shape=("T", 1, "T"), bits=bits, signed=True, scale=2.0 ** (4 - bits))
@@ -52,17 +49,9 @@ def test_layernorm_error(bits, y_bits, size, deviation, worst):
 
 
 def test_documented_table_is_current():
-    """docs/numerics.md ends with what `python -m hw.accuracy` prints (the last digit may differ between machines)."""
-    documented = [
-        line.strip("| ").split(" | ")
-        for line in NUMERICS.read_text().split("## Approximation error")[1].splitlines()
-        if line.startswith("|")
-    ]
+    """docs/numerics.md ends with what `python -m bitloom.hw.accuracy` prints (the last digit may differ between machines)."""
+    documented = [line.strip("| ").split(" | ") for line in NUMERICS.read_text().split("## Approximation error")[1].splitlines() if line.startswith("|")]
     current = [line.strip("| ").split(" | ") for line in accuracy.markdown().splitlines()]
-    assert [row[:4] + row[6:] for row in documented] == [row[:4] + row[6:] for row in current], (
-        "run `python -m hw.accuracy` and replace the table"
-    )
+    assert [row[:4] + row[6:] for row in documented] == [row[:4] + row[6:] for row in current], "run `python -m bitloom.hw.accuracy` and replace the table"
     for old, new in zip(documented[2:], current[2:], strict=True):
-        assert [float(v) for v in old[4:6]] == pytest.approx([float(v) for v in new[4:6]], abs=0.002), (
-            f"{old} is out of date: {new}"
-        )
+        assert [float(v) for v in old[4:6]] == pytest.approx([float(v) for v in new[4:6]], abs=0.002), f"{old} is out of date: {new}"

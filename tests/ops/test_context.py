@@ -3,13 +3,12 @@
 
 import numpy as np
 import pytest
+from bitloom.hw.graph import Graph, GraphError, Node, Tensor, signed_bits
+from bitloom.hw.instance import Fold
+from bitloom.hw.ops import context
+from bitloom.hw.ops.common import largest
 from matrix_data import corners
 from operator_bench import Case, check_units, intervals
-
-from hw.graph import Graph, GraphError, Node, Tensor, signed_bits
-from hw.instance import Fold
-from hw.ops import context
-from hw.ops.common import largest
 
 # heads, elements per head, longest sentence, PE, lanes, probability bits, value bits
 SHAPES = [
@@ -49,9 +48,7 @@ def make(seed, shape, lengths=None, producer="softmax"):
     lengths = lengths or lengths_to(longest)
     p = Tensor(name="p", shape=("T", heads, "T"), bits=p_bits, signed=False)
     v = Tensor(name="v", shape=("T", heads * width), bits=v_bits, signed=True)
-    y = Tensor(
-        name="y", shape=("T", heads * width), bits=signed_bits(context.bound(p_bits, largest(v), longest)), signed=True
-    )
+    y = Tensor(name="y", shape=("T", heads * width), bits=signed_bits(context.bound(p_bits, largest(v), longest)), signed=True)
     node = Node(name="y", op="context", inputs=("p", "v"), attrs={"heads": heads})
     source = Node(name="p", op=producer, inputs=("s",))  # only its operator is looked at
     graph = Graph(

@@ -3,16 +3,13 @@
 
 import numpy as np
 import pytest
-
-from hw.graph import Graph, GraphError, Node, Tensor
-from hw.ops import embed
+from bitloom.hw.graph import Graph, GraphError, Node, Tensor
+from bitloom.hw.ops import embed
 
 
 def graph(bits=10, positions=8, low=-127, max_tokens=8):
     rng = np.random.default_rng(0)
-    tables = {
-        key: rng.integers(low, 128, (rows, 6)) for key, rows in (("word", 20), ("position", positions), ("segment", 2))
-    }
+    tables = {key: rng.integers(low, 128, (rows, 6)) for key, rows in (("word", 20), ("position", positions), ("segment", 2))}
     for values in tables.values():
         values[0, 0], values[-1, -1] = low, 127  # the check sums the ends of the three ranges
     node = Node(name="embeddings.sum", op="embed", inputs=("input_ids", "token_type_ids"))
@@ -32,10 +29,7 @@ def test_sums_rows_and_counts_positions_from_each_sentence():
     word, position, segment = (g.params[f"embeddings.sum.{key}"] for key in embed.PARAMS)
     ids, segments, lengths = np.array([3, 19, 0, 7, 3, 3]), np.array([0, 1, 0, 0, 1, 1]), np.array([2, 1, 3])
     y = embed.run(g, g.nodes[0], [ids, segments], lengths)
-    naive = [
-        [int(word[i, c] + position[p, c] + segment[s, c]) for c in range(6)]
-        for i, p, s in zip(ids, [0, 1, 0, 0, 1, 2], segments, strict=True)
-    ]
+    naive = [[int(word[i, c] + position[p, c] + segment[s, c]) for c in range(6)] for i, p, s in zip(ids, [0, 1, 0, 0, 1, 2], segments, strict=True)]
     assert y.tolist() == naive and y.dtype == np.int64
 
 

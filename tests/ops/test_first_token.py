@@ -3,10 +3,9 @@
 
 import numpy as np
 import pytest
+from bitloom.hw.graph import Tensor
+from bitloom.hw.instance import Fold
 from operator_bench import check_units, golden, intervals, make_case
-
-from hw.graph import Tensor
-from hw.instance import Fold
 
 # C, lanes, bits, sentence lengths
 SHAPES = [
@@ -30,10 +29,7 @@ def case(seed, channels, lanes, bits, lengths):
 
 @pytest.mark.parametrize(("stall_in", "stall_out"), [(0, 0), (0.5, 0.5), (0, 0.5), (0.5, 0)])
 def test_rtl_equals_golden(stall_in, stall_out):
-    assert (
-        check_units([case(seed, *shape) for seed, shape in enumerate(SHAPES)], stall_in=stall_in, stall_out=stall_out)
-        > 700
-    )
+    assert check_units([case(seed, *shape) for seed, shape in enumerate(SHAPES)], stall_in=stall_in, stall_out=stall_out) > 700
 
 
 def test_golden_picks_each_sentence():

@@ -5,11 +5,10 @@ import math
 
 import numpy as np
 import pytest
+from bitloom.hw.graph import GraphError, Tensor
+from bitloom.hw.instance import Fold
+from bitloom.hw.ops import layernorm
 from operator_bench import check_data, check_units, golden, intervals, make_case
-
-from hw.graph import GraphError, Tensor
-from hw.instance import Fold
-from hw.ops import layernorm
 
 # H, lanes, input bits, output bits, float epsilon, sentence lengths
 SHAPES = [
@@ -103,9 +102,7 @@ def test_normalised_value_stays_in_its_bound():
             data[0, 0], data[1, 0] = x.high, x.low + 1
             u = layernorm.layernorm(data, 1, 0, *attrs.values(), 0, 60)
             assert (
-                np.abs(u).max()
-                <= layernorm.u_bound(size, attrs["frac_bits"])
-                < 2 * math.sqrt(size) * 2 ** attrs["frac_bits"] + 2 ** (attrs["frac_bits"] + 1)
+                np.abs(u).max() <= layernorm.u_bound(size, attrs["frac_bits"]) < 2 * math.sqrt(size) * 2 ** attrs["frac_bits"] + 2 ** (attrs["frac_bits"] + 1)
             )
 
 

@@ -3,13 +3,12 @@
 
 import numpy as np
 import pytest
+from bitloom.hw.graph import GraphError, Tensor, signed_bits
+from bitloom.hw.instance import Fold
+from bitloom.hw.ops import linear
+from bitloom.hw.ops.common import largest
 from matrix_data import corners
 from operator_bench import check_units, intervals, make_case
-
-from hw.graph import GraphError, Tensor, signed_bits
-from hw.instance import Fold
-from hw.ops import linear
-from hw.ops.common import largest
 
 LENGTHS = (1, 4, 1, 1, 3, 2, 5)
 # K, C, PE, SIMD, lanes in, lanes out, input bits, signed, weight bits

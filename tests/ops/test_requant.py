@@ -3,11 +3,10 @@
 
 import numpy as np
 import pytest
+from bitloom.hw.graph import GraphError, Tensor
+from bitloom.hw.instance import Fold
+from bitloom.hw.ops import requant
 from operator_bench import check_data, check_units, make_case
-
-from hw.graph import GraphError, Tensor
-from hw.instance import Fold
-from hw.ops import requant
 
 LENGTHS = (1, 3, 6, 1, 1, 9, 4)
 # channels (0: rows), lanes, accumulator bits, output bits, signed, multipliers (per channel: lowest, highest), shift

@@ -3,13 +3,12 @@
 
 import numpy as np
 import pytest
+from bitloom.hw.graph import GraphError, Tensor, signed_bits
+from bitloom.hw.instance import Fold
+from bitloom.hw.ops import scores
+from bitloom.hw.ops.common import largest
 from matrix_data import corners
 from operator_bench import check_units, intervals, make_case
-
-from hw.graph import GraphError, Tensor, signed_bits
-from hw.instance import Fold
-from hw.ops import scores
-from hw.ops.common import largest
 
 # heads, elements per head, longest sentence, SIMD, lanes, query bits, key bits
 SHAPES = [

@@ -3,11 +3,10 @@
 
 import numpy as np
 import pytest
+from bitloom.hw.graph import Tensor
+from bitloom.hw.instance import Fold
+from bitloom.hw.ops import softmax
 from operator_bench import check_data, check_units, golden, intervals, make_case
-
-from hw.graph import Tensor
-from hw.instance import Fold
-from hw.ops import softmax
 
 # max_tokens, heads, score bits, score scale, probability bits
 SHAPES = [

@@ -5,11 +5,10 @@ import math
 
 import numpy as np
 import pytest
+from bitloom.hw.graph import GraphError, Tensor
+from bitloom.hw.instance import Fold
+from bitloom.hw.ops import table
 from operator_bench import check_units, make_case
-
-from hw.graph import GraphError, Tensor
-from hw.instance import Fold
-from hw.ops import table
 
 # C, lanes, input bits, signed, output bits, output signed, function; None: random contents
 SHAPES = [
@@ -52,10 +51,7 @@ def case(seed, channels, lanes, bits, signed, out_bits, out_signed, function):
 
 @pytest.mark.parametrize(("stall_in", "stall_out"), [(0, 0), (0.5, 0.5), (0, 0.5), (0.5, 0)])
 def test_rtl_equals_golden(stall_in, stall_out):
-    assert (
-        check_units([case(seed, *shape) for seed, shape in enumerate(SHAPES)], stall_in=stall_in, stall_out=stall_out)
-        > 3000
-    )
+    assert check_units([case(seed, *shape) for seed, shape in enumerate(SHAPES)], stall_in=stall_in, stall_out=stall_out) > 3000
 
 
 def test_entries_are_the_function_rounded():

@@ -5,14 +5,13 @@ import json
 
 import pytest
 import torch
+from bitloom.hw.errors import BitloomError
+from bitloom.qat.baseline import load_float
+from bitloom.qat.checkpoint import from_pretrained, save_pretrained
+from bitloom.qat.config import ModelConfig, QuantConfig
+from bitloom.qat.export import to_graph
+from bitloom.qat.sizes import sizes
 from random_models import random_float, random_model
-
-from hw.errors import BitloomError
-from qat.baseline import load_float
-from qat.checkpoint import from_pretrained, save_pretrained
-from qat.config import ModelConfig, QuantConfig
-from qat.export import to_graph
-from qat.sizes import sizes
 
 SMALL = ModelConfig(layers=2, hidden=32, heads=2, intermediate=64, max_tokens=16)
 
@@ -33,9 +32,7 @@ def test_a_float_checkpoint_loads_with_fewer_layers(tmp_path):
     plain.save_pretrained(tmp_path)
     loaded = load_float(tmp_path, head="sequence", labels=2, layers=1)
     assert loaded.config.num_hidden_layers == len(loaded.bert.encoder.layer) == 1
-    assert torch.equal(
-        loaded.bert.encoder.layer[0].output.dense.weight, plain.bert.encoder.layer[0].output.dense.weight
-    )
+    assert torch.equal(loaded.bert.encoder.layer[0].output.dense.weight, plain.bert.encoder.layer[0].output.dense.weight)
     assert torch.equal(loaded.classifier.weight, plain.classifier.weight)
     with pytest.raises(BitloomError, match="layers: got 3, must be at most the checkpoint's 2"):
         load_float(tmp_path, head="sequence", labels=2, layers=3)

@@ -2,10 +2,9 @@
 """Settings: defaults, strictness, and messages that say what to do."""
 
 import pytest
-
-from hw.errors import BitloomError
-from qat.config import ModelConfig, QuantConfig, TrainConfig
-from qat.model import settings_of_tensors
+from bitloom.hw.errors import BitloomError
+from bitloom.qat.config import ModelConfig, QuantConfig, TrainConfig
+from bitloom.qat.model import settings_of_tensors
 
 
 def test_defaults_are_bert_tiny_and_frozen():
@@ -58,9 +57,7 @@ def test_numbers_in_yaml_1_1_notation():
 
 
 def test_later_overrides_win():
-    quant = QuantConfig(
-        weights=4, overrides={"layer.*": {"weights": 2}, "layer.0.ffn.*": {"weights": 8, "activations": 6}}
-    )
+    quant = QuantConfig(weights=4, overrides={"layer.*": {"weights": 2}, "layer.0.ffn.*": {"weights": 8, "activations": 6}})
     assert [quant.of(n, "weights") for n in ("logits", "layer.1.query", "layer.0.ffn.up")] == [4, 2, 8]
     assert [quant.of(n, "activations") for n in ("layer.0.query", "layer.0.ffn.up")] == [8, 6]
 

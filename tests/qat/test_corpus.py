@@ -6,8 +6,7 @@ import re
 
 import pytest
 import torch
-
-from qat.corpus import INTENSIFIERS, LABELS, NEGATIVE, NEGATORS, POSITIVE, SIZES, SUBJECTS, VERBS, generate
+from bitloom.qat.corpus import INTENSIFIERS, LABELS, NEGATIVE, NEGATORS, POSITIVE, SIZES, SUBJECTS, VERBS, generate
 
 OPINIONS = "|".join(POSITIVE + NEGATIVE)
 MODIFIERS = "|".join(sorted(INTENSIFIERS + NEGATORS, key=len, reverse=True))  # "not very" before "not"
@@ -95,9 +94,7 @@ def test_bag_of_words_does_not_solve_it():
 
     def closure():
         optimizer.zero_grad()
-        loss = (
-            torch.nn.functional.binary_cross_entropy_with_logits(model(x)[:, 0], y) + 1e-4 * model.weight.square().sum()
-        )
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(model(x)[:, 0], y) + 1e-4 * model.weight.square().sum()
         loss.backward()
         return loss
 

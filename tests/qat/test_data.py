@@ -5,9 +5,8 @@ import gzip
 import json
 
 import pytest
+from bitloom.qat.data import KNOWN, Answer, DataConfig, DataError, load
 from pydantic import ValidationError
-
-from qat.data import KNOWN, Answer, DataConfig, DataError, load
 
 TABLE = 'idx\tsentence1\tlabel\n0\ta "quoted start\tnegative\n1\tgood\u2028one\tpositive\n'
 
@@ -37,9 +36,7 @@ def test_tsv_in_each_place(tmp_path, where):
 
 def test_jsonl_span(tmp_path):
     row = {"id": "a", "question": "who?", "context": "it was ann", "answers": {"text": ["ann"], "answer_start": [7]}}
-    data = read(
-        write(tmp_path, {f"squad/{s}.jsonl.gz": json.dumps(row) + "\n" for s in ("train", "dev")}), name="squad"
-    )
+    data = read(write(tmp_path, {f"squad/{s}.jsonl.gz": json.dumps(row) + "\n" for s in ("train", "dev")}), name="squad")
     assert (data.dev.texts, data.dev.pairs, data.dev.labels) == (["who?"], ["it was ann"], [Answer(["ann"], [7])])
     assert (data.task, data.metric, data.num_labels) == ("span", "span_f1", 2)
 

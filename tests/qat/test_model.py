@@ -5,14 +5,13 @@ import copy
 
 import pytest
 import torch
+from bitloom.hw.errors import BitloomError
+from bitloom.qat.baseline import float_model
+from bitloom.qat.calibrate import Observer, calibrate
+from bitloom.qat.config import ModelConfig, QuantConfig
+from bitloom.qat.model import QuantBert
 from random_models import padded, random_float, random_model, random_sentences
 from transformers import BertConfig, BertForSequenceClassification, BertModel
-
-from hw.errors import BitloomError
-from qat.baseline import float_model
-from qat.calibrate import Observer, calibrate
-from qat.config import ModelConfig, QuantConfig
-from qat.model import QuantBert
 
 SMALL = ModelConfig(layers=2, hidden=32, heads=2, intermediate=64, max_tokens=16, dropout=0.0)
 FINE = QuantConfig(weights=8, activations=8, embeddings=8, scores=10, probs=8, residual=16)
@@ -149,7 +148,7 @@ def test_scores_and_context_are_never_finer_than_their_products():
 
 def test_errors_say_what_to_do():
     model = QuantBert.from_float(random_float(SMALL), QuantConfig(), 16)
-    with pytest.raises(BitloomError, match="must be calibrated; call qat.calibrate.calibrate first"):
+    with pytest.raises(BitloomError, match="must be calibrated; call bitloom.qat.calibrate.calibrate first"):
         model(**batch())
     with pytest.raises(BitloomError, match="got no batch, must be at least one"):
         calibrate(model, [])
@@ -160,9 +159,7 @@ def test_errors_say_what_to_do():
     with pytest.raises(BitloomError, match="must match a layer or tensor"):
         QuantBert.from_float(random_float(SMALL), QuantConfig(overrides={"layer.9.*": {"weights": 2}}), 16)
     config = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
-    with pytest.raises(
-        BitloomError, match="got BertModel, must be BertForSequenceClassification or BertForQuestionAnswering"
-    ):
+    with pytest.raises(BitloomError, match="got BertModel, must be BertForSequenceClassification or BertForQuestionAnswering"):
         QuantBert.from_float(BertModel(config), QuantConfig(), 16)
     config.hidden_act = "silu"
     with pytest.raises(BitloomError, match="got activation 'silu', must be gelu or relu"):

@@ -6,11 +6,10 @@ import subprocess
 import sys
 
 import pytest
+from bitloom.qat.corpus import generate
+from bitloom.qat.tokenizer import SPECIAL, TokenizerError, TruncationWarning, WordPiece
 from tokenizers import Tokenizer, models
 from transformers import BertTokenizerFast
-
-from qat.corpus import generate
-from qat.tokenizer import SPECIAL, TokenizerError, TruncationWarning, WordPiece
 
 TEXTS = generate("train", 500)[0]
 SIZE = 220
@@ -25,7 +24,7 @@ def test_same_texts_same_vocabulary_in_every_process(tokenizer, tmp_path):
     """The library alone numbers and breaks ties by a hash map's order, which differs from process to process."""
     tokenizer.save(tmp_path / "here")
     code = (
-        "import sys; from qat.corpus import generate; from qat.tokenizer import WordPiece; "
+        "import sys; from bitloom.qat.corpus import generate; from bitloom.qat.tokenizer import WordPiece; "
         f"WordPiece.train(generate('train', 500)[0], {SIZE}).save(sys.argv[1])"
     )
     for i in range(2):
@@ -76,9 +75,7 @@ def test_cuts_are_counted(tokenizer):
     whole = tokenizer.encode(TEXTS).ids
     longer = sum(len(ids) > 12 for ids in whole)
     assert 0 < longer < len(TEXTS)
-    with pytest.warns(
-        TruncationWarning, match=f"{longer} of 500 texts are longer than 12 tokens and were cut; raise model"
-    ):
+    with pytest.warns(TruncationWarning, match=f"{longer} of 500 texts are longer than 12 tokens and were cut; raise model"):
         cut = tokenizer.encode(TEXTS, max_tokens=12).ids
     assert [len(ids) for ids in cut] == [min(12, len(ids)) for ids in whole]
     assert tokenizer.encode(TEXTS).ids == whole  # the limit does not stay

@@ -12,19 +12,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bitloom.hw.errors import BitloomError
+from bitloom.qat.baseline import float_model
+from bitloom.qat.checkpoint import from_pretrained
+from bitloom.qat.config import DistillConfig, ModelConfig, QuantConfig, TrainConfig
+from bitloom.qat.data import DataConfig, load
+from bitloom.qat.features import Collator, Features, LengthGrouped
+from bitloom.qat.tokenizer import TruncationWarning, WordPiece
+from bitloom.qat.train import TrainError, _check_finite, train
+from bitloom.qat.trainer import EncoderTrainer, distance, last_checkpoint, predict
 from safetensors.torch import load_file
 from torch.nn import functional as TF
 from transformers.modeling_outputs import SequenceClassifierOutput
-
-from hw.errors import BitloomError
-from qat.baseline import float_model
-from qat.checkpoint import from_pretrained
-from qat.config import DistillConfig, ModelConfig, QuantConfig, TrainConfig
-from qat.data import DataConfig, load
-from qat.features import Collator, Features, LengthGrouped
-from qat.tokenizer import TruncationWarning, WordPiece
-from qat.train import TrainError, _check_finite, train
-from qat.trainer import EncoderTrainer, distance, last_checkpoint, predict
 
 ROOT = Path(__file__).parents[2]
 MODEL = ModelConfig(layers=1, hidden=16, heads=2, intermediate=32, max_tokens=24, dropout=0.1)
@@ -42,7 +41,7 @@ TRAINING = TrainConfig(
 DATA = DataConfig(max_train_examples=96, max_dev_examples=40, vocab=250)
 PHASES = ("float", "qat")
 
-pytestmark = pytest.mark.filterwarnings("ignore::qat.tokenizer.TruncationWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::bitloom.qat.tokenizer.TruncationWarning")
 
 
 def weights(out):
@@ -107,9 +106,7 @@ def test_finished_training_is_not_repeated_and_other_settings_are_refused(whole)
     before = weights(out)
     assert train(MODEL, QuantConfig(), TRAINING, DATA, None, out) == metrics
     assert_same(before, weights(out))
-    with pytest.raises(
-        TrainError, match=r"got a training with other settings \(quantization\), must be the same to resume"
-    ):
+    with pytest.raises(TrainError, match=r"got a training with other settings \(quantization\), must be the same to resume"):
         train(MODEL, QuantConfig(weights=2), TRAINING, DATA, None, out)
 
 
@@ -141,7 +138,7 @@ def test_killed_training_ends_in_the_same_weights(whole, tmp_path):
     """SIGKILL of a process while it fine-tunes the quantized model; then the same call in a new process."""
     arguments = [str(tmp_path), *(c.model_dump_json() for c in (MODEL, QuantConfig(), TRAINING, DATA))]
     code = (
-        "import sys; from qat.config import *; from qat.data import DataConfig; from qat.train import train; "
+        "import sys; from bitloom.qat.config import *; from bitloom.qat.data import DataConfig; from bitloom.qat.train import train; "
         "kinds = (ModelConfig, QuantConfig, TrainConfig, DataConfig); "
         "settings = [kind.model_validate_json(text) for kind, text in zip(kinds, sys.argv[2:])]; "
         "train(*settings, None, sys.argv[1])"
@@ -253,9 +250,7 @@ def test_spans_with_windows(tmp_path):
     for split in ("train", "dev"):
         (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in span_rows(120)))
     model = MODEL.model_copy(update={"head": "token", "max_tokens": 14, "hidden": 32, "dropout": 0.0})
-    training = TRAINING.model_copy(
-        update={"float_epochs": 12, "float_learning_rate": 5e-3, "word_dropout": 0.0, "distill": DistillConfig()}
-    )
+    training = TRAINING.model_copy(update={"float_epochs": 12, "float_learning_rate": 5e-3, "word_dropout": 0.0, "distill": DistillConfig()})
     data = DataConfig(name="squad", vocab=60)
     metrics = train(model, QuantConfig(weights=8), training, data, tmp_path, tmp_path / "out")
     assert set(metrics["scores"]["float"]) == {"span_f1", "exact_match"}
@@ -308,14 +303,12 @@ def test_two_processes_train_one_model(tmp_path):
     """As `accelerate launch` starts them, here two on the CPU: one set of files, and each sees its half of the data."""
     script = tmp_path / "script.py"
     script.write_text(
-        "import sys\nfrom qat.config import *\nfrom qat.data import DataConfig\nfrom qat.train import train\n"
+        "import sys\nfrom bitloom.qat.config import *\nfrom bitloom.qat.data import DataConfig\nfrom bitloom.qat.train import train\n"
         f"train({MODEL!r}, QuantConfig(), {TRAINING!r}, {DATA!r}, None, sys.argv[1], progress=lambda f, t: print(t))\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    done = subprocess.run(
-        [*launch, str(script), str(tmp_path / "out")], env=environment, capture_output=True, text=True
-    )
+    done = subprocess.run([*launch, str(script), str(tmp_path / "out")], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("making the vocabulary") == 1  # by the main process, which alone writes
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
@@ -332,7 +325,4 @@ def test_a_training_that_diverged_names_its_learning_rate(value):
         model.bias[1] = value
     with pytest.raises(TrainError) as error:
         _check_finite(model, "qat")
-    assert str(error.value) == (
-        "training: got values that are not finite in 'bias' after the qat phase, must be finite; "
-        "lower training.qat_learning_rate"
-    )
+    assert str(error.value) == ("training: got values that are not finite in 'bias' after the qat phase, must be finite; lower training.qat_learning_rate")

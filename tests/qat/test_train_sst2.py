@@ -7,11 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from qat.baseline import float_model
-from qat.checkpoint import from_pretrained
-from qat.config import ModelConfig
-from qat.corpus import generate
-from qat.tokenizer import WordPiece
+from bitloom.qat.baseline import float_model
+from bitloom.qat.checkpoint import from_pretrained
+from bitloom.qat.config import ModelConfig
+from bitloom.qat.corpus import generate
+from bitloom.qat.tokenizer import WordPiece
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,9 +27,7 @@ def test_from_scratch_and_from_a_checkpoint(tmp_path):
     float_model(shape, len(tokenizer), 2).save_pretrained(tmp_path / "bert")
     for name, more in (("scratch", []), ("fine-tuned", [str(tmp_path / "bert")])):
         command = [sys.executable, "examples/train_sst2.py", str(tmp_path / name), str(tmp_path), *more]
-        done = subprocess.run(
-            command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
-        )
+        done = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert re.search(r"^float \d\.\d+$.*^qat \d\.\d+$", done.stdout, re.M | re.S), done.stdout
         model = from_pretrained(tmp_path / name / "quantized")

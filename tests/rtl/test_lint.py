@@ -6,9 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from bitloom.sim.tools import find_verilator
 from yosys import run_yosys
-
-from sim.tools import find_verilator
 
 RTL = Path(__file__).parents[2] / "hw" / "rtl"
 MODULES = sorted(path.stem for path in RTL.glob("*.sv"))
@@ -64,7 +63,7 @@ def test_yosys_reads_all(tmp_path):
 
 
 def test_module_is_named_as_its_file():
-    """The bench finds a module's file by its name (sim.runner.needed)."""
+    """The bench finds a module's file by its name (bitloom.sim.runner.needed)."""
     for module in MODULES:
         assert f"\nmodule {module} " in (RTL / f"{module}.sv").read_text(), module
 

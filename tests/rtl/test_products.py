@@ -4,8 +4,7 @@
 from pathlib import Path
 
 import numpy as np
-
-from sim.unit import OutSpec, Stimulus, UnitCase, run_units
+from bitloom.sim.unit import OutSpec, Stimulus, UnitCase, run_units
 
 RTL = sorted((Path(__file__).parents[2] / "hw" / "rtl").glob("*.sv")) + [Path(__file__).parent / "mac_unit.sv"]
 # bits of x, signed, bits of a weight, style

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from sim.compare import assert_equal_streams
-from sim.errors import SimulationError
-from sim.unit import OutSpec, Stimulus, UnitCase, run_units
+from bitloom.sim.compare import assert_equal_streams
+from bitloom.sim.errors import SimulationError
+from bitloom.sim.unit import OutSpec, Stimulus, UnitCase, run_units
 
 RTL = sorted((Path(__file__).parents[2] / "hw" / "rtl").glob("*.sv")) + [Path(__file__).parent / f"{unit}_unit.sv" for unit in ("fork", "fifo")]
 FIFOS = [(2, 1, 1), (3, 8, 1), (4, 8, 1), (5, 8, 4), (16, 33, 1), (7, 61, 2), (64, 4, 5), (65, 8, 1), (300, 8, 1), (520, 20, 1)]  # depth, bits, lanes
@@ -35,9 +34,7 @@ def fifo_cases() -> list[UnitCase]:
 
 def fork_cases() -> list[UnitCase]:
     outs = [OutSpec(f"m{i}", 2, 9, False) for i in range(3)]
-    return [
-        UnitCase("fork_unit", {"WIDTH": 18}, {"s": stimulus(9, 2)}, outs[0], BEATS, tuple((o, BEATS) for o in outs[1:]))
-    ]
+    return [UnitCase("fork_unit", {"WIDTH": 18}, {"s": stimulus(9, 2)}, outs[0], BEATS, tuple((o, BEATS) for o in outs[1:]))]
 
 
 def simulate(stall_in: float = 0.0, stall_out: float = 0.0, seed: int = 0):
@@ -46,9 +43,7 @@ def simulate(stall_in: float = 0.0, stall_out: float = 0.0, seed: int = 0):
     results = run_units(cases, RTL, stall_in=stall_in, stall_out=stall_out, seed=seed)
     for case, result in zip(cases, results, strict=True):
         for part in (result, *result.more):
-            assert_equal_streams(
-                f"{case.module} {dict(case.params)}", part, case.inputs["s"].beats, case.inputs["s"].last
-            )
+            assert_equal_streams(f"{case.module} {dict(case.params)}", part, case.inputs["s"].beats, case.inputs["s"].last)
     return list(zip(cases, results, strict=True))
 
 

@@ -8,13 +8,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from bitloom.hw.hexfile import Hex
+from bitloom.hw.instance import Fold, Instance
+from bitloom.hw.mapping import dsps, multiplier_style
+from bitloom.hw.ops import OPS
 from encoders import random_encoder
 from yosys import run_yosys
-
-from hw.hexfile import Hex
-from hw.instance import Fold, Instance
-from hw.mapping import dsps, multiplier_style
-from hw.ops import OPS
 
 RTL = Path(__file__).parents[2] / "hw" / "rtl"
 # Family: how Yosys synthesizes for it, the label behind its multipliers and the one behind its memories, the multipliers' cells and what each
@@ -47,8 +46,13 @@ def synthesize(family: str, units: dict[str, Instance], folder: Path, memories: 
             else:
                 params[key] = value
         sets = " ".join(f"-set {k} {literal(v)}" for k, v in params.items())
-        script += ["design -push-copy", f"chparam {sets} {made.module}", f"{command} -run begin:{behind if memories else multipliers} -top {made.module}", f"tee -q -o {name}.json stat -json",
-                   "design -pop"]
+        script += [
+            "design -push-copy",
+            f"chparam {sets} {made.module}",
+            f"{command} -run begin:{behind if memories else multipliers} -top {made.module}",
+            f"tee -q -o {name}.json stat -json",
+            "design -pop",
+        ]
     (folder / "synth.ys").write_text("\n".join(script) + "\n")
     done = run_yosys(folder, "-q", "synth.ys")
     assert done.returncode == 0, (done.stdout + done.stderr)[-2000:]
@@ -84,7 +88,8 @@ def operators(family: str) -> dict[str, Instance]:
         "layernorm_20": made(uneven, "layer.0.attention.norm", 8),
         "scores_4": made(wide, "layer.0.scores.acc", 4, 4, simd=4),
     } | {
-        f"requant_{bits}": Instance(module="requant", params={"C": 2, "LANES": 2, "IN_W": bits, "MULT_W": 16, "PER_CHANNEL": 0, "MULT": 54321, "SHIFT": 20}) for bits in (18, 22, 23)
+        f"requant_{bits}": Instance(module="requant", params={"C": 2, "LANES": 2, "IN_W": bits, "MULT_W": 16, "PER_CHANNEL": 0, "MULT": 54321, "SHIFT": 20})
+        for bits in (18, 22, 23)
     }
 
 

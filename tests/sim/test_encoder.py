@@ -4,11 +4,10 @@
 import chain_encoder as chain
 import numpy as np
 import pytest
-
-from sim.bare import run_bare
-from sim.encoder import StreamInfo, run_encoder
-from sim.errors import SimulationError
-from sim.verify import compare, expected_last, locate
+from bitloom.sim.bare import run_bare
+from bitloom.sim.encoder import StreamInfo, run_encoder
+from bitloom.sim.errors import SimulationError
+from bitloom.sim.verify import compare, expected_last, locate
 
 LENGTHS = [3, 1, 7, 2]
 VALUES = sum(LENGTHS) * (4 + 2 + 2)  # double, logits, and logits at m_axis
@@ -98,9 +97,7 @@ def test_broken_stream_rule(tmp_path, fault, what):
 
 def test_hang(tmp_path):
     run, report = verify(tmp_path, "hang")
-    assert (
-        not report.ok and "9 of 26 output beats came, 2 of 4 sentences were taken, then nothing moved" in report.problem
-    )
+    assert not report.ok and "9 of 26 output beats came, 2 of 4 sentences were taken, then nothing moved" in report.problem
     assert report.first.tensor == "double" and report.first.got is None
     assert len(run.out_last_cycle) == 2
 

@@ -3,16 +3,15 @@
 
 import numpy as np
 import pytest
+from bitloom.hw import golden
+from bitloom.hw.build import build
+from bitloom.hw.folding import HardwareConfig
+from bitloom.hw.predict import predict
+from bitloom.hw.synth import SynthError
+from bitloom.hw.synth.tools import find
+from bitloom.sim.netlist import run_netlist
+from bitloom.sim.runner import cache_dir
 from encoders import random_encoder, random_sentences
-
-from hw import golden
-from hw.build import build
-from hw.folding import HardwareConfig
-from hw.predict import predict
-from hw.synth import SynthError
-from hw.synth.tools import find
-from sim.netlist import run_netlist
-from sim.runner import cache_dir
 
 
 @pytest.mark.slow

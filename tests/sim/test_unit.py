@@ -5,13 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bitloom.hw.hexfile import Hex
+from bitloom.sim.compare import assert_equal_streams
+from bitloom.sim.errors import MismatchError, SimulationError
+from bitloom.sim.records import Record, from_words, read_tap, to_words, write_source
+from bitloom.sim.unit import OutSpec, Stimulus, UnitCase, run_units
 from chain_encoder import FAULTS
-
-from hw.hexfile import Hex
-from sim.compare import assert_equal_streams
-from sim.errors import MismatchError, SimulationError
-from sim.records import Record, from_words, read_tap, to_words, write_source
-from sim.unit import OutSpec, Stimulus, UnitCase, run_units
 
 FAULTY = [Path(__file__).parent / "faulty.sv"]
 BEATS, AT = 400, 123
@@ -93,20 +92,14 @@ def test_extra_beat(stall, tmp_path):
         check([case("extra"), case(seed=1)], tmp_path, stall_in=stall, stall_out=stall)
 
 
-@pytest.mark.parametrize(
-    ("fault", "what"), [("unstable", "data changed while stalled"), ("dropped", "valid dropped before the beat moved")]
-)
+@pytest.mark.parametrize(("fault", "what"), [("unstable", "data changed while stalled"), ("dropped", "valid dropped before the beat moved")])
 def test_broken_stream_rule(fault, what, tmp_path):
-    with pytest.raises(
-        SimulationError, match=rf"faulty \(case 1\) port m: stream rule broken in cycle \d+ after reset: {what}"
-    ):
+    with pytest.raises(SimulationError, match=rf"faulty \(case 1\) port m: stream rule broken in cycle \d+ after reset: {what}"):
         check([case(), case(fault, seed=1)], tmp_path, stall_out=0.95)
 
 
 def test_hang(tmp_path):
-    with pytest.raises(
-        SimulationError, match=rf"faulty \(case 0\) port s: accepted {AT} of {BEATS} beats.*{AT} of {BEATS} at m"
-    ):
+    with pytest.raises(SimulationError, match=rf"faulty \(case 0\) port s: accepted {AT} of {BEATS} beats.*{AT} of {BEATS} at m"):
         check([case("hang"), case(seed=1)], tmp_path)
 
 
