@@ -141,8 +141,8 @@ def _register(stem: str, header: str) -> None:
 def register() -> None:
     """Make the operators known to hls4ml, once a process."""
     register_layer(class_name("entry"), Entry)
-    for stem, module in OPS.items():
-        if hasattr(module, "hls"):
+    for stem, op in OPS.items():
+        if op.hls:
             _register(stem, stem)
     for stem, header in PLUMBING.items():
         _register(stem, header)

@@ -49,7 +49,7 @@ def to_hls4ml(
     if builder is None:
         raise HlsError(f"hls4ml: got io_type '{io_type}', must be io_stream or io_parallel; choose one of these")
     for node in graph.nodes:
-        if node.op != "embed" and not (hasattr(OPS.get(node.op), "hls") and (layers.HEADERS / f"{node.op}.h").is_file()):
+        if not (op := OPS.get(node.op)) or not op.host and not (op.hls and (layers.HEADERS / f"{node.op}.h").is_file()):
             raise HlsError(
                 f"hls4ml: got operator '{node.op}' of {node.name}, must have hls() in hw/ops/{node.op}.py and a header hls/nnet/{node.op}.h; "
                 "write them (docs/architecture.md) or use another backend"

@@ -162,9 +162,7 @@ def _golden(work: Path) -> list[list[int]]:
     path = work / "tb_data" / "tb_output_predictions.dat"
     rows = [line.split() for line in path.read_text().splitlines()] if path.is_file() else []
     if not rows:
-        raise HlsError(
-            f"synth: got no sentences in {path}, must be some for co-simulation; write them with `bitloom.hls.project.write_testbench`, or no cosim"
-        )
+        raise HlsError(f"synth: got no sentences in {path}, must be some for co-simulation; write them with `bitloom.hls.project.write_testbench`, or no cosim")
     values = [[number for number in row if number != "nan"] for row in rows]
     if bad := [number for row in values for number in row if not re.fullmatch(r"-?\d+", number)]:
         raise HlsError(f"synth: {path}: got '{bad[0]}', must be whole numbers; write the test bench with `bitloom.hls.project.write_testbench`")

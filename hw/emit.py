@@ -19,7 +19,6 @@ from bitloom.hw.hexfile import Hex
 from bitloom.hw.ops import OPS
 
 RTL = Path(__file__).parent / "rtl"
-PORTS = {"add": ("a", "b"), "scores": ("q", "k"), "context": ("p", "v")}
 TOP = "encoder"
 
 
@@ -108,7 +107,7 @@ class Emitter:
                 value = file
             params[key] = value
         ports = []
-        for port, (prefix, tensor) in enumerate(zip(PORTS.get(node.op, ("s",)), node.inputs, strict=True)):
+        for port, (prefix, tensor) in enumerate(zip(OPS[node.op].ports, node.inputs, strict=True)):
             buffered = self.stream(f"{wire(node.name)}__{prefix}", tensor)
             params_fifo = {"WIDTH": buffered.width, "DEPTH": self.fifos[node.name, port]}
             source = Stream(self._branch(tensor, node, port), buffered.width)
@@ -148,7 +147,7 @@ def encoder_sv(graph: Graph, folding: Folding) -> Emitter:
     emitter = Emitter(graph, folding)
     emitter.stream(wire(graph.entry), graph.entry)
     for node in graph.nodes:
-        if node.op != "embed":
+        if not OPS[node.op].host:
             emitter.node(node)
     for tensor in {graph.entry: 0} | {n.name: 0 for n in graph.nodes}:
         if emitter.fans_out(tensor):

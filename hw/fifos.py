@@ -13,20 +13,10 @@ A double buffer that waits for an older sentence to leave waits only for tokens 
 from __future__ import annotations
 
 from bitloom.hw.folding import Folding
-from bitloom.hw.graph import Graph, Node
+from bitloom.hw.graph import Graph
+from bitloom.hw.ops import OPS
 
 MIN_DEPTH = 2
-# Tokens inside: two input buffers and the one being given out; a pipeline's registers hold less than a token and are covered by that margin of 1.
-BUFFERED = {"linear": 3, "layernorm": 4, "softmax": 4, "context": 4}
-
-
-def holds(graph: Graph, node: Node, port: int) -> int:
-    """Tokens that may be inside `node` between input `port` and its output."""
-    if node.op == "scores":
-        return graph.max_tokens + 2 if port == 1 else 2
-    if node.op == "context" and port == 1:
-        return graph.max_tokens + BUFFERED["softmax"] + BUFFERED["context"] + 2
-    return BUFFERED.get(node.op, 1)
 
 
 def depths(graph: Graph, folding: Folding) -> dict[tuple[str, int], int]:
@@ -34,9 +24,9 @@ def depths(graph: Graph, folding: Folding) -> dict[tuple[str, int], int]:
     held: dict[str, int] = {graph.entry: 0}
     result: dict[tuple[str, int], int] = {}
     for node in graph.nodes:
-        if node.op == "embed":
+        if OPS[node.op].host:
             continue
-        reach = [held[name] + holds(graph, node, port) for port, name in enumerate(node.inputs)]
+        reach = [held[name] + OPS[node.op].holds(graph, node, port) for port, name in enumerate(node.inputs)]
         held[node.name] = max(reach)
         for port, name in enumerate(node.inputs):
             tensor = graph.tensor(name)

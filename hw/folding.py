@@ -20,7 +20,6 @@ from bitloom.hw.instance import Fold
 from bitloom.hw.ops import OPS
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-MATRIX = ("linear", "scores", "context")
 HEAD_TOKENS = 8  # the sentence's head must keep up with sentences of this many tokens
 
 
@@ -158,17 +157,17 @@ def _fold_all(graph: Graph, target: int) -> Folding | None:
     width = {name: 1 if name in narrow else lanes for name in graph.tensors}
     folds: dict[str, Fold] = {}
     for node in graph.nodes:
-        if node.op == "embed":
+        if OPS[node.op].host:
             continue
         lanes_in = max(width[i] for i in node.inputs)
         fold = Fold(lanes_in=lanes_in, lanes_out=width[node.name])
-        if node.op in MATRIX:
+        if OPS[node.op].matrix:
             fold = _cheapest(graph, node, fold, target)
             if fold is None:
                 return None
         folds[node.name] = fold
-    per_node = {n.name: folds[n.name].pe * folds[n.name].simd for n in graph.nodes if n.op in MATRIX}
-    interval = max(OPS[n.op].interval(graph, n, folds[n.name], graph.max_tokens) for n in graph.nodes if n.op in MATRIX)
+    per_node = {n.name: folds[n.name].pe * folds[n.name].simd for n in graph.nodes if OPS[n.op].matrix}
+    interval = max(OPS[n.op].interval(graph, n, folds[n.name], graph.max_tokens) for n in graph.nodes if OPS[n.op].matrix)
     return Folding(folds=folds, lanes=width, interval=interval, multipliers=sum(per_node.values()), per_node=per_node)
 
 
@@ -192,7 +191,7 @@ def _binding(graph: Graph, target: int) -> str:
         return max(graph.tensors.values(), key=lambda t: t.channels if t.kind == "token" else 0).name
     narrow = _narrow(graph)
     for node in graph.nodes:
-        if node.op in MATRIX:
+        if OPS[node.op].matrix:
             fold = Fold(lanes_in=max(1 if i in narrow else lanes for i in node.inputs), lanes_out=1 if node.name in narrow else lanes)
             if _cheapest(graph, node, fold, target) is None:
                 return node.name

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -166,10 +167,10 @@ class Graph:
             if node.name not in self.tensors:
                 raise GraphError(f"{where}: no tensor of that name; every node has one output tensor")
             op = OPS[node.op]
-            for key in op.PARAMS:
+            for key in op.params:
                 if f"{node.name}.{key}" not in self.params:
                     raise GraphError(f"{where}: parameter '{key}' is missing")
-            for key in op.ATTRS:
+            for key in op.attrs:
                 if key not in node.attrs:
                     raise GraphError(f"{where}: attribute '{key}' is missing")
             op.check(self, node)
@@ -227,6 +228,29 @@ class Graph:
             max_tokens=text["max_tokens"],
             meta=text["meta"],
         )
+
+
+class GraphBuilder:
+    """Collects the nodes of a graph in topological order; each operator's module has an `append` that adds one of its nodes."""
+
+    def __init__(self, max_tokens: int):
+        self.max_tokens = max_tokens
+        self.nodes: list[Node] = []
+        self.tensors: dict[str, Tensor] = {}
+        self.params: dict[str, np.ndarray] = {}
+
+    def add(self, op: str, out: Tensor, inputs: Sequence[str], attrs: dict | None = None, **params: np.ndarray) -> Tensor:
+        """A node, its output tensor and its parameters; returns the tensor."""
+        self.nodes.append(Node(name=out.name, op=op, inputs=tuple(inputs), attrs=attrs or {}))
+        self.tensors[out.name] = out
+        self.params |= {f"{out.name}.{key}": np.asarray(value, dtype=np.int64) for key, value in params.items()}
+        return out
+
+    def graph(self, name: str, outputs: Sequence[str], meta: dict | None = None) -> Graph:
+        """The graph, checked."""
+        return Graph(
+            name=name, nodes=tuple(self.nodes), tensors=self.tensors, params=self.params, outputs=tuple(outputs), max_tokens=self.max_tokens, meta=meta or {}
+        ).check()
 
 
 def _smallest(value: np.ndarray) -> np.ndarray:

@@ -10,11 +10,53 @@ from bitloom.hw.hexfile import Hex
 
 
 @dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How the channels of a token lie in its stream: in `blocks` (heads) of equally many, each filled up with zeros to `space` elements.
+
+    So a stream's lanes need not divide the channels. Nothing but zeros is ever in the filled places: the memories of weights, biases, multipliers,
+    gamma and beta hold zeros there.
+    """
+
+    channels: int
+    blocks: int = 1
+    space: int = 0  # elements of a block in the stream; 0: as many as it has channels
+
+    @property
+    def width(self) -> int:
+        """Elements of a token in the stream."""
+        return self.blocks * (self.space or self.channels // self.blocks)
+
+    @property
+    def filled(self) -> bool:
+        """Some places hold no channel."""
+        return self.width != self.channels
+
+    def place(self, values: np.ndarray, axis: int = -1) -> np.ndarray:
+        """Channels along `axis` -> elements of the stream, zeros between."""
+        if not self.filled:
+            return values
+        values = np.moveaxis(np.asarray(values), axis, -1)
+        own = self.channels // self.blocks
+        out = np.zeros((*values.shape[:-1], self.blocks, self.width // self.blocks), dtype=values.dtype)
+        out[..., :own] = values.reshape(*values.shape[:-1], self.blocks, own)
+        return np.moveaxis(out.reshape(*values.shape[:-1], self.width), -1, axis)
+
+    def take(self, elements: np.ndarray, axis: int = -1) -> np.ndarray:
+        """Elements of the stream along `axis` -> channels."""
+        if not self.filled:
+            return elements
+        elements = np.moveaxis(np.asarray(elements), axis, -1)
+        split = elements.reshape(*elements.shape[:-1], self.blocks, self.width // self.blocks)[..., : self.channels // self.blocks]
+        return np.moveaxis(split.reshape(*elements.shape[:-1], self.channels), -1, axis)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Fold:
     """How one operator is spread over time.
 
     pe, simd            outputs and inputs processed each cycle (matrix operators)
     lanes_in, lanes_out elements a beat on its input and output streams
+    layout_in, layout_out   of those streams' tokens; None: the channels side by side
     multiplier          how a matrix operator makes its products: a style of hw/mapping.py; None: by its rule, for any family
     """
 
@@ -23,6 +65,8 @@ class Fold:
     lanes_in: int = 1
     lanes_out: int = 1
     multiplier: str | None = None
+    layout_in: Layout | None = None
+    layout_out: Layout | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -77,8 +77,8 @@ class Builder:
 
 def observed(graph: Graph) -> list[str]:
     """The tensors that integer.onnx gives out: the outputs, the embeddings' and each LayerNorm's output."""
-    norms = [n.name for n in graph.nodes if n.op == "layernorm"]
-    return [*graph.outputs, *(n for n in norms if n not in graph.outputs)]
+    between = [n.name for n in graph.nodes if OPS[n.op].observed]
+    return [*graph.outputs, *(n for n in between if n not in graph.outputs)]
 
 
 def to_onnx(graph: Graph) -> onnx.ModelProto:

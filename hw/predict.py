@@ -51,7 +51,7 @@ def predict(graph: Graph, folding: Folding, lengths: Sequence[int], starts: Sequ
     beats = graph.tensor(graph.entry).channels // folding.lanes[graph.entry]
     processes: dict[str, Process] = {"sink": sink(result), "source": source(entry, lengths, beats, starts=starts)}
     for node in graph.nodes:
-        if node.op != "embed":
+        if not OPS[node.op].host:
             ins = [edges[node.name, port] for port in range(len(node.inputs))]
             processes[node.name] = OPS[node.op].timing(graph, node, folding.folds[node.name], ins, outs[node.name])
     run(processes, [*edges.values(), result])
@@ -64,7 +64,7 @@ def stage_intervals(graph: Graph, folding: Folding, tokens: int) -> dict[str, in
     """Steady-state cycles per sentence of that many tokens, for each operator alone."""
     intervals = {}
     for node in graph.nodes:
-        if node.op == "embed":
+        if OPS[node.op].host:
             continue
         trace = simulate_node(graph, node, folding.folds[node.name], [tokens] * 4)
         per_sentence = len(trace.last) // 4

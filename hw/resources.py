@@ -86,7 +86,7 @@ class Estimator:
         graph, deep, costs = self.graph, depths(self.graph, folding), {}
         for node in graph.nodes:
             cost = Cost()
-            if node.op != "embed":
+            if not OPS[node.op].host:
                 cost = self.node(node.name, folding.folds[node.name])
                 for port, name in enumerate(node.inputs):
                     cost += self.fifo(graph.tensor(name).bits * folding.lanes[name], deep[node.name, port])

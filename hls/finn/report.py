@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bitloom.hls.finn.lower import Lowered
-from bitloom.hw.folding import MATRIX, Folding
+from bitloom.hw.folding import Folding
 from bitloom.hw.graph import Graph
 from bitloom.hw.ops import OPS
 
@@ -26,7 +26,7 @@ def cycles(graph: Graph, lowered: Lowered, folding: Folding, tokens: int) -> lis
     """A row for each matrix unit, for sentences of the length that `lowered` was built for."""
     made, rows = {node.tensor: node for node in lowered.nodes}, []
     for node in graph.nodes:
-        if node.op in MATRIX:
+        if OPS[node.op].matrix:
             unit, fold = made[node.name], folding.folds[node.name]
             rows.append(CycleRow(tensor=node.name, pe=unit.pe, simd=unit.simd, finn=unit.cycles, rtl=OPS[node.op].interval(graph, node, fold, tokens)))
     return rows

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
-from bitloom.hw.graph import Graph, Node, signed_bits
+from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.instance import Fold, HlsLayer, Instance
-from bitloom.hw.ops.common import clip, largest, no_macs, pipeline, require, require_bits, round_shift
+from bitloom.hw.ops.common import clip, largest, pipeline, require, require_bits, round_shift
+from bitloom.hw.ops.record import Operator
 
 PARAMS = ()
 ATTRS = ("mult_a", "mult_b", "shift")
-macs = no_macs
 
 
 def add(a, b, mult_a, mult_b, shift, bits):
@@ -76,3 +78,21 @@ def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
             "mult_b_bits": node.attrs["mult_b"].bit_length(),
         }
     )
+
+
+def rescale(a: Tensor, b: Tensor, scale: float) -> tuple[int, int, int]:
+    """mult_a, mult_b and shift that bring two addends of power-of-two scales to the finer one's grid, and the sum to `scale`."""
+    exponents, target = [math.frexp(t.scale)[1] for t in (a, b)], math.frexp(scale)[1]
+    shift = max(0, target - min(exponents))
+    return 2 ** (exponents[0] - target + shift), 2 ** (exponents[1] - target + shift), shift
+
+
+def append(g: GraphBuilder, name: str, a: Tensor, b: Tensor, *, mult_a: int, mult_b: int, shift: int, bits: int, scale: float = 1.0) -> Tensor:
+    """The node of the rescaled sum."""
+    out = Tensor(name=name, shape=a.shape, bits=bits, signed=True, scale=scale)
+    return g.add("add", out, (a.name, b.name), {"mult_a": mult_a, "mult_b": mult_b, "shift": shift})
+
+
+OP = Operator(
+    name="add", params=PARAMS, attrs=ATTRS, check=check, run=run, onnx=onnx, ports=("a", "b"), elementwise=True, hls_array=True, timing=timing, rtl=rtl, hls=hls
+)

@@ -72,11 +72,6 @@ def sentences(lengths: np.ndarray, heads: int = 1) -> Iterator[tuple[int, slice,
         token, row = token + length, row + length * heads * length
 
 
-def no_macs(graph: Graph, node: Node, tokens: int) -> int:
-    """Operators without a multiplier array."""
-    return 0
-
-
 def divisors(number: int, multiple_of: int = 1) -> list[int]:
     """Divisors of `number` that are multiples of `multiple_of`, ascending."""
     return [d for d in range(multiple_of, number + 1, multiple_of) if number % d == 0]

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import numpy as np
 from bitloom.hw.banks import Banks, mac_latency
-from bitloom.hw.graph import Graph, Node
+from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.instance import Fold, HlsLayer, Instance
 from bitloom.hw.mapping import fold_style
+from bitloom.hw.ops import softmax
 from bitloom.hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, sentences
+from bitloom.hw.ops.record import Operator
 
 PARAMS = ()
 ATTRS = ("heads",)
@@ -124,3 +126,39 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
     return HlsLayer(constants={"heads": node.attrs["heads"], "pe": fold.pe, "channels": graph.tensor(node.name).channels})
+
+
+def spaces(graph: Graph, node: Node) -> dict[str, int]:
+    return dict.fromkeys((node.inputs[1], node.name), node.attrs["heads"])
+
+
+def holds(graph: Graph, node: Node, port: int) -> int:
+    """Values wait for their sentence's first row, which comes when the keys and a softmax's rows have been held."""
+    own = 4
+    return graph.max_tokens + softmax.HELD + own + 2 if port == 1 else own
+
+
+def append(b: GraphBuilder, name: str, p: Tensor, v: Tensor, heads: int) -> Tensor:
+    """The node; its accumulator is as wide as rows of probabilities need."""
+    bits = signed_bits(bound(p.bits, largest(v), b.max_tokens))
+    out = Tensor(name=name, shape=v.shape, bits=bits, signed=True, scale=p.scale * v.scale)
+    return b.add("context", out, (p.name, v.name), {"heads": heads})
+
+
+OP = Operator(
+    name="context",
+    params=PARAMS,
+    attrs=ATTRS,
+    check=check,
+    run=run,
+    onnx=onnx,
+    ports=("p", "v"),
+    spaces=spaces,
+    macs=macs,
+    foldings=foldings,
+    interval=interval,
+    holds=holds,
+    timing=timing,
+    rtl=rtl,
+    hls=hls,
+)

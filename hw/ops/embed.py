@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import numpy as np
-from bitloom.hw.graph import Graph, Node
-from bitloom.hw.ops.common import no_macs, require
+from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
+from bitloom.hw.ops.common import require
+from bitloom.hw.ops.record import Operator
 
 PARAMS = ("word", "position", "segment")
 ATTRS = ()
-macs = no_macs
 
 
 def embed(ids, segments, positions, word, position, segment):
@@ -43,3 +43,12 @@ def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
     positions = b.op("Slice", position, b.ints([0]), count, b.ints([0]))
     rows = b.op("Add", b.op("Gather", word, inputs[0]), b.op("Gather", segment, inputs[1]))
     return b.op("Add", rows, positions, name=node.name)
+
+
+def append(b: GraphBuilder, name: str, inputs: tuple[str, str], word, position, segment, *, bits: int, scale: float) -> Tensor:
+    """The node whose tables are these; `inputs`: the graph's ids and segments."""
+    out = Tensor(name=name, shape=("T", word.shape[1]), bits=bits, signed=True, scale=scale)
+    return b.add("embed", out, inputs, word=word, position=position, segment=segment)
+
+
+OP = Operator(name="embed", params=PARAMS, attrs=ATTRS, check=check, run=run, onnx=onnx, host=True)

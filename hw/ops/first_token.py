@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import numpy as np
-from bitloom.hw.graph import Graph, Node
+from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
 from bitloom.hw.instance import Fold, HlsLayer, Instance
-from bitloom.hw.ops.common import no_macs, require
+from bitloom.hw.ops.common import require
+from bitloom.hw.ops.record import Operator
 
 PARAMS = ()
 ATTRS = ()
-macs = no_macs
 
 
 def first_token(x, lengths):
@@ -55,3 +55,11 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
     return HlsLayer()
+
+
+def append(b: GraphBuilder, name: str, x: Tensor) -> Tensor:
+    """The node that keeps a sentence's first token."""
+    return b.add("first_token", Tensor(name=name, shape=(1, x.channels), bits=x.bits, signed=x.signed, scale=x.scale), (x.name,))
+
+
+OP = Operator(name="first_token", params=PARAMS, attrs=ATTRS, check=check, run=run, onnx=onnx, timing=timing, rtl=rtl, hls=hls)

@@ -6,15 +6,15 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from bitloom.hw.graph import Graph, Node, Tensor, signed_bits
+from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance
-from bitloom.hw.ops.common import clip, half, largest, last_read, no_macs, require, require_bits, round_shift
+from bitloom.hw.ops.common import clip, half, largest, last_read, require, require_bits, round_shift
+from bitloom.hw.ops.record import Operator
 
 PARAMS = ("gamma", "beta")
 ATTRS = ("eps", "recip_bits", "frac_bits", "shift")
 FRAC_BITS = 10
-macs = no_macs
 
 
 def isqrt(v):
@@ -173,3 +173,32 @@ def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
         },
         memories={key: Codes(data=codes, bits=signed_bits(int(np.abs(codes).max()))) for key, codes in (("gamma", gamma), ("beta", beta))},
     )
+
+
+def holds(graph: Graph, node: Node, port: int) -> int:
+    """Its banks."""
+    return 4
+
+
+def append(b: GraphBuilder, name: str, x: Tensor, gamma: np.ndarray, beta: np.ndarray, *, eps: int, shift: int, bits: int, scale: float = 1.0) -> Tensor:
+    """The node of integer gamma, beta and shift (`affine`) and eps (`constants`)."""
+    out = Tensor(name=name, shape=x.shape, bits=bits, signed=True, scale=scale)
+    attrs = {"eps": eps, "recip_bits": constants(x, 0.0)["recip_bits"], "frac_bits": FRAC_BITS, "shift": shift}
+    return b.add("layernorm", out, (x.name,), attrs, gamma=gamma, beta=beta)
+
+
+OP = Operator(
+    name="layernorm",
+    params=PARAMS,
+    attrs=ATTRS,
+    check=check,
+    run=run,
+    onnx=onnx,
+    observed=True,
+    elementwise=True,
+    holds=holds,
+    hls_array=True,
+    timing=timing,
+    rtl=rtl,
+    hls=hls,
+)

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import numpy as np
 from bitloom.hw.banks import Banks, mac_latency
-from bitloom.hw.graph import Graph, Node
+from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance
 from bitloom.hw.mapping import fold_style
 from bitloom.hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, require_range
+from bitloom.hw.ops.record import Operator
 
 PARAMS = ("weight", "bias")
 ATTRS = ("weight_bits",)
@@ -138,3 +139,33 @@ def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
             "bias": Codes(data=graph.param(node, "bias"), bits=graph.tensor(node.name).bits),
         },
     )
+
+
+def holds(graph: Graph, node: Node, port: int) -> int:
+    """Two input buffers, and the token that is given out."""
+    return 3
+
+
+def append(b: GraphBuilder, name: str, x: Tensor, weight: np.ndarray, bias: np.ndarray, weight_bits: int) -> Tensor:
+    """The node of these codes; its accumulator is as wide as they need."""
+    bits = signed_bits(bound(weight, bias, largest(x)))
+    out = Tensor(name=name, shape=(x.shape[0], len(weight)), bits=bits, signed=True)
+    return b.add("linear", out, (x.name,), {"weight_bits": weight_bits}, weight=weight, bias=bias)
+
+
+OP = Operator(
+    name="linear",
+    params=PARAMS,
+    attrs=ATTRS,
+    check=check,
+    run=run,
+    onnx=onnx,
+    macs=macs,
+    foldings=foldings,
+    interval=interval,
+    holds=holds,
+    hls_array=True,
+    timing=timing,
+    rtl=rtl,
+    hls=hls,
+)

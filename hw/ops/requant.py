@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 import numpy as np
-from bitloom.hw.graph import Graph, Node
+from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance
-from bitloom.hw.ops.common import clip, largest, no_macs, pipeline, require, require_range, round_shift
+from bitloom.hw.ops.common import clip, largest, pipeline, require, require_range, round_shift
+from bitloom.hw.ops.record import Operator
 
 PARAMS = ("mult",)
 ATTRS = ("shift",)
 MULT_MAX = (1 << 16) - 1
-macs = no_macs
 
 
 def requant(acc, mult, shift, bits, signed=True):
@@ -78,3 +78,12 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
     mult = graph.param(node, "mult")
     return HlsLayer(constants={"shift": node.attrs["shift"]}, memories={"mult": Codes(data=mult, bits=int(mult.max()).bit_length(), signed=False)})
+
+
+def append(b: GraphBuilder, name: str, acc: Tensor, mult: np.ndarray, shift: int, *, bits: int, signed: bool = True, scale: float = 1.0) -> Tensor:
+    """The node that rescales `acc` by mult / 2**shift, one factor a channel or one for all."""
+    out = Tensor(name=name, shape=acc.shape, bits=bits, signed=signed, scale=scale)
+    return b.add("requant", out, (acc.name,), {"shift": shift}, mult=mult)
+
+
+OP = Operator(name="requant", params=PARAMS, attrs=ATTRS, check=check, run=run, onnx=onnx, elementwise=True, hls_array=True, timing=timing, rtl=rtl, hls=hls)

@@ -7,10 +7,11 @@ from collections import deque
 
 import numpy as np
 from bitloom.hw.banks import Banks, mac_latency
-from bitloom.hw.graph import Graph, Node
+from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.instance import Fold, HlsLayer, Instance
 from bitloom.hw.mapping import fold_style
 from bitloom.hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, sentences
+from bitloom.hw.ops.record import Operator
 
 PARAMS = ()
 ATTRS = ("heads",)
@@ -27,9 +28,13 @@ def scores(q, k, heads, bound):
     return exact_matmul(q, k.transpose(0, 2, 1), bound).transpose(1, 0, 2)
 
 
+def acc_bound(q: Tensor, k: Tensor, heads: int) -> int:
+    """The largest |acc|."""
+    return q.channels // heads * largest(q) * largest(k)
+
+
 def _bound(graph: Graph, node: Node) -> int:
-    q, k = (graph.tensor(n) for n in node.inputs)
-    return q.channels // node.attrs["heads"] * largest(q) * largest(k)
+    return acc_bound(*(graph.tensor(n) for n in node.inputs), node.attrs["heads"])
 
 
 def check(graph: Graph, node: Node) -> None:
@@ -131,3 +136,38 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
     return HlsLayer(constants={"heads": node.attrs["heads"], "simd": fold.simd})
+
+
+def spaces(graph: Graph, node: Node) -> dict[str, int]:
+    return dict.fromkeys(node.inputs, node.attrs["heads"])
+
+
+def holds(graph: Graph, node: Node, port: int) -> int:
+    """A whole sentence of keys; two queries."""
+    return graph.max_tokens + 2 if port == 1 else 2
+
+
+def append(b: GraphBuilder, name: str, q: Tensor, k: Tensor, heads: int) -> Tensor:
+    """The node; its accumulator is as wide as a head of these codes needs."""
+    bits = signed_bits(acc_bound(q, k, heads))
+    out = Tensor(name=name, shape=("T", heads, "T"), bits=bits, signed=True, scale=q.scale * k.scale)
+    return b.add("scores", out, (q.name, k.name), {"heads": heads})
+
+
+OP = Operator(
+    name="scores",
+    params=PARAMS,
+    attrs=ATTRS,
+    check=check,
+    run=run,
+    onnx=onnx,
+    ports=("q", "k"),
+    spaces=spaces,
+    macs=macs,
+    foldings=foldings,
+    interval=interval,
+    holds=holds,
+    timing=timing,
+    rtl=rtl,
+    hls=hls,
+)

@@ -6,14 +6,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from bitloom.hw.graph import Graph, Node, Tensor
+from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance
-from bitloom.hw.ops.common import clip, last_read, no_macs, require, require_bits, require_range, round_shift, sentences
+from bitloom.hw.ops.common import clip, last_read, require, require_bits, require_range, round_shift, sentences
+from bitloom.hw.ops.record import Operator
 
 PARAMS = ("exp_table",)
 ATTRS = ("heads", "recip_bits", "shift")
-macs = no_macs
 
 
 def softmax(x, exp_table, recip_bits, shift, bits):
@@ -132,3 +132,20 @@ def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
         },
         memories={"exp_table": Codes(data=graph.param(node, "exp_table"), bits=one.bit_length(), signed=False)},
     )
+
+
+HELD = 4  # rows inside
+
+
+def holds(graph: Graph, node: Node, port: int) -> int:
+    return HELD
+
+
+def append(b: GraphBuilder, name: str, x: Tensor, bits: int) -> Tensor:
+    """The node with the tables and constants of numerics.md for rows `x` of up to b.max_tokens."""
+    out = Tensor(name=name, shape=x.shape, bits=bits, signed=False, scale=2.0**-bits)
+    attrs = {"heads": x.shape[1], **constants(bits, b.max_tokens)}
+    return b.add("softmax", out, (x.name,), attrs, exp_table=exp_table(x, bits))
+
+
+OP = Operator(name="softmax", params=PARAMS, attrs=ATTRS, check=check, run=run, onnx=onnx, holds=holds, timing=timing, rtl=rtl, hls=hls)

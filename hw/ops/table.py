@@ -6,14 +6,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from bitloom.hw.graph import Graph, Node, Tensor
+from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance
-from bitloom.hw.ops.common import no_macs, pipeline, require, require_bits, require_range
+from bitloom.hw.ops.common import pipeline, require, require_bits, require_range
+from bitloom.hw.ops.record import Operator
 
 PARAMS = ("table",)
 ATTRS = ()
-macs = no_macs
 
 FUNCTIONS = {
     "gelu": lambda v: v / 2 * (1 + math.erf(v / math.sqrt(2))),
@@ -79,3 +79,12 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
     y = graph.tensor(node.name)
     return HlsLayer(memories={"table": Codes(data=graph.param(node, "table"), bits=y.bits, signed=y.signed)})
+
+
+def append(b: GraphBuilder, name: str, x: Tensor, function: str | np.ndarray, *, bits: int, signed: bool = True, scale: float = 1.0) -> Tensor:
+    """The node of one of FUNCTIONS, or of a table of codes [2**bits of x]."""
+    out = Tensor(name=name, shape=x.shape, bits=bits, signed=signed, scale=scale)
+    return b.add("table", out, (x.name,), table=entries(function, x, out) if isinstance(function, str) else function)
+
+
+OP = Operator(name="table", params=PARAMS, attrs=ATTRS, check=check, run=run, onnx=onnx, elementwise=True, hls_array=True, timing=timing, rtl=rtl, hls=hls)

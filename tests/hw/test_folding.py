@@ -4,7 +4,7 @@
 import pytest
 from bitloom.hw.build import macs_per_sentence
 from bitloom.hw.fifos import depths
-from bitloom.hw.folding import MATRIX, Folding, FoldingError, HardwareConfig, solve
+from bitloom.hw.folding import Folding, FoldingError, HardwareConfig, solve
 from bitloom.hw.ops import OPS
 from encoders import random_encoder
 from pydantic import ValidationError
@@ -29,7 +29,7 @@ def test_a_target_is_met_with_divisors(graph):
     folding = solve(graph, HardwareConfig(target_cycles=30000))
     assert folding.interval <= 30000
     for node in graph.nodes:
-        if node.op in MATRIX:
+        if OPS[node.op].matrix:
             fold = folding.folds[node.name]
             assert OPS[node.op].interval(graph, node, fold, graph.max_tokens) <= 30000
             assert graph.tensor(node.inputs[-1]).channels % fold.simd == 0 and graph.tensor(node.name).channels % fold.pe == 0

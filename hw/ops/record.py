@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one record of an operator: every fact that another room needs to know of it, and so the only place to look it up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+def no_macs(graph, node, tokens: int) -> int:
+    """Of operators without a multiplier array."""
+    return 0
+
+
+def holds_one(graph, node, port: int) -> int:
+    """Of pipelines: their registers hold less than a token."""
+    return 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operator:
+    """What an operator is. `graph, node` stand for the graph and the node in it, `fold` for its share of the hardware (hw/instance.py: Fold).
+
+    name      as in Node.op, and the stem of its files: hw/ops/<name>.py, hw/rtl/<name>.sv, hls/nnet/<name>.h, tests/ops/test_<name>.py
+    params    names of its integer parameters; attrs: of its attributes
+    check     check(graph, node): raises GraphError unless shapes, widths and bounds are legal
+    run       run(graph, node, inputs, lengths): the golden function on a ragged batch (hw/golden.py says how arrays are laid out)
+    onnx      onnx(b, graph, node, inputs): the same in standard ONNX operators (hw/onnx_export.py)
+    host      computed by the host in front of the hardware: all fields below are left out
+    observed  integer.onnx gives its output out, as a place between layers
+    ports     prefixes of its input streams in the RTL, in the order of the node's inputs
+    elementwise  input and output streams carry the same elements beat by beat: they have one layout and one number of lanes
+    spaces    elements of a token that must lie side by side in its streams: spaces(graph, node) -> {tensor: blocks}, e.g. heads
+    macs      macs(graph, node, tokens): multiply-accumulates for one sentence of that many tokens
+    foldings  foldings(graph, node, fold): legal Folds of a matrix operator, `fold` with its streams' lanes and layouts; None: no matrix operator
+    interval  interval(graph, node, fold, tokens): cycles a sentence takes a matrix operator in steady state
+    timing    timing(graph, node, fold, ins, out): generator of the timing model (hw/timing.py)
+    holds     holds(graph, node, port): tokens that may be inside between an input and the output (hw/fifos.py)
+    rtl       rtl(graph, node, fold) -> Instance: module, parameters, memory files (hw/instance.py)
+    hls       hls(graph, node, fold) -> HlsLayer: constants and memories of hls/nnet/<name>.h (hw/instance.py)
+    hls_array the header also works on one array of tokens (hls4ml's io_parallel)
+    """
+
+    name: str
+    params: tuple[str, ...] = ()
+    attrs: tuple[str, ...] = ()
+    check: Callable[..., None]
+    run: Callable[..., Any]
+    onnx: Callable[..., str]
+    host: bool = False
+    observed: bool = False
+    ports: tuple[str, ...] = ("s",)
+    elementwise: bool = False
+    spaces: Callable[..., dict[str, int]] | None = None
+    macs: Callable[..., int] = no_macs
+    foldings: Callable[..., list] | None = None
+    interval: Callable[..., int] | None = None
+    timing: Callable[..., Any] | None = None
+    holds: Callable[..., int] = holds_one
+    rtl: Callable[..., Any] | None = None
+    hls: Callable[..., Any] | None = None
+    hls_array: bool = False
+
+    @property
+    def matrix(self) -> bool:
+        """It has multiplier arrays, spread by PE x SIMD."""
+        return self.foldings is not None
