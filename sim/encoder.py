@@ -16,7 +16,7 @@ import numpy as np
 from bitloom.sim.bench import Bench
 from bitloom.sim.errors import SimulationError
 from bitloom.sim.records import Record, clear, read_faults, read_tap, write_source
-from bitloom.sim.runner import BENCH_FILES, FAST, Design, build, needed, run, settings
+from bitloom.sim.runner import BENCH_FILES, Design, encoder_effort, build, needed, run, settings
 
 SOURCE, SINK = "s_axis", "m_axis"
 
@@ -199,7 +199,7 @@ def design(build_dir: Path, infos: Sequence[StreamInfo], *, taps: bool, waves: P
         sources=sources,
         generated={"bench.sv": bench_text(infos, taps=taps, clock=clock)},
         options=wave_options(waves),
-        compiler=FAST,
+        effort=encoder_effort(),
     )
 
 

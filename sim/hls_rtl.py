@@ -17,7 +17,7 @@ from bitloom.hw.folding import Folding
 from bitloom.hw.graph import Graph
 from bitloom.sim.encoder import SINK, SOURCE, EncoderRun, StreamInfo, bench_text, check_sentences, simulate, wave_options
 from bitloom.sim.errors import BuildError
-from bitloom.sim.runner import BENCH_FILES, FAST, Design
+from bitloom.sim.runner import BENCH_FILES, Design, encoder_effort
 
 TOP = "encoder"  # the function that is synthesized: hls/project.py
 ADAPTER = "hls_encoder"
@@ -95,7 +95,7 @@ def design(verilog: Path, infos: Sequence[StreamInfo], *, identity: str, waves: 
         sources=(*BENCH_FILES, *sorted([*verilog.glob("*.v"), *verilog.glob("*.sv")])),
         generated={f"{ADAPTER}.sv": adapter, "bench.sv": bench_text(infos, taps=False, top=ADAPTER)},
         options=(*LANGUAGE, *wave_options(waves)),
-        compiler=FAST,
+        effort=encoder_effort(),
     )
 
 

@@ -41,7 +41,7 @@ def run_netlist(
         sources=(*BENCH_FILES, share / "common_sim.vh", share / "ccu2c_sim.vh", HDL / "ecp5_cells.v", made),
         generated={"bench.sv": bench_text(infos, taps=False)},
         options=ACCEPTED,
-        compiler=QUICK,
+        effort=QUICK,
     )
     return simulate(
         bench,

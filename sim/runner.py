@@ -22,11 +22,28 @@ from bitloom.sim.tools import Verilator, cocotb_env, find_verilator
 TOP = "bench"
 HDL = Path(__file__).resolve().parent / "hdl"
 BENCH_FILES = (HDL / "bench.vlt", *(HDL / f"bench_{part}.sv" for part in ("control", "source", "sink", "tap")))
-# Splitting keeps the C++ compiler's time linear: one function of a whole encoder takes it minutes, and runs no faster.
-COMMON = ("-O3", "--output-split", "5000", "--output-split-cfuncs", "500", "-Wno-fatal", "--timescale", "1ns/1ns")
-# C++ flags: compiled for a run of a moment (units), or of minutes (encoders).
-QUICK = ("OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1")
-FAST = ("OPT_FAST=-O2", "OPT_SLOW=-O0", "OPT_GLOBAL=-O2")
+COMMON = ("-O3", "-Wno-fatal", "--timescale", "1ns/1ns")
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much the C++ compiler does. options: Verilator's; make: the compiler's."""
+
+    options: tuple[str, ...]
+    make: tuple[str, ...]
+
+
+# For a run of a moment (units): few files, as each reads the same headers again. For one of minutes (encoders): splitting keeps the compiler's time
+# linear; one function of a whole encoder takes it minutes, and runs no faster.
+QUICK = Effort(("--output-split", "60000"), ("OPT_FAST=-O0", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1"))
+FAST = Effort(("--output-split", "5000", "--output-split-cfuncs", "500"), ("OPT_FAST=-O2", "OPT_SLOW=-O0", "OPT_GLOBAL=-O2"))
+EFFORT = "BITLOOM_BUILD"  # environment: `quick` takes QUICK for encoders too, for those that simulate a moment
+
+
+def encoder_effort() -> Effort:
+    return QUICK if os.environ.get(EFFORT) == "quick" else FAST
+
+
 STALE_SECONDS = 24 * 3600
 
 
@@ -37,17 +54,17 @@ class Design:
     sources    Verilog files, packages first
     generated  file name -> text of files that are written for this design only
     options    Verilator's, besides COMMON
-    compiler   QUICK or FAST
+    effort     QUICK or FAST
     Contents of hex memories are no part of it: they are read when a simulation starts (`run` puts them in its folder).
     """
 
     sources: tuple[Path, ...]
     generated: dict[str, str]
     options: tuple[str, ...] = ()
-    compiler: tuple[str, ...] = QUICK
+    effort: Effort = QUICK
 
     def key(self, verilator: Verilator, kind: str) -> str:
-        digest = hashlib.sha256(f"{kind}\n{verilator.version}\n{COMMON}\n{self.options}\n{self.compiler}\n".encode())
+        digest = hashlib.sha256(f"{kind}\n{verilator.version}\n{COMMON}\n{self.options}\n{self.effort}\n".encode())
         for path in self.sources:
             digest.update(f"{path.name}\n".encode() + hashlib.sha256(_content(path)).digest())
         for name in sorted(self.generated):
@@ -121,6 +138,7 @@ def _compile(design: Design, verilator: Verilator, extra: Sequence[str], work: P
             "-o",
             TOP,
             *COMMON,
+            *design.effort.options,
             *design.options,
             *extra,
             *sources,
@@ -131,7 +149,7 @@ def _compile(design: Design, verilator: Verilator, extra: Sequence[str], work: P
     )
     runtime = cache_dir() / f"runtime-{_runtime_key(verilator, design, extra)}"
     _copy_objects(runtime, objects)
-    _call(["make", "-C", "obj", "-f", "Vtop.mk", "-j", "2", *design.compiler], work, verilator, log)
+    _call(["make", "-C", "obj", "-f", "Vtop.mk", "-j", "2", *design.effort.make], work, verilator, log)
     if not runtime.is_dir():
         _keep_runtime(objects, runtime)
 
@@ -148,7 +166,7 @@ def _call(command: Sequence[str], work: Path, verilator: Verilator, log: Path) -
 
 def _runtime_key(verilator: Verilator, design: Design, extra: Sequence[str]) -> str:
     flags = [a for a in extra if a.startswith("--")]
-    return hashlib.sha256(f"{verilator.version}\n{design.options}\n{design.compiler}\n{flags}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{verilator.version}\n{design.options}\n{design.effort}\n{flags}".encode()).hexdigest()[:16]
 
 
 def _copy_objects(source: Path, target: Path) -> None:

@@ -12,7 +12,7 @@ from bitloom.sim import tools
 from bitloom.sim.doctor import package, program
 from bitloom.sim.doctor import tools as doctor
 from bitloom.sim.errors import SimulationError
-from bitloom.sim.runner import Design, build, cache_dir, needed, run, settings
+from bitloom.sim.runner import FAST, Design, build, cache_dir, needed, run, settings
 
 PASSED = '<testsuites><testsuite tests="1" failures="0" errors="0"/></testsuites>'
 
@@ -94,7 +94,7 @@ def test_key_follows_content(tmp_path):
     others = {
         key(replace(design, generated={"bench.sv": "y"})),
         key(replace(design, options=("--trace-vcd",))),
-        key(replace(design, compiler=("OPT_FAST=-O0",))),
+        key(replace(design, effort=FAST)),
         key(kind="bare"),
         design.key(replace(verilator, version="x"), "cocotb"),
     }
