@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Foldings that fit a board: the multiplier style of each matrix unit, and the fastest folding within the board's budget.
 
-A folding for a target interval is first given the style that the family's DSPs do best (hw/mapping.py). Where DSPs run out, matrix units are moved to
+A folding for a target interval is first given the style that the family's DSPs do best (hw/cost/multipliers.py). Where DSPs run out, matrix units are moved to
 LUT multipliers one by one, the one first that pays fewest LUTs for each DSP saved.
 """
 
@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from bitloom.hw.board import Board
-from bitloom.hw.budget import label, planned, too_much, usage
+from bitloom.hw.cost.budget import label, planned, too_much, usage
+from bitloom.hw.cost.memories import Memory, map_memory
+from bitloom.hw.cost.multipliers import multiplier_style
+from bitloom.hw.cost.resources import Cost, Estimate, Estimator
 from bitloom.hw.folding import Folding, FoldingError
 from bitloom.hw.graph import Graph, Node
-from bitloom.hw.mapping import multiplier_style
-from bitloom.hw.memories import Memory, map_memory
-from bitloom.hw.resources import Cost, Estimate, Estimator
 
 # The UART bridge and reset beside the encoder (hw/rtl/board), without its buffers; as synthesized for ECP5.
 BRIDGE = Cost(lut=1500, ff=1000)

@@ -10,10 +10,10 @@ from dataclasses import asdict
 from bitloom.errors import UsageError
 from bitloom.flow import Context
 from bitloom.hw.board import Board
-from bitloom.hw.budget import usage
+from bitloom.hw.cost.budget import usage
+from bitloom.hw.cost.resources import estimate
 from bitloom.hw.folding import Folding
 from bitloom.hw.graph import Graph
-from bitloom.hw.resources import estimate
 from bitloom.hw.synth import synthesize
 from bitloom.hw.vivado import build_project, write_project
 

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import numpy as np
+from bitloom.hw.cost.memories import index_bits
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
-from bitloom.hw.instance import Fold, HlsLayer, Instance
+from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import require
 from bitloom.hw.ops.record import Operator
 
@@ -62,4 +63,11 @@ def append(b: GraphBuilder, name: str, x: Tensor) -> Tensor:
     return b.add("first_token", Tensor(name=name, shape=(1, x.channels), bits=x.bits, signed=x.signed, scale=x.scale), (x.name,))
 
 
-OP = Operator(name="first_token", params=PARAMS, attrs=ATTRS, check=check, run=run, onnx=onnx, timing=timing, rtl=rtl, hls=hls)
+def terms(p: Params) -> Terms:
+    return {"lane_bits": p["LANES"] * p["W"], "count_bits": index_bits(p["C"] // p["LANES"])}
+
+
+MODULE = Module(name="first_token", terms=terms)
+
+
+OP = Operator(name="first_token", params=PARAMS, attrs=ATTRS, check=check, run=run, onnx=onnx, timing=timing, rtl=rtl, module=MODULE, hls=hls)

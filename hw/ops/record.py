@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from bitloom.hw.instance import Module
+
 
 def no_macs(graph, node, tokens: int) -> int:
     """Of operators without a multiplier array."""
@@ -38,6 +40,7 @@ class Operator:
     timing    timing(graph, node, fold, ins, out): generator of the timing model (hw/timing.py)
     holds     holds(graph, node, port): tokens that may be inside between an input and the output (hw/fifos.py)
     rtl       rtl(graph, node, fold) -> Instance: module, parameters, memory files (hw/instance.py)
+    module    what that module of hw/rtl takes of an FPGA (hw/instance.py: Module)
     hls       hls(graph, node, fold) -> HlsLayer: constants and memories of hls/nnet/<name>.h (hw/instance.py)
     hls_array the header also works on one array of tokens (hls4ml's io_parallel)
     """
@@ -59,6 +62,7 @@ class Operator:
     timing: Callable[..., Any] | None = None
     holds: Callable[..., int] = holds_one
     rtl: Callable[..., Any] | None = None
+    module: Module | None = None
     hls: Callable[..., Any] | None = None
     hls_array: bool = False
 

@@ -5,14 +5,14 @@ import json
 
 import pytest
 from bitloom.hw.board import Board
-from bitloom.hw.budget import planned
 from bitloom.hw.build import build
+from bitloom.hw.cost.budget import planned
+from bitloom.hw.cost.memories import Memory, block_count, map_memory
+from bitloom.hw.cost.resources import COEFFICIENTS, MODULES, Estimator, cells, estimate, instance_cost
 from bitloom.hw.emit import encoder_sv
 from bitloom.hw.fitting import Fitter
 from bitloom.hw.folding import Folding, FoldingError, HardwareConfig, solve
-from bitloom.hw.instance import Instance
-from bitloom.hw.memories import Memory, block_count, map_memory
-from bitloom.hw.resources import Estimator, estimate, instance_cost
+from bitloom.hw.instance import Fold, Instance
 from bitloom.hw.synth import SynthError, synthesize
 from bitloom.hw.synth.calibrate import measure
 from bitloom.hw.synth.tools import find
@@ -43,6 +43,22 @@ def test_shallow_memories_are_lut_ram_and_small_roms_logic():
     assert map_memory(Memory("m", 8, 256), ULX3S).blocks == 1 and map_memory(Memory("m", 11, 128), ULX3S).lut_ram == 24
     assert map_memory(Memory("m", 8, 256, rom=True), ULX3S).blocks == 0  # a tie
     assert map_memory(Memory("m", 8, 16), Board.load("icebreaker")).blocks == 1  # it has no LUT RAM
+
+
+def test_every_module_that_was_measured_is_known_and_the_others_have_a_cost():
+    """A new operator has a cost before it is measured."""
+    assert set(json.loads(COEFFICIENTS.read_text())["lut4"]) == set(MODULES)
+    assert cells("fifo", "ff", {"pair_bits": 3, "no_such_term": 9}, 4) == pytest.approx(6.0)
+    assert cells("new", "ff", {"no_such_term": 9}, 4) == pytest.approx(18.0) and cells("new", "ff", {"no_such_term": 9}, 6) == pytest.approx(13.5)
+    assert 0 < cells("new", "lut", {"out_bits": 10}, 4) < 20
+
+
+def test_alike_layers_cost_alike(graph):
+    """The cost is of the instance's sizes: neither the node's name nor the weights matter."""
+    other = random_encoder(12, layers=2, hidden=32, heads=2, intermediate=64, max_tokens=24, weight_bits=(4,), act_bits=(8,))
+    costs, fold = Estimator(other, ULX3S), Fold(pe=4, simd=4, lanes_in=2, lanes_out=2)
+    assert costs.node("layer.0.attention.output", fold).dsp == 2 and costs.node("layer.0.context.acc", fold) == costs.node("layer.1.context.acc", fold)
+    assert len(costs.known) == 2
 
 
 def test_an_estimate_has_every_instance_of_the_encoder(graph):
