@@ -16,12 +16,12 @@ from bitloom.flow import Context
 from bitloom.hls.finn import tool
 from bitloom.hls.finn.lower import Lowered, lower
 from bitloom.hls.finn.model import build
+from bitloom.hls.finn.quant_export import export
 from bitloom.hls.finn.report import cycles, without_estimate
 from bitloom.hls.finn.vivado import implement
 from bitloom.hw.board import Board
 from bitloom.hw.folding import Folding
 from bitloom.hw.graph import Graph
-from bitloom.qat.finn_export import export
 
 
 def run(context: Context) -> str:

@@ -10,7 +10,7 @@ from bitloom.hw.cost.multipliers import Product, factor_bits, whole
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import clip, largest, pipeline, require, require_bits, round_shift
-from bitloom.hw.ops.record import Operator
+from bitloom.hw.ops.record import Finn, Operator
 
 PARAMS = ()
 ATTRS = ("mult_a", "mult_b", "shift")
@@ -105,6 +105,27 @@ def terms(p: Params) -> Terms:
 MODULE = Module(name="add", terms=terms, products=products)
 
 
+def finn(b, graph: Graph, node: Node) -> None:
+    parts, reach = [], 0
+    for x, key in zip(node.inputs, ("a", "b"), strict=True):
+        mult = node.attrs[f"mult_{key}"]
+        reach += mult * largest(graph.tensor(x))
+        if mult > 1:
+            factor = b.constant(f"{node.name}.{key}.mult", np.array([mult]), f"UINT{mult.bit_length()}")
+            x = b.op("Mul", [x, factor], f"{node.name}.{key}", "INT32")
+        parts.append(x)
+    total = b.op("Add", parts, f"{node.name}.total", "INT32")
+    b.rescale(total, np.ones(1, dtype=np.int64), node.attrs["shift"], node, node.name, 0, reach)
+
+
+def finn_values(b, graph: Graph, node: Node, inputs: list):
+    return inputs[0] + inputs[1]
+
+
+def finn_uniform(graph: Graph, node: Node) -> bool:
+    return True
+
+
 OP = Operator(
     name="add",
     params=PARAMS,
@@ -119,4 +140,5 @@ OP = Operator(
     rtl=rtl,
     module=MODULE,
     hls=hls,
+    finn=Finn(nodes=finn, values=finn_values, uniform=finn_uniform),
 )

@@ -10,7 +10,7 @@ from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops import softmax
 from bitloom.hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, sentences
-from bitloom.hw.ops.record import Operator
+from bitloom.hw.ops.record import Finn, Operator
 from bitloom.hw.parts import banks, mac_array
 from bitloom.hw.parts.banks import Banks
 from bitloom.hw.parts.mac_array import mac_latency
@@ -168,6 +168,14 @@ def terms(p: Params) -> Terms:
 MODULE = Module(name="context_op", terms=terms, memories=memories, products=products)
 
 
+def finn(b, graph: Graph, node: Node) -> None:
+    b.op("MatMul", [node.inputs[0], b.heads(node.inputs[1], node, [0, 2, 1, 3])], node.name, "INT32")
+
+
+def finn_values(b, graph: Graph, node: Node, inputs: list):
+    return (inputs[0] @ b.heads(inputs[1], node)).permute(0, 2, 1, 3).reshape(1, b.tokens, -1)
+
+
 OP = Operator(
     name="context",
     params=PARAMS,
@@ -185,4 +193,5 @@ OP = Operator(
     rtl=rtl,
     module=MODULE,
     hls=hls,
+    finn=Finn(nodes=finn, values=finn_values, heads=True),
 )

@@ -8,7 +8,7 @@ from bitloom.hw.cost.memories import index_bits
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
 from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import require
-from bitloom.hw.ops.record import Operator
+from bitloom.hw.ops.record import Finn, Operator
 
 PARAMS = ()
 ATTRS = ()
@@ -70,4 +70,25 @@ def terms(p: Params) -> Terms:
 MODULE = Module(name="first_token", terms=terms)
 
 
-OP = Operator(name="first_token", params=PARAMS, attrs=ATTRS, check=check, run=run, onnx=onnx, timing=timing, rtl=rtl, module=MODULE, hls=hls)
+def finn(b, graph: Graph, node: Node) -> None:
+    b.op("Gather", [node.inputs[0], b.ints(f"{node.name}.index", 0)], node.name, b.datatype(graph.tensor(node.name)), axis=1)
+
+
+def finn_values(b, graph: Graph, node: Node, inputs: list):
+    """Quantized once more, which changes nothing: FINN cannot move a scale past the selection."""
+    return inputs[0][:, 0]
+
+
+OP = Operator(
+    name="first_token",
+    params=PARAMS,
+    attrs=ATTRS,
+    check=check,
+    run=run,
+    onnx=onnx,
+    timing=timing,
+    rtl=rtl,
+    module=MODULE,
+    hls=hls,
+    finn=Finn(nodes=finn, values=finn_values, quant=True),
+)

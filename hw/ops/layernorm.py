@@ -13,7 +13,7 @@ from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import clip, half, largest, last_read, require, require_bits, round_shift
-from bitloom.hw.ops.record import Operator
+from bitloom.hw.ops.record import Finn, Operator
 from bitloom.hw.parts import mul
 
 PARAMS = ("gamma", "beta")
@@ -254,6 +254,28 @@ def terms(p: Params) -> Terms:
 MODULE = Module(name="layernorm", terms=terms, memories=memories, products=products)
 
 
+def finn(b, graph: Graph, node: Node) -> None:
+    """float32: (x - mean) / sqrt(var + eps), times gamma, plus beta, in units of the output's LSB; one rounding at the end."""
+    x, out, attrs = graph.tensor(node.inputs[0]), graph.tensor(node.name), node.attrs
+    unit = min(x.scale, 0.5)  # a LayerNorm does not see it, but an integer would make FINN's multiplication an integer one
+    real = b.value("Mul", x.name, unit, f"{node.name}.real")
+    ones, zeros = np.ones(x.channels), np.zeros(x.channels)
+    plain = [b.constant(f"{node.name}.{key}", value) for key, value in (("one", ones), ("zero", zeros))]
+    epsilon = attrs["eps"] * (unit / x.channels) ** 2
+    normal = b.op("LayerNormalization", [real, *plain], f"{node.name}.normal", axis=-1, epsilon=epsilon)
+    lsb = 2.0 ** -attrs["shift"]
+    scaled = b.value("Mul", normal, graph.param(node, "gamma") * lsb * (1 << attrs["frac_bits"]), f"{node.name}.scaled")
+    shifted = b.value("Add", scaled, graph.param(node, "beta") * lsb, f"{node.name}.shifted")
+    b.rounded(shifted, 1.0, out)
+
+
+def finn_values(b, graph: Graph, node: Node, inputs: list):
+    x, attrs = graph.tensor(node.inputs[0]), node.attrs
+    lsb = graph.tensor(node.name).scale / 2.0 ** attrs["shift"]
+    gamma, beta = graph.param(node, "gamma") * lsb * (1 << attrs["frac_bits"]), graph.param(node, "beta") * lsb
+    return b.layer_norm(inputs[0], gamma, beta, attrs["eps"] * (x.scale / x.channels) ** 2)
+
+
 OP = Operator(
     name="layernorm",
     params=PARAMS,
@@ -269,4 +291,5 @@ OP = Operator(
     rtl=rtl,
     module=MODULE,
     hls=hls,
+    finn=Finn(nodes=finn, values=finn_values, quant=True, exact=False),
 )

@@ -10,7 +10,7 @@ from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, require_range
-from bitloom.hw.ops.record import Operator
+from bitloom.hw.ops.record import Finn, Operator
 from bitloom.hw.parts import banks, mac_array
 from bitloom.hw.parts.banks import Banks
 from bitloom.hw.parts.mac_array import mac_latency
@@ -180,6 +180,21 @@ def terms(p: Params) -> Terms:
 MODULE = Module(name="linear", terms=terms, memories=memories, products=products)
 
 
+def finn(b, graph: Graph, node: Node) -> None:
+    """A product without its bias, which is added by the thresholds behind it, or by the host."""
+    bits = node.attrs["weight_bits"]
+    weight = b.constant(f"{node.name}.weight", graph.param(node, "weight").T, "BIPOLAR" if bits == 1 else f"INT{bits}")
+    b.op("MatMul", [node.inputs[0], weight], node.name, "INT32")
+
+
+def finn_values(b, graph: Graph, node: Node, inputs: list):
+    return b.layer(node)(inputs[0])
+
+
+def finn_reach(graph: Graph, node: Node) -> np.ndarray:
+    return np.abs(graph.param(node, "weight")).sum(axis=1) * largest(graph.tensor(node.inputs[0]))
+
+
 OP = Operator(
     name="linear",
     params=PARAMS,
@@ -196,4 +211,5 @@ OP = Operator(
     rtl=rtl,
     module=MODULE,
     hls=hls,
+    finn=Finn(nodes=finn, values=finn_values, bias="bias", reach=finn_reach),
 )

@@ -10,7 +10,7 @@ from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import clip, largest, pipeline, require, require_range, round_shift
-from bitloom.hw.ops.record import Operator
+from bitloom.hw.ops.record import Finn, Operator
 
 PARAMS = ("mult",)
 ATTRS = ("shift",)
@@ -117,6 +117,25 @@ def terms(p: Params) -> Terms:
 MODULE = Module(name="requant", terms=terms, memories=memories, products=products)
 
 
+def finn(b, graph: Graph, node: Node) -> None:
+    out, source = graph.tensor(node.name), node.inputs[0]
+    heads = b.by_heads(source) and out.kind == "token"
+    name = f"{node.name}.heads" if heads else node.name
+    b.rescale(source, graph.param(node, "mult"), node.attrs["shift"], node, name, b.bias(source), b.reach(source))
+    if heads:
+        rows = b.op("Transpose", [name], f"{node.name}.tokens", b.datatype(out), perm=[0, 2, 1, 3])
+        b.op("Reshape", [rows, b.ints(f"{node.name}.shape", [1, b.tokens, out.channels])], node.name, b.datatype(out))
+
+
+def finn_values(b, graph: Graph, node: Node, inputs: list):
+    """Scales are in the values: what is left is the rounding of the Quant node behind."""
+    return inputs[0]
+
+
+def finn_uniform(graph: Graph, node: Node) -> bool:
+    return _constant(graph, node) is not None
+
+
 OP = Operator(
     name="requant",
     params=PARAMS,
@@ -130,4 +149,5 @@ OP = Operator(
     rtl=rtl,
     module=MODULE,
     hls=hls,
+    finn=Finn(nodes=finn, values=finn_values, quant=True, uniform=finn_uniform),
 )

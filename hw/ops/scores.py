@@ -11,7 +11,7 @@ from bitloom.hw.cost.multipliers import Product, fold_style
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, sentences
-from bitloom.hw.ops.record import Operator
+from bitloom.hw.ops.record import Finn, Operator
 from bitloom.hw.parts import banks, mac_array
 from bitloom.hw.parts.banks import Banks
 from bitloom.hw.parts.mac_array import mac_latency
@@ -177,6 +177,16 @@ def terms(p: Params) -> Terms:
 MODULE = Module(name="scores", terms=terms, memories=memories, products=products)
 
 
+def finn(b, graph: Graph, node: Node) -> None:
+    query, key = (b.heads(x, node, perm) for x, perm in zip(node.inputs, ([0, 2, 1, 3], [0, 2, 3, 1]), strict=True))
+    b.op("MatMul", [query, key], node.name, "INT32")
+
+
+def finn_values(b, graph: Graph, node: Node, inputs: list):
+    query, key = (b.heads(x, node) for x in inputs)
+    return query @ key.transpose(-2, -1)
+
+
 OP = Operator(
     name="scores",
     params=PARAMS,
@@ -194,4 +204,5 @@ OP = Operator(
     rtl=rtl,
     module=MODULE,
     hls=hls,
+    finn=Finn(nodes=finn, values=finn_values),
 )

@@ -12,7 +12,7 @@ from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import clip, last_read, require, require_bits, require_range, round_shift, sentences
-from bitloom.hw.ops.record import Operator
+from bitloom.hw.ops.record import Finn, Operator
 from bitloom.hw.parts import mul
 
 PARAMS = ("exp_table",)
@@ -179,4 +179,29 @@ def terms(p: Params) -> Terms:
 MODULE = Module(name="softmax", terms=terms, memories=memories, products=products)
 
 
-OP = Operator(name="softmax", params=PARAMS, attrs=ATTRS, check=check, run=run, onnx=onnx, holds=holds, timing=timing, rtl=rtl, module=MODULE, hls=hls)
+def finn(b, graph: Graph, node: Node) -> None:
+    """In float32, rounded by thresholds."""
+    x, out = graph.tensor(node.inputs[0]), graph.tensor(node.name)
+    logits = b.value("Mul", x.name, x.scale, f"{node.name}.logits")
+    real = b.op("Softmax", [logits], f"{node.name}.real", axis=-1)
+    b.rounded(real, out.scale, out)
+
+
+def finn_values(b, graph: Graph, node: Node, inputs: list):
+    return inputs[0].softmax(dim=-1)
+
+
+OP = Operator(
+    name="softmax",
+    params=PARAMS,
+    attrs=ATTRS,
+    check=check,
+    run=run,
+    onnx=onnx,
+    holds=holds,
+    timing=timing,
+    rtl=rtl,
+    module=MODULE,
+    hls=hls,
+    finn=Finn(nodes=finn, values=finn_values, quant=True, exact=False),
+)

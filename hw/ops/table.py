@@ -11,7 +11,7 @@ from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import pipeline, require, require_bits, require_range
-from bitloom.hw.ops.record import Operator
+from bitloom.hw.ops.record import Finn, Operator
 
 PARAMS = ("table",)
 ATTRS = ()
@@ -99,6 +99,19 @@ def terms(p: Params) -> Terms:
 MODULE = Module(name="table_op", terms=terms, memories=memories)
 
 
+def function_of(entries_: np.ndarray, x: Tensor, y: Tensor) -> str | None:
+    """Which of FUNCTIONS a table is of; None: of none of them."""
+    return next((name for name in FUNCTIONS if np.array_equal(entries(name, x, y), entries_)), None)
+
+
+def finn(b, graph: Graph, node: Node) -> None:
+    b.lookup(node.inputs[0], graph.param(node, "table"), node)
+
+
+def finn_values(b, graph: Graph, node: Node, inputs: list):
+    return b.activation(node, function_of(graph.param(node, "table"), graph.tensor(node.inputs[0]), graph.tensor(node.name)))(inputs[0])
+
+
 OP = Operator(
     name="table",
     params=PARAMS,
@@ -112,4 +125,5 @@ OP = Operator(
     rtl=rtl,
     module=MODULE,
     hls=hls,
+    finn=Finn(nodes=finn, values=finn_values, quant=True),
 )

