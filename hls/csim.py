@@ -25,6 +25,7 @@ import numpy as np
 from bitloom.hls.errors import HlsError
 from bitloom.hw import golden
 from bitloom.hw.graph import Graph
+from bitloom.hw.ops import OPS
 from bitloom.sim.errors import SimulationError
 from bitloom.sim.runner import cache_dir
 
@@ -139,7 +140,7 @@ def simulate(graph: Graph, library: Library, sentences: Sequence[np.ndarray]) ->
     """
     with tempfile.TemporaryDirectory(prefix="bitloom-csim-") as name:
         work = Path(name)
-        names = [n.name for n in graph.nodes if n.op != "embed"]
+        names = [n.name for n in graph.nodes if not OPS[n.op].host]
         sizes = {t: int(np.prod(_shape(graph, t))) for t in [*names, graph.entry]}
         (work / "job.json").write_text(json.dumps({"library": str(library.path), "sizes": sizes, "entry": graph.entry, "output": graph.outputs[0]}))
         np.savez(work / "in.npz", *[np.asarray(s, dtype=np.int64).reshape(-1) for s in sentences])
@@ -177,7 +178,7 @@ def verify(graph: Graph, library: Library, ids: Sequence[Sequence[int]], segment
     """
     if not len(ids):
         raise SimulationError("C simulation: got 0 sentences, must be at least 1; a comparison of nothing proves nothing")
-    names = [n.name for n in graph.nodes if n.op != "embed"]
+    names = [n.name for n in graph.nodes if not OPS[n.op].host]
     counts, wrong, places, outputs, seconds = dict.fromkeys([*names, "m_axis"], 0), 0, {}, [], 0.0
     for start in range(0, len(ids), CHUNK):
         part = slice(start, start + CHUNK)

@@ -28,7 +28,7 @@ from hls4ml.model.graph import ModelGraph
 SUPPORTED = "1.3."  # hls4ml versions whose extension API this was tested with
 PROJECT = "encoder"
 MOST_BRANCHES = 4  # of hls/nnet/fork.h
-PARALLEL = ("linear", "requant", "add", "table", "layernorm")  # operators that work on one array too
+PARALLEL = tuple(name for name, op in OPS.items() if op.hls_array)  # operators that work on one array of tokens too
 
 
 def to_hls4ml(
@@ -57,7 +57,7 @@ def to_hls4ml(
     layers.register()
     made = list(builder(graph, folding))
     names = [layer["name"] for layer in made]
-    factors = {node.name: reuse_factor(graph, node, folding) for node in graph.nodes if node.op != "embed"}
+    factors = {node.name: reuse_factor(graph, node, folding) for node in graph.nodes if not OPS[node.op].host}
     config = {
         "OutputDir": str(folder.resolve()),
         "ProjectName": PROJECT,
@@ -132,7 +132,7 @@ def constants(graph: Graph, node: Node, folding: Folding) -> dict[str, int | boo
 
 def reuse_factor(graph: Graph, node: Node, folding: Folding) -> int:
     """hls4ml's measure of folding: how often each multiplier is used for one token (for attention: for one sentence of max_tokens)."""
-    tokens = 1 if node.op == "linear" else graph.max_tokens
+    tokens = 1 if OPS[node.op].hls_array else graph.max_tokens
     return max(1, OPS[node.op].macs(graph, node, tokens) // folding.per_node.get(node.name, 1))
 
 
@@ -174,7 +174,7 @@ def _stream_layers(graph: Graph, folding: Folding) -> Iterator[dict]:
     yield {"class_name": class_name("entry"), "name": "s_axis", "inputs": [], "made_variables": [streams.port("s_axis", source)]}
     yield _plumbing("from_axis", source, ["s_axis"], [streams.variable(source, depth=streams.depth(source))], entry_beats)
     taken = {}  # (node, port) -> the variable that it reads
-    for tensor in [source, *(n.name for n in graph.nodes if n.op != "embed")]:
+    for tensor in [source, *(n.name for n in graph.nodes if not OPS[n.op].host)]:
         if tensor != source:
             yield _operator(
                 graph,
@@ -235,7 +235,7 @@ def _array_layers(graph: Graph, folding: Folding) -> Iterator[dict]:
     for name in graph.inputs if graph.entry in graph.inputs else (graph.entry,):
         yield {"class_name": class_name("entry"), "name": name, "inputs": [], "made_variables": [variable(name)]}
     for node in graph.nodes:
-        if node.op == "embed":
+        if OPS[node.op].host:
             continue
         if node.op not in PARALLEL:
             raise HlsError(

@@ -42,7 +42,7 @@ def run(context: Context) -> str:
             "interval": intervals[node.name],
         }
         for node in graph.nodes
-        if node.op != "embed"
+        if node.name in intervals
     ]
     part = model.config.get_config_value("Part")
     summary = {"graph_hash": graph.hash, "board": context.options["board"], "part": part, "clock_mhz": clock, "tokens": graph.max_tokens}
