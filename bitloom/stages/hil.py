@@ -15,7 +15,7 @@ from bitloom.hw.folding import Folding
 from bitloom.hw.graph import Graph
 from bitloom.sentences import Sentences, load_dev, score_some
 from bitloom.sim.hil.report import hil
-from bitloom.sim.hil.target import open_target
+from bitloom.sim.hil.targets import open_target
 
 
 def run(context: Context) -> str:

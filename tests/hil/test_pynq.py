@@ -17,7 +17,7 @@ from bitloom.boards.pynq_driver.layout import Stream, pack, unpack
 from bitloom.hw.predict import predict
 from bitloom.sim.hil.errors import PortError, SessionTakenError, TargetError, WrongBitstreamError
 from bitloom.sim.hil.report import hil
-from bitloom.sim.hil.target import open_target
+from bitloom.sim.hil.targets import open_target
 from encoders import random_encoder
 from pynq_cases import SHAPE, TOKEN, Encoder, error_of, serving, still_serves
 from pynq_stand_in import Pynq

@@ -10,7 +10,8 @@ from bitloom.sim.hil.errors import TargetError, WrongBitstreamError
 from bitloom.sim.hil.report import hil, intervals, latencies, periods
 from bitloom.sim.hil.serial_target import SerialTarget
 from bitloom.sim.hil.simulated import SimulatedTarget
-from bitloom.sim.hil.target import Answer, Shape, Traffic, open_target
+from bitloom.sim.hil.target import Answer, Shape, Traffic
+from bitloom.sim.hil.targets import open_target
 from hil_cases import make_case
 
 
