@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from bitloom.hls.finn.model import build
 from bitloom.hls.finn.verify import compare
-from bitloom.hw import golden
+from bitloom.hw import golden, graph_file
 from bitloom.hw.graph import Graph
 from bitloom.qat.finn_export import export
 
@@ -54,7 +54,7 @@ def main() -> None:
     args = parser.parse_args()
     run = RunFolder.open(args.run)
     exported = run.stage("export")
-    graph = Graph.load(exported)
+    graph = graph_file.load(exported)
     _, _, dev = load_dev(run.recipe, run.data_dir, exported)
     if args.sentences:
         dev = dev.take(range(min(args.sentences, len(dev))))

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 
 from bitloom.hw.board import Board
 from bitloom.hw.coefficients import COEFFICIENTS
-from bitloom.hw.fifos import depths
-from bitloom.hw.folding import Folding
 from bitloom.hw.graph import Graph
 from bitloom.hw.instance import Fold, Instance
 from bitloom.hw.mapping import dsps
 from bitloom.hw.memories import DEEP_FIFO, Mapped, fifo_chunks, index_bits, layernorm_widths, map_memory, memories
 from bitloom.hw.ops import OPS
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.folding import Folding
 
 Terms = dict[str, float]
 
@@ -83,20 +83,15 @@ class Estimator:
         return self._fifos[width, depth]
 
     def estimate(self, folding: Folding) -> Estimate:
-        graph, deep, costs = self.graph, depths(self.graph, folding), {}
-        for node in graph.nodes:
-            cost = Cost()
-            if not OPS[node.op].host:
-                cost = self.node(node.name, folding.folds[node.name])
-                for port, name in enumerate(node.inputs):
-                    cost += self.fifo(graph.tensor(name).bits * folding.lanes[name], deep[node.name, port])
-            readers = sum(n.inputs.count(node.name) for n in graph.nodes)
-            if readers > 1:
-                width = graph.tensor(node.name).bits * folding.lanes[node.name]
-                cost += instance_cost(Instance(module="stream_fork", params={"N": readers, "WIDTH": width}), self.board)
-            if node.name in graph.outputs:
-                cost += self.fifo(graph.tensor(node.name).bits * folding.lanes[node.name], 2)
-            costs[node.name] = cost
+        design = Design(self.graph, folding)
+        costs = dict.fromkeys((n.name for n in self.graph.nodes), Cost())
+        for unit in design.units:
+            costs[unit.name] = sum((self.fifo(port.stream.width, port.depth) for port in unit.ports), self.node(unit.name, unit.fold))
+        for stream in design.forks:
+            made = Instance(module="stream_fork", params={"N": len(design.readers[stream.tensor]), "WIDTH": stream.width})
+            costs[stream.tensor] += instance_cost(made, self.board)
+        for port in design.exits:
+            costs[port.stream.tensor] += self.fifo(port.stream.width, port.depth)
         return Estimate(board=self.board, per_node=costs)
 
 

@@ -7,11 +7,13 @@ import pytest
 from bitloom.hw.board import Board
 from bitloom.hw.budget import planned
 from bitloom.hw.build import build
-from bitloom.hw.emit import encoder_sv
-from bitloom.hw.fitting import Fitter
-from bitloom.hw.folding import Folding, FoldingError, HardwareConfig, solve
+from bitloom.hw.emit import Emitter
 from bitloom.hw.instance import Instance
 from bitloom.hw.memories import Memory, block_count, map_memory
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.fit import Fitter
+from bitloom.hw.plan.folding import Folding, FoldingError
+from bitloom.hw.plan.solve import HardwareConfig, solve
 from bitloom.hw.resources import Estimator, estimate, instance_cost
 from bitloom.hw.synth import SynthError, synthesize
 from bitloom.hw.synth.calibrate import measure
@@ -48,7 +50,7 @@ def test_shallow_memories_are_lut_ram_and_small_roms_logic():
 def test_an_estimate_has_every_instance_of_the_encoder(graph):
     """The sum over nodes is that of the instances that are written into encoder.sv."""
     folding = solve(graph, HardwareConfig(board="ulx3s_85f"))
-    emitter, total = encoder_sv(graph, folding), estimate(graph, folding, ULX3S).total
+    emitter, total = Emitter(Design(graph, folding)), estimate(graph, folding, ULX3S).total
     fifos = sum(line.strip().startswith("fifo") for line in emitter.instances)
     costs = Estimator(graph, ULX3S)
     by_hand = sum(costs.node(name, fold).dsp for name, fold in folding.folds.items())

@@ -12,10 +12,10 @@ from dataclasses import replace
 
 from bitloom.hw.board import Board
 from bitloom.hw.budget import label, planned, too_much, usage
-from bitloom.hw.folding import Folding, FoldingError
 from bitloom.hw.graph import Graph, Node
 from bitloom.hw.mapping import multiplier_style
 from bitloom.hw.memories import Memory, map_memory
+from bitloom.hw.plan.folding import Folding, FoldingError
 from bitloom.hw.resources import Cost, Estimate, Estimator
 
 # The UART bridge and reset beside the encoder (hw/rtl/board), without its buffers; as synthesized for ECP5.
