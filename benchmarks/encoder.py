@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from bitloom.hw import golden
 from bitloom.hw.build import build, macs_per_sentence
-from bitloom.hw.folding import HardwareConfig
 from bitloom.hw.graph import Graph
 from bitloom.hw.onnx_export import OnnxReferee, to_onnx
+from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.qat.baseline import float_model
 from bitloom.qat.calibrate import calibrate
 from bitloom.qat.config import ModelConfig, QuantConfig

@@ -17,7 +17,7 @@ import numpy as np
 from bitloom.hls.finn.model import build
 from bitloom.hls.finn.quant_export import export
 from bitloom.hls.finn.verify import compare
-from bitloom.hw import golden
+from bitloom.hw import golden, graph_file
 from bitloom.hw.graph import Graph
 
 from bitloom.runfolder import RunFolder
@@ -55,7 +55,7 @@ def main() -> None:
     args = parser.parse_args()
     run = RunFolder.open(args.run)
     exported = run.stage("export")
-    graph = Graph.load(exported)
+    graph = graph_file.load(exported)
     _, _, dev = load_dev(run.recipe, run.data_dir, exported)
     if args.sentences:
         dev = dev.take(range(min(args.sentences, len(dev))))

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 from bitloom.hls import pad, to_hls4ml
-from bitloom.hw.folding import Folding
-from bitloom.hw.graph import Graph
+from bitloom.hw import graph_file
+from bitloom.hw.plan.folding import Folding
 
 run = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/quickstart")
-graph, folding = Graph.load(run / "export"), Folding.load(run / "build" / "folding.json")
+graph, folding = graph_file.load(run / "export"), Folding.load(run / "build" / "folding.json")
 model = to_hls4ml(graph, folding, "pynq_z2", sys.argv[2] if len(sys.argv) > 2 else "hls_project")
 model.compile()  # writes the project and compiles it with g++
 

@@ -2,7 +2,7 @@
 """An integer graph as an hls4ml model: `to_hls4ml(graph, folding, board, folder).write()` is an HLS project of the whole encoder.
 
 Streaming (io_stream): the top has two AXI4-Stream ports, `s_axis` (the tensor that the host sends, as in the RTL's encoder.sv) and `m_axis` (the
-logits), both with TLAST; every operator is a dataflow process, every tensor with several readers a fork, FIFO depths are the RTL's (hw/fifos.py says
+logits), both with TLAST; every operator is a dataflow process, every tensor with several readers a fork, FIFO depths are the RTL's (hw/plan/fifos.py says
 why they cannot deadlock). One array (io_parallel): single operators on tokens, without sentences.
 """
 
@@ -18,11 +18,11 @@ from bitloom.hls import layers
 from bitloom.hls.errors import HlsError
 from bitloom.hls.layers import ArrayVariable, HLSCodeType, StreamVariable, class_name, code_type, cpp_name
 from bitloom.hw.board import Board
-from bitloom.hw.emit import io_bits
-from bitloom.hw.fifos import MIN_DEPTH, depths
-from bitloom.hw.folding import Folding
 from bitloom.hw.graph import Graph, Node, Tensor
 from bitloom.hw.ops import OPS
+from bitloom.hw.plan.design import Design, io_bits
+from bitloom.hw.plan.fifos import MIN_DEPTH
+from bitloom.hw.plan.folding import Folding
 from hls4ml.model.graph import ModelGraph
 
 SUPPORTED = "1.3."  # hls4ml versions whose extension API this was tested with
@@ -140,7 +140,8 @@ class _Streams:
     """The variables of a streaming project."""
 
     def __init__(self, graph: Graph, folding: Folding):
-        self.graph, self.folding, self.fifos = graph, folding, depths(graph, folding)
+        self.graph, self.folding = graph, folding
+        self.fifos = {(p.unit, p.index): p.depth for unit in Design(graph, folding).units for p in unit.ports}
 
     def readers(self, tensor: str) -> list[tuple[Node, int]]:
         return [(node, port) for node in self.graph.readers(tensor) for port, name in enumerate(node.inputs) if name == tensor]

@@ -20,9 +20,9 @@ import hls4ml
 import numpy as np
 from bitloom.hls.layers import HEADERS, code_type, config_cpp
 from bitloom.hls.project import PARALLEL, constants
-from bitloom.hw.folding import Folding
 from bitloom.hw.instance import HlsLayer
 from bitloom.hw.ops import OPS
+from bitloom.hw.plan.folding import Folding
 from bitloom.sim.runner import cache_dir
 from operator_bench import Case, beats, golden
 

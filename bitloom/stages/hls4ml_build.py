@@ -8,10 +8,10 @@ import json
 import numpy as np
 
 from bitloom.flow import Context
-from bitloom.hw import golden
-from bitloom.hw.folding import Folding
-from bitloom.hw.graph import Graph
-from bitloom.hw.predict import stage_intervals
+from bitloom.hw import golden, graph_file
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.folding import Folding
+from bitloom.hw.plan.predict import stage_intervals
 from bitloom.sentences import load_dev
 
 TESTBENCH_SENTENCES = 8
@@ -22,7 +22,7 @@ def run(context: Context) -> str:
     from bitloom.hls.project import PROJECT, reuse_factor, to_hls4ml, write_testbench  # imports hls4ml
 
     context.progress(None, "writing the HLS project")
-    graph = Graph.load(context.run.stage("export"))
+    graph = graph_file.load(context.run.stage("export"))
     folding = Folding.load(context.run.stage("build") / "folding.json")
     clock = context.recipe.hardware.clock_mhz
     model = to_hls4ml(graph, folding, context.options["board"], context.out, clock_mhz=clock)
@@ -32,7 +32,7 @@ def run(context: Context) -> str:
     write_testbench(context.out, graph, golden.run(graph, some.ids, some.segments), np.array(some.lengths))
     config = context.out / "hls4ml_config.yml"  # the folder is renamed when it is whole
     config.write_text(config.read_text().replace(str(context.out.resolve()), str(context.run.stage("hls4ml/build").resolve())))
-    intervals = stage_intervals(graph, folding, graph.max_tokens)
+    intervals = stage_intervals(Design(graph, folding), graph.max_tokens)
     layers = [
         {
             "name": node.name,

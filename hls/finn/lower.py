@@ -14,7 +14,7 @@ import onnx
 from bitloom.hls.finn import fifos, tool
 from bitloom.hls.finn.errors import FinnError
 from bitloom.hls.finn.folding import Goal, write_config
-from bitloom.hw.folding import Folding
+from bitloom.hw.plan.folding import Folding
 
 Step = Callable[[Any, Any], Any]
 HARDWARE = "finn.custom_op.fpgadataflow"

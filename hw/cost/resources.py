@@ -17,13 +17,11 @@ from statistics import median
 from bitloom.hw.board import Board
 from bitloom.hw.cost.memories import map_memory
 from bitloom.hw.cost.multipliers import dsps
-from bitloom.hw.fifos import depths
-from bitloom.hw.folding import Folding
-from bitloom.hw.graph import Graph
 from bitloom.hw.hexfile import Hex
-from bitloom.hw.instance import Fold, Instance, Module, Terms
+from bitloom.hw.instance import Instance, Module, Terms
 from bitloom.hw.ops import OPS
 from bitloom.hw.parts import PARTS, fifo, stream_fork
+from bitloom.hw.plan.design import Design
 
 COEFFICIENTS = Path(__file__).with_name("coefficients.json")
 UNMEASURED = 2.0  # LUT and FF of a unit of a term that no measured module has
@@ -63,16 +61,16 @@ class Estimate:
         return {"lut": math.ceil(total.lut), "ff": math.ceil(total.ff), "dsp": total.dsp, "block_ram": {kind: total.block_ram}}
 
 
-def estimate(graph: Graph, folding: Folding, board: Board) -> Estimate:
-    """What a folded encoder takes on a board."""
-    return Estimator(graph, board).estimate(folding)
+def estimate(design: Design, board: Board) -> Estimate:
+    """What a design takes on a board."""
+    return Estimator(board).estimate(design)
 
 
 class Estimator:
-    """Costs of one graph on one board; remembers each instance's by its parameters, as layers are alike and the solver asks again and again."""
+    """Costs on one board; remembers each instance's by its parameters, as layers are alike and the solver asks again and again."""
 
-    def __init__(self, graph: Graph, board: Board):
-        self.graph, self.board = graph, board
+    def __init__(self, board: Board):
+        self.board = board
         self.known: dict[tuple, Cost] = {}
 
     def cost(self, made: Instance) -> Cost:
@@ -82,25 +80,15 @@ class Estimator:
             self.known[key] = instance_cost(made, self.board)
         return self.known[key]
 
-    def node(self, name: str, fold: Fold) -> Cost:
-        """One operator without its FIFOs."""
-        node = self.graph.node(name)
-        return self.cost(OPS[node.op].rtl(self.graph, node, fold))
-
-    def estimate(self, folding: Folding) -> Estimate:
-        graph, deep, costs = self.graph, depths(self.graph, folding), {}
-        for node in graph.nodes:
-            cost = Cost()
-            if not OPS[node.op].host:
-                cost = self.node(node.name, folding.folds[node.name])
-                for port, name in enumerate(node.inputs):
-                    cost += self.cost(fifo.instance(graph.tensor(name).bits * folding.lanes[name], deep[node.name, port]))
-            readers = sum(n.inputs.count(node.name) for n in graph.nodes)
-            if readers > 1:
-                cost += self.cost(stream_fork.instance(graph.tensor(node.name).bits * folding.lanes[node.name], readers))
-            if node.name in graph.outputs:
-                cost += self.cost(fifo.instance(graph.tensor(node.name).bits * folding.lanes[node.name], 2))
-            costs[node.name] = cost
+    def estimate(self, design: Design) -> Estimate:
+        """Of every unit, with the FIFOs in front of it, the fork behind it and the encoder's output."""
+        costs = dict.fromkeys((node.name for node in design.graph.nodes), Cost())
+        for unit in design.units:
+            costs[unit.name] = sum((self.cost(fifo.instance(port.stream.width, port.depth)) for port in unit.ports), self.cost(unit.instance))
+        for stream in design.forks:
+            costs[stream.tensor] += self.cost(stream_fork.instance(stream.width, len(design.readers[stream.tensor])))
+        for port in design.exits:
+            costs[port.stream.tensor] += self.cost(fifo.instance(port.stream.width, port.depth))
         return Estimate(board=self.board, per_node=costs)
 
 

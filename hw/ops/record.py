@@ -66,8 +66,8 @@ class Operator:
     macs      macs(graph, node, tokens): multiply-accumulates for one sentence of that many tokens
     foldings  foldings(graph, node, fold): legal Folds of a matrix operator, `fold` with its streams' lanes and layouts; None: no matrix operator
     interval  interval(graph, node, fold, tokens): cycles a sentence takes a matrix operator in steady state
-    timing    timing(graph, node, fold, ins, out): generator of the timing model (hw/timing.py)
-    holds     holds(graph, node, port): tokens that may be inside between an input and the output (hw/fifos.py)
+    timing    timing(graph, node, fold, ins, out): generator of the timing model (hw/plan/timing.py)
+    holds     holds(graph, node, port): tokens that may be inside between an input and the output (hw/plan/fifos.py)
     rtl       rtl(graph, node, fold) -> Instance: module, parameters, memory files (hw/instance.py)
     module    what that module of hw/rtl takes of an FPGA (hw/instance.py: Module)
     hls       hls(graph, node, fold) -> HlsLayer: constants and memories of hls/nnet/<name>.h (hw/instance.py)

@@ -29,7 +29,7 @@ class Banks:
         self._next = max(self._next, self._free.popleft())
 
     def take(self, channel, token):
-        """Take a token of the open unit from a channel of hw/timing.py (`yield from`): the cycle of its last beat."""
+        """Take a token of the open unit from a channel of hw/plan/timing.py (`yield from`): the cycle of its last beat."""
         first = max(token.first, self._next)
         alone = token.taken(first)
         last = yield channel.leave(token, alone)

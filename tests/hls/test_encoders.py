@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from bitloom.hls import csim
 from bitloom.hls.project import to_hls4ml
-from bitloom.hw import golden
-from bitloom.hw.folding import HardwareConfig, solve
+from bitloom.hw import golden, graph_file
 from bitloom.hw.graph import Graph
+from bitloom.hw.plan.solve import HardwareConfig, solve
 from encoders import ALL_BITS, draw_encoder, random_encoder, random_sentences
 from minilm import minilm_graph, needs_checkpoint
 
@@ -56,7 +56,7 @@ def test_random_encoder(seed, tmp_path):
 def test_one_layer_of_a_real_checkpoint(tmp_path):
     whole, ids = minilm_graph()
     lengths, want = [len(s) for s in ids], golden.run(whole, ids)
-    layer = whole.extract("embeddings.norm", "layer.0.ffn.norm")
+    layer = graph_file.extract(whole, "embeddings.norm", "layer.0.ffn.norm")
     assert sum(n.op == "linear" for n in layer.nodes) == 6 and layer.tensor(layer.entry).channels == 384
     to_hls4ml(layer, solve(layer, HardwareConfig(target_cycles=80_000)), "zcu104", tmp_path).write()
     made = csim.simulate(layer, csim.compile_project(tmp_path), np.split(want[layer.entry], np.cumsum(lengths)[:-1]))

@@ -14,7 +14,7 @@ from bitloom.hls.finn.model import build
 from bitloom.hls.finn.report import cycles
 from bitloom.hls.finn.verify import compare
 from bitloom.hls.finn.vivado import implement
-from bitloom.hw.folding import HardwareConfig, solve
+from bitloom.hw.plan.solve import HardwareConfig, solve
 from encoders import random_encoder, random_sentences
 from onnx import TensorProto, helper
 

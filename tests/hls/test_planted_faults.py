@@ -10,7 +10,7 @@ import pytest
 from bitloom.hls import csim
 from bitloom.hls.layers import HEADERS
 from bitloom.hls.project import to_hls4ml
-from bitloom.hw.folding import HardwareConfig, solve
+from bitloom.hw.plan.solve import HardwareConfig, solve
 from csim_bench import check_headers
 from csim_cases import cases
 from encoders import random_encoder, random_sentences

@@ -14,11 +14,10 @@ import yaml
 from bitloom.hls import pad, to_hls4ml
 from bitloom.hls.layers import HEADERS, cpp_name
 from bitloom.hls.project import PARALLEL
-from bitloom.hw import golden
-from bitloom.hw.emit import io_bits
-from bitloom.hw.fifos import depths
-from bitloom.hw.folding import HardwareConfig, solve
+from bitloom.hw import golden, graph_file
 from bitloom.hw.ops import OPS, layernorm
+from bitloom.hw.plan.design import Design, io_bits
+from bitloom.hw.plan.solve import HardwareConfig, solve
 from encoders import ALL_BITS, random_encoder, random_sentences
 
 SHAPE = dict(layers=1, hidden=24, heads=3, intermediate=40, max_tokens=12, labels=3, activation="relu", **ALL_BITS)
@@ -83,7 +82,7 @@ def test_the_top_is_a_free_running_dataflow_of_axi_streams(top, project):
 def test_stream_depths_are_those_of_the_fifos(top):
     written = {name: int(depth) for name, depth in re.findall(r"#pragma HLS STREAM variable=(\w+) depth=(\d+)", top)}
     expected = {}
-    for (node, port), depth in depths(GRAPH, FOLDING).items():
+    for node, port, depth in ((p.unit, p.index, p.depth) for unit in Design(GRAPH, FOLDING).units for p in unit.ports):
         tensor = GRAPH.node(node).inputs[port]
         alone = len(GRAPH.readers(tensor)) == 1
         expected[cpp_name(tensor) if alone else cpp_name(f"{tensor}.to.{node}.{port}")] = depth
@@ -267,7 +266,7 @@ def test_predictions_and_traces_are_the_golden_models(tmp_path):
 
 def test_operators_on_arrays(tmp_path):
     """io_parallel, with each operator that has it."""
-    part = GRAPH.extract("layer.0.attention.norm", "layer.0.ffn.norm")
+    part = graph_file.extract(GRAPH, "layer.0.attention.norm", "layer.0.ffn.norm")
     assert {n.op for n in part.nodes} == set(PARALLEL)
     model = to_hls4ml(part, FOLDING, "pynq_z2", tmp_path, io_type="io_parallel")
     model.compile()

@@ -10,9 +10,9 @@ import pytest
 from bitloom.hls import pad, to_hls4ml
 from bitloom.hls.errors import HlsError
 from bitloom.hw.board import Board
-from bitloom.hw.folding import HardwareConfig, solve
 from bitloom.hw.graph import Graph, Node
 from bitloom.hw.ops import OPS
+from bitloom.hw.plan.solve import HardwareConfig, solve
 from encoders import random_encoder
 
 GRAPH = random_encoder(8, layers=1, hidden=8, heads=2, intermediate=12, max_tokens=6)

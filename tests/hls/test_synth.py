@@ -16,8 +16,8 @@ from bitloom.hls.errors import HlsError
 from bitloom.hls.project import to_hls4ml, write_testbench
 from bitloom.hls.synth import check_results, find_tool, options, synthesize
 from bitloom.hw import golden
-from bitloom.hw.folding import HardwareConfig, solve
 from bitloom.hw.graph import Graph
+from bitloom.hw.plan.solve import HardwareConfig, solve
 from bitloom.sim.errors import SimulationError
 from encoders import random_encoder, random_sentences
 

@@ -3,7 +3,7 @@
 
 import pytest
 from bitloom.hw.parts.banks import Banks
-from bitloom.hw.timing import Channel, DeadlockError, Fork, run, sink, source
+from bitloom.hw.plan.timing import Channel, DeadlockError, Fork, run, sink, source
 
 BEATS, TOKENS = 8, 5
 
