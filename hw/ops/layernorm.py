@@ -182,7 +182,7 @@ def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
     return HlsLayer(
         constants={key: attrs[key] for key in ATTRS}
         | {
-            "size": x.channels,
+            "features": x.channels,
             "sum_bits": signed_bits(reach),
             "square_bits": (reach * largest(x)).bit_length(),
             "variance_bits": variance_bound(x.channels, x.bits, attrs["eps"]).bit_length(),
