@@ -15,9 +15,10 @@ from pathlib import Path
 
 from bitloom.hw.board import Board
 from bitloom.hw.emit import emit
-from bitloom.hw.folding import Folding
 from bitloom.hw.graph import Graph
 from bitloom.hw.instance import Fold
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.folding import Folding
 from bitloom.hw.synth import SynthReport, synthesize
 from bitloom.qat.config import ModelConfig
 
@@ -30,7 +31,7 @@ def matrix_unit(graph: Graph, pe: int, simd: int, folder: Path) -> None:
     """A build folder of the encoder's first linear layer and its requant alone."""
     linear = graph.node(UNIT[0])
     kept = {*linear.inputs, *UNIT}
-    first = next(node for node in graph.nodes if node.op == "embed")
+    first = graph.node(graph.entry)
     unit = replace(
         graph,
         name="matrix unit",
@@ -42,7 +43,7 @@ def matrix_unit(graph: Graph, pe: int, simd: int, folder: Path) -> None:
     multipliers = pe * simd
     folds = {UNIT[0]: Fold(pe=pe, simd=simd), UNIT[1]: Fold()}
     interval = unit.max_tokens * unit.param(linear, "weight").size // multipliers
-    emit(unit, Folding(folds=folds, lanes=dict.fromkeys(kept, 1), interval=interval, multipliers=multipliers), folder)
+    emit(Design(unit, Folding(folds=folds, lanes=dict.fromkeys(kept, 1), interval=interval, multipliers=multipliers)), folder)
 
 
 def main() -> None:

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from bitloom.hw import golden
 from bitloom.hw.build import build, macs_per_sentence
-from bitloom.hw.folding import HardwareConfig
 from bitloom.hw.graph import Graph
 from bitloom.hw.onnx_export import OnnxReferee, to_onnx
+from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.qat.baseline import float_model
 from bitloom.qat.calibrate import calibrate
 from bitloom.qat.config import ModelConfig, QuantConfig
@@ -54,8 +54,7 @@ def simulation(graph: Graph, target_cycles: int, *, bare: bool) -> dict[str, flo
     """
     ids = np.random.default_rng(1).integers(1, VOCABULARY, (FULL, graph.max_tokens)).tolist()
     want = golden.run(graph, ids)
-    entry = next(n.name for n in graph.nodes if n.op == "embed")
-    sentences = np.split(want[entry], FULL)
+    sentences = np.split(want[graph.entry], FULL)
     with tempfile.TemporaryDirectory() as name:
         folding = build(graph, HardwareConfig(target_cycles=target_cycles), Path(name))
         got = run_encoder(Path(name), sentences, taps=False)

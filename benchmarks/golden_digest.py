@@ -12,10 +12,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from bitloom.hw import golden
-from bitloom.hw.folding import Folding, solve
+from bitloom.hw import golden, graph_file
 from bitloom.hw.graph import Graph
-from bitloom.hw.predict import predict
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.folding import Folding
+from bitloom.hw.plan.predict import predict
+from bitloom.hw.plan.solve import solve
 
 from bitloom.runfolder import RunFolder
 from bitloom.sentences import load_dev
@@ -39,11 +41,11 @@ def codes(graph: Graph, ids, segments) -> dict[str, str]:
 def cycles(graph: Graph, folding: Folding, lengths) -> dict[str, int]:
     """Predicted: between equal sentences of full length, of one such alone, and of the mix from its first beat to its last."""
     top = graph.max_tokens
-    full = predict(graph, folding, [top] * 4)
+    full = predict(Design(graph, folding), [top] * 4)
     return {
         "interval": full.out_last[-1] - full.out_last[-2],
-        "latency": predict(graph, folding, [top]).latency[0],
-        "mix": predict(graph, folding, lengths).out_last[-1],
+        "latency": predict(Design(graph, folding), [top]).latency[0],
+        "mix": predict(Design(graph, folding), lengths).out_last[-1],
     }
 
 
@@ -57,7 +59,7 @@ def random_digest(seed: int) -> dict:
 
 def run_digest(folder: str) -> dict:
     run = RunFolder.open(Path(folder))
-    graph = Graph.load(run.stage("export"))
+    graph = graph_file.load(run.stage("export"))
     _, _, dev = load_dev(run.recipe, run.data_dir, run.stage("export"))
     some = dev.spread(32, 0)
     folding = Folding.load(run.stage("build") / "folding.json")

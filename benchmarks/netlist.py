@@ -10,10 +10,10 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from bitloom.hw import golden
-from bitloom.hw.folding import Folding
-from bitloom.hw.graph import Graph
-from bitloom.hw.predict import predict
+from bitloom.hw import golden, graph_file
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.folding import Folding
+from bitloom.hw.plan.predict import predict
 from bitloom.sim.netlist import run_netlist
 
 from bitloom.runfolder import RunFolder
@@ -27,13 +27,13 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=1)
     args = parser.parse_args()
     run = RunFolder.open(args.run)
-    graph, built = Graph.load(run.stage("export")), run.stage("build")
+    graph, built = graph_file.load(run.stage("export")), run.stage("build")
     _, _, dev = load_dev(run.recipe, run.data_dir, run.stage("export"))
     chosen = dev.take(np.argsort(dev.lengths, kind="stable")[: args.sentences])
     want = golden.run(graph, chosen.ids, chosen.segments)
     sentences = np.split(want[graph.entry], np.cumsum(chosen.lengths)[:-1])
     result = run_netlist(built, sentences, args.out, progress=print)
-    predicted = predict(graph, Folding.load(built / "folding.json"), chosen.lengths)
+    predicted = predict(Design(graph, Folding.load(built / "folding.json")), chosen.lengths)
     expected = want[graph.outputs[0]].reshape(-1)
     same = result.problem == "" and np.array_equal(result.outputs, expected)
     print(

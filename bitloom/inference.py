@@ -12,11 +12,12 @@ from tokenizers import Tokenizer
 
 from bitloom.errors import VerificationError
 from bitloom.flow import STAGES, damage_told, require_current
-from bitloom.hw import golden
+from bitloom.hw import golden, graph_file
 from bitloom.hw.errors import BitloomError
-from bitloom.hw.folding import Folding
 from bitloom.hw.graph import Graph
-from bitloom.hw.predict import predict as predict_cycles
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.folding import Folding
+from bitloom.hw.plan.predict import predict as predict_cycles
 from bitloom.qat.metrics import best_span
 from bitloom.runfolder import RunFolder
 from bitloom.sentences import load_tokenizer
@@ -69,7 +70,7 @@ def predict(run: RunFolder, sentence: str, pair: str | None = None, *, on: Liter
 
 def _predict(run: RunFolder, sentence: str, pair: str | None, on: str) -> Prediction:
     export, recipe = run.stage("export"), run.recipe
-    graph = Graph.load(export)
+    graph = graph_file.load(export)
     if graph.meta["task"] == "span" and not pair:
         raise PredictError("predict: got a question alone, must have a text that answers it; add --pair 'the text'")
     ids, segments = load_tokenizer(export).encode([sentence], [pair] if pair is not None else None)
@@ -102,7 +103,7 @@ def _simulate(build: Path, graph: Graph, embeddings: np.ndarray, want: np.ndarra
             f"{'; ' + got.problem if got.problem else ''}; run `bitloom verify` to see where they part"
         )
     cycles = int(got.out_last_cycle[0] - got.in_first_cycle[0])
-    predicted = predict_cycles(graph, Folding.load(build / "folding.json"), [len(embeddings)]).latency[0]
+    predicted = predict_cycles(Design(graph, Folding.load(build / "folding.json")), [len(embeddings)]).latency[0]
     return got.outputs.reshape(want.shape), {"cycles": cycles, "cycles_predicted": int(predicted)}
 
 

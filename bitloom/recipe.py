@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from bitloom.hw.errors import BitloomError
-from bitloom.hw.folding import HardwareConfig
+from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.qat.config import MAX_SEED, ModelConfig, QuantConfig, Strict, TrainConfig, did_you_mean
 from bitloom.qat.data import DataConfig
 

@@ -7,10 +7,12 @@ import json
 from pathlib import Path
 
 from bitloom.hw.emit import emit
-from bitloom.hw.folding import Folding, HardwareConfig, solve
 from bitloom.hw.graph import Graph
 from bitloom.hw.ops import OPS
-from bitloom.hw.predict import predict, stage_intervals
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.folding import Folding
+from bitloom.hw.plan.predict import predict, stage_intervals
+from bitloom.hw.plan.solve import HardwareConfig, solve
 
 
 def build(graph: Graph, config: HardwareConfig, folder: Path) -> Folding:
@@ -18,10 +20,10 @@ def build(graph: Graph, config: HardwareConfig, folder: Path) -> Folding:
 
     Raises FoldingError: the target cannot be met.
     """
-    folding = solve(graph, config)
-    emit(graph, folding, folder)
-    (folder / "timing.json").write_text(json.dumps(timing_report(graph, folding), indent=1) + "\n")
-    return folding
+    design = Design(graph, solve(graph, config))
+    emit(design, folder)
+    (folder / "timing.json").write_text(json.dumps(timing_report(design), indent=1) + "\n")
+    return design.folding
 
 
 def macs_per_sentence(graph: Graph, tokens: int) -> int:
@@ -31,36 +33,36 @@ def macs_per_sentence(graph: Graph, tokens: int) -> int:
 
 def weight_bits(graph: Graph) -> int:
     """Bits of all weight memories of the linear layers (biases and tables not counted)."""
-    return sum(n.attrs["weight_bits"] * int(graph.param(n, "weight").size) for n in graph.nodes if n.op == "linear")
+    return sum(n.attrs["weight_bits"] * int(graph.param(n, "weight").size) for n in graph.nodes if "weight_bits" in n.attrs)
 
 
-def timing_report(graph: Graph, folding: Folding) -> dict:
+def timing_report(design: Design) -> dict:
     """Predicted figures: interval of equal sentences of max_tokens, latency by length, and each stage's share."""
-    top = graph.max_tokens
-    steady = predict(graph, folding, [top] * 4)
+    top = design.graph.max_tokens
+    steady = predict(design, [top] * 4)
     lengths = sorted({1, top, *range(max(1, top // 8), top, max(1, top // 8))})
-    intervals = stage_intervals(graph, folding, top)
+    intervals = stage_intervals(design, top)
     stages = [
         {
-            "name": name,
-            "op": graph.node(name).op,
-            "pe": folding.folds[name].pe,
-            "simd": folding.folds[name].simd,
-            "multipliers": folding.per_node.get(name, 0),
-            "interval": cycles,
-            "macs": OPS[graph.node(name).op].macs(graph, graph.node(name), top),
-            "weight_bits": graph.node(name).attrs.get("weight_bits", 0),
+            "name": unit.name,
+            "op": unit.node.op,
+            "pe": unit.fold.pe,
+            "simd": unit.fold.simd,
+            "multipliers": unit.multipliers,
+            "interval": intervals[unit.name],
+            "macs": unit.macs(top),
+            "weight_bits": unit.node.attrs.get("weight_bits", 0),
         }
-        for name, cycles in intervals.items()
+        for unit in design.units
     ]
     return {
         "max_tokens": top,
         "interval": steady.out_last[-1] - steady.out_last[-2],
-        "multipliers": folding.multipliers,
-        "macs_per_sentence": macs_per_sentence(graph, top),
-        "weight_bits": weight_bits(graph),
-        "lanes": max(folding.lanes.values()),
+        "multipliers": design.multipliers,
+        "macs_per_sentence": macs_per_sentence(design.graph, top),
+        "weight_bits": weight_bits(design.graph),
+        "lanes": max(s.lanes for s in design.streams.values()),
         "bottleneck": max(intervals, key=intervals.get),
-        "latency_by_tokens": [[n, predict(graph, folding, [n]).latency[0]] for n in lengths],
+        "latency_by_tokens": [[n, predict(design, [n]).latency[0]] for n in lengths],
         "stages": stages,
     }

@@ -1,45 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the hardware of a folded graph: encoder.sv (instances only), memory files, the RTL library's files, streams.json.
+"""Writes the hardware of a design: encoder.sv (instances only), memory files, the RTL library's files, streams.json.
 
-Every tensor is a named wire bundle `<tensor>_{valid,ready,data,last}` at its producer's output; in front of each operator stands a FIFO
-(hw/fifos.py), behind a tensor with several readers a fork.
+Every tensor is a named wire bundle `<tensor>_{valid,ready,data,last}` at its producer's output; in front of each unit's input stands a FIFO
+(hw/plan/fifos.py), behind a tensor with several readers a fork.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
-from bitloom.hw.fifos import depths
-from bitloom.hw.folding import Folding
-from bitloom.hw.graph import Graph, Node, Tensor
 from bitloom.hw.hexfile import Hex
-from bitloom.hw.ops import OPS
+from bitloom.hw.plan.design import Design, Port, Stream, Unit
 
 RTL = Path(__file__).parent / "rtl"
 TOP = "encoder"
-
-
-def wire(tensor: str) -> str:
-    """The Verilog name of a tensor's stream."""
-    return tensor.replace(".", "_")
-
-
-@dataclass(frozen=True)
-class Stream:
-    """A wire bundle: the payload is `width` bits."""
-
-    name: str
-    width: int
-
-    def declare(self) -> str:
-        n = self.name
-        return f"  logic {n}_valid, {n}_ready, {n}_last;\n  logic [{self.width - 1}:0] {n}_data;\n"
-
-    def ports(self, prefix: str) -> list[str]:
-        return [f".{prefix}_{signal}({self.name}_{signal})" for signal in ("valid", "ready", "data", "last")]
 
 
 TOP_TEXT = """\
@@ -53,11 +29,7 @@ module {top} (
   input  wire logic s_axis_tvalid,
   output logic s_axis_tready,
   input  wire logic s_axis_tlast,
-  output logic [{out_msb}:0] m_axis_tdata,
-  output logic m_axis_tvalid,
-  input  wire logic m_axis_tready,
-  output logic m_axis_tlast,
-  output logic [63:0] identity
+{output_ports}  output logic [63:0] identity
 );
   assign identity = 64'h{identity};
 
@@ -68,68 +40,75 @@ module {top} (
   assign s_axis_tready = {first}_ready;
 {unused}
 {instances}
-  fifo #(.WIDTH({out_width}), .DEPTH(2)) fifo_output (.clk, .rst, .s_valid({out}_valid), .s_ready({out}_ready),
-    .s_data({out_data}), .s_last({out}_last), .m_valid(m_axis_tvalid), .m_ready(m_axis_tready),
-    .m_data(m_axis_tdata), .m_last(m_axis_tlast));
-endmodule
+{outputs}endmodule
+"""
+
+OUTPUT_PORTS = """\
+  output logic [{msb}:0] {port}_tdata,
+  output logic {port}_tvalid,
+  input  wire logic {port}_tready,
+  output logic {port}_tlast,
+"""
+OUTPUT = """\
+  fifo #(.WIDTH({width}), .DEPTH({depth})) fifo_{port} (.clk, .rst, .s_valid({wire}_valid), .s_ready({wire}_ready),
+    .s_data({data}), .s_last({wire}_last), .m_valid({port}_tvalid), .m_ready({port}_tready),
+    .m_data({port}_tdata), .m_last({port}_tlast));
 """
 
 
 class Emitter:
     """Collects the text of encoder.sv and the memory files."""
 
-    def __init__(self, graph: Graph, folding: Folding):
-        self.graph, self.folding = graph, folding
-        self.fifos = depths(graph, folding)
+    def __init__(self, design: Design):
         self.declarations: list[str] = []
         self.instances: list[str] = []
         self.memories: dict[str, Hex] = {}
         self.modules = {"fifo"}
+        self._declare(design.entry.wire, design.entry)
+        for unit in design.units:
+            self._unit(unit)
+        for stream in design.forks:
+            self._fork(stream, design.readers[stream.tensor])
 
-    def stream(self, name: str, tensor: str) -> Stream:
-        stream = Stream(name, self.graph.tensor(tensor).bits * self.folding.lanes[tensor])
-        self.declarations.append(stream.declare())
-        return stream
+    def _declare(self, wire: str, stream: Stream) -> None:
+        self.declarations.append(f"  logic {wire}_valid, {wire}_ready, {wire}_last;\n  logic [{stream.width - 1}:0] {wire}_data;\n")
 
-    def instance(self, module: str, name: str, params: dict[str, int | str], ports: list[str]) -> None:
+    def _instance(self, module: str, name: str, params: dict[str, int | str], ports: list[str]) -> None:
         self.modules.add(module)
         values = ", ".join(f'.{k}("{v}")' if isinstance(v, str) else f".{k}({_literal(v)})" for k, v in params.items())
         self.instances.append(f"  {module} #({values}) {name} (.clk, .rst, {', '.join(ports)});\n")
 
-    def node(self, node: Node) -> None:
+    def _unit(self, unit: Unit) -> None:
         """The operator's instance and a FIFO in front of each of its inputs."""
-        made = OPS[node.op].rtl(self.graph, node, self.folding.folds[node.name])
         params = {}
-        for key, value in made.params.items():
+        for key, value in unit.instance.params.items():
             if isinstance(value, Hex):
-                file = f"{node.name}.{key.removesuffix('_FILE').lower()}.hex"
+                file = f"{unit.name}.{key.removesuffix('_FILE').lower()}.hex"
                 self.memories[file] = value
                 value = file
             params[key] = value
         ports = []
-        for port, (prefix, tensor) in enumerate(zip(OPS[node.op].ports, node.inputs, strict=True)):
-            buffered = self.stream(f"{wire(node.name)}__{prefix}", tensor)
-            params_fifo = {"WIDTH": buffered.width, "DEPTH": self.fifos[node.name, port]}
-            source = Stream(self._branch(tensor, node, port), buffered.width)
-            self.instance("fifo", f"fifo_{buffered.name}", params_fifo, [*source.ports("s"), *buffered.ports("m")])
-            ports += buffered.ports(prefix)
-        self.instance(made.module, f"u_{wire(node.name)}", params, [*ports, *self.stream(wire(node.name), node.name).ports("m")])
+        for port in unit.ports:
+            self._declare(port.wire, port.stream)
+            self._instance(
+                "fifo", f"fifo_{port.wire}", {"WIDTH": port.stream.width, "DEPTH": port.depth}, [*_bundle(port.source, "s"), *_bundle(port.wire, "m")]
+            )
+            ports += _bundle(port.wire, port.prefix)
+        self._declare(unit.out.wire, unit.out)
+        self._instance(unit.instance.module, f"u_{unit.out.wire}", params, [*ports, *_bundle(unit.out.wire, "m")])
 
-    def _branch(self, tensor: str, node: Node, port: int) -> str:
-        """The name of the stream that this reader takes: the tensor itself, or a fork's branch."""
-        return f"{wire(tensor)}__to_{wire(node.name)}_{port}" if self.fans_out(tensor) else wire(tensor)
-
-    def fans_out(self, tensor: str) -> bool:
-        return sum(n.inputs.count(tensor) for n in self.graph.nodes) + (tensor in self.graph.outputs) > 1
-
-    def fork(self, tensor: str) -> None:
+    def _fork(self, stream: Stream, readers: tuple[Port, ...]) -> None:
         """A fork behind a tensor with several readers; branch i in the packed ports' bit (or word) i."""
-        branches = [
-            self.stream(self._branch(tensor, n, port), tensor) for n in self.graph.readers(tensor) for port, name in enumerate(n.inputs) if name == tensor
-        ]
-        source = Stream(wire(tensor), branches[0].width)
-        packed = [f".m_{signal}({{{', '.join(f'{b.name}_{signal}' for b in reversed(branches))}}})" for signal in ("valid", "ready", "data", "last")]
-        self.instance("stream_fork", f"fork_{source.name}", {"N": len(branches), "WIDTH": source.width}, [*source.ports("s"), *packed])
+        branches = [port.source for port in readers]
+        for branch in branches:
+            self._declare(branch, stream)
+        packed = [f".m_{signal}({{{', '.join(f'{b}_{signal}' for b in reversed(branches))}}})" for signal in ("valid", "ready", "data", "last")]
+        self._instance("stream_fork", f"fork_{stream.wire}", {"N": len(branches), "WIDTH": stream.width}, [*_bundle(stream.wire, "s"), *packed])
+
+
+def _bundle(wire: str, prefix: str) -> list[str]:
+    """Connections of a stream's four ports."""
+    return [f".{prefix}_{signal}({wire}_{signal})" for signal in ("valid", "ready", "data", "last")]
 
 
 def _literal(value: int) -> str:
@@ -137,73 +116,52 @@ def _literal(value: int) -> str:
     return str(value) if -(1 << 31) <= value < 1 << 31 else f"{value.bit_length() + 1}'d{value}"
 
 
-def io_bits(bits: int) -> int:
-    """AXI4-Stream elements are whole bytes."""
-    return -(-bits // 8) * 8
-
-
-def encoder_sv(graph: Graph, folding: Folding) -> Emitter:
-    """All instances of the encoder, ready to be written."""
-    emitter = Emitter(graph, folding)
-    emitter.stream(wire(graph.entry), graph.entry)
-    for node in graph.nodes:
-        if not OPS[node.op].host:
-            emitter.node(node)
-    for tensor in {graph.entry: 0} | {n.name: 0 for n in graph.nodes}:
-        if emitter.fans_out(tensor):
-            emitter.fork(tensor)
-    return emitter
-
-
-def _slots(word: str, tensor: Tensor, lanes: int) -> str:
+def _slots(word: str, stream: Stream) -> str:
     """The lanes of a stream, each sign-extended to whole bytes, as one concatenation."""
-    pad, elements = io_bits(tensor.bits) - tensor.bits, []
-    for lane in reversed(range(lanes)):
-        sign = f"{word}[{(lane + 1) * tensor.bits - 1}]" if tensor.signed else "1'b0"
-        elements += [f"{{{pad}{{{sign}}}}}"] * (pad > 0) + [f"{word}[{lane * tensor.bits} +: {tensor.bits}]"]
+    pad, elements = stream.io_bits - stream.bits, []
+    for lane in reversed(range(stream.lanes)):
+        sign = f"{word}[{(lane + 1) * stream.bits - 1}]" if stream.signed else "1'b0"
+        elements += [f"{{{pad}{{{sign}}}}}"] * (pad > 0) + [f"{word}[{lane * stream.bits} +: {stream.bits}]"]
     return f"{{{', '.join(elements)}}}"
 
 
-def _top(graph: Graph, folding: Folding, emitter: Emitter) -> str:
-    first, last = graph.tensor(graph.entry), graph.tensor(graph.outputs[0])
-    lanes, lanes_out, slot = folding.lanes[first.name], folding.lanes[last.name], io_bits(first.bits)
-    unpack = ", ".join(f"s_axis_tdata[{i * slot} +: {first.bits}]" for i in reversed(range(lanes)))
-    out_width, out = lanes_out * io_bits(last.bits), wire(last.name)
+def _top(design: Design, emitter: Emitter) -> str:
+    first, slot = design.entry, design.entry.io_bits
+    unpack = ", ".join(f"s_axis_tdata[{i * slot} +: {first.bits}]" for i in reversed(range(first.lanes)))
+    widths = [(exit, exit.stream.lanes * exit.stream.io_bits) for exit in design.exits]
     return TOP_TEXT.format(
         top=TOP,
-        name=graph.name,
-        hash=graph.hash,
-        identity=graph.hash[:16],
-        in_msb=lanes * slot - 1,
-        out_msb=out_width - 1,
-        out_width=out_width,
+        name=design.graph.name,
+        hash=design.graph.hash,
+        identity=design.identity,
+        in_msb=first.lanes * slot - 1,
+        output_ports="".join(OUTPUT_PORTS.format(port=exit.wire, msb=width - 1) for exit, width in widths),
+        outputs="".join(
+            OUTPUT.format(port=exit.wire, width=width, depth=exit.depth, wire=exit.source, data=_slots(f"{exit.source}_data", exit.stream))
+            for exit, width in widths
+        ),
         declarations="".join(emitter.declarations),
-        first=wire(first.name),
+        first=first.wire,
         unpack=unpack,
         instances="".join(emitter.instances),
-        out=out,
         unused="  wire logic unused = &{1'b0, s_axis_tdata};\n" if slot != first.bits else "",
-        out_data=_slots(f"{out}_data", last, lanes_out),
     )
 
 
-def streams(graph: Graph, folding: Folding) -> list[dict]:
-    """What a bench needs to tap each stream: tensor, wire prefix, lanes, bits, signed, kind, channels."""
-    names = {graph.entry: 0} | {n.name: 0 for n in graph.nodes}
-    return [
-        {"tensor": t.name, "wire": wire(t.name), "lanes": folding.lanes[t.name], "bits": t.bits, "signed": t.signed, "kind": t.kind, "channels": t.channels}
-        for t in map(graph.tensor, names)
-    ]
+def streams(design: Design) -> list[dict]:
+    """What a bench or a host needs of each stream (Stream.as_dict): the input first, the first output last."""
+    first = design.outputs[0]
+    return [s.as_dict() for s in design.streams.values() if s is not first] + [first.as_dict()]
 
 
-def emit(graph: Graph, folding: Folding, folder: Path) -> None:
+def emit(design: Design, folder: Path) -> None:
     """Write encoder.sv, rtl/*.sv, *.hex, folding.json and streams.json into an existing folder."""
-    emitter = encoder_sv(graph, folding)
-    (folder / f"{TOP}.sv").write_text(_top(graph, folding, emitter))
+    emitter = Emitter(design)
+    (folder / f"{TOP}.sv").write_text(_top(design, emitter))
     for file, memory in emitter.memories.items():
         memory.write(folder / file)
     (folder / "rtl").mkdir(exist_ok=True)
     for source in sorted(RTL.glob("*.sv")):
         shutil.copy(source, folder / "rtl" / source.name)
-    folding.save(folder / "folding.json")
-    (folder / "streams.json").write_text(json.dumps(streams(graph, folding), indent=1) + "\n")
+    design.folding.save(folder / "folding.json")
+    (folder / "streams.json").write_text(json.dumps(streams(design), indent=1) + "\n")

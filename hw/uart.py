@@ -6,8 +6,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from bitloom.hw.emit import io_bits
 from bitloom.hw.errors import BitloomError
+from bitloom.hw.plan.design import io_bits
 
 SHAPE_FILE = "encoder_shape.sv"
 BOARD_RTL = Path(__file__).parent / "rtl" / "board"

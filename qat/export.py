@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from bitloom.hw import graph_file
 from bitloom.hw.graph import Graph, Node, signed_bits
 from bitloom.hw.graph import Tensor as GraphTensor
 from bitloom.hw.ops import layernorm as layernorm_op
@@ -71,14 +72,16 @@ class _Exporter:
             "labels": config.num_labels,
             "max_tokens": model.max_tokens,
         }
-        return Graph(
-            name=name,
-            nodes=tuple(self.nodes),
-            tensors=self.tensors,
-            params=self.params,
-            max_tokens=model.max_tokens,
-            meta={**meta, "model": about},
-        ).check()
+        return graph_file.check(
+            Graph(
+                name=name,
+                nodes=tuple(self.nodes),
+                tensors=self.tensors,
+                params=self.params,
+                max_tokens=model.max_tokens,
+                meta={**meta, "model": about},
+            )
+        )
 
     def add(self, op: str, out: GraphTensor, inputs: tuple[str, ...], attrs: dict | None = None, **params: np.ndarray) -> str:
         self.nodes.append(Node(name=out.name, op=op, inputs=inputs, attrs=attrs or {}))

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from bitloom.sim.encoder import SINK, SOURCE, design, expected_beats, link_memories, load_streams, write_sentences
+from bitloom.hw.plan.design import SINK, SOURCE
+from bitloom.sim.encoder import encoder_model, expected_beats, link_memories, load_streams, write_sentences
 from bitloom.sim.errors import SimulationError
 from bitloom.sim.records import read_tap
 from bitloom.sim.runner import HDL, TOP, compile_model, settings
@@ -32,7 +33,7 @@ def run_bare(build_dir: Path, sentences: Sequence[np.ndarray], *, wall_seconds: 
     Raises SimulationError: the build fails, the simulation dies or takes longer than wall_seconds, outputs are missing.
     """
     infos = load_streams(build_dir)
-    executable = compile_model(design(build_dir, infos, taps=False, clock=False), "bare", [str(HDL / "bare_main.cpp")])
+    executable = compile_model(encoder_model(build_dir, infos, taps=False, clock=False), "bare", [str(HDL / "bare_main.cpp")])
     expect = expected_beats(infos[-1], np.array([len(s) for s in sentences]))
     plusargs = settings(stall_in=0.0, stall_out=0.0, seed=0, expect=expect, timeout_cycles=200_000, drain_cycles=2000)
     with tempfile.TemporaryDirectory(prefix="bitloom-bare-") as name:

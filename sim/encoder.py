@@ -13,30 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from bitloom.hw.plan.design import SINK, SOURCE, Stream
 from bitloom.sim.bench import Bench
 from bitloom.sim.errors import SimulationError
 from bitloom.sim.records import Record, clear, read_faults, read_tap, write_source
-from bitloom.sim.runner import BENCH_FILES, Design, encoder_effort, build, needed, run, settings
-
-SOURCE, SINK = "s_axis", "m_axis"
-
-
-@dataclass(frozen=True, kw_only=True)
-class StreamInfo:
-    """Entry of streams.json: a tensor and the wires <wire>_valid, _ready, _data, _last of its stream in encoder.sv."""
-
-    tensor: str
-    wire: str
-    lanes: int
-    bits: int
-    signed: bool
-    kind: str
-    channels: int
-
-    @property
-    def io_bits(self) -> int:
-        """Bits of an element at the encoder's AXI4-Stream ports: whole bytes."""
-        return -(-self.bits // 8) * 8
+from bitloom.sim.runner import BENCH_FILES, Model, build, encoder_effort, needed, run, settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +25,7 @@ class EncoderRun:
     """What a simulation showed. Cycle 0 is that of the first accepted input beat.
 
     streams         tensor -> Record of its stream (empty if taps were off)
-    infos           tensor -> StreamInfo
+    infos           tensor -> Stream
     outputs         int64, elements that left at m_axis, flat in stream order
     output_last     bool, `last` of each of them
     lengths         int64 [S], tokens of each sentence
@@ -56,7 +37,7 @@ class EncoderRun:
     """
 
     streams: dict[str, Record]
-    infos: dict[str, StreamInfo]
+    infos: dict[str, Stream]
     outputs: np.ndarray
     output_last: np.ndarray
     lengths: np.ndarray
@@ -105,7 +86,7 @@ def run_encoder(
     infos = load_streams(build_dir)
     check_sentences(sentences, infos[0])
     return simulate(
-        design(build_dir, infos, taps=taps, waves=waves),
+        encoder_model(build_dir, infos, taps=taps, waves=waves),
         infos,
         sentences,
         memories=sorted(build_dir.glob("*.hex")),
@@ -123,8 +104,8 @@ def run_encoder(
 
 
 def simulate(
-    bench: Design,
-    infos: Sequence[StreamInfo],
+    bench: Model,
+    infos: Sequence[Stream],
     sentences: Sequence[np.ndarray],
     *,
     memories: Sequence[Path],
@@ -170,15 +151,15 @@ def simulate(
     return result
 
 
-def load_streams(build_dir: Path) -> list[StreamInfo]:
+def load_streams(build_dir: Path) -> list[Stream]:
     """streams.json in its order: the input tensor first, the output tensor last.
 
     Raises SimulationError: missing or malformed.
     """
     path = Path(build_dir) / "streams.json"
     try:
-        return [StreamInfo(**entry) for entry in json.loads(path.read_text())]
-    except (OSError, ValueError, TypeError) as error:
+        return [Stream.from_dict(entry) for entry in json.loads(path.read_text())]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise SimulationError(f"{path}: not a list of streams ({error}); run `bitloom build` again") from error
 
 
@@ -191,11 +172,11 @@ def promised_identity(build_dir: Path) -> str:
     return found[1]
 
 
-def design(build_dir: Path, infos: Sequence[StreamInfo], *, taps: bool, waves: Path | None = None, clock: bool = True) -> Design:
+def encoder_model(build_dir: Path, infos: Sequence[Stream], *, taps: bool, waves: Path | None = None, clock: bool = True) -> Model:
     """The bench around encoder.sv."""
     encoder = build_dir / "encoder.sv"
     sources = (*BENCH_FILES, *needed(sorted((build_dir / "rtl").glob("*.sv")), encoder.read_text()), encoder)
-    return Design(
+    return Model(
         sources=sources,
         generated={"bench.sv": bench_text(infos, taps=taps, clock=clock)},
         options=wave_options(waves),
@@ -203,7 +184,7 @@ def design(build_dir: Path, infos: Sequence[StreamInfo], *, taps: bool, waves: P
     )
 
 
-def bench_text(infos: Sequence[StreamInfo], *, taps: bool, clock: bool = True, top: str = "encoder") -> str:
+def bench_text(infos: Sequence[Stream], *, taps: bool, clock: bool = True, top: str = "encoder") -> str:
     """The generated module around the module `top`. Taps reach its wires by hierarchical names."""
     bench = Bench(ports=["output logic [63:0] identity"])
     first, last = infos[0], infos[-1]
@@ -216,7 +197,7 @@ def bench_text(infos: Sequence[StreamInfo], *, taps: bool, clock: bool = True, t
     return bench.text(clock=clock)
 
 
-def write_sentences(path: Path, sentences: Sequence[np.ndarray], first: StreamInfo) -> None:
+def write_sentences(path: Path, sentences: Sequence[np.ndarray], first: Stream) -> None:
     """The input file of the source: a beat is `lanes` elements of `io_bits`, `last` ends a sentence."""
     beats = np.concatenate([np.asarray(s) for s in sentences]).reshape(-1, first.lanes)
     ends = np.cumsum([len(s) * first.channels // first.lanes for s in sentences]) - 1
@@ -225,12 +206,12 @@ def write_sentences(path: Path, sentences: Sequence[np.ndarray], first: StreamIn
     write_source(path, beats, last, first.io_bits)
 
 
-def expected_beats(output: StreamInfo, lengths: np.ndarray) -> int:
+def expected_beats(output: Stream, lengths: np.ndarray) -> int:
     """Beats of the output stream for sentences of these lengths."""
     return int(lengths.sum() if output.kind == "token" else len(lengths)) * output.channels // output.lanes
 
 
-def _collect(work: Path, infos: Sequence[StreamInfo], lengths: np.ndarray, expect: int, taps: bool, seconds: float) -> EncoderRun:
+def _collect(work: Path, infos: Sequence[Stream], lengths: np.ndarray, expect: int, taps: bool, seconds: float) -> EncoderRun:
     source = read_tap(work / f"{SOURCE}.tap", infos[0].lanes, infos[0].io_bits, True)
     sink = read_tap(work / f"{SINK}.tap", infos[-1].lanes, infos[-1].io_bits, True)
     start = int(source.cycle[0]) if len(source.cycle) else 0
@@ -286,7 +267,7 @@ def wave_options(waves: Path | None) -> tuple[str, ...]:
     return ("--trace-vcd",) if suffix == ".vcd" else ("--trace-fst",)
 
 
-def check_sentences(sentences: Sequence[np.ndarray], first: StreamInfo) -> None:
+def check_sentences(sentences: Sequence[np.ndarray], first: Stream) -> None:
     """Raise SimulationError unless these are codes of the input stream."""
     if not len(sentences):
         raise SimulationError("run_encoder: got no sentence, must be at least one")

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from bitloom.hw.folding import Folding
 from bitloom.hw.graph import Graph
-from bitloom.sim.encoder import SINK, SOURCE, EncoderRun, StreamInfo, bench_text, check_sentences, simulate, wave_options
+from bitloom.hw.plan.design import SINK, SOURCE, Design, Stream
+from bitloom.hw.plan.folding import Folding
+from bitloom.sim.encoder import EncoderRun, bench_text, check_sentences, simulate, wave_options
 from bitloom.sim.errors import BuildError
-from bitloom.sim.runner import BENCH_FILES, Design, encoder_effort
+from bitloom.sim.runner import BENCH_FILES, Model, encoder_effort
 
 TOP = "encoder"  # the function that is synthesized: hls/project.py
 ADAPTER = "hls_encoder"
@@ -57,7 +58,8 @@ def run_rtl(
     Raises BuildError: no such module, other ports than the project's, build failure. SimulationError: bad arguments, a simulation that died.
     """
     verilog = Path(verilog)
-    infos = [stream_info(graph, folding, name) for name in (graph.entry, graph.outputs[0])]
+    plan = Design(graph, folding)
+    infos = [plan.entry, plan.outputs[0]]
     check_sentences(sentences, infos[0])
     return simulate(
         design(verilog, infos, identity=graph.hash[:16], waves=waves),
@@ -77,13 +79,7 @@ def run_rtl(
     )
 
 
-def stream_info(graph: Graph, folding: Folding, name: str) -> StreamInfo:
-    """What `streams.json` says of a tensor's stream."""
-    t = graph.tensor(name)
-    return StreamInfo(tensor=name, wire=name.replace(".", "_"), lanes=folding.lanes[name], bits=t.bits, signed=t.signed, kind=t.kind, channels=t.channels)
-
-
-def design(verilog: Path, infos: Sequence[StreamInfo], *, identity: str, waves: Path | None = None) -> Design:
+def design(verilog: Path, infos: Sequence[Stream], *, identity: str, waves: Path | None = None) -> Model:
     """The bench around the generated module.
 
     Raises BuildError: no Verilog there, or ports that are not the project's.
@@ -91,7 +87,7 @@ def design(verilog: Path, infos: Sequence[StreamInfo], *, identity: str, waves: 
     ports = read_ports(verilog / f"{TOP}.v")
     check_ports(verilog / f"{TOP}.v", ports, infos[0], infos[-1])
     adapter = adapter_text(ports, infos[0], infos[-1], identity)
-    return Design(
+    return Model(
         sources=(*BENCH_FILES, *sorted([*verilog.glob("*.v"), *verilog.glob("*.sv")])),
         generated={f"{ADAPTER}.sv": adapter, "bench.sv": bench_text(infos, taps=False, top=ADAPTER)},
         options=(*LANGUAGE, *wave_options(waves)),
@@ -119,7 +115,7 @@ def read_ports(path: Path) -> dict[str, Port]:
     return {name: ports[name] for name in listed}
 
 
-def expected_ports(first: StreamInfo, last: StreamInfo) -> dict[str, Port]:
+def expected_ports(first: Stream, last: Stream) -> dict[str, Port]:
     """What every project's top has: clock, reset and the two streams."""
     ports = {name: Port("input", 1) for name in CONTROL}
     for prefix, info, forward, back in ((SOURCE, first, "input", "output"), (SINK, last, "output", "input")):
@@ -128,7 +124,7 @@ def expected_ports(first: StreamInfo, last: StreamInfo) -> dict[str, Port]:
     return ports
 
 
-def check_ports(path: Path, ports: dict[str, Port], first: StreamInfo, last: StreamInfo) -> None:
+def check_ports(path: Path, ports: dict[str, Port], first: Stream, last: Stream) -> None:
     """Raise BuildError unless the module is what the project describes."""
     want = expected_ports(first, last)
     for name, port in want.items():
@@ -145,7 +141,7 @@ def check_ports(path: Path, ports: dict[str, Port], first: StreamInfo, last: Str
         )
 
 
-def adapter_text(ports: dict[str, Port], first: StreamInfo, last: StreamInfo, identity: str) -> str:
+def adapter_text(ports: dict[str, Port], first: Stream, last: Stream, identity: str) -> str:
     """The module with encoder.sv's ports. Sideband inputs are tied, sideband outputs stay open."""
     streams = [f"{name}_t{part}" for name in (SOURCE, SINK) for part in ("data", "valid", "ready", "last")]
     wires = {name.upper(): name for name in streams}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from bitloom.hw.synth.netlist import netlist, yosys_share
 from bitloom.sim.encoder import EncoderRun, bench_text, check_sentences, load_streams, promised_identity, simulate
-from bitloom.sim.runner import BENCH_FILES, HDL, QUICK, Design
+from bitloom.sim.runner import BENCH_FILES, HDL, QUICK, Model
 
 # Yosys's models without those of other names for the same cells; how they are written, and a netlist is, are no mistakes.
 ACCEPTED = ("-DNO_INCLUDES", "-Wno-WIDTH", "-Wno-UNOPTFLAT", "-Wno-PINMISSING", "-Wno-MULTITOP", "-Wno-TIMESCALEMOD", "-Wno-IMPLICIT")
@@ -37,7 +37,7 @@ def run_netlist(
     made = netlist(build_dir, Path(out))
     progress("simulation")
     share = yosys_share() / "lattice"
-    bench = Design(
+    bench = Model(
         sources=(*BENCH_FILES, share / "common_sim.vh", share / "ccu2c_sim.vh", HDL / "ecp5_cells.v", made),
         generated={"bench.sv": bench_text(infos, taps=False)},
         options=ACCEPTED,

@@ -48,7 +48,7 @@ STALE_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True, kw_only=True)
-class Design:
+class Model:
     """All that decides what a simulation executable is.
 
     sources    Verilog files, packages first
@@ -77,7 +77,7 @@ def cache_dir() -> Path:
     return Path(os.environ.get("BITLOOM_CACHE") or Path.home() / ".cache" / "bitloom" / "sim").absolute()
 
 
-def build(design: Design) -> Path:
+def build(design: Model) -> Path:
     """The cocotb simulation executable of a design; compiled unless the cache has it.
 
     Raises BuildError: no simulator, or the build fails (with its log's last lines).
@@ -89,7 +89,7 @@ def build(design: Design) -> Path:
     return compile_model(design, "cocotb", ["--vpi", "--timing", "-LDFLAGS", link, str(main)])
 
 
-def compile_model(design: Design, kind: str, extra: Sequence[str]) -> Path:
+def compile_model(design: Model, kind: str, extra: Sequence[str]) -> Path:
     """Verilate and compile into the cache, unless it is there. Its folder appears whole or not at all."""
     verilator = find_verilator()
     key = design.key(verilator, f"{kind} {' '.join(extra)} cocotb {package_version('cocotb')}")
@@ -117,7 +117,7 @@ def _prune(cache: Path) -> None:
                 shutil.rmtree(path)
 
 
-def _compile(design: Design, verilator: Verilator, extra: Sequence[str], work: Path) -> None:
+def _compile(design: Model, verilator: Verilator, extra: Sequence[str], work: Path) -> None:
     if " " in str(work):
         raise BuildError(f"simulation cache: got {work}, must have no space in its path (make cannot); set BITLOOM_CACHE")
     log, objects = work / "build.log", work / "obj"
@@ -164,7 +164,7 @@ def _call(command: Sequence[str], work: Path, verilator: Verilator, log: Path) -
         raise BuildError(f"simulation build failed, log in {kept}:\n{telling_lines(log)}")
 
 
-def _runtime_key(verilator: Verilator, design: Design, extra: Sequence[str]) -> str:
+def _runtime_key(verilator: Verilator, design: Model, extra: Sequence[str]) -> str:
     flags = [a for a in extra if a.startswith("--")]
     return hashlib.sha256(f"{verilator.version}\n{design.options}\n{design.effort}\n{flags}".encode()).hexdigest()[:16]
 

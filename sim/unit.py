@@ -13,7 +13,7 @@ from bitloom.hw.hexfile import Hex
 from bitloom.sim.bench import Bench, bundle, literal
 from bitloom.sim.errors import SimulationError
 from bitloom.sim.records import MAX_BITS, Record, clear, read_faults, read_tap, write_source
-from bitloom.sim.runner import BENCH_FILES, Design, build, needed, run, settings
+from bitloom.sim.runner import BENCH_FILES, Model, build, needed, run, settings
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def run_units(
     for number, case in enumerate(cases):
         _check_case(number, case)
     text = bench_text(cases)
-    executable = build(Design(sources=(*BENCH_FILES, *needed(rtl_files, text)), generated={"bench.sv": text}))
+    executable = build(Model(sources=(*BENCH_FILES, *needed(rtl_files, text)), generated={"bench.sv": text}))
     plusargs = settings(
         stall_in=stall_in,
         stall_out=stall_out,

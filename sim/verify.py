@@ -9,7 +9,8 @@ from itertools import pairwise
 
 import numpy as np
 from bitloom.hw.graph import Graph
-from bitloom.sim.encoder import EncoderRun, StreamInfo
+from bitloom.hw.plan.design import Stream
+from bitloom.sim.encoder import EncoderRun
 from bitloom.sim.errors import SimulationError
 
 
@@ -119,7 +120,7 @@ def compare(graph: Graph, golden: Mapping[str, np.ndarray], run: EncoderRun, *, 
     )
 
 
-def _report(name: str, info: StreamInfo, want: np.ndarray, got: np.ndarray, last: np.ndarray, lengths: np.ndarray) -> TensorReport:
+def _report(name: str, info: Stream, want: np.ndarray, got: np.ndarray, last: np.ndarray, lengths: np.ndarray) -> TensorReport:
     flags = expected_last(len(want), info, lengths)
     values, beats = _differences(got, want), _differences(last, flags)
     first = None
@@ -145,7 +146,7 @@ def _differences(got: np.ndarray, want: np.ndarray) -> np.ndarray:
     return np.concatenate([np.flatnonzero(got[:common] != want[:common]), np.arange(common, max(len(got), len(want)))])
 
 
-def _place(name: str, what: str, index: int, got: np.ndarray, want: np.ndarray, info: StreamInfo, lengths: np.ndarray) -> Place:
+def _place(name: str, what: str, index: int, got: np.ndarray, want: np.ndarray, info: Stream, lengths: np.ndarray) -> Place:
     lanes = info.lanes if what == "last" else 1
     sentence, token, channel = locate(index * lanes, info, lengths, len(want) * lanes)
     return Place(
@@ -160,7 +161,7 @@ def _place(name: str, what: str, index: int, got: np.ndarray, want: np.ndarray, 
     )
 
 
-def sentence_starts(info: StreamInfo, lengths: np.ndarray, values: int) -> np.ndarray:
+def sentence_starts(info: Stream, lengths: np.ndarray, values: int) -> np.ndarray:
     """Index of each sentence's first value in the stream, and the end: int64 [S+1].
 
     Row streams have T * heads * T values a sentence; `values` of all sentences give the heads.
@@ -174,7 +175,7 @@ def sentence_starts(info: StreamInfo, lengths: np.ndarray, values: int) -> np.nd
     return np.concatenate([[0], np.cumsum(sizes)])
 
 
-def expected_last(values: int, info: StreamInfo, lengths: np.ndarray) -> np.ndarray:
+def expected_last(values: int, info: Stream, lengths: np.ndarray) -> np.ndarray:
     """`last` of each beat by the stream's rule: the end of each row (row streams), or of each sentence."""
     flags = np.zeros(values // info.lanes, dtype=bool)
     if info.kind != "row":
@@ -185,7 +186,7 @@ def expected_last(values: int, info: StreamInfo, lengths: np.ndarray) -> np.ndar
     return flags
 
 
-def locate(index: int, info: StreamInfo, lengths: np.ndarray, values: int) -> tuple[int, int, int]:
+def locate(index: int, info: Stream, lengths: np.ndarray, values: int) -> tuple[int, int, int]:
     """(sentence, token, channel) of a stream's value; an index past the end belongs to the last sentence."""
     starts = sentence_starts(info, lengths, values)
     sentence = min(int(np.searchsorted(starts, index, side="right")) - 1, len(lengths) - 1)

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from bitloom.hw.graph import Graph, Node, Tensor
 from bitloom.hw.hexfile import Hex
+from bitloom.hw.instance import Layout
+from bitloom.hw.plan.design import Stream
 
 HERE = Path(__file__).parent / "sim"
 RTL = HERE.parents[1] / "hw" / "rtl"
@@ -36,18 +38,20 @@ def write_build(folder: Path, fault: str = "none", beat: int = 0) -> Path:
     for source in (RTL / "fifo.sv", RTL / "stream_fork.sv", HERE / "faulty.sv"):
         shutil.copy(source, folder / "rtl")
     shutil.copy(HERE / "chain.sv", folder / "encoder.sv")
-    Hex((FAULTS[fault], beat), 16).write(folder / "fault.hex")
+    Hex.pack([[FAULTS[fault]], [beat]], 16).write(folder / "fault.hex")
     lanes = {"embeddings.sum": 2, "double": 2, "logits": 1}
+    ports = {"embeddings.sum": "s_axis", "logits": "m_axis"}
     streams = [
-        {
-            "tensor": t.name,
-            "wire": t.name.replace(".", "_"),
-            "lanes": lanes[t.name],
-            "bits": t.bits,
-            "signed": True,
-            "kind": t.kind,
-            "channels": t.channels,
-        }
+        Stream(
+            tensor=t.name,
+            wire=t.name.replace(".", "_"),
+            lanes=lanes[t.name],
+            bits=t.bits,
+            signed=True,
+            kind=t.kind,
+            layout=Layout(channels=t.channels),
+            port=ports.get(t.name, ""),
+        ).as_dict()
         for t in tensors().values()
     ]
     (folder / "streams.json").write_text(json.dumps(streams))

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bitloom.hls.project import PARALLEL
+from bitloom.hw import graph_file
 from operator_bench import Case, golden
 from ops import test_add, test_context, test_first_token, test_layernorm, test_linear, test_requant, test_scores, test_softmax, test_table
 
@@ -40,7 +41,7 @@ def layernorm_case(seed, *shape):
     params = {key: value[:2] for key, value in wide.params.items()}
     return replace(
         case,
-        graph=replace(wide, nodes=(node,), tensors={"x": x, "y": y}, params=params).check(),
+        graph=graph_file.check(replace(wide, nodes=(node,), tensors={"x": x, "y": y}, params=params)),
         data=(case.data[0][:, :2],),
         fold=replace(case.fold, lanes_in=shape[1], lanes_out=shape[1]),
     )

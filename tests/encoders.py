@@ -7,11 +7,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from bitloom.hw.folding import HardwareConfig, solve
+from bitloom.hw import graph_file
 from bitloom.hw.graph import Graph, Node, Tensor, signed_bits
 from bitloom.hw.ops import context as context_op
 from bitloom.hw.ops import layernorm, linear, softmax, table
 from bitloom.hw.ops.common import largest
+from bitloom.hw.plan.solve import HardwareConfig, solve
 
 ALL_BITS = {
     "weight_bits": tuple(range(1, 9)),
@@ -156,14 +157,16 @@ class RandomEncoder:
             pre = self.linear("pooler.pre", first, s.hidden, 8, scale=2.0**-5, acc="pooler.acc")
             x = self.table("pooler", pre, "tanh", 8)
         self.linear("logits", x, s.labels, 16)
-        return Graph(
-            name="random",
-            nodes=tuple(self.nodes),
-            tensors=self.tensors,
-            params=self.params,
-            max_tokens=s.max_tokens,
-            meta={"layers": s.layers, "hidden": s.hidden, "heads": s.heads, "intermediate": s.intermediate, "head": s.head},
-        ).check()
+        return graph_file.check(
+            Graph(
+                name="random",
+                nodes=tuple(self.nodes),
+                tensors=self.tensors,
+                params=self.params,
+                max_tokens=s.max_tokens,
+                meta={"layers": s.layers, "hidden": s.hidden, "heads": s.heads, "intermediate": s.intermediate, "head": s.head},
+            )
+        )
 
 
 def random_encoder(seed: int = 0, **shape) -> Graph:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from bitloom.hw import graph_file
 from bitloom.hw.graph import Graph, Node, Tensor
 from bitloom.hw.instance import Fold
 from bitloom.hw.ops import OPS
-from bitloom.hw.timing import simulate_node
+from bitloom.hw.plan.timing import simulate_node
 from bitloom.sim.unit import OutSpec, Stimulus, UnitCase, run_units
 
 RTL_FILES = sorted((Path(__file__).parents[1] / "hw" / "rtl").glob("*.sv"))
@@ -64,7 +65,7 @@ def make_case(
         max_tokens=max_tokens,
     )
     return Case(
-        graph=graph.check(),
+        graph=graph_file.check(graph),
         fold=fold,
         data=tuple(np.asarray(d, dtype=np.int64) for d in data),
         lengths=np.asarray(lengths),

@@ -6,15 +6,15 @@ from __future__ import annotations
 import json
 
 from bitloom.flow import Context
+from bitloom.hw import graph_file
 from bitloom.hw.build import build
-from bitloom.hw.folding import HardwareConfig
-from bitloom.hw.graph import Graph
+from bitloom.hw.plan.solve import HardwareConfig
 
 
 def run(context: Context) -> str:
     """Raises FoldingError: the recipe's target cannot be met, or the board is too small. BoardError: no such board."""
     context.progress(None, "solving the folding, writing RTL")
-    graph, hardware = Graph.load(context.run.stage("export")), context.recipe.hardware
+    graph, hardware = graph_file.load(context.run.stage("export")), context.recipe.hardware
     if board := context.options.get("board"):
         hardware = HardwareConfig(board=board, clock_mhz=hardware.clock_mhz)
     folding = build(graph, hardware, context.out)

@@ -12,12 +12,13 @@ import numpy as np
 
 from bitloom.errors import VerificationError
 from bitloom.flow import Context
-from bitloom.hw import golden
+from bitloom.hw import golden, graph_file
 from bitloom.hw.graph import Graph
+from bitloom.hw.instance import Layout
 from bitloom.hw.onnx_export import OnnxReferee, observed, to_onnx
+from bitloom.hw.plan.design import Stream
 from bitloom.report import score
 from bitloom.sentences import Sentences, load_dev, score_all
-from bitloom.sim.encoder import StreamInfo
 from bitloom.sim.verify import locate
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def run(context: Context) -> str:
     model = from_pretrained(trained / "qat")
     meta = {"task": dataset.task, "labels": dataset.label_names, "checkpoint": context.run.digest("train")}
     graph = to_graph(model, recipe.name, meta)
-    graph.save(context.out)
+    graph_file.save(graph, context.out)
     (context.out / "integer.onnx").write_bytes(to_onnx(graph).SerializeToString())
     sample = dev.spread(recipe.verification.reference_sentences, recipe.verification.seed)
     comparisons = compare_readers(context, graph, model, sample)
@@ -124,7 +125,7 @@ def _require_equal(where: str, graph: Graph, tensor: str, skipped: int, part: Se
     if not (wrong := got != want).any():
         return
     index, info = int(wrong.argmax()), graph.tensor(tensor)
-    stream = StreamInfo(tensor=tensor, wire="", lanes=1, bits=info.bits, signed=info.signed, kind=info.kind, channels=info.channels)
+    stream = Stream(tensor=tensor, wire="", lanes=1, bits=info.bits, signed=info.signed, kind=info.kind, layout=Layout(channels=info.channels))
     sentence, token, channel = locate(index, stream, np.array(part.lengths), want.size)
     raise VerificationError(
         f"export: {where}: {wrong.sum():,} of {wrong.size:,} values differ; first: "

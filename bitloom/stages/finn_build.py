@@ -16,18 +16,19 @@ from bitloom.flow import Context
 from bitloom.hls.finn import tool
 from bitloom.hls.finn.lower import Lowered, lower
 from bitloom.hls.finn.model import build
+from bitloom.hls.finn.quant_export import export
 from bitloom.hls.finn.report import cycles, without_estimate
 from bitloom.hls.finn.vivado import implement
+from bitloom.hw import graph_file
 from bitloom.hw.board import Board
-from bitloom.hw.folding import Folding
 from bitloom.hw.graph import Graph
-from bitloom.qat.finn_export import export
+from bitloom.hw.plan.folding import Folding
 
 
 def run(context: Context) -> str:
     """Raises FinnError: no finn-plus, a board, graph or length that FINN does not take."""
     tool.require_installed()
-    graph = Graph.load(context.run.stage("export"))
+    graph = graph_file.load(context.run.stage("export"))
     folding = Folding.load(context.run.stage("build") / "folding.json")
     board, tokens = Board.load(context.options["board"]), wanted_tokens(context.options, graph)
     clock = context.recipe.hardware.clock_mhz

@@ -19,11 +19,11 @@ from bitloom.flow import Context
 from bitloom.hls.finn import tool
 from bitloom.hls.finn.lower import lower
 from bitloom.hls.finn.model import build
+from bitloom.hls.finn.quant_export import export
 from bitloom.hls.finn.verify import Report, compare
-from bitloom.hw import golden
-from bitloom.hw.folding import Folding
+from bitloom.hw import golden, graph_file
 from bitloom.hw.graph import Graph
-from bitloom.qat.finn_export import export
+from bitloom.hw.plan.folding import Folding
 from bitloom.sentences import Sentences, load_dev, score_some
 
 QUANT = "Brevitas's export, Quant nodes"
@@ -34,7 +34,7 @@ MOST_SENTENCES = 64  # of the most frequent one
 def run(context: Context) -> str:
     """Raises VerificationError: an integer node differs."""
     tool.require_installed()
-    graph = Graph.load(context.run.stage("export"))
+    graph = graph_file.load(context.run.stage("export"))
     folding = Folding.load(context.run.stage("build") / "folding.json")
     built = context.run.stage("finn/build")
     made = json.loads((built / "finn.json").read_text())

@@ -9,18 +9,17 @@ import numpy as np
 
 from bitloom.errors import UsageError, VerificationError
 from bitloom.flow import Context
-from bitloom.hw import golden
+from bitloom.hw import golden, graph_file
 from bitloom.hw.board import Board
-from bitloom.hw.folding import Folding
-from bitloom.hw.graph import Graph
+from bitloom.hw.plan.folding import Folding
 from bitloom.sentences import Sentences, load_dev, score_some
 from bitloom.sim.hil.report import hil
-from bitloom.sim.hil.target import open_target
+from bitloom.sim.hil.targets import open_target
 
 
 def run(context: Context) -> str:
     """Raises TargetError: no such target, or it does not answer as it must. VerificationError: answers or cycles are not as promised."""
-    graph, built = Graph.load(context.run.stage("export")), context.run.stage("build")
+    graph, built = graph_file.load(context.run.stage("export")), context.run.stage("build")
     spec = context.options["target"]
     target = open_target(spec, graph, built, **_line(context, spec))
     dataset, _, dev = load_dev(context.recipe, context.run.data_dir, context.run.stage("export"))

@@ -9,9 +9,9 @@ import numpy as np
 
 from bitloom.errors import VerificationError
 from bitloom.flow import Context
-from bitloom.hw import golden
-from bitloom.hw.folding import Folding
+from bitloom.hw import golden, graph_file
 from bitloom.hw.graph import Graph
+from bitloom.hw.plan.folding import Folding
 from bitloom.sentences import Sentences, load_dev
 from bitloom.sim.errors import BuildError, SimulationError
 from bitloom.sim.hls_rtl import run_rtl
@@ -25,7 +25,7 @@ STALL = 0.3
 def run(context: Context) -> str:
     """Raises VerificationError: an output differs, or the simulation died."""
     find_verilator()  # a missing simulator is the machine's fault: exit code 2
-    graph, settings = Graph.load(context.run.stage("export")), context.recipe.verification
+    graph, settings = graph_file.load(context.run.stage("export")), context.recipe.verification
     folding = Folding.load(context.run.stage("build") / "folding.json")
     synth = context.run.stage("hls4ml/synth")
     verilog = synth / json.loads((synth / "synth.json").read_text())["verilog"]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 
 from bitloom.flow import STAGES, Context, is_current
-from bitloom.hw.graph import Graph
+from bitloom.hw import graph_file
 from bitloom.report import SCHEMA, render, score
 from bitloom.runfolder import RunFolder
 
@@ -28,7 +28,7 @@ def assemble(context: Context) -> dict:
     def read(stage: str, name: str) -> dict:
         return json.loads((run.stage(stage) / name).read_text())
 
-    graph = Graph.load(run.stage("export"))
+    graph = graph_file.load(run.stage("export"))
     trained, exported = read("train", "metrics.json"), read("export", "metrics.json")
     timing, verified = read("build", "timing.json"), read("verify", "verify.json")
     cycles = dict(verified["cycles"])

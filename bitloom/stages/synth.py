@@ -9,18 +9,20 @@ from dataclasses import asdict
 
 from bitloom.errors import UsageError
 from bitloom.flow import Context
+from bitloom.hw import graph_file
 from bitloom.hw.board import Board
-from bitloom.hw.budget import usage
-from bitloom.hw.folding import Folding
+from bitloom.hw.cost.budget import usage
+from bitloom.hw.cost.resources import estimate
 from bitloom.hw.graph import Graph
-from bitloom.hw.resources import estimate
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.folding import Folding
 from bitloom.hw.synth import synthesize
 from bitloom.hw.vivado import build_project, write_project
 
 
 def run(context: Context) -> str:
     """Raises BoardError: no such board. SynthError: a tool is missing or failed; DoesNotFit: the board is too small."""
-    graph, built = Graph.load(context.run.stage("export")), context.run.stage("build")
+    graph, built = graph_file.load(context.run.stage("export")), context.run.stage("build")
     folding = Folding.load(built / "folding.json")
     name = context.options.get("board") or folding.board
     if name is None:
@@ -48,7 +50,7 @@ def run(context: Context) -> str:
 
 def _estimate(graph: Graph, folding: Folding, board: Board) -> dict:
     """The cost model's figures of the encoder alone."""
-    return {kind: asdict(use) for kind, use in usage(board, estimate(graph, folding, board).counted()).items()}
+    return {kind: asdict(use) for kind, use in usage(board, estimate(Design(graph, folding), board).counted()).items()}
 
 
 def _top(board: Board) -> str:

@@ -12,14 +12,15 @@ import numpy as np
 
 from bitloom.errors import VerificationError
 from bitloom.flow import Context
-from bitloom.hw import golden
+from bitloom.hw import golden, graph_file
 from bitloom.hw.build import macs_per_sentence
-from bitloom.hw.folding import Folding
 from bitloom.hw.graph import Graph
-from bitloom.hw.predict import predict
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.folding import Folding
+from bitloom.hw.plan.predict import predict
 from bitloom.qat.data import Dataset
 from bitloom.sentences import Sentences, load_dev, score_some
-from bitloom.sim.encoder import EncoderRun, design, load_streams, run_encoder
+from bitloom.sim.encoder import EncoderRun, encoder_model, load_streams, run_encoder
 from bitloom.sim.errors import BuildError, SimulationError
 from bitloom.sim.runner import build
 from bitloom.sim.tools import find_verilator
@@ -55,7 +56,7 @@ class Bench:
 
     def __init__(self, context: Context):
         self.context, self.folder = context, context.run.stage("build")
-        self.graph = Graph.load(context.run.stage("export"))
+        self.graph = graph_file.load(context.run.stage("export"))
         self.folding = Folding.load(self.folder / "folding.json")
         self.outcomes: list[Outcome] = []
 
@@ -64,7 +65,7 @@ class Bench:
 
         Raises BuildError: the RTL cannot be compiled.
         """
-        build(design(self.folder, load_streams(self.folder), taps=True))
+        build(encoder_model(self.folder, load_streams(self.folder), taps=True))
 
     def slow_gap(self, sentences: Sentences) -> float:
         """Mean cycles between two beats that a slow consumer takes."""
@@ -161,7 +162,7 @@ def _cycles(
     graph, folding = bench.graph, bench.folding
     table, figures = [], {}
     for name, (sentences, got) in (("full", full), ("mixed", mixed)):
-        guess = predict(graph, folding, sentences.lengths)
+        guess = predict(Design(graph, folding), sentences.lengths)
         figures[name] = {
             "interval": (guess.interval, _interval(got)),
             "latency": (guess.latency[0], _latencies(got)[0]),
@@ -175,7 +176,7 @@ def _cycles(
             if len(sentences) > 1 or key == "latency"
         ]
     points = [[n, _latencies(got)[0]] for n, got in alone]
-    table += [{"name": f"latency, {n} tokens", "predicted": predict(graph, folding, [n]).latency[0], "measured": m} for n, m in points]
+    table += [{"name": f"latency, {n} tokens", "predicted": predict(Design(graph, folding), [n]).latency[0], "measured": m} for n, m in points]
     interval, latency = figures["full"]["interval"], figures["full"]["latency"]
     work = macs_per_sentence(graph, graph.max_tokens)
     real = sum(macs_per_sentence(graph, n) for n in mixed[0].lengths[1:])

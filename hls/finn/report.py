@@ -6,9 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bitloom.hls.finn.lower import Lowered
-from bitloom.hw.folding import Folding
 from bitloom.hw.graph import Graph
 from bitloom.hw.ops import OPS
+from bitloom.hw.plan.folding import Folding
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -91,7 +91,7 @@ def last_read(latency: int, beats: int, planned: int, moved: int, before: int) -
 
 
 def pipeline(ins, out, latency: int):
-    """Timing generator (hw/timing.py) of a pipeline that stalls as a whole: II 1, `latency` cycles.
+    """Timing generator (hw/plan/timing.py) of a pipeline that stalls as a whole: II 1, `latency` cycles.
 
     The inputs' tokens have equally many beats and are taken beat by beat together.
     """

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bitloom.hw.board import Board
-from bitloom.hw.budget import usage
+from bitloom.hw.cost.budget import usage
 from bitloom.hw.synth.families import FAMILIES, count
 from bitloom.hw.synth.registers import absorb
 from bitloom.hw.synth.report import ClockResult, SynthReport, must_fit

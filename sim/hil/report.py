@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from bitloom.hw.folding import Folding
 from bitloom.hw.graph import Graph
-from bitloom.hw.predict import predict
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.folding import Folding
+from bitloom.hw.plan.predict import predict
 from bitloom.sim.hil.errors import TargetError
 from bitloom.sim.hil.target import Answer, Progress, Shape, Target, Traffic
 
@@ -161,7 +162,7 @@ def latencies(graph: Graph, folding: Folding, lengths: Sequence[int], answers: S
         starts = tuple(answers[i].start - answers[run[0]].start for i in run)
         key = (tuple(lengths[i] for i in run), starts)
         if key not in known:
-            known[key] = predict(graph, folding, key[0], starts).out_last
+            known[key] = predict(Design(graph, folding), key[0], starts).out_last
         predicted += [end - start for end, start in zip(known[key], starts, strict=True)]
         measured += [answers[i].latency for i in run]
     worst = max(abs(m - p) / max(m, 1) for m, p in zip(measured, predicted, strict=True))
@@ -173,7 +174,7 @@ def intervals(graph: Graph, folding: Folding, lengths: Sequence[int], answers: S
     measured = predicted = count = 0
     for run in periods(answers):
         if len(run) > 1:
-            ends = predict(graph, folding, [lengths[i] for i in run]).out_last
+            ends = predict(Design(graph, folding), [lengths[i] for i in run]).out_last
             measured += answers[run[-1]].end - answers[run[0]].end
             predicted += ends[-1] - ends[0]
             count += len(run) - 1

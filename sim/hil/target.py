@@ -5,15 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from bitloom.hw.graph import Graph
 from bitloom.sim.hil.errors import TargetError, WrongBitstreamError
 
-KINDS = {"sim": "sim", "serial": "serial:/dev/ttyUSB0", "pynq": "pynq://192.168.2.99"}
 Progress = Callable[[int], None]
 
 
@@ -131,36 +128,3 @@ class Shape:
             raise WrongBitstreamError(
                 f"{where}: got a bitstream of graph {identity}, must be {self.identity}; load the bitstream of this run, or name the run of that bitstream"
             )
-
-
-def open_target(spec: str, graph: Graph, build_dir: Path | None = None, **options) -> Target:
-    """The target that a text names, not yet opened.
-
-    spec       `sim`, `serial:PORT` or `pynq://HOST[:PORT]`
-    graph      what its bitstream must hold
-    build_dir  the built encoder, which `sim` needs
-    options    of the target's class
-    Raises TargetError: no such kind of target, or a part of its name is missing or wrong.
-    """
-    kind, colon, rest = spec.partition(":")
-    if kind not in KINDS or (kind == "sim") == bool(colon):
-        near = get_close_matches(kind, KINDS, n=1, cutoff=0.5)
-        hint = f"did you mean '{KINDS[near[0]]}'? " if near else ""
-        raise TargetError(f"hil: --target: got '{spec}', must be one of sim, serial:PORT, pynq://HOST; {hint}Example: {KINDS['serial']}")
-    if kind == "sim":
-        from bitloom.sim.hil.simulated import SimulatedTarget
-
-        if build_dir is None:
-            raise TargetError("hil: --target sim: got no build folder, must have the built encoder; run `bitloom build` first")
-        return SimulatedTarget(graph, build_dir, **options)
-    if kind == "serial":
-        from bitloom.sim.hil.serial_target import SerialTarget
-
-        if not rest:
-            raise TargetError(f"hil: --target: got '{spec}', must name a port; for example {KINDS['serial']}")
-        return SerialTarget(graph, rest, **options)
-    if not rest.startswith("//") or not rest[2:]:
-        raise TargetError(f"hil: --target: got '{spec}', must be pynq://HOST or pynq://HOST:PORT; for example {KINDS['pynq']}")
-    from bitloom.sim.hil.pynq import open_pynq
-
-    return open_pynq(graph, rest[2:], **options)

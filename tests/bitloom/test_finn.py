@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from bitloom.hls.finn import tool
-from bitloom.hw.graph import Graph
+from bitloom.hw import graph_file
 from onnx import numpy_helper
 
 from bitloom import RunFolder
@@ -34,7 +34,7 @@ def finn_run(tiny_run, tmp_path_factory) -> Path:
 def test_every_node_is_mapped_and_has_code(finn_run):
     made = json.loads((finn_run / "finn" / "build" / "finn.json").read_text())
     assert (made["tokens"], made["part"]) == (8, "xck26-sfvc784-2LV-c") and made["vivado_steps"] == []
-    graph = Graph.load(finn_run / "export")
+    graph = graph_file.load(finn_run / "export")
     units = {n.name for n in graph.nodes if n.op in ("linear", "scores", "context")}
     assert {row["tensor"] for row in made["units"]} == units
     assert all(row["finn"] == row["rtl"] for row in made["units"])

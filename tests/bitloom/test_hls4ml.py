@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bitloom.hw import golden
-from bitloom.hw.folding import Folding
-from bitloom.hw.graph import Graph
+from bitloom.hw import golden, graph_file
+from bitloom.hw.plan.folding import Folding
 from hls_verilog import write_verilog
 
 from bitloom import RunFolder
@@ -41,7 +40,7 @@ def hls_copy(hls_run, tmp_path) -> Path:
 
 def test_every_tensor_of_real_sentences_is_compared(hls_run):
     found = json.loads((hls_run / "hls4ml" / "verify" / "verify.json").read_text())
-    graph = Graph.load(hls_run / "export")
+    graph = graph_file.load(hls_run / "export")
     assert set(found["tensors"]) == {n.name for n in graph.nodes if n.op != "embed"} | {"m_axis"}
     assert min(found["tensors"].values()) > 0 and found["mismatches"] == 0
     assert found["values_compared"] == sum(r["values_compared"] for r in found["runs"]) > 100_000
@@ -63,7 +62,7 @@ def test_the_report_has_the_projects_layers(hls_run):
     for stage in report["hardware"]["stages"]:  # the same folding as the RTL's
         assert by_name[stage["name"]]["multipliers"] == stage["multipliers"]
     query = by_name["layer.0.query.acc"]
-    weights = Graph.load(hls_run / "export").params["layer.0.query.acc.weight"].size
+    weights = graph_file.load(hls_run / "export").params["layer.0.query.acc.weight"].size
     assert query["reuse_factor"] * query["multipliers"] == weights
     assert any(c["name"].startswith("HLS C simulation") for c in report["verify"]["comparisons"])
     assert "HLS project (hls4ml)" in (hls_run / "report.html").read_text()
@@ -164,8 +163,8 @@ def test_the_example_script(hls_run, tmp_path):
     command = [sys.executable, str(ROOT / "examples" / "hls_project.py"), str(hls_run), str(tmp_path / "project")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}, check=False)
     assert done.returncode == 0, done.stderr
-    graph = Graph.load(hls_run / "export")
-    part = graph.extract(graph.entry, graph.outputs[0])
+    graph = graph_file.load(hls_run / "export")
+    part = graph_file.extract(graph, graph.entry, graph.outputs[0])
     entry, rng = graph.tensor(graph.entry), np.random.default_rng(0)
     sentences = [rng.integers(entry.low, entry.high + 1, (n, entry.channels)) for n in (3, graph.max_tokens)]
     want = golden.evaluate(part, {part.entry: np.concatenate(sentences)}, np.array([len(s) for s in sentences]))[graph.outputs[0]]
@@ -211,7 +210,7 @@ def test_synth_without_the_tool(hls_copy, bitloom):
 def test_the_tools_verilog_is_simulated_and_a_wrong_output_is_named(hls_copy, bitloom, vitis):
     """What stands in for the tool's Verilog is an encoder of the RTL backend with the ports that Vitis HLS makes."""
     assert bitloom("synth", hls_copy, "--backend", "hls4ml", "--no-ip")[0] == 0
-    run, graph = RunFolder.open(hls_copy), Graph.load(hls_copy / "export")
+    run, graph = RunFolder.open(hls_copy), graph_file.load(hls_copy / "export")
     folding = Folding.load(hls_copy / "build" / "folding.json")
     synth = hls_copy / "hls4ml" / "synth"
     verilog = synth / json.loads((synth / "synth.json").read_text())["verilog"]

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bitloom.hw import golden
-from bitloom.hw.graph import Graph
+from bitloom.hw import golden, graph_file
 from bitloom.sim import tools
 from bitloom.sim.errors import BuildError
 
@@ -33,7 +32,7 @@ def report(run: Path) -> dict:
 
 def test_the_report_has_the_keys_that_others_rely_on(tiny_run):
     r = report(tiny_run)
-    assert r["schema"] == "bitloom.report/1" and r["graph_hash"] == Graph.load(tiny_run / "export").hash
+    assert r["schema"] == "bitloom.report/1" and r["graph_hash"] == graph_file.load(tiny_run / "export").hash
     for section, keys in {
         "accuracy": ("metric", "examples", "float", "qat", "golden"),
         "verify": ("backend", "sentences", "values_compared", "mismatches", "stall_runs"),
@@ -212,7 +211,7 @@ SENTENCES = Sentences(ids=[[2, 7, 3], [2, 9, 11, 3]], segments=[[0] * 3, [0] * 4
     ],
 )
 def test_a_reader_that_differs_from_the_golden_model_fails_the_export(tiny_run, spoil, expected):
-    graph = Graph.load(tiny_run / "export")
+    graph = graph_file.load(tiny_run / "export")
 
     def reader(part):
         tensors = golden.run(graph, part.ids, part.segments)
@@ -227,7 +226,7 @@ def test_a_reader_that_differs_from_the_golden_model_fails_the_export(tiny_run, 
 
 def test_a_comparison_of_nothing_fails(tiny_run):
     with pytest.raises(VerificationError) as error:
-        export.compare(Graph.load(tiny_run / "export"), SENTENCES, "other", [], lambda part: {})
+        export.compare(graph_file.load(tiny_run / "export"), SENTENCES, "other", [], lambda part: {})
     assert str(error.value) == "export: other: got 0 values to compare, must be at least 1"
 
 

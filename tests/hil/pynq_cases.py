@@ -13,10 +13,10 @@ from bitloom.boards.pynq_driver.server import Server
 from bitloom.hw import golden
 from bitloom.hw.board import Board
 from bitloom.hw.build import build
-from bitloom.hw.folding import HardwareConfig
+from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.hw.vivado import pack_overlay, write_project
 from bitloom.hw.vivado.ip import read_ip
-from bitloom.sim.hil.target import open_target
+from bitloom.sim.hil.targets import open_target
 from encoders import random_encoder, random_sentences
 from pynq_stand_in import Pynq
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from bitloom.boards.pynq_driver import registers as reg
 from bitloom.boards.pynq_driver.layout import Stream, pack
-from bitloom.hw import golden
-from bitloom.hw.predict import predict
+from bitloom.hw import golden, graph_file
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.predict import predict
 
 NEAR_THE_END = (1 << 32) - 3000  # of the cycle counter: it wraps soon
 
@@ -103,7 +104,7 @@ class Fabric:
         return sentences
 
     def clock(self, lengths):
-        times = predict(self.board.graph, self.board.folding, lengths)
+        times = predict(Design(self.board.graph, self.board.folding), lengths)
         for start, stop in zip(times.in_first, times.out_last, strict=True):
             entry = reg.LOG + 8 * (self.done % reg.LOG_ENTRIES)
             self.log |= {entry: self.now + start, entry + 4: self.now + stop}
@@ -126,7 +127,7 @@ class Pynq:
     def __init__(self, graph, folding, ip):
         self.graph, self.folding, self.fault, self.identity, self.loaded, self.transfers = graph, folding, "", "", 0, []
         self.input, self.output = (Stream(**ip.as_dict()[name]) for name in ("input", "output"))
-        self._inner = graph.extract(graph.entry, graph.outputs[0])
+        self._inner = graph_file.extract(graph, graph.entry, graph.outputs[0])
 
     def Overlay(self, path):
         self.loaded += 1

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bitloom.hw.build import build
-from bitloom.hw.folding import HardwareConfig
+from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.hw.uart import BOARD_RTL, SHAPE_FILE, UartError, shape_package
 from bitloom.sim.encoder import run_encoder
 from bitloom.sim.errors import SimulationError

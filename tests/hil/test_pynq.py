@@ -14,10 +14,11 @@ from bitloom.boards.pynq_driver import wire
 from bitloom.boards.pynq_driver.__main__ import main
 from bitloom.boards.pynq_driver.device import Device, DeviceError
 from bitloom.boards.pynq_driver.layout import Stream, pack, unpack
-from bitloom.hw.predict import predict
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.predict import predict
 from bitloom.sim.hil.errors import PortError, SessionTakenError, TargetError, WrongBitstreamError
 from bitloom.sim.hil.report import hil
-from bitloom.sim.hil.target import open_target
+from bitloom.sim.hil.targets import open_target
 from encoders import random_encoder
 from pynq_cases import SHAPE, TOKEN, Encoder, error_of, serving, still_serves
 from pynq_stand_in import Pynq
@@ -73,7 +74,7 @@ def test_pause_empties_the_encoder(either):
     """The server's pause without `burst`: a sentence that enters two latencies after another takes as long as in an empty encoder."""
 
     def latency(lengths, starts=None):
-        return predict(either.graph, either.folding, lengths, starts).latency[-1]
+        return predict(Design(either.graph, either.folding), lengths, starts).latency[-1]
 
     for first, second in ((8, 1), (8, 8), (1, 8), (4, 2)):
         assert latency([first, second], [0, 2 * latency([first])]) == latency([second])

@@ -4,13 +4,15 @@
 import numpy as np
 import pytest
 from bitloom.hw.build import build
-from bitloom.hw.folding import HardwareConfig
-from bitloom.hw.predict import predict
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.predict import predict
+from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.sim.hil.errors import TargetError, WrongBitstreamError
 from bitloom.sim.hil.report import hil, intervals, latencies, periods
 from bitloom.sim.hil.serial_target import SerialTarget
 from bitloom.sim.hil.simulated import SimulatedTarget
-from bitloom.sim.hil.target import Answer, Shape, Traffic, open_target
+from bitloom.sim.hil.target import Answer, Shape, Traffic
+from bitloom.sim.hil.targets import open_target
 from hil_cases import make_case
 
 
@@ -44,7 +46,7 @@ class StandIn:
     def run(self, batch, *, burst=False, progress=None):
         self.calls.append("burst" if burst else "run")
         starts = [0] * len(batch) if burst else [100_000 * i for i in range(len(batch))]
-        guess = predict(self.case.graph, self.folding, [len(s) for s in batch], starts)
+        guess = predict(Design(self.case.graph, self.folding), [len(s) for s in batch], starts)
         answers = [Answer(codes=w, start=s, end=e) for w, s, e in zip(self.case.want, guess.in_first, guess.out_last, strict=False)]
         return [self.change(a) if self.change and i == 3 else a for i, a in enumerate(answers)]
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from bitloom.hls import csim
 from bitloom.hls.project import to_hls4ml
-from bitloom.hw import golden
-from bitloom.hw.folding import HardwareConfig, solve
+from bitloom.hw import golden, graph_file
 from bitloom.hw.graph import Graph
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.solve import HardwareConfig, solve
 from encoders import ALL_BITS, draw_encoder, random_encoder, random_sentences
 from minilm import minilm_graph, needs_checkpoint
 
@@ -25,10 +26,11 @@ SMALL = {
 def check(folder: Path, seed: int, hardware: HardwareConfig, lengths: list[int], shape: dict) -> tuple[Graph, csim.CsimReport]:
     """All tensors but the host's were compared, the output once more where it leaves, and none differs."""
     graph = random_encoder(seed, **shape)
-    to_hls4ml(graph, solve(graph, hardware), "pynq_z2", folder).write()
+    design = Design(graph, solve(graph, hardware))
+    to_hls4ml(design, "pynq_z2", folder).write()
     ids, segments = random_sentences(graph, lengths, seed)
     want = golden.run(graph, ids, segments)
-    report = csim.verify(graph, csim.compile_project(folder), ids, segments)
+    report = csim.verify(design, csim.compile_project(folder), ids, segments)
     made = [n.name for n in graph.nodes if n.op != "embed"]
     assert report.ok and report.mismatches == 0, str(report)
     assert report.per_tensor == {name: want[name].size for name in made} | {"m_axis": want[graph.outputs[0]].size}
@@ -56,10 +58,11 @@ def test_random_encoder(seed, tmp_path):
 def test_one_layer_of_a_real_checkpoint(tmp_path):
     whole, ids = minilm_graph()
     lengths, want = [len(s) for s in ids], golden.run(whole, ids)
-    layer = whole.extract("embeddings.norm", "layer.0.ffn.norm")
+    layer = graph_file.extract(whole, "embeddings.norm", "layer.0.ffn.norm")
     assert sum(n.op == "linear" for n in layer.nodes) == 6 and layer.tensor(layer.entry).channels == 384
-    to_hls4ml(layer, solve(layer, HardwareConfig(target_cycles=80_000)), "zcu104", tmp_path).write()
-    made = csim.simulate(layer, csim.compile_project(tmp_path), np.split(want[layer.entry], np.cumsum(lengths)[:-1]))
+    design = Design(layer, solve(layer, HardwareConfig(target_cycles=80_000)))
+    to_hls4ml(design, "zcu104", tmp_path).write()
+    made = csim.simulate(design, csim.compile_project(tmp_path), np.split(want[layer.entry], np.cumsum(lengths)[:-1]))
     assert made.pop("warnings") == []
     assert set(made) == {n.name for n in layer.nodes} | {"m_axis"}
     compared = 0

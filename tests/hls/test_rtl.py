@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from bitloom.hw import golden
 from bitloom.hw.build import build
-from bitloom.hw.folding import Folding, HardwareConfig
 from bitloom.hw.graph import Graph
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.folding import Folding
+from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.sim.encoder import run_encoder
 from bitloom.sim.errors import BuildError, SimulationError
-from bitloom.sim.hls_rtl import Port, adapter_text, read_ports, run_rtl, stream_info
+from bitloom.sim.hls_rtl import Port, adapter_text, read_ports, run_rtl
 from bitloom.sim.verify import compare
 from encoders import random_encoder, random_sentences
 from hls_verilog import write_verilog
@@ -139,7 +141,8 @@ def test_declarations_in_the_port_list(tmp_path):
 
 def test_sideband(encoder):
     """What is not there is not connected; inputs that are there are tied, outputs left open."""
-    first, last = (stream_info(encoder.graph, encoder.folding, name) for name in (encoder.graph.entry, encoder.graph.outputs[0]))
+    design = Design(encoder.graph, encoder.folding)
+    first, last = design.entry, design.outputs[0]
     ports = {"ap_clk": Port("input", 1), "s_axis_TKEEP": Port("input", 2), "s_axis_TID": Port("input", 1), "m_axis_TKEEP": Port("output", 2)}
     text = adapter_text(ports, first, last, "0123456789abcdef")
     assert ".ap_clk(clk),\n    .s_axis_TKEEP('1),\n    .s_axis_TID('0),\n    .m_axis_TKEEP());" in text

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from bitloom.hw import golden
 from bitloom.hw.build import build
-from bitloom.hw.folding import Folding, HardwareConfig
 from bitloom.hw.graph import Graph
 from bitloom.hw.onnx_export import OnnxReferee, to_onnx
-from bitloom.hw.predict import predict
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.folding import Folding
+from bitloom.hw.plan.predict import predict
+from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.sim.encoder import EncoderRun, promised_identity, run_encoder
 from bitloom.sim.verify import VerifyReport, compare
 from encoders import ALL_BITS, draw_encoder, random_encoder, random_sentences
@@ -67,7 +69,7 @@ class Encoder:
 
     def cycles(self, got: EncoderRun) -> dict[str, tuple[float, float]]:
         """(measured, predicted) of the first sentence's latency, the mix's mean interval and its end."""
-        guess, last = predict(self.graph, self.folding, self.lengths), got.out_last_cycle
+        guess, last = predict(Design(self.graph, self.folding), self.lengths), got.out_last_cycle
         return {
             "latency": (int(last[0]), guess.out_last[0]),
             "interval": (int(last[-1] - last[0]) / (len(last) - 1), guess.interval),
@@ -147,7 +149,7 @@ def test_one_sentence_alone_takes_what_is_predicted(encoder):
         alone = replace(encoder, ids=ids, segments=segments, want=golden.run(encoder.graph, ids, segments))
         got, report = alone.run()
         assert_equal(alone, report)
-        measured, predicted = int(got.out_last_cycle[0]), predict(encoder.graph, encoder.folding, [length]).latency[0]
+        measured, predicted = int(got.out_last_cycle[0]), predict(Design(encoder.graph, encoder.folding), [length]).latency[0]
         assert abs(measured - predicted) <= TOLERANCE * measured, f"{length} tokens: {measured}, {predicted} predicted"
 
 

@@ -3,9 +3,10 @@
 
 import pytest
 from bitloom.hw.build import macs_per_sentence
-from bitloom.hw.fifos import depths
-from bitloom.hw.folding import Folding, FoldingError, HardwareConfig, solve
 from bitloom.hw.ops import OPS
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.folding import Folding, FoldingError
+from bitloom.hw.plan.solve import HardwareConfig, solve
 from encoders import random_encoder
 from pydantic import ValidationError
 
@@ -73,7 +74,7 @@ def test_exactly_one_goal():
 
 def test_fifos_hold_a_sentence_where_attention_waits_for_it(graph):
     folding = solve(graph, HardwareConfig(multipliers=200))
-    deep = depths(graph, folding)
+    deep = {(p.unit, p.index): p.depth for unit in Design(graph, folding).units for p in unit.ports}
     beats = 48 // folding.lanes["embeddings.norm"]
     assert deep["layer.0.attention.sum", 1] >= (graph.max_tokens + 1) * beats
     assert deep["layer.0.scores.acc", 0] >= graph.max_tokens * beats

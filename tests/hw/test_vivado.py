@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from bitloom.hw.board import Board
 from bitloom.hw.build import build
-from bitloom.hw.folding import HardwareConfig
+from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.hw.synth import DoesNotFit, SynthError
 from bitloom.hw.vivado import build_project, collect, find_vivado, pack_overlay, write_project
 from bitloom.hw.vivado.project import load_project, tcl_word

@@ -13,12 +13,13 @@ from bitloom.boards.pynq_driver.layout import Stream, packet, unpack
 from bitloom.hw import golden
 from bitloom.hw.board import Board
 from bitloom.hw.build import build
-from bitloom.hw.folding import HardwareConfig
-from bitloom.hw.predict import predict
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.predict import predict
+from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.hw.vivado.ip import read_ip
 from bitloom.hw.vivado.project import write_project
 from bitloom.sim.encoder import run_encoder
-from bitloom.sim.runner import Design, check_results
+from bitloom.sim.runner import Model, check_results
 from bitloom.sim.runner import build as compile_bench
 from bitloom.sim.tools import cocotb_env, find_verilator
 from encoders import random_encoder, random_sentences
@@ -59,7 +60,7 @@ class Built:
         folder.mkdir()
         text = (self.project / "src" / "encoder_ip.v").read_text().replace("module encoder_ip", "module bench")
         generated = {"bench.vlt": '`verilator_config\npublic_flat_rw -module "bench" -var "*"\n', "bench.v": text}
-        executable = compile_bench(Design(sources=tuple(sorted((self.project / "src").glob("*.sv"))), generated=generated))
+        executable = compile_bench(Model(sources=tuple(sorted((self.project / "src").glob("*.sv"))), generated=generated))
         for path in (self.project / "mem").glob("*.mem"):
             (folder / path.name).symlink_to(path)
         ends = np.cumsum(packets)
@@ -98,7 +99,7 @@ def test_alone(built, tmp_path):
     for index, words in enumerate(seen["after"]):
         start, stop = words[32 + 2 * index : 34 + 2 * index]
         assert words[4] == index + 1 and words[5] == stop - start
-        predicted = predict(built.graph, built.folding, [LENGTHS[index]]).latency[0]
+        predicted = predict(Design(built.graph, built.folding), [LENGTHS[index]]).latency[0]
         assert abs(words[5] - predicted) <= 0.01 * predicted, (words[5], predicted)
         assert words[6:8] == [0, 0], "nobody waited"
 

@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+from bitloom.hw import graph_file
 from bitloom.hw.graph import Graph, GraphError, Node, Tensor
 from bitloom.hw.ops import embed
 
@@ -25,7 +26,7 @@ def graph(bits=10, positions=8, low=-127, max_tokens=8):
 
 
 def test_sums_rows_and_counts_positions_from_each_sentence():
-    g = graph().check()
+    g = graph_file.check(graph())
     word, position, segment = (g.params[f"embeddings.sum.{key}"] for key in embed.PARAMS)
     ids, segments, lengths = np.array([3, 19, 0, 7, 3, 3]), np.array([0, 1, 0, 0, 1, 1]), np.array([2, 1, 3])
     y = embed.run(g, g.nodes[0], [ids, segments], lengths)
@@ -34,16 +35,16 @@ def test_sums_rows_and_counts_positions_from_each_sentence():
 
 
 def test_no_sentence():
-    g = graph().check()
+    g = graph_file.check(graph())
     empty = np.zeros(0, dtype=np.int64)
     assert embed.run(g, g.nodes[0], [empty, empty], empty).shape == (0, 6)
 
 
 def test_sums_must_fit_the_output():
     with pytest.raises(GraphError, match=r"sums reach -381 \.\. 381, must fit the output's -256 \.\. 255"):
-        graph(bits=9).check()
+        graph_file.check(graph(bits=9))
 
 
 def test_every_position_needs_a_row():
     with pytest.raises(GraphError, match="position got 8 rows, must be at least max_tokens = 9"):
-        graph(max_tokens=9).check()
+        graph_file.check(graph(max_tokens=9))

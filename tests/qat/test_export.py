@@ -6,8 +6,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from bitloom.hw import golden
-from bitloom.hw.graph import Graph
+from bitloom.hw import golden, graph_file
 from bitloom.qat.config import BIT_RANGES, ModelConfig, QuantConfig
 from bitloom.qat.export import forward_codes, in_float64, to_graph
 from bitloom.qat.model import settings_of_tensors
@@ -149,8 +148,8 @@ def test_graph_has_the_names_and_bits_of_the_specification():
 
 def test_graph_survives_saving(tmp_path):
     graph = to_graph(random_model(shape(), QuantConfig(weights=1)), "random")
-    graph.save(tmp_path)
-    assert Graph.load(tmp_path).hash == graph.hash
+    graph_file.save(graph, tmp_path)
+    assert graph_file.load(tmp_path).hash == graph.hash
 
 
 def test_single_precision_codes_are_refused():

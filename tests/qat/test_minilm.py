@@ -9,8 +9,8 @@ import pytest
 import torch
 from bitloom.hw import golden
 from bitloom.hw.build import build
-from bitloom.hw.folding import HardwareConfig
 from bitloom.hw.onnx_export import OnnxReferee, to_onnx
+from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.qat.baseline import load_float
 from bitloom.qat.calibrate import calibrate
 from bitloom.qat.config import QuantConfig

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from bitloom.hw import golden
 from bitloom.hw.build import build
-from bitloom.hw.folding import HardwareConfig
-from bitloom.hw.predict import predict
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.predict import predict
+from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.hw.synth import SynthError
 from bitloom.hw.synth.tools import find
 from bitloom.sim.netlist import run_netlist
@@ -31,5 +32,5 @@ def test_the_netlist_of_an_encoder_gives_every_output_in_the_predicted_cycles(st
     result = run_netlist(tmp_path, sentences, cache_dir() / "synth-tests" / f"netlist-{style}")
     assert result.problem == ""
     np.testing.assert_array_equal(result.outputs, want["logits"].reshape(-1))
-    predicted = predict(graph, folding, lengths)
+    predicted = predict(Design(graph, folding), lengths)
     assert result.out_last_cycle.tolist() == pytest.approx(predicted.out_last, rel=0.01)

@@ -12,7 +12,7 @@ from bitloom.sim import tools
 from bitloom.sim.doctor import package, program
 from bitloom.sim.doctor import tools as doctor
 from bitloom.sim.errors import SimulationError
-from bitloom.sim.runner import FAST, Design, build, cache_dir, needed, run, settings
+from bitloom.sim.runner import FAST, Model, build, cache_dir, needed, run, settings
 
 PASSED = '<testsuites><testsuite tests="1" failures="0" errors="0"/></testsuites>'
 
@@ -60,14 +60,14 @@ def test_wall_clock_limit(tmp_path):
 
 def test_build_failure_names_the_line_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("BITLOOM_CACHE", str(tmp_path / "cache"))
-    design = Design(sources=(), generated={"bench.sv": "module bench (output logic done);\n  nowhere u ();\nendmodule\n"})
+    design = Model(sources=(), generated={"bench.sv": "module bench (output logic done);\n  nowhere u ();\nendmodule\n"})
     with pytest.raises(SimulationError, match=r"build failed, log in .*failed-build.log:(.|\n)*%Error-MODMISSING: bench.sv:2"):
         build(design)
     assert [p.name for p in cache_dir().iterdir()] == ["failed-build.log"]
 
 
 def test_cache_folder_problems(tmp_path, monkeypatch):
-    design = Design(sources=(), generated={"bench.sv": "module bench (output logic done);\nendmodule\n"})
+    design = Model(sources=(), generated={"bench.sv": "module bench (output logic done);\nendmodule\n"})
     monkeypatch.setenv("BITLOOM_CACHE", str(tmp_path / "with space"))
     with pytest.raises(SimulationError, match="must have no space in its path.*set BITLOOM_CACHE"):
         build(design)
@@ -80,10 +80,10 @@ def test_cache_folder_problems(tmp_path, monkeypatch):
 def test_key_follows_content(tmp_path):
     source = tmp_path / "a.sv"
     source.write_text("module a; endmodule")
-    design = Design(sources=(source,), generated={"bench.sv": "x"})
+    design = Model(sources=(source,), generated={"bench.sv": "x"})
     verilator = tools.find_verilator()
 
-    def key(changed: Design = design, kind: str = "cocotb") -> str:
+    def key(changed: Model = design, kind: str = "cocotb") -> str:
         return changed.key(verilator, kind)
 
     first = key()

@@ -12,24 +12,25 @@ A double buffer that waits for an older sentence to leave waits only for tokens 
 
 from __future__ import annotations
 
-from bitloom.hw.folding import Folding
-from bitloom.hw.graph import Graph
+from collections.abc import Mapping, Sequence
+
+from bitloom.hw.graph import Graph, Node
 from bitloom.hw.ops import OPS
 
 MIN_DEPTH = 2
 
 
-def depths(graph: Graph, folding: Folding) -> dict[tuple[str, int], int]:
-    """Beats of the FIFO in front of each node's input port, {(node, port): depth}."""
+def depths(graph: Graph, nodes: Sequence[Node], beats: Mapping[str, int]) -> dict[tuple[str, int], int]:
+    """Beats of the FIFO in front of each node's input port, {(node, port): depth}.
+
+    nodes  those in hardware, in topological order; beats: of a token of each tensor's stream
+    """
     held: dict[str, int] = {graph.entry: 0}
     result: dict[tuple[str, int], int] = {}
-    for node in graph.nodes:
-        if OPS[node.op].host:
-            continue
+    for node in nodes:
         reach = [held[name] + OPS[node.op].holds(graph, node, port) for port, name in enumerate(node.inputs)]
         held[node.name] = max(reach)
         for port, name in enumerate(node.inputs):
-            tensor = graph.tensor(name)
-            slack = max(reach) - reach[port] if tensor.kind == "token" else 0
-            result[node.name, port] = MIN_DEPTH + slack * (tensor.channels // folding.lanes[name])
+            slack = max(reach) - reach[port] if graph.tensor(name).kind == "token" else 0
+            result[node.name, port] = MIN_DEPTH + slack * beats[name]
     return result

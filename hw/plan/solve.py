@@ -3,28 +3,22 @@
 
 All stages run at the same time, so a sentence leaves every max(stage intervals) cycles, and stages are independent given that figure: for a target
 interval B each matrix operator takes its cheapest folding whose interval is at most B. The multipliers needed fall as B grows, so the fastest
-design within a multiplier budget is found by bisection over B. So is the fastest that fits a board (hw/fitting.py).
+design within a multiplier budget is found by bisection over B. So is the fastest that fits a board (hw/plan/fit.py).
 """
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 from bitloom.hw.board import Board
-from bitloom.hw.errors import BitloomError
 from bitloom.hw.graph import Graph, Node
 from bitloom.hw.instance import Fold
 from bitloom.hw.ops import OPS
+from bitloom.hw.plan import fit
+from bitloom.hw.plan.folding import Folding, FoldingError
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 HEAD_TOKENS = 8  # the sentence's head must keep up with sentences of this many tokens
-
-
-class FoldingError(BitloomError):
-    """A target that no folding meets."""
 
 
 class HardwareConfig(BaseModel):
@@ -45,34 +39,6 @@ class HardwareConfig(BaseModel):
         return self
 
 
-@dataclass(frozen=True, kw_only=True)
-class Folding:
-    """The solved hardware shape of a graph.
-
-    folds      per node (all but host-side ones)
-    lanes      per tensor: elements a beat of its stream
-    interval   cycles between two sentences of max_tokens tokens, as the matrix units alone allow
-    board      the board that it was fitted to; None: none
-    bound_by   what of the board keeps the next faster folding from fitting
-    """
-
-    folds: dict[str, Fold]
-    lanes: dict[str, int]
-    interval: int
-    multipliers: int
-    per_node: dict[str, int] = field(default_factory=dict)
-    board: str | None = None
-    bound_by: str = ""
-
-    def save(self, path: Path) -> None:
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
-
-    @classmethod
-    def load(cls, path: Path) -> Folding:
-        text = json.loads(path.read_text())
-        return cls(**(text | {"folds": {k: Fold(**v) for k, v in text["folds"].items()}}))
-
-
 def solve(graph: Graph, config: HardwareConfig, board: Board | None = None) -> Folding:
     """The cheapest folding that meets target_cycles, or the fastest one within the budget of multipliers, of the board, or of both.
 
@@ -83,12 +49,10 @@ def solve(graph: Graph, config: HardwareConfig, board: Board | None = None) -> F
     board = board or (Board.load(config.board) if config.board else None)
     if board is None:
         return _meet(graph, config.target_cycles) if config.target_cycles is not None else _within(graph, config.multipliers)
-    from bitloom.hw import fitting  # it needs the costs of foldings, which need this module
-
     if config.target_cycles is not None:
-        return fitting.must_fit(graph, board, _meet(graph, config.target_cycles))
+        return fit.must_fit(graph, board, _meet(graph, config.target_cycles))
     most = config.multipliers or math.inf
-    return fitting.fastest(graph, board, lambda target: _fold_all(graph, target), _slowest(graph), lambda folding: folding.multipliers <= most)
+    return fit.fastest(graph, board, lambda target: _fold_all(graph, target), _slowest(graph), lambda folding: folding.multipliers <= most)
 
 
 def _within(graph: Graph, multipliers: int) -> Folding:

@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The design: a graph and its folding as units, streams and ports. Emission, prediction, cost, HLS, FINN, taps and boards read nothing else.
+
+A unit is an instance of an operator; it gives out one stream and takes others through ports, each behind a FIFO. A tensor that is read several times,
+or read and given out, is forked. The first of the graph's outputs leaves at `m_axis`, each further one at `m_<wire>`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from bitloom.hw.graph import Graph, Node
+from bitloom.hw.instance import Fold, Instance, Layout
+from bitloom.hw.ops import OPS
+from bitloom.hw.ops.record import Operator
+from bitloom.hw.plan import fifos
+from bitloom.hw.plan.folding import Folding
+
+SOURCE, SINK = "s_axis", "m_axis"
+
+
+def wire(tensor: str) -> str:
+    """The Verilog name of a tensor's stream."""
+    return tensor.replace(".", "_")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stream:
+    """A tensor on its way: the wires <wire>_{valid,ready,data,last}; an element is a code of `bits`, a beat `lanes` elements, lane 0 lowest.
+
+    kind    `token`, `row` or `sentence` (docs/architecture.md)
+    layout  of a token's channels in its beats
+    heads   rows a token, of a row stream; 0 of others
+    port    the encoder's AXI4-Stream port that carries it, "" for a stream inside
+    """
+
+    tensor: str
+    wire: str
+    lanes: int
+    bits: int
+    signed: bool
+    kind: str
+    layout: Layout
+    heads: int = 0
+    port: str = ""
+
+    @property
+    def width(self) -> int:
+        """Bits of a beat."""
+        return self.lanes * self.bits
+
+    @property
+    def beats(self) -> int:
+        """Of a token or a vector; of one element of a row."""
+        return self.layout.width // self.lanes
+
+    @property
+    def channels(self) -> int:
+        """Of a token; 1 of a row stream."""
+        return self.layout.channels
+
+    @property
+    def io_bits(self) -> int:
+        """Bits of an element at the encoder's AXI4-Stream ports: whole bytes."""
+        return io_bits(self.bits)
+
+    def place(self, codes: np.ndarray) -> np.ndarray:
+        """Codes of tokens [..., channels] -> what their beats carry [..., beats * lanes], zeros where the layout fills up."""
+        return self.layout.place(codes)
+
+    def take(self, elements: np.ndarray) -> np.ndarray:
+        """The reverse, without the filled places."""
+        return self.layout.take(elements)
+
+    def as_dict(self) -> dict:
+        """The entry of streams.json. elements: of a token in its stream, in `blocks` of `space` each, more than `channels` where it is filled up."""
+        layout = {"channels": self.layout.channels, "blocks": self.layout.blocks, "space": self.layout.space, "elements": self.layout.width}
+        return {key: getattr(self, key) for key in ("tensor", "wire", "lanes", "bits", "signed", "kind", "heads", "port")} | layout
+
+    @classmethod
+    def from_dict(cls, entry: dict) -> Stream:
+        """An entry of streams.json. Raises KeyError, TypeError: it is none."""
+        own = {key: entry[key] for key in ("tensor", "wire", "lanes", "bits", "signed", "kind", "heads", "port")}
+        return cls(**own, layout=Layout(**{key: entry[key] for key in ("channels", "blocks", "space")}))
+
+
+def io_bits(bits: int) -> int:
+    """AXI4-Stream elements are whole bytes."""
+    return -(-bits // 8) * 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Port:
+    """Where a stream is taken: by a unit's input, or by an output of the encoder.
+
+    unit    name of the unit, "" for an output of the encoder
+    index   among the unit's inputs, or the encoder's outputs
+    prefix  of the port's signals at the module
+    wire    bundle behind its FIFO, which the unit reads
+    source  bundle in front of it: the tensor's own, or the fork's branch
+    depth   beats that the FIFO holds
+    """
+
+    unit: str
+    index: int
+    prefix: str
+    stream: Stream
+    wire: str
+    source: str
+    depth: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Unit:
+    """An instance of an operator, which serves `node`."""
+
+    name: str
+    node: Node
+    op: Operator
+    fold: Fold
+    ports: tuple[Port, ...]
+    out: Stream
+    graph: Graph = field(repr=False)
+
+    @cached_property
+    def instance(self) -> Instance:
+        """Its module of hw/rtl, with parameters and memories."""
+        return self.op.rtl(self.graph, self.node, self.fold)
+
+    def timing(self, ins, out):
+        """Its generator of the timing network, between channels (hw/plan/timing.py)."""
+        return self.op.timing(self.graph, self.node, self.fold, ins, out)
+
+    def macs(self, tokens: int) -> int:
+        """Multiply-accumulates for one sentence of that many tokens."""
+        return self.op.macs(self.graph, self.node, tokens)
+
+    @property
+    def multipliers(self) -> int:
+        return self.fold.pe * self.fold.simd if self.op.matrix else 0
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """A folded graph."""
+
+    graph: Graph
+    folding: Folding
+
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes that are hardware, in topological order."""
+        return tuple(n for n in self.graph.nodes if not OPS[n.op].host)
+
+    @cached_property
+    def streams(self) -> dict[str, Stream]:
+        """By tensor: the entry, then every unit's output, in topological order."""
+        outputs = {name: SINK if i == 0 else f"m_{wire(name)}" for i, name in enumerate(self.graph.outputs)}
+        folds = self.folding.folds
+        layouts = {name: folds[n.name].layout_in for n in self.nodes for name in n.inputs} | {n.name: folds[n.name].layout_out for n in self.nodes}
+        made = {}
+        for name in (self.graph.entry, *(n.name for n in self.nodes)):
+            tensor = self.graph.tensor(name)
+            made[name] = Stream(
+                tensor=name,
+                wire=wire(name),
+                lanes=self.folding.lanes[name],
+                bits=tensor.bits,
+                signed=tensor.signed,
+                kind=tensor.kind,
+                layout=(tensor.kind != "row" and layouts.get(name)) or Layout(channels=tensor.channels),
+                heads=int(tensor.shape[1]) if tensor.kind == "row" else 0,
+                port=SOURCE if name == self.graph.entry else outputs.get(name, ""),
+            )
+        return made
+
+    @property
+    def entry(self) -> Stream:
+        """What the host sends."""
+        return self.streams[self.graph.entry]
+
+    @property
+    def outputs(self) -> tuple[Stream, ...]:
+        """What leaves, in the graph's order: the first at `m_axis`."""
+        return tuple(self.streams[name] for name in self.graph.outputs)
+
+    @cached_property
+    def units(self) -> tuple[Unit, ...]:
+        """In topological order."""
+        return tuple(
+            Unit(name=n.name, node=n, op=OPS[n.op], fold=self.folding.folds[n.name], ports=self._ports[n.name], out=self.streams[n.name], graph=self.graph)
+            for n in self.nodes
+        )
+
+    def unit(self, name: str) -> Unit:
+        return self._by_name[name]
+
+    @cached_property
+    def exits(self) -> tuple[Port, ...]:
+        """The encoder's outputs as readers of their tensors."""
+        return self._ports[""]
+
+    @cached_property
+    def readers(self) -> dict[str, tuple[Port, ...]]:
+        """By tensor: all that take it; the units' ports, then the encoder's outputs. Several are the branches of a fork, in this order."""
+        found: dict[str, list[Port]] = {name: [] for name in self.streams}
+        for ports in self._ports.values():
+            for port in ports:
+                found[port.stream.tensor].append(port)
+        return {name: tuple(ports) for name, ports in found.items()}
+
+    @property
+    def forks(self) -> tuple[Stream, ...]:
+        """The streams that several readers take."""
+        return tuple(stream for name, stream in self.streams.items() if len(self.readers[name]) > 1)
+
+    @property
+    def interval(self) -> int:
+        """Cycles between two sentences of max_tokens, as the matrix units alone allow."""
+        return self.folding.interval
+
+    @property
+    def multipliers(self) -> int:
+        return self.folding.multipliers
+
+    @property
+    def identity(self) -> str:
+        """16 hex digits that the hardware tells: the first of the graph's hash."""
+        return self.graph.hash[:16]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Unit]:
+        return {u.name: u for u in self.units}
+
+    @cached_property
+    def _ports(self) -> dict[str, tuple[Port, ...]]:
+        """By unit, in topological order; last, under "", those of the encoder's outputs."""
+        depths = fifos.depths(self.graph, self.nodes, {name: stream.beats for name, stream in self.streams.items()})
+        taken = [name for name, *_ in self._inputs()]
+        ports: dict[str, list[Port]] = {n.name: [] for n in self.nodes} | {"": []}
+        for tensor, unit, index, prefix in self._inputs():
+            stream, owner = self.streams[tensor], wire(unit) if unit else prefix
+            ports[unit].append(
+                Port(
+                    unit=unit,
+                    index=index,
+                    prefix=prefix,
+                    stream=stream,
+                    wire=f"{owner}__{prefix}" if unit else prefix,
+                    source=f"{stream.wire}__to_{owner}_{index}" if taken.count(tensor) > 1 else stream.wire,
+                    depth=depths[unit, index] if unit else fifos.MIN_DEPTH,
+                )
+            )
+        return {name: tuple(own) for name, own in ports.items()}
+
+    def _inputs(self) -> Iterator[tuple[str, str, int, str]]:
+        """Every reading of a tensor: (tensor, unit, index, prefix)."""
+        for node in self.nodes:
+            for index, (prefix, name) in enumerate(zip(OPS[node.op].ports, node.inputs, strict=True)):
+                yield name, node.name, index, prefix
+        for index, name in enumerate(self.graph.outputs):
+            yield name, "", index, self.streams[name].port

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A folding: how a graph is spread over hardware and time. Data only; hw/plan/solve.py finds one, hw/plan/design.py reads it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from bitloom.hw.errors import BitloomError
+from bitloom.hw.instance import Fold, Layout
+
+
+class FoldingError(BitloomError):
+    """A target that no folding meets."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folding:
+    """The solved hardware shape of a graph.
+
+    folds      per node (all but host-side ones)
+    lanes      per tensor: elements a beat of its stream
+    interval   cycles between two sentences of max_tokens tokens, as the matrix units alone allow
+    board      the board that it was fitted to; None: none
+    bound_by   what of the board keeps the next faster folding from fitting
+    """
+
+    folds: dict[str, Fold]
+    lanes: dict[str, int]
+    interval: int
+    multipliers: int
+    per_node: dict[str, int] = field(default_factory=dict)
+    board: str | None = None
+    bound_by: str = ""
+
+    def save(self, path: Path) -> None:
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Folding:
+        text = json.loads(path.read_text())
+        return cls(**(text | {"folds": {k: _fold(v) for k, v in text["folds"].items()}}))
+
+
+def _fold(entry: dict) -> Fold:
+    layouts = {key: Layout(**entry[key]) for key in ("layout_in", "layout_out") if entry.get(key)}
+    return Fold(**(entry | layouts))

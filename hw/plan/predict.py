@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Predicted cycles of a whole encoder: its timing network, run for any mix of sentence lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.timing import Channel, Fork, Process, run, simulate_node, sink, source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """Cycles per sentence, counted from the first accepted input beat of the first sentence.
+
+    out_last  of the graph's first output; all: of every output, by tensor
+    """
+
+    lengths: list[int]
+    in_first: list[int]
+    out_last: list[int]
+    all: dict[str, list[int]] = field(default_factory=dict)
+
+    @property
+    def latency(self) -> list[int]:
+        """First beat in to last beat out, per sentence."""
+        return [out - start for start, out in zip(self.in_first, self.out_last, strict=True)]
+
+    @property
+    def interval(self) -> float:
+        """Mean cycles between the sentences' last beats (0 for one sentence)."""
+        count = len(self.out_last) - 1
+        return (self.out_last[-1] - self.out_last[0]) / count if count else 0.0
+
+
+def predict(design: Design, lengths: Sequence[int], starts: Sequence[int] | None = None) -> Prediction:
+    """Back-to-back sentences of these lengths through the whole encoder, source and sinks never stalling.
+
+    starts  of sentences that come apart: the earliest cycle of each one's first beat, from 0 on
+    """
+    edges = {(p.unit, p.index): Channel(p.wire, depth=p.depth) for unit in design.units for p in unit.ports}
+    results = {p.stream.tensor: Channel(p.wire) for p in design.exits}
+    outs: dict[str, Channel | Fork] = {}
+    for tensor, readers in design.readers.items():
+        branches = [edges[p.unit, p.index] if p.unit else results[tensor] for p in readers]
+        outs[tensor] = branches[0] if len(branches) == 1 else Fork(branches)
+    entry = outs[design.entry.tensor]
+    first_edge = entry if isinstance(entry, Channel) else entry.branches[0]
+    processes: dict[str, Process] = {f"sink {tensor}": sink(result) for tensor, result in results.items()}
+    processes["source"] = source(entry, lengths, design.entry.beats, starts=starts)
+    for unit in design.units:
+        processes[unit.name] = unit.timing([edges[unit.name, p.index] for p in unit.ports], outs[unit.name])
+    run(processes, [*edges.values(), *results.values()])
+    begins = [0, *(i + 1 for i, t in enumerate(first_edge.log) if t.end)][:-1]
+    ends = {tensor: [t.last + result.latency for t in result.log if t.end] for tensor, result in results.items()}
+    first = design.outputs[0].tensor
+    return Prediction(lengths=list(lengths), in_first=[first_edge.log[i].first for i in begins], out_last=ends[first], all=ends)
+
+
+def stage_intervals(design: Design, tokens: int) -> dict[str, int]:
+    """Steady-state cycles per sentence of that many tokens, for each unit alone."""
+    intervals = {}
+    for unit in design.units:
+        trace = simulate_node(design.graph, unit.node, unit.fold, [tokens] * 4)
+        per_sentence = len(trace.last) // 4
+        intervals[unit.name] = trace.last[-1] - trace.last[-1 - per_sentence]
+    return intervals
