@@ -22,7 +22,7 @@ from bitloom.qat.baseline import float_model
 from bitloom.qat.calibrate import calibrate
 from bitloom.qat.config import ModelConfig, QuantConfig
 from bitloom.qat.export import to_graph
-from bitloom.qat.model import QuantBert
+from bitloom.qat.net.model import QuantModel
 from bitloom.sim.bare import run_bare
 from bitloom.sim.encoder import run_encoder
 
@@ -34,7 +34,7 @@ def random_graph(model: ModelConfig) -> Graph:
     """The integer graph of an untrained encoder, calibrated on random tokens."""
     torch.manual_seed(0)
     ids = torch.randint(1, VOCABULARY, (8, model.max_tokens))
-    quant = QuantBert.from_float(float_model(model, VOCABULARY, 2), QuantConfig(), model.max_tokens)
+    quant = QuantModel.from_float(float_model(model, VOCABULARY, 2), QuantConfig(), model.max_tokens)
     calibrate(quant, [{"input_ids": ids}])
     return to_graph(quant, "benchmark")
 

@@ -14,7 +14,7 @@ from bitloom.qat.checkpoint import save_pretrained
 from bitloom.qat.config import ModelConfig, QuantConfig, TrainConfig
 from bitloom.qat.data import DataConfig, load
 from bitloom.qat.features import Features
-from bitloom.qat.model import QuantBert
+from bitloom.qat.net.model import QuantModel
 from bitloom.qat.tokenizer import WordPiece
 from bitloom.qat.train import calibration_batches
 from bitloom.qat.trainer import EncoderTrainer
@@ -35,7 +35,7 @@ def fit(model, phase, epochs, learning_rate):
 
 bert = float_model(model_cfg, len(tokenizer), data.num_labels)  # any BertForSequenceClassification will do
 fit(bert, "float", cfg.float_epochs, cfg.float_learning_rate)
-bert = QuantBert.from_float(bert, QuantConfig(weights=4, activations=8), model_cfg.max_tokens)
+bert = QuantModel.from_float(bert, QuantConfig(weights=4, activations=8), model_cfg.max_tokens)
 calibrate(bert, calibration_batches(train, tokenizer, cfg))
 fit(bert, "qat", cfg.qat_epochs, cfg.qat_learning_rate)
 save_pretrained(bert, Path(out) / "quantized")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The float baseline: a plain Hugging Face BERT, from scratch or from a checkpoint, and the way to QuantBert."""
+"""The float baseline: a Hugging Face model, a BERT from scratch or a checkpoint of any known family, whose weights are known to have arrived."""
 
 from __future__ import annotations
 
@@ -8,31 +8,42 @@ from pathlib import Path
 
 import torch
 from bitloom.qat.config import ModelConfig
-from bitloom.qat.model import QuantBert, query_factor
+from bitloom.qat.families import family_of
+from bitloom.qat.families.family import Family
+from bitloom.qat.families.heads import HEADS
 from bitloom.qat.quantizers import QuantError
-from torch import nn
-from transformers import AutoConfig, BertConfig, BertForQuestionAnswering, BertForSequenceClassification
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import AutoConfig, BertConfig
+from transformers.utils import cached_file
 
-HEADS = {"sequence": BertForSequenceClassification, "token": BertForQuestionAnswering}
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+WRAPPERS = ("module.", "model.", "_orig_mod.")  # that tools for training put in front of every name
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
-def float_model(model: ModelConfig, vocabulary: int, labels: int) -> nn.Module:
+def head_of_task(task: str, head: str) -> str:
+    """The head that a model has for a task: `head` as in the recipe, sequence or token."""
+    return "span" if task == "span" else head
+
+
+def float_model(model: ModelConfig, vocabulary: int, labels: int, *, head: str | None = None) -> nn.Module:
     """Hugging Face model of that shape.
 
     vocabulary  number of tokens; with a checkpoint its own count is kept, and must be at least this
-    labels      number of logits (1: regression); 2 for the token head (start, end)
+    labels      number of logits (1: regression); 2 for a span head (start, end)
+    head        sequence, token or span; None: the recipe's, whose token head gives spans
     """
+    head = head or ("span" if model.head == "token" else model.head)
     if model.checkpoint is not None:
-        return load_float(
-            model.checkpoint,
-            head=model.head,
-            labels=labels,
-            layers=model.layers,
-            dropout=model.dropout,
-            vocabulary=vocabulary,
-        )
-    config = BertConfig(
+        return load_float(model.checkpoint, head=head, labels=labels, layers=model.layers, dropout=model.dropout, vocabulary=vocabulary)
+    return HEADS[head].from_config(scratch_config(model, vocabulary, labels))
+
+
+def scratch_config(model: ModelConfig, vocabulary: int, labels: int) -> BertConfig:
+    """A BERT of the recipe's own shape."""
+    return BertConfig(
         vocab_size=vocabulary,
         hidden_size=model.hidden,
         num_hidden_layers=model.layers,
@@ -45,49 +56,125 @@ def float_model(model: ModelConfig, vocabulary: int, labels: int) -> nn.Module:
         num_labels=labels,
         initializer_range=0.02 * math.sqrt(768 / model.hidden),  # BERT-base's, for any width
     )
-    return HEADS[model.head](config)
 
 
-def load_float(
-    checkpoint: str | Path,
-    *,
-    head: str,
-    labels: int,
-    layers: int | None = None,
-    dropout: float = 0.1,
-    vocabulary: int = 0,
-) -> nn.Module:
-    """Load a Hugging Face BERT checkpoint (folder or hub name), from safetensors only; a missing head starts at random.
+def checkpoint_config(checkpoint: str | Path, *, labels: int, layers: int | None = None, dropout: float = 0.1, vocabulary: int = 0):
+    """A checkpoint's config, checked, with the recipe's own settings in place: (config, its family).
 
-    Raises QuantError: not a BERT, pickled weights, too few layers or tokens.
+    Raises QuantError: unreadable, of an unknown family, fewer layers or tokens than asked for.
     """
-    refuse_pickle(checkpoint)
     try:
         config = AutoConfig.from_pretrained(checkpoint)
     except (OSError, ValueError) as error:
         first = str(error).splitlines()[0]
-        raise QuantError(f"checkpoint: got '{checkpoint}', must be a Hugging Face folder or hub name ({first})") from error
-    if config.model_type != "bert":
-        raise QuantError(f"checkpoint: got a '{config.model_type}' model, must be 'bert'; choose another checkpoint")
+        raise QuantError(f"checkpoint: got '{checkpoint}', must be a folder with config.json and safetensors weights, or a hub name ({first})") from error
+    family = family_of(config)
     if layers is not None and layers > config.num_hidden_layers:
         raise QuantError(f"layers: got {layers}, must be at most the checkpoint's {config.num_hidden_layers}; lower it")
     if vocabulary > config.vocab_size:
         raise QuantError(f"checkpoint: got {config.vocab_size} tokens, must be at least the tokenizer's {vocabulary}; use its own tokenizer")
     config.num_hidden_layers = layers or config.num_hidden_layers
-    config.num_labels = labels
-    config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
+    if labels != config.num_labels:
+        config.num_labels = labels
+    config.problem_type = None  # the task decides
+    setattr(config, family.fields.get("dropout", "hidden_dropout_prob"), dropout)
+    setattr(config, family.fields.get("attention_dropout", "attention_probs_dropout_prob"), dropout)
+    return config, family
+
+
+def load_float(checkpoint: str | Path, *, head: str, labels: int, layers: int | None = None, dropout: float = 0.1, vocabulary: int = 0) -> nn.Module:
+    """A checkpoint of a known family with a head, in evaluation mode; what was not in it is told in `model.notes`, a list of texts.
+
+    checkpoint  folder or hub name; safetensors only
+    head        sequence, token or span; one in the checkpoint is taken over where it has as many labels
+    layers      keep only the first ones
+    vocabulary  the tokenizer's tokens, which the checkpoint must have
+    Raises QuantError: pickled weights, an unknown family, encoder weights that are missing, left over, of another shape or not finite.
+    """
+    refuse_pickle(checkpoint)
+    config, family = checkpoint_config(checkpoint, labels=labels, layers=layers, dropout=dropout, vocabulary=vocabulary)
+    state = _named(_read(checkpoint), family, checkpoint)
+    model = HEADS[head].from_config(config)
+    model.notes = _fill(model, state, family, str(checkpoint))
+    return model.float().eval()
+
+
+def _read(checkpoint: str | Path) -> dict[str, Tensor]:
     try:
-        return HEADS[head].from_pretrained(checkpoint, config=config, use_safetensors=True, dtype=torch.float32)
-    except (OSError, ValueError) as error:
+        folder = Path(checkpoint)
+        if folder.is_dir():
+            files = sorted(folder.glob("model*.safetensors"))
+        elif (single := cached_file(str(checkpoint), WEIGHTS, _raise_exceptions_for_missing_entries=False)) is not None:
+            files = [Path(single)]
+        else:
+            files = sorted(Path(cached_file(str(checkpoint), INDEX)).parent.glob("model-*.safetensors"))
+        if not files:
+            raise FileNotFoundError(f"no {WEIGHTS}")
+        return {name: tensor for file in files for name, tensor in load_file(file).items()}
+    except (OSError, ValueError, SafetensorError) as error:
         first = str(error).splitlines()[0]
         raise QuantError(f"checkpoint: got '{checkpoint}', must hold readable safetensors weights ({first})") from error
+
+
+def _named(state: dict[str, Tensor], family: Family, checkpoint: str | Path) -> dict[str, Tensor]:
+    """Names as a model with a head has them: wrappers' prefixes stripped, the family's own put before a bare encoder's."""
+    for wrapper in WRAPPERS:
+        if state and all(name.startswith(wrapper) for name in state):
+            state = {name.removeprefix(wrapper): tensor for name, tensor in state.items()}
+    if not any(name.startswith(f"{family.body}.") for name in state):
+        state = {f"{family.body}.{name}": tensor for name, tensor in state.items()}
+    # names of the first BERT checkpoints
+    state = {name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias"): t for name, t in state.items()}
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise QuantError(f"checkpoint: {checkpoint}: got values that are not finite in '{name}', must all be finite; the file is damaged, get it again")
+    return state
+
+
+def _fill(model: nn.Module, state: dict[str, Tensor], family: Family, where: str) -> list[str]:
+    """Copy the weights; what is new is told.
+
+    Raises QuantError: encoder weights that are missing, left over or of another shape.
+    """
+    want = dict(model.state_dict())
+    buffers = {name for name, _ in model.named_buffers()}
+    body = f"{family.body}."
+    pooler = {name for name in (*want, *state) if ".pooler." in f".{name}"}
+    inner = {name for name in want if name.startswith(body)} - buffers - pooler
+    if missing := sorted(inner - state.keys()):
+        raise QuantError(f"checkpoint: {where}: got no '{missing[0]}' ({len(missing)} encoder tensors are missing), must have all; use the whole checkpoint")
+    depth = family.depth(model.config)
+    left = [name for name in state if name.startswith(body) and name not in want and name not in pooler and not _beyond(name, depth)]
+    if left := sorted(name for name in left if not name.endswith(("position_ids", "token_type_ids"))):
+        raise QuantError(f"checkpoint: {where}: got '{left[0]}', which no {family.name} encoder has ({len(left)} tensors are left over), must be known; "
+                         "the config belongs to another checkpoint")  # fmt: skip
+    for name in sorted(inner):
+        if state[name].shape != want[name].shape:
+            raise QuantError(
+                f"checkpoint: {where}: got '{name}' of shape {tuple(state[name].shape)}, must be {tuple(want[name].shape)} as config.json says; "
+                "the config belongs to another checkpoint"
+            )
+    taken = {name: tensor for name, tensor in state.items() if name in want and tensor.shape == want[name].shape}
+    model.load_state_dict(taken, strict=False)
+    fresh = sorted(want.keys() - taken.keys() - buffers)
+    if not fresh:
+        return []
+    other = [name for name in fresh if name in state]
+    why = f"the checkpoint's has another size ({tuple(state[other[0]].shape)}, not {tuple(want[other[0]].shape)})" if other else "the checkpoint has none"
+    return [f"checkpoint {where}: the head is trained from new ({', '.join(fresh)}): {why}"]
+
+
+def _beyond(name: str, depth: int) -> bool:
+    """A weight of a layer behind those that are kept."""
+    numbers = [int(part) for part in name.split(".") if part.isdigit()]
+    return bool(numbers) and numbers[0] >= depth
 
 
 def refuse_pickle(folder: str | Path) -> None:
     """Raise QuantError where a local folder (or file) holds pickled weights and no safetensors."""
     folder = Path(folder)
     if not folder.exists():
-        return  # a hub name: use_safetensors decides
+        return  # a hub name: only safetensors are asked for
     files = [folder] if folder.is_file() else sorted(folder.iterdir())
     pickles = [f for f in files if f.suffix in PICKLE_SUFFIXES and f.name != "training_args.bin"]
     if pickles and not any(f.suffix == ".safetensors" for f in files):
@@ -95,36 +182,3 @@ def refuse_pickle(folder: str | Path) -> None:
             f"checkpoint: got pickled weights {pickles[0].name}, must be safetensors (a pickle can run code); "
             "convert in a sandbox: AutoModel.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)"
         )
-
-
-def head_of(model: nn.Module) -> str:
-    """'sequence' or 'token'. Raises QuantError for another class."""
-    for head, kind in HEADS.items():
-        if isinstance(model, kind):
-            return head
-    known = " or ".join(kind.__name__ for kind in HEADS.values())
-    raise QuantError(f"from_float: got {type(model).__name__}, must be {known}; load the checkpoint with bitloom.qat.baseline.load_float")
-
-
-@torch.no_grad()
-def copy_weights(float_model: nn.Module, model: QuantBert) -> None:
-    """Fill `model` with the float model's weights; 1/sqrt(d) goes into the query layers."""
-    bert, tables = float_model.bert, float_model.bert.embeddings
-    target = model.embeddings.sum
-    target.word.copy_(tables.word_embeddings.weight)
-    target.position.copy_(tables.position_embeddings.weight[: model.max_tokens])
-    target.segment.copy_(tables.token_type_embeddings.weight)
-    model.embeddings.norm.copy_from(tables.LayerNorm)
-    for layer, source in zip(model.layer, bert.encoder.layer, strict=True):
-        attention = source.attention
-        layer.query.copy_from(attention.self.query, query_factor(model.config))
-        layer.key.copy_from(attention.self.key)
-        layer.value.copy_from(attention.self.value)
-        layer.attention.output.copy_from(attention.output.dense)
-        layer.attention.norm.copy_from(attention.output.LayerNorm)
-        layer.ffn.up.copy_from(source.intermediate.dense)
-        layer.ffn.down.copy_from(source.output.dense)
-        layer.ffn.norm.copy_from(source.output.LayerNorm)
-    if model.pooler is not None:
-        model.pooler.pre.copy_from(bert.pooler.dense)
-    model.logits.copy_from(float_model.classifier if model.head == "sequence" else float_model.qa_outputs)

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from bitloom.qat import functional as F
-from bitloom.qat.model import QuantBert
+from bitloom.qat.net.model import QuantModel
+from bitloom.qat.net.network import Network
+from bitloom.qat.net.operators import LOGIT_BITS
 from bitloom.qat.quantizers import Grid, QuantError
 from torch import Tensor
 
@@ -54,12 +56,13 @@ class Observer:
 
 
 @torch.no_grad()
-def calibrate(model: QuantBert, batches: Iterable[dict[str, Tensor]]) -> dict[str, int]:
+def calibrate(model: QuantModel | Network, batches: Iterable[dict[str, Tensor]]) -> dict[str, int]:
     """Choose and set every tensor's scale from real batches; returns the exponents by tensor name.
 
     batches  dicts with input_ids [B, T] and, where padded or paired, attention_mask and token_type_ids
     """
-    batch, grids = {}, model.grids()
+    network = model if isinstance(model, Network) else model.network
+    batch, grids = {}, network.grids()
     training, device = model.training, next(model.parameters()).device
     model.eval()
     for grid in grids.values():
@@ -70,7 +73,8 @@ def calibrate(model: QuantBert, batches: Iterable[dict[str, Tensor]]) -> dict[st
             ids = inputs["input_ids"].to(device)
             mask, segments = (inputs.get(key) for key in ("attention_mask", "token_type_ids"))
             batch["real"] = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.to(device).bool()
-            model(ids, batch["real"], None if segments is None else segments.to(device))
+            real = None if bool(batch["real"].all()) else batch["real"][:, None, None, :]
+            network(ids, torch.zeros_like(ids) if segments is None else segments.to(device), real)
             seen += 1
         observers = {name: grid.observer for name, grid in grids.items()}
     finally:
@@ -79,16 +83,16 @@ def calibrate(model: QuantBert, batches: Iterable[dict[str, Tensor]]) -> dict[st
         model.train(training)
     if not seen:
         raise QuantError("calibrate: got no batch, must be at least one; pass some of the training data")
-    return _set_exponents(grids, observers)
+    return _set_exponents(grids, observers, network.outputs())
 
 
-def _set_exponents(grids: dict[str, Grid], observers: dict[str, Observer]) -> dict[str, int]:
+def _set_exponents(grids: dict[str, Grid], observers: dict[str, Observer], outputs: Sequence[str]) -> dict[str, int]:
     for name, grid in grids.items():
         observer = observers[name]
         if not observer.used:
             continue  # its scale is a constant of the specification (probabilities)
         exponent = observer.best()
-        if name == "logits":  # 16 bits have room: fine-tuning sharpens the answers, and clipped ones would not learn
+        if name in outputs and grid.bits == LOGIT_BITS:  # 16 bits have room: fine-tuning sharpens the answers, and clipped ones would not learn
             exponent = math.ceil(math.log2(max(2 * observer.top, LOGIT_RANGE) / grid.high))
         grid.set_exponent(max(exponent, grid.finest()))
     return {name: grid.e for name, grid in grids.items()}

@@ -158,7 +158,7 @@ class QuantConfig(Strict):
     def check_names(self, settings_of: dict[str, set[str]]) -> None:
         """Refuse an override that would do nothing: a pattern that matches no tensor, or none with that setting.
 
-        settings_of  the encoder's names, each with the settings that apply to it (bitloom.qat.model.settings_of_tensors)
+        settings_of  the encoder's names, each with the settings that apply to it (bitloom.qat.net.network.Network.settings)
         """
         for pattern, settings in self.overrides.items():
             matched = [name for name in settings_of if fnmatchcase(name, pattern)]

@@ -254,3 +254,19 @@ def layernorm(x: Tensor, gamma: Tensor, beta: Tensor, plan: LayerNormPlan) -> Te
     gamma, beta  [H], made integers here
     """
     return _LayerNorm.apply(x, gamma, beta, plan)
+
+
+def _gelu_new(x: Tensor) -> Tensor:
+    return torch.nn.functional.gelu(x, approximate="tanh")
+
+
+# The smooth functions of hw/ops/table.py: FUNCTIONS, for gradients and for what is observed in float.
+SMOOTH = {
+    "gelu": torch.nn.functional.gelu,
+    "gelu_new": _gelu_new,
+    "gelu_pytorch_tanh": _gelu_new,
+    "relu": torch.relu,
+    "silu": torch.nn.functional.silu,
+    "swish": torch.nn.functional.silu,
+    "tanh": torch.tanh,
+}

@@ -30,11 +30,15 @@ class Grid(nn.Module):
 
     def __init__(self, bits: int, signed: bool = True, exponent: int = UNSET):
         super().__init__()
-        self.bits, self.signed = bits, signed
-        self.low, self.high = F.code_range(bits, signed)
-        self.observer = None
+        self.signed, self.observer = signed, None
+        Grid.configure(self, bits)
         self.register_buffer("exponent", torch.tensor(exponent, dtype=torch.int32))
         self._exponent = exponent  # the buffer as a Python number: reading it costs nothing, on no device a transfer
+
+    def configure(self, bits: int) -> None:
+        """Take the width; the scale stays."""
+        self.bits = bits
+        self.low, self.high = F.code_range(bits, self.signed)
 
     @property
     def e(self) -> int:
@@ -67,17 +71,21 @@ class Grid(nn.Module):
 class ActQuant(Grid):
     """Activation quantizer: clip(floor(x / 2**e + 1/2)) * 2**e.
 
-    factors  grids of which x is a product: x is rescaled by a shift right, so e is at least the sum of theirs
+    factors  operators of whose grids x is a product: x is rescaled by a shift right, so e is at least the sum of theirs
     """
 
-    def __init__(self, bits: int, signed: bool = True, factors: tuple[Grid, ...] = ()):
+    def __init__(self, bits: int, signed: bool = True):
         super().__init__(bits, signed)
-        self.factors = factors
+        self.factors = ()
         for key, value in {"scale": 1.0, "zero_point": 0.0, "bit_width": float(bits)}.items():
             self.register_buffer(key, torch.tensor(value), persistent=False)
 
+    def configure(self, bits: int) -> None:
+        super().configure(bits)
+        self.bit_width.fill_(float(bits))
+
     def finest(self) -> int:
-        return sum(factor.e for factor in self.factors) if self.factors else super().finest()
+        return sum(factor.grid.e for factor in self.factors) if self.factors else super().finest()
 
     def set_exponent(self, exponent: int) -> None:
         super().set_exponent(exponent)
@@ -99,14 +107,19 @@ class WeightQuant(nn.Module):
     bits         1 .. 8; narrow leaves out the code -2**(bits-1)
     """
 
-    def __init__(self, channels: int, bits: int, narrow: bool = True):
+    def __init__(self, channels: int, bits: int = 8, narrow: bool = True):
         super().__init__()
-        self.bits, self.narrow = bits, narrow
-        low, self.high = F.code_range(max(bits, 2), True)
-        self.low = low + 1 if narrow or bits == 1 else low
         self.log_scale = nn.Parameter(torch.zeros(channels))  # natural log: Adam's steps are then relative ones
         self.register_buffer("zero_point", torch.tensor(0.0), persistent=False)
         self.register_buffer("bit_width", torch.tensor(float(bits)), persistent=False)
+        self.configure(bits, narrow)
+
+    def configure(self, bits: int, narrow: bool) -> None:
+        """Take the width; the scales stay."""
+        self.bits, self.narrow = bits, narrow
+        low, self.high = F.code_range(max(bits, 2), True)
+        self.low = low + 1 if narrow or bits == 1 else low
+        self.bit_width.fill_(float(bits))
 
     def scale(self) -> Tensor:
         """The snapped scales, float64 [C]."""
@@ -141,25 +154,27 @@ class WeightQuant(nn.Module):
 
 
 class BiasQuant(nn.Module):
-    """Bias as an integer in units of the accumulator, s_w[c] * s_x."""
+    """Bias as an integer in units of the accumulator, s_w[c] * s_x.
 
-    def __init__(self, weight_quant: WeightQuant, source: Grid):
+    sources  the operator whose output is x, alone in a tuple: it is another module's child
+    """
+
+    def __init__(self, weight_quant: WeightQuant):
         super().__init__()
-        self._parts = (weight_quant, source)  # in a tuple: they are other modules' children
+        self._weights, self.sources = (weight_quant,), ()
         self.register_buffer("zero_point", torch.tensor(0.0), persistent=False)
         self.register_buffer("bit_width", torch.tensor(float(BIAS_BITS)), persistent=False)
 
     def scale(self) -> Tensor:
         """One LSB of the accumulator, float64 [C]."""
-        weight_quant, source = self._parts
-        return weight_quant.scale() * 2.0**source.e
+        return self._weights[0].scale() * 2.0 ** self.sources[0].grid.e
 
     def codes(self, bias: Tensor) -> Tensor:
         """Integer codes, float64 [C]."""
         return (bias.detach().double() / self.scale()).add_(0.5).floor_()
 
     def forward(self, bias: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        if self._parts[1].observer is not None:  # the input's scale is still being looked for
+        if self.sources[0].grid.observer is not None:  # the input's scale is still being looked for
             return bias, bias, self.zero_point, self.bit_width
         scale = self.scale()
         value = (bias.detach().double() / scale).add_(0.5).floor_().mul_(scale).to(bias.dtype)

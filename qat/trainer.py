@@ -27,7 +27,7 @@ MASKED = -1e4  # logit of a token that cannot be chosen
 class EncoderTrainer(Trainer):
     """Trains and evaluates a BERT with a sentence or span head, on any device and any number of processes.
 
-    model     Hugging Face BertForSequenceClassification / BertForQuestionAnswering, or a calibrated QuantBert
+    model     Hugging Face model of a known family with a head, or a calibrated QuantModel
     train     features; those with `teacher_logits` are distilled as `cfg.distill` says
     dev       features, scored after each epoch; all of them
     folder    where checkpoints go: weights, optimizer, schedule, random state
@@ -85,7 +85,7 @@ class EncoderTrainer(Trainer):
         teacher = inputs.pop("teacher_logits", None)
         if model.training and self.cfg.word_dropout:
             inputs["input_ids"] = self._drop_words(inputs["input_ids"])
-        outputs = model(**inputs)
+        outputs = model(**as_taken(model, inputs))
         loss, labels = outputs.loss, inputs.get("labels")
         if model.training and self.cfg.label_smoothing and labels is not None and not labels.is_floating_point():
             loss = TF.cross_entropy(outputs.logits, labels, label_smoothing=self.cfg.label_smoothing)
@@ -211,6 +211,14 @@ def distance(outputs, teacher: Tensor, mask: Tensor, temperature: float) -> Tens
     return temperature**2 * TF.kl_div(student, teacher, log_target=True, reduction="batchmean")
 
 
+def as_taken(model: nn.Module, inputs: dict) -> dict:
+    """Without segments where a family has none, or a single one."""
+    config = getattr(getattr(model, "module", model), "config", None)  # `module`: of several processes
+    if config is None or getattr(config, "type_vocab_size", 0) > 1:
+        return inputs
+    return {key: value for key, value in inputs.items() if key != "token_type_ids"}
+
+
 @torch.no_grad()
 def predict(model: nn.Module, features: Features, pad_id: int, batch_size: int = 64) -> list[np.ndarray]:
     """A model's logits for each item: [C], or [T, 2] (start, end) for spans. On the model's device, in order."""
@@ -222,7 +230,7 @@ def predict(model: nn.Module, features: Features, pad_id: int, batch_size: int =
         part = order[start : start + batch_size]
         keys = ("input_ids", "token_type_ids")
         batch = collate([{key: features[i][key] for key in keys} for i in part])
-        outputs = model(**{key: value.to(device) for key, value in batch.items()})
+        outputs = model(**as_taken(model, {key: value.to(device) for key, value in batch.items()}))
         spans = "start_logits" in outputs
         logits = torch.stack([outputs.start_logits, outputs.end_logits], -1) if spans else outputs.logits
         for i, row in zip(part, logits.float().cpu().numpy(), strict=True):

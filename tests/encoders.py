@@ -7,12 +7,16 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from bitloom.hw import graph_file
-from bitloom.hw.graph import Graph, Node, Tensor, signed_bits
-from bitloom.hw.ops import context as context_op
-from bitloom.hw.ops import layernorm, linear, softmax, table
-from bitloom.hw.ops.common import largest
+from bitloom.hw import ops
+from bitloom.hw.graph import Graph, GraphBuilder, Tensor
+from bitloom.hw.graph_file import check
+from bitloom.hw.ops import OPS
 from bitloom.hw.plan.solve import HardwareConfig, solve
+from bitloom.qat.config import QuantConfig
+from bitloom.qat.net.encoder import Encoder
+from bitloom.qat.net.network import INPUTS, Network
+from bitloom.qat.net.operators import Add, Context, Embeddings, FirstToken, LayerNorm, Linear, Operator, Scores, Softmax, Table
+from bitloom.qat.net.shape import EncoderShape, LayerShape
 
 ALL_BITS = {
     "weight_bits": tuple(range(1, 9)),
@@ -45,133 +49,134 @@ class Shape:
 
 
 class RandomEncoder:
-    """Builds the graph of numerics.md with random parameters; tracks each tensor's typical size to choose shifts."""
+    """Random integers for every operator of a network's forward pass; tracks each tensor's typical size to choose shifts."""
 
     def __init__(self, shape: Shape, seed: int):
         self.shape, self.rng = shape, np.random.default_rng(seed)
-        self.nodes: list[Node] = []
-        self.tensors: dict[str, Tensor] = {}
-        self.params: dict[str, np.ndarray] = {}
+        self.b = GraphBuilder(shape.max_tokens)
         self.rms: dict[str, float] = {}
+        self.prob_bits = 0  # of the softmax that comes next
 
     def pick(self, choices: tuple[int, ...]) -> int:
         return int(self.rng.choice(choices))
 
-    def node(self, name, op, inputs, shape, bits, signed=True, rms=1.0, scale=1.0, attrs=None, **params) -> str:
-        self.nodes.append(Node(name=name, op=op, inputs=tuple(inputs), attrs=attrs or {}))
-        self.tensors[name] = Tensor(name=name, shape=shape, bits=bits, signed=signed, scale=scale)
-        self.params |= {f"{name}.{k}": np.asarray(v, dtype=np.int64) for k, v in params.items()}
-        self.rms[name] = rms
-        return name
+    def normal_or(self, x: Tensor, bits: int) -> int:
+        """An activation's bits: drawn for tokens, given for what stands behind a sentence's first token."""
+        return self.pick(self.shape.act_bits) if x.shape[0] == "T" else bits
 
-    def layernorm(self, name, x, bits):
-        source = self.tensors[x]
-        size, scale = source.channels, 2.0 ** (2 - (bits - 1))
-        gamma, beta = self.rng.normal(1, 0.2, size), self.rng.normal(0, 0.2, size)
-        g, b, shift = layernorm.affine(gamma, beta, scale)
-        attrs = layernorm.constants(source, 1e-12) | {"shift": shift}
-        return self.node(name, "layernorm", [x], source.shape, bits, rms=1 / scale, scale=scale, attrs=attrs, gamma=g, beta=b)
+    def embeddings(self, op: Embeddings, inputs: tuple[str, str]) -> Tensor:
+        rows = (("word", self.shape.vocabulary), ("position", self.shape.max_tokens), ("segment", 2))
+        tables = {key: self.rng.integers(-127, 128, (count, op.word.shape[1])) for key, count in rows}
+        self.rms[op.tensor] = 120
+        return ops.embed.append(self.b, op.tensor, inputs, **tables, bits=10, scale=1.0)
 
-    def linear(self, name, x, channels, bits_out, scale=0.25, acc=None):
-        source, bits = self.tensors[x], self.pick(self.shape.weight_bits)
-        low, high = linear.weight_range(bits)
-        weight = self.rng.choice([-1, 1], (channels, source.channels)) if bits == 1 else self.rng.integers(low, high + 1, (channels, source.channels))
-        rms = math.sqrt(source.channels) * float(np.sqrt((weight**2).mean())) * self.rms[x]
+    def layernorm(self, op: LayerNorm, x: Tensor) -> Tensor:
+        bits = self.pick(self.shape.act_bits)
+        scale = 2.0 ** (2 - (bits - 1))
+        gamma, beta = self.rng.normal(1, 0.2, x.channels), self.rng.normal(0, 0.2, x.channels)
+        g, b, shift = ops.layernorm.affine(gamma, beta, scale)
+        self.rms[op.tensor] = 1 / scale
+        return ops.layernorm.append(self.b, op.tensor, x, g, b, eps=ops.layernorm.constants(x, 1e-12)["eps"], shift=shift, bits=bits, scale=scale)
+
+    def linear(self, op: Linear, x: Tensor) -> Tensor:
+        bits_out = op.fixed_bits or self.normal_or(x, 8)
+        scale = 2.0 ** (3 - bits_out) if op.into_table else 0.25
+        channels, bits = op.out_features, self.pick(self.shape.weight_bits)
+        low, high = ops.linear.weight_range(bits)
+        weight = self.rng.choice([-1, 1], (channels, x.channels)) if bits == 1 else self.rng.integers(low, high + 1, (channels, x.channels))
+        rms = math.sqrt(x.channels) * float(np.sqrt((weight**2).mean())) * self.rms[x.name]
         bias = np.floor(self.rng.normal(0, rms / 4, channels) + 0.5).astype(np.int64)
-        shape = (source.shape[0], channels)
-        acc_bits = signed_bits(linear.bound(weight, bias, largest(source)))
-        acc = self.node(acc or f"{name}.acc", "linear", [x], shape, acc_bits, rms=rms, attrs={"weight_bits": bits}, weight=weight, bias=bias)
+        acc = ops.linear.append(self.b, op.acc, x, weight, bias, bits)
         target = 2.0 ** (bits_out - 1) / 3
         ratio = target / rms * self.rng.uniform(0.6, 1.4, channels)
         shift = 15 - math.floor(math.log2(ratio.max()))
         mult = np.clip(np.floor(ratio * 2.0**shift + 0.5), 1, 65535)
-        return self.node(name, "requant", [acc], shape, bits_out, rms=target, scale=scale, attrs={"shift": shift}, mult=mult)
+        self.rms[op.tensor] = target
+        return ops.requant.append(self.b, op.tensor, acc, mult, shift, bits=bits_out, scale=scale)
 
-    def shift_to(self, name, acc, bits, scale):
+    def shift_to(self, op: Operator, acc: Tensor, rms: float, bits: int, scale: float) -> Tensor:
         """A requant by shift only."""
         target = 2.0 ** (bits - 1) / 3
-        shift = max(0, math.ceil(math.log2(self.rms[acc] / target)))
-        return self.node(name, "requant", [acc], self.tensors[acc].shape, bits, rms=self.rms[acc] / 2**shift, scale=scale, attrs={"shift": shift}, mult=[1])
+        shift = max(0, math.ceil(math.log2(rms / target)))
+        self.rms[op.tensor] = rms / 2**shift
+        return ops.requant.append(self.b, op.tensor, acc, [1], shift, bits=bits, scale=scale)
 
-    def add(self, name, a, b):
+    def scores(self, op: Scores, q: Tensor, k: Tensor) -> Tensor:
+        acc = ops.scores.append(self.b, op.acc, q, k, op.heads)
+        rms = math.sqrt(q.channels // op.heads) * self.rms[q.name] * self.rms[k.name]
+        bits, self.prob_bits = self.pick(self.shape.score_bits), self.pick(self.shape.prob_bits)
+        return self.shift_to(op, acc, rms, bits, 2.0 ** (2 - bits + self.pick((0, 1))))
+
+    def softmax(self, op: Softmax, x: Tensor) -> Tensor:
+        self.rms[op.tensor] = 2.0**self.prob_bits / 4
+        return ops.softmax.append(self.b, op.tensor, x, self.prob_bits)
+
+    def context(self, op: Context, p: Tensor, v: Tensor) -> Tensor:
+        acc = ops.context.append(self.b, op.acc, p, v, op.heads)
+        return self.shift_to(op, acc, 2.0**p.bits * self.rms[v.name] / 2, self.pick(self.shape.act_bits), 0.25)
+
+    def add(self, op: Add, a: Tensor, b: Tensor) -> Tensor:
         bits = self.pick(self.shape.residual_bits)
         mult_a, mult_b, shift = 2 ** self.pick((0, 1, 2)), 2 ** self.pick((0, 1)), self.pick((0, 1, 2))
-        rms = math.hypot(self.rms[a] * mult_a, self.rms[b] * mult_b) / 2**shift
-        return self.node(name, "add", [a, b], self.tensors[a].shape, bits, rms=rms, attrs={"mult_a": mult_a, "mult_b": mult_b, "shift": shift})
+        self.rms[op.tensor] = math.hypot(self.rms[a.name] * mult_a, self.rms[b.name] * mult_b) / 2**shift
+        return ops.add.append(self.b, op.tensor, a, b, mult_a=mult_a, mult_b=mult_b, shift=shift, bits=bits)
 
-    def table(self, name, x, function, bits):
-        source = self.tensors[x]
-        signed = function != "relu"
-        scale = 2.0 ** (1 - bits) if function == "tanh" else source.scale
-        self.node(name, "table", [x], source.shape, bits, signed=signed, rms=self.rms[x] * 0.6, scale=scale)
-        self.params[f"{name}.table"] = table.entries(function, source, self.tensors[name])
-        return name
+    def table(self, op: Table, x: Tensor) -> Tensor:
+        bits = self.normal_or(x, 8)
+        scale = 2.0 ** (1 - bits) if op.function == "tanh" else x.scale
+        self.rms[op.tensor] = self.rms[x.name] * 0.6
+        return ops.table.append(self.b, op.tensor, x, op.function, bits=bits, signed=op.function != "relu", scale=scale)
 
-    def attention(self, p, x):
-        s = self.shape
-        rows, dim = ("T", s.heads, "T"), s.head_dim or s.hidden // s.heads
-        q, k, v = (self.linear(f"{p}.{n}", x, s.heads * dim, self.pick(s.act_bits)) for n in ("query", "key", "value"))
-        bits = dim * largest(self.tensors[q]) * largest(self.tensors[k])
-        rms = math.sqrt(dim) * self.rms[q] * self.rms[k]
-        acc = self.node(f"{p}.scores.acc", "scores", [q, k], rows, signed_bits(bits), rms=rms, attrs={"heads": s.heads})
-        score_bits, prob_bits = self.pick(s.score_bits), self.pick(s.prob_bits)
-        scores = self.shift_to(f"{p}.scores", acc, score_bits, 2.0 ** (2 - score_bits + self.pick((0, 1))))
-        attrs = softmax.constants(prob_bits, s.max_tokens) | {"heads": s.heads}
-        probs = self.node(
-            f"{p}.probs",
-            "softmax",
-            [scores],
-            rows,
-            prob_bits,
-            signed=False,
-            rms=2.0**prob_bits / 4,
-            scale=2.0**-prob_bits,
-            attrs=attrs,
-            exp_table=softmax.exp_table(self.tensors[scores], prob_bits),
-        )
-        limit = context_op.bound(prob_bits, largest(self.tensors[v]), s.max_tokens)
-        acc = self.node(
-            f"{p}.context.acc", "context", [probs, v], ("T", s.heads * dim), signed_bits(limit), rms=2.0**prob_bits * self.rms[v] / 2, attrs={"heads": s.heads}
-        )
-        return self.shift_to(f"{p}.context", acc, self.pick(s.act_bits), 0.25)
+    def first_token(self, op: FirstToken, x: Tensor) -> Tensor:
+        self.rms[op.tensor] = self.rms[x.name]
+        return ops.first_token.append(self.b, op.tensor, x)
 
-    def layer(self, p, x):
-        s = self.shape
-        out = self.linear(f"{p}.attention.output", self.attention(p, x), s.hidden, self.pick(s.act_bits))
-        x = self.layernorm(f"{p}.attention.norm", self.add(f"{p}.attention.sum", out, x), self.pick(s.act_bits))
-        bits = self.pick(s.act_bits)
-        up = self.linear(f"{p}.ffn.up", x, s.intermediate, bits, scale=2.0 ** (3 - bits))
-        act = self.table(f"{p}.ffn.act", up, s.activation, self.pick(s.act_bits))
-        down = self.linear(f"{p}.ffn.down", act, s.hidden, self.pick(s.act_bits))
-        return self.layernorm(f"{p}.ffn.norm", self.add(f"{p}.ffn.sum", down, x), self.pick(s.act_bits))
+    def build(self, network: Network, name: str = "random", meta: dict | None = None) -> Graph:
+        """The graph of a network's forward pass; its parameters and bits do not count."""
+        made = {key: key for key in INPUTS}
+        operators = {step.path: network.get_submodule(step.path) for step in network.steps}
+        for step in network.steps:
+            op = operators[step.path]
+            op.into_table = any(isinstance(operators[s.path], Table) for s in network.steps if step.path in s.reads)
+            inputs = [made[r] for r in step.reads]
+            made[step.path] = self.embeddings(op, inputs) if isinstance(op, Embeddings) else RANDOM[type(op)](self, op, *inputs)
+        return check(self.b.graph(name, network.outputs(), meta or {}))
 
-    def build(self) -> Graph:
-        s = self.shape
-        tables = {key: self.rng.integers(-127, 128, (rows, s.hidden)) for key, rows in (("word", s.vocabulary), ("position", s.max_tokens), ("segment", 2))}
-        self.node("embeddings.sum", "embed", ["input_ids", "token_type_ids"], ("T", s.hidden), 10, rms=120, **tables)
-        x = self.layernorm("embeddings.norm", "embeddings.sum", self.pick(s.act_bits))
-        for i in range(s.layers):
-            x = self.layer(f"layer.{i}", x)
-        if s.head == "sequence":
-            first = self.node("pooler.first", "first_token", [x], (1, s.hidden), self.tensors[x].bits, rms=self.rms[x])
-            pre = self.linear("pooler.pre", first, s.hidden, 8, scale=2.0**-5, acc="pooler.acc")
-            x = self.table("pooler", pre, "tanh", 8)
-        self.linear("logits", x, s.labels, 16)
-        return graph_file.check(
-            Graph(
-                name="random",
-                nodes=tuple(self.nodes),
-                tensors=self.tensors,
-                params=self.params,
-                max_tokens=s.max_tokens,
-                meta={"layers": s.layers, "hidden": s.hidden, "heads": s.heads, "intermediate": s.intermediate, "head": s.head},
-            )
-        )
+
+RANDOM = {
+    LayerNorm: RandomEncoder.layernorm,
+    Linear: RandomEncoder.linear,
+    Scores: RandomEncoder.scores,
+    Softmax: RandomEncoder.softmax,
+    Context: RandomEncoder.context,
+    Add: RandomEncoder.add,
+    Table: RandomEncoder.table,
+    FirstToken: RandomEncoder.first_token,
+}
+
+
+def network_of(shape: Shape) -> Network:
+    """The encoder of that shape, whatever its weights."""
+    layer = LayerShape(
+        heads=shape.heads, head_width=shape.head_dim or shape.hidden // shape.heads, intermediate=shape.intermediate, activation=shape.activation
+    )
+    encoder = EncoderShape(
+        hidden=shape.hidden,
+        layers=(layer,) * shape.layers,
+        vocabulary=shape.vocabulary,
+        positions=shape.max_tokens,
+        labels=shape.labels,
+        head=shape.head,
+        max_tokens=shape.max_tokens,
+    )
+    return Encoder(encoder).bind(QuantConfig(), shape.max_tokens)
 
 
 def random_encoder(seed: int = 0, **shape) -> Graph:
     """A checked random graph; keyword arguments are Shape's."""
-    return RandomEncoder(Shape(**shape), seed).build()
+    s = Shape(**shape)
+    meta = {"layers": s.layers, "hidden": s.hidden, "heads": s.heads, "intermediate": s.intermediate, "head": s.head}
+    return RandomEncoder(s, seed).build(network_of(s), meta=meta)
 
 
 def random_sentences(graph: Graph, lengths, seed: int = 0) -> tuple[list[list[int]], list[list[int]]]:
@@ -198,7 +203,7 @@ def draw_encoder(seed: int) -> dict:
         **ALL_BITS,
     )
     graph = random_encoder(seed, **shape)
-    units = sum(n.op in ("linear", "scores", "context") for n in graph.nodes)
+    units = sum(OPS[n.op].matrix for n in graph.nodes)
     hardware = HardwareConfig(multipliers=int(units * rng.uniform(1, 12)))
     if rng.integers(2):
         hardware = HardwareConfig(target_cycles=solve(graph, hardware).interval)

@@ -27,12 +27,12 @@ def minilm_graph() -> tuple[Graph, list[list[int]]]:
     from bitloom.qat.calibrate import calibrate
     from bitloom.qat.config import QuantConfig
     from bitloom.qat.export import to_graph
-    from bitloom.qat.model import QuantBert
+    from bitloom.qat.net.model import QuantModel
     from transformers import AutoTokenizer
 
     folder = Path(SPEC.submodule_search_locations[0]) / "model"
     tokenizer = AutoTokenizer.from_pretrained(folder)
     plain = load_float(folder, head="sequence", labels=2).eval()
-    model = QuantBert.from_float(plain, QuantConfig(weights=8, overrides={"layer.*": {"residual": 16}}), MAX_TOKENS)
+    model = QuantModel.from_float(plain, QuantConfig(weights=8, overrides={"layer.*": {"residual": 16}}), MAX_TOKENS)
     calibrate(model.eval(), [tokenizer(TEXT, padding=True, return_tensors="pt")])
     return to_graph(model.eval(), "minilm"), tokenizer(TEXT)["input_ids"]

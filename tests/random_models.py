@@ -9,7 +9,7 @@ import torch
 from bitloom.qat.baseline import float_model
 from bitloom.qat.calibrate import calibrate
 from bitloom.qat.config import ModelConfig, QuantConfig
-from bitloom.qat.model import QuantBert
+from bitloom.qat.net.model import QuantModel
 
 VOCABULARY = 50
 
@@ -46,8 +46,19 @@ def padded(ids: list[list[int]], segments: list[list[int]], pad: int = 0) -> dic
     }
 
 
-def random_model(shape: ModelConfig, quant: QuantConfig, seed: int = 0, labels: int = 2) -> QuantBert:
-    """A calibrated QuantBert in eval mode."""
-    model = QuantBert.from_float(random_float(shape, seed, labels), quant, shape.max_tokens)
+def random_model(shape: ModelConfig, quant: QuantConfig, seed: int = 0, labels: int = 2) -> QuantModel:
+    """A calibrated QuantModel in eval mode."""
+    model = QuantModel.from_float(random_float(shape, seed, labels), quant, shape.max_tokens)
     calibrate(model, [padded(*random_sentences(seed, 8, shape.max_tokens))])
     return model.eval()
+
+
+def last_hidden(model: QuantModel, **inputs) -> torch.Tensor:
+    """Values of the last layer, [B, T, H]."""
+    seen = []
+    handle = model.network.layer[-1].ffn.norm.register_forward_hook(lambda module, args, out: seen.append(out))
+    try:
+        model(**inputs)
+    finally:
+        handle.remove()
+    return seen[0]

@@ -13,6 +13,7 @@ import numpy as np
 from bitloom.errors import VerificationError
 from bitloom.flow import Context
 from bitloom.hw import golden, graph_file
+from bitloom.hw.cost.sizes import sizes
 from bitloom.hw.graph import Graph
 from bitloom.hw.instance import Layout
 from bitloom.hw.onnx_export import OnnxReferee, observed, to_onnx
@@ -22,7 +23,7 @@ from bitloom.sentences import Sentences, load_dev, score_all
 from bitloom.sim.verify import locate
 
 if TYPE_CHECKING:
-    from bitloom.qat.model import QuantBert
+    from bitloom.qat.net.model import QuantModel
 
 BATCH = 32  # sentences whose tensors are all in memory at once
 
@@ -31,7 +32,6 @@ def run(context: Context) -> str:
     """Raises VerificationError: two readers differ."""
     from bitloom.qat.checkpoint import from_pretrained  # torch takes seconds to import
     from bitloom.qat.export import to_graph
-    from bitloom.qat.sizes import sizes
 
     recipe, trained = context.recipe, context.run.stage("train")
     context.progress(None, "freezing the graph")
@@ -45,7 +45,7 @@ def run(context: Context) -> str:
     sample = dev.spread(recipe.verification.reference_sentences, recipe.verification.seed)
     comparisons = compare_readers(context, graph, model, sample)
     context.progress(None, f"golden model on {len(dev)} sentences")
-    value, size = score_all(features, graph, dev.lengths, golden_logits(graph, dev)), sizes(model)
+    value, size = score_all(features, graph, dev.lengths, golden_logits(graph, dev)), sizes(graph)
     trained_metrics = json.loads((trained / "metrics.json").read_text())
     accuracy = {key: trained_metrics[key] for key in ("metric", "float", "qat")}
     result = {"accuracy": accuracy | {"examples": len(dataset.dev), "golden": value}, "comparisons": comparisons}
@@ -55,7 +55,7 @@ def run(context: Context) -> str:
     return f"graph {graph.hash[:16]}, golden {score(value)}, 0 of {total:,} values differ between Brevitas, golden and ONNX Runtime"
 
 
-def compare_readers(context: Context, graph: Graph, model: QuantBert, sample: Sentences) -> list[dict]:
+def compare_readers(context: Context, graph: Graph, model: QuantModel, sample: Sentences) -> list[dict]:
     """Hold the trained model in float64, and integer.onnx, against the golden model; counts for the report."""
     from bitloom.qat.export import forward_codes, in_float64
 

@@ -16,9 +16,24 @@ from bitloom.hw.ops.record import Finn, Operator
 PARAMS = ("table",)
 ATTRS = ()
 
+
+def _gelu_tanh(v: float) -> float:
+    """GELU by its tanh form (Hendrycks and Gimpel 2016), which some checkpoints were trained with."""
+    return v / 2 * (1 + math.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3)))
+
+
+def _silu(v: float) -> float:
+    """v * sigmoid(v), by tanh so that nothing overflows."""
+    return v / 2 * (1 + math.tanh(v / 2))
+
+
 FUNCTIONS = {
     "gelu": lambda v: v / 2 * (1 + math.erf(v / math.sqrt(2))),
+    "gelu_new": _gelu_tanh,
+    "gelu_pytorch_tanh": _gelu_tanh,
     "relu": lambda v: max(v, 0.0),
+    "silu": _silu,
+    "swish": _silu,
     "tanh": math.tanh,
 }
 

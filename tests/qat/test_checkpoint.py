@@ -5,12 +5,12 @@ import json
 
 import pytest
 import torch
+from bitloom.hw.cost.sizes import sizes
 from bitloom.hw.errors import BitloomError
 from bitloom.qat.baseline import load_float
 from bitloom.qat.checkpoint import from_pretrained, save_pretrained
 from bitloom.qat.config import ModelConfig, QuantConfig
 from bitloom.qat.export import to_graph
-from bitloom.qat.sizes import sizes
 from random_models import random_float, random_model
 
 SMALL = ModelConfig(layers=2, hidden=32, heads=2, intermediate=64, max_tokens=16)
@@ -21,7 +21,7 @@ SMALL = ModelConfig(layers=2, hidden=32, heads=2, intermediate=64, max_tokens=16
 def test_a_quantized_checkpoint_keeps_every_bit(tmp_path, quant, head):
     model = random_model(SMALL.model_copy(update={"head": head}), quant)
     save_pretrained(model, tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "model.safetensors", "quant.json"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.safetensors", "quant.json"]
     loaded = from_pretrained(tmp_path)
     assert to_graph(loaded, "x").hash == to_graph(model, "x").hash
     assert loaded.quant == quant and not loaded.training
@@ -49,10 +49,10 @@ def test_pickled_weights_are_refused(tmp_path):
 
 
 def test_other_models_and_empty_folders_are_refused(tmp_path):
-    with pytest.raises(BitloomError, match="must be a Hugging Face folder or hub name"):
+    with pytest.raises(BitloomError, match="must be a folder with config.json and safetensors weights, or a hub name"):
         load_float(tmp_path, head="sequence", labels=2)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
-    with pytest.raises(BitloomError, match="got a 'gpt2' model, must be 'bert'"):
+    with pytest.raises(BitloomError, match="got a 'gpt2' model, must be one of albert, bert.*add the family"):
         load_float(tmp_path, head="sequence", labels=2)
 
 
@@ -65,8 +65,8 @@ def test_damaged_checkpoints_are_named(tmp_path):
     with pytest.raises(BitloomError, match="not a whole quantized checkpoint"):
         from_pretrained(tmp_path)
     weights.write_bytes(data)
-    settings.write_text(text.replace("bitloom.quant/1", "bitloom.quant/0"))
-    with pytest.raises(BitloomError, match="got schema 'bitloom.quant/0', must be 'bitloom.quant/1'"):
+    settings.write_text(text.replace("bitloom.quant/2", "bitloom.quant/0"))
+    with pytest.raises(BitloomError, match="got schema 'bitloom.quant/0', must be 'bitloom.quant/2'"):
         from_pretrained(tmp_path)
     settings.write_text("{")
     with pytest.raises(BitloomError, match="not a whole quantized checkpoint"):
@@ -79,7 +79,7 @@ def test_damaged_checkpoints_are_named(tmp_path):
 def test_sizes_by_hand():
     quant = QuantConfig(weights=2, overrides={"logits": {"weights": 8}})
     model = random_model(ModelConfig(layers=1, hidden=8, heads=1, intermediate=16, max_tokens=4), quant)
-    got = sizes(model)
+    got = sizes(to_graph(model, "x"))
     tables = (50 + 4 + 2) * 8
     weights, channels, norms = 4 * 64 + 2 * 128 + 64, 4 * 8 + 16 + 8 + 8, 3 * 2 * 8
     inner = 4 * (weights + 16 + channels + 2 + norms)

@@ -4,7 +4,8 @@
 import pytest
 from bitloom.hw.errors import BitloomError
 from bitloom.qat.config import ModelConfig, QuantConfig, TrainConfig
-from bitloom.qat.model import settings_of_tensors
+from bitloom.qat.net.encoder import Encoder
+from bitloom.qat.net.shape import EncoderShape, LayerShape
 
 
 def test_defaults_are_bert_tiny_and_frozen():
@@ -62,6 +63,9 @@ def test_later_overrides_win():
     assert [quant.of(n, "activations") for n in ("layer.0.query", "layer.0.ffn.up")] == [8, 6]
 
 
+TWO_LAYERS = EncoderShape(hidden=8, layers=(LayerShape(heads=2, head_width=4, intermediate=8),) * 2, vocabulary=9, positions=8)
+
+
 @pytest.mark.parametrize(
     ("overrides", "text"),
     [
@@ -78,4 +82,4 @@ def test_later_overrides_win():
 )
 def test_an_override_without_effect_is_refused(overrides, text):
     with pytest.raises(BitloomError, match=text):
-        QuantConfig(overrides=overrides).check_names(settings_of_tensors(layers=2))
+        Encoder(TWO_LAYERS).bind(QuantConfig(overrides=overrides), 8)

@@ -9,7 +9,6 @@ import torch
 from bitloom.hw import golden, graph_file
 from bitloom.qat.config import BIT_RANGES, ModelConfig, QuantConfig
 from bitloom.qat.export import forward_codes, in_float64, to_graph
-from bitloom.qat.model import settings_of_tensors
 from bitloom.qat.quantizers import QuantError
 from random_models import padded, random_model, random_sentences
 
@@ -80,7 +79,7 @@ def test_padding_changes_no_code():
     with torch.no_grad():
         logits = [model(**padded(ids, segments, pad=fill)).logits for fill in (0, 7)]
     assert torch.equal(*logits)
-    assert torch.equal(logits[0][:, :], torch.as_tensor(together["logits"]) * 2.0**model.logits.grid.e)
+    assert torch.equal(logits[0][:, :], torch.as_tensor(together["logits"]) * 2.0**model.network.logits.grid.e)
 
 
 def test_float32_gives_the_same_answers():
@@ -97,10 +96,10 @@ def test_float32_gives_the_same_answers():
 @pytest.mark.parametrize(
     "break_it",
     [
-        lambda m: m.layer[0].query.weight.data.neg_(),
-        lambda m: m.layer[0].ffn.norm.bias.data.add_(0.3),
-        lambda m: m.layer[0].scores.grid.set_exponent(m.layer[0].scores.grid.e + 1),
-        lambda m: m.pooler.pre.bias.data.add_(1.0),
+        lambda m: m.network.layer[0].query.weight.data.neg_(),
+        lambda m: m.network.layer[0].ffn.norm.bias.data.add_(0.3),
+        lambda m: m.network.layer[0].scores.grid.set_exponent(m.network.layer[0].scores.grid.e + 1),
+        lambda m: m.network.pooler.pre.bias.data.add_(1.0),
     ],
 )
 def test_a_changed_model_differs_from_its_graph(break_it):
@@ -175,8 +174,7 @@ def random_settings(seed: int) -> tuple[ModelConfig, QuantConfig]:
     ranges = ["narrow", "full"]
     overrides = {
         name: {key: rng.choice(ranges) if key == "weight_range" else rng.randint(*BIT_RANGES[key]) for key in sorted(keys)}
-        for name, keys in settings_of_tensors(config.layers).items()
-        if config.head == "sequence" or not name.startswith("pooler")
+        for name, keys in random_model(config, QuantConfig(), 0).network.settings().items()
     }
     return config, QuantConfig(overrides=overrides)
 

@@ -9,8 +9,8 @@ from bitloom.hw.errors import BitloomError
 from bitloom.qat.baseline import float_model
 from bitloom.qat.calibrate import Observer, calibrate
 from bitloom.qat.config import ModelConfig, QuantConfig
-from bitloom.qat.model import QuantBert
-from random_models import padded, random_float, random_model, random_sentences
+from bitloom.qat.net.model import QuantModel
+from random_models import last_hidden, padded, random_float, random_model, random_sentences
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
 SMALL = ModelConfig(layers=2, hidden=32, heads=2, intermediate=64, max_tokens=16, dropout=0.0)
@@ -25,12 +25,12 @@ def batch(seed=0, count=16):
 def test_many_bits_are_close_to_float(settings):
     """Catches a wrong order, a missing bias, a wrong folding of 1/sqrt(d): each would be far off."""
     plain = random_float(SMALL.model_copy(update=settings), seed=2).eval()
-    model = QuantBert.from_float(plain, FINE, 16).eval()
+    model = QuantModel.from_float(plain, FINE, 16).eval()
     inputs = batch()
     calibrate(model, [inputs])
     with torch.no_grad():
         want = plain.bert(**inputs).last_hidden_state
-        got = model.encode(**inputs)
+        got = last_hidden(model, **inputs)
         real = inputs["attention_mask"].bool()
         assert (got - want)[real].norm() < 0.1 * want[real].norm()
         key = "logits" if model.head == "sequence" else "start_logits"
@@ -42,7 +42,7 @@ def test_many_bits_are_close_to_float(settings):
 def test_observed_model_is_the_float_model():
     """While observed nothing but weights is quantized: with 8-bit weights the outputs are float's, nearly."""
     plain = random_float(SMALL, seed=3).eval()
-    model = QuantBert.from_float(plain, FINE, 16).eval()
+    model = QuantModel.from_float(plain, FINE, 16).eval()
     inputs = batch()
     shared = {"real": inputs["attention_mask"].bool()}
     for grid in model.grids().values():
@@ -95,7 +95,7 @@ def test_training_goes_on_where_float_stopped(quant):
     plain, inputs = float_model(SMALL, 50, 2), batch(count=64)
     labels = inputs["input_ids"][:, 0] % 2
     train(plain, plain.parameters(), inputs, labels, 5)
-    model = QuantBert.from_float(plain, quant, 16)
+    model = QuantModel.from_float(plain, quant, 16)
     calibrate(model, [inputs])
     model(**inputs, labels=labels).loss.backward()
     assert [name for name, p in model.named_parameters() if not p.grad.any()] == []  # each parameter has a gradient
@@ -116,7 +116,7 @@ def test_calibration_is_the_best_exponent_and_blind_to_padding():
 
 def test_calibration_survives_a_state_dict_and_a_copy():
     model = random_model(SMALL, QuantConfig(), seed=7)
-    other = QuantBert(model.config, model.quant, 16)
+    other = QuantModel(model.shape, model.quant)
     other.load_state_dict(model.state_dict())
     inputs = batch()
     with torch.no_grad():
@@ -133,7 +133,7 @@ def test_brevitas_sees_valid_quantized_tensors():
         if hasattr(proxy, "skip_create_quant_tensor"):
             proxy.skip_create_quant_tensor = False
     assert torch.equal(model(**inputs).logits, want)
-    query = model.layer[0].query
+    query = model.network.layer[0].query
     weight = query.quant_weight()
     assert weight.is_valid and torch.equal(weight.int().double(), query.weight_grid.codes(query.weight).double())
     assert query.output_quant.scale() == 2.0**query.grid.e and query.output_quant.bit_width() == 8
@@ -141,13 +141,13 @@ def test_brevitas_sees_valid_quantized_tensors():
 
 def test_scores_and_context_are_never_finer_than_their_products():
     model = random_model(SMALL, QuantConfig(scores=10, activations=2, probs=2))
-    for layer in model.layer:
+    for layer in model.network.layer:
         assert layer.scores.grid.e >= layer.query.grid.e + layer.key.grid.e
         assert layer.context.grid.e >= layer.probs.e + layer.value.grid.e
 
 
 def test_errors_say_what_to_do():
-    model = QuantBert.from_float(random_float(SMALL), QuantConfig(), 16)
+    model = QuantModel.from_float(random_float(SMALL), QuantConfig(), 16)
     with pytest.raises(BitloomError, match="must be calibrated; call bitloom.qat.calibrate.calibrate first"):
         model(**batch())
     with pytest.raises(BitloomError, match="got no batch, must be at least one"):
@@ -155,12 +155,12 @@ def test_errors_say_what_to_do():
     with pytest.raises(BitloomError, match="got 17 tokens, must be at most 16"):
         model(torch.zeros(1, 17, dtype=torch.long))
     with pytest.raises(BitloomError, match="max_tokens: got 32, must be at most the checkpoint's 16 positions"):
-        QuantBert.from_float(random_float(SMALL), QuantConfig(), 32)
+        QuantModel.from_float(random_float(SMALL), QuantConfig(), 32)
     with pytest.raises(BitloomError, match="must match a layer or tensor"):
-        QuantBert.from_float(random_float(SMALL), QuantConfig(overrides={"layer.9.*": {"weights": 2}}), 16)
+        QuantModel.from_float(random_float(SMALL), QuantConfig(overrides={"layer.9.*": {"weights": 2}}), 16)
     config = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
-    with pytest.raises(BitloomError, match="got BertModel, must be BertForSequenceClassification or BertForQuestionAnswering"):
-        QuantBert.from_float(BertModel(config), QuantConfig(), 16)
-    config.hidden_act = "silu"
-    with pytest.raises(BitloomError, match="got activation 'silu', must be gelu or relu"):
-        QuantBert.from_float(BertForSequenceClassification(config), QuantConfig(), 16)
+    with pytest.raises(BitloomError, match="got BertModel, must end in ForSequenceClassification, ForTokenClassification, ForQuestionAnswering"):
+        QuantModel.from_float(BertModel(config), QuantConfig(), 16)
+    config.hidden_act = "quick_gelu"
+    with pytest.raises(BitloomError, match="got activation 'quick_gelu', must be one of gelu, gelu_new"):
+        QuantModel.from_float(BertForSequenceClassification(config), QuantConfig(), 16)

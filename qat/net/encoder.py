@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The BERT-like encoder: embeddings, layers of attention and feed-forward with LayerNorm behind each, and a head."""
+
+from __future__ import annotations
+
+from bitloom.qat.net.network import Network
+from bitloom.qat.net.operators import LOGIT_BITS, Add, Context, Embeddings, FirstToken, LayerNorm, Linear, Scores, Softmax, Table
+from bitloom.qat.net.shape import EncoderShape, LayerShape
+from torch import Tensor, nn
+
+
+class EncoderLayer(nn.Module):
+    """Multi-head attention and feed-forward, each with a residual sum and a LayerNorm behind."""
+
+    def __init__(self, layer: LayerShape, hidden: int, eps: float = 1e-12, dropout: float = 0.0, attention_dropout: float = 0.0):
+        super().__init__()
+        width = layer.heads * layer.head_width
+        self.query, self.key, self.value = (Linear(hidden, width) for _ in range(3))
+        self.scores, self.probs, self.context = Scores(layer.heads), Softmax(), Context(layer.heads)
+        self.probs_dropout, self.dropout = nn.Dropout(attention_dropout), nn.Dropout(dropout)
+        self.attention, self.ffn = nn.Module(), nn.Module()
+        self.attention.output, self.attention.sum, self.attention.norm = Linear(width, hidden), Add(), LayerNorm(hidden, eps)
+        self.ffn.up, self.ffn.act, self.ffn.down = Linear(hidden, layer.intermediate), Table(layer.activation), Linear(layer.intermediate, hidden)
+        self.ffn.sum, self.ffn.norm = Add(), LayerNorm(hidden, eps)
+
+    def forward(self, x: Tensor, real: Tensor | None) -> Tensor:
+        """x [B, T, H] -> [B, T, H]; real: False for padding, broadcast to [B, heads, T, T]."""
+        q, k, v = self.query(x), self.key(x), self.value(x)
+        probs = self.probs_dropout(self.probs(self.scores(q, k), real))
+        attended = self.attention.output(self.context(probs, v))
+        x = self.attention.norm(self.attention.sum(self.dropout(attended), x))
+        fed = self.ffn.down(self.ffn.act(self.ffn.up(x)))
+        return self.ffn.norm(self.ffn.sum(self.dropout(fed), x))
+
+
+class Encoder(Network):
+    """Logits of a sentence [B, labels], or of each token [B, T, labels]."""
+
+    def __init__(self, shape: EncoderShape):
+        super().__init__()
+        self.shape, hidden = shape, shape.hidden
+        width = shape.embedding or hidden
+        self.embeddings = nn.Module()
+        self.embeddings.sum = Embeddings(shape.vocabulary, shape.positions, shape.segments, width)
+        self.embeddings.norm = LayerNorm(width, shape.layer_norm_eps)
+        self.embeddings.project = Linear(width, hidden) if width != hidden else None
+        self.dropout = nn.Dropout(shape.dropout)
+        self.layer = nn.ModuleList(EncoderLayer(layer, hidden, shape.layer_norm_eps, shape.dropout, shape.attention_dropout) for layer in shape.layers)
+        self.pooler = nn.Module() if not shape.per_token else None
+        if self.pooler is not None:
+            self.pooler.first = FirstToken()
+            if shape.pooler:
+                self.pooler.pre, self.pooler.act = Linear(hidden, hidden, acc="pooler.acc"), Table(shape.pooler, name="pooler")
+        self.logits = Linear(hidden, shape.labels, bits=LOGIT_BITS)
+
+    def forward(self, input_ids: Tensor, token_type_ids: Tensor, real: Tensor | None) -> Tensor:
+        x = self.dropout(self.embeddings.norm(self.embeddings.sum(input_ids, token_type_ids)))
+        if self.embeddings.project is not None:
+            x = self.embeddings.project(x)
+        for layer in self.layer:
+            x = layer(x, real)
+        if self.pooler is None:
+            return self.logits(x)
+        x = self.pooler.first(x)
+        if self.shape.pooler:
+            x = self.pooler.act(self.pooler.pre(x))
+        return self.logits(self.dropout(x))

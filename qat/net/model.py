@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An encoder as a model that trains: inputs, losses and outputs as Hugging Face's models of the same task have them."""
+
+from __future__ import annotations
+
+import torch
+from bitloom.qat.config import QuantConfig
+from bitloom.qat.families import family_of
+from bitloom.qat.net.encoder import Encoder
+from bitloom.qat.net.shape import EncoderShape
+from bitloom.qat.quantizers import Grid, QuantError
+from torch import Tensor, nn
+from torch.nn import functional as TF
+from transformers.modeling_outputs import QuestionAnsweringModelOutput, SequenceClassifierOutput, TokenClassifierOutput
+
+IGNORED = -100  # a token's label that does not count
+
+
+class QuantModel(nn.Module):
+    """An encoder with its head, all integer in its forward pass.
+
+    shape   of the encoder; quant: bits
+
+    Not ready until calibrated (bitloom.qat.calibrate.calibrate) or loaded (bitloom.qat.checkpoint.from_pretrained).
+    """
+
+    def __init__(self, shape: EncoderShape, quant: QuantConfig):
+        super().__init__()
+        self.shape, self.quant, self.max_tokens, self.head = shape, quant, shape.max_tokens, shape.head
+        self.network = Encoder(shape).bind(quant, shape.max_tokens)
+
+    @classmethod
+    def from_float(cls, float_model: nn.Module, quant: QuantConfig, max_tokens: int) -> QuantModel:
+        """Quantize a Hugging Face model of a known family (bitloom.qat.families), on its device; calibrate it next."""
+        family = family_of(float_model.config)
+        model = cls(family.shape_of(float_model, max_tokens), quant)
+        family.copy_weights(float_model, model.network)
+        return model.to(next(float_model.parameters()).device)
+
+    def grids(self) -> dict[str, Grid]:
+        """Each rescaled tensor's grid by name, in the order of computation."""
+        return self.network.grids()
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        start_positions: Tensor | None = None,
+        end_positions: Tensor | None = None,
+    ):
+        """Loss (where labels are given) and logits.
+
+        input_ids, attention_mask, token_type_ids  [B, T]; padding has mask 0 and does not reach a real token
+        labels  classes or numbers [B]; of a token head classes [B, T], -100 where none counts
+        """
+        if input_ids.shape[1] > self.max_tokens:
+            raise QuantError(f"model: got {input_ids.shape[1]} tokens, must be at most {self.max_tokens}; truncate or raise max_tokens")
+        segments = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
+        real = None
+        if attention_mask is not None and not bool(attention_mask.all()):
+            real = attention_mask.bool()[:, None, None, :]
+        logits = self.network(input_ids, segments, real)
+        if self.head == "sequence":
+            return SequenceClassifierOutput(loss=None if labels is None else sequence_loss(logits, labels), logits=logits)
+        if self.head == "token":
+            loss = None if labels is None else TF.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
+            return TokenClassifierOutput(loss=loss, logits=logits)
+        if attention_mask is not None:  # no answer in padding, so that a padded batch answers as the sentence alone
+            logits = logits.masked_fill(~attention_mask.bool()[:, :, None], torch.finfo(logits.dtype).min)
+        start, end = logits.unbind(-1)
+        loss = None if start_positions is None else span_loss(start, end, start_positions, end_positions)
+        return QuestionAnsweringModelOutput(loss=loss, start_logits=start, end_logits=end)
+
+
+def sequence_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Squared error of a single number, cross entropy of classes."""
+    if logits.shape[-1] == 1:
+        return TF.mse_loss(logits.squeeze(-1), labels.to(logits.dtype).reshape(logits.squeeze(-1).shape))
+    return TF.cross_entropy(logits, labels)
+
+
+def span_loss(start: Tensor, end: Tensor, start_positions: Tensor, end_positions: Tensor) -> Tensor:
+    """Mean of both ends' cross entropy; a position outside the (truncated) text does not count."""
+    ignored = start.shape[1]
+    losses = [TF.cross_entropy(scores, at.clamp(0, ignored), ignore_index=ignored) for scores, at in ((start, start_positions), (end, end_positions))]
+    return sum(losses) / 2

@@ -1,0 +1,393 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operators of docs/numerics.md as modules: the leaves of a network's forward pass.
+
+An operator is made with its shape alone. `bind` gives it, once the forward pass has been traced (qat/net/network.py), its name, the operators that
+it reads and its bits. It then knows its nodes of the integer graph (`append`) and which quantization settings apply to it (`settings`).
+"""
+
+from __future__ import annotations
+
+import brevitas.nn as qnn
+import numpy as np
+import torch
+from bitloom.hw import ops
+from bitloom.hw.graph import GraphBuilder
+from bitloom.hw.graph import Tensor as GraphTensor
+from bitloom.qat import functional as F
+from bitloom.qat.quantizers import ActQuant, BiasQuant, DyadicWeight, Grid, IntegerBias, PowerOfTwoAct, WeightQuant
+from torch import Tensor, nn
+from torch.nn import functional as TF
+
+LOGIT_BITS = 16
+
+
+def integers(value: Tensor) -> np.ndarray:
+    """Whole numbers in a float tensor, as int64."""
+    return value.detach().cpu().numpy().astype(np.int64)
+
+
+def graph_tensor(name: str, grid: Grid, shape: tuple = ("T", 1)) -> GraphTensor:
+    """The tensor of the integer graph that a grid describes."""
+    return GraphTensor(name=name, shape=shape, bits=grid.bits, signed=grid.signed, scale=2.0**grid.e)
+
+
+class Operator:
+    """What the modules share.
+
+    tensor     name of its output tensor: the module's path, unless `name` says another
+    acc        name of the accumulator that is rescaled to it; None: there is none
+    grid       of its output
+    adds_only  only residual sums read it: an override may give it `residual` bits
+    """
+
+    settings: frozenset[str] = frozenset()
+    tensor: str = ""
+    acc: str | None = None
+    adds_only = False
+
+    def bind(self, path: str, sources: tuple[Operator, ...], bits: Bits) -> None:
+        """Take the name, the operators that are read (those of graph inputs left out), and the bits."""
+        self.tensor = getattr(self, "name", None) or path
+        self._sources = sources  # in a tuple: they are other modules' children
+        self.configure(bits)
+
+    def configure(self, bits: Bits) -> None:
+        """Take the bits of `self.tensor`."""
+
+    @property
+    def source(self) -> Grid:
+        """Grid of the (first) input."""
+        return self._sources[0].grid
+
+    def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
+        """Add its nodes to the integer graph; the output tensor."""
+        raise NotImplementedError
+
+    def units(self) -> dict[str, Tensor | float]:
+        """By tensor name, what one code of the accumulator is worth in `forward`, where there is one: the input of its module `rescaling`."""
+        return {}
+
+
+class Bits:
+    """Quantization settings for one network: bits of(name, setting)."""
+
+    def __init__(self, quant, max_tokens: int):
+        self.quant, self.max_tokens = quant, max_tokens
+
+    def of(self, name: str, key: str, default=None):
+        return self.quant.of(name, key, default)
+
+
+class Linear(Operator, qnn.QuantLinear):
+    """Brevitas QuantLinear with dyadic weight scales, an integer bias and a rescaled output.
+
+    bits   of the output; None: the setting `activations`
+    name, acc  names of the tensors where they are not the module's path
+    """
+
+    def __init__(self, in_features: int, out_features: int, *, bits: int | None = None, acc: str | None = None):
+        weight_quant, grid = WeightQuant(out_features), ActQuant(bits or 8)
+        bias_quant = BiasQuant(weight_quant)
+        super().__init__(
+            in_features,
+            out_features,
+            bias=True,
+            weight_quant=DyadicWeight.let(tensor_quant=weight_quant),
+            bias_quant=IntegerBias.let(tensor_quant=bias_quant),
+            output_quant=PowerOfTwoAct.let(tensor_quant=grid, signed=True),
+        )
+        for proxy in (self.weight_quant, self.bias_quant, self.output_quant):
+            proxy.skip_create_quant_tensor = True  # plain tensors between layers: the graph knows the scales
+        self.fixed_bits, self.acc_name = bits, acc
+        self._parts = (weight_quant, bias_quant, grid)
+
+    weight_grid = property(lambda self: self._parts[0])
+    bias_grid = property(lambda self: self._parts[1])
+    grid = property(lambda self: self._parts[2])
+
+    @property
+    def settings(self) -> frozenset[str]:
+        own = {"weights", "weight_range"} | ({"activations"} if self.fixed_bits is None else set())
+        return frozenset(own | ({"residual"} if self.adds_only else set()))
+
+    def configure(self, bits: Bits) -> None:
+        name = self.tensor
+        self.acc = self.acc_name or f"{name}.acc"
+        self.weight_grid.configure(bits.of(name, "weights"), bits.of(name, "weight_range") == "narrow")
+        if self.fixed_bits is None:
+            activations = bits.of(name, "activations")
+            self.grid.configure(bits.of(name, "residual", default=activations) if self.adds_only else activations)
+        self.bias_grid.sources = self._sources
+
+    @torch.no_grad()
+    def copy_from(self, linear: nn.Linear, factor: float = 1.0) -> None:
+        """Take over a float layer's weights and bias, times `factor`, and fit the weight scales to them."""
+        self.weight.copy_(linear.weight * factor)
+        if linear.bias is None:
+            self.bias.zero_()
+        else:
+            self.bias.copy_(linear.bias * factor)
+        self.weight_grid.fit(self.weight)
+
+    def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
+        """n = e_y - e_x - e_w, m the mantissas of the weight scales."""
+        weight, bias = integers(self.weight_grid.codes(self.weight)), integers(self.bias_grid.codes(self.bias))
+        acc = ops.linear.append(b, self.acc, inputs[0], weight, bias, self.weight_grid.bits)
+        mantissa, exponent = F.snap_scale(self.weight_grid.log_scale)
+        shift, grid = self.grid.e - self.source.e - int(exponent), self.grid
+        return ops.requant.append(b, self.tensor, acc, integers(mantissa), shift, bits=grid.bits, signed=grid.signed, scale=2.0**grid.e)
+
+    def units(self) -> dict[str, Tensor | float]:
+        return {self.acc: self.bias_grid.scale()}
+
+    @property
+    def rescaling(self) -> nn.Module:
+        return self.output_quant
+
+
+class _Rescaled(Operator, qnn.QuantIdentity):
+    """A sum or product of activations, rescaled by a shift."""
+
+    def __init__(self, signed: bool = True):
+        grid = ActQuant(8)
+        super().__init__(act_quant=PowerOfTwoAct.let(tensor_quant=grid, signed=signed))
+        self.act_quant.skip_create_quant_tensor = True
+        self._parts = (grid,)
+
+    grid = property(lambda self: self._parts[0])
+
+    @property
+    def rescaling(self) -> nn.Module:
+        return self.act_quant
+
+    def rescale(self, x: Tensor) -> Tensor:
+        return qnn.QuantIdentity.forward(self, x)
+
+
+class _Product(_Rescaled):
+    """A product of two activations per head, and the shift to its output's grid."""
+
+    key = ""
+
+    def __init__(self, heads: int):
+        super().__init__()
+        self.heads = heads
+
+    def configure(self, bits: Bits) -> None:
+        self.acc = f"{self.tensor}.acc"
+        self.grid.configure(bits.of(self.tensor, self.key))
+        self.grid.factors = self._sources
+
+    def split(self, x: Tensor) -> Tensor:
+        """[B, T, H] -> [B, heads, T, d]."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def requant(self, b: GraphBuilder, acc: GraphTensor) -> GraphTensor:
+        shift, grid = self.grid.e - sum(factor.grid.e for factor in self._sources), self.grid
+        return ops.requant.append(b, self.tensor, acc, np.ones(1, dtype=np.int64), shift, bits=grid.bits, scale=2.0**grid.e)
+
+    def units(self) -> dict[str, Tensor | float]:
+        return {self.acc: 2.0 ** sum(factor.grid.e for factor in self._sources)}
+
+
+class Scores(_Product):
+    """Queries times keys; the factor 1/sqrt(d) is in the queries."""
+
+    key = "scores"
+    settings = frozenset({"scores"})
+
+    def forward(self, q: Tensor, k: Tensor) -> Tensor:
+        return self.rescale(self.split(q) @ self.split(k).transpose(-1, -2))
+
+    def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
+        return self.requant(b, ops.scores.append(b, self.acc, *inputs, self.heads))
+
+
+class Context(_Product):
+    """Probabilities times values."""
+
+    key = "activations"
+    settings = frozenset({"activations"})
+
+    def forward(self, p: Tensor, v: Tensor) -> Tensor:
+        return self.rescale((p @ self.split(v)).transpose(1, 2).flatten(2))
+
+    def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
+        return self.requant(b, ops.context.append(b, self.acc, *inputs, self.heads))
+
+
+class Add(_Rescaled):
+    """A residual sum."""
+
+    settings = frozenset({"residual"})
+
+    def configure(self, bits: Bits) -> None:
+        self.grid.configure(bits.of(self.tensor, "residual"))
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return self.rescale(a + b)
+
+    def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
+        scale = 2.0**self.grid.e
+        mult_a, mult_b, shift = ops.add.rescale(*inputs, scale)
+        return ops.add.append(b, self.tensor, *inputs, mult_a=mult_a, mult_b=mult_b, shift=shift, bits=self.grid.bits, scale=scale)
+
+
+class LayerNorm(Operator, Grid):
+    """Integer LayerNorm of a [.., H] stream."""
+
+    settings = frozenset({"activations"})
+
+    def __init__(self, hidden: int, eps: float):
+        super().__init__(8)
+        self.eps = eps
+        self.weight, self.bias = nn.Parameter(torch.ones(hidden)), nn.Parameter(torch.zeros(hidden))
+
+    grid = property(lambda self: self)
+
+    def configure(self, bits) -> None:
+        Grid.configure(self, bits.of(self.tensor, "activations"))
+
+    def plan(self) -> F.LayerNormPlan:
+        return F.layernorm_plan(len(self.weight), self.source.bits, self.source.e, self.bits, self.e, self.eps)
+
+    @torch.no_grad()
+    def copy_from(self, norm: nn.LayerNorm) -> None:
+        self.weight.copy_(norm.weight)
+        self.bias.copy_(norm.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.observer is not None:
+            return self.observer(TF.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps))
+        return F.layernorm(x, self.weight, self.bias, self.plan())
+
+    def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
+        gamma, beta, shift = F.layernorm_affine(self.weight, self.bias, self.e)
+        codes = integers(gamma), integers(beta)
+        return ops.layernorm.append(b, self.tensor, inputs[0], *codes, eps=self.plan().eps, shift=int(shift), bits=self.bits, scale=2.0**self.e)
+
+
+class Softmax(Operator, Grid):
+    """Integer softmax over rows of scores."""
+
+    settings = frozenset({"probs"})
+
+    def __init__(self):
+        super().__init__(8, signed=False)
+        self._table = None
+
+    grid = property(lambda self: self)
+
+    def configure(self, bits) -> None:
+        Grid.configure(self, bits.of(self.tensor, "probs"))
+        self.max_tokens = bits.max_tokens
+        self.set_exponent(-self.bits)
+
+    def plan(self) -> F.SoftmaxPlan:
+        return F.softmax_plan(self.source.e, self.source.bits, self.bits, self.max_tokens)
+
+    def forward(self, x: Tensor, real: Tensor | None) -> Tensor:
+        if self.observer is not None:
+            return torch.softmax(x if real is None else x.masked_fill(~real, -torch.inf), -1)
+        key = (self.source.e, x.dtype, x.device)
+        if self._table is None or self._table[0] != key:
+            entries = ops.softmax.exp_table(graph_tensor("", self.source), self.bits)
+            self._table = (key, torch.as_tensor(entries).to(x))
+        return F.softmax(x, real, self._table[1], self.plan())
+
+    def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
+        return ops.softmax.append(b, self.tensor, inputs[0], self.bits)
+
+
+class Table(Operator, Grid):
+    """A function of one code, by table: GELU, ReLU, tanh and their like.
+
+    function  of hw/ops/table.py; name: of the tensor where it is not the module's path
+    """
+
+    settings = frozenset({"activations"})
+
+    def __init__(self, function: str, name: str | None = None):
+        super().__init__(8, signed=function != "relu")
+        self.function, self.name, self._table = function, name, None
+
+    grid = property(lambda self: self)
+
+    def configure(self, bits) -> None:
+        Grid.configure(self, bits.of(self.tensor, "activations"))
+        if self.function == "tanh":  # its range is known: -1 .. 1
+            self.set_exponent(1 - self.bits)
+
+    def entries(self) -> np.ndarray:
+        """Output codes, int64 [2**bits of the input]."""
+        return ops.table.entries(self.function, graph_tensor("", self.source), graph_tensor("", self))
+
+    def _tables(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        key = (self.source.e, self.e, like.dtype, like.device)
+        if self._table is None or self._table[0] != key:
+            codes = torch.as_tensor(self.entries())
+            x = (torch.arange(self.source.low, self.source.high + 1) * 2.0**self.source.e).double().requires_grad_()
+            smooth = F.SMOOTH[self.function]
+            with torch.enable_grad():
+                (slope,) = torch.autograd.grad(smooth(x).sum(), x)
+            exact = smooth(x.detach()) * 2.0**-self.e
+            slope = slope * ((exact >= self.low - 0.5) & (exact <= self.high + 0.5))
+            self._table = (key, (codes * 2.0**self.e).to(like), slope.to(like))
+        return self._table[1], self._table[2]
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.observer is not None:
+            y = F.SMOOTH[self.function](x)
+            return y if self.function == "tanh" else self.observer(y)
+        return F.table(x, *self._tables(x), self.source.e, self.source.low)
+
+    def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
+        return ops.table.append(b, self.tensor, inputs[0], self.function, bits=self.bits, signed=self.signed, scale=2.0**self.e)
+
+
+class Embeddings(Operator, Grid):
+    """word[id] + position[i] + segment[s], three tables on one grid; the sum needs two bits more and no rounding."""
+
+    settings = frozenset({"embeddings"})
+
+    def __init__(self, vocabulary: int, positions: int, segments: int, hidden: int):
+        super().__init__(8 + 2)
+        self.word = nn.Parameter(torch.empty(vocabulary, hidden).normal_(std=0.02))
+        self.position = nn.Parameter(torch.empty(positions, hidden).normal_(std=0.02))
+        self.segment = nn.Parameter(torch.empty(segments, hidden).normal_(std=0.02))
+
+    grid = property(lambda self: self)
+
+    def configure(self, bits) -> None:
+        self.table_bits = bits.of(self.tensor, "embeddings")
+        Grid.configure(self, self.table_bits + 2)
+
+    def observed_range(self) -> tuple[int, int]:
+        return F.code_range(self.table_bits, True)  # an observer is shown the addends
+
+    def quantize_rows(self, rows: Tensor) -> Tensor:
+        return F.quantize(rows, self.e, *F.code_range(self.table_bits, True))
+
+    def forward(self, ids: Tensor, segments: Tensor) -> Tensor:
+        word, position = TF.embedding(ids, self.word), self.position[: ids.shape[1]]
+        if self.observer is not None:
+            addends = word, position.expand_as(word), TF.embedding(segments, self.segment)
+            return sum(self.observer(addend) for addend in addends)
+        rows = self.quantize_rows(word)
+        return rows + self.quantize_rows(position) + TF.embedding(segments, self.quantize_rows(self.segment))
+
+    def append(self, b: GraphBuilder, inputs: list[str]) -> GraphTensor:
+        tables = (integers(self.quantize_rows(table).double() * 2.0**-self.e) for table in (self.word, self.position, self.segment))
+        return ops.embed.append(b, self.tensor, inputs, *tables, bits=self.bits, scale=2.0**self.e)
+
+
+class FirstToken(Operator, nn.Module):
+    """The sentence's first token, as it is."""
+
+    grid = property(lambda self: self._sources[0].grid)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, 0]
+
+    def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
+        return ops.first_token.append(b, self.tensor, inputs[0])

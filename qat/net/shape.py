@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shape of an encoder as data, layer by layer."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+Head = Literal["sequence", "token", "span"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerShape:
+    """One encoder layer.
+
+    heads, head_width  of attention; their product need not be the encoder's width
+    intermediate       width of the feed-forward part
+    activation         a function of hw/ops/table.py
+    """
+
+    heads: int
+    head_width: int
+    intermediate: int
+    activation: str = "gelu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderShape:
+    """An encoder with its head.
+
+    embedding   width of the embedding tables where it is not `hidden`; a linear layer leads from one to the other
+    vocabulary, positions, segments   rows of the three tables
+    pooler      activation behind the first token's linear layer, of a sequence head; None: the logits read the first token itself
+    head        sequence (`labels` logits a sentence), token (`labels` logits a token), span (start and end logits a token)
+    max_tokens  longest sentence
+    dropout     of hidden states, in training; attention_dropout: of probabilities
+    """
+
+    hidden: int
+    layers: tuple[LayerShape, ...]
+    vocabulary: int
+    positions: int
+    segments: int = 2
+    embedding: int | None = None
+    layer_norm_eps: float = 1e-12
+    pooler: str | None = "tanh"
+    head: Head = "sequence"
+    labels: int = 2
+    max_tokens: int = 64
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+
+    @property
+    def per_token(self) -> bool:
+        """Logits for each token."""
+        return self.head != "sequence"
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> EncoderShape:
+        """Of `as_dict`. Raises TypeError, KeyError: it is none."""
+        return cls(**(values | {"layers": tuple(LayerShape(**layer) for layer in values["layers"])}))
+
+    def without_dropout(self) -> EncoderShape:
+        return replace(self, dropout=0.0, attention_dropout=0.0)
