@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An encoder without training: random weights, given shape and bits, as an integer graph, so that cost and cycles are known before a training starts."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from bitloom.hw.graph import Graph
+from bitloom.qat.baseline import checkpoint_config, head_of_task, scratch_config
+from bitloom.qat.config import ModelConfig, QuantConfig
+from bitloom.qat.families import family_of
+from bitloom.qat.net.encoder import Encoder
+from bitloom.qat.net.network import Network
+from bitloom.qat.net.operators import LayerNorm, Linear
+from bitloom.qat.net.shape import EncoderShape
+
+SPREAD = 2.5  # standard deviations of a weight that the largest code stands for, as trained encoders have it
+HEADROOM = 4  # an activation's range in units of its typical size: exponents do not change cost, only codes
+
+
+def untrained_shape(model: ModelConfig, *, labels: int, vocabulary: int, task: str = "classification") -> EncoderShape:
+    """The shape that a recipe's training would have; of a checkpoint, only config.json is read."""
+    if model.checkpoint is None:
+        config = scratch_config(model, vocabulary, labels)
+        family = family_of(config)
+    else:
+        config, family = checkpoint_config(model.checkpoint, labels=labels, layers=model.layers, dropout=model.dropout)
+    return family.shape(config, model.max_tokens, head_of_task(task, model.head), labels)
+
+
+def untrained_graph(model: ModelConfig, quant: QuantConfig, *, labels: int, vocabulary: int, task: str = "classification", seed: int = 0) -> Graph:
+    """The integer graph of an encoder with random weights.
+
+    labels, vocabulary  logits, and rows of the word table where no checkpoint gives them
+    """
+    torch.manual_seed(seed)
+    shape = untrained_shape(model, labels=labels, vocabulary=vocabulary, task=task)
+    network = Encoder(shape).bind(quant, shape.max_tokens)
+    set_scales(network)
+    return network.to_graph("untrained")
+
+
+@torch.no_grad()
+def set_scales(network: Network) -> None:
+    """Plausible scales without a look at data: weights by their deviation, activations by what LayerNorm makes of them."""
+    for operator in network.operators():
+        if isinstance(operator, Linear):
+            operator.weight.normal_(std=1 / math.sqrt(operator.in_features))
+            operator.bias.zero_()
+            grid = operator.weight_grid
+            grid.log_scale.fill_(math.log(SPREAD / math.sqrt(operator.in_features) / max(1, grid.high)))
+        if operator.settings and not operator.grid.calibrated:
+            grid = operator.grid
+            size = HEADROOM if not isinstance(operator, LayerNorm) else HEADROOM * 1.5
+            grid.set_exponent(max(math.ceil(math.log2(size / grid.high)), grid.finest()))
