@@ -18,7 +18,7 @@ from bitloom.hw.graph import Graph
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import Folding
 from bitloom.hw.plan.predict import predict as predict_cycles
-from bitloom.qat.metrics import best_span
+from bitloom.qat.spans import best_span
 from bitloom.runfolder import RunFolder
 from bitloom.sentences import load_tokenizer
 

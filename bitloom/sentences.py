@@ -15,7 +15,6 @@ import numpy as np
 
 from bitloom.hw.graph import Graph
 from bitloom.qat import data
-from bitloom.qat.metrics import score_logits
 from bitloom.qat.tokenizer import TruncationWarning, WordPiece
 from bitloom.recipe import Recipe
 
@@ -94,7 +93,7 @@ def load_dev(recipe: Recipe, data_dir: Path | None, export: Path) -> tuple[data.
     return dataset, features, sentences
 
 
-def score_all(features: Features, graph: Graph, lengths: Sequence[int], codes: np.ndarray) -> float:
+def score_all(features: Features, graph: Graph, lengths: Sequence[int], codes: np.ndarray) -> float | None:
     """The task's metric on the whole split, from the codes of the graph's output for all of its sentences."""
     logits = codes * graph.tensor(graph.outputs[0]).scale
     if features.windows is not None:  # [sum T, 2] -> start and end, [windows, longest]
@@ -107,6 +106,8 @@ def score_all(features: Features, graph: Graph, lengths: Sequence[int], codes: n
 
 def score_some(dataset: data.Dataset, graph: Graph, sentences: Sentences, codes: np.ndarray) -> float | None:
     """The same on some sentences; None for spans, whose answers need all windows of a context."""
+    from bitloom.qat.metrics import score_logits  # imports torch
+
     if dataset.task == "span":
         return None
     logits = codes * graph.tensor(graph.outputs[0]).scale

@@ -11,13 +11,18 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from bitloom.qat import corpus
-from bitloom.qat.config import MAX_SEED, Strict
+from bitloom.qat.config import MAX_SEED, ConfigError, Strict
 from bitloom.qat.files import DataError, Row, find_split, read_rows
 from bitloom.qat.hub import read_hub
-from pydantic import Field
+from pydantic import Field, model_validator
 
 Task = Literal["classification", "regression", "span"]
-Metric = Literal["accuracy", "f1", "pearson", "span_f1"]
+Metric = Literal["accuracy", "f1", "matthews", "pearson", "spearman", "span_f1", "exact_match"]
+METRICS: dict[Task, tuple[Metric, ...]] = {  # of each task; the first is what it gets if none is named
+    "classification": ("accuracy", "f1", "matthews"),
+    "regression": ("pearson", "spearman"),
+    "span": ("span_f1", "exact_match"),
+}
 
 
 class Answer(NamedTuple):
@@ -81,12 +86,19 @@ class DataConfig(Strict):
     max_dev_examples: int | None = Field(None, ge=1)  # the first ones
     seed: int = Field(0, ge=0, le=MAX_SEED)
 
+    @model_validator(mode="after")
+    def _metric_of_the_task(self) -> DataConfig:
+        known = self.known()
+        if known.metric not in (fits := METRICS[known.task]):
+            raise ConfigError(f"metric: got '{known.metric}', must be {' or '.join(fits)} for a {known.task} task; change metric, or task")
+        return self
+
     def known(self) -> Known:
         """What is known of the set, with this configuration's own settings in place."""
         base = KNOWN.get(self.name, Known())
         given = {"text": self.text, "labels": self.labels, "task": self.task, "metric": self.metric, "dev": self.dev}
         if self.task and not self.metric and self.task != base.task:
-            given["metric"] = {"classification": "accuracy", "regression": "pearson", "span": "span_f1"}[self.task]
+            given["metric"] = METRICS[self.task][0]
         return replace(base, **{k: tuple(v) if isinstance(v, list) else v for k, v in given.items() if v is not None})
 
 

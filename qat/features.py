@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 from bitloom.qat.data import Dataset, Examples
-from bitloom.qat.metrics import best_span, score, score_logits
+from bitloom.qat.metrics import Scores, score, score_logits
+from bitloom.qat.spans import best_answers
 from bitloom.qat.tokenizer import Window, WordPiece
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
@@ -52,7 +53,7 @@ class Features(TorchDataset):
         for item, value in zip(self.items, values, strict=True):
             item[key] = value
 
-    def score(self, logits: Any) -> dict[str, float]:
+    def score(self, logits: Any) -> Scores:
         """The task's metric, first, and its companions.
 
         logits  [S, classes]; for spans (start, end), each [windows, >= longest window]
@@ -74,20 +75,6 @@ def _span_item(window: Window, answer) -> dict[str, Any]:
         "start_positions": start,
         "end_positions": end,
     }
-
-
-def best_answers(windows: Sequence[Window], examples: Examples, start: np.ndarray, end: np.ndarray) -> list[str]:
-    """The text between the start and end tokens of the highest sum of logits, over all windows of each example."""
-    best = [(-np.inf, "")] * len(examples)
-    for window, s, e in zip(windows, start, end, strict=True):
-        tokens = np.array([i for i, span in enumerate(window.offsets) if span])
-        if not len(tokens):
-            continue
-        value, i, j = best_span(s, e, tokens)
-        if value > best[window.example][0]:
-            first, last = window.offsets[i][0], window.offsets[j][1]
-            best[window.example] = (value, examples.pairs[window.example][first:last])
-    return [text for _, text in best]
 
 
 class Collator:

@@ -135,7 +135,7 @@ class _Progress(TrainerCallback):
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if state.is_world_process_zero and state.max_steps:
-            shown = {k.removeprefix("eval_"): v for k, v in (logs or {}).items() if k in _SHOWN}
+            shown = {k.removeprefix("eval_"): v for k, v in (logs or {}).items() if k in _SHOWN and v is not None}
             text = ", ".join(f"{name} {float(value):.3f}" for name, value in shown.items())
             self.progress(min(1.0, state.global_step / state.max_steps), f"step {state.global_step} {text}".rstrip())
 
