@@ -31,8 +31,8 @@ class PredictError(BitloomError):
 class Prediction:
     """What came out for one sentence.
 
-    label   the class, for a regression the number, for a per-token head the answer's words
-    logits  codes times the output's scale: [labels], or [T, 2] for a per-token head
+    label   the class, for a regression the number, for a span the answer's words, for token classification word/LABEL of each word
+    logits  codes times the output's scale: [labels], or [T, labels] for a per-token head (span: [T, 2])
     codes   the same as the hardware gives them
     cycles  of the simulated hardware, first beat in to last beat out; None on the golden model
     """
@@ -73,7 +73,12 @@ def _predict(run: RunFolder, sentence: str, pair: str | None, on: str) -> Predic
     graph = graph_file.load(export)
     if graph.meta["task"] == "span" and not pair:
         raise PredictError("predict: got a question alone, must have a text that answers it; add --pair 'the text'")
-    ids, segments = load_tokenizer(export).encode([sentence], [pair] if pair is not None else None)
+    words = sentence.split() if graph.meta["task"] == "token_classification" else None
+    if words is not None and pair is not None:
+        raise PredictError("predict: got --pair for a model that labels the words of one text, must be without; leave it out")
+    tokenizer = load_tokenizer(export)
+    encoded = tokenizer.encode([sentence], None if pair is None else [pair]) if words is None else tokenizer.encode_words([words])
+    ids, segments = encoded[:2]
     if len(ids[0]) > graph.max_tokens:
         raise PredictError(f"predict: got a sentence of {len(ids[0])} tokens, must be at most {graph.max_tokens} (the recipe's model.max_tokens); shorten it")
     want = golden.run(graph, ids, segments)
@@ -84,7 +89,7 @@ def _predict(run: RunFolder, sentence: str, pair: str | None, on: str) -> Predic
     logits = codes * graph.tensor(graph.outputs[0]).scale
     single = logits.shape[0] == 1 and graph.meta["model"]["head"] == "sequence"
     return Prediction(
-        label=_label(graph, logits, ids[0], segments[0], export),
+        label=_label(graph, logits, ids[0], segments[0], export) if words is None else _tagged(graph, logits, words, encoded.first[0]),
         logits=logits[0] if single else logits,
         codes=codes[0] if single else codes,
         tokens=len(ids[0]),
@@ -105,6 +110,12 @@ def _simulate(build: Path, graph: Graph, embeddings: np.ndarray, want: np.ndarra
     cycles = int(got.out_last_cycle[0] - got.in_first_cycle[0])
     predicted = predict_cycles(Design(graph, Folding.load(build / "folding.json")), [len(embeddings)]).latency[0]
     return got.outputs.reshape(want.shape), {"cycles": cycles, "cycles_predicted": int(predicted)}
+
+
+def _tagged(graph: Graph, logits: np.ndarray, words: list[str], first: list[int | None]) -> str:
+    """word/LABEL of each word, by its first token; `-` where the tokenizer leaves nothing of a word."""
+    best = [None if token is None else graph.meta["labels"][int(logits[token].argmax())] for token in first]
+    return " ".join(f"{word}/{label or '-'}" for word, label in zip(words, best, strict=True))
 
 
 def _label(graph: Graph, logits: np.ndarray, ids: list[int], segments: list[int], export: Path) -> str:

@@ -26,7 +26,10 @@ ALONE_LENGTHS = 3  # lengths at which a sentence's latency is measured with noth
 
 @dataclass(frozen=True, kw_only=True)
 class Sentences:
-    """Token ids, segment numbers and label of each sentence (for spans: of each window of a context; labels None)."""
+    """Token ids, segment numbers and label of each sentence (for spans: of each window of a context; labels None).
+
+    For token classification a label is one number a token, as in `Features`.
+    """
 
     ids: list[list[int]]
     segments: list[list[int]]
@@ -101,14 +104,20 @@ def score_all(features: Features, graph: Graph, lengths: Sequence[int], codes: n
         inside = np.arange(max(lengths)) < np.array(lengths)[:, None]
         padded[:, inside] = logits.T
         logits = (padded[0], padded[1])
+    elif features.of_words:
+        logits = np.split(logits, np.cumsum(lengths)[:-1])
     return next(iter(features.score(logits).values()))
 
 
 def score_some(dataset: data.Dataset, graph: Graph, sentences: Sentences, codes: np.ndarray) -> float | None:
     """The same on some sentences; None for spans, whose answers need all windows of a context."""
-    from bitloom.qat.metrics import score_logits  # imports torch
+    from bitloom.qat.features import of_words  # imports torch
+    from bitloom.qat.metrics import score_logits, score_words
 
     if dataset.task == "span":
         return None
     logits = codes * graph.tensor(graph.outputs[0]).scale
+    if dataset.task == "token_classification":
+        words = of_words(np.split(logits, np.cumsum(sentences.lengths)[:-1]), sentences.labels)
+        return next(iter(score_words(dataset.metric, *words).values()))
     return next(iter(score_logits(dataset.metric, logits, sentences.labels).values()))

@@ -30,6 +30,17 @@ class Encoded(NamedTuple):
     segments: list[list[int]]
 
 
+class Words(NamedTuple):
+    """Texts that came as words: ids and segments as of `Encoded`, and where each word begins.
+
+    first  for each word of a text the place of its first token; None: it was cut off, or nothing is left of it
+    """
+
+    ids: list[list[int]]
+    segments: list[list[int]]
+    first: list[list[int | None]]
+
+
 class Window(NamedTuple):
     """A question with a part of its context, for span tasks."""
 
@@ -111,18 +122,36 @@ class WordPiece:
         max_tokens  cut longer ones to this many tokens, the longer of a pair first, with a TruncationWarning that
                     counts them; None: nothing is cut
         """
-        if max_tokens is None:
-            self._tokenizer.no_truncation()
-        else:
-            self._tokenizer.enable_truncation(max_tokens, strategy="longest_first")
-        encodings = self._tokenizer.encode_batch(list(texts) if pairs is None else list(zip(texts, pairs, strict=True)))
-        self._tokenizer.no_truncation()
-        if cut := sum(bool(e.overflowing) for e in encodings):
-            warnings.warn(
-                f"tokenizer: {cut} of {len(encodings)} texts are longer than {max_tokens} tokens and were cut; raise "
-                "model.max_tokens to keep them whole", TruncationWarning, stacklevel=2,
-            )  # fmt: skip
+        encodings = self._encode(list(texts) if pairs is None else list(zip(texts, pairs, strict=True)), max_tokens)
         return Encoded([e.ids for e in encodings], [e.type_ids for e in encodings])
+
+    def encode_words(self, texts: Sequence[Sequence[str]], *, max_tokens: int | None = None) -> Words:
+        """Texts as words that stand by themselves, each one token or more.
+
+        max_tokens  as of `encode`; the TruncationWarning counts the words that were cut off, too
+        """
+        encodings = self._encode([list(words) for words in texts], max_tokens, is_pretokenized=True)
+        first: list[list[int | None]] = []
+        for words, encoding in zip(texts, encodings, strict=True):
+            at: dict[int | None, int] = {}
+            for token, word in enumerate(encoding.word_ids):
+                at.setdefault(word, token)
+            first.append([at.get(word) for word in range(len(words))])
+        return Words([e.ids for e in encodings], [e.type_ids for e in encodings], first)
+
+    def _encode(self, inputs: list, max_tokens: int | None, is_pretokenized: bool = False) -> list[Encoding]:
+        if max_tokens is not None:
+            self._tokenizer.enable_truncation(max_tokens, strategy="longest_first")
+        encodings = self._tokenizer.encode_batch(inputs, is_pretokenized=is_pretokenized)
+        self._tokenizer.no_truncation()
+        if cut := [e for e in encodings if e.overflowing]:
+            words = sum(len({w for part in e.overflowing for w in part.word_ids} - {*e.word_ids}) for e in cut)
+            lost = f", with {words} word{'s' if words > 1 else ''}" if is_pretokenized else ""
+            warnings.warn(
+                f"tokenizer: {len(cut)} of {len(encodings)} texts are longer than {max_tokens} tokens and were cut{lost}; raise "
+                "model.max_tokens to keep them whole", TruncationWarning, stacklevel=3,
+            )  # fmt: skip
+        return encodings
 
     def windows(self, questions: Sequence[str], contexts: Sequence[str], *, max_tokens: int, stride: int) -> list[Window]:
         """Each question with every part of its context; neighbouring parts share `stride` tokens. Nothing is lost."""

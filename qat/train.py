@@ -188,7 +188,7 @@ class _Run:
         teacher = load_float(name, head=self.model.head, labels=dataset.num_labels).to(self.state.device)
         reader = WordPiece.load(name)
         longest = min(512, teacher.config.max_position_embeddings)
-        items = train if dataset.task == "span" else Features(dataset, dataset.train, reader, longest)
+        items = train if self.model.head == "token" else Features(dataset, dataset.train, reader, longest)
         return predict(teacher, items, reader.pad_id, self.training.eval_batch_size)
 
     def _phase(self, phase: str, model: nn.Module, tokenizer: WordPiece, train: Features, dev: Features) -> dict[str, Any]:
@@ -233,7 +233,7 @@ def _check_finite(model: nn.Module, phase: str) -> None:
 
 
 def _check_task(dataset: Dataset, model: ModelConfig) -> None:
-    want = "token" if dataset.task == "span" else "sequence"
+    want = "token" if dataset.task in ("span", "token_classification") else "sequence"
     if model.head != want:
         raise TrainError(f"model.head: got '{model.head}', must be '{want}' for '{dataset.name}' ({dataset.task}); set model.head: {want}")
 
@@ -244,7 +244,7 @@ def _make_tokenizer(vocab: int | str | None, checkpoint: str | None, dataset: Da
     if vocab is None and checkpoint is None:
         vocab = VOCABULARY
     if isinstance(vocab, int):
-        return WordPiece.train(dataset.train.texts + (dataset.train.pairs or []), vocab)
+        return WordPiece.train(dataset.train.all_texts(), vocab)
     return WordPiece.load(vocab or checkpoint)
 
 

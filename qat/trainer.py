@@ -88,7 +88,7 @@ class EncoderTrainer(Trainer):
         outputs = model(**inputs)
         loss, labels = outputs.loss, inputs.get("labels")
         if model.training and self.cfg.label_smoothing and labels is not None and not labels.is_floating_point():
-            loss = TF.cross_entropy(outputs.logits, labels, label_smoothing=self.cfg.label_smoothing)
+            loss = TF.cross_entropy(outputs.logits.flatten(0, -2), labels.flatten(), label_smoothing=self.cfg.label_smoothing)
         if teacher is not None:
             alpha, temperature = self.cfg.distill.alpha, self.cfg.distill.temperature
             loss = (1 - alpha) * loss + alpha * distance(outputs, teacher, inputs["attention_mask"], temperature)
@@ -205,6 +205,8 @@ def distance(outputs, teacher: Tensor, mask: Tensor, temperature: float) -> Tens
         teacher = teacher.transpose(1, 2).masked_fill(padding, MASKED)
     else:
         student = outputs.logits
+        if student.ndim == 3:  # a label for each token: without the padding
+            student, teacher = student[mask == 1], teacher[mask == 1]
     if student.shape[-1] == 1:
         return TF.mse_loss(student, teacher)
     student, teacher = (TF.log_softmax(x / temperature, -1).flatten(0, -2) for x in (student, teacher))
@@ -213,7 +215,7 @@ def distance(outputs, teacher: Tensor, mask: Tensor, temperature: float) -> Tens
 
 @torch.no_grad()
 def predict(model: nn.Module, features: Features, pad_id: int, batch_size: int = 64) -> list[np.ndarray]:
-    """A model's logits for each item: [C], or [T, 2] (start, end) for spans. On the model's device, in order."""
+    """A model's logits for each item: [C], [T, C] of a label for each token, or [T, 2] (start, end) for spans. On the model's device, in order."""
     model.eval()
     device, collate = next(model.parameters()).device, Collator(pad_id)
     order = sorted(range(len(features)), key=features.lengths.__getitem__)
@@ -226,5 +228,5 @@ def predict(model: nn.Module, features: Features, pad_id: int, batch_size: int =
         spans = "start_logits" in outputs
         logits = torch.stack([outputs.start_logits, outputs.end_logits], -1) if spans else outputs.logits
         for i, row in zip(part, logits.float().cpu().numpy(), strict=True):
-            answers[i] = row[: len(features[i]["input_ids"])] if spans else row
+            answers[i] = row[: len(features[i]["input_ids"])] if row.ndim == 2 else row
     return answers

@@ -45,3 +45,17 @@ def test_a_question_needs_a_text(tmp_path, monkeypatch):
     with pytest.raises(inference.PredictError) as error:
         inference.predict(run, "who?")
     assert str(error.value) == "predict: got a question alone, must have a text that answers it; add --pair 'the text'"
+
+
+def test_words_are_shown_with_their_labels():
+    graph = SimpleNamespace(meta={"labels": ["LOC", "O"]})
+    logits = np.array([[0, 9], [0, 1], [9, 0], [3, 2], [0, 9]])
+    assert inference._tagged(graph, logits, ["in", "Paris", "\x01"], [1, 3, None]) == "in/O Paris/LOC \x01/-"
+
+
+def test_a_model_of_words_takes_no_pair(tmp_path, monkeypatch):
+    monkeypatch.setattr(inference, "require_current", lambda *_: None)
+    monkeypatch.setattr(inference.Graph, "load", lambda folder: SimpleNamespace(meta={"task": "token_classification", "labels": []}))
+    run = SimpleNamespace(stage=lambda name: tmp_path, recipe=None, record=lambda name: {})
+    with pytest.raises(inference.PredictError, match="got --pair for a model that labels the words of one text, must be without; leave it out"):
+        inference.predict(run, "Bob", "Ann")

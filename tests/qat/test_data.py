@@ -148,3 +148,29 @@ def test_config_is_strict():
     with pytest.raises(ValidationError):
         DataConfig(max_train_examples=0)
     assert all(DataConfig(name=name).known().metric for name in KNOWN)
+
+
+def hub(monkeypatch, features, rows):
+    import datasets
+
+    made = datasets.Dataset.from_dict(rows, features=datasets.Features(features))
+    monkeypatch.setattr(datasets, "load_dataset", lambda *source, split: made)
+
+
+def test_hub_labels_of_words(monkeypatch):
+    import datasets
+
+    kinds = {"tokens": datasets.List(datasets.Value("string")), "ner_tags": datasets.List(datasets.ClassLabel(names=["O", "PER"]))}
+    hub(monkeypatch, kinds, {"tokens": [["Bob", "ran"]], "ner_tags": [[1, 0]]})
+    data = load(DataConfig(name="conll", task="token_classification", label="ner_tags"))
+    assert (data.train.texts, data.train.labels, data.label_names) == ([["Bob", "ran"]], [[1, 0]], ["O", "PER"])
+
+
+def test_hub_rows_without_a_label_are_refused(monkeypatch):
+    """-1 marks the hidden labels of a test split; as an index it would be the last class."""
+    import datasets
+
+    kinds = {"sentence": datasets.Value("string"), "label": datasets.ClassLabel(names=["negative", "positive"])}
+    hub(monkeypatch, kinds, {"sentence": ["a", "b"], "label": [0, -1]})
+    with pytest.raises(DataError, match=r"nyu-mll/glue/sst2 train\[1\]: got label -1, must be 0 .. 1; this split has no labels"):
+        load(DataConfig(name="sst2"))
