@@ -15,7 +15,7 @@ import numpy as np
 
 from bitloom.hw.graph import Graph
 from bitloom.qat import data
-from bitloom.qat.tokenizer import TruncationWarning, WordPiece
+from bitloom.qat.tokenizer import TextTokenizer, TruncationWarning
 from bitloom.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -72,9 +72,9 @@ class Sentences:
         return [self.of_length(tokens, 1) for tokens in lengths]
 
 
-def load_tokenizer(export: Path) -> WordPiece:
+def load_tokenizer(export: Path) -> TextTokenizer:
     """The tokenizer of a run's export."""
-    return WordPiece.load(export / "tokenizer")
+    return TextTokenizer.load(export / "tokenizer")
 
 
 def load_dev(recipe: Recipe, data_dir: Path | None, export: Path) -> tuple[data.Dataset, Features, Sentences]:

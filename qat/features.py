@@ -11,7 +11,7 @@ import torch
 from bitloom.qat.data import Dataset, Examples
 from bitloom.qat.metrics import Scores, score, score_logits, score_words
 from bitloom.qat.spans import best_answers
-from bitloom.qat.tokenizer import Window, WordPiece
+from bitloom.qat.tokenizer import TextTokenizer, Window
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
@@ -29,7 +29,7 @@ class Features(TorchDataset):
     classification are one a token: a word's on its first token, IGNORED on all others; words that were cut off count nowhere.
     """
 
-    def __init__(self, dataset: Dataset, examples: Examples, tokenizer: WordPiece, max_tokens: int):
+    def __init__(self, dataset: Dataset, examples: Examples, tokenizer: TextTokenizer, max_tokens: int):
         self.examples, self.metric, self.windows, self.of_words = examples, dataset.metric, None, dataset.task == "token_classification"
         if self.of_words:
             encoded = tokenizer.encode_words(examples.texts, max_tokens=max_tokens)

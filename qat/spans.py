@@ -38,5 +38,5 @@ def best_answers(windows: Sequence[Window], examples: Examples, start: np.ndarra
         value, i, j = best_span(s, e, tokens)
         if value > best[window.example][0]:
             first, last = window.offsets[i][0], window.offsets[j][1]
-            best[window.example] = (value, examples.pairs[window.example][first:last])
+            best[window.example] = (value, examples.pairs[window.example][first:last].strip())  # SentencePiece's words hold their blank
     return [text for _, text in best]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from bitloom.qat.data import DataConfig, DataError, load
 from bitloom.qat.features import IGNORED, Collator, Features
-from bitloom.qat.tokenizer import TruncationWarning, WordPiece
+from bitloom.qat.tokenizer import TextTokenizer, TruncationWarning
 
 from bitloom.sentences import Sentences, score_all, score_some
 
@@ -34,7 +34,7 @@ def dataset(tmp_path):
 @pytest.fixture(scope="module")
 def tokenizer():
     """Words of one token (bob, saw, paris, ann) and one of several (unheard)."""
-    return WordPiece.train(["bob saw paris ann"] * 9 + ["unheard"], 60)
+    return TextTokenizer.train(["bob saw paris ann"] * 9 + ["unheard"], 60)
 
 
 def test_rows_of_both_kinds_of_file_are_the_same(tmp_path, dataset):
