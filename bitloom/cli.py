@@ -53,7 +53,7 @@ def _global(
 
 @app.command()
 def run(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file, for example recipes/quickstart.yaml.")],
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="YAML file, or a name that `bitloom recipes` lists.")],
     data: Annotated[Path | None, typer.Option(help="Folder with the data set; without it the recipe's source.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/<recipe name> if not given.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe key.")] = None,
@@ -62,10 +62,10 @@ def run(
     """All stages in order; those that are done and whose inputs are unchanged are skipped."""
     from bitloom.display import Display
     from bitloom.flow import run_flow
-    from bitloom.recipe import Recipe
+    from bitloom.recipe import Recipe, find
     from bitloom.runfolder import RunFolder
 
-    parsed = Recipe.load(recipe, overrides)
+    parsed = Recipe.load(find(recipe), overrides)
     folder = RunFolder.create(out or Path("runs") / parsed.name, parsed, force=force)
     with folder.locked(), Display() as display:
         folder.adopt(parsed, data)
@@ -179,6 +179,14 @@ def hil(
 ) -> None:
     """Send development sentences to a board, or a simulated one; check every answer and cycle count."""
     _one_stage("hil", run, True, options=_given(target=target, sentences=sentences))
+
+
+@app.command()
+def recipes() -> None:
+    """The recipes that come with bitloom: `bitloom run NAME` runs one."""
+    from bitloom.display import show_recipes
+
+    show_recipes()
 
 
 @app.command()

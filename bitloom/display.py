@@ -113,6 +113,20 @@ def show_tools() -> None:
     _console().print(table)
 
 
+def show_recipes() -> None:
+    """The table of `bitloom recipes`."""
+    from bitloom.recipe import Recipe, shipped, title
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("recipe", "layers x hidden", "heads", "tokens", "what"):
+        table.add_column(column, overflow="fold")
+    for name, path in shipped().items():
+        m = Recipe.load(path).model
+        shape = ("-", "-") if m.hidden is None else (f"{m.layers} x {m.hidden}", str(m.heads))
+        table.add_row(name, *shape, str(m.max_tokens), title(path))
+    _console().print(table)
+
+
 def show_boards() -> None:
     """The table of `bitloom boards`."""
     from bitloom.hw.board import boards

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recipes: what they accept, and the exact line that each mistake gets."""
 
+from pathlib import Path
+
 import pytest
 
-from bitloom.recipe import Recipe, RecipeError
+from bitloom.recipe import Recipe, RecipeError, find, shipped, title
 
 GOOD = """\
 name: small
@@ -168,3 +170,15 @@ def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(RecipeError) as error:
         Recipe.load(tmp_path / "no.yaml")
     assert str(error.value) == f"{tmp_path}/no.yaml: got no such file or directory, must be a readable YAML file; check the path"
+
+
+def test_recipes_are_found_by_name_where_no_such_file_exists(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert {"quickstart", "sst2-tiny"} <= shipped().keys()
+    (tmp_path / "sst2-tiny").mkdir()  # a folder is no recipe
+    for name, path in shipped().items():
+        assert find(name) == path and Recipe.load(path).name == name
+        assert len(title(path)) > 20 and "SPDX" not in title(path)
+    (tmp_path / "quickstart").write_text("mine")
+    assert find("quickstart") == Path("quickstart")
+    assert find("recipes/none.yaml") == Path("recipes/none.yaml")  # which load then refuses by its path
