@@ -13,7 +13,8 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 from bitloom import recipes
 from bitloom.hw.errors import BitloomError
 from bitloom.hw.plan.solve import HardwareConfig
-from bitloom.qat.config import MAX_SEED, ModelConfig, QuantConfig, Strict, TrainConfig, did_you_mean
+from bitloom.hw.settings import Strict, did_you_mean, rule
+from bitloom.qat.config import MAX_SEED, ModelConfig, QuantConfig, TrainConfig
 from bitloom.qat.data import DataConfig
 
 
@@ -183,16 +184,7 @@ class _Source:
             return f"{self.at(_longest(loc, message, self._lines))}: {name}{link if name else ''}{message}"
         if error["type"] == "missing":
             return f"{self.at(loc)}: {name}: got nothing, must be given; add '{loc[-1]}:'"
-        return f"{self.at(loc)}: {name}: got {error['input']!r}, must be {_rule(message)}; change it"
-
-
-def _rule(message: str) -> str:
-    """What pydantic says that a value must be, in the words of a recipe."""
-    rule = re.sub(r"^Input should be ", "", message)
-    rule = re.sub(r"^(List|Dictionary) should have (.*) after validation, not \d+$", r"a list of \2", rule)
-    rule = rule.replace("a valid integer", "an integer")
-    rule = re.sub(r"^a valid dictionary or instance of \w+$", "a mapping of keys", rule)
-    return re.sub(r"^a valid ", "a ", rule)
+        return f"{self.at(loc)}: {name}: got {error['input']!r}, must be {rule(message)}; change it"
 
 
 def _starts_with_key(message: str) -> bool:

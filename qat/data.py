@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from bitloom.hw.settings import ConfigError, Strict
 from bitloom.qat import corpus
-from bitloom.qat.config import MAX_SEED, ConfigError, Strict
+from bitloom.qat.config import MAX_SEED
 from bitloom.qat.files import DataError, Row, find_split, read_rows
 from bitloom.qat.hub import read_hub
 from pydantic import Field, model_validator

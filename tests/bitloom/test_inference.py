@@ -39,7 +39,7 @@ def test_a_text_without_words_has_no_answer(tokenizer):
 
 def test_a_question_needs_a_text(tmp_path, monkeypatch):
     monkeypatch.setattr(inference, "require_current", lambda *_: None)
-    monkeypatch.setattr(inference.Graph, "load", lambda folder: SPAN)
+    monkeypatch.setattr(inference.graph_file, "load", lambda folder: SPAN)
     run = SimpleNamespace(stage=lambda name: tmp_path, recipe=None, record=lambda name: {})
     with pytest.raises(inference.PredictError) as error:
         inference.predict(run, "who?")
@@ -54,7 +54,7 @@ def test_words_are_shown_with_their_labels():
 
 def test_a_model_of_words_takes_no_pair(tmp_path, monkeypatch):
     monkeypatch.setattr(inference, "require_current", lambda *_: None)
-    monkeypatch.setattr(inference.Graph, "load", lambda folder: SimpleNamespace(meta={"task": "token_classification", "labels": []}))
+    monkeypatch.setattr(inference.graph_file, "load", lambda folder: SimpleNamespace(meta={"task": "token_classification", "labels": []}))
     run = SimpleNamespace(stage=lambda name: tmp_path, recipe=None, record=lambda name: {})
     with pytest.raises(inference.PredictError, match="got --pair for a model that labels the words of one text, must be without; leave it out"):
         inference.predict(run, "Bob", "Ann")
