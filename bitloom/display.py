@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from bitloom.flow import Stage, Watcher
+from bitloom.flow import Watcher
 from bitloom.qat.tokenizer import TruncationWarning
+from bitloom.stage import Stage
 
 PLAIN_PERIOD = 10.0  # seconds between lines where there is no terminal to redraw
 

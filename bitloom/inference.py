@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from bitloom.errors import VerificationError
-from bitloom.flow import STAGES, damage_told, require_current
+from bitloom.flow import damage_told, require_current
 from bitloom.hw import golden, graph_file
 from bitloom.hw.errors import BitloomError
 from bitloom.hw.graph import Graph
@@ -23,6 +23,7 @@ from bitloom.qat.spans import best_answers
 from bitloom.qat.tokenizer import Window
 from bitloom.runfolder import RunFolder
 from bitloom.sentences import load_tokenizer
+from bitloom.stage import STAGES
 
 
 class PredictError(BitloomError):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, cycle, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -77,11 +77,16 @@ def load_tokenizer(export: Path) -> TextTokenizer:
     return TextTokenizer.load(export / "tokenizer")
 
 
-def load_dev(recipe: Recipe, data_dir: Path | None, export: Path) -> tuple[data.Dataset, Features, Sentences]:
-    """The data set; its development split as the model was trained on it; and the same as sentences for the hardware.
+class Dev(NamedTuple):
+    """The data set; its development split as the model was trained on it; and the same as sentences for the hardware."""
 
-    Sentences longer than the model takes are cut, as in training.
-    """
+    dataset: data.Dataset
+    features: Features
+    sentences: Sentences
+
+
+def load_dev(recipe: Recipe, data_dir: Path | None, export: Path) -> Dev:
+    """Read the development split with the tokenizer in `export`; sentences longer than the model takes are cut, as in training."""
     from bitloom.qat.features import Features  # imports torch, which predict does without
 
     dataset = data.load(recipe.data, data_dir)
@@ -93,7 +98,7 @@ def load_dev(recipe: Recipe, data_dir: Path | None, export: Path) -> tuple[data.
         segments=[i["token_type_ids"] for i in items],
         labels=[i.get("labels") for i in items],
     )
-    return dataset, features, sentences
+    return Dev(dataset, features, sentences)
 
 
 def score_all(features: Features, graph: Graph, lengths: Sequence[int], codes: np.ndarray) -> float | None:
