@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from bitloom.flow import Watcher
+from bitloom.qat.files import DataWarning
 from bitloom.qat.tokenizer import TruncationWarning
 from bitloom.stage import Stage
 
@@ -43,7 +44,8 @@ class Display:
         self._warnings = warnings.catch_warnings()
         self._warnings.__enter__()
         warnings.simplefilter("ignore")
-        warnings.filterwarnings("always", category=TruncationWarning)
+        for category in (TruncationWarning, DataWarning):
+            warnings.filterwarnings("always", category=category)
         warnings.showwarning = lambda message, *_, **__: self.console.print(f"warning: {message}", markup=False, soft_wrap=True)
         return self
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import random
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 from bitloom.hw.settings import ConfigError, Strict
 from bitloom.qat import corpus
 from bitloom.qat.config import MAX_SEED
-from bitloom.qat.files import DataError, Row, find_split, read_rows
+from bitloom.qat.files import DataError, DataWarning, Row, find_split, read_rows
 from bitloom.qat.hub import read_hub
 from pydantic import Field, model_validator
 
@@ -87,7 +88,7 @@ class DataConfig(Strict):
     vocab: int | str | None = None  # a size: made from the training texts; a vocab.txt, tokenizer.json or hub name;
     # None: the model checkpoint's own, else a size of 4096
     max_train_examples: int | None = Field(None, ge=1)  # drawn at random by `seed`
-    max_dev_examples: int | None = Field(None, ge=1)  # the first ones
+    max_dev_examples: int | None = Field(None, ge=1)  # likewise
     seed: int = Field(0, ge=0, le=MAX_SEED)
 
     @model_validator(mode="after")
@@ -168,11 +169,17 @@ def load(cfg: DataConfig, data_dir: Path | str | None = None) -> Dataset:
     names = list(known.labels or ()) or (_label_names(rows[0], label, words) if classes else [])
     text = known.text if cfg.text or cfg.name in KNOWN else ("tokens",) if words else _text_columns(rows[0])
     train, dev = (_examples(split, text, label, known.task, names) for split in rows)
-    if cfg.max_train_examples is not None and cfg.max_train_examples < len(train):
-        train = train.take(sorted(random.Random(cfg.seed).sample(range(len(train)), cfg.max_train_examples)))
-    if cfg.max_dev_examples is not None:
-        dev = dev.take(range(min(cfg.max_dev_examples, len(dev))))
+    train, dev = _some(train, cfg.max_train_examples, cfg.seed), _some(dev, cfg.max_dev_examples, cfg.seed)
+    if known.task == "classification" and len(dev) > 1 and len({*dev.labels}) == 1:
+        warnings.warn(f"data: all {len(dev)} development rows have the label '{names[dev.labels[0]]}': scores on them say little", DataWarning, stacklevel=2)
     return Dataset(cfg.name, known.task, known.metric, names if classes else [], train, dev)
+
+
+def _some(examples: Examples, most: int | None, seed: int) -> Examples:
+    """At most that many, drawn at random: a file may be sorted by label. Their order stays."""
+    if most is None or most >= len(examples):
+        return examples
+    return examples.take(sorted(random.Random(seed).sample(range(len(examples)), most)))
 
 
 def _generated(split: str, count: int | None, seed: int) -> list[Row]:
@@ -190,7 +197,7 @@ def _from_hub(cfg: DataConfig, known: Known, split: str) -> list[Row]:
 
 def _label_names(rows: list[Row], column: str, words: bool) -> list[str]:
     _check_columns(rows, [column])
-    found = (_words(row, column) if words else [str(row.fields[column])] for row in rows)  # a .jsonl may hold numbers
+    found = (_words(row, column) if words else [_label(row.fields[column])] for row in rows)  # a .jsonl may hold numbers
     names = sorted({name for row in found for name in row})
     if len(names) < 2:
         raise DataError(f"{rows[0].where}: got the one label {names}, must be two or more; name them in data.labels")
@@ -217,6 +224,9 @@ def _examples(rows: list[Row], text: Sequence[str], label: str, task: Task, name
     parse = {"classification": _class_index, "regression": _number, "span": _answer}[task]
     texts = [[_text(row, column) for row in rows] for column in text]
     labels = [parse(row, row.fields[label], names) for row in rows]
+    if task == "span":
+        for row, context, answer in zip(rows, texts[-1], labels, strict=True):
+            _check_place(row, context, answer)
     return Examples(texts[0], texts[1] if len(texts) == 2 else None, labels)
 
 
@@ -242,8 +252,13 @@ def _text(row: Row, column: str) -> str:
     return value
 
 
+def _label(value: Any) -> str:
+    """A label's name: blanks around it are slips, and a .jsonl may hold numbers."""
+    return str(value).strip()
+
+
 def _class_index(row: Row, value: Any, names: list[str]) -> int:
-    value = str(value)
+    value = _label(value)
     if value not in names:
         raise DataError(f"{row.where}: got label '{value}', must be one of {', '.join(names)}; correct the row or set data.labels")
     return names.index(value)
@@ -269,3 +284,10 @@ def _answer(row: Row, value: Any, names: list[str]) -> Answer:
             f"{row.where}: got answers {str(value)[:60]!r}, must be {{text: [...], answer_start: [...]}} with one entry or more; correct the row"
         ) from None
     return answer
+
+
+def _check_place(row: Row, context: str, answer: Answer) -> None:
+    for text, start in zip(*answer, strict=True):
+        if start < 0 or context[start : start + len(text)] != text:
+            there = context[max(start, 0) : max(start, 0) + len(text)]
+            raise DataError(f"{row.where}: got answer {text[:40]!r} at {start}, where the text has {there[:40]!r}, must stand there; correct answer_start")
