@@ -9,6 +9,10 @@ TORCH  := $(shell grep '^torch==' constraints.txt)
 # finn-plus without its dependencies: it pins another Brevitas.
 FINN   := $(shell grep '^finn-plus==' constraints.txt)
 
+# One worker a core; a file's tests stay together, as they share what they build. One thread in each, else the workers fight for the cores.
+JOBS   ?= $(shell nproc)
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+
 .PHONY: demo install test test-all bench lint clean
 
 demo: install ## train, build and verify the quickstart encoder (minutes on 2 cores)
@@ -25,10 +29,10 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 test: install ## every test that takes seconds
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-all: install ## also the slow ones: random encoders, real data, whole training runs
-	$(BIN)/python -m pytest -m 'slow or not slow'
+	$(PYTEST) -m 'slow or not slow'
 
 bench: install ## the tables of docs/results.md
 	$(BIN)/python -m benchmarks

@@ -21,7 +21,7 @@ from bitloom.qat.checkpoint import from_pretrained
 from bitloom.qat.data import load
 from bitloom.qat.export import to_graph
 from bitloom.qat.metrics import score_logits
-from bitloom.qat.tokenizer import WordPiece
+from bitloom.qat.tokenizer import TextTokenizer
 from bitloom.qat.train import train
 
 from bitloom.recipe import Recipe
@@ -31,7 +31,7 @@ BATCH = 64  # sentences that the golden model takes at once
 
 def golden_score(recipe: Recipe, data_dir: Path | None, out: Path) -> float:
     """The metric of the integer model on all of the development split."""
-    dataset, tokenizer = load(recipe.data, data_dir), WordPiece.load(out / "tokenizer")
+    dataset, tokenizer = load(recipe.data, data_dir), TextTokenizer.load(out / "tokenizer")
     graph = to_graph(from_pretrained(out / "qat"), recipe.name)
     dev = dataset.dev
     ids, segments = tokenizer.encode(dev.texts, dev.pairs, max_tokens=recipe.model.max_tokens)

@@ -53,7 +53,7 @@ def _global(
 
 @app.command()
 def run(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file, for example recipes/quickstart.yaml.")],
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="YAML file, or a name that `bitloom recipes` lists.")],
     data: Annotated[Path | None, typer.Option(help="Folder with the data set; without it the recipe's source.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/<recipe name> if not given.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe key.")] = None,
@@ -62,10 +62,10 @@ def run(
     """All stages in order; those that are done and whose inputs are unchanged are skipped."""
     from bitloom.display import Display
     from bitloom.flow import run_flow
-    from bitloom.recipe import Recipe
+    from bitloom.recipe import Recipe, find
     from bitloom.runfolder import RunFolder
 
-    parsed = Recipe.load(recipe, overrides)
+    parsed = Recipe.load(find(recipe), overrides)
     folder = RunFolder.create(out or Path("runs") / parsed.name, parsed, force=force)
     with folder.locked(), Display() as display:
         folder.adopt(parsed, data)
@@ -73,44 +73,34 @@ def run(
     display.summary(folder.path)
 
 
-def _stage_of(backend: str, stage: str) -> str:
-    return stage if backend == "rtl" else f"{backend}/{stage}"
-
-
-def _board_name(board: str | None) -> str | None:
-    """A board's name as it is; the path of a board file from wherever the next command is typed."""
-    return str(Path(board).resolve()) if board and ("/" in board or board.endswith((".yaml", ".yml"))) else board
-
-
-def _given(**options: str | None) -> dict[str, str]:
-    return {key: value for key, value in options.items() if value is not None}
-
-
-def _one_stage(name: str, path: Path, force: bool, waves: bool = False, options: dict[str, str] | None = None) -> None:
-    """One stage; after one of a backend, a report that was made before is made again with it."""
+def _one_stage(path: Path, verb: str, force: bool, backend: str = "rtl", waves: bool = False, **options: object) -> None:
+    """The stage of a command; after one of a backend, a report that was made before is made again with it."""
     from bitloom.display import Display
     from bitloom.flow import CORE, is_current, run_stage
     from bitloom.runfolder import RunFolder
+    from bitloom.stage import stage_of, typed
 
+    stage = stage_of(verb, backend)
+    texts = typed(stage, options)
     folder = RunFolder.open(path)
     with folder.locked(), Display() as display:
-        run_stage(folder, name, force=force, waves=waves, options=options, watcher=display.watcher)
-        if name not in CORE and folder.is_done("report") and is_current(folder, "verify"):
+        run_stage(folder, stage.name, force=force, waves=waves, options=texts, watcher=display.watcher)
+        if stage.name not in CORE and folder.is_done("report") and is_current(folder, "verify"):
             run_stage(folder, "report", watcher=display.watcher)
-    if name == "report":
+    if verb == "report":
         display.summary(folder.path)
 
 
 @app.command()
 def train(run: RunArg, force: Force = False) -> None:
     """Train the float and the quantized model."""
-    _one_stage("train", run, force)
+    _one_stage(run, "train", force)
 
 
 @app.command()
 def export(run: RunArg, force: Force = False) -> None:
     """Freeze the integer graph and integer.onnx; check that Brevitas, golden model and ONNX Runtime agree."""
-    _one_stage("export", run, force)
+    _one_stage(run, "export", force)
 
 
 @app.command()
@@ -122,10 +112,7 @@ def build(
     tokens: Annotated[int | None, typer.Option(help="finn: the one sentence length to build for.")] = None,
 ) -> None:
     """Fold the graph for the recipe's target and write the RTL, or another backend's project."""
-    if backend != "finn" and tokens is not None:
-        raise UsageError(f"build: got --tokens {tokens} for {backend}, which takes sentences of any length; leave it out or give --backend finn")
-    options = _given(board=_board_name(board), tokens=None if tokens is None else str(tokens))
-    _one_stage(_stage_of(backend, "build"), run, force, options=options)
+    _one_stage(run, "build", force, backend, board=board, tokens=tokens)
 
 
 @app.command()
@@ -141,7 +128,7 @@ def verify(
         raise UsageError(f"verify: got --waves with --backend {backend}, must be with the RTL backend; leave one out")
     if backend != "hls4ml" and rtl:
         raise UsageError(f"verify: got --rtl with --backend {backend}, must be with hls4ml (the RTL backend always simulates RTL); leave it out")
-    _one_stage(_stage_of(backend, "rtl" if rtl else "verify"), run, force, waves)
+    _one_stage(run, "rtl" if rtl else "verify", force, backend, waves)
 
 
 @app.command()
@@ -158,17 +145,7 @@ def synth(
     """The RTL for a board, with open tools down to a bitstream; or a backend's project with its vendor tool."""
     if backend == "finn":
         raise UsageError("synth: got --backend finn, must be rtl or hls4ml; with Vivado, `bitloom build --backend finn` goes on by itself")
-    wrong = {"--board": board, "--clock": clock, "--seed": seed} if backend == "hls4ml" else {"--cosim": cosim, "--ip": ip}
-    if given := [name for name, value in wrong.items() if value is not None]:
-        raise UsageError(f"synth: got {given[0]} with --backend {backend}, must be with {'rtl' if backend == 'hls4ml' else 'hls4ml'}; leave it out")
-    if clock is not None and not clock > 0:
-        raise UsageError(f"synth: got --clock {clock:g}, must be above 0 (MHz); change it")
-    if seed is not None and seed < 1:
-        raise UsageError(f"synth: got --seed {seed}, must be 1 or more; change it")
-    said = {None: None, True: "yes", False: "no"}
-    numbers = {"clock": None if clock is None else f"{clock:g}", "seed": None if seed is None else str(seed)}
-    options = _given(board=_board_name(board), **numbers, cosim=said[cosim], export=said[ip])
-    _one_stage(_stage_of(backend, "synth"), run, force, options=options)
+    _one_stage(run, "synth", force, backend, board=board, clock=clock, seed=seed, cosim=cosim, ip=ip)
 
 
 @app.command()
@@ -178,7 +155,15 @@ def hil(
     sentences: Annotated[str | None, typer.Option(help="How many, or all.")] = None,
 ) -> None:
     """Send development sentences to a board, or a simulated one; check every answer and cycle count."""
-    _one_stage("hil", run, True, options=_given(target=target, sentences=sentences))
+    _one_stage(run, "hil", True, target=target, sentences=sentences)
+
+
+@app.command()
+def recipes() -> None:
+    """The recipes that come with bitloom: `bitloom run NAME` runs one."""
+    from bitloom.display import show_recipes
+
+    show_recipes()
 
 
 @app.command()
@@ -192,7 +177,7 @@ def boards() -> None:
 @app.command()
 def report(run: RunArg, force: Force = False) -> None:
     """Write report.json and report.html."""
-    _one_stage("report", run, force)
+    _one_stage(run, "report", force)
 
 
 @app.command()

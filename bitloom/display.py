@@ -13,8 +13,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from bitloom.flow import Stage, Watcher
+from bitloom.flow import Watcher
+from bitloom.qat.files import DataWarning
 from bitloom.qat.tokenizer import TruncationWarning
+from bitloom.stage import Stage
 
 PLAIN_PERIOD = 10.0  # seconds between lines where there is no terminal to redraw
 
@@ -42,7 +44,8 @@ class Display:
         self._warnings = warnings.catch_warnings()
         self._warnings.__enter__()
         warnings.simplefilter("ignore")
-        warnings.filterwarnings("always", category=TruncationWarning)
+        for category in (TruncationWarning, DataWarning):
+            warnings.filterwarnings("always", category=category)
         warnings.showwarning = lambda message, *_, **__: self.console.print(f"warning: {message}", markup=False, soft_wrap=True)
         return self
 
@@ -110,6 +113,20 @@ def show_tools() -> None:
     for tool in tools():
         found = f"[green]{tool.version}[/]" if tool.found else "[yellow]no[/]"
         table.add_row(tool.name, found, tool.needed_for, "" if tool.found else tool.install)
+    _console().print(table)
+
+
+def show_recipes() -> None:
+    """The table of `bitloom recipes`."""
+    from bitloom.recipe import Recipe, shipped, title
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("recipe", "layers x hidden", "heads", "tokens", "what"):
+        table.add_column(column, overflow="fold")
+    for name, path in shipped().items():
+        m = Recipe.load(path).model
+        shape = ("-", "-") if m.hidden is None else (f"{m.layers} x {m.hidden}", str(m.heads))
+        table.add_row(name, *shape, str(m.max_tokens), title(path))
     _console().print(table)
 
 

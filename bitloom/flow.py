@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stages in order, and when each of them has to run."""
+"""Running the stages in order, and when each of them has to run (bitloom/stage.py lists them)."""
 
 from __future__ import annotations
 
@@ -10,147 +10,30 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from bitloom.errors import DiskFullError, RunError, VerificationError, is_disk_full
+from bitloom.hw import graph_file
 from bitloom.hw.errors import BitloomError
+from bitloom.hw.graph import Graph
+from bitloom.hw.plan.folding import Folding
 from bitloom.recipe import Recipe
 from bitloom.runfolder import RunFolder, hash_file
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stage:
-    """One step of the flow.
-
-    sections  recipe sections that it reads: a change in one of them runs the stage again
-    after     stages whose files it reads
-    also      stages whose files it reads if they are there
-    options   what the command line must add (`--board`), may add; kept with the run, so that it is given once
-    version   raised when the stage's code gives other files for the same inputs
-    resumes   it continues from what a killed run of it left, so `<stage>.tmp` is kept while the inputs are the same
-    """
-
-    name: str
-    title: str
-    sections: tuple[str, ...]
-    after: tuple[str, ...] = ()
-    also: tuple[str, ...] = ()
-    options: tuple[str, ...] = ()
-    may: tuple[str, ...] = ()
-    version: int = 1
-    resumes: bool = False
-
-    @property
-    def backend(self) -> str:
-        """`rtl`, or the backend in front of the name's slash."""
-        return self.name.partition("/")[0] if "/" in self.name else "rtl"
-
-    def command(self, run: object) -> str:
-        """The command line that runs it."""
-        verb = self.name.rpartition("/")[2]
-        if self.backend == "rtl":
-            return f"bitloom {verb} {run}"
-        return f"bitloom {VERBS.get(verb, verb)} {run} --backend {self.backend}{' --rtl' if verb in VERBS else ''}"
-
-
-CORE = ("train", "export", "build", "verify", "report")  # of `bitloom run`; the others are run when they are asked for
-HINTS = {"board": "NAME` (`bitloom boards` lists them)", "target": "sim`, or serial:/dev/ttyUSB0, or pynq://HOST"}
-NO = "none"  # the value that takes an option back
-VERBS = {"rtl": "verify"}  # stage of a backend -> its command where that has another name
-STAGES = {
-    stage.name: stage
-    for stage in (
-        Stage(name="train", title="Train", sections=("model", "data", "quantization", "training"), resumes=True),
-        Stage(
-            name="export",
-            title="Export and check the integer graph",
-            sections=("name", "data", "verification"),
-            after=("train",),
-        ),
-        Stage(
-            name="build",
-            title="Fold and emit RTL",
-            sections=("hardware",),
-            after=("export",),
-            may=("board",),
-            version=2,  # 2: products packed into multipliers, folding for a board
-        ),
-        Stage(
-            name="verify",
-            title="Simulate and compare",
-            sections=("data", "verification"),
-            after=("export", "build"),
-            version=2,  # 2: with a slow consumer
-        ),
-        Stage(
-            name="report",
-            title="Report",
-            sections=("name", "hardware"),
-            after=("train", "export", "build", "verify"),
-            also=("hls4ml/build", "hls4ml/verify", "hls4ml/synth", "hls4ml/rtl", "finn/build", "finn/verify", "synth", "hil"),
-        ),
-        Stage(name="synth", title="Synthesize, place and route", sections=(), after=("export", "build"), may=("board", "clock", "seed")),
-        Stage(
-            name="hil",
-            title="Run on the board and compare",
-            sections=("data", "verification"),
-            after=("export", "build"),
-            options=("target",),
-            may=("sentences",),
-        ),
-        Stage(
-            name="hls4ml/build",
-            title="Write the HLS project",
-            sections=("data", "hardware", "verification"),
-            after=("export", "build"),
-            options=("board",),
-        ),
-        Stage(
-            name="hls4ml/verify",
-            title="Compile the HLS project and compare",
-            sections=("data", "verification"),
-            after=("export", "hls4ml/build"),
-        ),
-        Stage(
-            name="hls4ml/synth",
-            title="Synthesize with Vitis HLS",
-            sections=(),
-            after=("hls4ml/build",),
-            may=("cosim", "export"),
-        ),
-        Stage(
-            name="hls4ml/rtl",
-            title="Simulate the RTL of Vitis HLS and compare",
-            sections=("data", "verification"),
-            after=("export", "build", "hls4ml/synth"),
-        ),
-        Stage(
-            name="finn/build",
-            title="Lower with FINN",
-            sections=("hardware",),
-            after=("export", "build"),
-            options=("board",),
-            may=("tokens",),
-        ),
-        Stage(
-            name="finn/verify",
-            title="Execute FINN's graph and compare",
-            sections=("data", "verification"),
-            after=("export", "build", "finn/build"),
-        ),
-    )
-}
+from bitloom.sentences import Dev, load_dev
+from bitloom.stage import CORE, NO, OPTIONS, STAGES, Stage
 
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What a stage's `run(context)` gets.
+    """What a stage's `run(context)` gets; what earlier stages made is read when it is first asked for.
 
     out       empty folder to write into (train: perhaps with an earlier attempt's checkpoints)
     progress  progress(fraction 0 .. 1 or None if unknown, text) shows where the stage is
     waves     verify: leave a waveform too
-    options   values of the stage's options
+    options   values of the stage's options, as texts
     """
 
     run: RunFolder
@@ -159,6 +42,25 @@ class Context:
     progress: Callable[[float | None, str], None]
     waves: bool = False
     options: dict[str, str] = field(default_factory=dict)
+
+    def option(self, name: str, default: Any = None) -> Any:
+        """An option's value."""
+        return OPTIONS[name].value(self.options[name]) if name in self.options else default
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The exported integer graph."""
+        return graph_file.load(self.run.stage("export"))
+
+    @cached_property
+    def folding(self) -> Folding:
+        """What the RTL was built with."""
+        return Folding.load(self.run.stage("build") / "folding.json")
+
+    @cached_property
+    def dev(self) -> Dev:
+        """The development split as export's tokenizer reads it."""
+        return load_dev(self.recipe, self.run.data_dir, self.run.stage("export"))
 
 
 @dataclass
@@ -256,8 +158,8 @@ def _options(run: RunFolder, stage: Stage, given: dict[str, str] | None) -> dict
     known = {key: value for key, value in known.items() if value != NO}
     for key in stage.options:
         if key not in known:
-            raise RunError(f"{stage.name}: got no {key}, must be given once; `{stage.command(run.path)} --{key} {HINTS[key]}")
-    return {key: known[key] for key in (*stage.options, *stage.may) if key in known}
+            raise RunError(f"{stage.name}: got no {key}, must be given once; `{stage.command(run.path)} --{key} {OPTIONS[key].hint}")
+    return {key: known[key] for key in stage.takes if key in known}
 
 
 def _whole(run: RunFolder, stage: Stage) -> bool:

@@ -4,23 +4,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from bitloom.errors import VerificationError
-from bitloom.flow import STAGES, damage_told, require_current
+from bitloom.flow import damage_told, require_current
 from bitloom.hw import golden, graph_file
 from bitloom.hw.errors import BitloomError
 from bitloom.hw.graph import Graph
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import Folding
 from bitloom.hw.plan.predict import predict as predict_cycles
-from bitloom.qat.metrics import best_span
+from bitloom.qat.data import Examples
+from bitloom.qat.spans import best_answers
+from bitloom.qat.tokenizer import Window
 from bitloom.runfolder import RunFolder
 from bitloom.sentences import load_tokenizer
+from bitloom.stage import STAGES
 
 
 class PredictError(BitloomError):
@@ -31,8 +34,8 @@ class PredictError(BitloomError):
 class Prediction:
     """What came out for one sentence.
 
-    label   the class, for a regression the number, for a per-token head the answer's words
-    logits  codes times the output's scale: [labels], or [T, 2] for a per-token head
+    label   the class, for a regression the number, for a span the answer's words, for token classification word/LABEL of each word
+    logits  codes times the output's scale: [labels], or [T, labels] for a per-token head (span: [T, 2])
     codes   the same as the hardware gives them
     cycles  of the simulated hardware, first beat in to last beat out; None on the golden model
     """
@@ -73,7 +76,20 @@ def _predict(run: RunFolder, sentence: str, pair: str | None, on: str) -> Predic
     graph = graph_file.load(export)
     if graph.meta["task"] == "span" and not pair:
         raise PredictError("predict: got a question alone, must have a text that answers it; add --pair 'the text'")
-    ids, segments = load_tokenizer(export).encode([sentence], [pair] if pair is not None else None)
+    task = graph.meta["task"]
+    if task == "token_classification" and pair is not None:
+        raise PredictError("predict: got --pair for a model that labels the words of one text, must be without; leave it out")
+    tokenizer = load_tokenizer(export)
+    if task == "token_classification":
+        words = sentence.split()
+        ids, segments, first = tokenizer.encode_words([words])
+        shown = partial(_tagged, graph, words, first[0])
+    elif task == "span":
+        window = tokenizer.window(sentence, pair)
+        ids, segments, shown = [window.ids], [window.segments], partial(_answer, window, pair)
+    else:
+        ids, segments = tokenizer.encode([sentence], None if pair is None else [pair])
+        shown = partial(_label, graph)
     if len(ids[0]) > graph.max_tokens:
         raise PredictError(f"predict: got a sentence of {len(ids[0])} tokens, must be at most {graph.max_tokens} (the recipe's model.max_tokens); shorten it")
     want = golden.run(graph, ids, segments)
@@ -84,7 +100,7 @@ def _predict(run: RunFolder, sentence: str, pair: str | None, on: str) -> Predic
     logits = codes * graph.tensor(graph.outputs[0]).scale
     single = logits.shape[0] == 1 and graph.meta["model"]["head"] == "sequence"
     return Prediction(
-        label=_label(graph, logits, ids[0], segments[0], export),
+        label=shown(logits),
         logits=logits[0] if single else logits,
         codes=codes[0] if single else codes,
         tokens=len(ids[0]),
@@ -107,14 +123,18 @@ def _simulate(build: Path, graph: Graph, embeddings: np.ndarray, want: np.ndarra
     return got.outputs.reshape(want.shape), {"cycles": cycles, "cycles_predicted": int(predicted)}
 
 
-def _label(graph: Graph, logits: np.ndarray, ids: list[int], segments: list[int], export: Path) -> str:
-    task, names = graph.meta["task"], graph.meta["labels"]
-    if task == "classification":
-        return names[int(logits[0].argmax())]
-    if task == "regression":
+def _tagged(graph: Graph, words: list[str], first: list[int | None], logits: np.ndarray) -> str:
+    """word/LABEL of each word, by its first token; `-` where the tokenizer leaves nothing of a word."""
+    best = [None if token is None else graph.meta["labels"][int(logits[token].argmax())] for token in first]
+    return " ".join(f"{word}/{label or '-'}" for word, label in zip(words, best, strict=True))
+
+
+def _answer(window: Window, text: str, logits: np.ndarray) -> str:
+    """The part of the text between the surest start and end."""
+    return best_answers([window], Examples([""], [text], []), [logits[:, 0]], [logits[:, 1]])[0]
+
+
+def _label(graph: Graph, logits: np.ndarray) -> str:
+    if graph.meta["task"] == "regression":
         return f"{logits[0, 0]:.4f}"
-    context = [i for i, segment in enumerate(segments) if segment == 1][:-1]  # without the last [SEP]
-    if not context:
-        return ""
-    _, first, last = best_span(*logits.T, context)
-    return Tokenizer.from_file(str(export / "tokenizer" / "tokenizer.json")).decode(ids[first : last + 1])
+    return graph.meta["labels"][int(logits[0].argmax())]

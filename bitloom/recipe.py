@@ -10,14 +10,43 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
+from bitloom import recipes
 from bitloom.hw.errors import BitloomError
 from bitloom.hw.plan.solve import HardwareConfig
-from bitloom.qat.config import MAX_SEED, ModelConfig, QuantConfig, Strict, TrainConfig, did_you_mean
+from bitloom.hw.settings import Strict, did_you_mean, rule
+from bitloom.qat.config import MAX_SEED, ModelConfig, QuantConfig, TrainConfig
 from bitloom.qat.data import DataConfig
 
 
 class RecipeError(BitloomError):
     """A recipe that breaks the schema; one line per mistake, each with the file and line."""
+
+
+SHIPPED = Path(recipes.__file__).parent
+
+
+def shipped() -> dict[str, Path]:
+    """The recipes that come with bitloom, by name."""
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
+
+
+def title(path: Path) -> str:
+    """What a recipe says of itself: the first line of comment after the licence's."""
+    comments = (line[1:].strip() for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#"))
+    return next((line for line in comments if not line.startswith("SPDX-")), "")
+
+
+def find(name: str) -> Path:
+    """A recipe's file: a path, or the name of a shipped one where no such file exists.
+
+    Raises RecipeError: neither, with the nearest name.
+    """
+    path = Path(name)
+    if path.is_file() or path.suffix in (".yaml", ".yml") or "/" in name:
+        return path
+    if name not in (known := shipped()):
+        raise RecipeError(f"recipe: got '{name}', must be a YAML file or one of bitloom's own; {did_you_mean(name, known)}")
+    return known[name]
 
 
 class VerificationSection(Strict):
@@ -155,16 +184,7 @@ class _Source:
             return f"{self.at(_longest(loc, message, self._lines))}: {name}{link if name else ''}{message}"
         if error["type"] == "missing":
             return f"{self.at(loc)}: {name}: got nothing, must be given; add '{loc[-1]}:'"
-        return f"{self.at(loc)}: {name}: got {error['input']!r}, must be {_rule(message)}; change it"
-
-
-def _rule(message: str) -> str:
-    """What pydantic says that a value must be, in the words of a recipe."""
-    rule = re.sub(r"^Input should be ", "", message)
-    rule = re.sub(r"^(List|Dictionary) should have (.*) after validation, not \d+$", r"a list of \2", rule)
-    rule = rule.replace("a valid integer", "an integer")
-    rule = re.sub(r"^a valid dictionary or instance of \w+$", "a mapping of keys", rule)
-    return re.sub(r"^a valid ", "a ", rule)
+        return f"{self.at(loc)}: {name}: got {error['input']!r}, must be {rule(message)}; change it"
 
 
 def _starts_with_key(message: str) -> bool:

@@ -94,7 +94,8 @@ def _accuracy(report: dict) -> str:
         ("golden, integers", accuracy["golden"]),
     ]
     rows = [(name, value) for name, value in steps if value is not None]
-    values = [value for _, value in rows]
+    if not (values := [value for _, value in rows]):  # a metric that is not defined on this split
+        return bars([])
     least = min(values)
     low = least - 3 * max(0.02, max(values) - least)
     low = max(0.0, low) if least >= 0 else low  # a correlation may be negative

@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, cycle, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from bitloom.hw.graph import Graph
 from bitloom.qat import data
-from bitloom.qat.metrics import score_logits
-from bitloom.qat.tokenizer import TruncationWarning, WordPiece
+from bitloom.qat.tokenizer import TextTokenizer, TruncationWarning
 from bitloom.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -27,7 +26,10 @@ ALONE_LENGTHS = 3  # lengths at which a sentence's latency is measured with noth
 
 @dataclass(frozen=True, kw_only=True)
 class Sentences:
-    """Token ids, segment numbers and label of each sentence (for spans: of each window of a context; labels None)."""
+    """Token ids, segment numbers and label of each sentence (for spans: of each window of a context; labels None).
+
+    For token classification a label is one number a token, as in `Features`.
+    """
 
     ids: list[list[int]]
     segments: list[list[int]]
@@ -70,16 +72,21 @@ class Sentences:
         return [self.of_length(tokens, 1) for tokens in lengths]
 
 
-def load_tokenizer(export: Path) -> WordPiece:
+def load_tokenizer(export: Path) -> TextTokenizer:
     """The tokenizer of a run's export."""
-    return WordPiece.load(export / "tokenizer")
+    return TextTokenizer.load(export / "tokenizer")
 
 
-def load_dev(recipe: Recipe, data_dir: Path | None, export: Path) -> tuple[data.Dataset, Features, Sentences]:
-    """The data set; its development split as the model was trained on it; and the same as sentences for the hardware.
+class Dev(NamedTuple):
+    """The data set; its development split as the model was trained on it; and the same as sentences for the hardware."""
 
-    Sentences longer than the model takes are cut, as in training.
-    """
+    dataset: data.Dataset
+    features: Features
+    sentences: Sentences
+
+
+def load_dev(recipe: Recipe, data_dir: Path | None, export: Path) -> Dev:
+    """Read the development split with the tokenizer in `export`; sentences longer than the model takes are cut, as in training."""
     from bitloom.qat.features import Features  # imports torch, which predict does without
 
     dataset = data.load(recipe.data, data_dir)
@@ -91,10 +98,10 @@ def load_dev(recipe: Recipe, data_dir: Path | None, export: Path) -> tuple[data.
         segments=[i["token_type_ids"] for i in items],
         labels=[i.get("labels") for i in items],
     )
-    return dataset, features, sentences
+    return Dev(dataset, features, sentences)
 
 
-def score_all(features: Features, graph: Graph, lengths: Sequence[int], codes: np.ndarray) -> float:
+def score_all(features: Features, graph: Graph, lengths: Sequence[int], codes: np.ndarray) -> float | None:
     """The task's metric on the whole split, from the codes of the graph's output for all of its sentences."""
     logits = codes * graph.tensor(graph.outputs[0]).scale
     if features.windows is not None:  # [sum T, 2] -> start and end, [windows, longest]
@@ -102,12 +109,20 @@ def score_all(features: Features, graph: Graph, lengths: Sequence[int], codes: n
         inside = np.arange(max(lengths)) < np.array(lengths)[:, None]
         padded[:, inside] = logits.T
         logits = (padded[0], padded[1])
+    elif features.of_words:
+        logits = np.split(logits, np.cumsum(lengths)[:-1])
     return next(iter(features.score(logits).values()))
 
 
 def score_some(dataset: data.Dataset, graph: Graph, sentences: Sentences, codes: np.ndarray) -> float | None:
     """The same on some sentences; None for spans, whose answers need all windows of a context."""
+    from bitloom.qat.features import of_words  # imports torch
+    from bitloom.qat.metrics import score_logits, score_words
+
     if dataset.task == "span":
         return None
     logits = codes * graph.tensor(graph.outputs[0]).scale
+    if dataset.task == "token_classification":
+        words = of_words(np.split(logits, np.cumsum(sentences.lengths)[:-1]), sentences.labels)
+        return next(iter(score_words(dataset.metric, *words).values()))
     return next(iter(score_logits(dataset.metric, logits, sentences.labels).values()))

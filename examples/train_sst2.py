@@ -15,13 +15,13 @@ from bitloom.qat.config import ModelConfig, QuantConfig, TrainConfig
 from bitloom.qat.data import DataConfig, load
 from bitloom.qat.features import Features
 from bitloom.qat.net.model import QuantModel
-from bitloom.qat.tokenizer import WordPiece
+from bitloom.qat.tokenizer import TextTokenizer
 from bitloom.qat.train import calibration_batches
 from bitloom.qat.trainer import EncoderTrainer
 
 out, folder, checkpoint = (sys.argv[1:] + [None, None])[:3]
 data = load(DataConfig(name="sst2"), folder)
-tokenizer = WordPiece.load(checkpoint) if checkpoint else WordPiece.train(data.train.texts, 8000)
+tokenizer = TextTokenizer.load(checkpoint) if checkpoint else TextTokenizer.train(data.train.texts, 8000)
 model_cfg, cfg = ModelConfig(checkpoint=checkpoint, max_tokens=64), TrainConfig(batch_size=64, qat_learning_rate=3e-4)
 train, dev = (Features(data, split, tokenizer, model_cfg.max_tokens) for split in (data.train, data.dev))
 

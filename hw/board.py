@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from bitloom.hw.errors import BitloomError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from bitloom.hw.settings import Frozen, did_you_mean, rule
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 # The same place in a checkout and in an installation, even in an editable one that is older than the folder.
 FOLDER = Path(__file__).resolve().parents[1] / "boards"
@@ -39,11 +38,7 @@ class BoardError(BitloomError):
     """An unknown board, or a board file that breaks the schema; one line per mistake, each with file and field."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Pin(_Strict):
+class Pin(Frozen):
     """One pin of the FPGA package, as the tool flow names it. `active_low`: pressed or lit is 0."""
 
     pin: Text
@@ -52,7 +47,7 @@ class Pin(_Strict):
     pull: Literal["none", "up", "down"] = "none"
 
 
-class Pins(_Strict):
+class Pins(Frozen):
     """What a top with a UART needs, seen from the FPGA: it receives on `uart_rx`. None: the board has no such pin."""
 
     uart_rx: Pin
@@ -61,7 +56,7 @@ class Pins(_Strict):
     led: Pin | None
 
 
-class Clock(_Strict):
+class Clock(Frozen):
     """A clock that the fabric gets. `pin` is None where a processing system or a shell makes it."""
 
     name: Text
@@ -69,7 +64,7 @@ class Clock(_Strict):
     pin: Pin | None
 
 
-class Dsp(_Strict):
+class Dsp(Frozen):
     """Hard multipliers. `operand_bits`: widths of the two signed operands of one of them."""
 
     kind: Text
@@ -77,7 +72,7 @@ class Dsp(_Strict):
     operand_bits: tuple[Count, Count]
 
 
-class BlockRam(_Strict):
+class BlockRam(Frozen):
     """One kind of memory block. `shapes`: every (depth in words, width in bits) that one block can take.
 
     initialised  whether the bitstream can set the contents: without it a block cannot be a ROM of weights
@@ -97,7 +92,7 @@ class BlockRam(_Strict):
         return self
 
 
-class Resources(_Strict):
+class Resources(Frozen):
     """What the whole FPGA has. `lut_ram`: whether LUTs can be memory. `block_ram`: the kinds, each with its own count."""
 
     lut: Count
@@ -108,7 +103,7 @@ class Resources(_Strict):
     block_ram: Annotated[tuple[BlockRam, ...], Field(min_length=1)]
 
 
-class Transport(_Strict):
+class Transport(Frozen):
     """How a host reaches the encoder. `baud`: bits a second of the UART, which only a UART has."""
 
     kind: Literal["uart", "pynq", "dma", "pcie"]
@@ -116,7 +111,7 @@ class Transport(_Strict):
     baud: Count | None = None
 
 
-class ExternalMemory(_Strict):
+class ExternalMemory(Frozen):
     """Memory beside the FPGA. `mbytes` in 2**20 bytes, `bus_bits` data bits of all its chips together."""
 
     kind: Text
@@ -124,7 +119,7 @@ class ExternalMemory(_Strict):
     bus_bits: Count
 
 
-class Board(_Strict):
+class Board(Frozen):
     """A board: the budget of the folding solver, and all that a tool flow must know. `name` is the file's name.
 
     part       vendor's part number; None where unknown: who needs it complains
@@ -163,7 +158,7 @@ class Board(_Strict):
             return _read(Path(name_or_path))
         known = _files()
         if text not in known:
-            raise BoardError(f"board: no board '{text}'; {_did_you_mean(text, known)}")
+            raise BoardError(f"board: no board '{text}'; {did_you_mean(text, known)}")
         return _read(known[text])
 
     @model_validator(mode="after")
@@ -193,7 +188,7 @@ class Board(_Strict):
         keys = ("resources", *FIGURES)
         for key in self.sources:
             if key not in keys:
-                raise ValueError(f"sources: no figure '{key}'; {_did_you_mean(key, keys)}")
+                raise ValueError(f"sources: no figure '{key}'; {did_you_mean(key, keys)}")
         for figure in FIGURES:
             top = figure.partition(".")[0]
             if getattr(self, top) is not None and not {figure, top} & set(self.sources):
@@ -245,19 +240,8 @@ def _explain(error: dict[str, Any]) -> str:
         return f"{where}: got nothing, must be given; add '{loc[-1]}:', see docs/boards.md"
     if error["type"] == "extra_forbidden":
         section = ".".join(map(str, loc[:-1]))
-        return f"{section}{': ' if section else ''}no key '{loc[-1]}'; {_did_you_mean(str(loc[-1]), _fields(loc[:-1]))}"
-    return f"{where}: got {error['input']!r}, must be {_rule(message)}; change it"
-
-
-def _rule(message: str) -> str:
-    """What pydantic says that a value must be."""
-    rule = message.removeprefix("Input should be ").replace("Keys should be strings", "a text")
-    rule = rule.replace("greater than or equal to", "at least").replace("a valid boolean", "true or false")
-    rule = re.sub(r"^Tuple should have (.*) after validation, not .*$", r"a list of \1", rule)
-    rule = re.sub(r"^String should have (.*)$", r"a text of \1", rule)
-    rule = re.sub(r"^a valid (dictionary or instance of \w+|dictionary)$", "a mapping of fields", rule)
-    rule = rule.replace("a valid tuple", "a list").replace("a valid string", "a text")
-    return rule.replace("a valid integer", "an integer").replace("a valid ", "a ")
+        return f"{section}{': ' if section else ''}no key '{loc[-1]}'; {did_you_mean(str(loc[-1]), _fields(loc[:-1]))}"
+    return f"{where}: got {error['input']!r}, must be {rule(message)}; change it"
 
 
 def _fields(loc: Iterable[str | int]) -> list[str]:
@@ -274,8 +258,3 @@ def _model_in(annotation: Any) -> Any:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((found for inner in get_args(annotation) if (found := _model_in(inner))), None)
-
-
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    near = get_close_matches(name.lower(), known := list(known), n=1, cutoff=0.5)
-    return (f"did you mean '{near[0]}'? " if near else "") + f"Known: {', '.join(known)}"

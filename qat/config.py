@@ -3,16 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from bitloom.hw.errors import BitloomError
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-# YAML 1.1 reads "1e-3" as text: take it as the number it is. Neither .inf nor .nan is a setting.
-Number = Annotated[float, Field(strict=False, allow_inf_nan=False)]
+from bitloom.hw.settings import ConfigError, Number, Strict, did_you_mean
+from pydantic import Field, model_validator
 
 # Quantization settings and the bits each may have. Upper ends are the hardware's: a table has at most 2**10 entries,
 # LayerNorm takes at most 16 bits.
@@ -29,33 +24,6 @@ MAX_TOKENS = 512
 # Far above any encoder; a slip of a few zeros is then a message, not a machine without memory.
 MAX_LAYERS, MAX_HIDDEN, MAX_INTERMEDIATE = 256, 1 << 14, 1 << 16
 MAX_SEED = (1 << 32) - 1  # NumPy's
-
-
-class ConfigError(BitloomError, ValueError):
-    """A setting that does not fit; a ValueError too, as pydantic's validators need."""
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """'did you mean NEAREST? ' and the known names, for the end of an error message."""
-    known = list(known)
-    near = get_close_matches(name, known, n=1, cutoff=0.5)
-    shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
-    return (f"did you mean '{near[0]}'? " if near else "") + f"Known: {shown}"
-
-
-class Strict(BaseModel):
-    """A frozen settings group; an unknown key is an error that names the nearest known one."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_keys(cls, data: Any) -> Any:
-        if isinstance(data, dict):
-            for key in data:
-                if key not in cls.model_fields:
-                    raise ConfigError(f"no setting '{key}'; {did_you_mean(str(key), cls.model_fields)}")
-        return data
 
 
 class ModelConfig(Strict):

@@ -5,19 +5,28 @@ from __future__ import annotations
 
 import math
 import random
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from bitloom.hw.settings import ConfigError, Strict
 from bitloom.qat import corpus
-from bitloom.qat.config import MAX_SEED, Strict
-from bitloom.qat.files import DataError, Row, find_split, read_rows
+from bitloom.qat.config import MAX_SEED
+from bitloom.qat.files import DataError, DataWarning, Row, find_split, read_rows
 from bitloom.qat.hub import read_hub
-from pydantic import Field
+from pydantic import Field, model_validator
 
-Task = Literal["classification", "regression", "span"]
-Metric = Literal["accuracy", "f1", "pearson", "span_f1"]
+Task = Literal["classification", "regression", "span", "token_classification"]
+Metric = Literal["accuracy", "f1", "matthews", "pearson", "spearman", "span_f1", "exact_match"]
+METRICS: dict[Task, tuple[Metric, ...]] = {  # of each task; the first is what it gets if none is named
+    "classification": ("accuracy", "f1", "matthews"),
+    "regression": ("pearson", "spearman"),
+    "span": ("span_f1", "exact_match"),
+    "token_classification": ("accuracy", "f1"),
+}
+LABEL = {"span": "answers", "token_classification": "tags"}  # column of the labels where it is not `label`
 
 
 class Answer(NamedTuple):
@@ -64,7 +73,8 @@ KNOWN = {
 class DataConfig(Strict):
     """Which data set, and how to read it. What is left out follows from the name (see `KNOWN`) or from the file.
 
-    A regression's labels are numbers, a classification's are words, a span's are answers in the second text.
+    A regression's labels are numbers, a classification's are words, a span's are answers in the second text; a token
+    classification's are one label a word, and its text is a list of words.
     """
 
     name: str = "reviews"  # a folder inside the data folder, or a known set
@@ -78,28 +88,43 @@ class DataConfig(Strict):
     vocab: int | str | None = None  # a size: made from the training texts; a vocab.txt, tokenizer.json or hub name;
     # None: the model checkpoint's own, else a size of 4096
     max_train_examples: int | None = Field(None, ge=1)  # drawn at random by `seed`
-    max_dev_examples: int | None = Field(None, ge=1)  # the first ones
+    max_dev_examples: int | None = Field(None, ge=1)  # likewise
     seed: int = Field(0, ge=0, le=MAX_SEED)
+
+    @model_validator(mode="after")
+    def _metric_of_the_task(self) -> DataConfig:
+        known = self.known()
+        if known.metric not in (fits := METRICS[known.task]):
+            raise ConfigError(f"metric: got '{known.metric}', must be {' or '.join(fits)} for a {known.task} task; change metric, or task")
+        return self
 
     def known(self) -> Known:
         """What is known of the set, with this configuration's own settings in place."""
         base = KNOWN.get(self.name, Known())
         given = {"text": self.text, "labels": self.labels, "task": self.task, "metric": self.metric, "dev": self.dev}
         if self.task and not self.metric and self.task != base.task:
-            given["metric"] = {"classification": "accuracy", "regression": "pearson", "span": "span_f1"}[self.task]
+            given["metric"] = METRICS[self.task][0]
         return replace(base, **{k: tuple(v) if isinstance(v, list) else v for k, v in given.items() if v is not None})
 
 
 @dataclass(frozen=True)
 class Examples:
-    """One split. labels: class index, number or `Answer`, as the task says; pairs: None where a text stands alone."""
+    """One split. labels: class index, number, `Answer` or class indices of the words, as the task says.
 
-    texts: list[str]
+    texts  one a row; for token classification its words
+    pairs  second texts; None where a text stands alone
+    """
+
+    texts: list[str] | list[list[str]]
     pairs: list[str] | None
     labels: list[Any]
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    def all_texts(self) -> list[str]:
+        """First and second texts, to make a vocabulary from."""
+        return [text if isinstance(text, str) else " ".join(text) for text in (*self.texts, *(self.pairs or ()))]
 
     def take(self, indices: Sequence[int]) -> Examples:
         """The examples at `indices`, in that order."""
@@ -120,8 +145,8 @@ class Dataset:
 
     @property
     def num_labels(self) -> int:
-        """Logits a sentence (or, for spans, a token: start and end)."""
-        return {"classification": len(self.label_names), "regression": 1, "span": 2}[self.task]
+        """Logits a sentence, or a token: for spans start and end, for token classification one a label."""
+        return {"regression": 1, "span": 2}.get(self.task, len(self.label_names))
 
 
 def load(cfg: DataConfig, data_dir: Path | str | None = None) -> Dataset:
@@ -139,14 +164,22 @@ def load(cfg: DataConfig, data_dir: Path | str | None = None) -> Dataset:
         rows = [_from_hub(cfg, known, split) for split in (cfg.train, cfg.dev or known.hub_dev)]
     else:
         rows = [read_rows(find_split(Path(data_dir), cfg.name, split)) for split in (cfg.train, known.dev)]
-    names = list(known.labels or ()) or (_label_names(rows[0], cfg.label) if known.task == "classification" else [])
-    text = known.text if cfg.text or cfg.name in KNOWN else _text_columns(rows[0])
-    train, dev = (_examples(split, text, cfg.label, known.task, names) for split in rows)
-    if cfg.max_train_examples is not None and cfg.max_train_examples < len(train):
-        train = train.take(sorted(random.Random(cfg.seed).sample(range(len(train)), cfg.max_train_examples)))
-    if cfg.max_dev_examples is not None:
-        dev = dev.take(range(min(cfg.max_dev_examples, len(dev))))
-    return Dataset(cfg.name, known.task, known.metric, names if known.task == "classification" else [], train, dev)
+    label = LABEL.get(known.task, cfg.label) if cfg.label == "label" else cfg.label
+    words, classes = known.task == "token_classification", known.task in ("classification", "token_classification")
+    names = list(known.labels or ()) or (_label_names(rows[0], label, words) if classes else [])
+    text = known.text if cfg.text or cfg.name in KNOWN else ("tokens",) if words else _text_columns(rows[0])
+    train, dev = (_examples(split, text, label, known.task, names) for split in rows)
+    train, dev = _some(train, cfg.max_train_examples, cfg.seed), _some(dev, cfg.max_dev_examples, cfg.seed)
+    if known.task == "classification" and len(dev) > 1 and len({*dev.labels}) == 1:
+        warnings.warn(f"data: all {len(dev)} development rows have the label '{names[dev.labels[0]]}': scores on them say little", DataWarning, stacklevel=2)
+    return Dataset(cfg.name, known.task, known.metric, names if classes else [], train, dev)
+
+
+def _some(examples: Examples, most: int | None, seed: int) -> Examples:
+    """At most that many, drawn at random: a file may be sorted by label. Their order stays."""
+    if most is None or most >= len(examples):
+        return examples
+    return examples.take(sorted(random.Random(seed).sample(range(len(examples)), most)))
 
 
 def _generated(split: str, count: int | None, seed: int) -> list[Row]:
@@ -155,15 +188,17 @@ def _generated(split: str, count: int | None, seed: int) -> list[Row]:
 
 
 def _from_hub(cfg: DataConfig, known: Known, split: str) -> list[Row]:
-    columns = dict(zip(known.text, cfg.text or known.hub_text, strict=True))
+    words = known.task == "token_classification"
+    columns = dict(zip(("tokens",) if words else known.text, cfg.text or (("tokens",) if words else known.hub_text), strict=True))
     if known.task == "span":
         return read_hub(known.hub or (cfg.name,), split, {**columns, "answers": "answers"}, None)
-    return read_hub(known.hub or (cfg.name,), split, columns, cfg.label)
+    return read_hub(known.hub or (cfg.name,), split, columns, "tags" if words and cfg.label == "label" else cfg.label)
 
 
-def _label_names(rows: list[Row], column: str) -> list[str]:
+def _label_names(rows: list[Row], column: str, words: bool) -> list[str]:
     _check_columns(rows, [column])
-    names = sorted({str(row.fields[column]) for row in rows})  # a .jsonl may hold numbers
+    found = (_words(row, column) if words else [_label(row.fields[column])] for row in rows)  # a .jsonl may hold numbers
+    names = sorted({name for row in found for name in row})
     if len(names) < 2:
         raise DataError(f"{rows[0].where}: got the one label {names}, must be two or more; name them in data.labels")
     return names
@@ -181,12 +216,34 @@ def _check_columns(rows: list[Row], columns: Sequence[str]) -> None:
 
 
 def _examples(rows: list[Row], text: Sequence[str], label: str, task: Task, names: list[str]) -> Examples:
-    label = "answers" if task == "span" and label == "label" else label
     _check_columns(rows, [*text, label])
+    if task == "token_classification":
+        if len(text) > 1:
+            raise DataError(f"data.text: got {', '.join(text)}, must be one column of words for a token_classification task; name that one")
+        return Examples([_words(row, text[0]) for row in rows], None, [_tags(row, text[0], label, names) for row in rows])
     parse = {"classification": _class_index, "regression": _number, "span": _answer}[task]
     texts = [[_text(row, column) for row in rows] for column in text]
     labels = [parse(row, row.fields[label], names) for row in rows]
+    if task == "span":
+        for row, context, answer in zip(rows, texts[-1], labels, strict=True):
+            _check_place(row, context, answer)
     return Examples(texts[0], texts[1] if len(texts) == 2 else None, labels)
+
+
+def _words(row: Row, column: str) -> list[str]:
+    """A list of texts without blanks in them, or one text with blanks between the words."""
+    value = row.fields[column]
+    words = value.split() if isinstance(value, str) else value
+    if not isinstance(words, list) or not words or not all(isinstance(word, str) and word.split() == [word] for word in words):
+        raise DataError(f"{row.where}: got {str(value)[:60]!r} in '{column}', must be a list of words without blanks, not empty; correct the row")
+    return words
+
+
+def _tags(row: Row, text: str, label: str, names: list[str]) -> list[int]:
+    words, tags = _words(row, text), _words(row, label)
+    if len(words) != len(tags):
+        raise DataError(f"{row.where}: got {len(words)} words in '{text}' and {len(tags)} labels in '{label}', must be one label a word; correct the row")
+    return [_class_index(row, tag, names) for tag in tags]
 
 
 def _text(row: Row, column: str) -> str:
@@ -195,8 +252,13 @@ def _text(row: Row, column: str) -> str:
     return value
 
 
+def _label(value: Any) -> str:
+    """A label's name: blanks around it are slips, and a .jsonl may hold numbers."""
+    return str(value).strip()
+
+
 def _class_index(row: Row, value: Any, names: list[str]) -> int:
-    value = str(value)
+    value = _label(value)
     if value not in names:
         raise DataError(f"{row.where}: got label '{value}', must be one of {', '.join(names)}; correct the row or set data.labels")
     return names.index(value)
@@ -222,3 +284,10 @@ def _answer(row: Row, value: Any, names: list[str]) -> Answer:
             f"{row.where}: got answers {str(value)[:60]!r}, must be {{text: [...], answer_start: [...]}} with one entry or more; correct the row"
         ) from None
     return answer
+
+
+def _check_place(row: Row, context: str, answer: Answer) -> None:
+    for text, start in zip(*answer, strict=True):
+        if start < 0 or context[start : start + len(text)] != text:
+            there = context[max(start, 0) : max(start, 0) + len(text)]
+            raise DataError(f"{row.where}: got answer {text[:40]!r} at {start}, where the text has {there[:40]!r}, must stand there; correct answer_start")

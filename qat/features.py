@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 from bitloom.qat.data import Dataset, Examples
-from bitloom.qat.metrics import best_span, score, score_logits
-from bitloom.qat.tokenizer import Window, WordPiece
+from bitloom.qat.metrics import Scores, score, score_logits, score_words
+from bitloom.qat.spans import best_answers
+from bitloom.qat.tokenizer import TextTokenizer, Window
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
 
 STRIDE = 32  # tokens of context that neighbouring windows of a span task share
+IGNORED = -100  # label of a token that has none; PyTorch's cross entropy skips it
 MEGABATCH = 50  # batches whose sentences are sorted together: like lengths, and still a new mixture each epoch
 
 
@@ -23,12 +25,16 @@ class Features(TorchDataset):
     """Model inputs of one split, and how its predictions are scored.
 
     Items have `input_ids`, `token_type_ids` and `labels` (or `start_positions`, `end_positions`). A span example whose
-    context does not fit has several items, its windows; nothing else makes more items than examples.
+    context does not fit has several items, its windows; nothing else makes more items than examples. Labels of a token
+    classification are one a token: a word's on its first token, IGNORED on all others; words that were cut off count nowhere.
     """
 
-    def __init__(self, dataset: Dataset, examples: Examples, tokenizer: WordPiece, max_tokens: int):
-        self.examples, self.metric, self.windows = examples, dataset.metric, None
-        if dataset.task == "span":
+    def __init__(self, dataset: Dataset, examples: Examples, tokenizer: TextTokenizer, max_tokens: int):
+        self.examples, self.metric, self.windows, self.of_words = examples, dataset.metric, None, dataset.task == "token_classification"
+        if self.of_words:
+            encoded = tokenizer.encode_words(examples.texts, max_tokens=max_tokens)
+            self.items = [_words_item(i, s, at, y) for i, s, at, y in zip(*encoded, examples.labels, strict=True)]
+        elif dataset.task == "span":
             stride = min(STRIDE, max_tokens // 4)
             self.windows = tokenizer.windows(examples.texts, examples.pairs, max_tokens=max_tokens, stride=stride)
             self.items = [_span_item(window, examples.labels[window.example]) for window in self.windows]
@@ -52,14 +58,36 @@ class Features(TorchDataset):
         for item, value in zip(self.items, values, strict=True):
             item[key] = value
 
-    def score(self, logits: Any) -> dict[str, float]:
+    def score(self, logits: Any) -> Scores:
         """The task's metric, first, and its companions.
 
-        logits  [S, classes]; for spans (start, end), each [windows, >= longest window]
+        logits  [S, classes]; for spans (start, end), each [windows, >= longest window]; for token classification [S, >= longest, classes],
+                or one [T, classes] an item
         """
+        if self.of_words:
+            return score_words(self.metric, *of_words(logits, [item["labels"] for item in self.items]))
         if self.windows is None:
             return score_logits(self.metric, logits, self.examples.labels)
         return score(self.metric, best_answers(self.windows, self.examples, *logits), self.examples.labels)
+
+
+def of_words(logits: Sequence[np.ndarray], labels: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of the tokens that have a label, of all sentences: logits [words, classes] and labels [words].
+
+    logits  [>= T, classes] of each sentence
+    labels  T of each sentence, IGNORED where a token has none
+    """
+    wanted = np.concatenate([np.asarray(row) for row in labels])
+    rows = np.concatenate([np.asarray(row)[: len(want)] for row, want in zip(logits, labels, strict=True)])
+    return rows[wanted != IGNORED], wanted[wanted != IGNORED]
+
+
+def _words_item(ids: list[int], segments: list[int], first: Sequence[int | None], labels: Sequence[int]) -> dict[str, Any]:
+    targets = [IGNORED] * len(ids)
+    for token, label in zip(first, labels, strict=True):
+        if token is not None:
+            targets[token] = label
+    return {"input_ids": ids, "token_type_ids": segments, "labels": targets}
 
 
 def _span_item(window: Window, answer) -> dict[str, Any]:
@@ -74,20 +102,6 @@ def _span_item(window: Window, answer) -> dict[str, Any]:
         "start_positions": start,
         "end_positions": end,
     }
-
-
-def best_answers(windows: Sequence[Window], examples: Examples, start: np.ndarray, end: np.ndarray) -> list[str]:
-    """The text between the start and end tokens of the highest sum of logits, over all windows of each example."""
-    best = [(-np.inf, "")] * len(examples)
-    for window, s, e in zip(windows, start, end, strict=True):
-        tokens = np.array([i for i, span in enumerate(window.offsets) if span])
-        if not len(tokens):
-            continue
-        value, i, j = best_span(s, e, tokens)
-        if value > best[window.example][0]:
-            first, last = window.offsets[i][0], window.offsets[j][1]
-            best[window.example] = (value, examples.pairs[window.example][first:last])
-    return [text for _, text in best]
 
 
 class Collator:
@@ -105,7 +119,8 @@ class Collator:
         }
         for key in items[0].keys() - batch.keys():
             values = [torch.as_tensor(item[key]) for item in items]
-            batch[key] = torch.nn.utils.rnn.pad_sequence(values, batch_first=True) if values[0].ndim else torch.stack(values)
+            pad = IGNORED if key == "labels" else 0
+            batch[key] = torch.nn.utils.rnn.pad_sequence(values, batch_first=True, padding_value=pad) if values[0].ndim else torch.stack(values)
         return batch
 
 

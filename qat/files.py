@@ -19,6 +19,10 @@ class DataError(BitloomError):
     """A data set that cannot be used as it is: where, what was found, what it must be, what to do."""
 
 
+class DataWarning(UserWarning):
+    """A data set that can be used, but may not be what was meant."""
+
+
 class Row(NamedTuple):
     """One example as read: where it stands ("FILE:LINE") and its fields by column name."""
 
@@ -60,13 +64,15 @@ def read_rows(path: Path) -> list[Row]:
 def _decoded(path: Path, file: Any) -> Iterator[str]:
     for number, line in enumerate(file, 1):  # bytes break at \n only: other line separators may stand inside a field
         try:
-            yield line.decode("utf-8").rstrip("\r\n")
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")  # some editors begin a file with a byte order mark
         except UnicodeDecodeError as error:
             raise DataError(f"{path}:{number}: got byte {error.object[error.start]:#04x}, must be UTF-8; convert the file") from None
 
 
 def _tab_rows(path: Path, lines: list[str]) -> list[Row]:
-    header = lines[0].removeprefix("\ufeff").split("\t") if lines else []
+    header = lines[0].split("\t") if lines else []
+    if twice := [name for name in header if header.count(name) > 1]:
+        raise DataError(f"{path}:1: got column '{twice[0]}' {header.count(twice[0])} times, must be once; rename the others")
     rows = []
     for number, line in enumerate(lines[1:], 2):
         fields = line.split("\t")
@@ -81,6 +87,11 @@ def _json_rows(path: Path, lines: list[str]) -> list[Row]:
     for number, line in enumerate(lines, 1):
         try:
             fields = json.loads(line)
+            if "\\u" in line:  # an escape may be half of a character
+                json.dumps(fields, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            half = error.object[error.start : error.end].encode("unicode_escape").decode()
+            raise DataError(f"{path}:{number}: got {half}, half of a character, must be whole (UTF-16 pairs go together); correct the row") from None
         except json.JSONDecodeError as error:
             raise DataError(f"{path}:{number}: got no JSON ({error.msg}), must be one JSON object a line; correct the row") from None
         if not isinstance(fields, dict):

@@ -13,8 +13,8 @@ def read_hub(source: Sequence[str], split: str, columns: dict[str, str], label: 
 
     source   arguments of `datasets.load_dataset`, e.g. ("nyu-mll/glue", "sst2")
     columns  the hub's column name for each name that the rows get
-    label    column whose class index becomes the class's name; None: labels stay as they are
-    raises   DataError: not found, no network, no such split or column
+    label    column whose class index (or one a word) becomes the class's name; None: labels stay as they are
+    raises   DataError: not found, no network, no such split or column, a row without a label (hidden ones are -1)
     """
     import datasets  # slow to import, and only needed here
 
@@ -30,11 +30,21 @@ def read_hub(source: Sequence[str], split: str, columns: dict[str, str], label: 
     missing = [c for c in columns.values() if c not in data.column_names]
     if missing or (label and label not in data.column_names):
         raise DataError(f"data: got columns {', '.join(data.column_names)} in '{name}', must have '{(missing or [label])[0]}'; set data.text and data.label")
-    classes = getattr(data.features[label], "names", None) if label else None
+    feature = data.features[label] if label else None
+    classes = getattr(getattr(feature, "feature", feature), "names", None)  # of a list, that of its elements
     rows = []
     for number, item in enumerate(data):
+        where = f"{name} {split}[{number}]"
         fields = {ours: item[theirs] for ours, theirs in columns.items()}
         if label:
-            fields[label] = classes[item[label]] if classes else item[label]
-        rows.append(Row(f"{name} {split}[{number}]", fields))
+            fields[label] = _named(where, item[label], classes) if classes else item[label]
+        rows.append(Row(where, fields))
     return rows
+
+
+def _named(where: str, value: int | list[int], classes: Sequence[str]) -> str | list[str]:
+    if isinstance(value, list):
+        return [_named(where, each, classes) for each in value]
+    if value is None or not 0 <= value < len(classes):
+        raise DataError(f"{where}: got label {value}, must be 0 .. {len(classes) - 1}; this split has no labels: name another one with data.train or data.dev")
+    return classes[value]

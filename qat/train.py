@@ -24,7 +24,7 @@ from bitloom.qat.data import DataConfig, Dataset, load
 from bitloom.qat.features import Collator, Features, LengthGrouped
 from bitloom.qat.metrics import NAMES
 from bitloom.qat.net.model import QuantModel
-from bitloom.qat.tokenizer import WordPiece
+from bitloom.qat.tokenizer import TextTokenizer
 from bitloom.qat.trainer import EncoderTrainer, predict, process_state
 from torch import nn
 from torch.utils.data import DataLoader
@@ -129,7 +129,7 @@ class _Run:
         self.state.wait_for_everyone()
         self._on_main(lambda: (self.out.mkdir(parents=True, exist_ok=True), _write_json(path, settings)))
 
-    def _tokenizer(self, dataset: Dataset) -> WordPiece:
+    def _tokenizer(self, dataset: Dataset) -> TextTokenizer:
         folder = self.out / "tokenizer"
 
         def make() -> None:
@@ -138,9 +138,9 @@ class _Run:
                 _make_tokenizer(self.data.vocab, self.model.checkpoint, dataset).save(folder)
 
         self._on_main(make)
-        return WordPiece.load(folder)
+        return TextTokenizer.load(folder)
 
-    def _float(self, dataset: Dataset, tokenizer: WordPiece, train: Features, dev: Features) -> dict[str, Any]:
+    def _float(self, dataset: Dataset, tokenizer: TextTokenizer, train: Features, dev: Features) -> dict[str, Any]:
         """Train (or just load) and score the float model; out/float is the sign that it is done."""
         if (self.out / "float").is_dir():
             return json.loads((self.out / "float" / "bitloom_scores.json").read_text())
@@ -166,7 +166,7 @@ class _Run:
         self._on_main(save)
         return result
 
-    def _quantized(self, dataset: Dataset, tokenizer: WordPiece, train: Features, dev: Features) -> dict[str, Any]:
+    def _quantized(self, dataset: Dataset, tokenizer: TextTokenizer, train: Features, dev: Features) -> dict[str, Any]:
         """Calibrate and fine-tune the quantized model."""
         start = self._reload_float(dataset)
         set_seed(self.training.seed)
@@ -184,18 +184,18 @@ class _Run:
         model = load_float(self.out / "float", head=head_of_task(dataset.task, self.model.head), labels=dataset.num_labels, dropout=self.model.dropout)
         return model.to(self.state.device)
 
-    def _teacher(self, dataset: Dataset, tokenizer: WordPiece, own: nn.Module, train: Features) -> list:
+    def _teacher(self, dataset: Dataset, tokenizer: TextTokenizer, own: nn.Module, train: Features) -> list:
         """Logits for each training item. Another teacher than the own float model reads with its own tokenizer."""
         name = self.training.distill.teacher
         if name == "float":
             return predict(own, train, tokenizer.pad_id, self.training.eval_batch_size)
         teacher = load_float(name, head=head_of_task(dataset.task, self.model.head), labels=dataset.num_labels).to(self.state.device)
-        reader = WordPiece.load(name)
+        reader = TextTokenizer.load(name)
         longest = min(512, teacher.config.max_position_embeddings)
-        items = train if dataset.task == "span" else Features(dataset, dataset.train, reader, longest)
+        items = train if self.model.head == "token" else Features(dataset, dataset.train, reader, longest)
         return predict(teacher, items, reader.pad_id, self.training.eval_batch_size)
 
-    def _phase(self, phase: str, model: nn.Module, tokenizer: WordPiece, train: Features, dev: Features) -> dict[str, Any]:
+    def _phase(self, phase: str, model: nn.Module, tokenizer: TextTokenizer, train: Features, dev: Features) -> dict[str, Any]:
         epochs = getattr(self.training, f"{phase}_epochs")
         began, learning_rate = time.monotonic(), getattr(self.training, f"{phase}_learning_rate")
         trainer = EncoderTrainer(
@@ -218,7 +218,7 @@ class _Run:
         return lambda fraction, text: self.report(start + share * fraction, f"{phase}: {text}")
 
 
-def calibration_batches(train: Features, tokenizer: WordPiece, training: TrainConfig) -> list[dict[str, torch.Tensor]]:
+def calibration_batches(train: Features, tokenizer: TextTokenizer, training: TrainConfig) -> list[dict[str, torch.Tensor]]:
     """The first `calibration_batches` batches of the training data in the seed's order, for `calibrate`."""
     sampler = LengthGrouped(train.lengths, training.batch_size, training.seed)
     loader = DataLoader(train, training.batch_size, sampler=sampler, collate_fn=Collator(tokenizer.pad_id),
@@ -237,19 +237,19 @@ def _check_finite(model: nn.Module, phase: str) -> None:
 
 
 def _check_task(dataset: Dataset, model: ModelConfig) -> None:
-    want = "token" if dataset.task == "span" else "sequence"
+    want = "token" if dataset.task in ("span", "token_classification") else "sequence"
     if model.head != want:
         raise TrainError(f"model.head: got '{model.head}', must be '{want}' for '{dataset.name}' ({dataset.task}); set model.head: {want}")
 
 
-def _make_tokenizer(vocab: int | str | None, checkpoint: str | None, dataset: Dataset) -> WordPiece:
+def _make_tokenizer(vocab: int | str | None, checkpoint: str | None, dataset: Dataset) -> TextTokenizer:
     if isinstance(vocab, int) and checkpoint is not None:
         raise TrainError(f"data.vocab: got a size ({vocab}) with a checkpoint, must be its own vocabulary; remove data.vocab")
     if vocab is None and checkpoint is None:
         vocab = VOCABULARY
     if isinstance(vocab, int):
-        return WordPiece.train(dataset.train.texts + (dataset.train.pairs or []), vocab)
-    return WordPiece.load(vocab or checkpoint)
+        return TextTokenizer.train(dataset.train.all_texts(), vocab)
+    return TextTokenizer.load(vocab or checkpoint)
 
 
 @contextmanager

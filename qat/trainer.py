@@ -14,7 +14,7 @@ from accelerate import PartialState
 from bitloom.qat.config import TrainConfig
 from bitloom.qat.features import Collator, Features, LengthGrouped
 from bitloom.qat.metrics import NAMES
-from bitloom.qat.tokenizer import WordPiece
+from bitloom.qat.tokenizer import TextTokenizer
 from torch import Tensor, nn
 from torch.nn import functional as TF
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
@@ -36,7 +36,7 @@ class EncoderTrainer(Trainer):
     `batch_size` is per process. `resume()` continues from the last whole checkpoint in `folder`, or starts.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: WordPiece, train: Features | None, dev: Features | None,
+    def __init__(self, model: nn.Module, tokenizer: TextTokenizer, train: Features | None, dev: Features | None,
                  cfg: TrainConfig, folder: Path | str, *, epochs: float, learning_rate: float,
                  logs: Path | str | None = None, progress: Progress | None = None):  # fmt: skip
         self.cfg, self.unk_id, self.special_ids = cfg, tokenizer.unk_id, tokenizer.special_ids
@@ -88,7 +88,7 @@ class EncoderTrainer(Trainer):
         outputs = model(**as_taken(model, inputs))
         loss, labels = outputs.loss, inputs.get("labels")
         if model.training and self.cfg.label_smoothing and labels is not None and not labels.is_floating_point():
-            loss = TF.cross_entropy(outputs.logits, labels, label_smoothing=self.cfg.label_smoothing)
+            loss = TF.cross_entropy(outputs.logits.flatten(0, -2), labels.flatten(), label_smoothing=self.cfg.label_smoothing)
         if teacher is not None:
             alpha, temperature = self.cfg.distill.alpha, self.cfg.distill.temperature
             loss = (1 - alpha) * loss + alpha * distance(outputs, teacher, inputs["attention_mask"], temperature)
@@ -135,7 +135,7 @@ class _Progress(TrainerCallback):
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if state.is_world_process_zero and state.max_steps:
-            shown = {k.removeprefix("eval_"): v for k, v in (logs or {}).items() if k in _SHOWN}
+            shown = {k.removeprefix("eval_"): v for k, v in (logs or {}).items() if k in _SHOWN and v is not None}
             text = ", ".join(f"{name} {float(value):.3f}" for name, value in shown.items())
             self.progress(min(1.0, state.global_step / state.max_steps), f"step {state.global_step} {text}".rstrip())
 
@@ -205,6 +205,8 @@ def distance(outputs, teacher: Tensor, mask: Tensor, temperature: float) -> Tens
         teacher = teacher.transpose(1, 2).masked_fill(padding, MASKED)
     else:
         student = outputs.logits
+        if student.ndim == 3:  # a label for each token: without the padding
+            student, teacher = student[mask == 1], teacher[mask == 1]
     if student.shape[-1] == 1:
         return TF.mse_loss(student, teacher)
     student, teacher = (TF.log_softmax(x / temperature, -1).flatten(0, -2) for x in (student, teacher))
@@ -221,7 +223,7 @@ def as_taken(model: nn.Module, inputs: dict) -> dict:
 
 @torch.no_grad()
 def predict(model: nn.Module, features: Features, pad_id: int, batch_size: int = 64) -> list[np.ndarray]:
-    """A model's logits for each item: [C], or [T, 2] (start, end) for spans. On the model's device, in order."""
+    """A model's logits for each item: [C], [T, C] of a label for each token, or [T, 2] (start, end) for spans. On the model's device, in order."""
     model.eval()
     device, collate = next(model.parameters()).device, Collator(pad_id)
     order = sorted(range(len(features)), key=features.lengths.__getitem__)
@@ -234,5 +236,5 @@ def predict(model: nn.Module, features: Features, pad_id: int, batch_size: int =
         spans = "start_logits" in outputs
         logits = torch.stack([outputs.start_logits, outputs.end_logits], -1) if spans else outputs.logits
         for i, row in zip(part, logits.float().cpu().numpy(), strict=True):
-            answers[i] = row[: len(features[i]["input_ids"])] if spans else row
+            answers[i] = row[: len(features[i]["input_ids"])] if row.ndim == 2 else row
     return answers

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 
 from bitloom.flow import Context
-from bitloom.hw import graph_file
 from bitloom.hw.build import build
 from bitloom.hw.plan.solve import HardwareConfig
 
@@ -14,10 +13,10 @@ from bitloom.hw.plan.solve import HardwareConfig
 def run(context: Context) -> str:
     """Raises FoldingError: the recipe's target cannot be met, or the board is too small. BoardError: no such board."""
     context.progress(None, "solving the folding, writing RTL")
-    graph, hardware = graph_file.load(context.run.stage("export")), context.recipe.hardware
-    if board := context.options.get("board"):
+    hardware = context.recipe.hardware
+    if board := context.option("board"):
         hardware = HardwareConfig(board=board, clock_mhz=hardware.clock_mhz)
-    folding = build(graph, hardware, context.out)
+    folding = build(context.graph, hardware, context.out)
     timing = json.loads((context.out / "timing.json").read_text())
     bound = f", bound by {folding.bound_by} of {folding.board}" if folding.board else ""
     return (

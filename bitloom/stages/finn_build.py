@@ -19,7 +19,6 @@ from bitloom.hls.finn.model import build
 from bitloom.hls.finn.quant_export import export
 from bitloom.hls.finn.report import cycles, without_estimate
 from bitloom.hls.finn.vivado import implement
-from bitloom.hw import graph_file
 from bitloom.hw.board import Board
 from bitloom.hw.graph import Graph
 from bitloom.hw.plan.folding import Folding
@@ -28,9 +27,8 @@ from bitloom.hw.plan.folding import Folding
 def run(context: Context) -> str:
     """Raises FinnError: no finn-plus, a board, graph or length that FINN does not take."""
     tool.require_installed()
-    graph = graph_file.load(context.run.stage("export"))
-    folding = Folding.load(context.run.stage("build") / "folding.json")
-    board, tokens = Board.load(context.options["board"]), wanted_tokens(context.options, graph)
+    graph, folding = context.graph, context.folding
+    board, tokens = Board.load(context.option("board")), wanted_tokens(context)
     clock = context.recipe.hardware.clock_mhz
     context.progress(None, f"QONNX for {tokens} tokens, FINN's steps for {board.part}: a minute or two")
     model = build(graph, tokens)
@@ -43,12 +41,13 @@ def run(context: Context) -> str:
     return f"{len(lowered.nodes)} hardware nodes, {lowered.interval:,} cycles a sentence of {tokens} tokens estimated, none unmapped"
 
 
-def wanted_tokens(options: dict[str, str], graph: Graph) -> int:
+def wanted_tokens(context: Context) -> int:
     """The length to build for: --tokens, else the longest one."""
-    text = options.get("tokens", str(graph.max_tokens))
-    if not text.isdigit() or not 1 <= int(text) <= graph.max_tokens:
-        raise UsageError(f"finn/build: got --tokens {text}, must be 1 .. {graph.max_tokens} (the graph's max_tokens); choose a length within")
-    return int(text)
+    most = context.graph.max_tokens
+    tokens = context.option("tokens", most)
+    if not 1 <= tokens <= most:
+        raise UsageError(f"finn/build: got --tokens {tokens}, must be 1 .. {most} (the graph's max_tokens); choose a length within")
+    return tokens
 
 
 def summary(graph: Graph, folding: Folding, lowered: Lowered, tokens: int) -> dict:

@@ -21,10 +21,9 @@ from bitloom.hls.finn.lower import lower
 from bitloom.hls.finn.model import build
 from bitloom.hls.finn.quant_export import export
 from bitloom.hls.finn.verify import Report, compare
-from bitloom.hw import golden, graph_file
+from bitloom.hw import golden
 from bitloom.hw.graph import Graph
-from bitloom.hw.plan.folding import Folding
-from bitloom.sentences import Sentences, load_dev, score_some
+from bitloom.sentences import Sentences, score_some
 
 QUANT = "Brevitas's export, Quant nodes"
 BUILT_SENTENCES = 2  # of the length that was built
@@ -34,11 +33,10 @@ MOST_SENTENCES = 64  # of the most frequent one
 def run(context: Context) -> str:
     """Raises VerificationError: an integer node differs."""
     tool.require_installed()
-    graph = graph_file.load(context.run.stage("export"))
-    folding = Folding.load(context.run.stage("build") / "folding.json")
+    graph, folding = context.graph, context.folding
     built = context.run.stage("finn/build")
     made = json.loads((built / "finn.json").read_text())
-    dataset, _, dev = load_dev(context.recipe, context.run.data_dir, context.run.stage("export"))
+    dataset, _, dev = context.dev
     context.progress(None, f"the graph of {made['tokens']} tokens")
     runs = [_compare(context, graph, built / "hardware.onnx", dev.of_length(made["tokens"], BUILT_SENTENCES), "built length")]
     tokens, some = frequent(dev)

@@ -9,20 +9,19 @@ import numpy as np
 
 from bitloom.errors import UsageError, VerificationError
 from bitloom.flow import Context
-from bitloom.hw import golden, graph_file
+from bitloom.hw import golden
 from bitloom.hw.board import Board
-from bitloom.hw.plan.folding import Folding
-from bitloom.sentences import Sentences, load_dev, score_some
+from bitloom.sentences import Sentences, score_some
 from bitloom.sim.hil.report import hil
 from bitloom.sim.hil.targets import open_target
 
 
 def run(context: Context) -> str:
     """Raises TargetError: no such target, or it does not answer as it must. VerificationError: answers or cycles are not as promised."""
-    graph, built = graph_file.load(context.run.stage("export")), context.run.stage("build")
-    spec = context.options["target"]
+    graph, built = context.graph, context.run.stage("build")
+    spec = context.option("target")
     target = open_target(spec, graph, built, **_line(context, spec))
-    dataset, _, dev = load_dev(context.recipe, context.run.data_dir, context.run.stage("export"))
+    dataset, _, dev = context.dev
     chosen = _choose(context, spec, dev)
     want = golden.run(graph, chosen.ids, chosen.segments)
     inputs = np.split(want[graph.entry], np.cumsum(chosen.lengths)[:-1])
@@ -61,7 +60,7 @@ def run(context: Context) -> str:
 
 def _line(context: Context, spec: str) -> dict[str, int]:
     """The serial line's baud rate, if the run knows its board."""
-    board = context.run.record("synth").get("options", {}).get("board") or Folding.load(context.run.stage("build") / "folding.json").board
+    board = context.run.record("synth").get("options", {}).get("board") or context.folding.board
     baud = Board.load(board).transport.baud if board and spec.startswith("serial:") else None
     return {"baud": baud} if baud else {}
 
@@ -69,7 +68,7 @@ def _line(context: Context, spec: str) -> dict[str, int]:
 def _choose(context: Context, spec: str, dev: Sentences) -> Sentences:
     """--sentences N or all; if not said, the whole split on a board, and as many as verify takes on a simulated one."""
     settings = context.recipe.verification
-    text = context.options.get("sentences", str(settings.sentences) if spec == "sim" else "all")
+    text = context.option("sentences", str(settings.sentences) if spec == "sim" else "all")
     if text == "all":
         return dev
     if not text.isdigit() or int(text) < 1:

@@ -8,11 +8,9 @@ import json
 import numpy as np
 
 from bitloom.flow import Context
-from bitloom.hw import golden, graph_file
+from bitloom.hw import golden
 from bitloom.hw.plan.design import Design
-from bitloom.hw.plan.folding import Folding
 from bitloom.hw.plan.predict import stage_intervals
-from bitloom.sentences import load_dev
 
 TESTBENCH_SENTENCES = 8
 
@@ -22,13 +20,12 @@ def run(context: Context) -> str:
     from bitloom.hls.project import PROJECT, reuse_factor, to_hls4ml, write_testbench  # imports hls4ml
 
     context.progress(None, "writing the HLS project")
-    graph = graph_file.load(context.run.stage("export"))
-    folding = Folding.load(context.run.stage("build") / "folding.json")
+    graph, folding = context.graph, context.folding
     clock = context.recipe.hardware.clock_mhz
     design = Design(graph, folding)
-    model = to_hls4ml(design, context.options["board"], context.out, clock_mhz=clock)
+    model = to_hls4ml(design, context.option("board"), context.out, clock_mhz=clock)
     model.write()
-    _, _, dev = load_dev(context.recipe, context.run.data_dir, context.run.stage("export"))
+    _, _, dev = context.dev
     some = dev.spread(TESTBENCH_SENTENCES, context.recipe.verification.seed)
     write_testbench(context.out, design, golden.run(graph, some.ids, some.segments), np.array(some.lengths))
     config = context.out / "hls4ml_config.yml"  # the folder is renamed when it is whole
@@ -45,6 +42,6 @@ def run(context: Context) -> str:
         for unit in design.units
     ]
     part = model.config.get_config_value("Part")
-    summary = {"graph_hash": graph.hash, "board": context.options["board"], "part": part, "clock_mhz": clock, "tokens": graph.max_tokens}
+    summary = {"graph_hash": graph.hash, "board": context.option("board"), "part": part, "clock_mhz": clock, "tokens": graph.max_tokens}
     (context.out / "bitloom.json").write_text(json.dumps(summary | {"layers": layers}, indent=1) + "\n")
     return f"project {PROJECT} of {len(layers)} layers for {part}, {clock:g} MHz"

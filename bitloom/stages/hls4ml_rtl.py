@@ -9,10 +9,10 @@ import numpy as np
 
 from bitloom.errors import VerificationError
 from bitloom.flow import Context
-from bitloom.hw import golden, graph_file
+from bitloom.hw import golden
 from bitloom.hw.graph import Graph
 from bitloom.hw.plan.folding import Folding
-from bitloom.sentences import Sentences, load_dev
+from bitloom.sentences import Sentences
 from bitloom.sim.errors import BuildError, SimulationError
 from bitloom.sim.hls_rtl import run_rtl
 from bitloom.sim.tools import find_verilator
@@ -25,11 +25,10 @@ STALL = 0.3
 def run(context: Context) -> str:
     """Raises VerificationError: an output differs, or the simulation died."""
     find_verilator()  # a missing simulator is the machine's fault: exit code 2
-    graph, settings = graph_file.load(context.run.stage("export")), context.recipe.verification
-    folding = Folding.load(context.run.stage("build") / "folding.json")
+    graph, folding, settings = context.graph, context.folding, context.recipe.verification
     synth = context.run.stage("hls4ml/synth")
     verilog = synth / json.loads((synth / "synth.json").read_text())["verilog"]
-    _, _, dev = load_dev(context.recipe, context.run.data_dir, context.run.stage("export"))
+    _, _, dev = context.dev
     chosen = (
         ("back to back", dev.spread(settings.sentences, settings.seed), 0.0),
         ("full length", dev.of_length(graph.max_tokens, FULL_SENTENCES), 0.0),

@@ -13,13 +13,12 @@ from bitloom.sim.errors import SimulationError
 
 def run(context: Context) -> str:
     """Raises HlsError: no tool, or it failed. VerificationError: its simulation gave another value than the golden model."""
-    cosim = context.options.get("cosim") == "yes"
     try:
         report = synthesize(
             context.run.stage("hls4ml/build"),
             context.out,
-            cosim=cosim,
-            export=context.options.get("export") != "no",
+            cosim=context.option("cosim", False),
+            export=context.option("ip", True),
             progress=context.progress,
         )
     except SimulationError as error:

@@ -8,10 +8,9 @@ import json
 from bitloom.errors import VerificationError
 from bitloom.flow import Context
 from bitloom.hls.csim import compile_project, verify
-from bitloom.hw import golden, graph_file
+from bitloom.hw import golden
 from bitloom.hw.plan.design import Design
-from bitloom.hw.plan.folding import Folding
-from bitloom.sentences import load_dev, score_some
+from bitloom.sentences import score_some
 from bitloom.sim.errors import SimulationError
 
 LEAST_SENTENCES = 64  # of the development split, if it has as many
@@ -21,10 +20,10 @@ FULL_SENTENCES = 2  # of max_tokens
 def run(context: Context) -> str:
     """Raises VerificationError: a tensor differs, or the code died. HlsError: it does not compile."""
     context.progress(None, "compiling the project, once for each")
-    graph, settings = graph_file.load(context.run.stage("export")), context.recipe.verification
-    design = Design(graph, Folding.load(context.run.stage("build") / "folding.json"))
+    graph, settings = context.graph, context.recipe.verification
+    design = Design(graph, context.folding)
     library = compile_project(context.run.stage("hls4ml/build"))
-    dataset, _, dev = load_dev(context.recipe, context.run.data_dir, context.run.stage("export"))
+    dataset, _, dev = context.dev
     chosen = dev.spread(max(LEAST_SENTENCES, settings.sentences), settings.seed)
     full = dev.of_length(graph.max_tokens, FULL_SENTENCES)
     runs, reports = [], {}

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import json
 
-from bitloom.flow import STAGES, Context, is_current
-from bitloom.hw import graph_file
+from bitloom.flow import Context, is_current
 from bitloom.report import SCHEMA, render, score
 from bitloom.runfolder import RunFolder
+from bitloom.stage import STAGES
 
 
 def run(context: Context) -> str:
@@ -28,7 +28,6 @@ def assemble(context: Context) -> dict:
     def read(stage: str, name: str) -> dict:
         return json.loads((run.stage(stage) / name).read_text())
 
-    graph = graph_file.load(run.stage("export"))
     trained, exported = read("train", "metrics.json"), read("export", "metrics.json")
     timing, verified = read("build", "timing.json"), read("verify", "verify.json")
     cycles = dict(verified["cycles"])
@@ -46,7 +45,7 @@ def assemble(context: Context) -> dict:
     report = {
         "schema": SCHEMA,
         "name": context.recipe.name,
-        "graph_hash": graph.hash,
+        "graph_hash": context.graph.hash,
         "model": exported["model"],
         "accuracy": {**exported["accuracy"], "rtl": verified["rtl_accuracy"]},
         "verify": {key: verified[key] for key in ("backend", "sentences", "values_compared", "mismatches", "stall_runs")} | {"comparisons": comparisons},

@@ -9,7 +9,6 @@ from dataclasses import asdict
 
 from bitloom.errors import UsageError
 from bitloom.flow import Context
-from bitloom.hw import graph_file
 from bitloom.hw.board import Board
 from bitloom.hw.cost.budget import usage
 from bitloom.hw.cost.resources import estimate
@@ -22,19 +21,18 @@ from bitloom.hw.vivado import build_project, write_project
 
 def run(context: Context) -> str:
     """Raises BoardError: no such board. SynthError: a tool is missing or failed; DoesNotFit: the board is too small."""
-    graph, built = graph_file.load(context.run.stage("export")), context.run.stage("build")
-    folding = Folding.load(built / "folding.json")
-    name = context.options.get("board") or folding.board
+    graph, folding, built = context.graph, context.folding, context.run.stage("build")
+    name = context.option("board") or folding.board
     if name is None:
         raise UsageError(
             f"synth: got no board, must be given once, here or to build; `bitloom synth {context.run.path} --board NAME` (`bitloom boards` lists them)"
         )
-    board, clock = Board.load(name), float(context.options["clock"]) if "clock" in context.options else None
+    board, clock = Board.load(name), context.option("clock")
 
     def step(text: str) -> None:
         context.progress(None, text)
 
-    seed = int(context.options.get("seed", 1))
+    seed = context.option("seed", 1)
     report = synthesize(built, board, context.out / "open", clock_mhz=clock, top=_top(board), seed=seed, progress=step)
     result = report.as_dict() | {"estimate": _estimate(graph, folding, board), "interval": folding.interval, "bound_by": folding.bound_by}
     if board.vitis_hls:

@@ -12,14 +12,13 @@ import numpy as np
 
 from bitloom.errors import VerificationError
 from bitloom.flow import Context
-from bitloom.hw import golden, graph_file
+from bitloom.hw import golden
 from bitloom.hw.build import macs_per_sentence
 from bitloom.hw.graph import Graph
 from bitloom.hw.plan.design import Design
-from bitloom.hw.plan.folding import Folding
 from bitloom.hw.plan.predict import predict
 from bitloom.qat.data import Dataset
-from bitloom.sentences import Sentences, load_dev, score_some
+from bitloom.sentences import Sentences, score_some
 from bitloom.sim.encoder import EncoderRun, encoder_model, load_streams, run_encoder
 from bitloom.sim.errors import BuildError, SimulationError
 from bitloom.sim.runner import build
@@ -56,8 +55,7 @@ class Bench:
 
     def __init__(self, context: Context):
         self.context, self.folder = context, context.run.stage("build")
-        self.graph = graph_file.load(context.run.stage("export"))
-        self.folding = Folding.load(self.folder / "folding.json")
+        self.graph, self.folding = context.graph, context.folding
         self.outcomes: list[Outcome] = []
 
     def compile(self) -> None:
@@ -120,7 +118,7 @@ def run(context: Context) -> str:
     context.progress(None, "compiling the simulation, once for each design")
     bench, settings = Bench(context), context.recipe.verification
     bench.compile()
-    dataset, _, dev = load_dev(context.recipe, context.run.data_dir, context.run.stage("export"))
+    dataset, _, dev = context.dev
     chosen = dev.spread(settings.sentences, settings.seed)
     mixed = bench.simulate("back to back", chosen)
     full_sentences = dev.of_length(bench.graph.max_tokens, FULL_SENTENCES)

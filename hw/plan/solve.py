@@ -16,20 +16,19 @@ from bitloom.hw.instance import Fold
 from bitloom.hw.ops import OPS
 from bitloom.hw.plan import fit
 from bitloom.hw.plan.folding import Folding, FoldingError
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from bitloom.hw.settings import Number, Strict
+from pydantic import Field, model_validator
 
 HEAD_TOKENS = 8  # the sentence's head must keep up with sentences of this many tokens
 
 
-class HardwareConfig(BaseModel):
+class HardwareConfig(Strict):
     """What the hardware shall reach: `target_cycles` a sentence of max_tokens, or the fastest within a budget of `multipliers`, of a `board`, or of both."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    target_cycles: int | None = Field(None, ge=1, strict=True, description="cycles between two sentences of max_tokens tokens")
-    multipliers: int | None = Field(None, ge=1, strict=True, description="multipliers in all matrix units together")
+    target_cycles: int | None = Field(None, ge=1, description="cycles between two sentences of max_tokens tokens")
+    multipliers: int | None = Field(None, ge=1, description="multipliers in all matrix units together")
     board: str | None = Field(None, min_length=1, description="a board of `bitloom boards`, or a board file: the hardware must fit it")
-    clock_mhz: float = Field(100.0, gt=0, allow_inf_nan=False, description="for times in the report; the RTL does not depend on it")
+    clock_mhz: Number = Field(100.0, gt=0, description="for times in the report; the RTL does not depend on it")
 
     @model_validator(mode="after")
     def _one_goal(self) -> HardwareConfig:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One whole run of the smallest recipe, made once a session; tests that change it take a copy."""
+"""One whole run of the smallest recipe, made once a session, for all its workers; tests that change it take a copy."""
 
+import fcntl
+import os
 import shutil
 import warnings
 from pathlib import Path
@@ -15,13 +17,19 @@ TINY = Path(__file__).parents[1] / "tiny.yaml"
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory) -> Path:
-    """The finished run; do not change it."""
-    recipe = Recipe.load(TINY)
-    run = RunFolder.create(tmp_path_factory.mktemp("runs") / "tiny", recipe)
-    with run.locked(), warnings.catch_warnings(action="ignore"):  # some sentences are cut, on purpose
-        run.adopt(recipe, data_dir=None)
-        run_flow(run)
-    return run.path
+    """The finished run; do not change it. The first worker that asks makes it, the others wait for it."""
+    common = tmp_path_factory.getbasetemp()
+    common = common.parent if "PYTEST_XDIST_WORKER" in os.environ else common
+    path = common / "runs" / "tiny"
+    with open(common / "tiny.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (path / "report.html").is_file():
+            recipe = Recipe.load(TINY)
+            run = RunFolder.create(path, recipe)
+            with run.locked(), warnings.catch_warnings(action="ignore"):  # some sentences are cut, on purpose
+                run.adopt(recipe, data_dir=None)
+                run_flow(run)
+    return path
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def test_version(bitloom):
 def test_help_lists_every_command(bitloom):
     code, out, _ = bitloom("--help")
     assert code == 0
-    for command in ("run", "train", "export", "build", "verify", "report", "predict", "doctor"):
+    for command in ("run", "train", "export", "build", "verify", "report", "predict", "recipes", "doctor"):
         assert re.search(rf"^  {command} ", out, flags=re.M), command
 
 
@@ -52,6 +52,10 @@ def test_wrong_usage_is_exit_code_2(bitloom, argv):
         (
             ["run", "r.yaml", "--set", "quantization.weights=9"],
             "--set quantization.weights=9: quantization.weights: got 9, must be an integer 1 .. 8 (bits); change 'weights'",
+        ),
+        (
+            ["run", "quickstrt"],
+            "recipe: got 'quickstrt', must be a YAML file or one of bitloom's own; did you mean 'quickstart'? Known: quickstart, sst2-tiny",
         ),
         (["train", "nowhere"], "nowhere: got no run.json, must be a run folder; make one with `bitloom run RECIPE`"),
         (

@@ -87,7 +87,7 @@ def test_a_wrong_threshold_fails_and_names_the_tensor(finn_run, bitloom, tmp_pat
             "finn/build: got no board, must be given once; `bitloom build {run} --backend finn --board NAME` (`bitloom boards` lists them)",
         ),
         (("build", *BUILD, "--tokens", "0"), "finn/build: got --tokens 0, must be 1 .. 24 (the graph's max_tokens); choose a length within"),
-        (("build", "--tokens", "8"), "build: got --tokens 8 for rtl, which takes sentences of any length; leave it out or give --backend finn"),
+        (("build", "--tokens", "8"), "build: got --tokens with --backend rtl, must be with finn; leave it out"),
         (("build", "--backend", "finn", "--board", "ulx3s_85f"), "finn: "),
         (
             ("verify", "--backend", "finn"),

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recipes: what they accept, and the exact line that each mistake gets."""
 
+from pathlib import Path
+
 import pytest
 
-from bitloom.recipe import Recipe, RecipeError
+from bitloom.recipe import Recipe, RecipeError, find, shipped, title
 
 GOOD = """\
 name: small
@@ -80,12 +82,12 @@ def test_numbers_that_yaml_reads_as_text_are_taken_as_numbers():
             "  heads: 3",
             "r.yaml:4: model.hidden: got 16 with 3 heads, must be divisible by the number of heads; use e.g. heads: 2",
         ),
-        ("  layers: 1", "  layers: 0", "r.yaml:3: model.layers: got 0, must be greater than or equal to 1; change it"),
+        ("  layers: 1", "  layers: 0", "r.yaml:3: model.layers: got 0, must be at least 1; change it"),
         ("  layers: 1", "  layers: two", "r.yaml:3: model.layers: got 'two', must be an integer; change it"),
         (
             "  layers: 1",
             "  layers: 1000000000",
-            "r.yaml:3: model.layers: got 1000000000, must be less than or equal to 256; change it",
+            "r.yaml:3: model.layers: got 1000000000, must be at most 256; change it",
         ),
         (
             "  target_cycles: 5000",
@@ -129,12 +131,12 @@ def test_several_mistakes_are_told_at_once():
     ("override", "expected"),
     [
         ("model.layers", "--set: got 'model.layers', must be section.key=value; e.g. --set training.seed=1"),
-        ("model.layers=0", "--set model.layers=0: model.layers: got 0, must be greater than or equal to 1; change it"),
+        ("model.layers=0", "--set model.layers=0: model.layers: got 0, must be at least 1; change it"),
         (
             "training.float_learning_rate=.inf",
             "--set training.float_learning_rate=.inf: training.float_learning_rate: got inf, must be a finite number",
         ),
-        ("training.seed=99999999999", "--set training.seed=99999999999: training.seed: got 99999999999, must be less"),
+        ("training.seed=99999999999", "--set training.seed=99999999999: training.seed: got 99999999999, must be at most 4294967295"),
         ("data.labels=[a]", "--set data.labels=[a]: data.labels: got ['a'], must be a list of at least 2 items"),
         ("model=3", "--set model=3: model: got 3, must be a mapping of keys; change it"),
         ("name.x=1", "--set name.x: got a path through 'name', must lead through sections; check the dots"),
@@ -168,3 +170,15 @@ def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(RecipeError) as error:
         Recipe.load(tmp_path / "no.yaml")
     assert str(error.value) == f"{tmp_path}/no.yaml: got no such file or directory, must be a readable YAML file; check the path"
+
+
+def test_recipes_are_found_by_name_where_no_such_file_exists(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert {"quickstart", "sst2-tiny"} <= shipped().keys()
+    (tmp_path / "sst2-tiny").mkdir()  # a folder is no recipe
+    for name, path in shipped().items():
+        assert find(name) == path and Recipe.load(path).name == name
+        assert len(title(path)) > 20 and "SPDX" not in title(path)
+    (tmp_path / "quickstart").write_text("mine")
+    assert find("quickstart") == Path("quickstart")
+    assert find("recipes/none.yaml") == Path("recipes/none.yaml")  # which load then refuses by its path

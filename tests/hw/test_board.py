@@ -109,7 +109,7 @@ def test_unknown_board(name, hint):
         ({"resources|lut_ram": "some"}, "resources.lut_ram: got 'some', must be true or false; change it"),
         ({"resources|lut_inputs": 5}, "resources.lut_inputs: got 5, must be 4 or 6; change it"),
         ({"resources|ff": MISSING}, "resources.ff: got nothing, must be given; add 'ff:', see docs/boards.md"),
-        ({"resources|dsp": 156}, "resources.dsp: got 156, must be a mapping of fields; change it"),
+        ({"resources|dsp": 156}, "resources.dsp: got 156, must be a mapping of keys; change it"),
         ({"resources|luts": 4}, "resources: no key 'luts'; did you mean 'lut'? Known: lut, lut_inputs, ff, lut_ram, dsp, block_ram"),
         ({"hls": True}, "no key 'hls'; Known: title, vendor, part, family, flow, resources, clocks, pins, transport, external_memory, tool_args, sources"),
         ({"resources|block_ram|0|kinds": 1}, "resources.block_ram.0: no key 'kinds'; did you mean 'kind'? Known: kind, bits, count, initialised, shapes"),

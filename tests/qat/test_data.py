@@ -6,6 +6,7 @@ import json
 
 import pytest
 from bitloom.qat.data import KNOWN, Answer, DataConfig, DataError, load
+from bitloom.qat.files import DataWarning
 from pydantic import ValidationError
 
 TABLE = 'idx\tsentence1\tlabel\n0\ta "quoted start\tnegative\n1\tgood\u2028one\tpositive\n'
@@ -52,13 +53,15 @@ def test_regression_and_unknown_sets(tmp_path):
 
 
 def test_limits_draw_the_same_examples_for_the_same_seed(tmp_path):
-    rows = "sentence1\tlabel\n" + "".join(f"text {i}\t{('negative', 'positive')[i % 2]}\n" for i in range(100))
+    """Of a file that is sorted by label, too."""
+    rows = "sentence1\tlabel\n" + "".join(f"text {i}\t{('negative', 'positive')[i // 50]}\n" for i in range(100))
     write(tmp_path, {"train.tsv": rows, "dev.tsv": rows})
     some = read(tmp_path, max_train_examples=10, max_dev_examples=5)
     assert some.train == read(tmp_path, max_train_examples=10).train
     assert some.train != read(tmp_path, max_train_examples=10, seed=1).train
     assert len(some.train) == 10
-    assert some.dev.texts == [f"text {i}" for i in range(5)]
+    assert len({*some.dev.labels}) == 2 and some.dev.texts != [f"text {i}" for i in range(5)]
+    assert some.dev == read(tmp_path, max_dev_examples=5).dev
 
 
 def test_labels_that_are_numbers_are_read_by_their_text(tmp_path):
@@ -97,6 +100,11 @@ def test_generated_corpus_needs_no_folder():
          r"train.jsonl:1: got '5' of type int in 'sentence1', must be a text"),
         ({"train.tsv": "sentence1\tlabel\na\tnan\n", "dev.tsv": TABLE}, {"name": "other", "task": "regression"},
          r"train.tsv:2: got label 'nan', must be a number"),
+        ({"train.tsv": "label\tsentence1\tlabel\nx\ta\ty\n"}, {}, r"train.tsv:1: got column 'label' 2 times, must be once; rename the others"),
+        ({"train.jsonl": '{"sentence1": "a\\ud83d", "label": "positive"}\n'}, {},
+         r"train.jsonl:1: got \\ud83d, half of a character, must be whole"),
+        ({f"{s}.jsonl": '{"question": "q", "context": "it was ann", "answers": {"text": ["ann"], "answer_start": [6]}}\n' for s in ("train", "dev")},
+         {"name": "squad"}, r"train.jsonl:1: got answer 'ann' at 6, where the text has ' an', must stand there; correct answer_start"),
         ({f"{s}.jsonl": '{"question": "q", "context": "c", "answers": {"text": []}}\n' for s in ("train", "dev")},
          {"name": "squad"}, r"train.jsonl:1: got answers .*, must be {text: \[...\], answer_start: \[...\]}"),
     ],
@@ -148,3 +156,43 @@ def test_config_is_strict():
     with pytest.raises(ValidationError):
         DataConfig(max_train_examples=0)
     assert all(DataConfig(name=name).known().metric for name in KNOWN)
+
+
+def hub(monkeypatch, features, rows):
+    import datasets
+
+    made = datasets.Dataset.from_dict(rows, features=datasets.Features(features))
+    monkeypatch.setattr(datasets, "load_dataset", lambda *source, split: made)
+
+
+def test_hub_labels_of_words(monkeypatch):
+    import datasets
+
+    kinds = {"tokens": datasets.List(datasets.Value("string")), "ner_tags": datasets.List(datasets.ClassLabel(names=["O", "PER"]))}
+    hub(monkeypatch, kinds, {"tokens": [["Bob", "ran"]], "ner_tags": [[1, 0]]})
+    data = load(DataConfig(name="conll", task="token_classification", label="ner_tags"))
+    assert (data.train.texts, data.train.labels, data.label_names) == ([["Bob", "ran"]], [[1, 0]], ["O", "PER"])
+
+
+def test_hub_rows_without_a_label_are_refused(monkeypatch):
+    """-1 marks the hidden labels of a test split; as an index it would be the last class."""
+    import datasets
+
+    kinds = {"sentence": datasets.Value("string"), "label": datasets.ClassLabel(names=["negative", "positive"])}
+    hub(monkeypatch, kinds, {"sentence": ["a", "b"], "label": [0, -1]})
+    with pytest.raises(DataError, match=r"nyu-mll/glue/sst2 train\[1\]: got label -1, must be 0 .. 1; this split has no labels"):
+        load(DataConfig(name="sst2"))
+
+
+def test_blanks_around_labels_and_a_byte_order_mark_are_no_part_of_them(tmp_path):
+    rows = "sentence1\tlabel\na\tpositive \nb\t negative\n"
+    write(tmp_path, {"train.tsv": "\ufeff" + rows, "dev.jsonl": "\ufeff" + json.dumps({"sentence1": "a", "label": "negative "}) + "\n"})
+    data = read(tmp_path, name="mine")
+    assert (data.label_names, data.train.labels, data.dev.labels) == (["negative", "positive"], [1, 0], [0])
+
+
+def test_a_development_split_of_one_class_is_told(tmp_path):
+    rows = "sentence1\tlabel\na\tpositive\nb\tpositive\n"
+    write(tmp_path, {"train.tsv": TABLE, "dev.tsv": rows})
+    with pytest.warns(DataWarning, match="all 2 development rows have the label 'positive'"):
+        read(tmp_path)

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scores against SciPy, and against values worked out by hand from the tasks' published rules."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import scipy.stats
-from bitloom.qat.data import Answer, Examples
-from bitloom.qat.features import best_answers
-from bitloom.qat.metrics import score, score_logits
+from bitloom.qat.data import METRICS, Answer, DataConfig, Examples
+from bitloom.qat.metrics import score, score_logits, score_words
+from bitloom.qat.spans import best_answers
 from bitloom.qat.tokenizer import Window
 
 
@@ -18,15 +21,70 @@ def test_correlations_agree_with_scipy():
     assert list(got) == ["pearson", "spearman"]
     assert got["pearson"] == pytest.approx(scipy.stats.pearsonr(x, y).statistic)
     assert got["spearman"] == pytest.approx(scipy.stats.spearmanr(x, y).statistic)
-    assert score("pearson", [1.0, 1.0], [1.0, 2.0])["pearson"] == 0
+    assert list(score("spearman", x, y)) == ["spearman", "pearson"]
 
 
 def test_accuracy_and_f1():
     """3 hits among 4 said and 5 true: F1 = 2*3 / (4+5)."""
     got, want = [1, 1, 1, 1, 0, 0, 0], [1, 1, 1, 0, 1, 1, 0]
     assert score("f1", got, want) == {"f1": pytest.approx(6 / 9), "accuracy": pytest.approx(4 / 7)}
-    assert score("f1", [0, 0], [0, 0])["f1"] == 0
     assert score("accuracy", [2, 1], [2, 0]) == {"accuracy": 0.5}
+
+
+def test_f1_over_three_classes_is_the_mean_over_the_classes():
+    """Class 0: 2*1/(2+2), class 1: 2*2/(2+2), class 2: 0 of one said and one true."""
+    got, want = [0, 1, 1, 2, 0], [0, 1, 1, 0, 2]
+    assert score("f1", got, want)["f1"] == pytest.approx((0.5 + 1 + 0) / 3)
+    assert score("f1", [0, 1], [0, 0], classes=3)["f1"] == pytest.approx((2 / 3 + 0) / 2)  # class 2 does not occur
+    assert score_words("f1", np.array([[1, 0], [0, 1], [0, 1]]), [0, 0, 1])["f1"] == pytest.approx(2 / 3)  # of two classes too
+
+
+def test_matthews_of_two_and_of_more_classes():
+    """TP 2, TN 1, FP 1, FN 1: (2*1 - 1*1) / sqrt(3 * 3 * 2 * 2)."""
+    got, want = [1, 1, 0, 1, 0], [1, 1, 0, 0, 1]
+    assert score("matthews", got, want) == {"matthews": pytest.approx(1 / 6), "accuracy": pytest.approx(0.6)}
+    assert score("matthews", [0, 1, 2], [0, 1, 2])["matthews"] == pytest.approx(1)
+    assert score("matthews", [0, 1, 2, 0], [1, 2, 0, 1])["matthews"] < 0
+
+
+@pytest.mark.parametrize(
+    ("metric", "got", "want"),
+    [
+        ("pearson", [1.0, 1.0], [1.0, 2.0]),
+        ("spearman", [1.0, 2.0], [3.0, 3.0]),
+        ("matthews", [0, 0, 0], [0, 1, 1]),
+        ("matthews", [0, 1, 0], [1, 1, 1]),
+        ("f1", [0, 1], [0, 0]),
+    ],
+)
+def test_what_is_not_defined_is_none_and_not_zero(metric, got, want):
+    assert score(metric, got, want)[metric] is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "rule"),
+    [
+        ({"task": "regression", "metric": "accuracy"}, "got 'accuracy', must be pearson or spearman for a regression task"),
+        ({"metric": "pearson"}, "got 'pearson', must be accuracy or f1 or matthews for a classification task"),
+        ({"name": "squad", "metric": "f1"}, "got 'f1', must be span_f1 or exact_match for a span task"),
+    ],
+)
+def test_a_metric_of_another_task_is_refused(settings, rule):
+    with pytest.raises(ValueError, match=rule):
+        DataConfig(**settings)
+
+
+def test_every_task_scores_each_of_its_metrics_first():
+    rows = {"classification": ([1, 0, 1], [1, 0, 0]), "regression": ([1.0, 2.0], [0.5, 2.0]), "span": (["a"], [Answer(["a"], [0])])}
+    for task, (got, want) in rows.items():
+        for metric in METRICS[task]:
+            assert next(iter(score(metric, got, want))) == metric
+
+
+def test_predict_does_without_torch():
+    """It takes seconds to import."""
+    code = "import sys, bitloom.inference; print(sorted({'torch', 'torchmetrics', 'transformers'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_logits_of_any_scale():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The WordPiece tokenizer: one vocabulary for one text, the same ids after saving, cuts that are counted."""
+"""Tokenizers of the BERT families: one vocabulary for one text, the same ids after saving, cuts that are counted."""
 
 import gzip
 import subprocess
@@ -7,7 +7,8 @@ import sys
 
 import pytest
 from bitloom.qat.corpus import generate
-from bitloom.qat.tokenizer import SPECIAL, TokenizerError, TruncationWarning, WordPiece
+from bitloom.qat.tokenizer import TextTokenizer, TokenizerError, TruncationWarning
+from bitloom.qat.vocabulary import SPECIAL
 from tokenizers import Tokenizer, models
 from transformers import BertTokenizerFast
 
@@ -17,15 +18,15 @@ SIZE = 220
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return WordPiece.train(TEXTS, SIZE)
+    return TextTokenizer.train(TEXTS, SIZE)
 
 
 def test_same_texts_same_vocabulary_in_every_process(tokenizer, tmp_path):
     """The library alone numbers and breaks ties by a hash map's order, which differs from process to process."""
     tokenizer.save(tmp_path / "here")
     code = (
-        "import sys; from bitloom.qat.corpus import generate; from bitloom.qat.tokenizer import WordPiece; "
-        f"WordPiece.train(generate('train', 500)[0], {SIZE}).save(sys.argv[1])"
+        "import sys; from bitloom.qat.corpus import generate; from bitloom.qat.tokenizer import TextTokenizer; "
+        f"TextTokenizer.train(generate('train', 500)[0], {SIZE}).save(sys.argv[1])"
     )
     for i in range(2):
         subprocess.run([sys.executable, "-c", code, str(tmp_path / f"there{i}")], check=True)
@@ -58,7 +59,7 @@ def test_loads_what_it_saved(tokenizer, tmp_path):
     (tmp_path / "v.txt.gz").write_bytes(gzip.compress((tmp_path / "vocab.txt").read_bytes()))
     want = tokenizer.encode(TEXTS)
     for path in (tmp_path, tmp_path / "tokenizer.json", tmp_path / "vocab.txt", tmp_path / "v.txt.gz"):
-        assert WordPiece.load(path).encode(TEXTS) == want
+        assert TextTokenizer.load(path).encode(TEXTS) == want
 
 
 def test_foreign_truncation_and_padding_are_dropped(tokenizer, tmp_path):
@@ -68,7 +69,7 @@ def test_foreign_truncation_and_padding_are_dropped(tokenizer, tmp_path):
     foreign.enable_truncation(8)
     foreign.enable_padding(length=64)
     foreign.save(str(tmp_path / "tokenizer.json"))
-    assert WordPiece.load(tmp_path).encode(TEXTS) == tokenizer.encode(TEXTS)
+    assert TextTokenizer.load(tmp_path).encode(TEXTS) == tokenizer.encode(TEXTS)
 
 
 def test_cuts_are_counted(tokenizer):
@@ -102,14 +103,14 @@ def test_bad_vocabulary(tmp_path, content, message):
     if content is not None:
         path.write_text(content)
     with pytest.raises(TokenizerError, match=message):
-        WordPiece.load(path)
+        TextTokenizer.load(path)
 
 
 def test_other_bad_sources(tmp_path):
-    with pytest.raises(TokenizerError, match="got no tokenizer, must hold tokenizer.json or vocab.txt"):
-        WordPiece.load(tmp_path)
+    with pytest.raises(TokenizerError, match="got no tokenizer, must hold tokenizer.json, vocab.txt, vocab.txt.gz or vocab.json with merges.txt"):
+        TextTokenizer.load(tmp_path)
     Tokenizer(models.BPE()).save(str(tmp_path / "tokenizer.json"))
-    with pytest.raises(TokenizerError, match="got a BPE without .PAD., must be a BERT WordPiece"):
-        WordPiece.load(tmp_path)
+    with pytest.raises(TokenizerError, match="got a BPE without a pad token .* must be that of a BERT, RoBERTa or ALBERT; use the checkpoint"):
+        TextTokenizer.load(tmp_path)
     with pytest.raises(TokenizerError, match="got vocabulary size 10, must be at least"):
-        WordPiece.train(TEXTS, 10)
+        TextTokenizer.train(TEXTS, 10)

@@ -11,7 +11,7 @@ from bitloom.qat.baseline import float_model
 from bitloom.qat.checkpoint import from_pretrained
 from bitloom.qat.config import ModelConfig
 from bitloom.qat.corpus import generate
-from bitloom.qat.tokenizer import WordPiece
+from bitloom.qat.tokenizer import TextTokenizer
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,7 +21,7 @@ def test_from_scratch_and_from_a_checkpoint(tmp_path):
         rows = zip(*generate(split, count), strict=True)
         text = "sentence1\tlabel\n" + "".join(f"{text}\t{label}\n" for text, label in rows)
         (tmp_path / f"{split}.tsv").write_text(text)
-    tokenizer = WordPiece.train(generate("train", 128)[0], 300)
+    tokenizer = TextTokenizer.train(generate("train", 128)[0], 300)
     tokenizer.save(tmp_path / "bert")
     shape = ModelConfig(layers=1, hidden=32, heads=2, intermediate=64, max_tokens=64)
     float_model(shape, len(tokenizer), 2).save_pretrained(tmp_path / "bert")
@@ -32,4 +32,4 @@ def test_from_scratch_and_from_a_checkpoint(tmp_path):
         assert re.search(r"^float \d\.\d+$.*^qat \d\.\d+$", done.stdout, re.M | re.S), done.stdout
         model = from_pretrained(tmp_path / name / "quantized")
         assert model.config.hidden_size == (32 if more else 128)
-        assert len(WordPiece.load(tmp_path / name / "quantized")) == model.config.vocab_size
+        assert len(TextTokenizer.load(tmp_path / name / "quantized")) == model.config.vocab_size
