@@ -11,6 +11,7 @@ from bitloom.errors import UsageError, VerificationError
 from bitloom.flow import Context
 from bitloom.hw import golden
 from bitloom.hw.board import Board
+from bitloom.hw.plan.design import Design
 from bitloom.sentences import Sentences, score_some
 from bitloom.sim.hil.report import hil
 from bitloom.sim.hil.targets import open_target
@@ -20,7 +21,8 @@ def run(context: Context) -> str:
     """Raises TargetError: no such target, or it does not answer as it must. VerificationError: answers or cycles are not as promised."""
     graph, built = context.graph, context.run.stage("build")
     spec = context.option("target")
-    target = open_target(spec, graph, built, **_line(context, spec))
+    design = Design(graph, context.folding)
+    target = open_target(spec, design, built, **_line(context, spec))
     dataset, _, dev = context.dev
     chosen = _choose(context, spec, dev)
     want = golden.run(graph, chosen.ids, chosen.segments)
@@ -33,7 +35,7 @@ def run(context: Context) -> str:
     def progress(done: int) -> None:
         context.progress(done / len(chosen), f"{spec}: {done} of {len(chosen)} sentences")
 
-    report = hil(graph, built, target, inputs, answers, progress=progress)
+    report = hil(design, target, inputs, answers, progress=progress)
     result = report.as_dict() | {
         "graph_hash": graph.hash,
         "accuracy": {

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-from bitloom.hw.graph import Graph
+from bitloom.hw.instance import Layout
+from bitloom.hw.plan.design import Design
 from bitloom.sim.hil.errors import TargetError, WrongBitstreamError
 
 Progress = Callable[[int], None]
@@ -76,40 +77,51 @@ class Target(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """What both ends must know of a graph: its input and output tensors."""
+    """What both ends must know of a design: its input and its output.
+
+    entry, output  how a token's channels lie in the beats
+    out_bits       of an element of the output at the encoder's port: whole bytes
+    """
 
     identity: str
     bits: int
     signed: bool
-    channels: int
+    entry: Layout
     out_bits: int
-    out_channels: int
+    output: Layout
     token_head: bool
     max_tokens: int = field(default=1 << 20)
 
     @classmethod
-    def of(cls, graph: Graph) -> Shape:
-        entry, out = graph.tensor(graph.entry), graph.tensor(graph.outputs[0])
+    def of(cls, design: Design) -> Shape:
+        """Raises TargetError: several outputs."""
+        if len(design.outputs) != 1:
+            names = ", ".join(stream.tensor for stream in design.outputs)
+            raise TargetError(f"hil: got {len(design.outputs)} outputs ({names}), must be one: a board sends one answer a sentence; verify it in simulation")
+        entry, (out,) = design.entry, design.outputs
         return cls(
-            identity=graph.hash[:16],
+            identity=design.identity,
             bits=entry.bits,
             signed=entry.signed,
-            channels=entry.channels,
-            out_bits=-(-out.bits // 8) * 8,
-            out_channels=out.channels,
+            entry=entry.layout,
+            out_bits=out.io_bits,
+            output=out.layout,
             token_head=out.kind == "token",
-            max_tokens=graph.max_tokens,
+            max_tokens=design.graph.max_tokens,
         )
 
-    def check(self, batch: Sequence[np.ndarray]) -> None:
-        """Raise TargetError unless these are sentences of the graph's entry tensor."""
+    def elements(self, batch: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Sentences as the beats carry them: int64 [T, entry.width] each.
+
+        batch  codes of the graph's entry tensor, int [T, C] each; raises TargetError unless they are that
+        """
         low, high = (-(1 << self.bits - 1), (1 << self.bits - 1) - 1) if self.signed else (0, (1 << self.bits) - 1)
         for index, sentence in enumerate(batch):
             codes = np.asarray(sentence)
             where = f"hil: sentence {index}"
-            if codes.ndim != 2 or codes.shape[1] != self.channels or not 1 <= len(codes) <= self.max_tokens:
+            if codes.ndim != 2 or codes.shape[1] != self.entry.channels or not 1 <= len(codes) <= self.max_tokens:
                 raise TargetError(
-                    f"{where}: got shape {codes.shape}, must be [T, {self.channels}] with T = 1 .. {self.max_tokens}; "
+                    f"{where}: got shape {codes.shape}, must be [T, {self.entry.channels}] with T = 1 .. {self.max_tokens}; "
                     "give the codes of the graph's entry tensor"
                 )
             if not np.issubdtype(codes.dtype, np.integer) or codes.min() < low or codes.max() > high:
@@ -117,6 +129,7 @@ class Shape:
                     f"{where}: got {codes.dtype} codes {codes.min()} .. {codes.max()}, must be integers {low} .. {high}; "
                     "give the codes of the graph's entry tensor"
                 )
+        return [self.entry.place(np.asarray(sentence, dtype=np.int64)) for sentence in batch]
 
     def rows(self, sentence: np.ndarray) -> int:
         """Rows of the sentence's answer."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from pathlib import Path
 
-from bitloom.hw.graph import Graph
+from bitloom.hw.plan.design import Design
 from bitloom.sim.hil.errors import TargetError
 from bitloom.sim.hil.pynq import open_pynq
 from bitloom.sim.hil.serial_target import SerialTarget
@@ -16,11 +16,11 @@ from bitloom.sim.hil.target import Target
 KINDS = {"sim": "sim", "serial": "serial:/dev/ttyUSB0", "pynq": "pynq://192.168.2.99"}
 
 
-def open_target(spec: str, graph: Graph, build_dir: Path | None = None, **options) -> Target:
+def open_target(spec: str, design: Design, build_dir: Path | None = None, **options) -> Target:
     """The target that a text names, not yet opened.
 
     spec       `sim`, `serial:PORT` or `pynq://HOST[:PORT]`
-    graph      what its bitstream must hold
+    design     what its bitstream must hold
     build_dir  the built encoder, which `sim` needs
     options    of the target's class
     Raises TargetError: no such kind of target, or a part of its name is missing or wrong.
@@ -33,11 +33,11 @@ def open_target(spec: str, graph: Graph, build_dir: Path | None = None, **option
     if kind == "sim":
         if build_dir is None:
             raise TargetError("hil: --target sim: got no build folder, must have the built encoder; run `bitloom build` first")
-        return SimulatedTarget(graph, build_dir, **options)
+        return SimulatedTarget(design, build_dir, **options)
     if kind == "serial":
         if not rest:
             raise TargetError(f"hil: --target: got '{spec}', must name a port; for example {KINDS['serial']}")
-        return SerialTarget(graph, rest, **options)
+        return SerialTarget(design, rest, **options)
     if not rest.startswith("//") or not rest[2:]:
         raise TargetError(f"hil: --target: got '{spec}', must be pynq://HOST or pynq://HOST:PORT; for example {KINDS['pynq']}")
-    return open_pynq(graph, rest[2:], **options)
+    return open_pynq(design, rest[2:], **options)

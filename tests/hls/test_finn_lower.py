@@ -14,6 +14,7 @@ from bitloom.hls.finn.model import build
 from bitloom.hls.finn.report import cycles
 from bitloom.hls.finn.verify import compare
 from bitloom.hls.finn.vivado import implement
+from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.solve import HardwareConfig, solve
 from encoders import random_encoder, random_sentences
 from onnx import TensorProto, helper
@@ -59,7 +60,7 @@ def test_integer_nodes_equal_the_golden(tiny):
 
 @needs_finn
 def test_the_solved_folding_is_applied(tiny):
-    rows = {row.tensor: row for row in cycles(tiny.graph, tiny.lowered, tiny.folding, TOKENS)}
+    rows = {row.tensor: row for row in cycles(Design(tiny.graph, tiny.folding), tiny.lowered, TOKENS)}
     assert rows.keys() == {n.name for n in tiny.graph.nodes if n.op in ("linear", "scores", "context")}
     for name, row in rows.items():
         fold = tiny.folding.folds[name]

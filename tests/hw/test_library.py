@@ -7,7 +7,12 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from bitloom.hw.board import Board
+from bitloom.hw.cost.resources import MODULES, terms
 from bitloom.hw.ops import OPS
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.solve import HardwareConfig, solve
+from encoders import random_encoder
 
 ROOT = Path(__file__).parents[2]
 HEADERS = ROOT / "hls" / "nnet"
@@ -29,10 +34,27 @@ def test_hardware_parts(stem):
     op = OPS[stem]
     assert inspect.isgeneratorfunction(op.timing)
     assert callable(op.rtl) and callable(op.interval) == op.matrix
+    assert op.module.name in (stem, f"{stem}_op") and MODULES[op.module.name] is op.module
     names = [f"{stem}.sv", f"{stem}_op.sv"]  # table and context are keywords
     files = [ROOT / "hw" / "rtl" / name for name in names if (ROOT / "hw" / "rtl" / name).is_file()]
     assert len(files) == 1, f"hw/rtl must have one of {names}"
     assert f"Golden : hw/ops/{stem}.py" in files[0].read_text(), "the header names the golden function's file"
+
+
+def test_instances_are_of_the_records_module():
+    """And every size that decides its cost is a number."""
+    graph, board = random_encoder(1), Board.load("ulx3s_85f")
+    units = Design(graph, solve(graph, HardwareConfig(multipliers=30))).units
+    assert {unit.op.name for unit in units} == set(HARDWARE)
+    for unit in units:
+        assert unit.instance.module == unit.op.module.name
+        sizes = terms(unit.instance, board)
+        assert len(sizes) > 4 and all(size >= 0 for size in sizes.values()), unit.name
+
+
+@pytest.mark.parametrize("stem", HARDWARE)
+def test_finn_parts(stem):
+    assert callable(OPS[stem].finn.nodes) and callable(OPS[stem].finn.values)
 
 
 @pytest.mark.parametrize("stem", HARDWARE)
