@@ -213,7 +213,7 @@ def _widths(p: Params) -> Widths:
 
 
 def memories(p: Params) -> list[Memory]:
-    beats, widths = p["H"] // p["LANES"], _widths(p)
+    beats, widths = p.get("WIDTH", p["H"]) // p["LANES"], _widths(p)  # WIDTH: elements of a token in its stream
     return [
         Memory("x", p["LANES"] * p["IN_W"], 4 << index_bits(beats)),
         Memory("sum1", widths.total, 4),
