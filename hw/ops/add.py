@@ -135,6 +135,7 @@ OP = Operator(
     onnx=onnx,
     ports=("a", "b"),
     elementwise=True,
+    wants_zeros=lambda graph, node: False,
     hls_array=True,
     timing=timing,
     rtl=rtl,

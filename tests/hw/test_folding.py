@@ -3,6 +3,7 @@
 
 import pytest
 from bitloom.hw.build import macs_per_sentence
+from bitloom.hw.instance import Fold
 from bitloom.hw.ops import OPS
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import Folding, FoldingError
@@ -39,7 +40,7 @@ def test_a_target_is_met_with_divisors(graph):
 def test_no_folding_of_a_stage_is_cheaper(graph):
     folding = solve(graph, HardwareConfig(target_cycles=30000))
     node = graph.node("layer.1.ffn.up.acc")
-    cheaper = [f for f in OPS["linear"].foldings(graph, node, 1, 1) if f.pe * f.simd < folding.per_node[node.name]]
+    cheaper = [f for f in OPS["linear"].foldings(graph, node, Fold()) if f.pe * f.simd < folding.per_node[node.name]]
     assert cheaper and all(OPS["linear"].interval(graph, node, f, 20) > 30000 for f in cheaper)
 
 
