@@ -68,6 +68,14 @@ class Fold:
     layout_in: Layout | None = None
     layout_out: Layout | None = None
 
+    def into(self, channels: int) -> Layout:
+        """Of an input's tokens of that many channels."""
+        return self.layout_in or Layout(channels=channels)
+
+    def out_of(self, channels: int) -> Layout:
+        """Of the output's tokens of that many channels."""
+        return self.layout_out or Layout(channels=channels)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Instance:

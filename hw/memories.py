@@ -126,7 +126,7 @@ def layernorm_widths(p: dict) -> tuple[int, int, int]:
 
 
 def _layernorm(p: dict) -> list[Memory]:
-    beats = p["H"] // p["LANES"]
+    beats = p["WIDTH"] // p["LANES"]
     total, variance, recip = layernorm_widths(p)
     return [
         Memory("x", p["LANES"] * p["IN_W"], 4 << index_bits(beats)),

@@ -20,7 +20,7 @@ from bitloom.hw.plan.folding import Folding
 from bitloom.hw.plan.predict import predict
 from bitloom.qat.data import Dataset
 from bitloom.sentences import Sentences, load_dev, score_some
-from bitloom.sim.encoder import EncoderRun, encoder_model, load_streams, run_encoder
+from bitloom.sim.encoder import EncoderRun, Options, encoder_model, load_streams, run_encoder
 from bitloom.sim.errors import BuildError, SimulationError
 from bitloom.sim.runner import build
 from bitloom.sim.tools import find_verilator
@@ -86,12 +86,14 @@ class Bench:
             got = run_encoder(
                 self.folder,
                 inputs,
-                stall_in=stall_in,
-                stall_out=stall_out,
-                timeout_cycles=PATIENCE + int(GAPS / (1 - stall_out)),
-                waves=waves,
-                seed=self.context.recipe.verification.seed,
-                identity=self.graph.hash[:16],
+                Options(
+                    stall_in=stall_in,
+                    stall_out=stall_out,
+                    timeout_cycles=PATIENCE + int(GAPS / (1 - stall_out)),
+                    waves=waves,
+                    seed=self.context.recipe.verification.seed,
+                    identity=self.graph.hash[:16],
+                ),
             )
             report = compare(self.graph, want, got)
         except BuildError:  # of the waveform's simulation: no finding about the hardware

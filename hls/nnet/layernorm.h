@@ -59,7 +59,7 @@ sums:
         if (word == beats - 1) {
             moments<CONFIG> made;
             made.total = total;
-            made.variance = ap_uint<CONFIG::size_bits>(CONFIG::channels) * squares - total * total + ap_uint<CONFIG::eps_bits>(CONFIG::eps);
+            made.variance = ap_uint<CONFIG::size_bits>(CONFIG::features) * squares - total * total + ap_uint<CONFIG::eps_bits>(CONFIG::eps);
             made.last = x.last;
             out.write(made);
         }
@@ -91,7 +91,7 @@ template <class out_T, class in_T, class CONFIG>
 out_T normal_code(const in_T &x, const ap_int<CONFIG::sum_bits> &total, const ap_uint<CONFIG::recip_width> &recip,
                   const typename CONFIG::gamma_t &gamma, const typename CONFIG::beta_t &beta) {
 #pragma HLS INLINE
-    const ap_int<CONFIG::sum_bits + 1> d = ap_uint<CONFIG::size_bits>(CONFIG::channels) * x - total;
+    const ap_int<CONFIG::sum_bits + 1> d = ap_uint<CONFIG::size_bits>(CONFIG::features) * x - total;
     const ap_int<CONFIG::sum_bits + CONFIG::recip_width + 2> scaled = d * recip;
     const ap_int<CONFIG::u_bits> u = round_shift<CONFIG::recip_bits - CONFIG::frac_bits>(scaled);
     const ap_int<CONFIG::affine_bits> y = u * gamma + beta;
@@ -158,7 +158,7 @@ void layernorm(in_T in[CONFIG::max_tokens * CONFIG::channels], out_T out[CONFIG:
             squares += x[c] * x[c];
         }
         const ap_uint<CONFIG::variance_bits> variance =
-            ap_uint<CONFIG::size_bits>(CONFIG::channels) * squares - total * total + ap_uint<CONFIG::eps_bits>(CONFIG::eps);
+            ap_uint<CONFIG::size_bits>(CONFIG::features) * squares - total * total + ap_uint<CONFIG::eps_bits>(CONFIG::eps);
         const ap_uint<CONFIG::recip_width> recip = reciprocal_root<CONFIG>(variance);
         for (unsigned c = 0; c < CONFIG::channels; c++) {
 #pragma HLS UNROLL

@@ -94,5 +94,17 @@ def append(g: GraphBuilder, name: str, a: Tensor, b: Tensor, *, mult_a: int, mul
 
 
 OP = Operator(
-    name="add", params=PARAMS, attrs=ATTRS, check=check, run=run, onnx=onnx, ports=("a", "b"), elementwise=True, hls_array=True, timing=timing, rtl=rtl, hls=hls
+    name="add",
+    params=PARAMS,
+    attrs=ATTRS,
+    check=check,
+    run=run,
+    onnx=onnx,
+    ports=("a", "b"),
+    elementwise=True,
+    wants_zeros=lambda graph, node: False,
+    hls_array=True,
+    timing=timing,
+    rtl=rtl,
+    hls=hls,
 )

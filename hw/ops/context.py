@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from bitloom.hw.banks import Banks, mac_latency
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
@@ -64,21 +66,25 @@ def macs(graph: Graph, node: Node, tokens: int) -> int:
     return tokens * tokens * graph.tensor(node.name).channels
 
 
-def foldings(graph: Graph, node: Node, lanes_in: int, lanes_out: int) -> list[Fold]:
+def _width(graph: Graph, node: Node, fold: Fold) -> int:
+    """Elements of a value in its stream: heads * DIM."""
+    return fold.out_of(graph.tensor(node.name).channels).width
+
+
+def foldings(graph: Graph, node: Node, fold: Fold) -> list[Fold]:
     """Every legal PE: divides a head's width, whole beats on values and output (which have the same lanes)."""
-    width = graph.tensor(node.name).channels // node.attrs["heads"]
-    return [Fold(pe=pe, lanes_in=lanes_out, lanes_out=lanes_out) for pe in divisors(width, lanes_out)]
+    return [replace(fold, pe=pe) for pe in divisors(_width(graph, node, fold) // node.attrs["heads"], fold.lanes_out)]
 
 
 def interval(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
     """Cycles a sentence of that many tokens takes in steady state."""
-    channels = graph.tensor(node.name).channels
+    channels = _width(graph, node, fold)
     return tokens * max(channels // fold.lanes_out, tokens * channels // fold.pe)
 
 
 def timing(graph: Graph, node: Node, fold: Fold, ins, out):
     """A sentence's values are stored, then its rows weight them one by one; numbers as in hw/rtl/context_op.sv."""
-    heads, channels = node.attrs["heads"], graph.tensor(node.name).channels
+    heads, channels = node.attrs["heads"], _width(graph, node, fold)
     folds, beats = channels // heads // fold.pe, fold.pe // fold.lanes_out
     rows, values, done = Banks(), Banks(), -1
     while True:
@@ -112,7 +118,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
         module="context_op",
         params={
             "HEADS": heads,
-            "DIM": v.channels // heads,
+            "DIM": _width(graph, node, fold) // heads,
             "MAX_TOKENS": graph.max_tokens,
             "PE": fold.pe,
             "LANES": fold.lanes_out,
@@ -125,7 +131,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
-    return HlsLayer(constants={"heads": node.attrs["heads"], "pe": fold.pe, "channels": graph.tensor(node.name).channels})
+    return HlsLayer(constants={"heads": node.attrs["heads"], "pe": fold.pe, "channels": _width(graph, node, fold)})
 
 
 def spaces(graph: Graph, node: Node) -> dict[str, int]:
@@ -154,6 +160,7 @@ OP = Operator(
     onnx=onnx,
     ports=("p", "v"),
     spaces=spaces,
+    wants_zeros=lambda graph, node: False,
     macs=macs,
     foldings=foldings,
     interval=interval,

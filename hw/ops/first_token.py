@@ -34,7 +34,7 @@ def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
 
 def timing(graph: Graph, node: Node, fold: Fold, ins, out):
     """A beat of a first token takes `lanes_in` cycles, any other one (numbers as in hw/rtl/first_token.sv)."""
-    lanes, channels = fold.lanes_in, graph.tensor(node.name).channels
+    lanes, channels = fold.lanes_in, fold.into(graph.tensor(node.name).channels).width
     free = hold_free = 0  # cycles from which the next beat can be taken, and the next one of a first token
     starts = True
     while True:
@@ -50,7 +50,7 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
 
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     x = graph.tensor(node.inputs[0])
-    return Instance(module="first_token", params={"C": x.channels, "LANES": fold.lanes_in, "W": x.bits})
+    return Instance(module="first_token", params={"C": fold.into(x.channels).width, "LANES": fold.lanes_in, "W": x.bits})
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
@@ -62,4 +62,16 @@ def append(b: GraphBuilder, name: str, x: Tensor) -> Tensor:
     return b.add("first_token", Tensor(name=name, shape=(1, x.channels), bits=x.bits, signed=x.signed, scale=x.scale), (x.name,))
 
 
-OP = Operator(name="first_token", params=PARAMS, attrs=ATTRS, check=check, run=run, onnx=onnx, timing=timing, rtl=rtl, hls=hls)
+OP = Operator(
+    name="first_token",
+    params=PARAMS,
+    attrs=ATTRS,
+    check=check,
+    run=run,
+    onnx=onnx,
+    same_layout=True,
+    wants_zeros=lambda graph, node: False,
+    timing=timing,
+    rtl=rtl,
+    hls=hls,
+)

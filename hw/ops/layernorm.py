@@ -137,8 +137,10 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
 
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     x, y, attrs, lanes = graph.tensor(node.inputs[0]), graph.tensor(node.name), node.attrs, fold.lanes_in
+    layout = fold.into(x.channels)
     params = {
         "H": x.channels,
+        "WIDTH": layout.width,
         "LANES": lanes,
         "IN_W": x.bits,
         "OUT_W": y.bits,
@@ -150,18 +152,20 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     for key in PARAMS:
         values = graph.param(node, key)
         width = signed_bits(int(np.abs(values).max()))
-        params |= {f"{key.upper()}_W": width, f"{key.upper()}_FILE": Hex.pack(values.reshape(-1, lanes), width)}
+        params |= {f"{key.upper()}_W": width, f"{key.upper()}_FILE": Hex.pack(layout.place(values).reshape(-1, lanes), width)}
     return Instance(module="layernorm", params=params)
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
     x, attrs = graph.tensor(node.inputs[0]), node.attrs
+    layout = fold.into(x.channels)
     gamma, beta = (graph.param(node, key) for key in PARAMS)
     u, reach = u_bound(x.channels, attrs["frac_bits"]), x.channels * largest(x)
     affine = u * int(np.abs(gamma).max()) + int(np.abs(beta).max())
     return HlsLayer(
         constants={key: attrs[key] for key in ATTRS}
         | {
+            "features": x.channels,
             "sum_bits": signed_bits(reach),
             "square_bits": (reach * largest(x)).bit_length(),
             "variance_bits": variance_bound(x, attrs["eps"]).bit_length(),
@@ -171,7 +175,7 @@ def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
             "affine_bits": signed_bits(affine),
             "recip_width": ((1 << attrs["recip_bits"]) // math.isqrt(attrs["eps"])).bit_length(),
         },
-        memories={key: Codes(data=codes, bits=signed_bits(int(np.abs(codes).max()))) for key, codes in (("gamma", gamma), ("beta", beta))},
+        memories={key: Codes(data=layout.place(codes), bits=signed_bits(int(np.abs(codes).max()))) for key, codes in (("gamma", gamma), ("beta", beta))},
     )
 
 
@@ -195,6 +199,7 @@ OP = Operator(
     run=run,
     onnx=onnx,
     observed=True,
+    gives_zeros=lambda graph, node, zeros: True,
     elementwise=True,
     holds=holds,
     hls_array=True,

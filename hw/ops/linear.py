@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from bitloom.hw.banks import Banks, mac_latency
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
@@ -65,15 +67,20 @@ def macs(graph: Graph, node: Node, tokens: int) -> int:
     return rows * int(graph.param(node, "weight").size)
 
 
-def foldings(graph: Graph, node: Node, lanes_in: int, lanes_out: int) -> list[Fold]:
+def _widths(graph: Graph, node: Node, fold: Fold) -> tuple[int, int]:
+    """Elements of an output token and of an input token in their streams."""
+    return fold.out_of(graph.tensor(node.name).channels).width, fold.into(graph.tensor(node.inputs[0]).channels).width
+
+
+def foldings(graph: Graph, node: Node, fold: Fold) -> list[Fold]:
     """Every legal PE x SIMD: SIMD | K, PE | C, whole beats on both streams."""
-    channels, inputs = graph.param(node, "weight").shape
-    return [Fold(pe=pe, simd=simd, lanes_in=lanes_in, lanes_out=lanes_out) for pe in divisors(channels, lanes_out) for simd in divisors(inputs, lanes_in)]
+    channels, inputs = _widths(graph, node, fold)
+    return [replace(fold, pe=pe, simd=simd) for pe in divisors(channels, fold.lanes_out) for simd in divisors(inputs, fold.lanes_in)]
 
 
 def interval(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
     """Cycles a sentence of that many tokens takes in steady state (numbers as in hw/rtl/linear.sv)."""
-    channels, inputs = graph.param(node, "weight").shape
+    channels, inputs = _widths(graph, node, fold)
     rows = tokens if graph.tensor(node.name).kind == "token" else 1
     per_fold = max(inputs // fold.simd, fold.pe // fold.lanes_out)
     return rows * max(inputs // fold.lanes_in, channels // fold.pe * per_fold)
@@ -81,7 +88,7 @@ def interval(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
 
 def timing(graph: Graph, node: Node, fold: Fold, ins, out):
     """Tokens are double-buffered, computed fold by fold; the numbers are those of hw/rtl/linear.sv."""
-    channels, inputs = graph.param(node, "weight").shape
+    channels, inputs = _widths(graph, node, fold)
     steps, folds, beats = inputs // fold.simd, channels // fold.pe, fold.pe // fold.lanes_out
     slot = max(steps, beats)
     buffer, done = Banks(), -1
@@ -98,7 +105,8 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
 
 def _words(graph: Graph, node: Node, fold: Fold) -> np.ndarray:
     """The weight memory, int64 [folds * steps, PE * SIMD]: a word a cycle. One-bit weights: 0 is -1, 1 is +1."""
-    weight = graph.param(node, "weight")
+    channels, inputs = graph.param(node, "weight").shape
+    weight = fold.out_of(channels).place(fold.into(inputs).place(graph.param(node, "weight")), axis=0)
     channels, inputs = weight.shape
     codes = (weight > 0).astype(np.int64) if node.attrs["weight_bits"] == 1 else weight
     split = codes.reshape(channels // fold.pe, fold.pe, inputs // fold.simd, fold.simd)
@@ -107,7 +115,8 @@ def _words(graph: Graph, node: Node, fold: Fold) -> np.ndarray:
 
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     x, acc, bits = graph.tensor(node.inputs[0]), graph.tensor(node.name), node.attrs["weight_bits"]
-    bias, (channels, inputs) = graph.param(node, "bias"), graph.param(node, "weight").shape
+    channels, inputs = _widths(graph, node, fold)
+    bias = fold.out_of(acc.channels).place(graph.param(node, "bias"))
     return Instance(
         module="linear",
         params={
@@ -129,16 +138,25 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
-    weight, bits = graph.param(node, "weight"), node.attrs["weight_bits"]
-    channels, inputs = weight.shape
+    acc, bits = graph.tensor(node.name), node.attrs["weight_bits"]
+    channels, inputs = _widths(graph, node, fold)
     words = _words(graph, node, fold)
     return HlsLayer(
         constants={"in_features": inputs, "out_features": channels, "pe": fold.pe, "simd": fold.simd, "block_ram": len(words) >= BLOCK_RAM_WORDS},
         memories={
             "weight": Codes(data=words.ravel(), bits=bits, signed=bits > 1),
-            "bias": Codes(data=graph.param(node, "bias"), bits=graph.tensor(node.name).bits),
+            "bias": Codes(data=fold.out_of(acc.channels).place(graph.param(node, "bias")), bits=acc.bits),
         },
     )
+
+
+def wants_zeros(graph: Graph, node: Node) -> bool:
+    """A weight of one bit is never zero."""
+    return node.attrs["weight_bits"] == 1
+
+
+def gives_zeros(graph: Graph, node: Node, zeros: bool) -> bool:
+    return node.attrs["weight_bits"] > 1
 
 
 def holds(graph: Graph, node: Node, port: int) -> int:
@@ -164,6 +182,8 @@ OP = Operator(
     foldings=foldings,
     interval=interval,
     holds=holds,
+    wants_zeros=wants_zeros,
+    gives_zeros=gives_zeros,
     hls_array=True,
     timing=timing,
     rtl=rtl,

@@ -31,7 +31,11 @@ class Operator:
     observed  integer.onnx gives its output out, as a place between layers
     ports     prefixes of its input streams in the RTL, in the order of the node's inputs
     elementwise  input and output streams carry the same elements beat by beat: they have one layout and one number of lanes
-    spaces    elements of a token that must lie side by side in its streams: spaces(graph, node) -> {tensor: blocks}, e.g. heads
+    spaces    elements of a token that must lie side by side in its streams: spaces(graph, node) -> {tensor: blocks}, e.g. heads; these tensors'
+              streams have one layout and one number of lanes
+    same_layout  input and output tokens have one layout, whatever their lanes (elementwise operators: and the same lanes)
+    wants_zeros  wants_zeros(graph, node): its result is right only if filled places of its inputs (hw/instance.py: Layout) carry zeros
+    gives_zeros  gives_zeros(graph, node, zeros): filled places of its output carry zeros; `zeros`: those of its inputs do
     macs      macs(graph, node, tokens): multiply-accumulates for one sentence of that many tokens
     foldings  foldings(graph, node, fold): legal Folds of a matrix operator, `fold` with its streams' lanes and layouts; None: no matrix operator
     interval  interval(graph, node, fold, tokens): cycles a sentence takes a matrix operator in steady state
@@ -53,6 +57,9 @@ class Operator:
     ports: tuple[str, ...] = ("s",)
     elementwise: bool = False
     spaces: Callable[..., dict[str, int]] | None = None
+    same_layout: bool = False
+    wants_zeros: Callable[..., bool] = lambda graph, node: True
+    gives_zeros: Callable[..., bool] = lambda graph, node, zeros: zeros
     macs: Callable[..., int] = no_macs
     foldings: Callable[..., list] | None = None
     interval: Callable[..., int] | None = None

@@ -58,9 +58,9 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
 
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     acc, y, mult = graph.tensor(node.inputs[0]), graph.tensor(node.name), graph.param(node, "mult")
-    constant, width = _constant(graph, node), int(mult.max()).bit_length()
+    layout, constant, width = fold.into(acc.channels), _constant(graph, node), int(mult.max()).bit_length()
     params = {
-        "C": acc.channels,
+        "C": layout.width,
         "LANES": fold.lanes_in,
         "IN_W": acc.bits,
         "OUT_W": y.bits,
@@ -69,15 +69,21 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
         "SHIFT": node.attrs["shift"],
     }
     if constant is None:
-        params |= {"PER_CHANNEL": 1, "MULT_FILE": Hex.pack(mult.reshape(-1, fold.lanes_in), width)}
+        params |= {"PER_CHANNEL": 1, "MULT_FILE": Hex.pack(layout.place(mult).reshape(-1, fold.lanes_in), width)}
     else:
         params |= {"PER_CHANNEL": 0, "MULT": constant}
     return Instance(module="requant", params=params)
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
-    mult = graph.param(node, "mult")
-    return HlsLayer(constants={"shift": node.attrs["shift"]}, memories={"mult": Codes(data=mult, bits=int(mult.max()).bit_length(), signed=False)})
+    mult, layout = graph.param(node, "mult"), fold.into(graph.tensor(node.name).channels)
+    placed = layout.place(mult) if _constant(graph, node) is None else mult
+    return HlsLayer(constants={"shift": node.attrs["shift"]}, memories={"mult": Codes(data=placed, bits=int(mult.max()).bit_length(), signed=False)})
+
+
+def gives_zeros(graph: Graph, node: Node, zeros: bool) -> bool:
+    """A filled place has a multiplier of its own, 0, where each channel has one."""
+    return zeros or _constant(graph, node) is None
 
 
 def append(b: GraphBuilder, name: str, acc: Tensor, mult: np.ndarray, shift: int, *, bits: int, signed: bool = True, scale: float = 1.0) -> Tensor:
@@ -86,4 +92,18 @@ def append(b: GraphBuilder, name: str, acc: Tensor, mult: np.ndarray, shift: int
     return b.add("requant", out, (acc.name,), {"shift": shift}, mult=mult)
 
 
-OP = Operator(name="requant", params=PARAMS, attrs=ATTRS, check=check, run=run, onnx=onnx, elementwise=True, hls_array=True, timing=timing, rtl=rtl, hls=hls)
+OP = Operator(
+    name="requant",
+    params=PARAMS,
+    attrs=ATTRS,
+    check=check,
+    run=run,
+    onnx=onnx,
+    elementwise=True,
+    wants_zeros=lambda graph, node: False,
+    gives_zeros=gives_zeros,
+    hls_array=True,
+    timing=timing,
+    rtl=rtl,
+    hls=hls,
+)

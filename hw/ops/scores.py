@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 
 import numpy as np
 from bitloom.hw.banks import Banks, mac_latency
@@ -66,22 +67,26 @@ def macs(graph: Graph, node: Node, tokens: int) -> int:
     return tokens * tokens * graph.tensor(node.inputs[0]).channels
 
 
-def foldings(graph: Graph, node: Node, lanes_in: int, lanes_out: int) -> list[Fold]:
+def _width(graph: Graph, node: Node, fold: Fold) -> int:
+    """Elements of a query or a key in its stream: heads * DIM."""
+    return fold.into(graph.tensor(node.inputs[0]).channels).width
+
+
+def foldings(graph: Graph, node: Node, fold: Fold) -> list[Fold]:
     """Every legal SIMD: divides a head's width, whole beats on the inputs."""
-    width = graph.tensor(node.inputs[0]).channels // node.attrs["heads"]
-    return [Fold(simd=simd, lanes_in=lanes_in, lanes_out=lanes_out) for simd in divisors(width, lanes_in)]
+    return [replace(fold, simd=simd) for simd in divisors(_width(graph, node, fold) // node.attrs["heads"], fold.lanes_in)]
 
 
 def interval(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
     """Cycles a sentence of that many tokens takes in steady state."""
-    channels = graph.tensor(node.inputs[0]).channels
+    channels = _width(graph, node, fold)
     return tokens * max(channels // fold.lanes_in, tokens * channels // fold.simd)
 
 
 def timing(graph: Graph, node: Node, fold: Fold, ins, out):
     """A sentence's keys are stored, then its queries attend to them one by one; numbers as in hw/rtl/scores.sv."""
     heads = node.attrs["heads"]
-    steps = graph.tensor(node.inputs[0]).channels // heads // fold.simd
+    steps = _width(graph, node, fold) // heads // fold.simd
     queries, keys, done = Banks(), Banks(), -1
 
     def take_query(token):
@@ -122,7 +127,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
         module="scores",
         params={
             "HEADS": heads,
-            "DIM": q.channels // heads,
+            "DIM": _width(graph, node, fold) // heads,
             "MAX_TOKENS": graph.max_tokens,
             "SIMD": fold.simd,
             "LANES": fold.lanes_in,

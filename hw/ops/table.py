@@ -81,10 +81,28 @@ def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
     return HlsLayer(memories={"table": Codes(data=graph.param(node, "table"), bits=y.bits, signed=y.signed)})
 
 
+def gives_zeros(graph: Graph, node: Node, zeros: bool) -> bool:
+    return zeros and int(graph.param(node, "table")[-graph.tensor(node.inputs[0]).low]) == 0
+
+
 def append(b: GraphBuilder, name: str, x: Tensor, function: str | np.ndarray, *, bits: int, signed: bool = True, scale: float = 1.0) -> Tensor:
     """The node of one of FUNCTIONS, or of a table of codes [2**bits of x]."""
     out = Tensor(name=name, shape=x.shape, bits=bits, signed=signed, scale=scale)
     return b.add("table", out, (x.name,), table=entries(function, x, out) if isinstance(function, str) else function)
 
 
-OP = Operator(name="table", params=PARAMS, attrs=ATTRS, check=check, run=run, onnx=onnx, elementwise=True, hls_array=True, timing=timing, rtl=rtl, hls=hls)
+OP = Operator(
+    name="table",
+    params=PARAMS,
+    attrs=ATTRS,
+    check=check,
+    run=run,
+    onnx=onnx,
+    elementwise=True,
+    wants_zeros=lambda graph, node: False,
+    gives_zeros=gives_zeros,
+    hls_array=True,
+    timing=timing,
+    rtl=rtl,
+    hls=hls,
+)

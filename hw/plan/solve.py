@@ -4,21 +4,27 @@
 All stages run at the same time, so a sentence leaves every max(stage intervals) cycles, and stages are independent given that figure: for a target
 interval B each matrix operator takes its cheapest folding whose interval is at most B. The multipliers needed fall as B grows, so the fastest
 design within a multiplier budget is found by bisection over B. So is the fastest that fits a board (hw/plan/fit.py).
+
+Lanes and widths are chosen in one of two ways. `common`: one number of lanes for all token streams, which divides all their widths and the heads'.
+`grouped`: each group of streams (hw/plan/groups.py) has lanes of its own and may be filled up with zeros to a width that divides better, so that an odd
+width costs a few per cent instead of a divisor. The first is kept unless the second is clearly better.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from bitloom.hw.board import Board
-from bitloom.hw.graph import Graph, Node
-from bitloom.hw.instance import Fold
+from bitloom.hw.graph import Graph
 from bitloom.hw.ops import OPS
 from bitloom.hw.plan import fit
 from bitloom.hw.plan.folding import Folding, FoldingError
+from bitloom.hw.plan.lanes import Lanes
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-HEAD_TOKENS = 8  # the sentence's head must keep up with sentences of this many tokens
+WORTH = 0.05  # share of multiplier-cycles beyond the multiply-accumulates: up to it, the common lanes are kept; and of multipliers that others must save
+WORTH_AT_TARGET = 0.2  # share of multipliers that they must save at a given target: what a dearer folding has to spare lets shorter sentences pass faster
 
 
 class HardwareConfig(BaseModel):
@@ -47,116 +53,67 @@ def solve(graph: Graph, config: HardwareConfig, board: Board | None = None) -> F
     board is too small and what would fit. BoardError: no such board.
     """
     board = board or (Board.load(config.board) if config.board else None)
-    if board is None:
-        return _meet(graph, config.target_cycles) if config.target_cycles is not None else _within(graph, config.multipliers)
+    lanes = Lanes(graph)
+    work = sum(OPS[n.op].macs(graph, n, graph.max_tokens) for n in graph.nodes)
     if config.target_cycles is not None:
-        return fit.must_fit(graph, board, _meet(graph, config.target_cycles))
+        folding = _meet(lanes, config.target_cycles, work)
+        return folding if board is None else fit.must_fit(graph, board, folding)
     most = config.multipliers or math.inf
-    return fit.fastest(graph, board, lambda target: _fold_all(graph, target), _slowest(graph), lambda folding: folding.multipliers <= most)
 
+    def fastest(fold_all: Callable[[int], Folding | None]) -> Folding | None:
+        if board is None:
+            return _within(lanes, fold_all, most)
+        return fit.fastest(graph, board, fold_all, lanes.slowest, lambda folding: folding.multipliers <= most)
 
-def _within(graph: Graph, multipliers: int) -> Folding:
-    """The fastest folding within a budget of multipliers."""
-    low, high = 1, _slowest(graph)
-    least = _fold_all(graph, high)
-    if least is None or least.multipliers > multipliers:
+    plain = fastest(lanes.common)
+    if plain is not None and plain.interval * plain.multipliers <= (1 + WORTH) * work:
+        return plain
+    filled = fastest(lanes.grouped)
+    if filled is None:
+        least = lanes.common(lanes.slowest) or lanes.grouped(lanes.slowest)
         raise FoldingError(
-            f"folding: got a budget of {multipliers} multipliers, must be at least "
-            f"{least.multipliers if least else 'more'}, one in each matrix unit; raise hardware.multipliers"
+            f"folding: got a budget of {config.multipliers} multipliers, must be at least {least.multipliers}, one in each matrix unit; "
+            "raise hardware.multipliers"
         )
-    while low < high:
-        middle = (low + high) // 2
-        folding = _fold_all(graph, middle)
+    return filled if plain is None or _better(lanes, filled, plain) else plain
+
+
+def _better(lanes: Lanes, filled: Folding, plain: Folding) -> bool:
+    """Faster, all operators counted; or as fast with clearly fewer multipliers."""
+    new, old = (max(folding.interval, lanes.pace(folding)) for folding in (filled, plain))
+    return new < old or new == old and filled.multipliers < (1 - WORTH) * plain.multipliers
+
+
+def _within(lanes: Lanes, fold_all: Callable[[int], Folding | None], multipliers: int) -> Folding | None:
+    """The fastest folding within a budget of multipliers; None: not even the slowest is."""
+    low, high, best = 1, lanes.slowest, None
+    while low <= high:
+        middle = high if best is None else (low + high) // 2
+        folding = fold_all(middle)
         if folding is not None and folding.multipliers <= multipliers:
-            high = middle
+            high, best = folding.interval - 1, folding
+        elif best is None:
+            return None
         else:
             low = middle + 1
-    return _fold_all(graph, high)
+    return best
 
 
-def _meet(graph: Graph, target: int) -> Folding:
-    folding = _fold_all(graph, target)
-    if folding is not None:
-        return folding
-    low, high = target, _slowest(graph)
+def _meet(lanes: Lanes, target: int, work: int) -> Folding:
+    """The cheapest folding for a target interval."""
+    plain = lanes.common(target)
+    if plain is not None and plain.multipliers * target <= (1 + WORTH) * work:
+        return plain
+    filled = lanes.grouped(target)
+    if plain is not None:
+        return filled if filled is not None and filled.multipliers < (1 - WORTH_AT_TARGET) * plain.multipliers else plain
+    if filled is not None:
+        return filled
+    low, high = target, lanes.slowest
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if _fold_all(graph, middle) else (middle + 1, high)
+        low, high = (low, middle) if lanes.common(middle) or lanes.grouped(middle) else (middle + 1, high)
     raise FoldingError(
         f"folding: got target_cycles {target}, must be at least {high} for this encoder; "
-        f"'{_binding(graph, high - 1)}' cannot be faster, raise hardware.target_cycles or lower max_tokens"
+        f"'{lanes.binding(high - 1)}' cannot be faster, raise hardware.target_cycles or lower max_tokens"
     )
-
-
-def _slowest(graph: Graph) -> int:
-    """An interval that one multiplier per unit meets."""
-    return max(OPS[n.op].macs(graph, n, graph.max_tokens) for n in graph.nodes) * 2
-
-
-def stream_lanes(graph: Graph, target: int) -> int | None:
-    """The smallest number of lanes that carries every token stream within the target; None if heads are too narrow for it."""
-    streams = [t.channels for t in graph.tensors.values() if t.kind == "token" and t.name not in _narrow(graph)]
-    widths = [graph.tensor(n.inputs[0]).channels // n.attrs["heads"] for n in graph.nodes if n.op == "scores"]
-    common = math.gcd(*streams, *widths)
-    for lanes in range(1, common + 1):
-        if common % lanes == 0 and graph.max_tokens * (max(streams) // lanes) <= target:
-            return lanes
-    return None
-
-
-def _narrow(graph: Graph) -> set[str]:
-    """Streams behind the encoder: sentence streams and the per-token head's output have one lane."""
-    narrow = {t.name for t in graph.tensors.values() if t.kind != "token"}
-    for node in graph.nodes:
-        if node.name in graph.outputs and node.op == "requant":
-            narrow |= {node.name, *node.inputs}
-    return narrow
-
-
-def _fold_all(graph: Graph, target: int) -> Folding | None:
-    lanes = stream_lanes(graph, target)
-    if lanes is None:
-        return None
-    narrow = _narrow(graph)
-    width = {name: 1 if name in narrow else lanes for name in graph.tensors}
-    folds: dict[str, Fold] = {}
-    for node in graph.nodes:
-        if OPS[node.op].host:
-            continue
-        lanes_in = max(width[i] for i in node.inputs)
-        fold = Fold(lanes_in=lanes_in, lanes_out=width[node.name])
-        if OPS[node.op].matrix:
-            fold = _cheapest(graph, node, fold, target)
-            if fold is None:
-                return None
-        folds[node.name] = fold
-    per_node = {n.name: folds[n.name].pe * folds[n.name].simd for n in graph.nodes if OPS[n.op].matrix}
-    interval = max(OPS[n.op].interval(graph, n, folds[n.name], graph.max_tokens) for n in graph.nodes if OPS[n.op].matrix)
-    return Folding(folds=folds, lanes=width, interval=interval, multipliers=sum(per_node.values()), per_node=per_node)
-
-
-def _cheapest(graph: Graph, node: Node, fold: Fold, target: int) -> Fold | None:
-    """Fewest multipliers; then PE and SIMD close to each other (few accumulators, shallow adder trees)."""
-    sentence = graph.tensor(node.name).kind == "sentence"
-    limit = max(1, target * min(HEAD_TOKENS, graph.max_tokens) // graph.max_tokens) if sentence else target
-    op = OPS[node.op]
-    options = op.foldings(graph, node, fold.lanes_in, fold.lanes_out)
-    legal = [f for f in options if op.interval(graph, node, f, graph.max_tokens) <= limit]
-    if not legal and sentence:
-        legal = [min(options, key=lambda f: op.interval(graph, node, f, graph.max_tokens))]
-        legal = [f for f in legal if op.interval(graph, node, f, graph.max_tokens) <= target]
-    return min(legal, key=lambda f: (f.pe * f.simd, abs(math.log2(f.pe / f.simd)), -f.simd), default=None)
-
-
-def _binding(graph: Graph, target: int) -> str:
-    """The first node that cannot meet the target."""
-    lanes = stream_lanes(graph, target)
-    if lanes is None:
-        return max(graph.tensors.values(), key=lambda t: t.channels if t.kind == "token" else 0).name
-    narrow = _narrow(graph)
-    for node in graph.nodes:
-        if OPS[node.op].matrix:
-            fold = Fold(lanes_in=max(1 if i in narrow else lanes for i in node.inputs), lanes_out=1 if node.name in narrow else lanes)
-            if _cheapest(graph, node, fold, target) is None:
-                return node.name
-    return graph.nodes[-1].name

@@ -5,12 +5,13 @@
 // Stream : s_* -> m_*, token streams of LANES elements a beat
 // Method : pass 1 stores a token and sums; root and quotient, one digit a cycle each, work on tokens of their own; pass 2
 //          normalises. x has 4 banks; a bank is free again when its last read address has been issued. Only pass 2 waits for m_ready.
-// Timing : a token takes max(H/LANES, RootW + 1, RecipW + 1) cycles (a little more where all three are about equal and the banks'
-//          round trip of 2*H/LANES + RootW + RecipW + 17 counts); latency in hw/ops/layernorm.py: timing
+// Timing : a token takes max(WIDTH/LANES, RootW + 1, RecipW + 1) cycles (a little more where all three are about equal and the banks'
+//          round trip of 2*WIDTH/LANES + RootW + RecipW + 17 counts); latency in hw/ops/layernorm.py: timing
 // Layout : lane i = data[i*W +: W]; GAMMA_FILE, BETA_FILE word a holds those of channels a*LANES .., lane i at [i*W +: W], signed
 // Reset  : rst drops all tokens in flight
 module layernorm #(
-  parameter int H = 4,                       // elements of a token, LANES divides it
+  parameter int H = 4,                       // channels of a token
+  parameter int WIDTH = H,                   // elements of a token in the streams, LANES divides it; x, gamma and beta of those without channel: 0
   parameter int LANES = 1,                   // elements a beat
   parameter int IN_W = 10,                   // bits of x, signed
   parameter int OUT_W = 8,                   // bits of y, signed
@@ -20,8 +21,8 @@ module layernorm #(
   parameter int SHIFT = 10,
   parameter int GAMMA_W = 12,                // bits of gamma, signed
   parameter int BETA_W = 12,                 // bits of beta, signed
-  parameter GAMMA_FILE = "",                 // hex, H/LANES words
-  parameter BETA_FILE = ""                   // hex, H/LANES words
+  parameter GAMMA_FILE = "",                 // hex, WIDTH/LANES words
+  parameter BETA_FILE = ""                   // hex, WIDTH/LANES words
 ) (
   input  wire logic                   clk,
   input  wire logic                   rst,
@@ -34,7 +35,7 @@ module layernorm #(
   output      logic [LANES*OUT_W-1:0] m_data,
   output      logic                   m_last
 );
-  localparam int Beats = H / LANES;
+  localparam int Beats = WIDTH / LANES;
   localparam int IndexW = (Beats > 1) ? $clog2(Beats) : 1;
   localparam int Sum1W = IN_W + $clog2(H);                  // signed
   localparam int Sum2W = 2 * IN_W - 1 + $clog2(H);          // unsigned
@@ -45,8 +46,8 @@ module layernorm #(
   localparam int RootMinLog2 = ($clog2(EPS + 64'd1) - 1) / 2;   // of isqrt(EPS)
   localparam int RecipW = RECIP_BITS - RootMinLog2 + 1;
 
-  if (H % LANES != 0) begin : check
-    initial $fatal(1, "layernorm: LANES must divide H");
+  if (WIDTH % LANES != 0 || WIDTH < H) begin : check
+    initial $fatal(1, "layernorm: LANES must divide WIDTH, which holds H");
   end
 
   // Tokens that each step has finished, modulo 8. Equal counts: nothing to do; the difference is how many banks are in use.
@@ -150,7 +151,7 @@ module layernorm #(
   end
 
   layernorm_scale #(
-    .H(H), .LANES(LANES), .IN_W(IN_W), .OUT_W(OUT_W), .SUM1_W(Sum1W), .RECIP_W(RecipW), .U_SHIFT(RECIP_BITS - FRAC_BITS), .FRAC_BITS(FRAC_BITS),
+    .H(H), .WIDTH(WIDTH), .LANES(LANES), .IN_W(IN_W), .OUT_W(OUT_W), .SUM1_W(Sum1W), .RECIP_W(RecipW), .U_SHIFT(RECIP_BITS - FRAC_BITS), .FRAC_BITS(FRAC_BITS),
     .SHIFT(SHIFT), .GAMMA_W(GAMMA_W), .BETA_W(BETA_W), .GAMMA_FILE(GAMMA_FILE), .BETA_FILE(BETA_FILE)
   ) u_scale (
     .clk, .rst, .advance, .valid(valid_q), .last(last_q), .x(x_q), .sum1(sum1_q), .recip(recip_q), .m_valid, .m_data, .m_last);

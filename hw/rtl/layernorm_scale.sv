@@ -2,10 +2,11 @@
 // layernorm_scale: d = H*x - S1, u = (d*R + half) >> U_SHIFT, y = clip((u*gamma + beta + half) >> SHIFT); part of layernorm
 // Stream : a beat of LANES elements moves through 12 stages when `advance` is high; sum1 and recip are its token's
 // Timing : latency 12, II 1
-// Layout : as layernorm; the channel counter restarts every H/LANES beats
+// Layout : as layernorm; the channel counter restarts every WIDTH/LANES beats
 // Reset  : rst drops what is in flight
 module layernorm_scale #(
-  parameter int H = 4,                 // elements of a token
+  parameter int H = 4,                 // channels of a token
+  parameter int WIDTH = H,             // elements of a token
   parameter int LANES = 1,             // elements a beat
   parameter int IN_W = 10,             // bits of x, signed
   parameter int OUT_W = 8,             // bits of y, signed
@@ -16,8 +17,8 @@ module layernorm_scale #(
   parameter int SHIFT = 10,            // >= 0
   parameter int GAMMA_W = 12,          // signed
   parameter int BETA_W = 12,           // signed
-  parameter GAMMA_FILE = "",           // hex, H/LANES words
-  parameter BETA_FILE = ""             // hex, H/LANES words
+  parameter GAMMA_FILE = "",           // hex, WIDTH/LANES words
+  parameter BETA_FILE = ""             // hex, WIDTH/LANES words
 ) (
   input  wire logic                     clk,
   input  wire logic                     rst,
@@ -31,7 +32,7 @@ module layernorm_scale #(
   output      logic [LANES*OUT_W-1:0]   m_data,
   output      logic                     m_last
 );
-  localparam int Beats = H / LANES;
+  localparam int Beats = WIDTH / LANES;
   localparam int IndexW = (Beats > 1) ? $clog2(Beats) : 1;
   localparam int DiffW = IN_W + $clog2(H) + 1;
   localparam int ProdW = DiffW + RECIP_W + 1;

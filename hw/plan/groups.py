@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Streams that share a layout: tensors tied by operators that pass elements on as they come (residual sums, LayerNorms, tables), and the operands of
+attention, whose elements lie in blocks, a head each. Each group may have lanes and a filled width of its own: a matrix unit takes LANES_IN and
+LANES_OUT, so it is the width converter between two groups, and nothing else need be.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from bitloom.hw.graph import Graph
+from bitloom.hw.ops import OPS
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Group:
+    """Tensors whose streams have one layout; their token streams have one number of lanes, their sentence streams one lane.
+
+    blocks    in which a token's channels lie
+    narrow    one lane: what lies behind the encoder, or comes once a sentence
+    fillable  zeros may be filled in: no filled place can come to hold anything else where it matters, and no output of the graph is among them
+    """
+
+    tensors: tuple[str, ...]
+    channels: int
+    blocks: int
+    narrow: bool
+    fillable: bool
+
+
+def groups(graph: Graph) -> tuple[Group, ...]:
+    """All groups of the hardware's token and sentence streams, in topological order of their first tensors."""
+    nodes = [n for n in graph.nodes if not OPS[n.op].host]
+    names = [name for name in (graph.entry, *(n.name for n in nodes)) if graph.tensor(name).kind != "row"]
+    root = {name: name for name in names}
+
+    def find(name: str) -> str:
+        while root[name] != name:
+            name = root[name]
+        return name
+
+    blocks = dict.fromkeys(names, 1)
+    for node in nodes:
+        op = OPS[node.op]
+        spaces = op.spaces(graph, node) if op.spaces else {}
+        for name, count in spaces.items():
+            blocks[name] = math.lcm(blocks[name], count)
+        tied = list(spaces) or ([*node.inputs, node.name] if op.elementwise or op.same_layout else [])
+        tied = [name for name in tied if name in root]
+        for name in tied[1:]:
+            root[find(name)] = find(tied[0])
+    members: dict[str, list[str]] = {}
+    for name in names:
+        members.setdefault(find(name), []).append(name)
+    zeros, outside = _zeros(graph), {name for n in nodes if not OPS[n.op].elementwise for name in n.inputs}
+    return tuple(_group(graph, own, math.lcm(*(blocks[name] for name in own)), zeros, outside) for own in members.values())
+
+
+def _group(graph: Graph, own: list[str], blocks: int, zeros: dict[str, bool], outside: set[str]) -> Group:
+    """zeros, outside: tensors whose filled places are good for their readers, tensors that are read outside of their group."""
+    given = set(own) & set(graph.outputs)
+    inside = graph.entry in own or any(name in outside for name in own)
+    narrow = all(graph.tensor(name).kind == "sentence" for name in own) or bool(given) and not inside
+    channels = graph.tensor(own[0]).channels
+    return Group(
+        tensors=tuple(own),
+        channels=channels,
+        blocks=blocks,
+        narrow=narrow,
+        fillable=not (narrow or given) and channels % blocks == 0 and all(zeros[name] for name in own),
+    )
+
+
+def _zeros(graph: Graph) -> dict[str, bool]:
+    """By tensor: its filled places hold zeros, or its readers do not care."""
+    zeros, good = {graph.entry: True}, {graph.entry: True}
+    for node in graph.nodes:
+        if (op := OPS[node.op]).host:
+            continue
+        taken = [name for name in node.inputs if graph.tensor(name).kind != "row"]
+        for name in taken:
+            good[name] &= zeros[name] or not op.wants_zeros(graph, node)
+        zeros[node.name] = op.gives_zeros(graph, node, all(zeros[name] for name in taken))
+        good[node.name] = True
+    return good

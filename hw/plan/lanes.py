@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Foldings for a target interval: lanes and widths of every stream, and the cheapest PE x SIMD of every matrix unit. Equal shapes cost as one."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from dataclasses import dataclass, field
+
+from bitloom.hw.graph import Graph, Node
+from bitloom.hw.instance import Fold, Layout
+from bitloom.hw.ops import OPS
+from bitloom.hw.ops.common import divisors
+from bitloom.hw.plan.folding import Folding
+from bitloom.hw.plan.groups import Group, groups
+from bitloom.hw.plan.timing import simulate_node
+
+HEAD_TOKENS = 8  # the sentence's head must keep up with sentences of this many tokens
+FILL = 0.1  # of a block, at most, that may be filled up
+WIDTHS = 8  # filled widths that are tried: those with most divisors
+LANE = 1.0  # multipliers that a lane of an elementwise operator counts for when widths are chosen: what a requant takes
+SENTENCES = 3  # after which an operator alone is in its steady state
+ROUNDS = 2  # of choosing each group's width given its neighbours'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """How a group's streams go: elements of a block, lanes."""
+
+    space: int
+    lanes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frontier:
+    """The foldings of a matrix unit between two given streams: the cheapest for every interval, and the fastest of all."""
+
+    intervals: tuple[int, ...]
+    folds: tuple[Fold, ...]
+    fastest: Fold
+
+    def cheapest(self, limit: int) -> Fold | None:
+        index = bisect_right(self.intervals, limit)
+        return self.folds[index - 1] if index else None
+
+
+@dataclass
+class Lanes:
+    """One graph's foldings; remembers the frontiers of its units."""
+
+    graph: Graph
+    _frontiers: dict = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        graph = self.graph
+        self.nodes = [n for n in graph.nodes if not OPS[n.op].host]
+        self.units = [n for n in self.nodes if OPS[n.op].matrix]
+        self.groups = groups(graph)
+        self.of = {name: group for group in self.groups for name in group.tensors}
+        self.slowest = 2 * max(OPS[n.op].macs(graph, n, graph.max_tokens) for n in self.units)  # one multiplier a unit meets it
+        self._shapes = {n.name: self._shape(n) for n in self.units}
+        self._passing = {g: sum(OPS[n.op].elementwise and n.name in g.tensors for n in self.nodes) for g in self.groups}
+        self._touching = {g: [n for n in self.units if g in self._sides(n)] for g in self.groups}
+
+    def common(self, target: int) -> Folding | None:
+        """The cheapest folding within the target with one number of lanes for all token streams, nothing filled up; None: there is none."""
+        lanes = self._common_lanes(target)
+        return None if lanes is None else self._folding({g: Way(space=g.channels // g.blocks, lanes=1 if g.narrow else lanes) for g in self.groups}, target)
+
+    def grouped(self, target: int) -> Folding | None:
+        """The same with lanes by group and filled widths, chosen for fewest multipliers."""
+        ways = {g: self._ways(g, target) for g in self.groups}
+        if not all(ways.values()):
+            return None
+        hub = max((g for g in self.groups if not g.narrow), key=lambda g: len(self._touching[g]))
+        best, least = None, math.inf
+        for way in ways[hub]:
+            chosen = {g: options[0] for g, options in ways.items()} | {hub: way}
+            self._settle(chosen, ways, hub, target)
+            cost = sum(self._price(n, chosen, target) for n in self.units) + sum(LANE * way.lanes * self._passing[g] for g, way in chosen.items())
+            if cost < least:
+                best, least = chosen, cost
+        return self._folding(best, target)
+
+    def pace(self, folding: Folding) -> int:
+        """Cycles between two sentences of max_tokens that the operators without multiplier arrays allow."""
+        slowest: dict[tuple, int] = {}
+        for node in self.nodes:
+            fold = folding.folds[node.name]
+            key = (self._shape(node), fold)
+            if not OPS[node.op].matrix and key not in slowest:
+                last = simulate_node(self.graph, node, fold, [self.graph.max_tokens] * SENTENCES).last
+                slowest[key] = last[-1] - last[-1 - len(last) // SENTENCES]
+        return max(slowest.values(), default=0)
+
+    def binding(self, target: int) -> str:
+        """The stream or unit that cannot meet the target."""
+        ways = {g: self._ways(g, target) for g in self.groups}
+        if slow := [g for g in self.groups if not ways[g]]:
+            return max(slow, key=lambda g: g.channels).tensors[0]
+        chosen = {g: options[0] for g, options in ways.items()}
+        return next((n.name for n in self.units if self._cheapest(n, chosen, target) is None), self.nodes[-1].name)
+
+    def _common_lanes(self, target: int) -> int | None:
+        """The smallest number of lanes that carries every token stream within the target; None if heads are too narrow for it."""
+        wide = [g for g in self.groups if not g.narrow]
+        common = math.gcd(*(g.channels // g.blocks for g in wide))
+        most = max(g.channels for g in wide)
+        return next((n for n in divisors(common) if self.graph.max_tokens * (most // n) <= target), None)
+
+    def _ways(self, group: Group, target: int) -> list[Way]:
+        """Widths to try, each with the fewest lanes that carry it within the target; the own width first."""
+        own = group.channels // group.blocks
+        if group.narrow:
+            return [Way(space=own, lanes=1)]
+        spaces = range(own + 1, int(own * (1 + FILL)) + 2) if group.fillable else ()
+        spaces = [own, *sorted(sorted(spaces, key=lambda s: -len(divisors(s)))[:WIDTHS])]
+        found = []
+        for space in spaces:
+            lanes = next((n for n in divisors(space) if self.graph.max_tokens * group.blocks * space // n <= target), None)
+            if lanes is not None:
+                found.append(Way(space=space, lanes=lanes))
+        return found
+
+    def _settle(self, chosen: dict[Group, Way], ways: dict[Group, list[Way]], hub: Group, target: int) -> None:
+        """Choose each other group's way, given its neighbours'; groups in equal places are chosen once."""
+        for _ in range(ROUNDS):
+            known: dict[tuple, Way] = {}
+            for group in self.groups:
+                if group is hub or len(ways[group]) == 1:
+                    continue
+                place = (group.channels, group.blocks, group.fillable, self._passing[group], *self._place(group, chosen))
+                if place not in known:
+                    known[place] = min(ways[group], key=lambda way: (self._around(group, way, chosen, target), way.space, way.lanes))  # noqa: B023
+                chosen[group] = known[place]
+
+    def _place(self, group: Group, chosen: dict[Group, Way]) -> list[tuple]:
+        """What a choice for the group depends on: its units' shapes and the ways of the streams on their other sides."""
+        return [(self._shapes[n.name], *(None if g is group else chosen[g] for g in self._sides(n))) for n in self._touching[group]]
+
+    def _around(self, group: Group, way: Way, chosen: dict[Group, Way], target: int) -> float:
+        trial = chosen | {group: way}
+        return sum(self._price(n, trial, target) for n in self._touching[group]) + LANE * way.lanes * self._passing[group]
+
+    def _price(self, node: Node, chosen: dict[Group, Way], target: int) -> float:
+        """Multipliers; where the target cannot be met, more than any that can."""
+        fold = self._cheapest(node, chosen, target)
+        return 1e9 if fold is None else fold.pe * fold.simd
+
+    def _folding(self, chosen: dict[Group, Way], target: int) -> Folding | None:
+        folds: dict[str, Fold] = {}
+        for node in self.nodes:
+            fold = self._cheapest(node, chosen, target) if OPS[node.op].matrix else self._bare(node, chosen)
+            if fold is None:
+                return None
+            folds[node.name] = fold
+        per_node = {n.name: folds[n.name].pe * folds[n.name].simd for n in self.units}
+        interval = max(OPS[n.op].interval(self.graph, n, folds[n.name], self.graph.max_tokens) for n in self.units)
+        lanes = {name: self._lanes(name, chosen) for name in self.graph.tensors}
+        return Folding(folds=folds, lanes=lanes, interval=interval, multipliers=sum(per_node.values()), per_node=per_node)
+
+    def _lanes(self, tensor: str, chosen: dict[Group, Way]) -> int:
+        return chosen[self.of[tensor]].lanes if tensor in self.of and self.graph.tensor(tensor).kind == "token" else 1
+
+    def _layout(self, tensor: str, chosen: dict[Group, Way]) -> Layout | None:
+        """None: the channels side by side."""
+        if tensor not in self.of:
+            return None
+        group, way = self.of[tensor], chosen[self.of[tensor]]
+        layout = Layout(channels=group.channels, blocks=group.blocks, space=way.space)
+        return layout if layout.filled else None
+
+    def _sides(self, node: Node) -> tuple[Group, ...]:
+        """The groups of a unit's token streams, inputs first."""
+        return tuple(self.of[name] for name in (*node.inputs, node.name) if name in self.of)
+
+    def _bare(self, node: Node, chosen: dict[Group, Way]) -> Fold:
+        """The streams of a unit; PE and SIMD are open."""
+        layouts = [self._layout(name, chosen) for name in node.inputs]
+        return Fold(
+            lanes_in=max(self._lanes(name, chosen) for name in node.inputs),
+            lanes_out=self._lanes(node.name, chosen),
+            layout_in=next((layout for layout in layouts if layout), None),
+            layout_out=self._layout(node.name, chosen),
+        )
+
+    def _cheapest(self, node: Node, chosen: dict[Group, Way], target: int) -> Fold | None:
+        """Fewest multipliers; then PE and SIMD close to each other (few accumulators, shallow adder trees)."""
+        frontier, top = self._frontier(node, chosen), self.graph.max_tokens
+        if self.graph.tensor(node.name).kind != "sentence":
+            return frontier.cheapest(target)
+        fold = frontier.cheapest(max(1, target * min(HEAD_TOKENS, top) // top))
+        return fold or (frontier.fastest if frontier.intervals[0] <= target else None)
+
+    def _frontier(self, node: Node, chosen: dict[Group, Way]) -> Frontier:
+        key = (self._shapes[node.name], *(chosen[g] for g in self._sides(node)))
+        if key not in self._frontiers:
+            self._frontiers[key] = self._search(node, self._bare(node, chosen))
+        return self._frontiers[key]
+
+    def _search(self, node: Node, bare: Fold) -> Frontier:
+        op, rank = OPS[node.op], lambda f: (f.pe * f.simd, abs(math.log2(f.pe / f.simd)), -f.simd)
+        options = [(op.interval(self.graph, node, f, self.graph.max_tokens), f) for f in op.foldings(self.graph, node, bare)]
+        fastest = min(options, key=lambda option: option[0])[1]
+        best: list[tuple[int, Fold]] = []
+        for interval, fold in sorted(options, key=lambda option: (option[0], rank(option[1]))):
+            if not best or rank(fold) < rank(best[-1][1]):
+                best.append((interval, fold))
+        return Frontier(intervals=tuple(i for i, _ in best), folds=tuple(f for _, f in best), fastest=fastest)
+
+    def _shape(self, node: Node) -> tuple:
+        """Units of equal shape have equal foldings."""
+        tensors = [self.graph.tensor(name) for name in (*node.inputs, node.name)]
+        return (node.op, *sorted(node.attrs.items()), *(t.shape for t in tensors), *(self.of[t.name].blocks for t in tensors if t.name in self.of))
