@@ -31,7 +31,7 @@ def matrix_unit(graph: Graph, pe: int, simd: int, folder: Path) -> None:
     """A build folder of the encoder's first linear layer and its requant alone."""
     linear = graph.node(UNIT[0])
     kept = {*linear.inputs, *UNIT}
-    first = next(node for node in graph.nodes if node.op == "embed")
+    first = graph.node(graph.entry)
     unit = replace(
         graph,
         name="matrix unit",

@@ -54,8 +54,7 @@ def simulation(graph: Graph, target_cycles: int, *, bare: bool) -> dict[str, flo
     """
     ids = np.random.default_rng(1).integers(1, VOCABULARY, (FULL, graph.max_tokens)).tolist()
     want = golden.run(graph, ids)
-    entry = next(n.name for n in graph.nodes if n.op == "embed")
-    sentences = np.split(want[entry], FULL)
+    sentences = np.split(want[graph.entry], FULL)
     with tempfile.TemporaryDirectory() as name:
         folding = build(graph, HardwareConfig(target_cycles=target_cycles), Path(name))
         got = run_encoder(Path(name), sentences, Options(taps=False))

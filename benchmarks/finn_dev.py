@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run's development set through both FINN forms, a graph for each length: python -m benchmarks.finn_dev RUN (docs/finn.md).
 
-Executed by the qonnx package: the integer graph (`bitloom.hls.finn.model.build`) and Brevitas's export with Quant nodes (`bitloom.qat.finn_export.export`).
+Executed by the qonnx package: the integer graph (`bitloom.hls.finn.model.build`) and Brevitas's export with Quant nodes
+(`bitloom.hls.finn.quant_export.export`).
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from typing import Any
 
 import numpy as np
 from bitloom.hls.finn.model import build
+from bitloom.hls.finn.quant_export import export
 from bitloom.hls.finn.verify import compare
 from bitloom.hw import golden, graph_file
 from bitloom.hw.graph import Graph
-from bitloom.qat.finn_export import export
 
 from bitloom.runfolder import RunFolder
 from bitloom.sentences import Sentences, load_dev

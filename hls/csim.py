@@ -25,6 +25,7 @@ import numpy as np
 from bitloom.hls.errors import HlsError
 from bitloom.hw import golden
 from bitloom.hw.graph import Graph
+from bitloom.hw.plan.design import SINK, Design, Stream
 from bitloom.sim.errors import SimulationError
 from bitloom.sim.runner import cache_dir
 
@@ -130,19 +131,20 @@ def _first_error(log: Path) -> str:
     return next((line for line in lines if "error" in line.lower()), lines[-1] if lines else "no output")
 
 
-def simulate(graph: Graph, library: Library, sentences: Sequence[np.ndarray]) -> dict[str, list[np.ndarray]]:
+def simulate(design: Design, library: Library, sentences: Sequence[np.ndarray]) -> dict[str, list[np.ndarray]]:
     """Run sentences through the compiled encoder.
 
     sentences  int [T, C] each: codes of the graph's entry tensor
-    returns    tensor -> a flat int64 array for each sentence, in stream order; "m_axis" is what left the chip
+    returns    tensor -> a flat int64 array for each sentence, tokens and channels in order; "m_axis" is what left the chip
     Raises SimulationError: the process died, or read a stream that nobody wrote.
     """
+    (out,), top = design.outputs, design.graph.max_tokens
     with tempfile.TemporaryDirectory(prefix="bitloom-csim-") as name:
         work = Path(name)
-        names = [n.name for n in graph.nodes if n.op != "embed"]
-        sizes = {t: int(np.prod(_shape(graph, t))) for t in [*names, graph.entry]}
-        (work / "job.json").write_text(json.dumps({"library": str(library.path), "sizes": sizes, "entry": graph.entry, "output": graph.outputs[0]}))
-        np.savez(work / "in.npz", *[np.asarray(s, dtype=np.int64).reshape(-1) for s in sentences])
+        names = [unit.name for unit in design.units]
+        sizes = {tensor: _elements(stream, top) for tensor, stream in design.streams.items()}
+        (work / "job.json").write_text(json.dumps({"library": str(library.path), "sizes": sizes, "entry": design.entry.tensor, "output": out.tensor}))
+        np.savez(work / "in.npz", *[design.entry.place(np.asarray(s, dtype=np.int64)).reshape(-1) for s in sentences])
         try:
             done = subprocess.run(
                 [sys.executable, "-m", "bitloom.hls.csim", str(work)],
@@ -158,36 +160,52 @@ def simulate(graph: Graph, library: Library, sentences: Sequence[np.ndarray]) ->
             why = f"signal {-done.returncode}" if done.returncode < 0 else f"exit {done.returncode}: {(done.stderr.strip().splitlines() or ['?'])[-1]}"
             raise SimulationError(f"C simulation: got a process that died ({why}), must end; the code reads or writes past an array")
         made = np.load(work / "out.npz")
-        tensors = {tensor: np.split(made[tensor], np.cumsum(made[f"{tensor}/counts"])[:-1]) for tensor in [*names, "m_axis"]}
+        tensors = {
+            tensor: [_channels(design.streams[out.tensor if tensor == SINK else tensor], part) for part in np.split(made[tensor], _ends(made, tensor))]
+            for tensor in [*names, SINK]
+        }
         tensors["warnings"] = [line for line in done.stdout.splitlines() if line.startswith(WARNING)]
     return tensors
 
 
-def _shape(graph: Graph, name: str) -> tuple[int, ...]:
-    tensor, top = graph.tensor(name), graph.max_tokens
-    if tensor.kind == "row":
-        return top, int(tensor.shape[1]), top
-    return (top, tensor.channels) if tensor.kind == "token" else (tensor.channels,)
+def _ends(made: Mapping[str, np.ndarray], tensor: str) -> np.ndarray:
+    """Where a tensor's sentences end in what the child wrote, but the last."""
+    return np.cumsum(made[f"{tensor}/counts"])[:-1]
 
 
-def verify(graph: Graph, library: Library, ids: Sequence[Sequence[int]], segments: Sequence[Sequence[int]]) -> CsimReport:
+def _elements(stream: Stream, max_tokens: int) -> int:
+    """Of a sentence in full length, in its beats."""
+    if stream.kind == "row":
+        return max_tokens * stream.heads * max_tokens
+    return stream.layout.width * (max_tokens if stream.kind == "token" else 1)
+
+
+def _channels(stream: Stream, elements: np.ndarray) -> np.ndarray:
+    """What a stream carried, flat, without its filled places; a token that was cut off stays as it is."""
+    whole = len(elements) // stream.layout.width * stream.layout.width
+    taken = stream.take(elements[:whole].reshape(-1, stream.layout.width)).reshape(-1)
+    return np.concatenate([taken, elements[whole:]])
+
+
+def verify(design: Design, library: Library, ids: Sequence[Sequence[int]], segments: Sequence[Sequence[int]]) -> CsimReport:
     """Compare every tensor of some sentences, and what left the chip, with the golden model.
 
     Raises SimulationError: see `simulate`; nothing to compare.
     """
     if not len(ids):
         raise SimulationError("C simulation: got 0 sentences, must be at least 1; a comparison of nothing proves nothing")
-    names = [n.name for n in graph.nodes if n.op != "embed"]
-    counts, wrong, places, outputs, seconds = dict.fromkeys([*names, "m_axis"], 0), 0, {}, [], 0.0
+    graph = design.graph
+    names = [unit.name for unit in design.units]
+    counts, wrong, places, outputs, seconds = dict.fromkeys([*names, SINK], 0), 0, {}, [], 0.0
     for start in range(0, len(ids), CHUNK):
         part = slice(start, start + CHUNK)
         lengths = [len(s) for s in ids[part]]
         want = golden.run(graph, ids[part], segments[part])
         began = time.monotonic()
-        got = simulate(graph, library, np.split(want[graph.entry], np.cumsum(lengths)[:-1]))
+        got = simulate(design, library, np.split(want[graph.entry], np.cumsum(lengths)[:-1]))
         seconds += time.monotonic() - began
         for name in counts:
-            tensor = graph.outputs[0] if name == "m_axis" else name
+            tensor = graph.outputs[0] if name == SINK else name
             for index, (a, b) in enumerate(zip(got[name], split(graph, tensor, want[tensor], lengths), strict=True)):
                 counts[name] += len(b)
                 different = _differences(a, b)
@@ -195,8 +213,8 @@ def verify(graph: Graph, library: Library, ids: Sequence[Sequence[int]], segment
                 if len(different):
                     places.setdefault(name, _place(graph, name, tensor, start + index, lengths[index], int(different[0]), a, b))
         if got["warnings"] and not places:
-            places["m_axis"] = f"the streams: {got['warnings'][0]}"
-        outputs += got["m_axis"]
+            places[SINK] = f"the streams: {got['warnings'][0]}"
+        outputs += got[SINK]
     first = next((places[name] for name in counts if name in places), "")
     return CsimReport(
         sentences=len(ids),

@@ -62,7 +62,7 @@ def softmax_error(bits: int, p_bits: int, tokens: int, max_tokens: int, seed: in
     constants = softmax.constants(p_bits, max_tokens)
     got = softmax.softmax(codes, softmax.exp_table(x, p_bits), constants["recip_bits"], constants["shift"], p_bits)
     e = np.exp((codes - codes.max(axis=1, keepdims=True)) * x.scale)
-    return measure("softmax", f"{tokens} of {max_tokens} tokens", x, p, got, e / e.sum(axis=1, keepdims=True))
+    return measure(softmax.OP.name, f"{tokens} of {max_tokens} tokens", x, p, got, e / e.sum(axis=1, keepdims=True))
 
 
 def layernorm_error(bits: int, y_bits: int, size: int, deviation: float, seed: int = 0) -> Error:

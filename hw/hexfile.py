@@ -3,44 +3,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from bitloom.hw.errors import BitloomError
 
+Values = np.ndarray | Callable[[], np.ndarray]
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Hex:
-    """A memory: `words` of `width` bits, address 0 first, each 0 .. 2**width-1."""
+    """A memory file that is made when it is read: what hardware costs is known from the parameters beside it.
 
-    words: tuple[int, ...]
-    width: int
+    source  integers [words, elements], address 0 first, or a function that gives them
+    bits    of an element
+    """
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "words", tuple(int(w) for w in self.words))
-        if not self.words:
-            raise BitloomError('hex memory: got 0 words, must be at least 1; leave the file parameter at "" instead')
-        if bad := [w for w in self.words if not 0 <= w < 1 << self.width]:
-            raise BitloomError(f"hex memory: got word {bad[0]}, must be 0 .. 2**{self.width}-1; pack() takes negatives")
+    source: Values
+    bits: int
 
     @classmethod
-    def pack(cls, values: np.ndarray, bits: int) -> Hex:
+    def pack(cls, values: Values, bits: int) -> Hex:
         """One word a row; element i of a row in two's complement at bits [i*bits, (i+1)*bits).
 
-        values  integers [words, elements], each -2**(bits-1) .. 2**bits-1
+        values  integers [words, elements], each -2**(bits-1) .. 2**bits-1, or a function that gives them.
+                BitloomError is raised when they are read, where there are none or one does not fit
         """
-        rows = np.atleast_2d(np.asarray(values))
-        if rows.size and not (-(1 << bits - 1) <= int(rows.min()) and int(rows.max()) < 1 << bits):
-            raise BitloomError(f"hex memory: got values {rows.min()} .. {rows.max()}, must fit in {bits} bits")
-        mask = (1 << bits) - 1
-        words = [sum((int(v) & mask) << (i * bits) for i, v in enumerate(row)) for row in rows]
-        return cls(tuple(words), bits * rows.shape[1])
+        return cls(values, bits)
+
+    def _rows(self) -> np.ndarray:
+        """The values, checked; not kept."""
+        rows = np.atleast_2d(np.asarray(self.source() if callable(self.source) else self.source))
+        if not rows.size:
+            raise BitloomError('hex memory: got 0 words, must be at least 1; leave the file parameter at "" instead')
+        if not (-(1 << self.bits - 1) <= int(rows.min()) and int(rows.max()) < 1 << self.bits):
+            raise BitloomError(f"hex memory: got values {rows.min()} .. {rows.max()}, must fit in {self.bits} bits")
+        return rows
+
+    def _packed(self) -> tuple[np.ndarray, int]:
+        """Each word's bytes, its lowest first, uint8 [words, bytes]; and elements of a word."""
+        rows = self._rows()
+        digits = np.empty((*rows.shape, self.bits), dtype=np.uint8)
+        for place in range(self.bits):
+            digits[..., place] = rows >> place & 1
+        return np.packbits(digits.reshape(len(rows), -1), axis=1, bitorder="little"), rows.shape[1]
+
+    @property
+    def words(self) -> tuple[int, ...]:
+        """Each word as a number."""
+        return tuple(int.from_bytes(row.tobytes(), "little") for row in self._packed()[0])
 
     def text(self) -> str:
-        """The file: one word a line, as many digits as `width` needs."""
-        digits = -(-self.width // 4)
-        return "".join(f"{w:0{digits}x}\n" for w in self.words)
+        """The file: one word a line, in as many digits as its bits need."""
+        packed, elements = self._packed()
+        digits = -(-self.bits * elements // 4)
+        return "".join(f"{row.tobytes()[::-1].hex()[-digits:]}\n" for row in packed)
 
     def write(self, path: Path) -> None:
         Path(path).write_text(self.text())

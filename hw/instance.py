@@ -3,10 +3,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from bitloom.hw.hexfile import Hex
+
+if TYPE_CHECKING:
+    from bitloom.hw.cost.memories import Memory
+    from bitloom.hw.cost.multipliers import Product
+
+Params = dict[str, "int | str | Hex"]
+Terms = dict[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +66,7 @@ class Fold:
     pe, simd            outputs and inputs processed each cycle (matrix operators)
     lanes_in, lanes_out elements a beat on its input and output streams
     layout_in, layout_out   of those streams' tokens; None: the channels side by side
-    multiplier          how a matrix operator makes its products: a style of hw/mapping.py; None: by its rule, for any family
+    multiplier          how a matrix operator makes its products: a style of hw/cost/multipliers.py; None: by its rule, for any family
     """
 
     pe: int = 1
@@ -82,7 +91,28 @@ class Instance:
     """One instance of a module of hw/rtl; a Hex parameter becomes a memory file whose name the parameter holds."""
 
     module: str
-    params: dict[str, int | str | Hex] = field(default_factory=dict)
+    params: Params = field(default_factory=dict)
+
+
+def nothing(params: Params) -> list:
+    """Of modules without memories, or without multiplications."""
+    return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class Module:
+    """A module of hw/rtl, and what an instance of it takes of an FPGA: functions of the instance's parameters.
+
+    name      of the module, and the stem of its file
+    terms     terms(params): the sizes that decide its LUT and FF, by name, each a number of bits or cells (hw/cost/resources.py)
+    memories  memories(params): its memories
+    products  products(params): its multiplications
+    """
+
+    name: str
+    terms: Callable[[Params], Terms]
+    memories: Callable[[Params], list[Memory]] = nothing
+    products: Callable[[Params], list[Product]] = nothing
 
 
 @dataclass(frozen=True, kw_only=True)

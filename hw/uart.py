@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from bitloom.hw.errors import BitloomError
-from bitloom.hw.plan.design import io_bits
+from bitloom.hw.plan.design import read_streams
 
 SHAPE_FILE = "encoder_shape.sv"
 BOARD_RTL = Path(__file__).parent / "rtl" / "board"
@@ -36,16 +36,16 @@ def shape_package(build_dir: Path) -> str:
     Raises UartError: a build folder without streams.json and timing.json, or a sentence that no buffer of the protocol holds.
     """
     try:
-        streams = json.loads((build_dir / "streams.json").read_text())
+        streams = read_streams(build_dir)
         tokens = json.loads((build_dir / "timing.json").read_text())["max_tokens"]
         first, last = streams[0], streams[-1]
-        beats = tokens * first["channels"] // first["lanes"]
+        beats = tokens * first.beats
         text = TEXT.format(
-            in_lanes=first["lanes"],
-            in_bits=first["bits"],
-            in_signed=int(first["signed"]),
+            in_lanes=first.lanes,
+            in_bits=first.bits,
+            in_signed=int(first.signed),
             in_depth=max(64, 1 << (beats - 1).bit_length()),
-            out_width=last["lanes"] * io_bits(last["bits"]),
+            out_width=last.io_width,
         )
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise UartError(f"{build_dir}: not a whole build ({error}), must have streams.json and timing.json; run `bitloom build` again") from error

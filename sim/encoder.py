@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import tempfile
@@ -13,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from bitloom.hw.plan.design import SOURCE, Stream
+from bitloom.hw.plan.design import SOURCE, Stream, read_streams
 from bitloom.sim.bench import Bench
 from bitloom.sim.errors import SimulationError
 from bitloom.sim.records import Record, clear, read_faults, read_tap, write_source
@@ -148,7 +147,7 @@ def load_streams(build_dir: Path) -> list[Stream]:
     """
     path = Path(build_dir) / "streams.json"
     try:
-        return [Stream.from_dict(entry) for entry in json.loads(path.read_text())]
+        return read_streams(build_dir)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SimulationError(f"{path}: not a list of streams ({error}); run `bitloom build` again") from error
 
@@ -178,9 +177,9 @@ def bench_text(infos: Sequence[Stream], *, taps: bool, clock: bool = True, top: 
     """The generated module around the module `top`. Taps reach its wires by hierarchical names."""
     bench = Bench(ports=["output logic [63:0] identity"])
     first, last = infos[0], sinks(infos)
-    bench.source(SOURCE, first.lanes * first.io_bits)
+    bench.source(SOURCE, first.io_width)
     for stream in last:
-        bench.sink(stream.port, stream.lanes * stream.io_bits)
+        bench.sink(stream.port, stream.io_width)
     ports = ", ".join(f".{s.port}_t{part}({s.port}_{part})" for s in (first, *last) for part in ("valid", "ready", "data", "last"))
     bench.body.append(f"  {top} dut (.clk, .rst, .identity, {ports});")
     for info in infos if taps else ():

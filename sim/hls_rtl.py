@@ -90,7 +90,7 @@ def expected_ports(first: Stream, last: Stream) -> dict[str, Port]:
     """What every project's top has: clock, reset and the two streams."""
     ports = {name: Port("input", 1) for name in CONTROL}
     for prefix, info, forward, back in ((SOURCE, first, "input", "output"), (SINK, last, "output", "input")):
-        ports |= {f"{prefix}_TDATA": Port(forward, info.lanes * info.io_bits), f"{prefix}_TVALID": Port(forward, 1)}
+        ports |= {f"{prefix}_TDATA": Port(forward, info.io_width), f"{prefix}_TVALID": Port(forward, 1)}
         ports |= {f"{prefix}_TREADY": Port(back, 1), f"{prefix}_TLAST": Port(forward, 1)}
     return ports
 
@@ -126,11 +126,11 @@ def adapter_text(ports: dict[str, Port], first: Stream, last: Stream, identity: 
 module {ADAPTER} (
   input  wire logic clk,
   input  wire logic rst,
-  input  wire logic [{first.lanes * first.io_bits - 1}:0] s_axis_tdata,
+  input  wire logic [{first.io_width - 1}:0] s_axis_tdata,
   input  wire logic s_axis_tvalid,
   output logic s_axis_tready,
   input  wire logic s_axis_tlast,
-  output logic [{last.lanes * last.io_bits - 1}:0] m_axis_tdata,
+  output logic [{last.io_width - 1}:0] m_axis_tdata,
   output logic m_axis_tvalid,
   input  wire logic m_axis_tready,
   output logic m_axis_tlast,

@@ -38,7 +38,7 @@ def write_build(folder: Path, fault: str = "none", beat: int = 0) -> Path:
     for source in (RTL / "fifo.sv", RTL / "stream_fork.sv", HERE / "faulty.sv"):
         shutil.copy(source, folder / "rtl")
     shutil.copy(HERE / "chain.sv", folder / "encoder.sv")
-    Hex((FAULTS[fault], beat), 16).write(folder / "fault.hex")
+    Hex.pack([[FAULTS[fault]], [beat]], 16).write(folder / "fault.hex")
     lanes = {"embeddings.sum": 2, "double": 2, "logits": 1}
     ports = {"embeddings.sum": "s_axis", "logits": "m_axis"}
     streams = [

@@ -19,10 +19,10 @@ from types import SimpleNamespace
 import hls4ml
 import numpy as np
 from bitloom.hls.layers import HEADERS, code_type, config_cpp
-from bitloom.hls.project import PARALLEL, constants
-from bitloom.hw.instance import HlsLayer
+from bitloom.hls.project import PARALLEL, shared_constants
+from bitloom.hw.instance import HlsLayer, Layout
 from bitloom.hw.ops import OPS
-from bitloom.hw.plan.folding import Folding
+from bitloom.hw.plan.design import Stream, wire
 from bitloom.sim.runner import cache_dir
 from operator_bench import Case, beats, golden
 
@@ -50,6 +50,22 @@ def lanes(case: Case) -> dict[str, int]:
     return inputs | {case.node.name: 1 if case.output.kind == "row" else fold.lanes_out}
 
 
+def stream(case: Case, name: str) -> Stream:
+    """An input's or the output's."""
+    tensor, fold = case.graph.tensor(name), case.fold
+    layout = fold.layout_out if name == case.node.name else fold.layout_in
+    return Stream(
+        tensor=name,
+        wire=wire(name),
+        lanes=lanes(case)[name],
+        bits=tensor.bits,
+        signed=tensor.signed,
+        kind=tensor.kind,
+        layout=(tensor.kind != "row" and layout) or Layout(channels=tensor.channels),
+        heads=int(tensor.shape[1]) if tensor.kind == "row" else 0,
+    )
+
+
 def _layer(case: Case) -> HlsLayer:
     return OPS[case.node.op].hls(case.graph, case.node, case.fold)
 
@@ -66,14 +82,21 @@ def _source(cases: Sequence[Case]) -> str:
 def _instance(number: int, case: Case) -> str:
     """One case: its configuration as the project has it, streams fed with all sentences, a call for each sentence; then the call on arrays."""
     node, layer, width = case.node, _layer(case), lanes(case)
-    folding = Folding(folds={node.name: case.fold}, lanes=width, interval=0, multipliers=0)
     weights = {name: SimpleNamespace(data_length=len(codes.data), type=SimpleNamespace(name=f"{name}_word")) for name, codes in layer.memories.items()}
     names, memories = [*node.inputs, node.name], list(layer.memories)
     lines = [f"typedef {code_type(codes.bits, codes.signed)} {name}_word;" for name, codes in layer.memories.items()]
     for name in names:
         tensor = case.graph.tensor(name)
         lines += [f"typedef {code_type(tensor.bits, tensor.signed)} {name}_code;", f"typedef bitloom::beat<{name}_code, {width[name]}> {name}_beat;"]
-    lines.append(config_cpp(SimpleNamespace(name=node.name, weights=weights, get_attr={"constants": constants(case.graph, node, folding)}.get)))
+    lines.append(
+        config_cpp(
+            SimpleNamespace(
+                name=node.name,
+                weights=weights,
+                get_attr={"constants": shared_constants(stream(case, node.inputs[0]), case.graph.max_tokens) | layer.constants}.get,
+            )
+        )
+    )
     body = [f"const std::vector<{name}_word> {name} = numbers.array<{name}_word>({len(layer.memories[name].data)});" for name in memories]
     body += [f'hls::stream<{name}_beat> {name}("{name}");' for name in names] + [f"numbers.feed({name});" for name in node.inputs]
     types = ", ".join(f"{name}_beat" for name in names)

@@ -16,13 +16,14 @@ from bitloom.flow import Context
 from bitloom.hls.finn import tool
 from bitloom.hls.finn.lower import Lowered, lower
 from bitloom.hls.finn.model import build
+from bitloom.hls.finn.quant_export import export
 from bitloom.hls.finn.report import cycles, without_estimate
 from bitloom.hls.finn.vivado import implement
 from bitloom.hw import graph_file
 from bitloom.hw.board import Board
 from bitloom.hw.graph import Graph
+from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import Folding
-from bitloom.qat.finn_export import export
 
 
 def run(context: Context) -> str:
@@ -38,7 +39,7 @@ def run(context: Context) -> str:
     export(graph, tokens, context.out / "encoder.quant.onnx")
     lowered = lower(model, context.out, part=board.part or "", clock_mhz=clock, folding=folding)
     implemented = implement(lowered, context.out, clock_mhz=clock) if tool.has_vivado() else []
-    result = summary(graph, folding, lowered, tokens) | {"board": board.name, "clock_mhz": clock, "vivado_steps": implemented}
+    result = summary(Design(graph, folding), lowered, tokens) | {"board": board.name, "clock_mhz": clock, "vivado_steps": implemented}
     (context.out / "finn.json").write_text(json.dumps(result, indent=1) + "\n")
     return f"{len(lowered.nodes)} hardware nodes, {lowered.interval:,} cycles a sentence of {tokens} tokens estimated, none unmapped"
 
@@ -51,19 +52,19 @@ def wanted_tokens(options: dict[str, str], graph: Graph) -> int:
     return int(text)
 
 
-def summary(graph: Graph, folding: Folding, lowered: Lowered, tokens: int) -> dict:
+def summary(design: Design, lowered: Lowered, tokens: int) -> dict:
     """What the report shows. Resources and cycles are FINN's estimates; `unknown` names the nodes for which it has none."""
-    nodes = [asdict(node) for node in lowered.nodes]
+    nodes, units = [asdict(node) for node in lowered.nodes], cycles(design, lowered, tokens)
     return {
-        "graph_hash": graph.hash,
+        "graph_hash": design.graph.hash,
         "part": lowered.part,
         "tokens": tokens,
         "interval": lowered.interval,
         "latency_cycles": lowered.latency_cycles,
         "bottleneck": lowered.bottleneck,
-        "multipliers": sum(row.pe * row.simd for row in cycles(graph, lowered, folding, tokens)),
+        "multipliers": sum(row.pe * row.simd for row in units),
         "nodes": nodes,
         "totals": {key: sum(node[key] for node in nodes) for key in ("lut", "dsp", "bram_18k", "uram")},
         "unknown": without_estimate(lowered),
-        "units": [asdict(row) for row in cycles(graph, lowered, folding, tokens)],
+        "units": [asdict(row) for row in units],
     }

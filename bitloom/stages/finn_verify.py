@@ -19,11 +19,11 @@ from bitloom.flow import Context
 from bitloom.hls.finn import tool
 from bitloom.hls.finn.lower import lower
 from bitloom.hls.finn.model import build
+from bitloom.hls.finn.quant_export import export
 from bitloom.hls.finn.verify import Report, compare
 from bitloom.hw import golden, graph_file
 from bitloom.hw.graph import Graph
 from bitloom.hw.plan.folding import Folding
-from bitloom.qat.finn_export import export
 from bitloom.sentences import Sentences, load_dev, score_some
 
 QUANT = "Brevitas's export, Quant nodes"

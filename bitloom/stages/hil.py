@@ -11,17 +11,19 @@ from bitloom.errors import UsageError, VerificationError
 from bitloom.flow import Context
 from bitloom.hw import golden, graph_file
 from bitloom.hw.board import Board
+from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import Folding
 from bitloom.sentences import Sentences, load_dev, score_some
 from bitloom.sim.hil.report import hil
-from bitloom.sim.hil.target import open_target
+from bitloom.sim.hil.targets import open_target
 
 
 def run(context: Context) -> str:
     """Raises TargetError: no such target, or it does not answer as it must. VerificationError: answers or cycles are not as promised."""
     graph, built = graph_file.load(context.run.stage("export")), context.run.stage("build")
     spec = context.options["target"]
-    target = open_target(spec, graph, built, **_line(context, spec))
+    design = Design(graph, Folding.load(built / "folding.json"))
+    target = open_target(spec, design, built, **_line(context, spec))
     dataset, _, dev = load_dev(context.recipe, context.run.data_dir, context.run.stage("export"))
     chosen = _choose(context, spec, dev)
     want = golden.run(graph, chosen.ids, chosen.segments)
@@ -34,7 +36,7 @@ def run(context: Context) -> str:
     def progress(done: int) -> None:
         context.progress(done / len(chosen), f"{spec}: {done} of {len(chosen)} sentences")
 
-    report = hil(graph, built, target, inputs, answers, progress=progress)
+    report = hil(design, target, inputs, answers, progress=progress)
     result = report.as_dict() | {
         "graph_hash": graph.hash,
         "accuracy": {

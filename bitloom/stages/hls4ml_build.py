@@ -25,24 +25,24 @@ def run(context: Context) -> str:
     graph = graph_file.load(context.run.stage("export"))
     folding = Folding.load(context.run.stage("build") / "folding.json")
     clock = context.recipe.hardware.clock_mhz
-    model = to_hls4ml(graph, folding, context.options["board"], context.out, clock_mhz=clock)
+    design = Design(graph, folding)
+    model = to_hls4ml(design, context.options["board"], context.out, clock_mhz=clock)
     model.write()
     _, _, dev = load_dev(context.recipe, context.run.data_dir, context.run.stage("export"))
     some = dev.spread(TESTBENCH_SENTENCES, context.recipe.verification.seed)
-    write_testbench(context.out, graph, golden.run(graph, some.ids, some.segments), np.array(some.lengths))
+    write_testbench(context.out, design, golden.run(graph, some.ids, some.segments), np.array(some.lengths))
     config = context.out / "hls4ml_config.yml"  # the folder is renamed when it is whole
     config.write_text(config.read_text().replace(str(context.out.resolve()), str(context.run.stage("hls4ml/build").resolve())))
     intervals = stage_intervals(Design(graph, folding), graph.max_tokens)
     layers = [
         {
-            "name": node.name,
-            "op": node.op,
-            "reuse_factor": reuse_factor(graph, node, folding) if folding.per_node.get(node.name) else None,
-            "multipliers": folding.per_node.get(node.name, 0),
-            "interval": intervals[node.name],
+            "name": unit.name,
+            "op": unit.op.name,
+            "reuse_factor": reuse_factor(unit) if unit.multipliers else None,
+            "multipliers": unit.multipliers,
+            "interval": intervals[unit.name],
         }
-        for node in graph.nodes
-        if node.op != "embed"
+        for unit in design.units
     ]
     part = model.config.get_config_value("Part")
     summary = {"graph_hash": graph.hash, "board": context.options["board"], "part": part, "clock_mhz": clock, "tokens": graph.max_tokens}

@@ -9,6 +9,8 @@ from bitloom.errors import VerificationError
 from bitloom.flow import Context
 from bitloom.hls.csim import compile_project, verify
 from bitloom.hw import golden, graph_file
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.folding import Folding
 from bitloom.sentences import load_dev, score_some
 from bitloom.sim.errors import SimulationError
 
@@ -20,6 +22,7 @@ def run(context: Context) -> str:
     """Raises VerificationError: a tensor differs, or the code died. HlsError: it does not compile."""
     context.progress(None, "compiling the project, once for each")
     graph, settings = graph_file.load(context.run.stage("export")), context.recipe.verification
+    design = Design(graph, Folding.load(context.run.stage("build") / "folding.json"))
     library = compile_project(context.run.stage("hls4ml/build"))
     dataset, _, dev = load_dev(context.recipe, context.run.data_dir, context.run.stage("export"))
     chosen = dev.spread(max(LEAST_SENTENCES, settings.sentences), settings.seed)
@@ -28,7 +31,7 @@ def run(context: Context) -> str:
     for name, sentences in (("development sentences", chosen), ("full length", full)):
         context.progress(None, f"{name}: {len(sentences)} sentences, {sum(sentences.lengths)} tokens")
         try:
-            report = verify(graph, library, sentences.ids, sentences.segments)
+            report = verify(design, library, sentences.ids, sentences.segments)
         except SimulationError as error:
             raise VerificationError(f"verify: {name}: {error}") from error
         if not report.ok:

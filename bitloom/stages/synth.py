@@ -11,10 +11,11 @@ from bitloom.errors import UsageError
 from bitloom.flow import Context
 from bitloom.hw import graph_file
 from bitloom.hw.board import Board
-from bitloom.hw.budget import usage
+from bitloom.hw.cost.budget import usage
+from bitloom.hw.cost.resources import estimate
 from bitloom.hw.graph import Graph
+from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import Folding
-from bitloom.hw.resources import estimate
 from bitloom.hw.synth import synthesize
 from bitloom.hw.vivado import build_project, write_project
 
@@ -49,7 +50,7 @@ def run(context: Context) -> str:
 
 def _estimate(graph: Graph, folding: Folding, board: Board) -> dict:
     """The cost model's figures of the encoder alone."""
-    return {kind: asdict(use) for kind, use in usage(board, estimate(graph, folding, board).counted()).items()}
+    return {kind: asdict(use) for kind, use in usage(board, estimate(Design(graph, folding), board).counted()).items()}
 
 
 def _top(board: Board) -> str:

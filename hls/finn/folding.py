@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bitloom's folding as FINN's folding configuration: PE and SIMD of the matrix units as solved, every other node at their pace."""
+"""bitloom's folding as FINN's folding configuration: PE and SIMD of the matrix units as solved (or as fast), every other node at their pace."""
 
 from __future__ import annotations
 
@@ -48,28 +48,37 @@ def _cycles(unit: Any) -> int:
 
 
 def _matrix(node: Any, unit: Any, goal: Goal) -> dict[str, int]:
-    """Where bitloom has a folding of that unit, the nearest that divides this length's matrix; else the cheapest that meets the target."""
-    inputs, outputs = (int(unit.get_nodeattr(key)) for key in ("MW", "MH"))
-    fold = goal.folding.folds.get(node.output[0]) if goal.folding else None
-    if goal.folding and fold is None:
-        raise FinnError(f"finn: {node.name}: got no folding for '{node.output[0]}', must be one for each matrix unit; give target_cycles instead")
-    if fold:
+    """As bitloom's unit of that name is folded, where that divides FINN's matrix; else the cheapest folding that is at least as fast.
+
+    bitloom's need not divide it: streams may be filled up, and FINN's graph may be of another length.
+    """
+    name, inputs, outputs = node.output[0], *(int(unit.get_nodeattr(key)) for key in ("MW", "MH"))
+    if goal.target_cycles:
+        chosen = _cheapest(unit, inputs, outputs, goal.target_cycles, name)
+    else:
+        fold = goal.folding.folds.get(name)
+        if fold is None:
+            raise FinnError(f"finn: {node.name}: got no folding for '{name}', must be one for each matrix unit; give target_cycles instead")
         chosen = {"PE": fold.pe, "SIMD": fold.simd}
         if outputs % fold.pe or inputs % fold.simd:
-            raise FinnError(f"finn: {node.output[0]}: got PE {fold.pe} and SIMD {fold.simd}, must divide {outputs} and {inputs}; solve the folding again")
-    else:
-        chosen = _cheapest(unit, inputs, outputs, goal.target_cycles, node.output[0])
-    for key, value in chosen.items():
-        unit.set_nodeattr(key, value)
+            _set(unit, {"PE": 1, "SIMD": 1})
+            vectors = _cycles(unit) // (inputs * outputs)
+            chosen = _cheapest(unit, inputs, outputs, vectors * -(-outputs // fold.pe) * -(-inputs // fold.simd), name)
+    _set(unit, chosen)
     return chosen
 
 
+def _set(unit: Any, chosen: dict[str, int]) -> None:
+    for key, value in chosen.items():
+        unit.set_nodeattr(key, value)
+
+
 def _cheapest(unit: Any, inputs: int, outputs: int, target: int, name: str) -> dict[str, int]:
+    """Fewest multipliers within `target` cycles a sentence; then PE and SIMD close to each other."""
     found = []
     for pe in divisors(outputs):
         for simd in divisors(inputs):
-            unit.set_nodeattr("PE", pe)
-            unit.set_nodeattr("SIMD", simd)
+            _set(unit, {"PE": pe, "SIMD": simd})
             if _cycles(unit) <= target:
                 found.append((pe * simd, abs(pe - simd), pe, simd))
                 break

@@ -67,7 +67,7 @@ def lower(model: onnx.ModelProto | Path, folder: Path, *, part: str, clock_mhz: 
 
     part        a part number or one of FINN's board names
     folding     bitloom's: PE and SIMD of the matrix units; the other nodes follow their pace. Else target_cycles decides for all
-    streamline  the model has Quant nodes and scales (bitloom.qat.finn_export), which FINN's streamlining moves into thresholds first
+    streamline  the model has Quant nodes and scales (bitloom.hls.finn.quant_export), which FINN's streamlining moves into thresholds first
     Raises FinnError: no or another finn-plus, an unknown part, a node that FINN has no hardware for.
     """
     folder.mkdir(parents=True, exist_ok=True)

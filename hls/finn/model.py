@@ -8,7 +8,6 @@ bias and 16-bit requantization (`finish`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -18,14 +17,16 @@ from bitloom.hls.finn import thresholds as th
 from bitloom.hls.finn.errors import FinnError
 from bitloom.hw.golden import evaluate
 from bitloom.hw.graph import Graph, Node, Tensor, signed_bits
+from bitloom.hw.ops import OPS
 from bitloom.hw.ops.common import largest
+from bitloom.hw.ops.record import Finn
 from onnx import TensorProto, helper, numpy_helper
 
 OPSET, IR_VERSION = 20, 9
 MAX_BITS = 8  # codes that FINN's matrix units and thresholds take
 MAX_UNIFORM_BITS = 10  # of residual sums and scores, whose thresholds are evenly spaced: FINN makes a shift of them
 QUANT_DOMAIN = "qonnx.custom_op.general"
-Style = Literal["requant", "thresholds"]
+Style = Literal["scaling", "thresholds"]
 
 
 def datatype(tensor: Tensor) -> str:
@@ -33,11 +34,44 @@ def datatype(tensor: Tensor) -> str:
     return f"{'' if tensor.signed else 'U'}INT{tensor.bits}"
 
 
+def finn_of(graph: Graph, tensor: str) -> Finn | None:
+    """What the operator that makes a tensor is in FINN's graph; None for the graph's inputs and what the host makes."""
+    node = next((n for n in graph.nodes if n.name == tensor), None)
+    return OPS[node.op].finn if node else None
+
+
+def by_heads(graph: Graph, tensor: str) -> bool:
+    """FINN's tensor has the heads in front of the tokens: rows, and what comes of them."""
+    finn = finn_of(graph, tensor)
+    return graph.tensor(tensor).kind == "row" or bool(finn and finn.heads)
+
+
+def left_out(graph: Graph, tensor: str) -> np.ndarray | int:
+    """The bias that FINN's tensor does not have, int64 [C] or 0."""
+    finn = finn_of(graph, tensor)
+    return graph.params[f"{tensor}.{finn.bias}"] if finn and finn.bias else 0
+
+
+def reach(graph: Graph, tensor: str) -> np.ndarray | int:
+    """The largest magnitude of what FINN's tensor holds, int64 [C] or one for all."""
+    finn = finn_of(graph, tensor)
+    return finn.reach(graph, graph.node(tensor)) if finn and finn.reach else largest(graph.tensor(tensor))
+
+
+def check_forms(graph: Graph) -> None:
+    """Raises FinnError: an operator that FINN has no nodes for, or not just one output."""
+    if len(graph.outputs) != 1:
+        raise FinnError(f"finn: got {len(graph.outputs)} outputs ({', '.join(graph.outputs)}), must be one; use the rtl backend")
+    for node in graph.nodes:
+        if not OPS[node.op].host and OPS[node.op].finn is None:
+            raise FinnError(f"finn: {node.name}: got operator '{node.op}', must have a form in FINN's nodes (finn in hw/ops/{node.op}.py); use another backend")
+
+
 def last_acc(graph: Graph) -> Node:
     """The matrix unit whose accumulators leave FINN's graph: what requantizes them is the host's."""
     tail = graph.node(graph.outputs[0])
-    source = graph.node(tail.inputs[0]) if tail.op == "requant" else tail
-    if source.op != "linear":
+    source = tail if OPS[tail.op].matrix else graph.node(tail.inputs[0]) if tail.inputs[0] not in graph.inputs else tail
+    if not OPS[source.op].matrix or by_heads(graph, source.name):
         raise FinnError(f"finn: got an output made by '{tail.op}', must be a linear layer and its requantization; use another backend")
     return source
 
@@ -45,7 +79,7 @@ def last_acc(graph: Graph) -> Node:
 def finish(graph: Graph, acc: np.ndarray) -> np.ndarray:
     """The host's last step: bias and requantization of the accumulators [rows, labels], int64 -> the output's codes."""
     node = last_acc(graph)
-    values = {node.name: acc + graph.param(node, "bias")}
+    values = {node.name: acc + left_out(graph, node.name)}
     tail = graph.node(graph.outputs[0])
     if tail.name == node.name:
         return values[node.name]
@@ -57,28 +91,25 @@ def check(graph: Graph, tokens: int) -> None:
     """Raises FinnError: a length that the graph does not have, or codes wider than FINN takes."""
     if not 1 <= tokens <= graph.max_tokens:
         raise FinnError(f"finn: got {tokens} tokens, must be 1 .. {graph.max_tokens} (the graph's max_tokens); choose a length within")
+    check_forms(graph)
     for node in graph.nodes:
-        out = graph.tensor(node.name)
-        if node.op in ("linear", "scores", "context"):
-            reach = largest(out) if node.op != "linear" else _reach(graph, node).max()
-            if reach >= th.EXACT_FLOAT32:
+        out, op = graph.tensor(node.name), OPS[node.op]
+        if op.host:
+            continue
+        if op.matrix:
+            most = np.max(reach(graph, node.name))
+            if most >= th.EXACT_FLOAT32:
                 raise FinnError(
-                    f"finn: {node.name}: got accumulators up to {reach}, must stay below 2**24 (FINN's Python execution carries them "
+                    f"finn: {node.name}: got accumulators up to {most}, must stay below 2**24 (FINN's Python execution carries them "
                     "in float32); use fewer bits or inputs, or the rtl backend"
                 )
-        elif node.op != "embed" and node.name not in graph.outputs:
-            uniform = node.op == "add" or (node.op == "requant" and graph.param(node, "mult").size == 1)
-            most = MAX_UNIFORM_BITS if uniform else MAX_BITS
+        elif node.name not in graph.outputs:
+            most = MAX_UNIFORM_BITS if op.finn.uniform(graph, node) else MAX_BITS
             if out.bits > most:
                 raise FinnError(
                     f"finn: {node.name}: got activations of {out.bits} bits, must be at most {most} for FINN's thresholds; lower its "
                     "bits in the recipe (quantization.overrides), or use the rtl or hls4ml backend"
                 )
-
-
-def _reach(graph: Graph, node: Node) -> np.ndarray:
-    """Largest accumulator without bias per channel, int64 [C]."""
-    return np.abs(graph.param(node, "weight")).sum(axis=1) * largest(graph.tensor(node.inputs[0]))
 
 
 class Builder:
@@ -114,35 +145,32 @@ class Builder:
         """x (+ or *) a float constant."""
         return self.op(op_type, [x, self.constant(f"{output}.operand", operand)], output)
 
-    def emit(self, node: Node) -> None:
-        METHODS[node.op](self, node)
+    # what operators ask for in hw/ops/<op>.py: finn(b, graph, node)
 
-    # one method per operator of the graph; each makes the tensor of the node's name
+    @staticmethod
+    def datatype(tensor: Tensor) -> str:
+        return datatype(tensor)
 
-    def linear(self, node: Node) -> None:
-        bits, weight = node.attrs["weight_bits"], self.graph.param(node, "weight")
-        kind = "BIPOLAR" if bits == 1 else f"INT{bits}"
-        name = self.constant(f"{node.name}.weight", weight.T, kind)
-        self.op("MatMul", [node.inputs[0], name], node.name, "INT32")
+    def by_heads(self, tensor: str) -> bool:
+        """FINN's tensor is [1, heads, T, C / heads]."""
+        return by_heads(self.graph, tensor)
 
-    def requant(self, node: Node) -> None:
-        source, mult = self.graph.node(node.inputs[0]), self.graph.param(node, "mult")
-        bias, reach = 0, largest(self.graph.tensor(source.name))
-        if source.op == "linear":
-            bias, reach = self.graph.param(source, "bias"), _reach(self.graph, source)
-        if source.op != "context":
-            self.rescale(source.name, mult, node.attrs["shift"], bias, reach, node, node.name)
-            return
-        heads = self.rescale(source.name, mult, node.attrs["shift"], bias, reach, node, f"{node.name}.heads")
-        out = self.graph.tensor(node.name)
-        rows = self.op("Transpose", [heads], f"{node.name}.tokens", datatype(out), perm=[0, 2, 1, 3])
-        shape = self.ints(f"{node.name}.shape", [1, self.tokens, out.channels])
-        self.op("Reshape", [rows, shape], node.name, datatype(out))
+    def bias(self, tensor: str) -> np.ndarray | int:
+        """What FINN's accumulators leave out, int64 [C] or 0."""
+        return left_out(self.graph, tensor)
 
-    def rescale(self, x: str, mult: np.ndarray, shift: int, bias: np.ndarray | int, reach: np.ndarray | int, node: Node, output: str) -> str:
+    def reach(self, tensor: str) -> np.ndarray | int:
+        """The largest magnitude of what FINN's tensor holds, one for all channels or int64 [C]."""
+        return reach(self.graph, tensor)
+
+    def rounded(self, x: str, scale: float, out: Tensor) -> str:
+        """The codes of `out` nearest to real values of which one LSB is worth `scale`."""
+        return self.threshold(x, th.of_rounding(scale, out.low, out.high), out.name, out.low, datatype(out))
+
+    def rescale(self, x: str, mult: np.ndarray, shift: int, node: Node, output: str, bias: np.ndarray | int = 0, reach: np.ndarray | int = 0) -> str:
         """clip(((x + bias)*mult + half) >> shift), as a Requant where one is exact and wanted (or 2**bits thresholds are too many), else as thresholds."""
         out = self.graph.tensor(node.name)
-        wanted = self.style == "requant" or out.bits > MAX_BITS
+        wanted = self.style == "scaling" or out.bits > MAX_BITS
         constants = scaling.of_requant(mult, shift, out.low, out.high, bias, reach) if wanted else None
         if constants is None:
             limits = th.reachable(th.of_requant(mult, shift, out.low, out.high, bias), -np.asarray(reach), reach)
@@ -159,48 +187,9 @@ class Builder:
         rows = self.op("Reshape", [x, shape], f"{x}.rows", datatype(tensor))
         return self.op("Transpose", [rows], f"{x}.heads", datatype(tensor), perm=perm)
 
-    def scores(self, node: Node) -> None:
-        query, key = (self.heads(x, node, perm) for x, perm in zip(node.inputs, ([0, 2, 1, 3], [0, 2, 3, 1]), strict=True))
-        self.op("MatMul", [query, key], node.name, "INT32")
-
-    def context(self, node: Node) -> None:
-        self.op("MatMul", [node.inputs[0], self.heads(node.inputs[1], node, [0, 2, 1, 3])], node.name, "INT32")
-
-    def softmax(self, node: Node) -> None:
-        x, out = self.graph.tensor(node.inputs[0]), self.graph.tensor(node.name)
-        logits = self.value("Mul", x.name, x.scale, f"{node.name}.logits")
-        real = self.op("Softmax", [logits], f"{node.name}.real", axis=-1)
-        self.threshold(real, th.of_rounding(out.scale, out.low, out.high), node.name, out.low, datatype(out))
-
-    def layernorm(self, node: Node) -> None:
-        """float32: (x - mean) / sqrt(var + eps), times gamma, plus beta, in units of the output's LSB; one rounding at the end."""
-        x, out, attrs = self.graph.tensor(node.inputs[0]), self.graph.tensor(node.name), node.attrs
-        unit = min(x.scale, 0.5)  # a LayerNorm does not see it, but an integer would make FINN's multiplication an integer one
-        real = self.value("Mul", x.name, unit, f"{node.name}.real")
-        ones, zeros = np.ones(x.channels), np.zeros(x.channels)
-        affine = [self.constant(f"{node.name}.{key}", value) for key, value in (("one", ones), ("zero", zeros))]
-        epsilon = attrs["eps"] * (unit / x.channels) ** 2
-        normal = self.op("LayerNormalization", [real, *affine], f"{node.name}.normal", axis=-1, epsilon=epsilon)
-        lsb = 2.0 ** -attrs["shift"]
-        scaled = self.value("Mul", normal, self.graph.param(node, "gamma") * lsb * (1 << attrs["frac_bits"]), f"{node.name}.scaled")
-        shifted = self.value("Add", scaled, self.graph.param(node, "beta") * lsb, f"{node.name}.shifted")
-        self.threshold(shifted, th.of_rounding(1.0, out.low, out.high), node.name, out.low, datatype(out))
-
-    def add(self, node: Node) -> None:
-        terms, reach = [], 0
-        for x, key in zip(node.inputs, ("a", "b"), strict=True):
-            mult, tensor = node.attrs[f"mult_{key}"], self.graph.tensor(x)
-            reach += mult * largest(tensor)
-            if mult > 1:
-                factor = self.constant(f"{node.name}.{key}.mult", np.array([mult]), f"UINT{mult.bit_length()}")
-                x = self.op("Mul", [x, factor], f"{node.name}.{key}", "INT32")
-            terms.append(x)
-        total = self.op("Add", terms, f"{node.name}.total", "INT32")
-        self.rescale(total, np.ones(1, dtype=np.int64), node.attrs["shift"], 0, reach, node, node.name)
-
-    def table(self, node: Node) -> None:
+    def lookup(self, x_name: str, entries: np.ndarray, node: Node) -> None:
         """Thresholds of a table that never falls; else the difference of two such (GELU falls below -0.75)."""
-        x, out, entries = self.graph.tensor(node.inputs[0]), self.graph.tensor(node.name), self.graph.param(node, "table")
+        x, out = self.graph.tensor(x_name), self.graph.tensor(node.name)
         if (np.diff(entries) >= 0).all():
             self.threshold(x.name, th.of_table(entries, x.low, out.low, out.high), node.name, out.low, datatype(out))
             return
@@ -213,21 +202,12 @@ class Builder:
         codes = np.arange(out.low + 1, out.high + 1)[None] - int(entries[0])
         self.threshold(wide, codes, node.name, out.low, datatype(out))
 
-    def first_token(self, node: Node) -> None:
-        self.op("Gather", [node.inputs[0], self.ints(f"{node.name}.index", 0)], node.name, datatype(self.graph.tensor(node.name)), axis=1)
-
-
-METHODS: dict[str, Callable[[Builder, Node], None]] = {
-    "linear": Builder.linear, "requant": Builder.requant, "scores": Builder.scores, "softmax": Builder.softmax, "context": Builder.context,
-    "add": Builder.add, "layernorm": Builder.layernorm, "table": Builder.table, "first_token": Builder.first_token,
-}  # fmt: skip
-
 
 def build(graph: Graph, tokens: int, style: Style = "thresholds") -> onnx.ModelProto:
     """The QONNX model for sentences of `tokens` tokens: input the entry's codes [1, T, H], output the last matrix unit's accumulators without bias.
 
-    style  what rescales accumulators: "thresholds" (equal to the golden in every execution), or "requant" (a multiplier a lane instead of 2**bits - 1
-           words a channel; equal in the RTL's arithmetic, see bitloom.hls.finn.scaling)
+    style  what rescales accumulators: "thresholds" (equal to the golden in every execution), or "scaling" (Requant nodes: a multiplier a lane instead of
+           2**bits - 1 words a channel; equal in the RTL's arithmetic, see bitloom.hls.finn.scaling)
     Raises FinnError: codes wider than FINN takes, or an operator that it has no nodes for.
     """
     from qonnx.core.datatype import DataType
@@ -237,8 +217,8 @@ def build(graph: Graph, tokens: int, style: Style = "thresholds") -> onnx.ModelP
     check(graph, tokens)
     builder, end = Builder(graph, tokens, style), last_acc(graph)
     for node in graph.nodes:
-        if node.op != "embed" and (node is end or node.name not in graph.outputs):
-            builder.emit(node)
+        if not OPS[node.op].host and (node is end or node.name not in graph.outputs):
+            OPS[node.op].finn.nodes(builder, graph, node)
     entry = graph.tensor(graph.entry)
     rows = tokens if graph.tensor(end.name).kind == "token" else None
     shape = [1, tokens, graph.tensor(end.name).channels] if rows else [1, graph.tensor(end.name).channels]

@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""FINN's cycle estimates beside bitloom's RTL for the same matrix units at the same folding."""
+"""FINN's cycle estimates beside bitloom's RTL for the same matrix units."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from bitloom.hls.finn.lower import Lowered
-from bitloom.hw.graph import Graph
-from bitloom.hw.ops import OPS
-from bitloom.hw.plan.folding import Folding
+from bitloom.hw.plan.design import Design
 
 
 @dataclass(frozen=True, kw_only=True)
 class CycleRow:
-    """One matrix unit. finn: FINN's estimate of cycles a sentence; rtl: bitloom's, which its simulation holds."""
+    """One matrix unit, at FINN's PE and SIMD: those of bitloom's unit, if they divide FINN's matrix.
+
+    finn  FINN's estimate of cycles a sentence; rtl: bitloom's, which its simulation holds
+    """
 
     tensor: str
     pe: int
@@ -22,13 +23,13 @@ class CycleRow:
     rtl: int
 
 
-def cycles(graph: Graph, lowered: Lowered, folding: Folding, tokens: int) -> list[CycleRow]:
+def cycles(design: Design, lowered: Lowered, tokens: int) -> list[CycleRow]:
     """A row for each matrix unit, for sentences of the length that `lowered` was built for."""
     made, rows = {node.tensor: node for node in lowered.nodes}, []
-    for node in graph.nodes:
-        if OPS[node.op].matrix:
-            unit, fold = made[node.name], folding.folds[node.name]
-            rows.append(CycleRow(tensor=node.name, pe=unit.pe, simd=unit.simd, finn=unit.cycles, rtl=OPS[node.op].interval(graph, node, fold, tokens)))
+    for unit in design.units:
+        if unit.op.matrix:
+            finn, rtl = made[unit.name], unit.op.interval(design.graph, unit.node, unit.fold, tokens)
+            rows.append(CycleRow(tensor=unit.name, pe=finn.pe, simd=finn.simd, finn=finn.cycles, rtl=rtl))
     return rows
 
 

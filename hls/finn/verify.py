@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 from bitloom.hls.finn.errors import FinnError
-from bitloom.hls.finn.model import finish
+from bitloom.hls.finn.model import by_heads, finish, left_out
 from bitloom.hw import golden
 from bitloom.hw.graph import Graph, Node
+from bitloom.hw.ops import OPS
 
 DSP58 = 3  # the widest of FINN's DSP versions; constants differ between them in width only, not in what they stand for
-FLOAT_OPS = ("softmax", "layernorm")  # FINN has float32 nodes for them; all others are integer and must equal the golden
 
 
 @dataclass
@@ -53,7 +53,8 @@ class Report:
 
 
 class Runner:
-    """A QONNX or FINN hardware graph for sentences of one length: of `bitloom.hls.finn.model.build` or `bitloom.qat.finn_export.export`, or `Lowered.hardware`.
+    """A QONNX or FINN hardware graph for sentences of one length: of `bitloom.hls.finn.model.build`, `bitloom.hls.finn.quant_export.export`
+    or `Lowered.hardware`.
 
     A FINN graph has to be run within `bitloom.hls.finn.tool.session`.
     Raises FinnError: the model was made from another graph.
@@ -69,7 +70,7 @@ class Runner:
             raise FinnError(f"finn: got a model of graph {str(found)[:16]}, must be of {graph.hash[:16]}; build again")
         self.tokens = int(self.model.get_metadata_prop("tokens"))
         self.scaled = self.model.get_metadata_prop("form") == "values"  # real values, not codes: the form with Quant nodes
-        self.nodes = {n.name: n for n in graph.nodes if n.op != "embed" and n.name not in graph.outputs}
+        self.nodes = {n.name: n for n in graph.nodes if not OPS[n.op].host and n.name not in graph.outputs}
 
     def run(self, want: dict[str, np.ndarray], *, alone: bool) -> dict[str, np.ndarray]:
         """One sentence: codes of every golden tensor that the model has, laid out as the golden's, int64; accumulators with their bias.
@@ -119,17 +120,15 @@ class Runner:
     def _codes(self, node: Node, value: np.ndarray) -> np.ndarray:
         lsb = self.graph.tensor(node.name).scale if self.scaled else 1.0
         codes = np.floor(value.astype(np.float64) / lsb + 0.5).astype(np.int64)
-        if node.op == "linear":
-            codes = codes + self.graph.param(node, "bias")
-        if self.graph.tensor(node.name).kind == "row" or node.op == "context":
+        codes = codes + left_out(self.graph, node.name)
+        if by_heads(self.graph, node.name):
             codes = codes.reshape(value.shape[-3:]).transpose(1, 0, 2)  # heads and tokens
         return codes.reshape(-1) if self.graph.tensor(node.name).kind == "row" else codes.reshape(-1, self.graph.tensor(node.name).channels)
 
     def _values(self, node: Node, codes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """`_codes` backwards."""
-        if node.op == "linear":
-            codes = codes - self.graph.param(node, "bias")
-        if self.graph.tensor(node.name).kind == "row" or node.op == "context":
+        codes = codes - left_out(self.graph, node.name)
+        if by_heads(self.graph, node.name):
             heads, tokens, last = shape[-3:]
             return np.ascontiguousarray(codes.reshape(tokens, heads, last).transpose(1, 0, 2)).reshape(shape).astype(np.float32)
         return codes.reshape(shape).astype(np.float32)
@@ -147,7 +146,7 @@ def compare(graph: Graph, model: Any, ids: Sequence[Sequence[int]], segments: Se
     if not len(ids):
         raise FinnError("finn: got 0 sentences to compare, must be at least one; a comparison of nothing proves nothing")
     nodes = nodes and not runner.scaled
-    rows = {n.name: TensorReport(n.name, n.op, n.op not in FLOAT_OPS) for n in graph.nodes}
+    rows = {n.name: TensorReport(n.name, n.op, OPS[n.op].finn.exact) for n in graph.nodes if OPS[n.op].finn}
     report = Report([])
     for number, sentence in enumerate(ids):
         want = golden.run(graph, [sentence], None if segments is None else [segments[number]])

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // layernorm: d = H x - S1, s = isqrt(H S2 - S1**2 + eps), R = floor(2**k / s), u = (d R + half(k-F)) >> (k-F),
 //            y = clip((u gamma + beta + half(n)) >> n)
-// Golden : hw/ops/layernorm.py (bit-exact; S1, S2 are the sums of x and of its squares over the H channels)
+// Golden : hw/ops/layernorm.py (bit-exact; S1, S2 are the sums of x and of its squares over the H = features channels)
+// Layout : a token has `channels` elements; behind its H channels come zeros, whose gamma and beta are 0
 // Stream : token stream -> token stream; three processes, each on a token of its own: sums, root and reciprocal, scaling.
 //          In steady state a token takes max(H / lanes, digits of root and quotient)
 #ifndef BITLOOM_LAYERNORM_H_

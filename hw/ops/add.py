@@ -6,10 +6,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from bitloom.hw.cost.multipliers import Product, factor_bits, whole
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
-from bitloom.hw.instance import Fold, HlsLayer, Instance
+from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import clip, largest, pipeline, require, require_bits, round_shift
-from bitloom.hw.ops.record import Operator
+from bitloom.hw.ops.record import Finn, Operator
 
 PARAMS = ()
 ATTRS = ("mult_a", "mult_b", "shift")
@@ -93,6 +94,38 @@ def append(g: GraphBuilder, name: str, a: Tensor, b: Tensor, *, mult_a: int, mul
     return g.add("add", out, (a.name, b.name), {"mult_a": mult_a, "mult_b": mult_b, "shift": shift})
 
 
+def products(p: Params) -> list[Product]:
+    return [whole(p["LANES"], p[f"{i}_W"] + (not p[f"{i}_SIGNED"]), factor_bits(p[f"MULT_{i}"])) for i in "AB"]
+
+
+def terms(p: Params) -> Terms:
+    return {"in_bits": p["LANES"] * (p["A_W"] + p["B_W"]), "out_bits": p["LANES"] * p["OUT_W"]}
+
+
+MODULE = Module(name="add", terms=terms, products=products)
+
+
+def finn(b, graph: Graph, node: Node) -> None:
+    parts, reach = [], 0
+    for x, key in zip(node.inputs, ("a", "b"), strict=True):
+        mult = node.attrs[f"mult_{key}"]
+        reach += mult * largest(graph.tensor(x))
+        if mult > 1:
+            factor = b.constant(f"{node.name}.{key}.mult", np.array([mult]), f"UINT{mult.bit_length()}")
+            x = b.op("Mul", [x, factor], f"{node.name}.{key}", "INT32")
+        parts.append(x)
+    total = b.op("Add", parts, f"{node.name}.total", "INT32")
+    b.rescale(total, np.ones(1, dtype=np.int64), node.attrs["shift"], node, node.name, 0, reach)
+
+
+def finn_values(b, graph: Graph, node: Node, inputs: list):
+    return inputs[0] + inputs[1]
+
+
+def finn_uniform(graph: Graph, node: Node) -> bool:
+    return True
+
+
 OP = Operator(
     name="add",
     params=PARAMS,
@@ -106,5 +139,7 @@ OP = Operator(
     hls_array=True,
     timing=timing,
     rtl=rtl,
+    module=MODULE,
     hls=hls,
+    finn=Finn(nodes=finn, values=finn_values, uniform=finn_uniform),
 )

@@ -6,13 +6,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from bitloom.hw.banks import Banks, mac_latency
+from bitloom.hw.cost.memories import Memory, index_bits
+from bitloom.hw.cost.multipliers import Product, fold_style
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
-from bitloom.hw.instance import Fold, HlsLayer, Instance
-from bitloom.hw.mapping import fold_style
+from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops import softmax
 from bitloom.hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, sentences
-from bitloom.hw.ops.record import Operator
+from bitloom.hw.ops.record import Finn, Operator
+from bitloom.hw.parts import banks, mac_array
+from bitloom.hw.parts.banks import Banks
+from bitloom.hw.parts.mac_array import mac_latency
 
 PARAMS = ()
 ATTRS = ("heads",)
@@ -151,6 +154,34 @@ def append(b: GraphBuilder, name: str, p: Tensor, v: Tensor, heads: int) -> Tens
     return b.add("context", out, (p.name, v.name), {"heads": heads})
 
 
+def memories(p: Params) -> list[Memory]:
+    words = p["HEADS"] * p["DIM"] // p["PE"]
+    return [banks.memory("row", p["P_W"], 1, p["MAX_TOKENS"]), banks.memory("values", p["V_W"], p["PE"], words * p["MAX_TOKENS"])]
+
+
+def products(p: Params) -> list[Product]:
+    return mac_array.products(p, pe=p["PE"], simd=1, x_bits=p["P_W"], x_signed=False, w_bits=p["V_W"])
+
+
+def terms(p: Params) -> Terms:
+    words = p["HEADS"] * p["DIM"] // p["PE"]
+    return mac_array.terms(p, pe=p["PE"], simd=1, x_bits=p["P_W"], w_bits=p["V_W"]) | {
+        "part_bits": (p["PE"] - p["LANES"]) * p["V_W"],
+        "count_bits": 3 * index_bits(words * p["MAX_TOKENS"]) + 5 * index_bits(p["MAX_TOKENS"]) + index_bits(words),
+    }
+
+
+MODULE = Module(name="context_op", terms=terms, memories=memories, products=products)
+
+
+def finn(b, graph: Graph, node: Node) -> None:
+    b.op("MatMul", [node.inputs[0], b.heads(node.inputs[1], node, [0, 2, 1, 3])], node.name, "INT32")
+
+
+def finn_values(b, graph: Graph, node: Node, inputs: list):
+    return (inputs[0] @ b.heads(inputs[1], node)).permute(0, 2, 1, 3).reshape(1, b.tokens, -1)
+
+
 OP = Operator(
     name="context",
     params=PARAMS,
@@ -167,5 +198,7 @@ OP = Operator(
     holds=holds,
     timing=timing,
     rtl=rtl,
+    module=MODULE,
     hls=hls,
+    finn=Finn(nodes=finn, values=finn_values, heads=True),
 )

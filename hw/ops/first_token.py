@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import numpy as np
+from bitloom.hw.cost.memories import index_bits
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
-from bitloom.hw.instance import Fold, HlsLayer, Instance
+from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import require
-from bitloom.hw.ops.record import Operator
+from bitloom.hw.ops.record import Finn, Operator
 
 PARAMS = ()
 ATTRS = ()
@@ -62,6 +63,22 @@ def append(b: GraphBuilder, name: str, x: Tensor) -> Tensor:
     return b.add("first_token", Tensor(name=name, shape=(1, x.channels), bits=x.bits, signed=x.signed, scale=x.scale), (x.name,))
 
 
+def terms(p: Params) -> Terms:
+    return {"lane_bits": p["LANES"] * p["W"], "count_bits": index_bits(p["C"] // p["LANES"])}
+
+
+MODULE = Module(name="first_token", terms=terms)
+
+
+def finn(b, graph: Graph, node: Node) -> None:
+    b.op("Gather", [node.inputs[0], b.ints(f"{node.name}.index", 0)], node.name, b.datatype(graph.tensor(node.name)), axis=1)
+
+
+def finn_values(b, graph: Graph, node: Node, inputs: list):
+    """Quantized once more, which changes nothing: FINN cannot move a scale past the selection."""
+    return inputs[0][:, 0]
+
+
 OP = Operator(
     name="first_token",
     params=PARAMS,
@@ -73,5 +90,7 @@ OP = Operator(
     wants_zeros=lambda graph, node: False,
     timing=timing,
     rtl=rtl,
+    module=MODULE,
     hls=hls,
+    finn=Finn(nodes=finn, values=finn_values, quant=True),
 )

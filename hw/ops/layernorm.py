@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
+from bitloom.hw.cost.memories import Memory, index_bits
+from bitloom.hw.cost.multipliers import Product, factor_bits, whole
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.hexfile import Hex
-from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance
+from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import clip, half, largest, last_read, require, require_bits, round_shift
-from bitloom.hw.ops.record import Operator
+from bitloom.hw.ops.record import Finn, Operator
+from bitloom.hw.parts import mul
 
 PARAMS = ("gamma", "beta")
 ATTRS = ("eps", "recip_bits", "frac_bits", "shift")
@@ -63,9 +67,24 @@ def u_bound(size: int, frac_bits: int) -> int:
     return (math.isqrt(size) + 2) << frac_bits
 
 
-def variance_bound(x: Tensor, eps: int) -> int:
+def variance_bound(size: int, bits: int, eps: int) -> int:
     """The largest V + eps: codes within a range have at most a quarter of its square as variance."""
-    return (x.channels * (x.high - x.low)) ** 2 // 4 + eps
+    return (size * ((1 << bits) - 1)) ** 2 // 4 + eps
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Bits inside hw/rtl/layernorm.sv: of S1, of V + eps, and of the largest R (log2 of the smallest root is `root`)."""
+
+    total: int
+    variance: int
+    root: int
+    recip: int
+
+    @classmethod
+    def of(cls, size: int, bits: int, eps: int, recip_bits: int) -> Widths:
+        root = (eps.bit_length() - 1) // 2
+        return cls(bits + (size - 1).bit_length(), variance_bound(size, bits, eps).bit_length(), root, recip_bits - root + 1)
 
 
 def check(graph: Graph, node: Node) -> None:
@@ -82,7 +101,7 @@ def check(graph: Graph, node: Node) -> None:
     got = {key: attrs[key] for key in want}
     require(got == want, graph, node, f"constants got {got}, must be {want}")
     require(floor_eps <= attrs["eps"] < top, graph, node, f"eps got {attrs['eps']}, must be {floor_eps} .. {top - 1}")
-    reach = variance_bound(x, attrs["eps"])
+    reach = variance_bound(x.channels, x.bits, attrs["eps"])
     require(
         reach < 1 << 52, graph, node, f"variance * H**2 + eps reaches {reach}, must stay below 2**52 (where a root in float64 is exact); use fewer input bits"
     )
@@ -113,7 +132,8 @@ def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
 
 def serial_cycles(x: Tensor, eps: int, recip_bits: int) -> tuple[int, int]:
     """Cycles from one root to the next, and from one division to the next: a digit each, and one to begin."""
-    return (variance_bound(x, eps).bit_length() + 1) // 2 + 1, recip_bits - (eps.bit_length() - 1) // 2 + 2
+    widths = Widths.of(x.channels, x.bits, eps, recip_bits)
+    return (widths.variance + 1) // 2 + 1, widths.recip + 1
 
 
 def timing(graph: Graph, node: Node, fold: Fold, ins, out):
@@ -168,7 +188,7 @@ def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
             "features": x.channels,
             "sum_bits": signed_bits(reach),
             "square_bits": (reach * largest(x)).bit_length(),
-            "variance_bits": variance_bound(x, attrs["eps"]).bit_length(),
+            "variance_bits": variance_bound(x.channels, x.bits, attrs["eps"]).bit_length(),
             "size_bits": x.channels.bit_length(),
             "eps_bits": attrs["eps"].bit_length(),
             "u_bits": signed_bits(u),
@@ -191,6 +211,75 @@ def append(b: GraphBuilder, name: str, x: Tensor, gamma: np.ndarray, beta: np.nd
     return b.add("layernorm", out, (x.name,), attrs, gamma=gamma, beta=beta)
 
 
+def _widths(p: Params) -> Widths:
+    return Widths.of(p["H"], p["IN_W"], p["EPS"], p["RECIP_BITS"])
+
+
+def memories(p: Params) -> list[Memory]:
+    beats, widths = p.get("WIDTH", p["H"]) // p["LANES"], _widths(p)  # WIDTH: elements of a token in its stream
+    return [
+        Memory("x", p["LANES"] * p["IN_W"], 4 << index_bits(beats)),
+        Memory("sum1", widths.total, 4),
+        Memory("var", widths.variance, 4),
+        Memory("recip", widths.recip, 4),
+        Memory("gamma", p["LANES"] * p["GAMMA_W"], beats, rom=True),
+        Memory("beta", p["LANES"] * p["BETA_W"], beats, rom=True),
+    ]
+
+
+def products(p: Params) -> list[Product]:
+    """As hw/rtl/layernorm*.sv: squares, H * x, d * R, u * gamma, S1 * S1, H * S2 (unsigned)."""
+    h, lanes, bits, widths = p["H"], p["LANES"], p["IN_W"], _widths(p)
+    root_h, zeros = ((h - 1).bit_length() + 1) // 2, (h & -h).bit_length() - 1
+    u_bits = p["FRAC_BITS"] + 2 + root_h
+    scaled = mul.products(widths.total + 1, widths.recip + 1, p["RECIP_BITS"] + 2 + root_h, held=True)
+    per_lane = [whole(1, bits, bits), whole(1, bits, factor_bits(h)), *scaled, whole(1, u_bits, p["GAMMA_W"])]
+    squares = bits + widths.total  # of S2
+    sized = mul.products(squares, factor_bits(h), min(widths.variance - zeros, squares - 2 + factor_bits(h)))
+    return [
+        *(Product(lanes * n, a, b, used) for n, a, b, used in per_lane),
+        *mul.products(widths.total, widths.total, widths.variance, square=True),
+        *(Product(n, a - 1, b - 1, used) for n, a, b, used in sized),
+    ]
+
+
+def terms(p: Params) -> Terms:
+    widths, lanes = _widths(p), p["LANES"]
+    return {
+        "serial_bits": widths.variance + widths.recip,
+        "sum_bits": widths.total,
+        "square_bits": lanes * 2 * p["IN_W"],
+        "product_bits": lanes * (widths.total + widths.recip),
+        "scaled_bits": lanes * (p["GAMMA_W"] + p["SHIFT"]),
+        "lane_bits": lanes * p["IN_W"],
+    }
+
+
+MODULE = Module(name="layernorm", terms=terms, memories=memories, products=products)
+
+
+def finn(b, graph: Graph, node: Node) -> None:
+    """float32: (x - mean) / sqrt(var + eps), times gamma, plus beta, in units of the output's LSB; one rounding at the end."""
+    x, out, attrs = graph.tensor(node.inputs[0]), graph.tensor(node.name), node.attrs
+    unit = min(x.scale, 0.5)  # a LayerNorm does not see it, but an integer would make FINN's multiplication an integer one
+    real = b.value("Mul", x.name, unit, f"{node.name}.real")
+    ones, zeros = np.ones(x.channels), np.zeros(x.channels)
+    plain = [b.constant(f"{node.name}.{key}", value) for key, value in (("one", ones), ("zero", zeros))]
+    epsilon = attrs["eps"] * (unit / x.channels) ** 2
+    normal = b.op("LayerNormalization", [real, *plain], f"{node.name}.normal", axis=-1, epsilon=epsilon)
+    lsb = 2.0 ** -attrs["shift"]
+    scaled = b.value("Mul", normal, graph.param(node, "gamma") * lsb * (1 << attrs["frac_bits"]), f"{node.name}.scaled")
+    shifted = b.value("Add", scaled, graph.param(node, "beta") * lsb, f"{node.name}.shifted")
+    b.rounded(shifted, 1.0, out)
+
+
+def finn_values(b, graph: Graph, node: Node, inputs: list):
+    x, attrs = graph.tensor(node.inputs[0]), node.attrs
+    lsb = graph.tensor(node.name).scale / 2.0 ** attrs["shift"]
+    gamma, beta = graph.param(node, "gamma") * lsb * (1 << attrs["frac_bits"]), graph.param(node, "beta") * lsb
+    return b.layer_norm(inputs[0], gamma, beta, attrs["eps"] * (x.scale / x.channels) ** 2)
+
+
 OP = Operator(
     name="layernorm",
     params=PARAMS,
@@ -205,5 +294,7 @@ OP = Operator(
     hls_array=True,
     timing=timing,
     rtl=rtl,
+    module=MODULE,
     hls=hls,
+    finn=Finn(nodes=finn, values=finn_values, quant=True, exact=False),
 )

@@ -6,13 +6,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from bitloom.hw.banks import Banks, mac_latency
+from bitloom.hw.cost.memories import Memory, index_bits
+from bitloom.hw.cost.multipliers import Product, fold_style
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.hexfile import Hex
-from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance
-from bitloom.hw.mapping import fold_style
+from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, require_range
-from bitloom.hw.ops.record import Operator
+from bitloom.hw.ops.record import Finn, Operator
+from bitloom.hw.parts import banks, mac_array
+from bitloom.hw.parts.banks import Banks
+from bitloom.hw.parts.mac_array import mac_latency
 
 PARAMS = ("weight", "bias")
 ATTRS = ("weight_bits",)
@@ -131,7 +134,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "WEIGHT_W": bits,
             "OUT_W": acc.bits,
             "MUL_STYLE": fold_style(fold, x.bits, bits),
-            "WEIGHT_FILE": Hex.pack(_words(graph, node, fold), bits),
+            "WEIGHT_FILE": Hex.pack(lambda: _words(graph, node, fold), bits),
             "BIAS_FILE": Hex.pack(bias.reshape(-1, fold.lanes_out), acc.bits),
         },
     )
@@ -171,6 +174,45 @@ def append(b: GraphBuilder, name: str, x: Tensor, weight: np.ndarray, bias: np.n
     return b.add("linear", out, (x.name,), {"weight_bits": weight_bits}, weight=weight, bias=bias)
 
 
+def memories(p: Params) -> list[Memory]:
+    steps, folds = p["K"] // p["SIMD"], p["C"] // p["PE"]
+    return [
+        banks.memory("token", p["IN_W"], p["SIMD"], steps),
+        Memory("weight", p["PE"] * p["SIMD"] * p["WEIGHT_W"], folds * steps, rom=True),
+        Memory("bias", p["LANES_OUT"] * p["OUT_W"], p["C"] // p["LANES_OUT"], rom=True),
+    ]
+
+
+def products(p: Params) -> list[Product]:
+    return mac_array.products(p, pe=p["PE"], simd=p["SIMD"], x_bits=p["IN_W"], x_signed=p["IN_SIGNED"], w_bits=p["WEIGHT_W"])
+
+
+def terms(p: Params) -> Terms:
+    return mac_array.terms(p, pe=p["PE"], simd=p["SIMD"], x_bits=p["IN_W"], w_bits=p["WEIGHT_W"]) | {
+        "part_bits": (p["SIMD"] - p["LANES_IN"]) * p["IN_W"],
+        "out_bits": p["LANES_OUT"] * p["OUT_W"],
+        "count_bits": index_bits(p["C"] * p["K"] // p["PE"] // p["SIMD"]) + index_bits(p["C"] // p["LANES_OUT"]) + 2 * index_bits(p["K"] // p["SIMD"]),
+    }
+
+
+MODULE = Module(name="linear", terms=terms, memories=memories, products=products)
+
+
+def finn(b, graph: Graph, node: Node) -> None:
+    """A product without its bias, which is added by the thresholds behind it, or by the host."""
+    bits = node.attrs["weight_bits"]
+    weight = b.constant(f"{node.name}.weight", graph.param(node, "weight").T, "BIPOLAR" if bits == 1 else f"INT{bits}")
+    b.op("MatMul", [node.inputs[0], weight], node.name, "INT32")
+
+
+def finn_values(b, graph: Graph, node: Node, inputs: list):
+    return b.layer(node)(inputs[0])
+
+
+def finn_reach(graph: Graph, node: Node) -> np.ndarray:
+    return np.abs(graph.param(node, "weight")).sum(axis=1) * largest(graph.tensor(node.inputs[0]))
+
+
 OP = Operator(
     name="linear",
     params=PARAMS,
@@ -187,5 +229,7 @@ OP = Operator(
     hls_array=True,
     timing=timing,
     rtl=rtl,
+    module=MODULE,
     hls=hls,
+    finn=Finn(nodes=finn, values=finn_values, bias="bias", reach=finn_reach),
 )

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from bitloom.hw.instance import Module
+
 
 def no_macs(graph, node, tokens: int) -> int:
     """Of operators without a multiplier array."""
@@ -16,6 +18,35 @@ def no_macs(graph, node, tokens: int) -> int:
 def holds_one(graph, node, port: int) -> int:
     """Of pipelines: their registers hold less than a token."""
     return 1
+
+
+def no_uniform(graph, node) -> bool:
+    """Of operators whose thresholds lie anywhere."""
+    return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finn:
+    """An operator in FINN's graph (hls/finn).
+
+    nodes    nodes(b, graph, node): makes the tensor of the node's name, in FINN's own nodes (hls/finn/model.py: Builder)
+    values   values(b, graph, node, inputs): the same on real values, in torch (hls/finn/quant_export.py: FinnEncoder)
+    quant    there, a Quant node stands behind it
+    exact    FINN computes it in integers: it must equal the golden; else in float32
+    bias     the parameter that FINN's accumulators leave out, "" if none; what is behind them adds it
+    reach    reach(graph, node): the largest magnitude of the accumulators without that bias, int64 [C]; None: what the tensor holds
+    heads    FINN's tensor is [1, heads, T, C / heads], not [1, T, C]
+    uniform  uniform(graph, node): the thresholds that make its output are evenly spaced, so that FINN takes more bits
+    """
+
+    nodes: Callable[..., Any]
+    values: Callable[..., Any]
+    quant: bool = False
+    exact: bool = True
+    bias: str = ""
+    reach: Callable[..., Any] | None = None
+    heads: bool = False
+    uniform: Callable[..., bool] = no_uniform
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +73,9 @@ class Operator:
     timing    timing(graph, node, fold, ins, out): generator of the timing model (hw/plan/timing.py)
     holds     holds(graph, node, port): tokens that may be inside between an input and the output (hw/plan/fifos.py)
     rtl       rtl(graph, node, fold) -> Instance: module, parameters, memory files (hw/instance.py)
+    module    what that module of hw/rtl takes of an FPGA (hw/instance.py: Module)
     hls       hls(graph, node, fold) -> HlsLayer: constants and memories of hls/nnet/<name>.h (hw/instance.py)
+    finn      its form in FINN's graph; None: FINN has none
     hls_array the header also works on one array of tokens (hls4ml's io_parallel)
     """
 
@@ -66,8 +99,10 @@ class Operator:
     timing: Callable[..., Any] | None = None
     holds: Callable[..., int] = holds_one
     rtl: Callable[..., Any] | None = None
+    module: Module | None = None
     hls: Callable[..., Any] | None = None
     hls_array: bool = False
+    finn: Finn | None = None
 
     @property
     def matrix(self) -> bool:

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import numpy as np
+from bitloom.hw.cost.memories import Memory, index_bits
+from bitloom.hw.cost.multipliers import Product, factor_bits, whole
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
 from bitloom.hw.hexfile import Hex
-from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance
+from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import clip, largest, pipeline, require, require_range, round_shift
-from bitloom.hw.ops.record import Operator
+from bitloom.hw.ops.record import Finn, Operator
 
 PARAMS = ("mult",)
 ATTRS = ("shift",)
@@ -92,6 +94,54 @@ def append(b: GraphBuilder, name: str, acc: Tensor, mult: np.ndarray, shift: int
     return b.add("requant", out, (acc.name,), {"shift": shift}, mult=mult)
 
 
+def memories(p: Params) -> list[Memory]:
+    return [Memory("mult", p["LANES"] * p["MULT_W"], p["C"] // p["LANES"], rom=True)] if p["PER_CHANNEL"] else []
+
+
+def products(p: Params) -> list[Product]:
+    """As hw/rtl/requant.sv cuts its accumulators."""
+    lanes, acc = p["LANES"], p["IN_W"]
+    m = p["MULT_W"] + 1 if p["PER_CHANNEL"] else factor_bits(p["MULT"])
+    return [whole(lanes, min(acc, 18), m)] if acc <= 22 else [whole(lanes, acc - 17, m), whole(lanes, 18, m)]
+
+
+def terms(p: Params) -> Terms:
+    lanes, product = p["LANES"], p["PER_CHANNEL"] or p["MULT"] > 1
+    beyond = max(0, p["IN_W"] - 18) if product else 0
+    keep = p["IN_W"] + (p["MULT_W"] if product else 0)
+    return {
+        "in_bits": lanes * p["IN_W"],
+        "multiplied_bits": lanes * keep if product else 0,
+        "low_bits": lanes * beyond * (p["MULT_W"] + beyond) if beyond <= 4 else 0,
+        "sum_bits": lanes * max(1, keep - p["SHIFT"]),
+        "shift_bits": lanes * min(p["SHIFT"], keep),
+        "out_bits": lanes * p["OUT_W"],
+        "count_bits": index_bits(p["C"] // lanes) if p["PER_CHANNEL"] else 0,
+    }
+
+
+MODULE = Module(name="requant", terms=terms, memories=memories, products=products)
+
+
+def finn(b, graph: Graph, node: Node) -> None:
+    out, source = graph.tensor(node.name), node.inputs[0]
+    heads = b.by_heads(source) and out.kind == "token"
+    name = f"{node.name}.heads" if heads else node.name
+    b.rescale(source, graph.param(node, "mult"), node.attrs["shift"], node, name, b.bias(source), b.reach(source))
+    if heads:
+        rows = b.op("Transpose", [name], f"{node.name}.tokens", b.datatype(out), perm=[0, 2, 1, 3])
+        b.op("Reshape", [rows, b.ints(f"{node.name}.shape", [1, b.tokens, out.channels])], node.name, b.datatype(out))
+
+
+def finn_values(b, graph: Graph, node: Node, inputs: list):
+    """Scales are in the values: what is left is the rounding of the Quant node behind."""
+    return inputs[0]
+
+
+def finn_uniform(graph: Graph, node: Node) -> bool:
+    return _constant(graph, node) is not None
+
+
 OP = Operator(
     name="requant",
     params=PARAMS,
@@ -105,5 +155,7 @@ OP = Operator(
     hls_array=True,
     timing=timing,
     rtl=rtl,
+    module=MODULE,
     hls=hls,
+    finn=Finn(nodes=finn, values=finn_values, quant=True, uniform=finn_uniform),
 )

@@ -7,12 +7,15 @@ from collections import deque
 from dataclasses import replace
 
 import numpy as np
-from bitloom.hw.banks import Banks, mac_latency
+from bitloom.hw.cost.memories import Memory, index_bits
+from bitloom.hw.cost.multipliers import Product, fold_style
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
-from bitloom.hw.instance import Fold, HlsLayer, Instance
-from bitloom.hw.mapping import fold_style
+from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, sentences
-from bitloom.hw.ops.record import Operator
+from bitloom.hw.ops.record import Finn, Operator
+from bitloom.hw.parts import banks, mac_array
+from bitloom.hw.parts.banks import Banks
+from bitloom.hw.parts.mac_array import mac_latency
 
 PARAMS = ()
 ATTRS = ("heads",)
@@ -159,6 +162,36 @@ def append(b: GraphBuilder, name: str, q: Tensor, k: Tensor, heads: int) -> Tens
     return b.add("scores", out, (q.name, k.name), {"heads": heads})
 
 
+def memories(p: Params) -> list[Memory]:
+    words = p["HEADS"] * p["DIM"] // p["SIMD"]
+    return [banks.memory("query", p["Q_W"], p["SIMD"], words), banks.memory("keys", p["K_W"], p["SIMD"], words * p["MAX_TOKENS"])]
+
+
+def products(p: Params) -> list[Product]:
+    return mac_array.products(p, pe=1, simd=p["SIMD"], x_bits=p["Q_W"], x_signed=True, w_bits=p["K_W"])
+
+
+def terms(p: Params) -> Terms:
+    words = p["HEADS"] * p["DIM"] // p["SIMD"]
+    return mac_array.terms(p, pe=1, simd=p["SIMD"], x_bits=p["Q_W"], w_bits=p["K_W"]) | {
+        "part_bits": (p["SIMD"] - p["LANES"]) * (p["Q_W"] + p["K_W"]),
+        "count_bits": 4 * index_bits(words * p["MAX_TOKENS"]) + 3 * index_bits(words),
+    }
+
+
+MODULE = Module(name="scores", terms=terms, memories=memories, products=products)
+
+
+def finn(b, graph: Graph, node: Node) -> None:
+    query, key = (b.heads(x, node, perm) for x, perm in zip(node.inputs, ([0, 2, 1, 3], [0, 2, 3, 1]), strict=True))
+    b.op("MatMul", [query, key], node.name, "INT32")
+
+
+def finn_values(b, graph: Graph, node: Node, inputs: list):
+    query, key = (b.heads(x, node) for x in inputs)
+    return query @ key.transpose(-2, -1)
+
+
 OP = Operator(
     name="scores",
     params=PARAMS,
@@ -174,5 +207,7 @@ OP = Operator(
     holds=holds,
     timing=timing,
     rtl=rtl,
+    module=MODULE,
     hls=hls,
+    finn=Finn(nodes=finn, values=finn_values),
 )

@@ -6,11 +6,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from bitloom.hw.cost.memories import Memory, index_bits
+from bitloom.hw.cost.multipliers import Product
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
 from bitloom.hw.hexfile import Hex
-from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance
+from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import clip, last_read, require, require_bits, require_range, round_shift, sentences
-from bitloom.hw.ops.record import Operator
+from bitloom.hw.ops.record import Finn, Operator
+from bitloom.hw.parts import mul
 
 PARAMS = ("exp_table",)
 ATTRS = ("heads", "recip_bits", "shift")
@@ -148,4 +151,57 @@ def append(b: GraphBuilder, name: str, x: Tensor, bits: int) -> Tensor:
     return b.add("softmax", out, (x.name,), attrs, exp_table=exp_table(x, bits))
 
 
-OP = Operator(name="softmax", params=PARAMS, attrs=ATTRS, check=check, run=run, onnx=onnx, holds=holds, timing=timing, rtl=rtl, hls=hls)
+def recip_width(p: Params) -> int:
+    """Bits of a row's reciprocal, as hw/rtl/softmax.sv has it."""
+    return p["RECIP_BITS"] - p["EXP_W"] + 2
+
+
+def memories(p: Params) -> list[Memory]:
+    row = 1 << index_bits(p["MAX_TOKENS"])
+    return [
+        Memory("x", p["IN_W"], 2 * row),
+        Memory("e", p["EXP_W"], 4 * row),
+        Memory("exp", p["EXP_W"], 1 << p["IN_W"], rom=True),
+        Memory("sum", p["EXP_W"] + (p["MAX_TOKENS"] - 1).bit_length(), 4),
+        Memory("recip", recip_width(p), 4),
+    ]
+
+
+def products(p: Params) -> list[Product]:
+    return mul.products(p["EXP_W"] + 1, recip_width(p) + 1)
+
+
+def terms(p: Params) -> Terms:
+    recip = recip_width(p)
+    return {"index_bits": index_bits(p["MAX_TOKENS"]), "recip_bits": recip, "product_bits": p["EXP_W"] + recip, "exp_bits": p["EXP_W"], "in_bits": p["IN_W"]}
+
+
+MODULE = Module(name="softmax", terms=terms, memories=memories, products=products)
+
+
+def finn(b, graph: Graph, node: Node) -> None:
+    """In float32, rounded by thresholds."""
+    x, out = graph.tensor(node.inputs[0]), graph.tensor(node.name)
+    logits = b.value("Mul", x.name, x.scale, f"{node.name}.logits")
+    real = b.op("Softmax", [logits], f"{node.name}.real", axis=-1)
+    b.rounded(real, out.scale, out)
+
+
+def finn_values(b, graph: Graph, node: Node, inputs: list):
+    return inputs[0].softmax(dim=-1)
+
+
+OP = Operator(
+    name="softmax",
+    params=PARAMS,
+    attrs=ATTRS,
+    check=check,
+    run=run,
+    onnx=onnx,
+    holds=holds,
+    timing=timing,
+    rtl=rtl,
+    module=MODULE,
+    hls=hls,
+    finn=Finn(nodes=finn, values=finn_values, quant=True, exact=False),
+)

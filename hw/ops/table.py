@@ -6,11 +6,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from bitloom.hw.cost.memories import Memory
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
 from bitloom.hw.hexfile import Hex
-from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance
+from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import pipeline, require, require_bits, require_range
-from bitloom.hw.ops.record import Operator
+from bitloom.hw.ops.record import Finn, Operator
 
 PARAMS = ("table",)
 ATTRS = ()
@@ -91,6 +92,30 @@ def append(b: GraphBuilder, name: str, x: Tensor, function: str | np.ndarray, *,
     return b.add("table", out, (x.name,), table=entries(function, x, out) if isinstance(function, str) else function)
 
 
+def memories(p: Params) -> list[Memory]:
+    return [Memory("table", p["OUT_W"], 1 << p["IN_W"], rom=True)] * p["LANES"]
+
+
+def terms(p: Params) -> Terms:
+    return {"in_bits": p["LANES"] * p["IN_W"], "out_bits": p["LANES"] * p["OUT_W"]}
+
+
+MODULE = Module(name="table_op", terms=terms, memories=memories)
+
+
+def function_of(entries_: np.ndarray, x: Tensor, y: Tensor) -> str | None:
+    """Which of FUNCTIONS a table is of; None: of none of them."""
+    return next((name for name in FUNCTIONS if np.array_equal(entries(name, x, y), entries_)), None)
+
+
+def finn(b, graph: Graph, node: Node) -> None:
+    b.lookup(node.inputs[0], graph.param(node, "table"), node)
+
+
+def finn_values(b, graph: Graph, node: Node, inputs: list):
+    return b.activation(node, function_of(graph.param(node, "table"), graph.tensor(node.inputs[0]), graph.tensor(node.name)))(inputs[0])
+
+
 OP = Operator(
     name="table",
     params=PARAMS,
@@ -104,5 +129,7 @@ OP = Operator(
     hls_array=True,
     timing=timing,
     rtl=rtl,
+    module=MODULE,
     hls=hls,
+    finn=Finn(nodes=finn, values=finn_values, quant=True),
 )

@@ -7,9 +7,11 @@ or read and given out, is forked. The first of the graph's outputs leaves at `m_
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from bitloom.hw.graph import Graph, Node
@@ -67,6 +69,11 @@ class Stream:
         """Bits of an element at the encoder's AXI4-Stream ports: whole bytes."""
         return io_bits(self.bits)
 
+    @property
+    def io_width(self) -> int:
+        """Bits of a beat at the encoder's ports."""
+        return self.lanes * self.io_bits
+
     def place(self, codes: np.ndarray) -> np.ndarray:
         """Codes of tokens [..., channels] -> what their beats carry [..., beats * lanes], zeros where the layout fills up."""
         return self.layout.place(codes)
@@ -90,6 +97,14 @@ class Stream:
         """An entry of streams.json. Raises KeyError, TypeError: it is none."""
         own = {key: entry[key] for key in ("tensor", "wire", "lanes", "bits", "signed", "kind", "heads", "port")}
         return cls(**own, layout=Layout(**{key: entry[key] for key in ("channels", "blocks", "space")}))
+
+
+def read_streams(folder: Path) -> list[Stream]:
+    """streams.json of a build folder: the input first, the first output last.
+
+    Raises OSError, ValueError, KeyError, TypeError: there is none, or it is another one.
+    """
+    return [Stream.from_dict(entry) for entry in json.loads((Path(folder) / "streams.json").read_text())]
 
 
 def io_bits(bits: int) -> int:

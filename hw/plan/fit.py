@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Foldings that fit a board: the multiplier style of each matrix unit, and the fastest folding within the board's budget.
 
-A folding for a target interval is first given the style that the family's DSPs do best (hw/mapping.py). Where DSPs run out, matrix units are moved to
+A folding for a target interval is first given the style that the family's DSPs do best (hw/cost/multipliers.py). Where DSPs run out, matrix units are moved to
 LUT multipliers one by one, the one first that pays fewest LUTs for each DSP saved.
 """
 
@@ -11,12 +11,15 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from bitloom.hw.board import Board
-from bitloom.hw.budget import label, planned, too_much, usage
+from bitloom.hw.cost.budget import label, planned, too_much, usage
+from bitloom.hw.cost.memories import Memory, map_memory
+from bitloom.hw.cost.multipliers import multiplier_style
+from bitloom.hw.cost.resources import Cost, Estimate, Estimator
 from bitloom.hw.graph import Graph, Node
-from bitloom.hw.mapping import multiplier_style
-from bitloom.hw.memories import Memory, map_memory
+from bitloom.hw.instance import Fold
+from bitloom.hw.ops import OPS
+from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import Folding, FoldingError
-from bitloom.hw.resources import Cost, Estimate, Estimator
 
 # The UART bridge and reset beside the encoder (hw/rtl/board), without its buffers; as synthesized for ECP5.
 BRIDGE = Cost(lut=1500, ff=1000)
@@ -28,7 +31,7 @@ class Fitter:
 
     def __init__(self, graph: Graph, board: Board):
         self.graph, self.board = graph, board
-        self.costs = Estimator(graph, board)
+        self.costs = Estimator(board)
 
     def styled(self, folding: Folding) -> tuple[Folding, Estimate]:
         """The folding with a multiplier style for each matrix unit, and what it takes."""
@@ -36,7 +39,7 @@ class Fitter:
         for name in folding.per_node:
             folds[name] = replace(folds[name], multiplier=self._style(self.graph.node(name), folds[name].pe))
         folding = replace(folding, folds=folds, board=self.board.name)
-        costs = self.costs.estimate(folding)
+        costs = self.costs.estimate(Design(self.graph, folding))
         over = costs.total.dsp - self.board.resources.dsp.count
         if over <= 0:
             return folding, costs
@@ -46,7 +49,7 @@ class Fitter:
             if over <= 0:
                 break
         folding = replace(folding, folds=folds)
-        return folding, self.costs.estimate(folding)
+        return folding, self.costs.estimate(Design(self.graph, folding))
 
     def _style(self, node: Node, pe: int) -> str:
         x, w = (self.graph.tensor(name).bits for name in (node.inputs * 2)[:2])
@@ -57,10 +60,15 @@ class Fitter:
         moves = []
         for name in folding.per_node:
             fold = folding.folds[name]
-            now, then = self.costs.node(name, fold), self.costs.node(name, replace(fold, multiplier="lut"))
+            now, then = self._cost(name, fold), self._cost(name, replace(fold, multiplier="lut"))
             if now.dsp > then.dsp:
                 moves.append(((then.lut - now.lut) / (now.dsp - then.dsp), name, now.dsp - then.dsp))
         return [(name, saved) for _, name, saved in sorted(moves)]
+
+    def _cost(self, name: str, fold: Fold) -> Cost:
+        """A unit without its FIFOs."""
+        node = self.graph.node(name)
+        return self.costs.cost(OPS[node.op].rtl(self.graph, node, fold))
 
     def excess(self, costs: Estimate) -> str | None:
         """What is beyond the board's budget, as text; None if it fits."""

@@ -9,7 +9,7 @@
 //          accumulators
 // Layout : x element i = x[i*X_W +: X_W]; w row p, element i = w[(p*SIMD+i)*W_W +: W_W]; sum p = acc[p*OUT_W +: OUT_W]
 //          w is signed; W_W = 1 is binary, 0 means -1 and 1 means +1
-// Style  : hw/mapping.py chooses. "one": a multiplier for each product; "lut": shifted additions, no multiplier;
+// Style  : hw/cost/multipliers.py chooses. "one": a multiplier for each product; "lut": shifted additions, no multiplier;
 //          "two": rows 2j and 2j+1 share a multiplier, x * (w[2j+1] * 2**FieldW + w[2j]), 2*W_W + X_W + 1 by XqW bits
 // Reset  : no sum in flight
 module mac_array #(

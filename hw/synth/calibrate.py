@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures every operator of synthesized encoders and fits the cost model's coefficients (hw/resources.py) to them.
+"""Measures every operator of synthesized encoders and fits the cost model's coefficients (hw/cost/coefficients.json) to them.
 
     python -m bitloom.hw.synth.calibrate measure FOLDER BUILD_DIR...   synthesizes for ECP5, one row an operator, into FOLDER/<name>.json
-    python -m bitloom.hw.synth.calibrate fit FOLDER/*.json             prints the coefficients and how far each row is off
+    python -m bitloom.hw.synth.calibrate fit FOLDER/*.json             writes the coefficients and prints how far each row is off
 
 An encoder is synthesized with its operators kept apart, so that one run gives the figures of all of them.
 """
@@ -14,22 +14,20 @@ import re
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from bitloom.hw.board import Board
+from bitloom.hw.cost.resources import COEFFICIENTS, MODULES, instance_cost, terms
 from bitloom.hw.instance import Instance
-from bitloom.hw.mapping import dsps
-from bitloom.hw.memories import map_memory, memories
-from bitloom.hw.resources import terms
+from bitloom.hw.ops import OPS
 from bitloom.hw.synth.families import FAMILIES, count
 from bitloom.hw.synth.registers import absorb_module
 from bitloom.hw.synth.tools import run
 from scipy.optimize import nnls
 
-COEFFICIENTS_FILE = Path(__file__).parents[1] / "coefficients.py"
-OPERATORS = ("linear", "requant", "add", "table_op", "scores", "softmax", "context_op", "layernorm", "first_token", "fifo", "stream_fork")
+# Operators with multiplier arrays have the same parts: they are fitted together, but for their constants.
+SHARED = tuple(op.module.name for op in OPS.values() if op.matrix)
 
 
 def measure(build_dir: Path, out: Path, board: Board) -> list[dict]:
@@ -39,7 +37,7 @@ def measure(build_dir: Path, out: Path, board: Board) -> list[dict]:
     for path in [build_dir / "encoder.sv", *build_dir.glob("*.hex")]:
         shutil.copy(path, out / path.name)
     family = FAMILIES[board.family]
-    kept = " ".join(f"*{name}" for name in OPERATORS)
+    kept = " ".join(f"*{name}" for name in MODULES)
     lines = [
         "read_verilog -sv rtl/*.sv encoder.sv",
         "hierarchy -top encoder",
@@ -55,7 +53,7 @@ def measure(build_dir: Path, out: Path, board: Board) -> list[dict]:
     rows = []
     for name, module in modules.items():
         kind = name.rsplit("\\", 1)[-1]
-        if kind not in OPERATORS:
+        if kind not in MODULES:
             continue
         absorb_module(module)
         own = Counter(cell["type"] for cell in module["cells"].values())
@@ -77,29 +75,12 @@ def _memories(log: str) -> dict[str, dict[str, str]]:
     return found
 
 
-SHARED = ("linear", "scores", "context_op")  # the same parts: fitted together, but for their constants
-# A six-input LUT takes more of a function, and AMD's multipliers take operand registers too: shares measured on two encoders (docs/synthesis.md).
-TAIL = """\
-COEFFICIENTS = {
-    "lut4": LUT4,
-    "lut6": {module: {what: {name: value * LUT6_SHARE[what] for name, value in values.items()} for what, values in both.items()}
-             for module, both in LUT4.items()},
-}
-"""
-HEAD = """\
-# SPDX-License-Identifier: Apache-2.0
-\"\"\"LUT and FF of each term of hw/resources.py, by fabric and module of hw/rtl. Written by `python -m bitloom.hw.synth.calibrate fit`.\"\"\"
-
-LUT6_SHARE = {"lut": 0.6, "ff": 0.75}  # of what fabrics of four-input LUTs take
-"""
-
-
 def fit(rows: list[dict], board: Board) -> dict[str, dict[str, dict[str, float]]]:
     """{module: {lut, ff: {term: coefficient}}}: non-negative least squares of the relative errors."""
-    result: dict[str, dict[str, dict[str, float]]] = {module: {} for module in OPERATORS}
-    for group in (SHARED, *((module,) for module in OPERATORS if module not in SHARED)):
+    result: dict[str, dict[str, dict[str, float]]] = {module: {} for module in MODULES}
+    for group in (SHARED, *((module,) for module in MODULES if module not in SHARED)):
         chosen = [row for row in rows if row["module"] in group]
-        named = [_terms(row, board) for row in chosen]
+        named = [dict(terms(_made(row), board)) for row in chosen]
         for row, values in zip(chosen, named, strict=True):
             values[f"one {row['module']}"] = values.pop("one")
         names = sorted({name for values in named for name in values})
@@ -121,36 +102,22 @@ def _made(row: dict) -> Instance:
     return Instance(module=row["module"], params=params)
 
 
-def _terms(row: dict, board: Board) -> dict[str, float]:
-    made = _made(row)
-    return dict(terms(made, [map_memory(memory, board) for memory in memories(made)]))
-
-
-def print_errors(rows: list[dict], table: dict) -> None:
+def print_errors(rows: list[dict], board: Board) -> None:
     """How far the fit is off: per module, and over all."""
-    board = Board.load("ulx3s_85f")
     totals = {"lut": [0.0, 0.0], "ff": [0.0, 0.0]}
-    for module in OPERATORS:
+    for module in MODULES:
         chosen, text = [row for row in rows if row["module"] == module], ""
+        costs = [instance_cost(_made(row), board) for row in chosen]
         for what, total in totals.items():
-            guesses = [sum(table[module][what].get(name, 0) * value for name, value in _terms(row, board).items()) for row in chosen]
+            guesses = [getattr(cost, what) for cost in costs]
             off = [guess / max(row[what], 1) - 1 for guess, row in zip(guesses, chosen, strict=True)]
             total[0] += sum(guess * row["count"] for guess, row in zip(guesses, chosen, strict=True))
             total[1] += sum(row[what] * row["count"] for row in chosen)
             text += f"  {what}: mean |error| {np.mean(np.abs(off)):6.1%}, worst {max(off, key=abs):+7.1%}"
-        exact = sum(dsps(_made(row), board.family) == row["dsp"] for row in chosen)
-        blocks = sum(sum(map_memory(m, board).blocks for m in memories(_made(row))) == row["block_ram"].get("DP16KD", 0) for row in chosen)
+        exact = sum(cost.dsp == row["dsp"] for cost, row in zip(costs, chosen, strict=True))
+        blocks = sum(cost.block_ram == row["block_ram"].get("DP16KD", 0) for cost, row in zip(costs, chosen, strict=True))
         print(f"{module:12s} {len(chosen):3d} rows{text}  DSP exact {exact}/{len(chosen)}, block RAM exact {blocks}/{len(chosen)}")
     print("all", ", ".join(f"{what} {guess / got - 1:+.1%}" for what, (guess, got) in totals.items()))
-
-
-def _lines(table: dict) -> Iterator[str]:
-    """A table as Python text, a term a line."""
-    for module, both in table.items():
-        yield f"    {module!r}: {{\n"
-        for what, values in both.items():
-            yield f"        {what!r}: {{\n" + "".join(f"            {name!r}: {value!r},\n" for name, value in values.items()) + "        },\n"
-        yield "    },\n"
 
 
 def main(arguments: list[str]) -> None:
@@ -162,9 +129,8 @@ def main(arguments: list[str]) -> None:
             (folder / f"{Path(name).name}.json").write_text(json.dumps(rows, indent=1) + "\n")
     elif arguments[:1] == ["fit"]:
         rows = [row for name in arguments[1:] for row in json.loads(Path(name).read_text())]
-        table = fit(rows, board)
-        COEFFICIENTS_FILE.write_text(HEAD + "LUT4 = {\n" + "".join(_lines(table)).replace("'", '"') + "}\n" + TAIL)
-        print_errors(rows, table)
+        COEFFICIENTS.write_text(json.dumps(json.loads(COEFFICIENTS.read_text()) | {"lut4": fit(rows, board)}, indent=1) + "\n")
+        print_errors(rows, board)
     else:
         raise SystemExit(__doc__)
 

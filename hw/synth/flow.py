@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bitloom.hw.board import Board
-from bitloom.hw.budget import usage
+from bitloom.hw.cost.budget import usage
+from bitloom.hw.plan.design import read_streams
 from bitloom.hw.synth.families import FAMILIES, count
 from bitloom.hw.synth.registers import absorb
 from bitloom.hw.synth.report import ClockResult, SynthReport, must_fit
@@ -100,8 +101,8 @@ def synthesize(
 
 def _top(build_dir: Path, board: Board, top: str, clock_mhz: float | None) -> Top:
     try:
-        streams = json.loads((build_dir / "streams.json").read_text())
-        bits = [-(-stream["bits"] // 8) * 8 * stream["lanes"] for stream in (streams[0], streams[-1])]
+        streams = read_streams(build_dir)
+        bits = [stream.io_width for stream in (streams[0], streams[-1])]
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise SynthError(f"synth: {build_dir}: got no readable streams.json ({error}), must be a folder of `bitloom build`; run that first") from error
     return board_top(board, clock_mhz) if top == "board" else harness(board, *bits, clock_mhz)

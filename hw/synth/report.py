@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from bitloom.hw.board import Board
-from bitloom.hw.budget import Usage, too_much
+from bitloom.hw.cost.budget import Usage, too_much
 from bitloom.hw.synth.tools import SynthError
 
 

@@ -8,7 +8,7 @@ import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bitloom.hw.plan.design import io_bits
+from bitloom.hw.plan.design import Stream, read_streams
 from bitloom.hw.synth.tools import SynthError
 
 DMA_BYTES = (4, 8, 16, 32, 64, 128)  # beats of AXI DMA's streams (AMD PG021: up to 1024 bits), from the width of its narrowest memory port
@@ -19,6 +19,7 @@ class Port:
     """A stream of the IP. A beat is `lanes` elements of `element_bytes` from bit 0 on, then zeros up to `beat_bytes`.
 
     kind      "token": [T, channels] a sentence; "sentence": [1, channels]
+    channels  elements of a token in its beats, zeros included that its layout fills up
     bits      of an element's code, sign-extended (or zero-extended) to whole bytes
     """
 
@@ -56,7 +57,7 @@ def read_ip(build_dir: Path) -> Ip:
     """
     build_dir = Path(build_dir)
     try:
-        streams = json.loads((build_dir / "streams.json").read_text())
+        streams = read_streams(build_dir)
         tokens = json.loads((build_dir / "timing.json").read_text())["max_tokens"]
         identity = re.search(r"identity = 64'h([0-9a-f]{16});", (build_dir / "encoder.sv").read_text())[1]
         return Ip(identity=identity, max_tokens=tokens, input=_port(streams[0]), output=_port(streams[-1]))
@@ -67,16 +68,18 @@ def read_ip(build_dir: Path) -> Ip:
         ) from error
 
 
-def _port(stream: dict) -> Port:
-    element = io_bits(stream["bits"]) // 8
-    data = element * stream["lanes"]
-    if data > DMA_BYTES[-1]:
+def _port(stream: Stream) -> Port:
+    if stream.io_width > 8 * DMA_BYTES[-1]:
         raise SynthError(
-            f"vivado: {stream['tensor']}: got beats of {data} bytes, must be at most {DMA_BYTES[-1]} for AXI DMA; "
+            f"vivado: {stream.tensor}: got beats of {stream.io_width // 8} bytes, must be at most {DMA_BYTES[-1]} for AXI DMA; "
             "build with fewer multipliers, which takes fewer lanes"
         )
     return Port(
-        **{key: stream[key] for key in ("lanes", "bits", "signed", "channels", "kind")},
-        element_bytes=element,
-        beat_bytes=next(size for size in DMA_BYTES if size >= data),
+        lanes=stream.lanes,
+        bits=stream.bits,
+        signed=stream.signed,
+        channels=stream.layout.width,
+        kind=stream.kind,
+        element_bytes=stream.io_bits // 8,
+        beat_bytes=next(size for size in DMA_BYTES if 8 * size >= stream.io_width),
     )

@@ -31,7 +31,7 @@ from bitloom.sim.hil.frames import (
 from bitloom.sim.hil.target import Shape
 
 ANSWER_WORDS = 64  # most in one frame
-Compute = Callable[[np.ndarray], tuple[np.ndarray, int]]  # codes [T, C] -> (answer's codes, cycles)
+Compute = Callable[[np.ndarray], tuple[np.ndarray, int]]  # elements [T, width] -> (answer's codes, cycles)
 
 
 class BoardModel:
@@ -96,7 +96,7 @@ class BoardModel:
         lanes = self.info.beat_bits // self.shape.bits
         self._beats.append(unpack_codes(frame.payload, frame.count * lanes, self.shape.bits, self.shape.signed))
         if frame.flags & END:
-            self._held.append(np.concatenate(self._beats).reshape(-1, self.shape.channels))
+            self._held.append(np.concatenate(self._beats).reshape(-1, self.shape.entry.width))
             self._beats = []
             while self._held and not frame.flags & HOLD:
                 self._answer(self._held.popleft())

@@ -115,6 +115,7 @@ class Link:
     def run(self, batch: Sequence[np.ndarray], *, hold: bool = False, progress: Progress | None = None) -> list[Answer]:
         """Every sentence's answer, in order.
 
+        batch  what the beats carry (Shape.elements)
         hold  the board collects the whole batch before it lets the first sentence in; it must fit its buffer
         Raises SilentError, SessionTakenError, or what the port raises.
         """
@@ -295,10 +296,10 @@ class Link:
         """The next sentence's answer, if it is whole."""
         shape, size = self.shape, self.shape.out_bits // 8
         rows = shape.rows(sentence)
-        values = rows * shape.out_channels * size
+        values = rows * shape.output.width * size
         if len(self._words) < values + STAMP_BYTES:
             return None
-        codes = np.frombuffer(bytes(self._words[:values]), dtype=f"<i{size}").astype(np.int64).reshape(rows, -1)
+        codes = shape.output.take(np.frombuffer(bytes(self._words[:values]), dtype=f"<i{size}").astype(np.int64).reshape(rows, -1))
         start, end = np.frombuffer(bytes(self._words[values : values + STAMP_BYTES]), dtype="<u4").tolist()
         del self._words[: values + STAMP_BYTES]
         self._clock += (end - self._clock) & 0xFFFFFFFF  # the counter is read at least once a turn: 43 s at 100 MHz
@@ -311,7 +312,7 @@ class _BoardRestarted(Exception):
 
 def must_fit(where: str, info: Info, shape: Shape, depth: int) -> None:
     """Raise TargetError unless beats and answers are as the graph needs them and a sentence fits the board's buffer."""
-    beats = shape.max_tokens * shape.channels * shape.bits // info.beat_bits
+    beats = shape.max_tokens * shape.entry.width * shape.bits // info.beat_bits
     if info.beat_bits % shape.bits or shape.out_bits % 8 or depth < beats:
         raise TargetError(
             f"{where}: got beats of {info.beat_bits} bits and room for {depth}, must be lanes of {shape.bits} bits "

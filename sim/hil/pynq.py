@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from bitloom.boards.pynq_driver import wire
 from bitloom.boards.pynq_driver.layout import Stream
-from bitloom.hw.graph import Graph
+from bitloom.hw.plan.design import Design
 from bitloom.sim.hil.errors import PortError, SessionTakenError, SilentError, TargetError, WrongBitstreamError
 from bitloom.sim.hil.target import Answer, Progress, Shape, Traffic
 
@@ -42,7 +42,7 @@ class BoardInfo:
     output: Stream
 
 
-def open_pynq(graph: Graph, place: str, **options) -> PynqTarget:
+def open_pynq(design: Design, place: str, **options) -> PynqTarget:
     """The target `pynq://PLACE`, PLACE a HOST, HOST:PORT or [IPv6]:PORT, not yet opened.
 
     Raises TargetError: no such place.
@@ -53,7 +53,7 @@ def open_pynq(graph: Graph, place: str, **options) -> PynqTarget:
         raise TargetError(
             f"hil: --target: got 'pynq://{place}', must be pynq://HOST or pynq://HOST:PORT with a port of 1 .. 65535; for example pynq://192.168.2.99"
         ) from None
-    return PynqTarget(graph, *parts, **options)
+    return PynqTarget(design, *parts, **options)
 
 
 def socket_place(place: str) -> tuple[str, int]:
@@ -73,9 +73,9 @@ class PynqTarget:
     """
 
     def __init__(
-        self, graph: Graph, host: str, port: int = wire.PORT, *, token_file: Path | None = None, connect_s: float = CONNECT_S, answer_s: float = ANSWER_S
+        self, design: Design, host: str, port: int = wire.PORT, *, token_file: Path | None = None, connect_s: float = CONNECT_S, answer_s: float = ANSWER_S
     ):
-        self.shape, self._place, self._token_file = Shape.of(graph), (host, port), token_file
+        self.shape, self._place, self._token_file = Shape.of(design), (host, port), token_file
         self._connect_s, self._answer_s = connect_s, answer_s
         self.name, self.traffic = f"pynq://{f'[{host}]' if ':' in host else host}:{port}", Traffic()
         self._socket: socket.socket | None = None
@@ -114,12 +114,12 @@ class PynqTarget:
 
     def run(self, batch: Sequence[np.ndarray], *, burst: bool = False, progress: Progress | None = None) -> list[Answer]:
         """`bitloom.sim.hil.target.Target.run`; without `burst` each sentence finds the encoder empty."""
-        self.shape.check(batch)
+        batch = self.shape.elements(batch)
         self.shape.must_match(self.name, self.identify())
         self._must_fit()
         answers: list[Answer] = []
         for begin in range(0, len(batch), self._board.sentences):
-            part = [np.asarray(sentence) for sentence in batch[begin : begin + self._board.sentences]]
+            part = batch[begin : begin + self._board.sentences]
             lengths = [len(sentence) for sentence in part]
             codes = np.concatenate(part).astype(self._board.input.dtype)
             self._send(wire.RUN, struct.pack(f"<II{len(part)}I", burst, len(part), *lengths) + codes.tobytes())
@@ -142,7 +142,7 @@ class PynqTarget:
         if len(body) != size or struct.unpack_from("<I", body) != (len(rows),):
             raise self._broken(f"got an answer of {len(body)} bytes, must be {size} for {len(rows)} sentences; use the same version at both ends")
         times = np.frombuffer(body, dtype=wire.TIMES, count=3 * len(rows), offset=4).reshape(-1, 3).tolist()
-        codes = np.frombuffer(body, dtype=stream.dtype, offset=head).reshape(-1, stream.channels).astype(np.int64)
+        codes = self.shape.output.take(np.frombuffer(body, dtype=stream.dtype, offset=head).reshape(-1, stream.channels).astype(np.int64))
         parts = np.split(codes, np.cumsum(rows)[:-1])
         return [Answer(codes=part, start=start, end=end, epoch=epoch) for part, (start, end, epoch) in zip(parts, times, strict=True)]
 
@@ -156,9 +156,9 @@ class PynqTarget:
     def _must_fit(self) -> None:
         """The identity says the same already; a board that contradicts itself is not trusted with sizes."""
         told = (self._board.input.channels, self._board.output.channels, self._board.output.kind == "token", self._board.max_tokens)
-        want = (self.shape.channels, self.shape.out_channels, self.shape.token_head, self.shape.max_tokens)
+        want = (self.shape.entry.width, self.shape.output.width, self.shape.token_head, self.shape.max_tokens)
         if told != want or self._board.sentences < 1:
-            raise WrongBitstreamError(f"{self.name}: got channels in and out, token head, most tokens {told}, must be {want}; build the overlay again")
+            raise WrongBitstreamError(f"{self.name}: got elements in and out, token head, most tokens {told}, must be {want}; build the overlay again")
 
     def _send(self, kind: int, body: bytes) -> None:
         try:

@@ -6,12 +6,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
-from bitloom.hw.graph import Graph
 from bitloom.hw.plan.design import Design
-from bitloom.hw.plan.folding import Folding
 from bitloom.hw.plan.predict import predict
 from bitloom.sim.hil.errors import TargetError
 from bitloom.sim.hil.target import Answer, Progress, Shape, Target, Traffic
@@ -91,8 +88,7 @@ class HilReport:
 
 
 def hil(
-    graph: Graph,
-    build_dir: Path,
+    design: Design,
     target: Target,
     sentences: Sequence[np.ndarray],
     want: Sequence[np.ndarray],
@@ -104,15 +100,14 @@ def hil(
     sentences  codes of the graph's entry tensor, int64 [T, C] each
     want       the golden codes of its output, [1, C] or [T, C] each
     The first BURST sentences run once more in bursts, so that intervals are measured too, whatever the line's speed.
-    Raises TargetError: nothing to run, another graph's bitstream, a board that does not answer; FoldingError: no build folder.
+    Raises TargetError: nothing to run, another graph's bitstream, a board that does not answer.
     """
     if not len(sentences) or len(sentences) != len(want):
         raise TargetError(f"hil: got {len(sentences)} sentences and {len(want)} golden answers, must be as many and at least 1; check the data set")
-    folding = Folding.load(Path(build_dir) / "folding.json")
     try:
         target.open()
         identity = target.identify()
-        Shape.of(graph).must_match(target.name, identity)
+        Shape.of(design).must_match(target.name, identity)
         began = time.monotonic()
         answers = target.run(sentences, progress=progress)
         seconds, traffic = time.monotonic() - began, Traffic(**asdict(target.traffic))
@@ -136,8 +131,8 @@ def hil(
         seconds=seconds,
         board_seconds=span / info.clock_hz if info and span else None,
         clock_hz=info.clock_hz if info else None,
-        latency=latencies(graph, folding, lengths, answers),
-        interval=intervals(graph, folding, lengths[:BURST], bursts),
+        latency=latencies(design, lengths, answers),
+        interval=intervals(design, lengths[:BURST], bursts),
         line_share=min(1.0, traffic.bytes_sent * 10 * info.divider / span) if info and span else None,
         encoder_share=sum(map(len, periods(answers, busy=True))) / span if info and span else None,
         traffic=traffic,
@@ -154,7 +149,7 @@ def periods(answers: Sequence[Answer], *, busy: bool = False) -> list[range]:
     return [range(answers[run[0]].start, answers[run[-1]].end) for run in runs] if busy else runs
 
 
-def latencies(graph: Graph, folding: Folding, lengths: Sequence[int], answers: Sequence[Answer]) -> Cycles:
+def latencies(design: Design, lengths: Sequence[int], answers: Sequence[Answer]) -> Cycles:
     """Each sentence's cycles against the prediction for the moment in which it entered, and for what was in the encoder then."""
     known: dict[tuple, list[int]] = {}
     measured, predicted = [], []
@@ -162,19 +157,19 @@ def latencies(graph: Graph, folding: Folding, lengths: Sequence[int], answers: S
         starts = tuple(answers[i].start - answers[run[0]].start for i in run)
         key = (tuple(lengths[i] for i in run), starts)
         if key not in known:
-            known[key] = predict(Design(graph, folding), key[0], starts).out_last
+            known[key] = predict(design, key[0], starts).out_last
         predicted += [end - start for end, start in zip(known[key], starts, strict=True)]
         measured += [answers[i].latency for i in run]
     worst = max(abs(m - p) / max(m, 1) for m, p in zip(measured, predicted, strict=True))
     return Cycles(count=len(measured), measured=sum(measured), predicted=sum(predicted), worst=worst)
 
 
-def intervals(graph: Graph, folding: Folding, lengths: Sequence[int], answers: Sequence[Answer]) -> Cycles | None:
+def intervals(design: Design, lengths: Sequence[int], answers: Sequence[Answer]) -> Cycles | None:
     """Cycles between the last beats of sentences that ran through the encoder together."""
     measured = predicted = count = 0
     for run in periods(answers):
         if len(run) > 1:
-            ends = predict(Design(graph, folding), [lengths[i] for i in run]).out_last
+            ends = predict(design, [lengths[i] for i in run]).out_last
             measured += answers[run[-1]].end - answers[run[0]].end
             predicted += ends[-1] - ends[0]
             count += len(run) - 1

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-from bitloom.hw.graph import Graph
+from bitloom.hw.plan.design import Design
 from bitloom.sim.hil.errors import PortError, SilentError, TargetError
 from bitloom.sim.hil.frames import Info
 from bitloom.sim.hil.link import HELD_SENTENCES, Link, LinkSettings, must_fit
@@ -79,8 +79,8 @@ class SerialTarget:
     baud  bits a second, as in the board's file
     """
 
-    def __init__(self, graph: Graph, path: str, *, baud: int = BAUD, settings: LinkSettings | None = None):
-        self.shape, self.path, self.baud = Shape.of(graph), path, baud
+    def __init__(self, design: Design, path: str, *, baud: int = BAUD, settings: LinkSettings | None = None):
+        self.shape, self.path, self.baud = Shape.of(design), path, baud
         self.settings = settings or LinkSettings()
         self.name, self.traffic = f"serial:{path}", Traffic()
         self._port: SerialPort | None = None
@@ -113,7 +113,7 @@ class SerialTarget:
 
     def run(self, batch: Sequence[np.ndarray], *, burst: bool = False, progress: Progress | None = None) -> list[Answer]:
         """`bitloom.sim.hil.target.Target.run`; the board's identity is checked before anything is sent."""
-        self.shape.check(batch)
+        batch = self.shape.elements(batch)
         self.shape.must_match(self.name, self.identify())
         must_fit(self.name, self.info, self.shape, self._link.depth)
         if not burst:
@@ -128,7 +128,7 @@ class SerialTarget:
         """Where each group that fits the board's buffer begins, and the end."""
         starts, beats = [0], 0
         for index, sentence in enumerate(batch):
-            size = np.asarray(sentence).size * self.shape.bits // self.info.beat_bits
+            size = sentence.size * self.shape.bits // self.info.beat_bits
             if beats + size > self._link.depth or index - starts[-1] >= HELD_SENTENCES:
                 starts.append(index)
                 beats = 0

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bitloom.hw.graph import Graph
+from bitloom.hw.plan.design import Design
 from bitloom.hw.uart import BOARD_RTL, SHAPE_FILE, shape_package
 from bitloom.sim.encoder import link_memories
 from bitloom.sim.errors import SimulationError
@@ -116,8 +116,8 @@ class SimulatedTarget(SerialTarget):
     result  after close: what the board did
     """
 
-    def __init__(self, graph: Graph, build_dir: Path, *, divider: int = DIVIDER, settings: LinkSettings | None = None):
-        super().__init__(graph, "", baud=BAUD, settings=settings or LinkSettings(timeout_s=1.0, stuck_s=600.0))
+    def __init__(self, design: Design, build_dir: Path, *, divider: int = DIVIDER, settings: LinkSettings | None = None):
+        super().__init__(design, "", baud=BAUD, settings=settings or LinkSettings(timeout_s=1.0, stuck_s=600.0))
         self.build_dir, self.divider, self.name = Path(build_dir), divider, "sim"
         self.board: SimulatedBoard | None = None
         self.result: BoardRun | None = None

@@ -5,15 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from bitloom.hw.graph import Graph
+from bitloom.hw.instance import Layout
+from bitloom.hw.plan.design import Design
 from bitloom.sim.hil.errors import TargetError, WrongBitstreamError
 
-KINDS = {"sim": "sim", "serial": "serial:/dev/ttyUSB0", "pynq": "pynq://192.168.2.99"}
 Progress = Callable[[int], None]
 
 
@@ -79,40 +77,51 @@ class Target(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """What both ends must know of a graph: its input and output tensors."""
+    """What both ends must know of a design: its input and its output.
+
+    entry, output  how a token's channels lie in the beats
+    out_bits       of an element of the output at the encoder's port: whole bytes
+    """
 
     identity: str
     bits: int
     signed: bool
-    channels: int
+    entry: Layout
     out_bits: int
-    out_channels: int
+    output: Layout
     token_head: bool
     max_tokens: int = field(default=1 << 20)
 
     @classmethod
-    def of(cls, graph: Graph) -> Shape:
-        entry, out = graph.tensor(graph.entry), graph.tensor(graph.outputs[0])
+    def of(cls, design: Design) -> Shape:
+        """Raises TargetError: several outputs."""
+        if len(design.outputs) != 1:
+            names = ", ".join(stream.tensor for stream in design.outputs)
+            raise TargetError(f"hil: got {len(design.outputs)} outputs ({names}), must be one: a board sends one answer a sentence; verify it in simulation")
+        entry, (out,) = design.entry, design.outputs
         return cls(
-            identity=graph.hash[:16],
+            identity=design.identity,
             bits=entry.bits,
             signed=entry.signed,
-            channels=entry.channels,
-            out_bits=-(-out.bits // 8) * 8,
-            out_channels=out.channels,
+            entry=entry.layout,
+            out_bits=out.io_bits,
+            output=out.layout,
             token_head=out.kind == "token",
-            max_tokens=graph.max_tokens,
+            max_tokens=design.graph.max_tokens,
         )
 
-    def check(self, batch: Sequence[np.ndarray]) -> None:
-        """Raise TargetError unless these are sentences of the graph's entry tensor."""
+    def elements(self, batch: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Sentences as the beats carry them: int64 [T, entry.width] each.
+
+        batch  codes of the graph's entry tensor, int [T, C] each; raises TargetError unless they are that
+        """
         low, high = (-(1 << self.bits - 1), (1 << self.bits - 1) - 1) if self.signed else (0, (1 << self.bits) - 1)
         for index, sentence in enumerate(batch):
             codes = np.asarray(sentence)
             where = f"hil: sentence {index}"
-            if codes.ndim != 2 or codes.shape[1] != self.channels or not 1 <= len(codes) <= self.max_tokens:
+            if codes.ndim != 2 or codes.shape[1] != self.entry.channels or not 1 <= len(codes) <= self.max_tokens:
                 raise TargetError(
-                    f"{where}: got shape {codes.shape}, must be [T, {self.channels}] with T = 1 .. {self.max_tokens}; "
+                    f"{where}: got shape {codes.shape}, must be [T, {self.entry.channels}] with T = 1 .. {self.max_tokens}; "
                     "give the codes of the graph's entry tensor"
                 )
             if not np.issubdtype(codes.dtype, np.integer) or codes.min() < low or codes.max() > high:
@@ -120,6 +129,7 @@ class Shape:
                     f"{where}: got {codes.dtype} codes {codes.min()} .. {codes.max()}, must be integers {low} .. {high}; "
                     "give the codes of the graph's entry tensor"
                 )
+        return [self.entry.place(np.asarray(sentence, dtype=np.int64)) for sentence in batch]
 
     def rows(self, sentence: np.ndarray) -> int:
         """Rows of the sentence's answer."""
@@ -131,36 +141,3 @@ class Shape:
             raise WrongBitstreamError(
                 f"{where}: got a bitstream of graph {identity}, must be {self.identity}; load the bitstream of this run, or name the run of that bitstream"
             )
-
-
-def open_target(spec: str, graph: Graph, build_dir: Path | None = None, **options) -> Target:
-    """The target that a text names, not yet opened.
-
-    spec       `sim`, `serial:PORT` or `pynq://HOST[:PORT]`
-    graph      what its bitstream must hold
-    build_dir  the built encoder, which `sim` needs
-    options    of the target's class
-    Raises TargetError: no such kind of target, or a part of its name is missing or wrong.
-    """
-    kind, colon, rest = spec.partition(":")
-    if kind not in KINDS or (kind == "sim") == bool(colon):
-        near = get_close_matches(kind, KINDS, n=1, cutoff=0.5)
-        hint = f"did you mean '{KINDS[near[0]]}'? " if near else ""
-        raise TargetError(f"hil: --target: got '{spec}', must be one of sim, serial:PORT, pynq://HOST; {hint}Example: {KINDS['serial']}")
-    if kind == "sim":
-        from bitloom.sim.hil.simulated import SimulatedTarget
-
-        if build_dir is None:
-            raise TargetError("hil: --target sim: got no build folder, must have the built encoder; run `bitloom build` first")
-        return SimulatedTarget(graph, build_dir, **options)
-    if kind == "serial":
-        from bitloom.sim.hil.serial_target import SerialTarget
-
-        if not rest:
-            raise TargetError(f"hil: --target: got '{spec}', must name a port; for example {KINDS['serial']}")
-        return SerialTarget(graph, rest, **options)
-    if not rest.startswith("//") or not rest[2:]:
-        raise TargetError(f"hil: --target: got '{spec}', must be pynq://HOST or pynq://HOST:PORT; for example {KINDS['pynq']}")
-    from bitloom.sim.hil.pynq import open_pynq
-
-    return open_pynq(graph, rest[2:], **options)

@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from bitloom.hw import golden
 from bitloom.hw.graph import Graph
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.solve import HardwareConfig, solve
 from bitloom.sim.hil.board_model import BoardModel
 from bitloom.sim.hil.frames import Info
 from bitloom.sim.hil.link import LinkSettings
@@ -16,6 +19,7 @@ from encoders import random_encoder, random_sentences
 
 CYCLES_A_TOKEN = 100  # of the model
 QUICK = LinkSettings(timeout_s=0.05, patience=6, stuck_s=1.0)
+HARDWARE = HardwareConfig(multipliers=20)
 SHAPE = dict(layers=1, hidden=8, heads=2, intermediate=8, max_tokens=8)
 
 
@@ -26,7 +30,12 @@ class Case:
     graph: Graph
     sentences: list[np.ndarray]
     want: list[np.ndarray]
+    hardware: HardwareConfig = HARDWARE
     computed: list[int] = field(default_factory=list)
+
+    @cached_property
+    def design(self) -> Design:
+        return Design(self.graph, solve(self.graph, self.hardware))
 
     @property
     def lengths(self) -> list[int]:
@@ -34,8 +43,8 @@ class Case:
 
     def model(self, *, depth: int = 64, beat_bits: int = 10, identity: str | None = None) -> BoardModel:
         """A board with this graph; it notes in `computed` which sentences (of the same codes, the first) it computed."""
-        index = {s.tobytes(): i for i, s in reversed(list(enumerate(self.sentences)))}
-        shape = Shape.of(self.graph)
+        shape = Shape.of(self.design)
+        index = {s.tobytes(): i for i, s in reversed(list(enumerate(shape.elements(self.sentences))))}
 
         def compute(sentence: np.ndarray) -> tuple[np.ndarray, int]:
             found = index[np.ascontiguousarray(sentence).tobytes()]
@@ -52,7 +61,7 @@ class Case:
         assert wrong == []
 
 
-def make_case(sentences: int, seed: int = 1, **shape) -> Case:
+def make_case(sentences: int, seed: int = 1, hardware: HardwareConfig = HARDWARE, **shape) -> Case:
     graph = random_encoder(seed, **(SHAPE | shape))
     lengths = np.random.default_rng(seed).integers(1, graph.max_tokens + 1, sentences).tolist()
     ids, segments = random_sentences(graph, lengths, seed)
@@ -60,4 +69,4 @@ def make_case(sentences: int, seed: int = 1, **shape) -> Case:
     ends = np.cumsum(lengths)[:-1]
     out = all_codes[graph.outputs[0]]
     want = np.split(out, ends) if len(out) == sum(lengths) and graph.meta["head"] == "token" else list(out[:, None])
-    return Case(graph=graph, sentences=np.split(all_codes[graph.entry], ends), want=want)
+    return Case(graph=graph, hardware=hardware, sentences=np.split(all_codes[graph.entry], ends), want=want)

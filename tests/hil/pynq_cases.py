@@ -13,10 +13,11 @@ from bitloom.boards.pynq_driver.server import Server
 from bitloom.hw import golden
 from bitloom.hw.board import Board
 from bitloom.hw.build import build
+from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.hw.vivado import pack_overlay, write_project
 from bitloom.hw.vivado.ip import read_ip
-from bitloom.sim.hil.target import open_target
+from bitloom.sim.hil.targets import open_target
 from encoders import random_encoder, random_sentences
 from pynq_stand_in import Pynq
 
@@ -32,6 +33,7 @@ class Encoder:
         self.build, self.overlay = folder / "build", folder / "board" / "overlay"
         self.build.mkdir(parents=True)
         self.folding = build(self.graph, HardwareConfig(multipliers=12), self.build)
+        self.design = Design(self.graph, self.folding)
         self.ip = read_ip(self.build)
         project = write_project(self.build, Board.load("pynq_z2"), folder / "project")
         (project / "output").mkdir()
@@ -99,7 +101,7 @@ def error_of(sock: socket.socket) -> dict:
 
 
 def still_serves(running, encoder):
-    target = open_target(running.spec, encoder.graph)
+    target = open_target(running.spec, encoder.design)
     target.open()
     encoder.check(target.run(encoder.sentences[:2]))
     target.close()

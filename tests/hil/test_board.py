@@ -32,13 +32,13 @@ SETTINGS = LinkSettings(timeout_s=0.2, patience=20, payload_bytes=48)
 
 @pytest.fixture(scope="module")
 def case():
-    return make_case(48, 3, hidden=24, heads=1, max_tokens=6, labels=3)
+    return make_case(48, 3, HardwareConfig(target_cycles=100), hidden=24, heads=1, max_tokens=6, labels=3)
 
 
 @pytest.fixture(scope="module")
 def folder(case, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("build")
-    assert build(case.graph, HardwareConfig(target_cycles=100), folder).lanes["embeddings.sum"] == 2
+    assert build(case.graph, case.hardware, folder).lanes["embeddings.sum"] == 2
     return folder
 
 
@@ -51,8 +51,8 @@ def board(folder):
 
 
 def test_values_and_cycles(case, folder):
-    target = SimulatedTarget(case.graph, folder, divider=DIVIDER)
-    report = hil(case.graph, folder, target, case.sentences, case.want)
+    target = SimulatedTarget(case.design, folder, divider=DIVIDER)
+    report = hil(case.design, target, case.sentences, case.want)
     assert report.ok and report.mismatches == 0, report.first
     assert report.sentences == 48 and report.values_compared == 3 * (48 + 32)
     assert report.latency.worst <= 0.01 and report.latency.measured > 0
@@ -66,23 +66,23 @@ def test_values_and_cycles(case, folder):
 @pytest.mark.parametrize("head", ["sequence", "token"])
 def test_long_sentences_on_a_disturbed_line(head, tmp_path):
     """Of up to 64 tokens, one frame of 50 disturbed; then the cycles, without disturbance."""
-    case = make_case(40, 5, layers=2, hidden=32, heads=2, intermediate=64, max_tokens=64, head=head)
-    build(case.graph, HardwareConfig(target_cycles=8192), tmp_path)
+    case = make_case(40, 5, HardwareConfig(target_cycles=8192), layers=2, hidden=32, heads=2, intermediate=64, max_tokens=64, head=head)
+    build(case.graph, case.hardware, tmp_path)
     board, down, up = SimulatedBoard(tmp_path, divider=DIVIDER), Noise(0.02, 1), Noise(0.02, 2)
     with Relay(board.path, down, up) as relay:
-        target = SerialTarget(case.graph, relay.path, settings=LinkSettings(timeout_s=1.0))
+        target = SerialTarget(case.design, relay.path, settings=LinkSettings(timeout_s=1.0))
         target.open()
         case.assert_answered(target.run(case.sentences))
         target.close()
     assert board.off().dropped == 0 and down.done and up.done and target.traffic.frames_resent
-    report = hil(case.graph, tmp_path, SimulatedTarget(case.graph, tmp_path, divider=DIVIDER), case.sentences, case.want)
+    report = hil(case.design, SimulatedTarget(case.design, tmp_path, divider=DIVIDER), case.sentences, case.want)
     assert report.ok and report.latency.count == 40, (report.first, report.latency, report.interval)
 
 
 @pytest.mark.slow
 def test_latency_is_that_of_the_encoder_alone(case, folder):
     """Cycle for cycle what the bench without a line measures."""
-    target = SimulatedTarget(case.graph, folder, divider=DIVIDER)
+    target = SimulatedTarget(case.design, folder, divider=DIVIDER)
     target.open()
     try:
         answers = target.run(case.sentences[:3])
@@ -96,7 +96,7 @@ def test_a_disturbed_line(case, board):
     """A tenth of the frames in both directions, every kind of fault."""
     down, up = Noise(0.1, 1), Noise(0.1, 2)
     with Relay(board.path, down, up) as relay:
-        target = SerialTarget(case.graph, relay.path, settings=SETTINGS)
+        target = SerialTarget(case.design, relay.path, settings=SETTINGS)
         target.open()
         answers = target.run(case.sentences * 4)
         target.close()
@@ -150,7 +150,7 @@ def test_the_board_answers_as_its_model(case, board):
 
 
 def test_the_reset_button_in_mid_sentence(case, board):
-    target = SerialTarget(case.graph, board.path, settings=SETTINGS)
+    target = SerialTarget(case.design, board.path, settings=SETTINGS)
     target.open()
     pressed = []
 
@@ -167,7 +167,7 @@ def test_the_reset_button_in_mid_sentence(case, board):
 
 def test_a_second_session_finds_the_board_clean(case, board):
     """The first host leaves in the middle of a sentence, with others in the encoder: the board forgets them all."""
-    first = SerialTarget(case.graph, board.path, settings=SETTINGS)
+    first = SerialTarget(case.design, board.path, settings=SETTINGS)
     first.open()
     for sentence in [*case.sentences[:8], max(case.sentences, key=len)]:
         first._link._cut(sentence, 0)
@@ -175,14 +175,14 @@ def test_a_second_session_finds_the_board_clean(case, board):
     first._link._send_pieces()
     assert first._link._sent > 0
     first.close()
-    second = SerialTarget(case.graph, board.path, settings=SETTINGS)
+    second = SerialTarget(case.design, board.path, settings=SETTINGS)
     second.open()
     case.assert_answered(second.run(case.sentences))
     second.close()
 
 
 def test_a_slow_reader(case, board):
-    target = SerialTarget(case.graph, board.path, settings=SETTINGS)
+    target = SerialTarget(case.design, board.path, settings=SETTINGS)
     target.open()
     naps = iter([0.5, 0.5])
     answers = target.run(case.sentences, progress=lambda _: time.sleep(next(naps, 0)))
@@ -192,7 +192,7 @@ def test_a_slow_reader(case, board):
 
 
 def test_unplugged(case, board):
-    target = SerialTarget(case.graph, board.path, settings=SETTINGS)
+    target = SerialTarget(case.design, board.path, settings=SETTINGS)
     target.open()
     with pytest.raises(PortError, match="the port went away"):
         target.run(case.sentences * 20, progress=lambda n: n == 5 and board.unplug())
@@ -201,7 +201,7 @@ def test_unplugged(case, board):
 
 def test_a_wrong_bitstream(case, board):
     other = make_case(1, 4, hidden=24, heads=1, max_tokens=6, labels=3)
-    target = SerialTarget(other.graph, board.path, settings=SETTINGS)
+    target = SerialTarget(other.design, board.path, settings=SETTINGS)
     target.open()
     with pytest.raises(WrongBitstreamError, match=rf"got a bitstream of graph {case.graph.hash[:16]}, must be {other.graph.hash[:16]}"):
         target.run(other.sentences)

@@ -33,7 +33,7 @@ def connect():
 
     def make(case, serve, settings=QUICK):
         wire = Wire(serve)
-        target = SerialTarget(case.graph, wire.path, settings=settings)
+        target = SerialTarget(case.design, wire.path, settings=settings)
         made.append((target, wire))
         target.open()
         return target, wire
@@ -203,7 +203,7 @@ def test_an_unplugged_port(case, connect):
 
 def test_the_port_is_busy(case, connect):
     target, wire = connect(case, case.model().feed)
-    second = SerialTarget(case.graph, wire.path, settings=QUICK)
+    second = SerialTarget(case.design, wire.path, settings=QUICK)
     with pytest.raises(PortError, match=r"/dev/pts/\d+: the port is busy, must be used by one program; end the other one"):
         second.open()
     second.close()
@@ -231,7 +231,7 @@ def test_silence_and_noise_at_the_port(case):
         (b"\x7eboot: ok\x7e", "damaged frames, then no frame for 6 questions of 0.05 s, must answer; check the baud rate"),
     ):
         with Wire(lambda data, said=said: said if data else b"") as wire:
-            target = SerialTarget(case.graph, wire.path, settings=QUICK)
+            target = SerialTarget(case.design, wire.path, settings=QUICK)
             with pytest.raises(SilentError, match=text):
                 target.open()
 
@@ -239,7 +239,7 @@ def test_silence_and_noise_at_the_port(case):
 def test_an_echo_is_no_board(case):
     """A port whose two pins are joined."""
     with Wire(lambda data: data) as wire, pytest.raises(SilentError, match="got no answer to a hello"):
-        SerialTarget(case.graph, wire.path, settings=QUICK).open()
+        SerialTarget(case.design, wire.path, settings=QUICK).open()
 
 
 def test_a_wrong_bitstream_names_both(case, connect):
@@ -267,14 +267,14 @@ def test_a_board_of_another_shape(depth, beat_bits, case, connect):
 
 def test_no_such_port(case, tmp_path):
     with pytest.raises(PortError, match=r"/dev/ttyUSB99: no such port, must be one of .*; plug the board in"):
-        SerialTarget(case.graph, "/dev/ttyUSB99").open()
+        SerialTarget(case.design, "/dev/ttyUSB99").open()
     (tmp_path / "file").write_text("")
     with pytest.raises(PortError, match="not a serial port that can be opened"):
-        SerialTarget(case.graph, str(tmp_path / "file")).open()
+        SerialTarget(case.design, str(tmp_path / "file")).open()
 
 
 def test_a_closed_target_says_so(case):
-    target = SerialTarget(case.graph, "/dev/null")
+    target = SerialTarget(case.design, "/dev/null")
     target.close()
     assert target.traffic == Traffic()
     with pytest.raises(TargetError, match="got a target that is not open, must be opened first"):

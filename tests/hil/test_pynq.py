@@ -18,7 +18,7 @@ from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.predict import predict
 from bitloom.sim.hil.errors import PortError, SessionTakenError, TargetError, WrongBitstreamError
 from bitloom.sim.hil.report import hil
-from bitloom.sim.hil.target import open_target
+from bitloom.sim.hil.targets import open_target
 from encoders import random_encoder
 from pynq_cases import SHAPE, TOKEN, Encoder, error_of, serving, still_serves
 from pynq_stand_in import Pynq
@@ -45,7 +45,7 @@ def serve(monkeypatch):
 def test_sentences_equal_golden(either, serve):
     """100 sentences, alone and in packets of up to 64; the counter of 32 bits wraps."""
     running = serve(either)
-    target = open_target(running.spec, either.graph)
+    target = open_target(running.spec, either.design)
     target.open()
     assert target.identify() == either.graph.hash[:16]
     told = []
@@ -64,7 +64,7 @@ def test_sentences_equal_golden(either, serve):
 def test_report(either, serve):
     """The whole check of a board: 0 mismatches, cycles as predicted alone and together."""
     running = serve(either)
-    report = hil(either.graph, either.build, open_target(running.spec, either.graph), either.sentences[:40], either.answers[:40])
+    report = hil(either.design, open_target(running.spec, either.design), either.sentences[:40], either.answers[:40])
     assert report.ok and report.mismatches == 0 and report.sentences == 40
     assert report.latency.worst == 0 and report.interval.worst == 0 and report.interval.count == 31
     assert report.traffic.bytes_sent > 0 and report.traffic.frames_sent == 2
@@ -102,7 +102,7 @@ def test_wrong_token(encoder, serve, monkeypatch, token, error, message):
     running = serve(encoder)
     monkeypatch.setenv("BITLOOM_TOKEN", token)
     with pytest.raises(error, match=message):
-        open_target(running.spec, encoder.graph).open()
+        open_target(running.spec, encoder.design).open()
     monkeypatch.setenv("BITLOOM_TOKEN", TOKEN)
     still_serves(running, encoder)
 
@@ -114,13 +114,13 @@ def test_token_files(encoder, serve, tmp_path, monkeypatch):
     file.write_text(f"{TOKEN}\n")
     file.chmod(0o644)
     with pytest.raises(PortError, match="got mode 644, must be readable for its owner alone; chmod 600"):
-        open_target(running.spec, encoder.graph, token_file=file).open()
+        open_target(running.spec, encoder.design, token_file=file).open()
     file.chmod(0o600)
-    target = open_target(running.spec, encoder.graph, token_file=file)
+    target = open_target(running.spec, encoder.design, token_file=file)
     target.open()
     target.close()
     with pytest.raises(PortError, match="No such file"):
-        open_target(running.spec, encoder.graph, token_file=tmp_path / "none").open()
+        open_target(running.spec, encoder.design, token_file=tmp_path / "none").open()
 
 
 def test_the_token_does_not_travel(encoder, serve):
@@ -154,10 +154,10 @@ def test_nothing_before_the_token(encoder, serve):
 
 def test_second_host(encoder, serve):
     running = serve(encoder, busy_s=0.1)
-    first = open_target(running.spec, encoder.graph)
+    first = open_target(running.spec, encoder.design)
     first.open()
     with pytest.raises(SessionTakenError, match="the board serves another host; end the other program, or wait"):
-        open_target(running.spec, encoder.graph).open()
+        open_target(running.spec, encoder.design).open()
     encoder.check(first.run(encoder.sentences[:3]))
     first.close()
     still_serves(running, encoder)
@@ -182,7 +182,7 @@ def test_hosts_without_token_take_no_place_for_long(encoder, serve):
 def test_dma_that_does_not_end(encoder, serve, fault, message):
     """The overlay is loaded anew, the epoch says so, and the next host is served."""
     running = serve(encoder)
-    target = open_target(running.spec, encoder.graph)
+    target = open_target(running.spec, encoder.design)
     target.open()
     assert target.run(encoder.sentences[:1])[0].epoch == 0
     running.pynq.fault = fault
@@ -200,7 +200,7 @@ def test_dma_that_does_not_end(encoder, serve, fault, message):
 def test_another_graphs_bitstream(encoder, serve):
     running = serve(encoder)
     other = random_encoder(seed=8, head="sequence", **SHAPE)
-    target = open_target(running.spec, other)
+    target = open_target(running.spec, Design(other, encoder.folding))
     target.open()
     with pytest.raises(WrongBitstreamError, match=f"got a bitstream of graph {encoder.graph.hash[:16]}, must be {other.hash[:16]}"):
         target.run(encoder.sentences[:1])

@@ -11,7 +11,7 @@ import pytest
 from bitloom.boards.pynq_driver import wire
 from bitloom.sim.hil.errors import PortError, SilentError, TargetError
 from bitloom.sim.hil.pynq import PynqTarget, socket_place
-from bitloom.sim.hil.target import open_target
+from bitloom.sim.hil.targets import open_target
 from pynq_cases import TOKEN, Encoder, error_of, serving, still_serves
 
 
@@ -93,7 +93,7 @@ def test_slow_bytes(encoder, serve):
 
 def test_idle_host_is_sent_away(encoder, serve):
     running = serve(encoder, idle_s=0.3)
-    target = open_target(running.spec, encoder.graph)
+    target = open_target(running.spec, encoder.design)
     target.open()
     time.sleep(0.6)
     with pytest.raises(TargetError, match=r"the board refused: got 0 of 12 bytes in time|lost connection"):
@@ -122,9 +122,9 @@ def test_no_server(encoder, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with pytest.raises(PortError, match=rf"pynq://127.0.0.1:{port}: got no connection \(.*refused.*\), must be a board that runs pynq_driver"):
-        open_target(f"pynq://127.0.0.1:{port}", encoder.graph).open()
+        open_target(f"pynq://127.0.0.1:{port}", encoder.design).open()
     with pytest.raises(TargetError, match=r"got a target that is not open"):
-        open_target("pynq://127.0.0.1", encoder.graph).identify()
+        open_target("pynq://127.0.0.1", encoder.design).identify()
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_what_is_no_board(encoder, monkeypatch, said, error, message):
     """Something else listens there; and nothing that it says is believed in its size."""
     monkeypatch.setenv("BITLOOM_TOKEN", TOKEN)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        target = PynqTarget(encoder.graph, *server.getsockname(), connect_s=0.3)
+        target = PynqTarget(encoder.design, *server.getsockname(), connect_s=0.3)
         thread = threading.Thread(target=lambda: (conn := server.accept()[0], conn.sendall(said), time.sleep(1.0), conn.close()))
         thread.start()
         with pytest.raises(error, match=message):
@@ -160,7 +160,7 @@ def test_places():
 
 
 def test_bad_sentences(encoder, serve):
-    target = open_target(serve(encoder).spec, encoder.graph)
+    target = open_target(serve(encoder).spec, encoder.design)
     target.open()
     with pytest.raises(TargetError, match=r"sentence 0: got shape \(9, 24\), must be \[T, 24\] with T = 1 .. 8"):
         target.run([np.zeros((9, 24), dtype=np.int64)])

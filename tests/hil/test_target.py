@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Targets by name, and the report's own reckoning."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from bitloom.hw.build import build
+from bitloom.hw.instance import Layout
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.predict import predict
-from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.sim.hil.errors import TargetError, WrongBitstreamError
 from bitloom.sim.hil.report import hil, intervals, latencies, periods
 from bitloom.sim.hil.serial_target import SerialTarget
 from bitloom.sim.hil.simulated import SimulatedTarget
-from bitloom.sim.hil.target import Answer, Shape, Traffic, open_target
+from bitloom.sim.hil.target import Answer, Shape, Traffic
+from bitloom.sim.hil.targets import open_target
 from hil_cases import make_case
 
 
@@ -24,7 +27,7 @@ def case():
 def built(case, tmp_path_factory):
     """(folder, folding)"""
     folder = tmp_path_factory.mktemp("build")
-    return folder, build(case.graph, HardwareConfig(multipliers=20), folder)
+    return folder, build(case.graph, case.hardware, folder)
 
 
 class StandIn:
@@ -34,7 +37,7 @@ class StandIn:
 
     def __init__(self, case, folding, change=None, identity=None):
         self.case, self.folding, self.change, self.calls = case, folding, change, []
-        self.identity = identity or Shape.of(case.graph).identity
+        self.identity = identity or Shape.of(case.design).identity
 
     def open(self):
         self.calls.append("open")
@@ -54,11 +57,11 @@ class StandIn:
 
 
 def test_names_of_targets(case, tmp_path):
-    serial = open_target("serial:/dev/ttyUSB7", case.graph, baud=115200)
+    serial = open_target("serial:/dev/ttyUSB7", case.design, baud=115200)
     assert isinstance(serial, SerialTarget) and (serial.path, serial.baud) == ("/dev/ttyUSB7", 115200)
-    simulated = open_target("sim", case.graph, tmp_path, divider=16)
+    simulated = open_target("sim", case.design, tmp_path, divider=16)
     assert isinstance(simulated, SimulatedTarget) and simulated.divider == 16
-    assert open_target("pynq://192.168.2.99", case.graph).name.startswith("pynq://192.168.2.99:")
+    assert open_target("pynq://192.168.2.99", case.design).name.startswith("pynq://192.168.2.99:")
 
 
 @pytest.mark.parametrize(
@@ -76,13 +79,13 @@ def test_names_of_targets(case, tmp_path):
 )
 def test_bad_names_of_targets(spec, text, case):
     with pytest.raises(TargetError, match=text):
-        open_target(spec, case.graph)
+        open_target(spec, case.design)
 
 
 def test_a_report(case, built):
     folder, folding = built
     target = StandIn(case, folding)
-    report = hil(case.graph, folder, target, case.sentences, case.want)
+    report = hil(case.design, target, case.sentences, case.want)
     assert report.ok and report.mismatches == 0 and report.first == "" and report.sentences == 40
     assert report.values_compared == 2 * 40 + 2 * 32 and report.outputs.tolist() == np.concatenate(case.want).reshape(-1).tolist()
     assert report.latency.measured == report.latency.predicted and report.latency.count == 40
@@ -100,7 +103,7 @@ def test_a_report(case, built):
 )
 def test_what_fails_a_report(change, text, case, built):
     folder, folding = built
-    report = hil(case.graph, folder, StandIn(case, folding, change), case.sentences, case.want)
+    report = hil(case.design, StandIn(case, folding, change), case.sentences, case.want)
     assert not report.ok and not report.as_dict()["ok"]
     assert report.first.startswith(text) and report.mismatches == (2 if text else 0)
     assert text or not report.latency.ok
@@ -109,13 +112,13 @@ def test_what_fails_a_report(change, text, case, built):
 def test_a_report_refuses_another_bitstream(case, built):
     target = StandIn(case, built[1], identity="0123456789abcdef")
     with pytest.raises(WrongBitstreamError, match=f"stand-in: got a bitstream of graph 0123456789abcdef, must be {case.graph.hash[:16]}"):
-        hil(case.graph, built[0], target, case.sentences, case.want)
+        hil(case.design, target, case.sentences, case.want)
     assert target.calls == ["open", "close"]
 
 
 def test_a_report_of_nothing(case, built):
     with pytest.raises(TargetError, match="got 0 sentences and 0 golden answers, must be as many and at least 1"):
-        hil(case.graph, built[0], StandIn(case, built[1]), [], [])
+        hil(case.design, StandIn(case, built[1]), [], [])
 
 
 def test_busy_periods_end_with_the_sentence_and_with_the_epoch():
@@ -127,5 +130,20 @@ def test_busy_periods_end_with_the_sentence_and_with_the_epoch():
 
 def test_intervals_need_neighbours(case, built):
     alone = [Answer(codes=case.want[0], start=0, end=500)]
-    assert intervals(case.graph, built[1], [3], alone) is None
-    assert latencies(case.graph, built[1], [3], alone).count == 1
+    assert intervals(case.design, [3], alone) is None
+    assert latencies(case.design, [3], alone).count == 1
+
+
+def test_what_a_board_is_sent():
+    """Channels with the zeros of the entry's layout between; answers come back without."""
+    shape = Shape(identity="0", bits=4, signed=True, entry=Layout(channels=4, blocks=2, space=3), out_bits=8, output=Layout(channels=1), token_head=False)
+    (placed,) = shape.elements([np.array([[1, 2, 3, 4]])])
+    assert placed.tolist() == [[1, 2, 0, 3, 4, 0]]
+    with pytest.raises(TargetError, match=r"hil: sentence 0: got shape \(1, 6\), must be \[T, 4\]"):
+        shape.elements([placed])
+
+
+def test_several_outputs_are_refused(case):
+    design = Design(replace(case.graph, outputs=("logits", "embeddings.norm")), case.design.folding)
+    with pytest.raises(TargetError, match=r"hil: got 2 outputs \(logits, embeddings.norm\), must be one"):
+        open_target("serial:/dev/ttyUSB0", design)

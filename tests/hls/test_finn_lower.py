@@ -14,6 +14,7 @@ from bitloom.hls.finn.model import build
 from bitloom.hls.finn.report import cycles
 from bitloom.hls.finn.verify import compare
 from bitloom.hls.finn.vivado import implement
+from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.solve import HardwareConfig, solve
 from encoders import random_encoder, random_sentences
 from onnx import TensorProto, helper
@@ -59,7 +60,7 @@ def test_integer_nodes_equal_the_golden(tiny):
 
 @needs_finn
 def test_the_solved_folding_is_applied(tiny):
-    rows = {row.tensor: row for row in cycles(tiny.graph, tiny.lowered, tiny.folding, TOKENS)}
+    rows = {row.tensor: row for row in cycles(Design(tiny.graph, tiny.folding), tiny.lowered, TOKENS)}
     assert rows.keys() == {n.name for n in tiny.graph.nodes if n.op in ("linear", "scores", "context")}
     for name, row in rows.items():
         fold = tiny.folding.folds[name]
@@ -87,16 +88,16 @@ def test_the_weights_that_finn_writes_are_the_golden_ones(tiny):
 @needs_finn
 @pytest.mark.parametrize(("name", "shape", "part", "style"), [
     ("ReLU on 7-series", {"activation": "relu"}, "Pynq-Z2", "thresholds"),
-    ("GELU on UltraScale+", {"weight_bits": (2, 3, 8), "act_bits": (4, 8), "score_bits": (10,), "prob_bits": (6,)}, "KV260_SOM", "requant"),
+    ("GELU on UltraScale+", {"weight_bits": (2, 3, 8), "act_bits": (4, 8), "score_bits": (10,), "prob_bits": (6,)}, "KV260_SOM", "scaling"),
     ("heads of fewer dimensions", {"heads": 2, "head_dim": 4, "weight_bits": (3, 5)}, "KV260_SOM", "thresholds"),
-    ("token head, one bit", {"weight_bits": (1,), "head": "token", "labels": 3}, "VCK190", "requant"),
+    ("token head, one bit", {"weight_bits": (1,), "head": "token", "labels": 3}, "VCK190", "scaling"),
 ])  # fmt: skip
 def test_variants_lower_and_stay_equal(tmp_path, name, shape, part, style):
     graph = random_encoder(4, **TINY | shape)
     lowered = lower(build(graph, TOKENS, style), tmp_path, part=part, clock_mhz=100.0, target_cycles=2000, hdl=False)
     assert lowered.interval <= 2000
     assert not [n for n in lowered.nodes if n.op.startswith("PWPolyF")]
-    assert (style == "requant") == any(n.tensor == "layer.0.query" and n.op.startswith("Requant") for n in lowered.nodes)
+    assert (style == "scaling") == any(n.tensor == "layer.0.query" and n.op.startswith("Requant") for n in lowered.nodes)
     check_equal(graph, lowered, tmp_path)
 
 

@@ -22,7 +22,7 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-@pytest.mark.parametrize("style", ["thresholds", "requant"])
+@pytest.mark.parametrize("style", ["thresholds", "scaling"])
 def test_integer_nodes_equal_the_golden(name, style):
     graph = random_encoder(5, **VARIANTS[name])
     report = compare(graph, build(graph, 6, style), *random_sentences(graph, [6] * 4))

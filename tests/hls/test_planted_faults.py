@@ -10,6 +10,7 @@ import pytest
 from bitloom.hls import csim
 from bitloom.hls.layers import HEADERS
 from bitloom.hls.project import to_hls4ml
+from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.solve import HardwareConfig, solve
 from csim_bench import check_headers
 from csim_cases import cases
@@ -19,6 +20,7 @@ GRAPH = random_encoder(8, layers=1, hidden=16, heads=2, intermediate=12, max_tok
 SOLVED = solve(GRAPH, HardwareConfig(target_cycles=80))  # two lanes; then several steps and folds for each head
 FOLDS = {"layer.0.scores.acc": replace(SOLVED.folds["layer.0.scores.acc"], simd=4), "layer.0.context.acc": replace(SOLVED.folds["layer.0.context.acc"], pe=4)}
 FOLDING = replace(SOLVED, folds=SOLVED.folds | FOLDS)
+DESIGN = Design(GRAPH, FOLDING)
 SENTENCES = random_sentences(GRAPH, [6, 1, 3, 6], 1)
 MISSING_LAST = "the streams: WARNING: Hls::stream 'm_axis' ends without TLAST"
 
@@ -77,7 +79,7 @@ FAST_AND_SLOW = [pytest.param(name, marks=() if name in QUICK else pytest.mark.s
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("project")
-    to_hls4ml(GRAPH, FOLDING, "pynq_z2", folder).write()
+    to_hls4ml(DESIGN, "pynq_z2", folder).write()
     return folder
 
 
@@ -93,7 +95,7 @@ def test_the_folding_shows_them():
 
 
 def test_without_a_fault_nothing_differs(project):
-    report = csim.verify(GRAPH, csim.compile_project(project), *SENTENCES)
+    report = csim.verify(DESIGN, csim.compile_project(project), *SENTENCES)
     assert report.ok and report.values_compared > 3000
 
 
@@ -101,7 +103,7 @@ def test_without_a_fault_nothing_differs(project):
 def test_the_first_tensor_that_differs_is_named(name, project, tmp_path):
     fault, copy = FAULTS[name], Path(shutil.copytree(project, tmp_path / "project"))
     fault.plant(copy / "firmware" / "nnet_utils")
-    report = csim.verify(GRAPH, csim.compile_project(copy), *SENTENCES)
+    report = csim.verify(DESIGN, csim.compile_project(copy), *SENTENCES)
     assert not report.ok
     if fault.tensor == "the streams":
         assert report.first == MISSING_LAST and report.mismatches == 0

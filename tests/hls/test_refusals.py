@@ -11,7 +11,10 @@ from bitloom.hls import pad, to_hls4ml
 from bitloom.hls.errors import HlsError
 from bitloom.hw.board import Board
 from bitloom.hw.graph import Graph, Node
+from bitloom.hw.instance import Fold
 from bitloom.hw.ops import OPS
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.folding import Folding
 from bitloom.hw.plan.solve import HardwareConfig, solve
 from encoders import random_encoder
 
@@ -19,9 +22,9 @@ GRAPH = random_encoder(8, layers=1, hidden=8, heads=2, intermediate=12, max_toke
 FOLDING = solve(GRAPH, HardwareConfig(multipliers=20))
 
 
-def refused(expected: str, folder: Path, graph: Graph = GRAPH, board: Board | str = "pynq_z2", **settings) -> None:
+def refused(expected: str, folder: Path, graph: Graph = GRAPH, folding: Folding = FOLDING, board: Board | str = "pynq_z2", **settings) -> None:
     with pytest.raises(HlsError) as error:
-        to_hls4ml(graph, FOLDING, board, folder, **settings)
+        to_hls4ml(Design(graph, folding), board, folder, **settings)
     assert str(error.value) == expected
 
 
@@ -55,7 +58,7 @@ def test_a_folder_that_holds_something_else(tmp_path):
     refused(f"hls4ml: got {tmp_path / 'thesis.tex'}, a file, must be a folder; give another one", tmp_path / "thesis.tex")
     assert [f.name for f in tmp_path.iterdir()] == ["thesis.tex"]
     for part in ("pynq_z2", "zcu104"):  # one of our own is written anew
-        to_hls4ml(GRAPH, FOLDING, part, tmp_path / "project").write()
+        to_hls4ml(Design(GRAPH, FOLDING), part, tmp_path / "project").write()
     assert "xczu7ev" in (tmp_path / "project" / "project.tcl").read_text()
 
 
@@ -71,7 +74,15 @@ def test_too_many_readers_of_a_tensor(tmp_path):
     tensors = GRAPH.tensors | {n.name: replace(GRAPH.tensor("embeddings.norm"), name=n.name) for n in extra}
     table = np.arange(GRAPH.tensor("embeddings.norm").low, GRAPH.tensor("embeddings.norm").high + 1)
     graph = replace(GRAPH, nodes=(*GRAPH.nodes, *extra), tensors=tensors, params=GRAPH.params | {f"{n.name}.table": table for n in extra})
-    refused("hls4ml: got 5 readers of embeddings.norm, must be at most 4 (hls/nnet/fork.h)", tmp_path, graph)
+    norm, names = FOLDING.lanes["embeddings.norm"], [n.name for n in extra]
+    folds = FOLDING.folds | dict.fromkeys(names, Fold(lanes_in=norm, lanes_out=norm))
+    folding = replace(FOLDING, folds=folds, lanes=FOLDING.lanes | dict.fromkeys(names, norm))
+    refused("hls4ml: got 5 readers of embeddings.norm, must be at most 4 (hls/nnet/fork.h)", tmp_path, graph, folding)
+
+
+def test_several_outputs(tmp_path):
+    graph = replace(GRAPH, outputs=("logits", "embeddings.norm"))
+    refused("hls4ml: got 2 outputs (logits, embeddings.norm), must be one; use the rtl backend", tmp_path, graph)
 
 
 def test_padding():

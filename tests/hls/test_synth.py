@@ -17,6 +17,7 @@ from bitloom.hls.project import to_hls4ml, write_testbench
 from bitloom.hls.synth import check_results, find_tool, options, synthesize
 from bitloom.hw import golden
 from bitloom.hw.graph import Graph
+from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.solve import HardwareConfig, solve
 from bitloom.sim.errors import SimulationError
 from encoders import random_encoder, random_sentences
@@ -38,9 +39,10 @@ def encoder() -> Graph:
 @pytest.fixture(scope="module")
 def project(encoder, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("hls4ml") / "project"
-    to_hls4ml(encoder, solve(encoder, HardwareConfig(target_cycles=2000)), "pynq_z2", folder, clock_mhz=100).write()
+    design = Design(encoder, solve(encoder, HardwareConfig(target_cycles=2000)))
+    to_hls4ml(design, "pynq_z2", folder, clock_mhz=100).write()
     tensors = golden.run(encoder, *random_sentences(encoder, LENGTHS))
-    write_testbench(folder, encoder, tensors, np.array(LENGTHS))
+    write_testbench(folder, design, tensors, np.array(LENGTHS))
     return folder
 
 

@@ -5,16 +5,17 @@ import json
 
 import pytest
 from bitloom.hw.board import Board
-from bitloom.hw.budget import planned
 from bitloom.hw.build import build
+from bitloom.hw.cost.budget import planned
+from bitloom.hw.cost.memories import Memory, block_count, map_memory
+from bitloom.hw.cost.resources import COEFFICIENTS, MODULES, Cost, Estimator, cells, estimate, instance_cost
 from bitloom.hw.emit import Emitter
-from bitloom.hw.instance import Instance
-from bitloom.hw.memories import Memory, block_count, map_memory
+from bitloom.hw.instance import Fold, Instance
+from bitloom.hw.ops import OPS
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.fit import Fitter
 from bitloom.hw.plan.folding import Folding, FoldingError
 from bitloom.hw.plan.solve import HardwareConfig, solve
-from bitloom.hw.resources import Estimator, estimate, instance_cost
 from bitloom.hw.synth import SynthError, synthesize
 from bitloom.hw.synth.calibrate import measure
 from bitloom.hw.synth.tools import find
@@ -47,20 +48,41 @@ def test_shallow_memories_are_lut_ram_and_small_roms_logic():
     assert map_memory(Memory("m", 8, 16), Board.load("icebreaker")).blocks == 1  # it has no LUT RAM
 
 
+def test_every_module_that_was_measured_is_known_and_the_others_have_a_cost():
+    """A new operator has a cost before it is measured."""
+    assert set(json.loads(COEFFICIENTS.read_text())["lut4"]) == set(MODULES)
+    assert cells("fifo", "ff", {"pair_bits": 3, "no_such_term": 9}, 4) == pytest.approx(6.0)
+    assert cells("new", "ff", {"no_such_term": 9}, 4) == pytest.approx(18.0) and cells("new", "ff", {"no_such_term": 9}, 6) == pytest.approx(13.5)
+    assert 0 < cells("new", "lut", {"out_bits": 10}, 4) < 20
+
+
+def test_alike_layers_cost_alike():
+    """The cost is of the instance's sizes: neither the node's name nor the weights matter, and none is packed for it."""
+    other = random_encoder(12, layers=2, hidden=32, heads=2, intermediate=64, max_tokens=24, weight_bits=(4,), act_bits=(8,))
+    costs, fold = Estimator(ULX3S), Fold(pe=4, simd=4, lanes_in=2, lanes_out=2)
+
+    def cost(name: str) -> Cost:
+        node = other.node(name)
+        return costs.cost(OPS[node.op].rtl(other, node, fold))
+
+    assert cost("layer.0.context.acc") == cost("layer.1.context.acc") and len(costs.known) == 1
+    assert cost("layer.0.query.acc").block_ram == cost("layer.1.query.acc").block_ram
+
+
 def test_an_estimate_has_every_instance_of_the_encoder(graph):
     """The sum over nodes is that of the instances that are written into encoder.sv."""
     folding = solve(graph, HardwareConfig(board="ulx3s_85f"))
-    emitter, total = Emitter(Design(graph, folding)), estimate(graph, folding, ULX3S).total
+    emitter, total = Emitter(Design(graph, folding)), estimate(Design(graph, folding), ULX3S).total
     fifos = sum(line.strip().startswith("fifo") for line in emitter.instances)
-    costs = Estimator(graph, ULX3S)
-    by_hand = sum(costs.node(name, fold).dsp for name, fold in folding.folds.items())
+    costs = Estimator(ULX3S)
+    by_hand = sum(costs.cost(unit.instance).dsp for unit in Design(graph, folding).units)
     assert total.dsp == by_hand and fifos == sum(len(node.inputs) for node in graph.nodes if node.op != "embed")
     assert total.block_ram > 0 and total.lut > 1000
 
 
 def test_the_fastest_that_fits_is_kept_within_the_budget_and_names_what_binds(graph):
     folding = solve(graph, HardwareConfig(board="tang_nano_20k"))
-    costs = estimate(graph, folding, NANO).total
+    costs = estimate(Design(graph, folding), NANO).total
     have = NANO.resources
     assert costs.dsp <= have.dsp.count and costs.lut <= planned(NANO)["lut"] * have.lut and costs.ff <= planned(NANO)["ff"] * have.ff
     assert costs.block_ram <= have.block_ram[0].count
@@ -78,7 +100,7 @@ def test_lut_multipliers_where_dsps_run_out(graph):
     folding = solve(graph, HardwareConfig(board="ulx3s_85f"))
     wide = solve(graph, HardwareConfig(target_cycles=folding.interval))
     styles = {folding.folds[name].multiplier for name in folding.per_node}
-    assert "lut" in styles and estimate(graph, folding, ULX3S).total.dsp <= 156 < estimate(graph, wide, ULX3S).total.dsp
+    assert "lut" in styles and estimate(Design(graph, folding), ULX3S).total.dsp <= 156 < estimate(Design(graph, wide), ULX3S).total.dsp
 
 
 def test_a_board_and_a_target_or_a_budget(graph):
@@ -130,7 +152,7 @@ def test_estimates_hold_operator_by_operator(tmp_path):
 def test_an_encoder_is_synthesized_as_estimated(graph, tmp_path, board):
     folding = build(graph, HardwareConfig(board=board), tmp_path)
     report = synthesize(tmp_path, Board.load(board), cache_dir() / "synth-tests" / f"encoder-{board}", top="harness", place=False)
-    costs = estimate(graph, folding, Board.load(board)).total
+    costs = estimate(Design(graph, folding), Board.load(board)).total
     assert costs.dsp == report.resources["dsp"].used
     assert costs.lut == pytest.approx(report.resources["lut"].used, rel=0.15) and costs.ff == pytest.approx(report.resources["ff"].used, rel=0.15)
     assert costs.block_ram == report.resources[Board.load(board).resources.block_ram[0].kind].used

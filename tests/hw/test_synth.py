@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from bitloom.hw.board import Board
-from bitloom.hw.budget import Usage, larger
+from bitloom.hw.cost.budget import Usage, larger
 from bitloom.hw.synth import DoesNotFit, SynthError, synthesize
 from bitloom.hw.synth import tools as tools_module
 from bitloom.hw.synth.pll import LIMITS, solve_pll

@@ -26,7 +26,7 @@ SHAPES = [
     (6, 4, 2, 2, 1, 1, 16, True, 2),
     (34, 2, 2, 17, 1, 1, 1, False, 1),  # three stages of adders
 ]
-# Shapes with another style of multipliers than the rule's (hw/mapping.py)
+# Shapes with another style of multipliers than the rule's (hw/cost/multipliers.py)
 STYLES = [
     ((8, 6, 3, 4, 2, 1, 8, True, 4), "one"),
     ((8, 6, 3, 4, 2, 1, 8, False, 4), "lut"),

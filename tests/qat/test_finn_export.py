@@ -2,20 +2,22 @@
 """QONNX with Quant nodes: weights and scales of the integer graph, run by the qonnx package."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
 import torch
 from bitloom.hls.finn import tool
+from bitloom.hls.finn.errors import FinnError
 from bitloom.hls.finn.lower import lower
+from bitloom.hls.finn.quant_export import FinnEncoder, export, weight_scale
 from bitloom.hls.finn.verify import Runner, compare
 from bitloom.hw import golden
 from bitloom.hw.graph import Graph
+from bitloom.hw.ops.table import function_of
 from bitloom.qat.config import ModelConfig, QuantConfig
 from bitloom.qat.export import to_graph
-from bitloom.qat.finn_export import FinnEncoder, export, weight_scale
-from bitloom.qat.quantizers import QuantError
 from random_models import random_model, random_sentences
 
 TOKENS = 6
@@ -109,7 +111,15 @@ def test_finn_streamlines_it_whole(exported, tmp_path):
 
 def test_more_than_eight_bits_are_refused(tmp_path):
     graph = frozen(scores=10)
-    with pytest.raises(QuantError, match=r"finn export: layer.0.scores: got 10 bits, must be at most 8 for FINN's thresholds"):
+    with pytest.raises(FinnError, match=r"finn export: layer.0.scores: got 10 bits, must be at most 8 for FINN's thresholds"):
         export(graph, TOKENS, tmp_path / "m.onnx")
-    with pytest.raises(QuantError, match="finn export: got 9 tokens, must be 1 .. 8"):
+    with pytest.raises(FinnError, match="finn export: got 9 tokens, must be 1 .. 8"):
         export(frozen(), 9, tmp_path / "m.onnx")
+
+
+def test_the_function_of_a_table_is_read_from_its_entries(tmp_path):
+    graph = frozen("relu")
+    assert [function_of(graph.param(n, "table"), graph.tensor(n.inputs[0]), graph.tensor(n.name)) for n in graph.nodes if n.op == "table"] == ["relu", "tanh"]
+    changed = graph.params | {"layer.0.ffn.act.table": graph.params["layer.0.ffn.act.table"][::-1]}
+    with pytest.raises(FinnError, match=r"finn export: layer.0.ffn.act: got a table of no known function, must be one of gelu, relu, tanh"):
+        export(replace(graph, params=changed), TOKENS, tmp_path / "m.onnx")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Yosys makes of the RTL library: multipliers as hw/mapping.py says, block RAM where memories are deep."""
+"""What Yosys makes of the RTL library: multipliers as hw/cost/multipliers.py says, block RAM where memories are deep."""
 
 import json
 import math
@@ -8,9 +8,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from bitloom.hw.cost.multipliers import dsps, multiplier_style
+from bitloom.hw.cost.resources import MODULES
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Fold, Instance
-from bitloom.hw.mapping import dsps, multiplier_style
 from bitloom.hw.ops import OPS
 from encoders import random_encoder
 from yosys import run_yosys
@@ -98,7 +99,7 @@ def test_multipliers_are_as_the_mapping_says(family, tmp_path):
     units = operators(family)
     cells = synthesize(family, units, tmp_path)
     got = {name: math.ceil(counted(family, cells[name])) for name in units}
-    said = {name: dsps(made, family) for name, made in units.items()}
+    said = {name: dsps(MODULES[made.module].products(made.params), family) for name, made in units.items()}
     if family == "ice40up":  # its 16 x 16 bits cut wide products, of which Yosys leaves narrow pieces to LUTs
         assert sum(got.values()) > 0 and all(got[name] <= said[name] for name in units), (got, said)
     else:

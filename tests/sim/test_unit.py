@@ -21,7 +21,7 @@ def case(fault: str = "none", n_out: int = BEATS, seed: int = 0) -> UnitCase:
     beats, last = rng.integers(-512, 512, size=(BEATS, 3)), rng.random(BEATS) < 0.2
     return UnitCase(
         "faulty",
-        {"WIDTH": 30, "FAULT_FILE": Hex((FAULTS[fault], AT), 16)},
+        {"WIDTH": 30, "FAULT_FILE": Hex.pack([[FAULTS[fault]], [AT]], 16)},
         {"s": Stimulus(beats, last, 10)},
         OutSpec("m", 3, 10, True),
         n_out,

@@ -1,13 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Timing of hw/rtl/banks.sv (double buffers) and mac_array.sv (multiplier arrays), for the operators' generators."""
+"""banks: double buffers of tokens, rows or sentences (hw/rtl/banks.sv)."""
 
 from __future__ import annotations
 
 from collections import deque
 
+from bitloom.hw.cost.memories import Memory
+
+
+def memory(name: str, element_bits: int, word: int, words: int) -> Memory:
+    """Two units of `words` words of `word` elements."""
+    return Memory(name, element_bits * word, 2 * words)
+
 
 class Banks:
-    """Two banks, each for one unit (a token, a row or a sentence) that is read while the next is written.
+    """Their timing, for the operators' generators: two banks, each for one unit (a token, a row or a sentence) that is read while the next is written.
 
     A unit can be read from the cycle after its last beat was taken, a bank written from the cycle after its unit was
     read for the last time.
@@ -33,11 +40,3 @@ class Banks:
     def done(self, cycle: int) -> None:
         """The oldest unit is read for the last time in that cycle."""
         self._free.append(cycle + 1)
-
-
-def mac_latency(simd: int) -> int:
-    """Cycles from the issue of a sum's last step to the sum.
-
-    They are: memory read, its output register, operands, products twice, the tree of four-input adders, accumulator.
-    """
-    return 6 + ((simd - 1).bit_length() + 1) // 2

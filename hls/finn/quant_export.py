@@ -10,15 +10,18 @@ at most 8 bits at each layer's output, none on residual sums (FINN's thresholds 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import brevitas.nn as qnn
 import numpy as np
 import onnx
 import torch
+from bitloom.hls.finn.errors import FinnError
+from bitloom.hls.finn.model import check_forms
 from bitloom.hw.graph import Graph, Node
 from bitloom.hw.graph import Tensor as GraphTensor
-from bitloom.qat.quantizers import QuantError
+from bitloom.hw.ops import OPS
 from brevitas.export import export_qonnx
 from brevitas.inject import ExtendedInjector
 from brevitas.inject.enum import FloatToIntImplType
@@ -66,7 +69,7 @@ class _Weight(ExtendedInjector):
 
 def _quantizer(tensor: GraphTensor) -> qnn.QuantIdentity:
     if tensor.bits > MAX_BITS:
-        raise QuantError(f"finn export: {tensor.name}: got {tensor.bits} bits, must be at most {MAX_BITS} for FINN's thresholds; lower them in the "
+        raise FinnError(f"finn export: {tensor.name}: got {tensor.bits} bits, must be at most {MAX_BITS} for FINN's thresholds; lower them in the "
                          "recipe, or export with bitloom.hls.finn.model")  # fmt: skip
     fixed = _Fixed(torch.tensor(float(tensor.scale)), tensor.low, tensor.high, tensor.bits)
     return qnn.QuantIdentity(act_quant=_Act.let(tensor_quant=fixed, signed=tensor.signed))
@@ -93,58 +96,47 @@ def _linear(graph: Graph, node: Node) -> qnn.QuantLinear:
 
 
 class FinnEncoder(nn.Module):
-    """The graph's nodes as Brevitas modules, from the embedding sums [1, T, H] (real values) to the logits (real values, not rounded).
+    """The graph's nodes as torch and Brevitas modules, from the embedding sums [1, T, H] (real values) to the logits (real values, not rounded).
 
-    Raises QuantError: activations of more than 8 bits.
+    Raises FinnError: activations of more than 8 bits, an operator that FINN has no form of, a table of no function that is known.
     """
 
     def __init__(self, graph: Graph, tokens: int):
         super().__init__()
-        self.graph, self.tokens, self.parts = graph, tokens, nn.ModuleDict()
+        self.graph, self.tokens, self.layers, self.quants = graph, tokens, nn.ModuleDict(), nn.ModuleDict()
         for node in graph.nodes:
-            if node.op == "linear":
-                self.parts[_key(node.name)] = _linear(graph, node)
+            if "weight_bits" in node.attrs:
+                self.layers[_key(node.name)] = _linear(graph, node)
             elif _quantized(graph, node):
-                self.parts[_key(node.name)] = _quantizer(graph.tensor(node.name))
+                self.quants[_key(node.name)] = _quantizer(graph.tensor(node.name))
 
     def forward(self, x: Tensor) -> Tensor:
         values = {self.graph.entry: x}
         for node in self.graph.nodes:
-            if node.op != "embed":
-                values[node.name] = self._node(node, [values[i] for i in node.inputs])
+            if not OPS[node.op].host:
+                value = OPS[node.op].finn.values(self, self.graph, node, [values[i] for i in node.inputs])
+                values[node.name] = self.quants[_key(node.name)](value) if _key(node.name) in self.quants else value
         return values[self.graph.outputs[0]]
 
-    def _node(self, node: Node, inputs: list[Tensor]) -> Tensor:
-        x, part = inputs[0], getattr(self.parts, _key(node.name), None)
-        if node.op == "add":
-            return inputs[0] + inputs[1]
-        if node.op == "scores":
-            return self._heads(inputs[0], node) @ self._heads(inputs[1], node).transpose(-2, -1)
-        if node.op == "context":
-            return (x @ self._heads(inputs[1], node)).permute(0, 2, 1, 3).reshape(1, self.tokens, -1)
-        if node.op == "first_token":
-            x = x[:, 0]
-        elif node.op == "softmax":
-            x = TF.softmax(x, dim=-1)
-        elif node.op == "layernorm":
-            x = self._norm(node, x)
-        elif node.op == "table":
-            x = ACTIVATIONS[self._function(node)](x)
-        return x if part is None else part(x)
+    # what operators ask for in hw/ops/<op>.py: finn_values(b, graph, node, inputs)
 
-    def _heads(self, x: Tensor, node: Node) -> Tensor:
+    def layer(self, node: Node) -> nn.Module:
+        """The node's weights and bias as a layer."""
+        return self.layers[_key(node.name)]
+
+    def heads(self, x: Tensor, node: Node) -> Tensor:
+        """[1, T, C] -> [1, heads, T, C / heads]."""
         return x.reshape(1, self.tokens, node.attrs["heads"], -1).permute(0, 2, 1, 3)
 
-    def _norm(self, node: Node, x: Tensor) -> Tensor:
-        source, out, attrs = self.graph.tensor(node.inputs[0]), self.graph.tensor(node.name), node.attrs
-        lsb = out.scale / 2.0 ** attrs["shift"]
-        gamma, beta = self.graph.param(node, "gamma") * lsb * (1 << attrs["frac_bits"]), self.graph.param(node, "beta") * lsb
-        real = lambda value: torch.tensor(value, dtype=torch.float32)  # noqa: E731
-        return TF.layer_norm(x, (source.channels,), real(gamma), real(beta), attrs["eps"] * (source.scale / source.channels) ** 2)
+    def layer_norm(self, x: Tensor, gamma: np.ndarray, beta: np.ndarray, eps: float) -> Tensor:
+        """gamma, beta float64 [C]."""
+        return TF.layer_norm(x, (len(gamma),), torch.tensor(gamma, dtype=torch.float32), torch.tensor(beta, dtype=torch.float32), eps)
 
-    def _function(self, node: Node) -> str:
-        """Which function a table is of: tanh is the pooler's, the other the recipe's activation."""
-        return "tanh" if node.name == "pooler" else self.graph.meta["model"]["activation"]
+    def activation(self, node: Node, function: str | None) -> Callable[[Tensor], Tensor]:
+        if function not in ACTIVATIONS:
+            raise FinnError(f"finn export: {node.name}: got a table of no known function, must be one of {', '.join(ACTIVATIONS)} for a node in real "
+                            "values; export with bitloom.hls.finn.model, which takes any table")  # fmt: skip
+        return ACTIVATIONS[function]
 
 
 def _key(name: str) -> str:
@@ -154,10 +146,11 @@ def _key(name: str) -> str:
 def export(graph: Graph, tokens: int, path: Path) -> onnx.ModelProto:
     """Write the QONNX file for sentences of `tokens` tokens. Quant nodes' outputs carry the golden tensors' names.
 
-    Raises QuantError: activations of more than 8 bits.
+    Raises FinnError: a length that the graph does not have, several outputs, or as FinnEncoder does.
     """
     if not 1 <= tokens <= graph.max_tokens:
-        raise QuantError(f"finn export: got {tokens} tokens, must be 1 .. {graph.max_tokens}; choose a length within")
+        raise FinnError(f"finn export: got {tokens} tokens, must be 1 .. {graph.max_tokens}; choose a length within")
+    check_forms(graph)
     model = FinnEncoder(graph, tokens).eval()
     entry = graph.tensor(graph.entry)
     export_qonnx(model, args=torch.zeros(1, tokens, entry.channels), export_path=str(path), opset_version=OPSET,
@@ -176,7 +169,7 @@ def _name_tensors(graph: Graph, proto: onnx.ModelProto) -> None:
     quants = [n for n in proto.graph.node if n.op_type == "Quant" and n.input[0] not in weights]
     names = [n.name for n in graph.nodes if _quantized(graph, n)]
     if len(quants) != len(names):
-        raise QuantError(f"finn export: got {len(quants)} Quant nodes of activations, must be {len(names)}; report it with the versions of torch and "
+        raise FinnError(f"finn export: got {len(quants)} Quant nodes of activations, must be {len(names)}; report it with the versions of torch and "
                          "brevitas")  # fmt: skip
     renamed = {node.output[0]: name for node, name in zip(quants, names, strict=True)}
     for node in proto.graph.node:
@@ -188,5 +181,4 @@ def _name_tensors(graph: Graph, proto: onnx.ModelProto) -> None:
 
 
 def _quantized(graph: Graph, node: Node) -> bool:
-    """A first token is quantized once more, which changes nothing: FINN cannot move a scale past the selection."""
-    return node.op in ("requant", "softmax", "layernorm", "table", "first_token") and node.name not in graph.outputs
+    return bool(OPS[node.op].finn and OPS[node.op].finn.quant) and node.name not in graph.outputs

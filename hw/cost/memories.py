@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a memory becomes on an FPGA: block RAM, LUT RAM, or logic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # operators state their memories without the schema of boards
+    from bitloom.hw.board import BlockRam, Board
+
+# The rule of Yosys's memory_libmap with the costs of its ECP5 library: a block costs as much as 128 lookup tables; 16 words of 4 bits in LUT RAM cost
+# 4, and half a bit's multiplexer for each further row, rounded up to a power of two of them; a ROM of logic costs a 16th of its bits. The cheapest is
+# taken. Where a word may be read in the cycle in which it is written, a block needs logic around it; its cost was found from what Yosys chooses.
+BLOCK_COST, LUT_RAM_COST, LUT_RAM_WORDS, LUT_RAM_BITS, MUX_COST, ROM_BITS, CHECK_COST = 128, 4, 16, 4, 0.5, 16, 20
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Of `depth` words of `width` bits; `rom`: never written; `checked`: a word may be read in the cycle in which it is written."""
+
+    name: str
+    width: int
+    depth: int
+    rom: bool = False
+    checked: bool = True
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """What a memory becomes: `blocks` of block RAM, or `lut_ram` cells of 16 x 4 bits, or `logic_bits` of ROM in logic."""
+
+    blocks: int = 0
+    lut_ram: int = 0
+    logic_bits: int = 0
+
+
+def map_memory(memory: Memory, board: Board) -> Mapped:
+    """The cheapest form on a board."""
+    blocks = block_count(memory, board.resources.block_ram[0])
+    if memory.rom:
+        bits = memory.width * memory.depth
+        return Mapped(logic_bits=bits) if bits <= ROM_BITS * BLOCK_COST * blocks else Mapped(blocks=blocks)
+    rows = -(-memory.depth // LUT_RAM_WORDS)
+    cells = rows * -(-memory.width // LUT_RAM_BITS)
+    cost = LUT_RAM_COST * cells + MUX_COST * ((1 << (rows - 1).bit_length()) - 1) * memory.width
+    if board.resources.lut_ram and cost < BLOCK_COST * blocks + CHECK_COST * memory.checked:
+        return Mapped(lut_ram=cells)
+    return Mapped(blocks=blocks)
+
+
+def block_count(memory: Memory, ram: BlockRam) -> int:
+    """Blocks for a memory with one read and one write port, in the shape that takes fewest."""
+    return min(-(-memory.depth // depth) * -(-memory.width // width) for depth, width in ram.shapes)
+
+
+def index_bits(words: int) -> int:
+    """Bits of an address."""
+    return max(1, (words - 1).bit_length())

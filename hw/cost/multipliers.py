@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which hardware makes the products: the rule of the multiplier style, and what it costs in hard multipliers (DSPs).
+
+A DSP multiplies two signed operands. Rows of a matrix unit share the activation, so where two weights side by side fit the wider operand of the
+family's DSP, one DSP makes two products (hw/rtl/mac_array.sv says how; bit-exact). Weights of 1 or 2 bits need no multiplier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from bitloom.hw.instance import Fold
+
+# Bits of the two signed operands of one DSP, the wider first; families as hw/board.py names them. Gowin halves its DSPs: two products of
+# 9 x 9 bits in the place of one of 18 x 18, which is what a pair would bring, without its additions.
+OPERANDS = {
+    None: (18, 18),
+    "ecp5": (18, 18),
+    "gw2a": (9, 9),
+    "ice40up": (16, 16),
+    "artix-7": (25, 18),
+    "zynq-7000": (25, 18),
+    "zynq-ultrascale+": (27, 18),
+    "virtex-ultrascale+": (27, 18),
+    "versal": (27, 24),
+}
+# Yosys leaves products with a narrower operand, or of which fewer bits are used, to LUTs.
+LEAST = dict.fromkeys(OPERANDS, 2) | {"gw2a": 4}
+LEAST_USED = dict.fromkeys(OPERANDS, 9) | {None: 1, "ecp5": 1, "gw2a": 1, "ice40up": 11}
+STYLES = ("one", "two", "lut")  # products in one multiplier, or none in it
+LUT_BITS = 2  # up to this many bits, a product is one addition
+
+
+def pair_bits(x_bits: int, w_bits: int) -> tuple[int, int]:
+    """Signed operands of two products in one multiplier: the two weights, and the activation (which may be unsigned)."""
+    return 2 * w_bits + x_bits + 1, x_bits + 1
+
+
+def multiplier_style(x_bits: int, w_bits: int, family: str | None = None, pe: int = 2) -> str:
+    """How mac_array multiplies activations of x_bits by weights of w_bits in PE rows: `one`, `two` or `lut`.
+
+    family   of the board (hw/board.py); None: a choice that every family with 18 x 18 multipliers takes well
+    """
+    if w_bits <= LUT_BITS:
+        return "lut"
+    wide, narrow = OPERANDS[family]
+    pair, x = pair_bits(x_bits, w_bits)
+    return "two" if pe > 1 and pair <= wide and x <= narrow else "one"
+
+
+def fold_style(fold: Fold, x_bits: int, w_bits: int) -> str:
+    """The style of a folded matrix operator: what its folding says, else the rule."""
+    return fold.multiplier or multiplier_style(x_bits, w_bits, pe=fold.pe)
+
+
+class Product(NamedTuple):
+    """Multiplications in hardware: how many, bits of both signed operands, bits of the product that are used."""
+
+    count: int
+    a: int
+    b: int
+    used: int
+
+
+def whole(count: int, a: int, b: int) -> Product:
+    """Products of which all bits are used."""
+    return Product(count, a, b, a + b)
+
+
+def factor_bits(value: int) -> int:
+    """Signed bits of a constant factor: what is left of it when its power of two is wires; 1 (no product) for a power of two."""
+    odd = value // (value & -value)
+    return odd.bit_length() + 1 if odd > 1 else 1
+
+
+def dsps(products: Iterable[Product], family: str | None = None) -> int:
+    """Hard multipliers of one instance's products, in the unit that the family's boards count (Gowin: 18 x 18, two of 9 x 9 in each).
+
+    Exact for what Yosys makes of hw/rtl, flattened, so that constants are known (tests/rtl/test_synthesis.py); for ice40up no less than that.
+    """
+    wide, narrow = OPERANDS[family]
+    whole = halves = 0
+    for count, a, b, used in products:
+        if min(a, b) < LEAST[family] or used < LEAST_USED[family]:
+            continue
+        if family == "gw2a" and max(a, b) <= 9:
+            halves += count
+        else:
+            whole += count * (1 if family == "gw2a" else _parts(max(a, b), wide) * _parts(min(a, b), narrow))
+    return whole + (halves + 1) // 2
+
+
+def _parts(bits: int, most: int) -> int:
+    """Pieces of an operand, all but the highest unsigned and so one bit narrower."""
+    return 1 if bits <= most else 1 + -(-(bits - most) // (most - 1))

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cost model: what a folded encoder takes of an FPGA, before any synthesis.
+
+DSP and block RAM follow from rules (multipliers.py, memories.py) and are exact for ECP5. LUT and FF of a module are a sum of terms, each a number
+of bits or cells that its RTL has, times a coefficient that was fitted to synthesized operators (hw/synth/calibrate.py, coefficients.json).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from statistics import median
+
+from bitloom.hw.board import Board
+from bitloom.hw.cost.memories import map_memory
+from bitloom.hw.cost.multipliers import dsps
+from bitloom.hw.hexfile import Hex
+from bitloom.hw.instance import Instance, Module, Terms
+from bitloom.hw.ops import OPS
+from bitloom.hw.parts import PARTS, fifo, stream_fork
+from bitloom.hw.plan.design import Design
+
+COEFFICIENTS = Path(__file__).with_name("coefficients.json")
+UNMEASURED = 2.0  # LUT and FF of a unit of a term that no measured module has
+MODULES: dict[str, Module] = {op.module.name: op.module for op in OPS.values() if op.module} | PARTS
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What something takes. lut and ff are estimates; block_ram counts the board's first kind."""
+
+    lut: float = 0.0
+    ff: float = 0.0
+    dsp: int = 0
+    block_ram: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.lut + other.lut, self.ff + other.ff, self.dsp + other.dsp, self.block_ram + other.block_ram)
+
+    def __mul__(self, times: int) -> Cost:
+        return Cost(self.lut * times, self.ff * times, self.dsp * times, self.block_ram * times)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Of one folded encoder on one board. per_node: each operator with its FIFOs and the fork behind it; total: all of them."""
+
+    board: Board
+    per_node: dict[str, Cost] = field(default_factory=dict)
+
+    @property
+    def total(self) -> Cost:
+        return sum(self.per_node.values(), Cost())
+
+    def counted(self) -> dict:
+        """As hw/synth/report.py takes them: lut, ff, dsp, block_ram {kind: n}."""
+        total, kind = self.total, self.board.resources.block_ram[0].kind
+        return {"lut": math.ceil(total.lut), "ff": math.ceil(total.ff), "dsp": total.dsp, "block_ram": {kind: total.block_ram}}
+
+
+def estimate(design: Design, board: Board) -> Estimate:
+    """What a design takes on a board."""
+    return Estimator(board).estimate(design)
+
+
+class Estimator:
+    """Costs on one board; remembers each instance's by its parameters, as layers are alike and the solver asks again and again."""
+
+    def __init__(self, board: Board):
+        self.board = board
+        self.known: dict[tuple, Cost] = {}
+
+    def cost(self, made: Instance) -> Cost:
+        """One instance of a module of hw/rtl."""
+        key = (made.module, *((name, value) for name, value in made.params.items() if not isinstance(value, Hex)))
+        if key not in self.known:
+            self.known[key] = instance_cost(made, self.board)
+        return self.known[key]
+
+    def estimate(self, design: Design) -> Estimate:
+        """Of every unit, with the FIFOs in front of it, the fork behind it and the encoder's output."""
+        costs = dict.fromkeys((node.name for node in design.graph.nodes), Cost())
+        for unit in design.units:
+            costs[unit.name] = sum((self.cost(fifo.instance(port.stream.width, port.depth)) for port in unit.ports), self.cost(unit.instance))
+        for stream in design.forks:
+            costs[stream.tensor] += self.cost(stream_fork.instance(stream.width, len(design.readers[stream.tensor])))
+        for port in design.exits:
+            costs[port.stream.tensor] += self.cost(fifo.instance(port.stream.width, port.depth))
+        return Estimate(board=self.board, per_node=costs)
+
+
+def instance_cost(made: Instance, board: Board) -> Cost:
+    """One instance of a module of hw/rtl."""
+    module = MODULES[made.module]
+    sizes = terms(made, board)
+    lut, ff = (cells(made.module, what, sizes, board.resources.lut_inputs) for what in ("lut", "ff"))
+    blocks = sum(map_memory(memory, board).blocks for memory in module.memories(made.params))
+    return Cost(lut=lut, ff=ff, dsp=dsps(module.products(made.params), board.family), block_ram=blocks)
+
+
+def terms(made: Instance, board: Board) -> Terms:
+    """The sizes that decide a module's LUT and FF, by name: its own, and those of its memories."""
+    module = MODULES[made.module]
+    memories = module.memories(made.params)
+    mapped = [map_memory(memory, board) for memory in memories]
+    ram = {
+        "one": 1,
+        "lut_ram": sum(m.lut_ram for m in mapped),
+        "rom_bits": sum(m.logic_bits for m in mapped),
+        # a block RAM has the register behind it inside
+        "read_bits": sum(memory.width for memory, m in zip(memories, mapped, strict=True) if not m.blocks),
+    }
+    return ram | module.terms(made.params)
+
+
+def cells(module: str, what: str, sizes: Terms, lut_inputs: int) -> float:
+    """Lookup tables (`what` is "lut") or flip-flops ("ff") of a module whose terms have these sizes.
+
+    A module that was never measured takes for each term the median of those that have it, else UNMEASURED cells a unit.
+    """
+    data = _coefficients()
+    measured = data["lut4"].get(module)
+    each, other = (measured[what], 0.0) if measured else (_typical(what), UNMEASURED)
+    share = data["lut6_share"][what] if lut_inputs == 6 else 1.0
+    return share * sum(each.get(name, other) * size for name, size in sizes.items())
+
+
+@cache
+def _coefficients() -> dict:
+    """lut4: cells of four-input fabrics by module and term; lut6_share: what fabrics of six-input tables take of them (docs/synthesis.md)."""
+    return json.loads(COEFFICIENTS.read_text())
+
+
+@cache
+def _typical(what: str) -> dict[str, float]:
+    """{term: median of the measured modules that have it}."""
+    measured = [both[what] for both in _coefficients()["lut4"].values()]
+    return {name: median(each[name] for each in measured if name in each) for name in {name for each in measured for name in each}}

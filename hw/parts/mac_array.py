@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""mac_array: PE rows of SIMD products, their adder trees and accumulators (hw/rtl/mac_array.sv)."""
+
+from __future__ import annotations
+
+from bitloom.hw.cost.multipliers import Product, pair_bits, whole
+from bitloom.hw.instance import Params, Terms
+
+
+def mac_latency(simd: int) -> int:
+    """Cycles from the issue of a sum's last step to the sum.
+
+    They are: memory read, its output register, operands, products twice, the tree of four-input adders, accumulator.
+    """
+    return 6 + ((simd - 1).bit_length() + 1) // 2
+
+
+def products(p: Params, *, pe: int, simd: int, x_bits: int, x_signed: bool, w_bits: int) -> list[Product]:
+    """Multiplications of an operator with MUL_STYLE; x is what the rows share."""
+    if p["MUL_STYLE"] == "lut" or w_bits == 1:
+        return []
+    x = x_bits + (not x_signed)
+    return [whole((pe + 1) // 2 * simd, pair_bits(x_bits, w_bits)[0], x)] if p["MUL_STYLE"] == "two" else [whole(pe * simd, x, w_bits)]
+
+
+def terms(p: Params, *, pe: int, simd: int, x_bits: int, w_bits: int) -> Terms:
+    """Operands, products, adder tree, sums of an operator with MUL_STYLE and OUT_W."""
+    product = x_bits + w_bits
+    node = min(product + (simd - 1).bit_length(), p["OUT_W"])
+    pairs = (pe + 1) // 2 * simd if p["MUL_STYLE"] == "two" else 0
+    additions = p["MUL_STYLE"] == "lut" or w_bits == 1
+    return {
+        "x_bits": simd * x_bits,
+        "w_bits": pe * simd * w_bits,
+        "pair_bits": pairs * (product + w_bits + 1),
+        "product_bits": pe * simd * product,
+        "carries": pe * simd if pairs else 0,
+        "lut_product_bits": pe * simd * product * max(1, w_bits - 1) if additions else 0,
+        "held_bits": 0 if additions else pe * simd * product,
+        "tree_bits": pe * _tree_nodes(simd) * node,
+        "tree_adder_bits": pe * (simd - 1) * node,
+        "acc_bits": pe * p["OUT_W"],
+    }
+
+
+def _tree_nodes(leaves: int) -> int:
+    """Registers of the tree of four-input adders behind its leaves."""
+    nodes = 0
+    while leaves > 1:
+        leaves = -(-leaves // 4)
+        nodes += leaves
+    return nodes
