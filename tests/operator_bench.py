@@ -126,9 +126,12 @@ def check_units(cases: Sequence[Case], *, stall_in: float = 0.0, stall_out: floa
         where = f"{case.node.op} case {number}"
         words, last, ends = beats(case.output, golden(case), case.lengths, result.beats.shape[1], case.fold.layout_out)
         layout = _layout(case)
-        if layout.filled:  # whatever is in the filled places
+        if layout.filled:  # what is in the filled places is the operator's to say
             got, words = (layout.take(m.reshape(-1, layout.width)) for m in (result.beats, words))
             _equal(f"{where}: value [token, channel]", got, words)
+            if OPS[case.node.op].gives_zeros(case.graph, case.node, True):
+                empty = result.beats.reshape(-1, layout.width)[:, ~layout.place(np.ones(layout.channels, dtype=bool))]
+                _equal(f"{where}: filled place [token, place]", empty, np.zeros_like(empty))
         else:
             _equal(f"{where}: value [beat, lane]", result.beats, words)
         _equal(f"{where}: last [beat]", result.last, last)

@@ -80,7 +80,7 @@ class Bench:
         """
         self.context.progress(None, f"{name}: {len(sentences)} sentences, {sum(sentences.lengths)} tokens")
         want = golden.run(self.graph, sentences.ids, sentences.segments)
-        entry = next(n.name for n in self.graph.nodes if n.op == "embed")
+        entry = self.graph.entry
         inputs = np.split(want[entry], np.cumsum(sentences.lengths)[:-1])
         try:
             got = run_encoder(
