@@ -24,7 +24,7 @@ from bitloom.qat.config import ModelConfig, QuantConfig
 from bitloom.qat.export import to_graph
 from bitloom.qat.net.model import QuantModel
 from bitloom.sim.bare import run_bare
-from bitloom.sim.encoder import run_encoder
+from bitloom.sim.encoder import Options, run_encoder
 
 VOCABULARY, SENTENCES = 1000, 32
 FULL = 8  # sentences of max_tokens in a simulation: enough cycles that its start does not count
@@ -57,7 +57,7 @@ def simulation(graph: Graph, target_cycles: int, *, bare: bool) -> dict[str, flo
     sentences = np.split(want[graph.entry], FULL)
     with tempfile.TemporaryDirectory() as name:
         folding = build(graph, HardwareConfig(target_cycles=target_cycles), Path(name))
-        got = run_encoder(Path(name), sentences, taps=False)
+        got = run_encoder(Path(name), sentences, Options(taps=False))
         assert np.array_equal(got.outputs, want[graph.outputs[0]].ravel()), "the hardware's logits differ"
         interval = int(got.out_last_cycle[-1] - got.out_last_cycle[0]) / (FULL - 1)
         work = macs_per_sentence(graph, graph.max_tokens)

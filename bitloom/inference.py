@@ -95,7 +95,7 @@ def _predict(run: RunFolder, sentence: str, pair: str | None, on: str) -> Predic
     want = golden.run(graph, ids, segments)
     codes, figures = want[graph.outputs[0]], {}
     if on == "rtl":
-        entry = next(n.name for n in graph.nodes if n.op == "embed")
+        entry = graph.entry
         codes, figures = _simulate(run.stage("build"), graph, want[entry], codes)
     logits = codes * graph.tensor(graph.outputs[0]).scale
     single = logits.shape[0] == 1 and graph.meta["model"]["head"] == "sequence"

@@ -128,13 +128,13 @@ def _slots(word: str, stream: Stream) -> str:
 def _top(design: Design, emitter: Emitter) -> str:
     first, slot = design.entry, design.entry.io_bits
     unpack = ", ".join(f"s_axis_tdata[{i * slot} +: {first.bits}]" for i in reversed(range(first.lanes)))
-    widths = [(exit, exit.stream.lanes * exit.stream.io_bits) for exit in design.exits]
+    widths = [(exit, exit.stream.io_width) for exit in design.exits]
     return TOP_TEXT.format(
         top=TOP,
         name=design.graph.name,
         hash=design.graph.hash,
         identity=design.identity,
-        in_msb=first.lanes * slot - 1,
+        in_msb=first.io_width - 1,
         output_ports="".join(OUTPUT_PORTS.format(port=exit.wire, msb=width - 1) for exit, width in widths),
         outputs="".join(
             OUTPUT.format(port=exit.wire, width=width, depth=exit.depth, wire=exit.source, data=_slots(f"{exit.source}_data", exit.stream))

@@ -23,7 +23,7 @@ def ragged(graph: Graph, ids: Sequence[Sequence[int]], segments: Sequence[Sequen
     if not len(ids):
         raise InputError("golden: got no sentence, must be at least one")
     segments = [[0] * len(s) for s in ids] if segments is None else segments
-    embed = next(n for n in graph.nodes if n.op == "embed")
+    embed = graph.node(graph.entry)
     lengths = np.array([len(s) for s in ids], dtype=np.int64)
     for index, (sentence, segment) in enumerate(zip(ids, segments, strict=True)):
         if not 1 <= len(sentence) <= graph.max_tokens:

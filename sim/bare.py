@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from bitloom.hw.plan.design import SINK, SOURCE
-from bitloom.sim.encoder import encoder_model, expected_beats, link_memories, load_streams, write_sentences
+from bitloom.sim.encoder import encoder_model, expected_beats, link_memories, load_streams, sinks, write_sentences
 from bitloom.sim.errors import SimulationError
 from bitloom.sim.records import read_tap
 from bitloom.sim.runner import HDL, TOP, compile_model, settings
@@ -34,8 +34,9 @@ def run_bare(build_dir: Path, sentences: Sequence[np.ndarray], *, wall_seconds: 
     """
     infos = load_streams(build_dir)
     executable = compile_model(encoder_model(build_dir, infos, taps=False, clock=False), "bare", [str(HDL / "bare_main.cpp")])
-    expect = expected_beats(infos[-1], np.array([len(s) for s in sentences]))
-    plusargs = settings(stall_in=0.0, stall_out=0.0, seed=0, expect=expect, timeout_cycles=200_000, drain_cycles=2000)
+    lengths = np.array([len(s) for s in sentences])
+    expect = {s.port: expected_beats(s, lengths) for s in sinks(infos)}
+    plusargs = settings(stall_in=0.0, stall_out=0.0, seed=0, expect=sum(expect.values()), timeout_cycles=200_000, drain_cycles=2000)
     with tempfile.TemporaryDirectory(prefix="bitloom-bare-") as name:
         work = Path(name)
         link_memories(sorted(build_dir.glob("*.hex")), work)
@@ -47,6 +48,6 @@ def run_bare(build_dir: Path, sentences: Sequence[np.ndarray], *, wall_seconds: 
             raise SimulationError(f"{TOP} without cocotb: {error}") from error
         seconds = time.monotonic() - began
         sink = read_tap(work / f"{SINK}.tap", infos[-1].lanes, infos[-1].io_bits, True)
-        if len(sink.beats) != expect:
-            raise SimulationError(f"{TOP} without cocotb: {len(sink.beats)} output beats came, must be {expect}")
+        if len(sink.beats) != expect[SINK]:
+            raise SimulationError(f"{TOP} without cocotb: {len(sink.beats)} output beats came, must be {expect[SINK]}")
         return BareRun(outputs=sink.beats.reshape(-1), cycles=int((work / "bench.cycles").read_text()), wall_seconds=seconds)

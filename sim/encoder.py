@@ -3,21 +3,47 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from bitloom.hw.plan.design import SINK, SOURCE, Stream
+from bitloom.hw.plan.design import SOURCE, Stream, read_streams
 from bitloom.sim.bench import Bench
 from bitloom.sim.errors import SimulationError
 from bitloom.sim.records import Record, clear, read_faults, read_tap, write_source
 from bitloom.sim.runner import BENCH_FILES, Model, build, encoder_effort, needed, run, settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How an encoder is simulated.
+
+    stall_in, stall_out  share of cycles in which the source offers nothing, the sinks are not ready
+    seed                 of the stalls
+    taps                 record every stream, which `bitloom.sim.verify.compare` needs; without, only inputs and outputs
+    waves                write a .vcd (or .fst) there; such a build is its own
+    timeout_cycles       cycles without any recorded beat after which the hardware counts as hung
+    drain_cycles         that the bench runs on behind the last expected beat
+    wall_seconds         limit of the whole simulation
+    folder               where inputs, records and the log are kept; None: a temporary folder, removed if the run succeeded
+    identity             16 hex digits that the hardware must tell (the graph hash's first); None: what encoder.sv says
+    """
+
+    stall_in: float = 0.0
+    stall_out: float = 0.0
+    seed: int = 0
+    taps: bool = True
+    waves: Path | None = None
+    timeout_cycles: int = 200_000
+    drain_cycles: int = 2000
+    wall_seconds: float = 3600.0
+    folder: Path | None = None
+    identity: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +53,15 @@ class EncoderRun:
     streams         tensor -> Record of its stream (empty if taps were off)
     infos           tensor -> Stream
     outputs         int64, elements that left at m_axis, flat in stream order
-    output_last     bool, `last` of each of them
+    output_last     bool, `last` of each of m_axis's beats
     lengths         int64 [S], tokens of each sentence
     in_first_cycle  int64 [S], when a sentence's first beat was accepted
-    out_last_cycle  int64, when the last beat of each sentence left; shorter than S if the hardware stopped
+    out_last_cycle  int64, when the last beat of each sentence left at m_axis; shorter than S if the hardware stopped
     cycles          simulated cycles, reset and drain included
     wall_seconds    of the simulation, without the build
     problem         "" or why the run counts as failed: a hang, a broken stream rule
+    left            tensor -> Record of what left at its port, for every output
+    taps            tensor -> int64 flat, in stream order, without filled places
     """
 
     streams: dict[str, Record]
@@ -46,38 +74,23 @@ class EncoderRun:
     cycles: int
     wall_seconds: float
     problem: str = ""
+    left: dict[str, Record] = field(default_factory=dict)
     taps: dict[str, np.ndarray] = field(init=False)
 
     def __post_init__(self) -> None:
-        """taps: tensor -> int64 flat, in stream order."""
-        object.__setattr__(self, "taps", {name: record.beats.reshape(-1) for name, record in self.streams.items()})
+        object.__setattr__(self, "taps", {name: codes(self.infos[name], record) for name, record in self.streams.items()})
 
 
-def run_encoder(
-    build_dir: Path,
-    sentences: Sequence[np.ndarray],
-    *,
-    stall_in: float = 0.0,
-    stall_out: float = 0.0,
-    seed: int = 0,
-    taps: bool = True,
-    waves: Path | None = None,
-    timeout_cycles: int = 200_000,
-    drain_cycles: int = 2000,
-    wall_seconds: float = 3600.0,
-    folder: Path | None = None,
-    identity: str | None = None,
-) -> EncoderRun:
+def codes(stream: Stream, record: Record) -> np.ndarray:
+    """A record's elements, int64 flat in stream order, without filled places; a token that broke off is kept as far as it came."""
+    flat = record.beats.reshape(-1)
+    return flat[np.resize(stream.filled_by_channels, len(flat))] if stream.layout.filled else flat
+
+
+def run_encoder(build_dir: Path, sentences: Sequence[np.ndarray], options: Options = Options()) -> EncoderRun:
     """Simulate a generated encoder (encoder.sv, rtl/, *.hex, streams.json) on sentences, back to back.
 
-    sentences      codes of `embeddings.sum`, int64 [T, C] each
-    stall_in, stall_out  share of cycles in which the source offers nothing, the sink is not ready
-    taps           record every stream, which `bitloom.sim.verify.compare` needs; without, only input and output
-    waves          write a .vcd (or .fst) there; such a build is its own
-    timeout_cycles cycles without any recorded beat after which the hardware counts as hung
-    wall_seconds   limit of the whole simulation
-    folder         where inputs, records and the log are kept; default: a temporary folder, removed if the run succeeded
-    identity       16 hex digits that the hardware must tell (the graph hash's first); default: what encoder.sv says
+    sentences  codes of the entry (`embeddings.sum`), int64 [T, C] each; where its stream is filled up, the zeros are put in here
 
     A hang or a broken stream rule is told in `problem`, with all that was recorded until then.
     Raises SimulationError: bad arguments, build failure, a simulation that died, another identity.
@@ -85,70 +98,46 @@ def run_encoder(
     build_dir = Path(build_dir)
     infos = load_streams(build_dir)
     check_sentences(sentences, infos[0])
-    return simulate(
-        encoder_model(build_dir, infos, taps=taps, waves=waves),
-        infos,
-        sentences,
-        memories=sorted(build_dir.glob("*.hex")),
-        identity=identity or promised_identity(build_dir),
-        stall_in=stall_in,
-        stall_out=stall_out,
-        seed=seed,
-        taps=taps,
-        waves=waves,
-        timeout_cycles=timeout_cycles,
-        drain_cycles=drain_cycles,
-        wall_seconds=wall_seconds,
-        folder=folder,
-    )
+    options = replace(options, identity=options.identity or promised_identity(build_dir))
+    bench = encoder_model(build_dir, infos, taps=options.taps, waves=options.waves)
+    return simulate(bench, infos, sentences, options, memories=sorted(build_dir.glob("*.hex")))
 
 
-def simulate(
-    bench: Model,
-    infos: Sequence[Stream],
-    sentences: Sequence[np.ndarray],
-    *,
-    memories: Sequence[Path],
-    identity: str,
-    stall_in: float,
-    stall_out: float,
-    seed: int,
-    taps: bool,
-    waves: Path | None,
-    timeout_cycles: int,
-    drain_cycles: int,
-    wall_seconds: float,
-    folder: Path | None,
-) -> EncoderRun:
-    """Build and run a bench around any module with the encoder's ports; the arguments are `run_encoder`'s, and
+def simulate(bench: Model, infos: Sequence[Stream], sentences: Sequence[np.ndarray], options: Options, *, memories: Sequence[Path]) -> EncoderRun:
+    """Build and run a bench around any module with the encoder's ports; options.identity is given.
 
     bench     of `bench_text`
-    infos     its streams: the input first, the output last; those between are read only with taps
+    infos     its streams: the input first, the first output last; those without a port are read only with taps
     memories  files that the hardware loads by their bare names
     """
     executable = build(bench)
     lengths = np.array([len(s) for s in sentences], dtype=np.int64)
-    expect = expected_beats(infos[-1], lengths)
+    expect = {s.tensor: expected_beats(s, lengths) for s in sinks(infos)}
     plusargs = settings(
-        stall_in=stall_in,
-        stall_out=stall_out,
-        seed=seed,
-        expect=expect,
-        timeout_cycles=timeout_cycles,
-        drain_cycles=drain_cycles,
+        stall_in=options.stall_in,
+        stall_out=options.stall_out,
+        seed=options.seed,
+        expect=sum(expect.values()),
+        timeout_cycles=options.timeout_cycles,
+        drain_cycles=options.drain_cycles,
     )
-    work = Path(folder) if folder else Path(tempfile.mkdtemp(prefix="bitloom-encoder-"))
+    work = Path(options.folder) if options.folder else Path(tempfile.mkdtemp(prefix="bitloom-encoder-"))
     work.mkdir(parents=True, exist_ok=True)
     clear(work)
     link_memories(memories, work)
     write_sentences(work / f"{SOURCE}.in", sentences, infos[0])
-    args = ["--trace", "--trace-file", str(Path(waves).absolute())] if waves else []
+    args = ["--trace", "--trace-file", str(Path(options.waves).absolute())] if options.waves else []
     began = time.monotonic()
-    run(executable, work, plusargs, env={"BITLOOM_IDENTITY": identity}, args=args, wall_seconds=wall_seconds)
-    result = _collect(work, infos, lengths, expect, taps, time.monotonic() - began)
-    if folder is None and not result.problem:
+    run(executable, work, plusargs, env={"BITLOOM_IDENTITY": options.identity}, args=args, wall_seconds=options.wall_seconds)
+    result = _collect(work, infos, lengths, expect, options.taps, time.monotonic() - began)
+    if options.folder is None and not result.problem:
         shutil.rmtree(work)
     return result
+
+
+def sinks(infos: Sequence[Stream]) -> list[Stream]:
+    """The streams that leave, in the order of streams.json: `m_axis` last."""
+    return [s for s in infos if s.port and s.port != SOURCE]
 
 
 def load_streams(build_dir: Path) -> list[Stream]:
@@ -158,7 +147,7 @@ def load_streams(build_dir: Path) -> list[Stream]:
     """
     path = Path(build_dir) / "streams.json"
     try:
-        return [Stream.from_dict(entry) for entry in json.loads(path.read_text())]
+        return read_streams(build_dir)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SimulationError(f"{path}: not a list of streams ({error}); run `bitloom build` again") from error
 
@@ -187,20 +176,21 @@ def encoder_model(build_dir: Path, infos: Sequence[Stream], *, taps: bool, waves
 def bench_text(infos: Sequence[Stream], *, taps: bool, clock: bool = True, top: str = "encoder") -> str:
     """The generated module around the module `top`. Taps reach its wires by hierarchical names."""
     bench = Bench(ports=["output logic [63:0] identity"])
-    first, last = infos[0], infos[-1]
-    bench.source(SOURCE, first.lanes * first.io_bits)
-    bench.sink(SINK, last.lanes * last.io_bits)
-    ports = ", ".join(f".{port}_t{part}({port}_{part})" for port in (SOURCE, SINK) for part in ("valid", "ready", "data", "last"))
+    first, last = infos[0], sinks(infos)
+    bench.source(SOURCE, first.io_width)
+    for stream in last:
+        bench.sink(stream.port, stream.io_width)
+    ports = ", ".join(f".{s.port}_t{part}({s.port}_{part})" for s in (first, *last) for part in ("valid", "ready", "data", "last"))
     bench.body.append(f"  {top} dut (.clk, .rst, .identity, {ports});")
     for info in infos if taps else ():
-        bench.tap(info.wire, f"dut.{info.wire}", info.lanes * info.bits)
+        bench.tap(info.wire, f"dut.{info.wire}", info.width)
     return bench.text(clock=clock)
 
 
 def write_sentences(path: Path, sentences: Sequence[np.ndarray], first: Stream) -> None:
     """The input file of the source: a beat is `lanes` elements of `io_bits`, `last` ends a sentence."""
-    beats = np.concatenate([np.asarray(s) for s in sentences]).reshape(-1, first.lanes)
-    ends = np.cumsum([len(s) * first.channels // first.lanes for s in sentences]) - 1
+    beats = first.place(np.concatenate([np.asarray(s) for s in sentences])).reshape(-1, first.lanes)
+    ends = np.cumsum([len(s) * first.beats for s in sentences]) - 1
     last = np.zeros(len(beats), dtype=bool)
     last[ends] = True
     write_source(path, beats, last, first.io_bits)
@@ -208,42 +198,44 @@ def write_sentences(path: Path, sentences: Sequence[np.ndarray], first: Stream) 
 
 def expected_beats(output: Stream, lengths: np.ndarray) -> int:
     """Beats of the output stream for sentences of these lengths."""
-    return int(lengths.sum() if output.kind == "token" else len(lengths)) * output.channels // output.lanes
+    return int(lengths.sum() if output.kind == "token" else len(lengths)) * output.beats
 
 
-def _collect(work: Path, infos: Sequence[Stream], lengths: np.ndarray, expect: int, taps: bool, seconds: float) -> EncoderRun:
+def _collect(work: Path, infos: Sequence[Stream], lengths: np.ndarray, expect: dict[str, int], taps: bool, seconds: float) -> EncoderRun:
     source = read_tap(work / f"{SOURCE}.tap", infos[0].lanes, infos[0].io_bits, True)
-    sink = read_tap(work / f"{SINK}.tap", infos[-1].lanes, infos[-1].io_bits, True)
     start = int(source.cycle[0]) if len(source.cycle) else 0
-    streams = {}
-    for info in infos if taps else ():
-        record = read_tap(work / f"{info.wire}.tap", info.lanes, info.bits, info.signed)
-        streams[info.tensor] = Record(record.beats, record.last, record.cycle - start)
+
+    def read(name: str, stream: Stream, bits: int, signed: bool) -> Record:
+        record = read_tap(work / f"{name}.tap", stream.lanes, bits, signed)
+        return Record(record.beats, record.last, record.cycle - start)
+
+    left = {s.tensor: read(s.port, s, s.io_bits, s.signed) for s in sinks(infos)}
+    streams = {s.tensor: read(s.wire, s, s.bits, s.signed) for s in (infos if taps else ())}
     first_beats = np.flatnonzero(np.concatenate([[True], source.last[:-1]])[: len(source.last)])
     cycles = int((work / "bench.cycles").read_text())
+    came, wanted, first = sum(len(r.last) for r in left.values()), sum(expect.values()), left[infos[-1].tensor]
     problem = ""
     if faults := read_faults(work):
         cycle, tap, what = faults[0]
         problem = f"stream {tap}: rule broken in cycle {cycle - start}: {what}; records in {work}"
-    elif len(sink.last) < expect:
+    elif came < wanted:
         problem = (
-            f"{len(sink.last)} of {expect} output beats came, "
-            f"{int(source.last.sum())} of {len(lengths)} sentences were taken, "
-            f"then nothing moved; records in {work}"
+            f"{came} of {wanted} output beats came, {int(source.last.sum())} of {len(lengths)} sentences were taken, then nothing moved; records in {work}"
         )
-    elif len(sink.last) > expect:
-        problem = f"{len(sink.last)} output beats came, must be {expect}; records in {work}"
+    elif came > wanted:
+        problem = f"{came} output beats came, must be {wanted}; records in {work}"
     return EncoderRun(
         streams=streams,
         infos={i.tensor: i for i in infos},
-        outputs=sink.beats.reshape(-1),
-        output_last=sink.last,
+        outputs=first.beats.reshape(-1),
+        output_last=first.last,
         lengths=lengths,
         in_first_cycle=source.cycle[first_beats] - start,
-        out_last_cycle=sink.cycle[sink.last] - start,
+        out_last_cycle=first.cycle[first.last],
         cycles=cycles,
         wall_seconds=seconds,
         problem=problem,
+        left=left,
     )
 
 

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from bitloom.hw.graph import Graph
 from bitloom.hw.plan.design import SINK, SOURCE, Design, Stream
-from bitloom.hw.plan.folding import Folding
-from bitloom.sim.encoder import EncoderRun, bench_text, check_sentences, simulate, wave_options
+from bitloom.sim.encoder import EncoderRun, Options, bench_text, check_sentences, simulate, wave_options
 from bitloom.sim.errors import BuildError
 from bitloom.sim.runner import BENCH_FILES, Model, encoder_effort
 
@@ -35,51 +33,24 @@ class Port:
     width: int
 
 
-def run_rtl(
-    verilog: Path,
-    graph: Graph,
-    folding: Folding,
-    sentences: Sequence[np.ndarray],
-    *,
-    stall_in: float = 0.0,
-    stall_out: float = 0.0,
-    seed: int = 0,
-    waves: Path | None = None,
-    timeout_cycles: int = 200_000,
-    drain_cycles: int = 2000,
-    wall_seconds: float = 3600.0,
-    folder: Path | None = None,
-) -> EncoderRun:
+def run_rtl(verilog: Path, plan: Design, sentences: Sequence[np.ndarray], options: Options = Options()) -> EncoderRun:
     """Simulate the Verilog in a folder (Vitis HLS: solution1/syn/verilog) on sentences, back to back.
 
-    sentences  codes of the graph's entry tensor, int64 [T, C] each
+    plan       that the project was made of
+    sentences  codes of its entry tensor, int64 [T, C] each
     returns    outputs, cycles; no streams inside
-    The other arguments and what a hang gives are `bitloom.sim.encoder.run_encoder`'s.
+    What a hang gives is `bitloom.sim.encoder.run_encoder`'s.
     Raises BuildError: no such module, other ports than the project's, build failure. SimulationError: bad arguments, a simulation that died.
     """
     verilog = Path(verilog)
-    plan = Design(graph, folding)
     infos = [plan.entry, plan.outputs[0]]
     check_sentences(sentences, infos[0])
-    return simulate(
-        design(verilog, infos, identity=graph.hash[:16], waves=waves),
-        infos,
-        sentences,
-        memories=sorted(verilog.glob("*.dat")),
-        identity=graph.hash[:16],
-        stall_in=stall_in,
-        stall_out=stall_out,
-        seed=seed,
-        taps=False,
-        waves=waves,
-        timeout_cycles=timeout_cycles,
-        drain_cycles=drain_cycles,
-        wall_seconds=wall_seconds,
-        folder=folder,
-    )
+    options = replace(options, taps=False, identity=plan.identity)
+    bench = model(verilog, infos, identity=plan.identity, waves=options.waves)
+    return simulate(bench, infos, sentences, options, memories=sorted(verilog.glob("*.dat")))
 
 
-def design(verilog: Path, infos: Sequence[Stream], *, identity: str, waves: Path | None = None) -> Model:
+def model(verilog: Path, infos: Sequence[Stream], *, identity: str, waves: Path | None = None) -> Model:
     """The bench around the generated module.
 
     Raises BuildError: no Verilog there, or ports that are not the project's.
@@ -119,7 +90,7 @@ def expected_ports(first: Stream, last: Stream) -> dict[str, Port]:
     """What every project's top has: clock, reset and the two streams."""
     ports = {name: Port("input", 1) for name in CONTROL}
     for prefix, info, forward, back in ((SOURCE, first, "input", "output"), (SINK, last, "output", "input")):
-        ports |= {f"{prefix}_TDATA": Port(forward, info.lanes * info.io_bits), f"{prefix}_TVALID": Port(forward, 1)}
+        ports |= {f"{prefix}_TDATA": Port(forward, info.io_width), f"{prefix}_TVALID": Port(forward, 1)}
         ports |= {f"{prefix}_TREADY": Port(back, 1), f"{prefix}_TLAST": Port(forward, 1)}
     return ports
 
@@ -155,11 +126,11 @@ def adapter_text(ports: dict[str, Port], first: Stream, last: Stream, identity: 
 module {ADAPTER} (
   input  wire logic clk,
   input  wire logic rst,
-  input  wire logic [{first.lanes * first.io_bits - 1}:0] s_axis_tdata,
+  input  wire logic [{first.io_width - 1}:0] s_axis_tdata,
   input  wire logic s_axis_tvalid,
   output logic s_axis_tready,
   input  wire logic s_axis_tlast,
-  output logic [{last.lanes * last.io_bits - 1}:0] m_axis_tdata,
+  output logic [{last.io_width - 1}:0] m_axis_tdata,
   output logic m_axis_tvalid,
   input  wire logic m_axis_tready,
   output logic m_axis_tlast,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from bitloom.hw.synth.netlist import netlist, yosys_share
-from bitloom.sim.encoder import EncoderRun, bench_text, check_sentences, load_streams, promised_identity, simulate
+from bitloom.sim.encoder import EncoderRun, Options, bench_text, check_sentences, load_streams, promised_identity, simulate
 from bitloom.sim.runner import BENCH_FILES, HDL, QUICK, Model
 
 # Yosys's models without those of other names for the same cells; how they are written, and a netlist is, are no mistakes.
@@ -43,19 +43,5 @@ def run_netlist(
         options=ACCEPTED,
         effort=QUICK,
     )
-    return simulate(
-        bench,
-        infos,
-        sentences,
-        memories=[],
-        identity=promised_identity(build_dir),
-        stall_in=0.0,
-        stall_out=0.0,
-        seed=0,
-        taps=False,
-        waves=None,
-        timeout_cycles=timeout_cycles,
-        drain_cycles=2000,
-        wall_seconds=wall_seconds,
-        folder=None,
-    )
+    options = Options(taps=False, timeout_cycles=timeout_cycles, wall_seconds=wall_seconds, identity=promised_identity(build_dir))
+    return simulate(bench, infos, sentences, options, memories=[])

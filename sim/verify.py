@@ -9,8 +9,9 @@ from itertools import pairwise
 
 import numpy as np
 from bitloom.hw.graph import Graph
+from bitloom.hw.ops import OPS
 from bitloom.hw.plan.design import Stream
-from bitloom.sim.encoder import EncoderRun
+from bitloom.sim.encoder import EncoderRun, codes
 from bitloom.sim.errors import SimulationError
 
 
@@ -101,12 +102,13 @@ def compare(graph: Graph, golden: Mapping[str, np.ndarray], run: EncoderRun, *, 
     taps    compare the streams inside too; without, only what left the chip
     Raises SimulationError: nothing to compare, or a golden tensor whose stream was not recorded.
     """
-    names = [node.name for node in graph.nodes if taps and node.op != "embed" and node.name in golden]
+    names = [node.name for node in graph.nodes if taps and not OPS[node.op].host and node.name in golden]
     if missing := [name for name in names if name not in run.streams]:
         raise SimulationError(f"verify: no record of tensor '{missing[0]}', must be one of each; run the encoder with taps")
     streams = [(name, run.infos[name], run.taps[name], run.streams[name].last) for name in names]
-    if graph.outputs[0] in golden:  # behind the last tap come a FIFO and the widening to whole bytes
-        streams.append(("m_axis", run.infos[graph.outputs[0]], run.outputs, run.output_last))
+    for name, record in run.left.items():  # behind the last tap come a FIFO and the widening to whole bytes
+        if name in golden:
+            streams.append((run.infos[name].port, run.infos[name], codes(run.infos[name], record), record.last))
     reports = tuple(_report(name, info, np.asarray(golden[info.tensor]).reshape(-1), got, last, run.lengths) for name, info, got, last in streams)
     values = sum(r.values for r in reports)
     if values == 0:
@@ -147,15 +149,21 @@ def _differences(got: np.ndarray, want: np.ndarray) -> np.ndarray:
 
 
 def _place(name: str, what: str, index: int, got: np.ndarray, want: np.ndarray, info: Stream, lengths: np.ndarray) -> Place:
-    lanes = info.lanes if what == "last" else 1
-    sentence, token, channel = locate(index * lanes, info, lengths, len(want) * lanes)
+    mask = info.filled_by_channels
+    if what == "last":  # the beat's first value, or the one before it where it holds none
+        token, beat = divmod(index, info.beats)
+        value, values = token * info.channels + int(mask[: beat * info.lanes].sum()), len(want) // info.beats * info.channels
+        lane = 0
+    else:
+        value, values, lane = index, len(want), int(np.flatnonzero(mask)[index % info.channels]) % info.lanes
+    sentence, token, channel = locate(value, info, lengths, values)
     return Place(
         tensor=name,
         what=what,
         sentence=sentence,
         token=token,
         channel=channel,
-        lane=index * lanes % info.lanes,
+        lane=lane,
         got=int(got[index]) if index < len(got) else None,
         want=int(want[index]) if index < len(want) else None,
     )
@@ -177,9 +185,9 @@ def sentence_starts(info: Stream, lengths: np.ndarray, values: int) -> np.ndarra
 
 def expected_last(values: int, info: Stream, lengths: np.ndarray) -> np.ndarray:
     """`last` of each beat by the stream's rule: the end of each row (row streams), or of each sentence."""
-    flags = np.zeros(values // info.lanes, dtype=bool)
+    flags = np.zeros(values // info.channels * info.beats, dtype=bool)
     if info.kind != "row":
-        flags[sentence_starts(info, lengths, values)[1:] // info.lanes - 1] = True
+        flags[sentence_starts(info, lengths, values)[1:] // info.channels * info.beats - 1] = True
         return flags
     for (start, end), tokens in zip(pairwise(sentence_starts(info, lengths, values)), lengths, strict=True):
         flags[start + tokens - 1 : end : tokens] = True

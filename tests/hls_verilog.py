@@ -5,18 +5,15 @@ import re
 import shutil
 from pathlib import Path
 
-from bitloom.hw.graph import Graph
 from bitloom.hw.plan.design import Design
-from bitloom.hw.plan.folding import Folding
 
 STAND_IN = Path(__file__).parent / "hls" / "stand_in.v"
 FAULTS = {"none": 0, "value": 1, "last": 2, "hang": 3}
 
 
-def write_verilog(graph: Graph, folding: Folding, build: Path, folder: Path, *, fault: str = "none", beat: int = 0, change: tuple[str, str] = ("", "")) -> Path:
+def write_verilog(design: Design, build: Path, folder: Path, *, fault: str = "none", beat: int = 0, change: tuple[str, str] = ("", "")) -> Path:
     """The folder that csynth_design would have written, from the RTL of `build`: the top, the modules below it, memories in .dat files that they look for in `./`."""
     folder.mkdir()
-    design = Design(graph, folding)
     first, last = design.entry, design.outputs[0]
     text = STAND_IN.read_text()
     for name, info in (("IN", first), ("OUT", last)):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from bitloom.hw import graph_file
 from bitloom.hw.graph import Graph, Node, Tensor
-from bitloom.hw.instance import Fold
+from bitloom.hw.instance import Fold, Layout
 from bitloom.hw.ops import OPS
 from bitloom.hw.plan.timing import simulate_node
 from bitloom.sim.unit import OutSpec, Stimulus, UnitCase, run_units
@@ -72,13 +72,19 @@ def make_case(
     )
 
 
-def beats(tensor: Tensor, codes: np.ndarray, lengths: np.ndarray, lanes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def filled(case: Case, **fold) -> Case:
+    """The case with another fold: layouts whose blocks are filled up with zeros, lanes, PE and SIMD that go with them."""
+    return replace(case, fold=replace(case.fold, **fold))
+
+
+def beats(tensor: Tensor, codes: np.ndarray, lengths: np.ndarray, lanes: int, layout: Layout | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A tensor as beats [n, lanes], their `last` [n], and the index of each token's (row's) last beat."""
-    words = codes.reshape(-1, lanes)
+    layout = layout or Layout(channels=tensor.channels)
+    words = layout.place(codes).reshape(-1, lanes)
     if tensor.kind == "row":
         units = np.concatenate([np.full(n * int(tensor.shape[1]), n) for n in lengths])
     else:
-        units = np.full(len(codes), tensor.channels // lanes)
+        units = np.full(len(codes), layout.width // lanes)
     ends = np.cumsum(units) - 1
     last = np.zeros(len(words), dtype=bool)
     last[ends if tensor.kind != "token" else ends[np.cumsum(lengths) - 1]] = True
@@ -94,7 +100,8 @@ def unit_case(case: Case) -> UnitCase:
     inputs = {}
     for port, name, codes in zip(OPS[case.node.op].ports, case.node.inputs, case.data, strict=True):
         tensor = case.graph.tensor(name)
-        words, last, _ = beats(tensor, codes, case.lengths, case.fold.lanes_in if tensor.kind != "row" else 1)
+        row = tensor.kind == "row"
+        words, last, _ = beats(tensor, codes, case.lengths, 1 if row else case.fold.lanes_in, None if row else case.fold.layout_in)
         inputs[port] = Stimulus(words, last, tensor.bits)
     lanes = case.fold.lanes_out if case.output.kind != "row" else 1
     return UnitCase(
@@ -102,8 +109,13 @@ def unit_case(case: Case) -> UnitCase:
         instance.params,
         inputs,
         OutSpec("m", lanes, case.output.bits, case.output.signed),
-        golden(case).size // lanes,
+        golden(case).size // case.output.channels * _layout(case).width // lanes,
     )
+
+
+def _layout(case: Case) -> Layout:
+    """Of the output's tokens (of a row's elements)."""
+    return case.fold.out_of(case.output.channels)
 
 
 def check_units(cases: Sequence[Case], *, stall_in: float = 0.0, stall_out: float = 0.0, seed: int = 1) -> int:
@@ -112,8 +124,16 @@ def check_units(cases: Sequence[Case], *, stall_in: float = 0.0, stall_out: floa
     compared = 0
     for number, (case, result) in enumerate(zip(cases, results, strict=True)):
         where = f"{case.node.op} case {number}"
-        words, last, ends = beats(case.output, golden(case), case.lengths, result.beats.shape[1])
-        _equal(f"{where}: value [beat, lane]", result.beats, words)
+        words, last, ends = beats(case.output, golden(case), case.lengths, result.beats.shape[1], case.fold.layout_out)
+        layout = _layout(case)
+        if layout.filled:  # what is in the filled places is the operator's to say
+            got, words = (layout.take(m.reshape(-1, layout.width)) for m in (result.beats, words))
+            _equal(f"{where}: value [token, channel]", got, words)
+            if OPS[case.node.op].gives_zeros(case.graph, case.node, True):
+                empty = result.beats.reshape(-1, layout.width)[:, ~layout.place(np.ones(layout.channels, dtype=bool))]
+                _equal(f"{where}: filled place [token, place]", empty, np.zeros_like(empty))
+        else:
+            _equal(f"{where}: value [beat, lane]", result.beats, words)
         _equal(f"{where}: last [beat]", result.last, last)
         if not stall_in and not stall_out:
             trace = simulate_node(case.graph, case.node, case.fold, case.lengths.tolist())

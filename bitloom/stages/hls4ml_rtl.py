@@ -11,8 +11,10 @@ from bitloom.errors import VerificationError
 from bitloom.flow import Context
 from bitloom.hw import golden
 from bitloom.hw.graph import Graph
+from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import Folding
 from bitloom.sentences import Sentences
+from bitloom.sim.encoder import Options
 from bitloom.sim.errors import BuildError, SimulationError
 from bitloom.sim.hls_rtl import run_rtl
 from bitloom.sim.tools import find_verilator
@@ -52,7 +54,7 @@ def _simulate(context: Context, graph: Graph, folding: Folding, verilog: object,
     want = golden.run(graph, sentences.ids, sentences.segments)
     inputs = np.split(want[graph.entry], np.cumsum(sentences.lengths)[:-1])
     try:
-        got = run_rtl(verilog, graph, folding, inputs, stall_in=stall, stall_out=stall, seed=context.recipe.verification.seed)
+        got = run_rtl(verilog, Design(graph, folding), inputs, Options(stall_in=stall, stall_out=stall, seed=context.recipe.verification.seed))
         report = compare(graph, want, got, taps=False)
     except BuildError:
         raise

@@ -19,7 +19,7 @@ from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.predict import predict
 from bitloom.qat.data import Dataset
 from bitloom.sentences import Sentences, score_some
-from bitloom.sim.encoder import EncoderRun, encoder_model, load_streams, run_encoder
+from bitloom.sim.encoder import EncoderRun, Options, encoder_model, load_streams, run_encoder
 from bitloom.sim.errors import BuildError, SimulationError
 from bitloom.sim.runner import build
 from bitloom.sim.tools import find_verilator
@@ -78,18 +78,20 @@ class Bench:
         """
         self.context.progress(None, f"{name}: {len(sentences)} sentences, {sum(sentences.lengths)} tokens")
         want = golden.run(self.graph, sentences.ids, sentences.segments)
-        entry = next(n.name for n in self.graph.nodes if n.op == "embed")
+        entry = self.graph.entry
         inputs = np.split(want[entry], np.cumsum(sentences.lengths)[:-1])
         try:
             got = run_encoder(
                 self.folder,
                 inputs,
-                stall_in=stall_in,
-                stall_out=stall_out,
-                timeout_cycles=PATIENCE + int(GAPS / (1 - stall_out)),
-                waves=waves,
-                seed=self.context.recipe.verification.seed,
-                identity=self.graph.hash[:16],
+                Options(
+                    stall_in=stall_in,
+                    stall_out=stall_out,
+                    timeout_cycles=PATIENCE + int(GAPS / (1 - stall_out)),
+                    waves=waves,
+                    seed=self.context.recipe.verification.seed,
+                    identity=self.graph.hash[:16],
+                ),
             )
             report = compare(self.graph, want, got)
         except BuildError:  # of the waveform's simulation: no finding about the hardware

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 from bitloom.hw.graph import Graph, GraphError, Node, Tensor
@@ -74,7 +76,13 @@ def sentences(lengths: np.ndarray, heads: int = 1) -> Iterator[tuple[int, slice,
 
 def divisors(number: int, multiple_of: int = 1) -> list[int]:
     """Divisors of `number` that are multiples of `multiple_of`, ascending."""
-    return [d for d in range(multiple_of, number + 1, multiple_of) if number % d == 0]
+    return [d for d in _divisors(number) if d % multiple_of == 0]
+
+
+@cache
+def _divisors(number: int) -> tuple[int, ...]:
+    low = [d for d in range(1, math.isqrt(number) + 1) if number % d == 0]
+    return (*low, *(number // d for d in reversed(low) if d * d != number))
 
 
 def last_read(latency: int, beats: int, planned: int, moved: int, before: int) -> int:

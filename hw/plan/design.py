@@ -82,6 +82,11 @@ class Stream:
         """The reverse, without the filled places."""
         return self.layout.take(elements)
 
+    @property
+    def filled_by_channels(self) -> np.ndarray:
+        """bool [elements of a token]: which of them hold a channel."""
+        return self.place(np.ones(self.channels, dtype=bool))
+
     def as_dict(self) -> dict:
         """The entry of streams.json. elements: of a token in its stream, in `blocks` of `space` each, more than `channels` where it is filled up."""
         layout = {"channels": self.layout.channels, "blocks": self.layout.blocks, "space": self.layout.space, "elements": self.layout.width}

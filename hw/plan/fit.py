@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from bitloom.hw.board import Board
-from bitloom.hw.cost.budget import label, planned, too_much, usage
+from bitloom.hw.cost.budget import Usage, label, planned, too_much, usage
 from bitloom.hw.cost.memories import Memory, map_memory
 from bitloom.hw.cost.multipliers import multiplier_style
 from bitloom.hw.cost.resources import Cost, Estimate, Estimator
@@ -72,11 +72,15 @@ class Fitter:
 
     def excess(self, costs: Estimate) -> str | None:
         """What is beyond the board's budget, as text; None if it fits."""
-        return too_much(self.board, usage(self.board, self._counted(costs), planned(self.board)))
+        return too_much(self.board, self.used(costs))
 
     def over(self, costs: Estimate) -> list[str]:
         """Names of the resources that are beyond the budget."""
-        return [label(self.board, name) for name, use in usage(self.board, self._counted(costs), planned(self.board)).items() if use.used > use.available]
+        return [label(self.board, name) for name, use in self.used(costs).items() if use.used > use.available]
+
+    def used(self, costs: Estimate) -> dict[str, Usage]:
+        """Each resource that the encoder and the bridge beside it take, of what may be planned with."""
+        return usage(self.board, self._counted(costs), planned(self.board))
 
     def _counted(self, costs: Estimate) -> dict:
         bridge = BRIDGE + Cost(block_ram=self._buffers()) if self.board.transport.kind == "uart" else Cost()
@@ -118,7 +122,7 @@ def fastest(graph: Graph, board: Board, fold_all: Callable[[int], Folding | None
         middle = (low + high) // 2
         folding, over = attempt(middle)
         if folding is not None:
-            high, best = middle, folding
+            high, best = min(middle, folding.interval), folding
         else:
             low, bound = middle + 1, over
     return replace(best, bound_by=", ".join(bound))

@@ -13,10 +13,13 @@ from bitloom.hw.ops import OPS
 from bitloom.hw.ops.common import divisors
 from bitloom.hw.plan.folding import Folding
 from bitloom.hw.plan.groups import Group, groups
+from bitloom.hw.plan.timing import simulate_node
 
 HEAD_TOKENS = 8  # the sentence's head must keep up with sentences of this many tokens
 FILL = 0.1  # of a block, at most, that may be filled up
-WIDTHS = 6  # filled widths that are tried: those with most divisors
+WIDTHS = 8  # filled widths that are tried: those with most divisors
+LANE = 1.0  # multipliers that a lane of an elementwise operator counts for when widths are chosen: what a requant takes
+SENTENCES = 3  # after which an operator alone is in its steady state
 ROUNDS = 2  # of choosing each group's width given its neighbours'
 
 
@@ -56,6 +59,7 @@ class Lanes:
         self.of = {name: group for group in self.groups for name in group.tensors}
         self.slowest = 2 * max(OPS[n.op].macs(graph, n, graph.max_tokens) for n in self.units)  # one multiplier a unit meets it
         self._shapes = {n.name: self._shape(n) for n in self.units}
+        self._passing = {g: sum(OPS[n.op].elementwise and n.name in g.tensors for n in self.nodes) for g in self.groups}
         self._touching = {g: [n for n in self.units if g in self._sides(n)] for g in self.groups}
 
     def common(self, target: int) -> Folding | None:
@@ -73,10 +77,21 @@ class Lanes:
         for way in ways[hub]:
             chosen = {g: options[0] for g, options in ways.items()} | {hub: way}
             self._settle(chosen, ways, hub, target)
-            cost = sum(self._price(n, chosen, target) for n in self.units)
+            cost = sum(self._price(n, chosen, target) for n in self.units) + sum(LANE * way.lanes * self._passing[g] for g, way in chosen.items())
             if cost < least:
                 best, least = chosen, cost
         return self._folding(best, target)
+
+    def pace(self, folding: Folding) -> int:
+        """Cycles between two sentences of max_tokens that the operators without multiplier arrays allow."""
+        slowest: dict[tuple, int] = {}
+        for node in self.nodes:
+            fold = folding.folds[node.name]
+            key = (self._shape(node), fold)
+            if not OPS[node.op].matrix and key not in slowest:
+                last = simulate_node(self.graph, node, fold, [self.graph.max_tokens] * SENTENCES).last
+                slowest[key] = last[-1] - last[-1 - len(last) // SENTENCES]
+        return max(slowest.values(), default=0)
 
     def binding(self, target: int) -> str:
         """The stream or unit that cannot meet the target."""
@@ -114,7 +129,7 @@ class Lanes:
             for group in self.groups:
                 if group is hub or len(ways[group]) == 1:
                     continue
-                place = (group.channels, group.blocks, group.fillable, *self._place(group, chosen))
+                place = (group.channels, group.blocks, group.fillable, self._passing[group], *self._place(group, chosen))
                 if place not in known:
                     known[place] = min(ways[group], key=lambda way: (self._around(group, way, chosen, target), way.space, way.lanes))  # noqa: B023
                 chosen[group] = known[place]
@@ -125,7 +140,7 @@ class Lanes:
 
     def _around(self, group: Group, way: Way, chosen: dict[Group, Way], target: int) -> float:
         trial = chosen | {group: way}
-        return sum(self._price(n, trial, target) for n in self._touching[group])
+        return sum(self._price(n, trial, target) for n in self._touching[group]) + LANE * way.lanes * self._passing[group]
 
     def _price(self, node: Node, chosen: dict[Group, Way], target: int) -> float:
         """Multipliers; where the target cannot be met, more than any that can."""

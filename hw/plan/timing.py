@@ -21,8 +21,9 @@ cycle 0 being that of the first accepted input beat. For a whole encoder the tok
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from bitloom.hw.errors import BitloomError
@@ -42,10 +43,14 @@ class Meeting:
     def __init__(self, branches: int):
         self.branches = branches
         self.said: dict[Channel, int] = {}
+        self.wakes: list[Callable[[], None]] = []  # of processes that wait until all have said
 
     def tell(self, channel: Channel, last: int) -> int | None:
         """Say when the token's last beat can leave a branch; the answer is when it can leave all (None: not yet known)."""
         self.said.setdefault(channel, last)
+        if len(self.said) == self.branches:
+            while self.wakes:
+                self.wakes.pop()()
         return max(self.said.values()) if len(self.said) == self.branches else None
 
 
@@ -71,13 +76,28 @@ class Token(NamedTuple):
 
 
 class Get(NamedTuple):
+    """A process's request: `answer` it (None: not yet), or `wait` until that may have changed. So have the other requests."""
+
     channel: Channel
+
+    def answer(self) -> Token | None:
+        return self.channel.take()
+
+    def wait(self, wake: Callable[[], None]) -> None:
+        self.channel.on_token = wake
 
 
 class Leave(NamedTuple):
     channel: Channel
     token: Token
     last: int
+
+    def answer(self) -> int | None:
+        meeting = self.token.meeting
+        return self.last if meeting is None else meeting.tell(self.channel, self.last)
+
+    def wait(self, wake: Callable[[], None]) -> None:
+        self.token.meeting.wakes.append(wake)
 
 
 class Put(NamedTuple):
@@ -87,6 +107,13 @@ class Put(NamedTuple):
     beats: int
     end: bool
     meeting: Meeting | None = None
+
+    def answer(self) -> tuple[int, int] | None:
+        return self.channel.push(self)
+
+    def wait(self, wake: Callable[[], None]) -> None:
+        for channel in self.channel.branches:
+            channel.on_room = wake
 
 
 class DeadlockError(BitloomError):
@@ -101,15 +128,19 @@ class Channel:
 
     def __init__(self, name: str, depth: int = UNBOUNDED, latency: int = 1):
         self.name, self.depth, self.latency = name, depth, latency
+        self.branches = (self,)  # as a Fork has them
         self.tokens: deque[Token] = deque()
         self.log: list[Token] = []  # every token, with the cycles in which it entered
         self._taken: deque[tuple[int, Token]] = deque()  # (first beat, token), got and not yet popped
         self._pops: deque[tuple[int, int, int, int, int]] = deque()  # (first beat, beats, first cycle, last cycle, pace)
         self._pushed = self._got = self._popped = 0  # beats
         self._entered: tuple[int, int] | None = None  # cycles of the token that is entering
+        self._get = Get(self)
+        self.on_token: Callable[[], None] | None = None  # wakes the process that waits for a token
+        self.on_room: Callable[[], None] | None = None  # wakes the one that waits for room
 
     def get(self) -> Get:
-        return Get(self)
+        return self._get
 
     def put(self, first: int, last: int, beats: int, end: bool) -> Put:
         return Put(self, first, last, beats, end)
@@ -129,6 +160,9 @@ class Channel:
             token.meeting.tell(self, last)  # for readers that do not ask
         self._pops.append((start, beats, first, last, last - first if pace is None else pace))
         self._popped = start + beats
+        if (wake := self.on_room) is not None:
+            self.on_room = None
+            wake()
 
     def take(self) -> Token | None:
         if not self.tokens:
@@ -154,6 +188,9 @@ class Channel:
             self.tokens.append(Token(first + self.latency, last + self.latency, put.beats, put.end, self.depth, meeting))
             self._pushed += put.beats
             self._entered = (first, last)
+            if (wake := self.on_token) is not None:
+                self.on_token = None
+                wake()
         if not whole and self._pushed - 1 - self.depth >= self._popped:
             return None
         first, last = self._entered
@@ -214,27 +251,24 @@ def run(processes: dict[str, Process], channels: Sequence[Channel]) -> None:
 
     Raises DeadlockError: tokens are left that no process can take.
     """
+    ready = deque(processes)
     pending = {name: process.send(None) for name, process in processes.items()}
-    progress = True
-    while progress:
-        progress = False
-        for name, process in processes.items():
-            while name in pending and (answer := _answer(pending[name])) is not None:
-                progress = True
-                try:
-                    pending[name] = process.send(answer)
-                except StopIteration:
-                    del pending[name]
+    wakes = {name: partial(ready.append, name) for name in processes}
+    while ready:
+        name = ready.popleft()
+        if name not in pending:
+            continue
+        send, request = processes[name].send, pending.pop(name)
+        try:
+            while (answer := request.answer()) is not None:
+                request = send(answer)
+        except StopIteration:
+            continue
+        pending[name] = request
+        request.wait(wakes[name])
     stuck = [n for n, request in pending.items() if not isinstance(request, Get)] + [c.name for c in channels if c.tokens]
     if stuck:
         raise DeadlockError(f"timing: deadlock at {', '.join(stuck)}; a FIFO on a reconvergent path is too shallow")
-
-
-def _answer(request: Get | Leave | Put) -> Token | int | tuple[int, int] | None:
-    if isinstance(request, Leave):
-        meeting = request.token.meeting
-        return request.last if meeting is None else meeting.tell(request.channel, request.last)
-    return request.channel.take() if isinstance(request, Get) else request.channel.push(request)
 
 
 def source(out: Channel, lengths: Sequence[int], beats: int, always_valid: bool = False, starts: Sequence[int] | None = None) -> Process:
@@ -266,11 +300,6 @@ class NodeTrace:
     last: list[int]
 
 
-def token_beats(graph: Graph, name: str, lanes: int) -> int:
-    """Beats of one token of a token or sentence stream."""
-    return graph.tensor(name).channels // lanes
-
-
 def simulate_node(graph: Graph, node: Node, fold: Fold, lengths: Sequence[int]) -> NodeTrace:
     """One operator alone, its sources always valid, its sink always ready; cycle 0 is the first accepted beat."""
     ins = [Channel(f"{node.name}.in{i}", latency=0) for i in range(len(node.inputs))]
@@ -287,7 +316,7 @@ def _unit_source(graph: Graph, name: str, channel: Channel, fold: Fold, lengths:
     if tensor.kind == "row":
         return _rows(channel, lengths, int(tensor.shape[1]))
     counts = lengths if tensor.kind == "token" else [1] * len(lengths)
-    return source(channel, counts, tensor.channels // fold.lanes_in, always_valid=True)
+    return source(channel, counts, fold.into(tensor.channels).width // fold.lanes_in, always_valid=True)
 
 
 def _rows(out: Channel, lengths: Sequence[int], heads: int) -> Process:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bitloom.hw import golden, graph_file
+from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import Folding
 from hls_verilog import write_verilog
 
@@ -216,7 +217,7 @@ def test_the_tools_verilog_is_simulated_and_a_wrong_output_is_named(hls_copy, bi
     verilog = synth / json.loads((synth / "synth.json").read_text())["verilog"]
     for fault, expected in (("none", 0), ("value", 1)):
         shutil.rmtree(verilog)
-        write_verilog(graph, folding, hls_copy / "build", verilog, fault=fault)
+        write_verilog(Design(graph, folding), hls_copy / "build", verilog, fault=fault)
         run.mark("hls4ml/synth", run.record("hls4ml/synth") | {"files": run.digest("hls4ml/synth")})
         code, out, err = bitloom("verify", hls_copy, "--backend", "hls4ml", "--rtl")
         assert code == expected, err

@@ -12,7 +12,7 @@ import pytest
 from bitloom.hw.build import build
 from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.hw.uart import BOARD_RTL, SHAPE_FILE, UartError, shape_package
-from bitloom.sim.encoder import run_encoder
+from bitloom.sim.encoder import Options, run_encoder
 from bitloom.sim.errors import SimulationError
 from bitloom.sim.hil.errors import PortError, WrongBitstreamError
 from bitloom.sim.hil.frames import HELLO, NAK, REWIND, WELCOME, BoardFrame, Deframer, HostFrame, encode
@@ -89,7 +89,7 @@ def test_latency_is_that_of_the_encoder_alone(case, folder):
     finally:
         target.close()
     for sentence, answer in zip(case.sentences[:3], answers, strict=True):
-        assert answer.latency == run_encoder(folder, [sentence], taps=False).out_last_cycle[0]
+        assert answer.latency == run_encoder(folder, [sentence], Options(taps=False)).out_last_cycle[0]
 
 
 def test_a_disturbed_line(case, board):

@@ -16,7 +16,7 @@ from bitloom.hw.graph import Graph
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import Folding
 from bitloom.hw.plan.solve import HardwareConfig
-from bitloom.sim.encoder import run_encoder
+from bitloom.sim.encoder import Options, run_encoder
 from bitloom.sim.errors import BuildError, SimulationError
 from bitloom.sim.hls_rtl import Port, adapter_text, read_ports, run_rtl
 from bitloom.sim.verify import compare
@@ -35,6 +35,10 @@ class Encoder:
     sentences: list[np.ndarray]
     tensors: dict[str, np.ndarray]
 
+    @property
+    def design(self) -> Design:
+        return Design(self.graph, self.folding)
+
 
 @pytest.fixture(scope="module", params=["sequence", pytest.param("token", marks=pytest.mark.slow)])
 def encoder(request, tmp_path_factory) -> Encoder:
@@ -48,8 +52,8 @@ def encoder(request, tmp_path_factory) -> Encoder:
 
 
 def verify(encoder: Encoder, folder: Path, fault: str = "none", beat: int = 0, **settings):
-    verilog = write_verilog(encoder.graph, encoder.folding, encoder.folder, folder / "verilog", fault=fault, beat=beat)
-    run = run_rtl(verilog, encoder.graph, encoder.folding, encoder.sentences, folder=folder / "work", timeout_cycles=20_000, drain_cycles=200, **settings)
+    verilog = write_verilog(encoder.design, encoder.folder, folder / "verilog", fault=fault, beat=beat)
+    run = run_rtl(verilog, encoder.design, encoder.sentences, Options(folder=folder / "work", timeout_cycles=20_000, drain_cycles=200, **settings))
     return run, compare(encoder.graph, encoder.tensors, run, taps=False)
 
 
@@ -58,7 +62,7 @@ def test_equal_to_the_golden_model_and_cycles(encoder, tmp_path, stalls):
     run, report = verify(encoder, tmp_path, stall_in=stalls[0], stall_out=stalls[1], seed=3)
     values = encoder.tensors["logits"].size
     assert report.ok and report.values_compared == values and str(report) == f"{values} values compared, 0 mismatches"
-    own = run_encoder(encoder.folder, encoder.sentences, stall_in=stalls[0], stall_out=stalls[1], seed=3, taps=False)
+    own = run_encoder(encoder.folder, encoder.sentences, Options(stall_in=stalls[0], stall_out=stalls[1], seed=3, taps=False))
     assert run.out_last_cycle.tolist() == own.out_last_cycle.tolist() and run.in_first_cycle.tolist() == own.in_first_cycle.tolist()
     assert not run.streams
 
@@ -94,40 +98,38 @@ def test_hang(encoder, tmp_path):
     ],
 )
 def test_other_ports(encoder, tmp_path, change, message):
-    verilog = write_verilog(encoder.graph, encoder.folding, encoder.folder, tmp_path / "verilog", change=change)
+    verilog = write_verilog(encoder.design, encoder.folder, tmp_path / "verilog", change=change)
     if message is None:
         assert "ap_start" not in read_ports(verilog / "encoder.v")
         return
     with pytest.raises(BuildError, match=re.escape(message)):
-        run_rtl(verilog, encoder.graph, encoder.folding, encoder.sentences)
+        run_rtl(verilog, encoder.design, encoder.sentences)
 
 
 def test_width_of_another_folding(encoder, tmp_path):
     lanes = encoder.folding.lanes[encoder.graph.entry]
-    verilog = write_verilog(
-        encoder.graph, encoder.folding, encoder.folder, tmp_path / "verilog", change=(f"[{lanes * 16 - 1}:0] s_axis_TDATA", "[95:0] s_axis_TDATA")
-    )
+    verilog = write_verilog(encoder.design, encoder.folder, tmp_path / "verilog", change=(f"[{lanes * 16 - 1}:0] s_axis_TDATA", "[95:0] s_axis_TDATA"))
     with pytest.raises(BuildError, match=rf"port s_axis_TDATA: got input of 96 bits, must be input of {lanes * 16} bits; synthesize the project"):
-        run_rtl(verilog, encoder.graph, encoder.folding, encoder.sentences)
+        run_rtl(verilog, encoder.design, encoder.sentences)
 
 
 def test_block_level_handshake(encoder, tmp_path):
     """ap_ctrl_hs: nobody would press start."""
     change = ("        ap_clk,\n        ap_rst_n,\n", "        ap_clk,\n        ap_rst_n,\n        ap_start,\n")
-    verilog = write_verilog(encoder.graph, encoder.folding, encoder.folder, tmp_path / "verilog", change=change)
+    verilog = write_verilog(encoder.design, encoder.folder, tmp_path / "verilog", change=change)
     (verilog / "encoder.v").write_text((verilog / "encoder.v").read_text().replace("input   ap_clk;", "input   ap_clk;\ninput   ap_start;"))
     with pytest.raises(BuildError, match=r"got port ap_start, must be clock, reset and the streams only \(ap_ctrl_none\)"):
-        run_rtl(verilog, encoder.graph, encoder.folding, encoder.sentences)
+        run_rtl(verilog, encoder.design, encoder.sentences)
 
 
 def test_nothing_synthesized(encoder, tmp_path):
     with pytest.raises(BuildError, match=r"got no .*encoder.v, must be the Verilog of Vitis HLS; run `bitloom synth RUN --backend hls4ml`"):
-        run_rtl(tmp_path, encoder.graph, encoder.folding, encoder.sentences)
+        run_rtl(tmp_path, encoder.design, encoder.sentences)
 
 
 def test_codes_out_of_range(encoder, tmp_path):
     with pytest.raises(SimulationError, match="got codes 512 .. 512, must be -512 .. 511"):
-        run_rtl(tmp_path, encoder.graph, encoder.folding, [np.full((1, SHAPE["hidden"]), 512)])
+        run_rtl(tmp_path, encoder.design, [np.full((1, SHAPE["hidden"]), 512)])
 
 
 def test_declarations_in_the_port_list(tmp_path):
@@ -141,8 +143,7 @@ def test_declarations_in_the_port_list(tmp_path):
 
 def test_sideband(encoder):
     """What is not there is not connected; inputs that are there are tied, outputs left open."""
-    design = Design(encoder.graph, encoder.folding)
-    first, last = design.entry, design.outputs[0]
+    first, last = encoder.design.entry, encoder.design.outputs[0]
     ports = {"ap_clk": Port("input", 1), "s_axis_TKEEP": Port("input", 2), "s_axis_TID": Port("input", 1), "m_axis_TKEEP": Port("output", 2)}
     text = adapter_text(ports, first, last, "0123456789abcdef")
     assert ".ap_clk(clk),\n    .s_axis_TKEEP('1),\n    .s_axis_TID('0),\n    .m_axis_TKEEP());" in text

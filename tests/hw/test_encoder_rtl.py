@@ -14,7 +14,7 @@ from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import Folding
 from bitloom.hw.plan.predict import predict
 from bitloom.hw.plan.solve import HardwareConfig
-from bitloom.sim.encoder import EncoderRun, promised_identity, run_encoder
+from bitloom.sim.encoder import EncoderRun, Options, promised_identity, run_encoder
 from bitloom.sim.verify import VerifyReport, compare
 from encoders import ALL_BITS, draw_encoder, random_encoder, random_sentences
 
@@ -44,6 +44,19 @@ CASES = {
             **ALL_BITS,
         ),
     },
+    # Widths without divisors, weights of one bit among them: every group of streams has lanes of its own and is filled up.
+    "odd widths, filled streams": {
+        "seed": 13,
+        "hardware": HardwareConfig(target_cycles=400),
+        "lengths": [5, 1, 12, 7, 2, 12, 12, 9],
+        "shape": dict(layers=2, hidden=23, heads=1, head_dim=19, intermediate=37, max_tokens=12, labels=3, **ALL_BITS),
+    },
+    "odd heads, one lane": {
+        "seed": 14,
+        "hardware": HardwareConfig(multipliers=150),
+        "lengths": [9, 3, 1, 9, 9, 1, 4, 7],
+        "shape": dict(layers=1, hidden=33, heads=3, intermediate=31, max_tokens=9, labels=3, activation="relu", **ALL_BITS),
+    },
 }
 
 
@@ -64,7 +77,7 @@ class Encoder:
 
     def run(self, **settings) -> tuple[EncoderRun, VerifyReport]:
         inputs = np.split(self.want[self.graph.entry], np.cumsum(self.lengths)[:-1])
-        got = run_encoder(self.folder, inputs, identity=self.graph.hash[:16], **settings)
+        got = run_encoder(self.folder, inputs, Options(identity=self.graph.hash[:16], **settings))
         return got, compare(self.graph, self.want, got)
 
     def cycles(self, got: EncoderRun) -> dict[str, tuple[float, float]]:
@@ -77,8 +90,8 @@ class Encoder:
         }
 
 
-def make(folder: Path, seed: int, hardware: HardwareConfig, lengths: list[int], shape: dict) -> Encoder:
-    graph = random_encoder(seed, **shape)
+def make(folder: Path, seed: int, hardware: HardwareConfig, lengths: list[int], shape: dict, outputs: tuple[str, ...] = ("logits",)) -> Encoder:
+    graph = replace(random_encoder(seed, **shape), outputs=outputs)
     ids, segments = random_sentences(graph, lengths, seed)
     return Encoder(
         graph=graph,
@@ -115,9 +128,18 @@ def encoder(request, tmp_path_factory) -> Encoder:
     return make(tmp_path_factory.mktemp("encoder"), **CASES[request.param])
 
 
+# Channels, elements in the stream and lanes of each case's token streams.
+STREAMS = {
+    "sequence head, two lanes": {(24, 24, 2), (40, 40, 2)},
+    "token head, few multipliers": {(15, 15, 1), (15, 18, 1), (21, 22, 1), (3, 3, 1)},
+    "odd widths, filled streams": {(23, 24, 1), (19, 20, 1), (37, 40, 2)},
+    "odd heads, one lane": {(33, 33, 1), (33, 36, 1), (31, 32, 1)},
+}
+
+
 def test_the_cases_are_what_they_say(encoder):
-    sequence = encoder.graph.meta["head"] == "sequence"
-    assert encoder.folding.lanes["embeddings.sum"] == (2 if sequence else 1)
+    streams = Design(encoder.graph, encoder.folding).streams.values()
+    assert {(s.channels, s.layout.width, s.lanes) for s in streams if s.kind == "token"} in STREAMS.values()
     assert len({n.attrs["weight_bits"] for n in encoder.graph.nodes if n.op == "linear"}) > 3
     assert {1, encoder.graph.max_tokens} <= set(encoder.lengths)
 
@@ -151,6 +173,34 @@ def test_one_sentence_alone_takes_what_is_predicted(encoder):
         assert_equal(alone, report)
         measured, predicted = int(got.out_last_cycle[0]), predict(Design(encoder.graph, encoder.folding), [length]).latency[0]
         assert abs(measured - predicted) <= TOLERANCE * measured, f"{length} tokens: {measured}, {predicted} predicted"
+
+
+def test_every_output_leaves(tmp_path):
+    """An early exit: a tensor that is read inside leaves at a port of its own as well, and is compared there; cycles are predicted for each."""
+    exit = "layer.0.ffn.norm"
+    encoder = make(
+        tmp_path, 3, HardwareConfig(multipliers=60), [4, 1, 6, 6], dict(layers=2, hidden=12, heads=2, intermediate=20, max_tokens=6), ("logits", exit)
+    )
+    assert "output logic [7:0] m_layer_0_ffn_norm_tdata" in (tmp_path / "encoder.sv").read_text()
+    for stall in (0.0, 0.5):
+        got, report = encoder.run(stall_out=stall)
+        assert_equal(encoder, report)
+        assert [t.tensor for t in report.per_tensor[-2:]] == ["m_layer_0_ffn_norm", "m_axis"] and np.array_equal(got.outputs, encoder.want["logits"].ravel())
+        if not stall:
+            guess, left = predict(Design(encoder.graph, encoder.folding), encoder.lengths).all, got.left[exit]
+            assert_cycles(encoder, got)
+            assert left.cycle[left.last].tolist() == pytest.approx(guess[exit], rel=TOLERANCE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("intermediate", [311, 437])
+def test_larger_encoders_with_odd_widths(intermediate, tmp_path):
+    shape = dict(layers=1, hidden=92, heads=4, intermediate=intermediate, max_tokens=32, weight_bits=(1, 4), act_bits=(8,))
+    encoder = make(tmp_path, 5, HardwareConfig(multipliers=400), [32, 7, 1, 32, 32, 20], shape)
+    assert {s.channels for s in Design(encoder.graph, encoder.folding).streams.values() if s.layout.filled} >= {92, intermediate}
+    got, report = encoder.run()
+    assert_equal(encoder, report)
+    assert_cycles(encoder, got)
 
 
 @pytest.mark.slow

@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The folding solver: legality, optimality, monotony, clear refusals."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from bitloom.hw.build import macs_per_sentence
 from bitloom.hw.instance import Fold
 from bitloom.hw.ops import OPS
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import Folding, FoldingError
+from bitloom.hw.plan.groups import groups
+from bitloom.hw.plan.lanes import Lanes
 from bitloom.hw.plan.solve import HardwareConfig, solve
 from encoders import random_encoder
 from pydantic import ValidationError
@@ -80,3 +85,69 @@ def test_fifos_hold_a_sentence_where_attention_waits_for_it(graph):
     assert deep["layer.0.attention.sum", 1] >= (graph.max_tokens + 1) * beats
     assert deep["layer.0.scores.acc", 0] >= graph.max_tokens * beats
     assert deep["layer.0.query.acc", 0] == 2
+
+
+def odd(**shape):
+    return random_encoder(1, layers=2, max_tokens=64, weight_bits=(4,), **shape)
+
+
+ODD = {
+    "feed-forward 437": dict(hidden=128, heads=2, intermediate=437),
+    "heads of 23, hidden 92, feed-forward 311": dict(hidden=92, heads=4, intermediate=311),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_widths_cost_a_few_per_cent(name):
+    """For budgets and for the fastest target: an interval within 10 % of the multiply-accumulates over the multipliers."""
+    graph = odd(**ODD[name])
+    work = macs_per_sentence(graph, 64)
+    with pytest.raises(FoldingError) as caught:
+        solve(graph, HardwareConfig(target_cycles=10))
+    fastest = int(str(caught.value).split("at least ")[1].split()[0])
+    assert fastest == 64 * 64 * graph.meta["heads"]  # a score a cycle: no stream and no width is slower
+    for hardware in (*(HardwareConfig(multipliers=n) for n in (150, 210, 400, 840)), HardwareConfig(target_cycles=fastest)):
+        folding = solve(graph, hardware)
+        assert folding.interval <= 1.1 * work / folding.multipliers, hardware
+        assert folding.multipliers <= (hardware.multipliers or folding.multipliers)
+
+
+def test_groups_of_streams():
+    graph = odd(hidden=46, heads=2, intermediate=31)
+    by_tensor = {name: group for group in groups(graph) for name in group.tensors}
+    hidden, heads = by_tensor["embeddings.sum"], by_tensor["layer.0.query.acc"]
+    assert {"layer.1.ffn.norm", "layer.0.attention.output.acc", "pooler.first"} <= set(hidden.tensors) and hidden.fillable and hidden.blocks == 1
+    assert set(heads.tensors) == {f"layer.0.{n}" for n in ("query.acc", "query", "key.acc", "key")} and heads.blocks == 2
+    assert set(by_tensor["layer.0.value"].tensors) == {f"layer.0.{n}" for n in ("value.acc", "value", "context.acc", "context")}
+    assert by_tensor["logits"].narrow and not by_tensor["logits"].fillable and by_tensor["pooler.acc"].narrow
+    assert "layer.0.probs" not in by_tensor
+
+
+def test_what_could_hold_no_zero_is_not_filled():
+    """An output of the graph; a table that makes something of zero in front of weights of one bit; one multiplier for accumulators of such weights."""
+    graph = random_encoder(0, layers=1, hidden=14, heads=2, intermediate=11, max_tokens=8, weight_bits=(1,))
+    fillable = {group.tensors[0]: group.fillable for group in groups(graph)}
+    assert fillable["embeddings.sum"] and fillable["layer.0.ffn.up.acc"]
+    given = replace(graph, outputs=("logits", "layer.0.ffn.norm"))
+    assert not next(g for g in groups(given) if graph.entry in g.tensors).fillable
+    table = graph.params["layer.0.ffn.act.table"] + 1
+    for change in ({"layer.0.ffn.act.table": table}, {"layer.0.ffn.up.mult": np.array([3])}):
+        broken = replace(graph, params=graph.params | change)
+        assert not next(g for g in groups(broken) if "layer.0.ffn.up" in g.tensors).fillable
+
+
+def test_a_layout_is_saved_and_loaded(tmp_path):
+    folding = solve(odd(**ODD["feed-forward 437"]), HardwareConfig(multipliers=400))
+    assert folding.folds["layer.0.ffn.up.acc"].layout_out.width > 437
+    folding.save(tmp_path / "folding.json")
+    assert Folding.load(tmp_path / "folding.json") == folding
+
+
+def test_equal_layers_cost_as_one():
+    """Twelve layers take hardly more frontiers of foldings than one."""
+    counts = []
+    for layers in (1, 12):
+        lanes = Lanes(random_encoder(1, layers=layers, hidden=46, heads=2, intermediate=31, max_tokens=16, head="token", weight_bits=(4,)))
+        lanes.grouped(20_000)
+        counts.append(len(lanes._frontiers))
+    assert counts[0] == counts[1]

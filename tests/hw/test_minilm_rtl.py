@@ -8,7 +8,7 @@ from bitloom.hw.build import build
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.predict import predict
 from bitloom.hw.plan.solve import HardwareConfig
-from bitloom.sim.encoder import run_encoder
+from bitloom.sim.encoder import Options, run_encoder
 from bitloom.sim.verify import compare
 from minilm import minilm_graph, needs_checkpoint
 
@@ -28,7 +28,7 @@ def test_one_layer_equals_golden(minilm, tmp_path):
     assert sum(n.op == "linear" for n in layer.nodes) == 6 and layer.tensor(layer.entry).channels == 384
     folding = build(layer, HardwareConfig(target_cycles=TARGET_CYCLES), tmp_path)
     inputs = np.split(want[layer.entry], np.cumsum(lengths)[:-1])
-    got = run_encoder(tmp_path, inputs, identity=layer.hash[:16])
+    got = run_encoder(tmp_path, inputs, Options(identity=layer.hash[:16]))
     report = compare(layer, want, got)
     assert report.ok and report.mismatches == 0, str(report)
     output = layer.outputs[0]

@@ -19,13 +19,13 @@ def reader(channel: Channel, cycles: int, taken: list[int]):
         buffer.done(done)
 
 
-def fork(fast_depth: int, slow_cycles: int) -> tuple[list[int], list[int]]:
+def fork(fast_depth: int, slow_cycles: int, fast_cycles: int = 1) -> tuple[list[int], list[int]]:
     """Cycles in which a fast and a slow reader behind one fork have taken each token."""
     fast, slow = Channel("fast", depth=fast_depth), Channel("slow", depth=2)
     taken: tuple[list[int], list[int]] = [], []
     processes = {
         "source": source(Fork([fast, slow]), [TOKENS], BEATS),
-        "fast": reader(fast, 1, taken[0]),
+        "fast": reader(fast, fast_cycles, taken[0]),
         "slow": reader(slow, slow_cycles, taken[1]),
     }
     run(processes, [fast, slow])
@@ -73,3 +73,34 @@ def test_a_sink_that_takes_all_never_makes_a_token_wait(depth):
     channel = Channel("c", depth=depth)
     run({"source": source(channel, [TOKENS], BEATS), "sink": sink(channel)}, [channel])
     assert [t.last for t in channel.log] == [BEATS * (i + 1) - 1 for i in range(TOKENS)]
+
+
+@pytest.mark.parametrize("turn", range(3))
+def test_the_order_of_processes_changes_nothing(turn):
+    """Kahn: whoever runs first, the cycles are the same."""
+    fast, slow = Channel("fast", depth=3), Channel("slow", depth=2)
+    taken: tuple[list[int], list[int]] = [], []
+    named = [("source", source(Fork([fast, slow]), [TOKENS], BEATS)), ("fast", reader(fast, 3, taken[0])), ("slow", reader(slow, 50, taken[1]))]
+    run(dict(named[turn:] + named[:turn]), [fast, slow])
+    assert (taken[0], taken[1]) == fork(fast_depth=3, slow_cycles=50, fast_cycles=3)
+
+
+def test_a_network_is_run_without_asking_in_vain():
+    """A process is asked again only when what it waits for has come: a long chain costs what its tokens cost."""
+    asked = []
+
+    class Counting(Channel):
+        def take(self):
+            asked.append(self.name)
+            return super().take()
+
+    links = [Counting(f"c{i}", depth=2) for i in range(30)]
+
+    def link(i):
+        while True:
+            token = yield links[i].get()
+            links[i].popped(token.first, token.last)
+            yield links[i + 1].put(token.first + 1, token.last + 1, token.beats, token.end)
+
+    run({"sink": sink(links[-1])} | {f"p{i}": link(i) for i in range(29)} | {"source": source(links[0], [TOKENS], 1)}, links)
+    assert len(asked) <= 2 * TOKENS * len(links) + len(links)

@@ -18,7 +18,7 @@ from bitloom.hw.plan.predict import predict
 from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.hw.vivado.ip import read_ip
 from bitloom.hw.vivado.project import write_project
-from bitloom.sim.encoder import run_encoder
+from bitloom.sim.encoder import Options, run_encoder
 from bitloom.sim.runner import Model, check_results
 from bitloom.sim.runner import build as compile_bench
 from bitloom.sim.tools import cocotb_env, find_verilator
@@ -111,7 +111,7 @@ def test_together(built, tmp_path):
     end = seen["after"][-1]
     log = np.array(end[32:44]).reshape(-1, 2)
     assert end[4] == len(LENGTHS)
-    bare = run_encoder(built.build, built.sentences, taps=False)
+    bare = run_encoder(built.build, built.sentences, Options(taps=False))
     late = log - log[0, 0] - np.stack([bare.in_first_cycle, bare.out_last_cycle], axis=1)
     assert late.min() >= 0 and late.max() <= len(LENGTHS), late
 

@@ -4,11 +4,11 @@
 import numpy as np
 import pytest
 from bitloom.hw.graph import Graph, GraphError, Node, Tensor, signed_bits
-from bitloom.hw.instance import Fold
+from bitloom.hw.instance import Fold, Layout
 from bitloom.hw.ops import context
 from bitloom.hw.ops.common import largest
 from matrix_data import corners
-from operator_bench import Case, check_units, intervals
+from operator_bench import Case, check_units, filled, intervals
 
 # heads, elements per head, longest sentence, PE, lanes, probability bits, value bits
 SHAPES = [
@@ -96,3 +96,13 @@ def test_golden_by_hand():
 def test_rows_that_no_softmax_bounds_are_refused():
     with pytest.raises(GraphError, match="p comes from table, must be a softmax"):
         make(0, SHAPES[0], producer="table")
+
+
+@pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.5)])
+def test_filled_heads_carry_the_same(stall_in, stall_out):
+    cases = []
+    for index, space, pe, lanes in ((0, 6, 3, 1), (1, 4, 4, 2), (3, 8, 4, 2), (8, 15, 5, 5), (9, 21, 7, 7)):  # shape, space of a head, PE, lanes
+        heads, width, *_ = SHAPES[index]
+        layout = Layout(channels=heads * width, blocks=heads, space=space)
+        cases.append(filled(CASES[index], layout_in=layout, layout_out=layout, pe=pe, lanes_in=lanes, lanes_out=lanes))
+    assert check_units(cases, stall_in=stall_in, stall_out=stall_out) > 1000

@@ -4,8 +4,8 @@
 import numpy as np
 import pytest
 from bitloom.hw.graph import Tensor
-from bitloom.hw.instance import Fold
-from operator_bench import check_units, golden, intervals, make_case
+from bitloom.hw.instance import Fold, Layout
+from operator_bench import check_units, filled, golden, intervals, make_case
 
 # C, lanes, bits, sentence lengths
 SHAPES = [
@@ -42,3 +42,12 @@ def test_sentence_interval():
     for lanes in (1, 2, 4):
         assert set(intervals(case(0, 16, lanes, 8, [1] * 5)).tolist()) == {16}
         assert set(intervals(case(0, 16, lanes, 8, [6] * 5)).tolist()) == {16 + 5 * 16 // lanes - (lanes - 1)}
+
+
+@pytest.mark.parametrize(("stall_in", "stall_out"), [(0, 0), (0.5, 0.5)])
+def test_filled_streams_carry_the_same(stall_in, stall_out):
+    cases = []
+    for index, space, lanes in ((0, 20, 5), (2, 50, 5), (4, 2, 2)):
+        layout = Layout(channels=SHAPES[index][0], space=space)
+        cases.append(filled(case(index, *SHAPES[index]), layout_in=layout, layout_out=layout, lanes_in=lanes))
+    assert check_units(cases, stall_in=stall_in, stall_out=stall_out) > 200

@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 from bitloom.hw.graph import GraphError, Tensor
-from bitloom.hw.instance import Fold
+from bitloom.hw.instance import Fold, Layout
 from bitloom.hw.ops import layernorm
-from operator_bench import check_data, check_units, golden, intervals, make_case
+from operator_bench import check_data, check_units, filled, golden, intervals, make_case
 
 # H, lanes, input bits, output bits, float epsilon, sentence lengths
 SHAPES = [
@@ -109,3 +109,13 @@ def test_normalised_value_stays_in_its_bound():
 def test_a_root_beyond_float64_is_refused():
     with pytest.raises(GraphError, match=r"reaches 18013848758910976, must stay below 2\*\*52 .* use fewer input bits"):
         case(0, 4096, 4, 16, 8, 1e-12, [8])
+
+
+@pytest.mark.parametrize(("stall_in", "stall_out"), [(0, 0), (0.5, 0.5)])
+def test_filled_streams_carry_the_same(stall_in, stall_out):
+    """Mean and variance are those of the channels alone."""
+    cases = []
+    for index, blocks, space, lanes in ((2, 1, 50, 5), (2, 3, 20, 4), (4, 1, 6, 2), (9, 1, 8, 8), (10, 1, 42, 3)):  # shape, blocks, space, lanes
+        layout = Layout(channels=SHAPES[index][0], blocks=blocks, space=space)
+        cases.append(filled(case(index, *SHAPES[index]), layout_in=layout, layout_out=layout, lanes_in=lanes, lanes_out=lanes))
+    assert check_units(cases, stall_in=stall_in, stall_out=stall_out) > 3000

@@ -4,11 +4,11 @@
 import numpy as np
 import pytest
 from bitloom.hw.graph import GraphError, Tensor, signed_bits
-from bitloom.hw.instance import Fold
+from bitloom.hw.instance import Fold, Layout
 from bitloom.hw.ops import linear
 from bitloom.hw.ops.common import largest
 from matrix_data import corners
-from operator_bench import check_units, intervals, make_case
+from operator_bench import check_units, filled, intervals, make_case
 
 LENGTHS = (1, 4, 1, 1, 3, 2, 5)
 # K, C, PE, SIMD, lanes in, lanes out, input bits, signed, weight bits
@@ -37,6 +37,24 @@ STYLES = [
     ((9, 3, 1, 9, 1, 1, 8, True, 4), "two"),  # no second row
     ((34, 4, 2, 17, 1, 1, 8, False, 7), "lut"),
 ]
+
+
+# Streams that are filled up: shape as above, with PE, SIMD and lanes of the filled widths; blocks and their space, of the inputs and of the outputs
+FILLED = [
+    ((7, 5, 3, 4, 2, 3, 8, True, 4), (1, 8), (1, 6)),
+    ((7, 6, 4, 4, 4, 2, 8, True, 4), (1, 8), (2, 4)),  # heads of 3 channels in 4 places
+    ((6, 5, 5, 4, 2, 5, 8, False, 1), (2, 4), (1, 5)),  # weights of one bit: what is in the filled inputs must be zero
+    ((8, 5, 2, 8, 8, 2, 4, True, 1), (1, 8), (1, 6)),
+    ((23, 37, 10, 8, 2, 5, 8, True, 3), (1, 24), (1, 40)),
+]
+
+
+def filled_cases():
+    cases = []
+    for seed, (shape, (blocks_in, space_in), (blocks_out, space_out)) in enumerate(FILLED):
+        layouts = Layout(channels=shape[0], blocks=blocks_in, space=space_in), Layout(channels=shape[1], blocks=blocks_out, space=space_out)
+        cases.append(filled(make(seed, shape), layout_in=layouts[0], layout_out=layouts[1]))
+    return cases
 
 
 def make(seed, shape, style=None, lengths=LENGTHS, rows="T"):
@@ -98,3 +116,8 @@ def test_a_narrow_accumulator_is_refused():
             params=params,
             fold=Fold(),
         )
+
+
+@pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.5)])
+def test_filled_streams_carry_the_same(stall_in, stall_out):
+    assert check_units(filled_cases(), stall_in=stall_in, stall_out=stall_out) > 900

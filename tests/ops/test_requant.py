@@ -4,9 +4,9 @@
 import numpy as np
 import pytest
 from bitloom.hw.graph import GraphError, Tensor
-from bitloom.hw.instance import Fold
+from bitloom.hw.instance import Fold, Layout
 from bitloom.hw.ops import requant
-from operator_bench import check_data, check_units, make_case
+from operator_bench import check_data, check_units, filled, make_case
 
 LENGTHS = (1, 3, 6, 1, 1, 9, 4)
 # channels (0: rows), lanes, accumulator bits, output bits, signed, multipliers (per channel: lowest, highest), shift
@@ -104,3 +104,14 @@ def test_a_wrong_number_of_multipliers_is_refused():
             params={"mult": [1, 2, 3]},
             fold=Fold(),
         )
+
+
+@pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.5)])
+def test_filled_streams_carry_the_same(stall_in, stall_out):
+    """Channels with multipliers of their own, one multiplier for all, none; tokens in one block and in heads."""
+    ways = [(0, 1, 8, 4), (0, 3, 4, 6), (1, 1, 6, 3), (3, 2, 4, 4), (7, 1, 6, 2), (8, 1, 4, 4), (13, 1, 6, 6)]  # shape, blocks, space, lanes
+    cases = []
+    for index, blocks, space, lanes in ways:
+        layout = Layout(channels=SHAPES[index][0], blocks=blocks, space=space)
+        cases.append(filled(make(index, SHAPES[index]), layout_in=layout, layout_out=layout, lanes_in=lanes, lanes_out=lanes))
+    assert check_units(cases, stall_in=stall_in, stall_out=stall_out) > 800

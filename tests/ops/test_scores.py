@@ -4,11 +4,11 @@
 import numpy as np
 import pytest
 from bitloom.hw.graph import GraphError, Tensor, signed_bits
-from bitloom.hw.instance import Fold
+from bitloom.hw.instance import Fold, Layout
 from bitloom.hw.ops import scores
 from bitloom.hw.ops.common import largest
 from matrix_data import corners
-from operator_bench import check_units, intervals, make_case
+from operator_bench import check_units, filled, intervals, make_case
 
 # heads, elements per head, longest sentence, SIMD, lanes, query bits, key bits
 SHAPES = [
@@ -86,3 +86,13 @@ def test_unsigned_keys_are_refused():
             attrs={"heads": 2},
             fold=Fold(),
         )
+
+
+@pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.5)])
+def test_filled_heads_carry_the_same(stall_in, stall_out):
+    cases = []
+    for index, space, simd, lanes in ((0, 6, 3, 1), (1, 4, 4, 2), (3, 8, 4, 2), (8, 15, 5, 5), (9, 21, 7, 7)):  # shape, space of a head, SIMD, lanes
+        heads, width, *_ = SHAPES[index]
+        layout = Layout(channels=heads * width, blocks=heads, space=space)
+        cases.append(filled(CASES[index], layout_in=layout, simd=simd, lanes_in=lanes))
+    assert check_units(cases, stall_in=stall_in, stall_out=stall_out) > 1000

@@ -7,7 +7,7 @@ import pytest
 from bitloom.hw.instance import Layout
 from bitloom.hw.plan.design import Stream
 from bitloom.sim.bare import run_bare
-from bitloom.sim.encoder import run_encoder
+from bitloom.sim.encoder import Options, run_encoder
 from bitloom.sim.errors import SimulationError
 from bitloom.sim.verify import compare, expected_last, locate
 
@@ -20,10 +20,7 @@ def verify(folder, fault="none", beat=9, **settings):
     run = run_encoder(
         chain.write_build(folder / "build", fault, beat),
         sentences,
-        timeout_cycles=2000,
-        drain_cycles=100,
-        folder=folder / "work",
-        **settings,
+        Options(timeout_cycles=2000, drain_cycles=100, folder=folder / "work", **settings),
     )
     return run, compare(chain.graph(), chain.golden(sentences), run)
 
@@ -109,7 +106,7 @@ def test_without_taps_and_without_cocotb(tmp_path):
     sentences = chain.sentences([5] * 40)
     build = chain.write_build(tmp_path / "build")
     want = chain.golden(sentences)["logits"].reshape(-1)
-    run, bare = run_encoder(build, sentences, taps=False), run_bare(build, sentences)
+    run, bare = run_encoder(build, sentences, Options(taps=False)), run_bare(build, sentences)
     assert run.outputs.tolist() == want.tolist() == bare.outputs.tolist()
     assert run.cycles == bare.cycles
     with pytest.raises(SimulationError, match="no record of tensor 'double'"):

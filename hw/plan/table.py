@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a graph would be on boards, before anything is built or trained: sizes by component, the fastest folding of each board, its cycles and what binds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from bitloom.hw.board import Board
+from bitloom.hw.cost.budget import Usage, label
+from bitloom.hw.graph import Graph
+from bitloom.hw.ops import OPS
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.fit import Fitter
+from bitloom.hw.plan.folding import Folding, FoldingError
+from bitloom.hw.plan.lanes import Lanes
+from bitloom.hw.plan.predict import predict
+from bitloom.hw.plan.solve import HardwareConfig, solve
+
+SENTENCES = 3  # of max_tokens one after the other: the last two are in the steady state
+ALL = "*"  # stands for the number of a layer in a component's name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component:
+    """Nodes that are alike in all layers, `layer.*.ffn.up.acc`.
+
+    nodes        how many they are
+    parameters   integers that they hold: weights, biases, tables
+    weight_bits  bits of their weight memories (linear layers)
+    macs         multiply-accumulates for one sentence of max_tokens
+    host         computed by the host, in front of the hardware
+    """
+
+    name: str
+    nodes: int = 0
+    parameters: int = 0
+    weight_bits: int = 0
+    macs: int = 0
+    host: bool = False
+
+    def __add__(self, other: Component) -> Component:
+        sums = {key: getattr(self, key) + getattr(other, key) for key in ("nodes", "parameters", "weight_bits", "macs")}
+        return Component(name=self.name, host=self.host, **sums)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardPlan:
+    """A graph on a board.
+
+    folding   the fastest that fits, or one for the target; None: none fits, `problem` says by how much
+    used      by resource (LUT6, FF, the board's DSPs and block RAMs): taken, of what may be planned with; of the least design where none fits
+    binds     what keeps the next faster folding from fitting
+    interval  cycles between two sentences of max_tokens, all operators counted; latency: tokens -> cycles of a sentence alone
+    """
+
+    board: str
+    clock_mhz: float
+    folding: Folding | None = None
+    problem: str = ""
+    used: dict[str, Usage] = field(default_factory=dict)
+    binds: str = ""
+    interval: int = 0
+    latency: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def sentences_per_second(self) -> float:
+        """Of max_tokens, one after the other; 0 where nothing fits."""
+        return self.clock_mhz * 1e6 / self.interval if self.interval else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanTable:
+    """A graph's sizes, and what it would be on each board. multiply-accumulates for one sentence of max_tokens."""
+
+    graph: str
+    max_tokens: int
+    components: tuple[Component, ...]
+    boards: tuple[BoardPlan, ...]
+
+    @property
+    def total(self) -> Component:
+        return sum(self.components, Component(name="total"))
+
+
+def plan(graph: Graph, boards: Sequence[Board], hardware: HardwareConfig | None = None, lengths: Sequence[int] | None = None) -> PlanTable:
+    """The table of a graph, whose parameters may be random: only shapes and bits count.
+
+    hardware  target_cycles or multipliers, and the clock; without, each board's fastest at 100 MHz. Its own board is not looked at
+    lengths   tokens of the sentences whose latency is told; None: a quarter, half and all of max_tokens
+    """
+    top, cycles = graph.max_tokens, {}
+    lengths = sorted({max(1, top // 4), max(1, top // 2), top}) if lengths is None else lengths
+    return PlanTable(
+        graph=graph.name,
+        max_tokens=top,
+        components=components(graph),
+        boards=tuple(_on_board(graph, board, hardware, lengths, cycles) for board in boards),
+    )
+
+
+def components(graph: Graph) -> tuple[Component, ...]:
+    """Sizes by component, in the graph's order; nodes without parameters or products are left out."""
+    found: dict[str, Component] = {}
+    for node in graph.nodes:
+        name, op = re.sub(r"\.\d+(?=\.|$)", f".{ALL}", node.name), OPS[node.op]
+        one = Component(
+            name=name,
+            nodes=1,
+            parameters=sum(int(graph.param(node, key).size) for key in op.params),
+            weight_bits=node.attrs.get("weight_bits", 0) * int(graph.param(node, "weight").size) if "weight_bits" in node.attrs else 0,
+            macs=op.macs(graph, node, graph.max_tokens),
+            host=op.host,
+        )
+        if one.parameters or one.macs:
+            found[name] = found[name] + one if name in found else one
+    return tuple(found.values())
+
+
+def _on_board(graph: Graph, board: Board, hardware: HardwareConfig | None, lengths: Sequence[int], cycles: dict) -> BoardPlan:
+    """cycles: (interval, latency) of foldings that were predicted for other boards; how products are made changes none."""
+    goal = {key: getattr(hardware, key) for key in ("target_cycles", "multipliers", "clock_mhz")} if hardware else {}
+    config = HardwareConfig(board=board.name, **goal)
+    fitter, about = Fitter(graph, board), {"board": board.name, "clock_mhz": config.clock_mhz}
+    try:
+        folding = solve(graph, config, board=board)
+    except FoldingError as error:
+        return BoardPlan(**about, problem=str(error), used=_used(fitter, _least(graph)))
+    key = tuple(replace(fold, multiplier=None) for fold in folding.folds.values())
+    if key not in cycles:
+        design = Design(graph, folding)
+        ends = predict(design, [graph.max_tokens] * SENTENCES).out_last
+        cycles[key] = ends[-1] - ends[-2], {n: predict(design, [n]).latency[0] for n in lengths}
+    interval, latency = cycles[key]
+    return BoardPlan(
+        **about,
+        folding=folding,
+        used=_used(fitter, folding),
+        binds=folding.bound_by,
+        interval=interval,
+        latency=latency,
+    )
+
+
+def _least(graph: Graph) -> Folding:
+    """A multiplier in each matrix unit."""
+    lanes = Lanes(graph)
+    return lanes.common(lanes.slowest)
+
+
+def _used(fitter: Fitter, folding: Folding) -> dict[str, Usage]:
+    _, costs = fitter.styled(folding)
+    return {label(fitter.board, name): use for name, use in fitter.used(costs).items()}
