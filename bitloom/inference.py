@@ -72,6 +72,9 @@ def predict(run: RunFolder, sentence: str, pair: str | None = None, *, on: Liter
 
 
 def _predict(run: RunFolder, sentence: str, pair: str | None, on: str) -> Prediction:
+    for text in (sentence, pair or ""):
+        if text.encode(errors="replace").decode() != text:  # bytes that the shell could not decode
+            raise PredictError(f"predict: got {text[:40].encode(errors='backslashreplace').decode()!r}, must be UTF-8; check the terminal's encoding")
     export, recipe = run.stage("export"), run.recipe
     graph = graph_file.load(export)
     if graph.meta["task"] == "span" and not pair:
@@ -79,7 +82,9 @@ def _predict(run: RunFolder, sentence: str, pair: str | None, on: str) -> Predic
     task = graph.meta["task"]
     if task == "token_classification" and pair is not None:
         raise PredictError("predict: got --pair for a model that labels the words of one text, must be without; leave it out")
-    tokenizer = load_tokenizer(export)
+    tokenizer, rows = load_tokenizer(export), len(graph.params[f"{graph.entry}.word"])
+    if len(tokenizer) > rows:
+        raise PredictError(f"{export}/tokenizer: got {len(tokenizer)} tokens, must be at most the graph's {rows}; run `bitloom export {run.path} --force`")
     if task == "token_classification":
         words = sentence.split()
         ids, segments, first = tokenizer.encode_words([words])

@@ -15,7 +15,7 @@ from pathlib import Path
 from bitloom.errors import RunError
 from bitloom.recipe import Recipe
 
-SCHEMA = "bitloom.run/1"
+SCHEMA = "bitloom.run/2"
 _OWN_FILES = (".lock", "recipe.yaml", "recipe.yaml.tmp", "run.json.tmp")  # of a run that was killed as it began
 
 
@@ -47,8 +47,8 @@ class RunFolder:
         schema = state.get("schema") if isinstance(state, dict) else None
         if schema != SCHEMA:
             raise RunError(
-                f"{path}/run.json: got schema {schema!r}, must be '{SCHEMA}'; this run is of another version of "
-                "bitloom, use a new folder (`bitloom run RECIPE --out DIR`)"
+                f"{path}/run.json: got schema {schema!r}, must be '{SCHEMA}'; this run is of another version of bitloom, "
+                f"make it anew in another folder (`bitloom run {path}/recipe.yaml --out DIR`)"
             )
         stages = state.get("stages")
         if not isinstance(stages, dict) or not all(isinstance(record, dict) for record in stages.values()):

@@ -106,9 +106,24 @@ def test_a_pattern_that_matches_no_layer_is_told_before_training(bitloom):
 
 def test_a_run_of_another_version_is_exit_code_2(bitloom):
     Path("old").mkdir()
-    Path("old/run.json").write_text(json.dumps({"schema": "bitloom.run/0"}))
-    code, _, err = bitloom("report", "old")
-    assert code == 2 and "got schema 'bitloom.run/0', must be 'bitloom.run/1'" in err and err.count("\n") == 1
+    Path("old/run.json").write_text(json.dumps({"schema": "bitloom.run/1"}))
+    for argv in (["report", "old"], ["predict", "old", "hello"], ["run", "r.yaml", "--out", "old"]):
+        code, _, err = bitloom(*argv)
+        assert (code, err) == (
+            2,
+            "bitloom: old/run.json: got schema 'bitloom.run/1', must be 'bitloom.run/2'; this run is of another version of bitloom, "
+            "make it anew in another folder (`bitloom run old/recipe.yaml --out DIR`)\n",
+        )
+
+
+def test_a_tokenizer_with_more_tokens_than_the_checkpoint_is_exit_code_2(bitloom, tmp_path):
+    from transformers import BertConfig, BertForSequenceClassification
+
+    shape = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    BertForSequenceClassification(BertConfig(vocab_size=7, **shape)).save_pretrained(tmp_path / "ck")
+    (tmp_path / "ck" / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcd"]) + "\n")
+    code, _, err = bitloom("run", "r.yaml", "--set", "model.checkpoint=ck", "--set", "data.max_train_examples=8")
+    assert (code, err) == (2, "bitloom: checkpoint: got 7 tokens, must be at least the tokenizer's 8; use its own tokenizer\n")
 
 
 def test_a_failed_verification_is_exit_code_1(bitloom, monkeypatch):

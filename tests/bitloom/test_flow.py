@@ -240,7 +240,7 @@ def test_a_stage_of_an_older_recipe_is_refused_by_later_ones(tmp_path, stages):
 
 @pytest.mark.parametrize("state", [{}, {"stages": 3}, {"stages": {"train": 3}}])
 def test_a_record_of_stages_that_is_none_is_refused(tmp_path, state):
-    (tmp_path / "run.json").write_text(json.dumps({"schema": "bitloom.run/1"} | state))
+    (tmp_path / "run.json").write_text(json.dumps({"schema": "bitloom.run/2"} | state))
     assert raised(RunError, RunFolder.open, tmp_path).startswith(f"{tmp_path}/run.json: got no record of the stages, must")
 
 
@@ -249,8 +249,8 @@ def test_a_run_of_another_version_is_refused(tmp_path, stages):
     state = json.loads((run.path / "run.json").read_text())
     (run.path / "run.json").write_text(json.dumps(state | {"schema": "bitloom.run/0"}))
     expected = (
-        f"{run.path}/run.json: got schema 'bitloom.run/0', must be 'bitloom.run/1'; this run is of another version of bitloom, "
-        "use a new folder (`bitloom run RECIPE --out DIR`)"
+        f"{run.path}/run.json: got schema 'bitloom.run/0', must be 'bitloom.run/2'; this run is of another version of bitloom, "
+        f"make it anew in another folder (`bitloom run {run.path}/recipe.yaml --out DIR`)"
     )
     assert raised(RunError, RunFolder.open, run.path) == expected
     assert raised(RunError, make, run.path) == expected

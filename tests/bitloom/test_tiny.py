@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bitloom.hw import golden, graph_file
+from bitloom.qat.corpus import generate
+from bitloom.qat.tokenizer import TextTokenizer
 from bitloom.sim import tools
 from bitloom.sim.errors import BuildError
 
@@ -71,6 +73,16 @@ def test_a_second_run_does_nothing(tiny_copy, bitloom):
     code, out, _ = bitloom("run", ROOT / "tests" / "tiny.yaml", "--out", tiny_copy)
     assert code == 0 and out.count("unchanged") == len(CORE)
     assert all(p.stat().st_mtime_ns == t for p, t in before.items())
+
+
+def test_predict_refuses_a_tokenizer_that_is_not_the_graphs(tiny_copy, bitloom):
+    bigger = TextTokenizer.train(generate("train", 2000)[0], 400)
+    bigger.save(tiny_copy / "export" / "tokenizer")
+    code, _, err = bitloom("predict", tiny_copy, "a wonderful film")
+    assert (code, err) == (
+        2,
+        f"bitloom: {tiny_copy}/export/tokenizer: got {len(bigger)} tokens, must be at most the graph's 300; run `bitloom export {tiny_copy} --force`\n",
+    )
 
 
 def test_predict_gives_the_same_from_the_golden_model_and_from_the_hardware(tiny_run, bitloom):
