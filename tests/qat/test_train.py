@@ -18,7 +18,7 @@ from bitloom.qat.checkpoint import from_pretrained
 from bitloom.qat.config import DistillConfig, ModelConfig, QuantConfig, TrainConfig
 from bitloom.qat.data import DataConfig, load
 from bitloom.qat.features import Collator, Features, LengthGrouped
-from bitloom.qat.tokenizer import TruncationWarning, WordPiece
+from bitloom.qat.tokenizer import TextTokenizer, TruncationWarning
 from bitloom.qat.train import TrainError, _check_finite, train
 from bitloom.qat.trainer import EncoderTrainer, distance, last_checkpoint, predict
 from safetensors.torch import load_file
@@ -92,7 +92,7 @@ def test_writes_models_metrics_and_logs(whole):
 def test_scores_are_those_of_the_saved_models(whole):
     """On all of the dev split, from the files alone."""
     out, metrics, _ = whole
-    dataset, tokenizer = load(DATA), WordPiece.load(out / "tokenizer")
+    dataset, tokenizer = load(DATA), TextTokenizer.load(out / "tokenizer")
     dev = Features(dataset, dataset.dev, tokenizer, MODEL.max_tokens)
     plain = float_model(ModelConfig(checkpoint=str(out / "float"), max_tokens=24), len(tokenizer), 2)
     for phase, model in (("float", plain), ("qat", from_pretrained(out / "qat"))):
@@ -284,7 +284,7 @@ def test_length_grouped_order():
 
 def test_word_dropout_and_label_smoothing_change_the_loss_only_in_training():
     dataset = load(DATA)
-    tokenizer = WordPiece.train(dataset.train.texts, 250)
+    tokenizer = TextTokenizer.train(dataset.train.texts, 250)
     features = Features(dataset, dataset.train, tokenizer, 24)
     model = float_model(MODEL.model_copy(update={"dropout": 0.0}), len(tokenizer), 2)
     batch = Collator(tokenizer.pad_id)(features.items[:8])
