@@ -167,6 +167,29 @@ def recipes() -> None:
 
 
 @app.command()
+def plan(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="YAML file, or a name that `bitloom recipes` lists.")],
+    board: Annotated[str | None, typer.Option(help="A board; all of them if not given.")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe key.")] = None,
+) -> None:
+    """Before any training: sizes, foldings, cycles and resources on boards, from the shape and the bits alone."""
+    from bitloom.display import show_plan
+    from bitloom.hw.board import Board, boards
+    from bitloom.hw.plan.solve import HardwareConfig
+    from bitloom.hw.plan.table import plan as plan_graph
+    from bitloom.qat.net.untrained import LABELS, VOCABULARY, untrained_graph
+    from bitloom.recipe import Recipe, find
+
+    parsed = Recipe.load(find(recipe), overrides)
+    wanted = [Board.load(board)] if board else list(boards().values())
+    known = parsed.data.known()
+    labels = len(known.labels) if known.labels else LABELS
+    vocabulary = parsed.data.vocab if isinstance(parsed.data.vocab, int) else VOCABULARY
+    graph = untrained_graph(parsed.model, parsed.quantization, labels=labels, vocabulary=vocabulary, task=known.task)
+    show_plan(plan_graph(graph, wanted, HardwareConfig(board=wanted[0].name, clock_mhz=parsed.hardware.clock_mhz)))
+
+
+@app.command()
 def boards() -> None:
     """The boards that --board knows."""
     from bitloom.display import show_boards

@@ -130,6 +130,27 @@ def show_recipes() -> None:
     _console().print(table)
 
 
+def show_plan(made) -> None:
+    """The tables of `bitloom plan`; `made` is a PlanTable of hw/plan/table.py."""
+    sizes = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("component", "nodes", "parameters", "weight bits", f"MACs, {made.max_tokens} tokens"):
+        sizes.add_column(title, overflow="fold")
+    for part in (*made.components, made.total):
+        sizes.add_row(f"{part.name}{' (host)' if part.host else ''}", *(f"{n:,}" for n in (part.nodes, part.parameters, part.weight_bits, part.macs)))
+    fits = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("board", "multipliers", "interval", "sentences/s", "latency by tokens", "used", "bound by"):
+        fits.add_column(title, overflow="fold")
+    for one in made.boards:
+        used = ", ".join(f"{use.used:,}/{use.available:,} {kind}" for kind, use in one.used.items() if use.used)
+        if one.folding is None:
+            fits.add_row(one.board, "-", "-", "-", "-", used, "does not fit")
+            continue
+        latency = ", ".join(f"{n}: {cycles:,}" for n, cycles in one.latency.items())
+        fits.add_row(one.board, f"{one.folding.multipliers:,}", f"{one.interval:,}", f"{one.sentences_per_second:,.0f}", latency, used, one.binds)
+    for table in (sizes, fits):
+        _console().print(table)
+
+
 def show_boards() -> None:
     """The table of `bitloom boards`."""
     from bitloom.hw.board import boards

@@ -93,7 +93,8 @@ class Graph:
     @property
     def entry(self) -> str:
         """The tensor that the host streams in: the embedding sums, or the input of a part that was cut out (`extract`)."""
-        return next((n.name for n in self.nodes if n.op == "embed"), self.inputs[0])
+        first = self.inputs[0]  # a tensor of a part that was cut out; else ids, which the host's node reads
+        return first if first in self.tensors else self.readers(first)[0].name
 
     def readers(self, name: str) -> list[Node]:
         """The nodes that take the tensor, in topological order."""

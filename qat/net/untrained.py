@@ -16,6 +16,7 @@ from bitloom.qat.net.operators import LayerNorm, Linear
 from bitloom.qat.net.shape import EncoderShape
 
 SPREAD = 2.5  # standard deviations of a weight that the largest code stands for, as trained encoders have it
+LABELS, VOCABULARY = 2, 4096  # where neither the data set nor a checkpoint says: they change the head and the host's table alone
 HEADROOM = 4  # an activation's range in units of its typical size: exponents do not change cost, only codes
 
 
