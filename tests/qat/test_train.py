@@ -206,7 +206,7 @@ def test_distillation_from_the_own_and_from_another_teacher(whole, tmp_path):
         train(MODEL, QuantConfig(), training, DATA, None, tmp_path / name)
         result[name] = weights(tmp_path / name)
         assert all(torch.equal(v, result[name]["float"][k]) for k, v in weights(out)["float"].items())
-        assert not torch.equal(result[name]["qat"]["logits.weight"], weights(out)["qat"]["logits.weight"])
+        assert not torch.equal(result[name]["qat"]["network.logits.weight"], weights(out)["qat"]["network.logits.weight"])
     assert_same(result["own"], result["other"])  # it is the same teacher
 
 
