@@ -18,11 +18,10 @@ from bitloom.hw.build import build, macs_per_sentence
 from bitloom.hw.folding import HardwareConfig
 from bitloom.hw.graph import Graph
 from bitloom.hw.onnx_export import OnnxReferee, to_onnx
-from bitloom.qat.baseline import float_model
 from bitloom.qat.calibrate import calibrate
 from bitloom.qat.config import ModelConfig, QuantConfig
-from bitloom.qat.export import to_graph
-from bitloom.qat.model import QuantBert
+from bitloom.qat.families.load import float_model
+from bitloom.qat.net.model import QuantModel
 from bitloom.sim.bare import run_bare
 from bitloom.sim.encoder import run_encoder
 
@@ -34,9 +33,9 @@ def random_graph(model: ModelConfig) -> Graph:
     """The integer graph of an untrained encoder, calibrated on random tokens."""
     torch.manual_seed(0)
     ids = torch.randint(1, VOCABULARY, (8, model.max_tokens))
-    quant = QuantBert.from_float(float_model(model, VOCABULARY, 2), QuantConfig(), model.max_tokens)
-    calibrate(quant, [{"input_ids": ids}])
-    return to_graph(quant, "benchmark")
+    quant = QuantModel.from_float(float_model(model, VOCABULARY, 2), QuantConfig(), model.max_tokens)
+    calibrate(quant.network, [{"input_ids": ids}])
+    return quant.to_graph("benchmark")
 
 
 def software(graph: Graph) -> dict[str, float]:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Digests of every integer code, and the cycles: `python -m benchmarks.golden_digest [RUN ...]` writes what a rebuild of the house must give again.
+"""Digests of every integer code, and the cycles: `python -m benchmarks.golden_digest [--check] [RUN ...]` writes what a rebuild of the house must give again.
 
 Without RUN, of the random encoders of the tests, whose integers come from a seed alone; with RUN, of a trained run's export on its whole development split.
+With --check nothing is written: what differs is shown, and the exit status says whether it is as good (codes equal, cycles equal or fewer).
 """
 
 from __future__ import annotations
@@ -64,14 +65,25 @@ def run_digest(folder: str) -> dict:
     return {"cycles": cycles(graph, folding, some.lengths), "codes": codes(graph, dev.ids, dev.segments)}
 
 
+def worse(got: dict, want: dict) -> list[str]:
+    """Where a digest is not as good as the known one: a tensor's codes differ, or cycles are more."""
+    codes = [f"codes of {name} differ" for name in sorted(got["codes"].keys() | want["codes"].keys()) if got["codes"].get(name) != want["codes"].get(name)]
+    return codes + [f"{key}: {got['cycles'][key]:,} cycles, known {cycles:,}" for key, cycles in want["cycles"].items() if got["cycles"][key] > cycles]
+
+
 def main() -> None:
     known = json.loads(FILE.read_text()) if FILE.exists() else {}
-    for folder in sys.argv[1:]:
-        known[Path(folder).name] = run_digest(folder)
-    if not sys.argv[1:]:
-        known |= {f"random {seed}": random_digest(seed) for seed in SEEDS}
+    arguments = sys.argv[1:]
+    check, folders = "--check" in arguments, [a for a in arguments if a != "--check"]
+    made = {Path(folder).name: run_digest(folder) for folder in folders}
+    if not folders:
+        made = {f"random {seed}": random_digest(seed) for seed in SEEDS}
+    if check:
+        found = [f"{name}: {text}" for name, digest in made.items() for text in worse(digest, known[name])]
+        print("\n".join(found) or f"as known: {sum(len(digest['codes']) for digest in made.values())} tensors of {', '.join(made)}")
+        sys.exit(1 if found else 0)
     FILE.parent.mkdir(exist_ok=True)
-    FILE.write_text(json.dumps(known, indent=1) + "\n")
+    FILE.write_text(json.dumps(known | made, indent=1) + "\n")
 
 
 if __name__ == "__main__":

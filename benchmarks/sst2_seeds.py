@@ -19,7 +19,6 @@ import numpy as np
 from bitloom.hw import golden
 from bitloom.qat.checkpoint import from_pretrained
 from bitloom.qat.data import load
-from bitloom.qat.export import to_graph
 from bitloom.qat.metrics import score_logits
 from bitloom.qat.tokenizer import WordPiece
 from bitloom.qat.train import train
@@ -32,7 +31,7 @@ BATCH = 64  # sentences that the golden model takes at once
 def golden_score(recipe: Recipe, data_dir: Path | None, out: Path) -> float:
     """The metric of the integer model on all of the development split."""
     dataset, tokenizer = load(recipe.data, data_dir), WordPiece.load(out / "tokenizer")
-    graph = to_graph(from_pretrained(out / "qat"), recipe.name)
+    graph = from_pretrained(out / "qat").to_graph(recipe.name)
     dev = dataset.dev
     ids, segments = tokenizer.encode(dev.texts, dev.pairs, max_tokens=recipe.model.max_tokens)
     parts = [slice(i, i + BATCH) for i in range(0, len(ids), BATCH)]

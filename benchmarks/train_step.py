@@ -14,10 +14,10 @@ import statistics
 import time
 
 import torch
-from bitloom.qat.baseline import float_model
 from bitloom.qat.calibrate import calibrate
 from bitloom.qat.config import ModelConfig, QuantConfig
-from bitloom.qat.model import QuantBert
+from bitloom.qat.families.load import float_model
+from bitloom.qat.net.model import QuantModel
 
 BATCH, TOKENS, VOCABULARY, WARM_UP = 32, 64, 30522, 3
 
@@ -54,8 +54,8 @@ def measure(steps: int = 20, device: str = "cpu") -> dict:
         "labels": torch.randint(0, 2, (BATCH,), device=device),
     }
     plain = float_model(ModelConfig(max_tokens=TOKENS), VOCABULARY, 2).to(device)
-    quant = QuantBert.from_float(plain, QuantConfig(), TOKENS)
-    calibrate(quant, [{"input_ids": ids}])
+    quant = QuantModel.from_float(plain, QuantConfig(), TOKENS)
+    calibrate(quant.network, [{"input_ids": ids}])
     both = make_step(plain, batch), make_step(quant, batch)
     times = [[*both[0](), *both[1]()] for _ in range(WARM_UP + steps)][WARM_UP:]
     plain_inner, plain_ms, quant_inner, quant_ms = (1e3 * statistics.median(c) for c in zip(*times, strict=True))

@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One's own training script: python examples/train_sst2.py OUT [DATA FOLDER] [HUGGING FACE BERT FOLDER]
+"""One's own training script: python examples/train_sst2.py OUT [DATA FOLDER] [HUGGING FACE FOLDER]
 
-Quantizes a BERT for SST-2 and fine-tunes it; without a data folder the data come from the Hugging Face hub, without a
+Quantizes an encoder for SST-2 and fine-tunes it; without a data folder the data come from the Hugging Face hub, without a
 checkpoint the encoder starts from scratch. `accelerate launch` runs it on several GPUs.
 """
 
 import sys
 from pathlib import Path
 
-from bitloom.qat.baseline import float_model
 from bitloom.qat.calibrate import calibrate
 from bitloom.qat.checkpoint import save_pretrained
 from bitloom.qat.config import ModelConfig, QuantConfig, TrainConfig
 from bitloom.qat.data import DataConfig, load
+from bitloom.qat.families.load import float_model
 from bitloom.qat.features import Features
-from bitloom.qat.model import QuantBert
+from bitloom.qat.net.model import QuantModel
 from bitloom.qat.tokenizer import WordPiece
 from bitloom.qat.train import calibration_batches
 from bitloom.qat.trainer import EncoderTrainer
@@ -33,10 +33,10 @@ def fit(model, phase, epochs, learning_rate):
     print(phase, trainer.evaluate()["eval_accuracy"])
 
 
-bert = float_model(model_cfg, len(tokenizer), data.num_labels)  # any BertForSequenceClassification will do
+bert = float_model(model_cfg, len(tokenizer), data.num_labels)  # any model of a known family will do
 fit(bert, "float", cfg.float_epochs, cfg.float_learning_rate)
-bert = QuantBert.from_float(bert, QuantConfig(weights=4, activations=8), model_cfg.max_tokens)
-calibrate(bert, calibration_batches(train, tokenizer, cfg))
+bert = QuantModel.from_float(bert, QuantConfig(weights=4, activations=8), model_cfg.max_tokens)
+calibrate(bert.network, calibration_batches(train, tokenizer, cfg))
 fit(bert, "qat", cfg.qat_epochs, cfg.qat_learning_rate)
 save_pretrained(bert, Path(out) / "quantized")
 tokenizer.save(Path(out) / "quantized")

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from bitloom.qat import functional as F
-from bitloom.qat.model import QuantBert
-from bitloom.qat.quantizers import Grid, QuantError
+from bitloom.qat.net.network import Network
+from bitloom.qat.quantizers import Grid, QuantError, WeightQuant
 from torch import Tensor
 
 LOGIT_RANGE = 16.0  # logits up to this magnitude are never clipped
@@ -54,14 +55,15 @@ class Observer:
 
 
 @torch.no_grad()
-def calibrate(model: QuantBert, batches: Iterable[dict[str, Tensor]]) -> dict[str, int]:
+def calibrate(network: Network, batches: Iterable[dict[str, Tensor]]) -> dict[str, int]:
     """Choose and set every tensor's scale from real batches; returns the exponents by tensor name.
 
+    network  bound (a model's is `model.network`)
     batches  dicts with input_ids [B, T] and, where padded or paired, attention_mask and token_type_ids
     """
-    batch, grids = {}, model.grids()
-    training, device = model.training, next(model.parameters()).device
-    model.eval()
+    batch, grids = {}, network.grids()
+    training, device = network.training, next(network.parameters()).device
+    network.eval()
     for grid in grids.values():
         grid.observer = Observer(*grid.observed_range(), batch)
     seen = 0
@@ -70,25 +72,47 @@ def calibrate(model: QuantBert, batches: Iterable[dict[str, Tensor]]) -> dict[st
             ids = inputs["input_ids"].to(device)
             mask, segments = (inputs.get(key) for key in ("attention_mask", "token_type_ids"))
             batch["real"] = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.to(device).bool()
-            model(ids, batch["real"], None if segments is None else segments.to(device))
+            network.run(ids, batch["real"], None if segments is None else segments.to(device))
             seen += 1
         observers = {name: grid.observer for name, grid in grids.items()}
     finally:
         for grid in grids.values():
             grid.observer = None
-        model.train(training)
+        network.train(training)
     if not seen:
         raise QuantError("calibrate: got no batch, must be at least one; pass some of the training data")
-    return _set_exponents(grids, observers)
+    return _set_exponents(grids, observers, network.outputs)
 
 
-def _set_exponents(grids: dict[str, Grid], observers: dict[str, Observer]) -> dict[str, int]:
+def _set_exponents(grids: dict[str, Grid], observers: dict[str, Observer], outputs: tuple[str, ...]) -> dict[str, int]:
     for name, grid in grids.items():
         observer = observers[name]
         if not observer.used:
             continue  # its scale is a constant of the specification (probabilities)
         exponent = observer.best()
-        if name == "logits":  # 16 bits have room: fine-tuning sharpens the answers, and clipped ones would not learn
+        if name in outputs:  # 16 bits have room: fine-tuning sharpens the answers, and clipped ones would not learn
             exponent = math.ceil(math.log2(max(2 * observer.top, LOGIT_RANGE) / grid.high))
         grid.set_exponent(max(exponent, grid.finest()))
     return {name: grid.e for name, grid in grids.items()}
+
+
+@contextmanager
+def unquantized(network: Network) -> Iterator[None]:
+    """Within it the network computes in floats, weights and all: the model that is to be quantized."""
+    grids = network.grids().values()
+    weights = [module for module in network.modules() if isinstance(module, WeightQuant)]
+    try:
+        for grid in grids:
+            grid.observer = _same
+        for weight in weights:
+            weight.off = True
+        yield
+    finally:
+        for grid in grids:
+            grid.observer = None
+        for weight in weights:
+            weight.off = False
+
+
+def _same(x: Tensor) -> Tensor:
+    return x

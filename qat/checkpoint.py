@@ -1,40 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quantized checkpoints: config.json (shape), quant.json (bits), model.safetensors (weights and scales). No pickle."""
+"""Quantized checkpoints: shape.json, quant.json (bits, task), model.safetensors (weights and scales). No pickle."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from bitloom.qat.baseline import refuse_pickle
 from bitloom.qat.config import QuantConfig
-from bitloom.qat.model import QuantBert
+from bitloom.qat.families.load import refuse_pickle
+from bitloom.qat.net.model import QuantModel
+from bitloom.qat.net.shape import EncoderShape
 from bitloom.qat.quantizers import QuantError
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig
 
-SCHEMA = "bitloom.quant/1"
-FILES = ("config.json", "quant.json", "model.safetensors")
+SCHEMA = "bitloom.quant/2"
+FILES = ("quant.json", "shape.json", "model.safetensors")
 
 
-def save_pretrained(model: QuantBert, folder: str | Path) -> None:
+def save_pretrained(model: QuantModel, folder: str | Path) -> None:
     """Write the model's three files into `folder`, which is made if it is not there."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    model.config.save_pretrained(folder)
-    settings = {
-        "schema": SCHEMA,
-        "max_tokens": model.max_tokens,
-        "head": model.head,
-        "quant": model.quant.model_dump(),
-    }
+    settings = {"schema": SCHEMA, "task": model.task, "quant": model.quant.model_dump()}
     (folder / "quant.json").write_text(json.dumps(settings, indent=1) + "\n")
-    save_file({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}, folder / "model.safetensors")
+    (folder / "shape.json").write_text(model.shape.to_json())
+    save_file({k: v.detach().cpu().contiguous() for k, v in model.network.state_dict().items()}, folder / "model.safetensors")
 
 
-def from_pretrained(folder: str | Path) -> QuantBert:
+def from_pretrained(folder: str | Path) -> QuantModel:
     """Read a folder that save_pretrained wrote; the model is ready: its scales are in the file.
 
     Raises QuantError: a file missing, malformed or of another version, or pickled weights.
@@ -42,27 +37,18 @@ def from_pretrained(folder: str | Path) -> QuantBert:
     folder = Path(folder)
     if folder.is_dir():
         refuse_pickle(folder)
-    for name in FILES:
-        if not (folder / name).is_file():
-            raise QuantError(f"checkpoint: {folder / name}: no such file; a quantized checkpoint holds {', '.join(FILES)}")
     try:
-        settings = json.loads((folder / "quant.json").read_text())
-        if not isinstance(settings, dict) or settings.get("schema") != SCHEMA:
+        settings = json.loads((folder / "quant.json").read_text()) if (folder / "quant.json").is_file() else None
+        if settings is not None and (not isinstance(settings, dict) or settings.get("schema") != SCHEMA):
             got = settings.get("schema") if isinstance(settings, dict) else type(settings).__name__
             raise QuantError(f"checkpoint: {folder / 'quant.json'}: got schema {got!r}, must be '{SCHEMA}'; train again, with --force")
+        for name in FILES:
+            if not (folder / name).is_file():
+                raise QuantError(f"checkpoint: {folder / name}: no such file; a quantized checkpoint holds {', '.join(FILES)}")
         quant = QuantConfig.model_validate(settings["quant"])
-        config = BertConfig.from_json_file(folder / "config.json")
-        model = QuantBert(config, quant, settings["max_tokens"], settings["head"])
-        model.load_state_dict(load_file(folder / "model.safetensors"))
-    except (
-        OSError,
-        KeyError,
-        TypeError,
-        RuntimeError,
-        SafetensorError,
-        ValidationError,
-        json.JSONDecodeError,
-    ) as error:
+        model = QuantModel(EncoderShape.from_json((folder / "shape.json").read_text()), quant, settings["task"])
+        model.network.load_state_dict(load_file(folder / "model.safetensors"))
+    except (OSError, KeyError, TypeError, RuntimeError, SafetensorError, ValidationError, json.JSONDecodeError) as error:
         first = str(error).splitlines()[0]
         raise QuantError(f"checkpoint: {folder}: not a whole quantized checkpoint ({first}); train again, with --force") from error
     model.eval()

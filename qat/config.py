@@ -68,7 +68,7 @@ class ModelConfig(Strict):
     hidden: int | None = Field(None, ge=1, le=MAX_HIDDEN)
     heads: int | None = Field(None, ge=1, le=MAX_HIDDEN)
     intermediate: int | None = Field(None, ge=1, le=MAX_INTERMEDIATE)
-    activation: Literal["gelu", "relu"] | None = None
+    activation: Literal["gelu", "gelu_new", "relu", "silu"] | None = None
     max_tokens: int = Field(64, ge=2, le=MAX_TOKENS)
     head: Literal["sequence", "token"] = "sequence"  # one vector of logits a sentence, or one a token
     checkpoint: str | None = None
@@ -158,7 +158,7 @@ class QuantConfig(Strict):
     def check_names(self, settings_of: dict[str, set[str]]) -> None:
         """Refuse an override that would do nothing: a pattern that matches no tensor, or none with that setting.
 
-        settings_of  the encoder's names, each with the settings that apply to it (bitloom.qat.model.settings_of_tensors)
+        settings_of  the encoder's names, each with the settings that apply to it (bitloom.qat.net.network.Network.settings)
         """
         for pattern, settings in self.overrides.items():
             matched = [name for name in settings_of if fnmatchcase(name, pattern)]

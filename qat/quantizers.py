@@ -102,6 +102,7 @@ class WeightQuant(nn.Module):
     def __init__(self, channels: int, bits: int, narrow: bool = True):
         super().__init__()
         self.bits, self.narrow = bits, narrow
+        self.off = False  # weights stay float (bitloom.qat.calibrate.unquantized)
         low, self.high = F.code_range(max(bits, 2), True)
         self.low = low + 1 if narrow or bits == 1 else low
         self.log_scale = nn.Parameter(torch.zeros(channels))  # natural log: Adam's steps are then relative ones
@@ -136,6 +137,8 @@ class WeightQuant(nn.Module):
 
     def forward(self, weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         scale = self.scale().to(weight.dtype)[:, None]
+        if self.off:
+            return weight, scale, self.zero_point, self.bit_width
         value = F.quantize_weight(weight, self.log_scale, scale, self.bits, self.low, self.high)
         return value, scale, self.zero_point, self.bit_width
 

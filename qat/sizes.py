@@ -1,53 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many bytes a model takes, float and quantized, and the weights' bits of each layer."""
+"""How many bytes an integer graph takes, as floats and quantized, and the weights' bits of each layer."""
 
 from __future__ import annotations
 
-from bitloom.qat.layers import LayerNorm, Linear
-from bitloom.qat.model import QuantBert
+import numpy as np
+from bitloom.hw.graph import Graph
+from bitloom.hw.ops import OPS
 
 FLOAT_BITS = 32
-SCALE_BITS = 16  # a channel's multiplier
+MULTIPLIER_BITS = 16  # a channel's, at the output of a layer with weights
+LEARNED = ("weight", "bias", "gamma", "beta", "word", "position", "segment")  # parameters that a float model has too
 
 
-def sizes(model: QuantBert) -> dict:
-    """Bytes of all parameters, and of those that the hardware holds (without the embedding tables).
+def sizes(graph: Graph) -> dict:
+    """Bytes of all parameters, and of those that the hardware holds (without what the host holds: the embedding tables).
 
-    Quantized: weights and tables at their bits, one 16-bit multiplier a channel, biases, gamma and beta at the
-    bits that their largest value needs.
+    Quantized: weights at their bits, one 16-bit multiplier a channel, the others at the bits that their largest value needs.
     returns {"float_bytes", "quantized_bytes", "without_embeddings": {the same two},
              "layers": {name: {"weights": bits, "activations": output's bits, "parameters": number of weights}}}
     """
-    tables = model.embeddings.sum
-    entries = sum(t.numel() for t in (tables.word, tables.position, tables.segment))
-    floats, bits, layers = 0, 0, {}
-    for module in model.operators():
-        if isinstance(module, Linear):
-            count, channels = module.weight.numel(), module.out_features
-            bias = _width(module.bias_grid.codes(module.bias))
-            bits += count * module.weight_grid.bits + channels * (SCALE_BITS + bias)
-            floats += count + channels
-            layers[module.tensor] = {
-                "weights": module.weight_grid.bits,
-                "activations": module.grid.bits,
-                "parameters": count,
+    floats, bits, layers = {True: 0, False: 0}, {True: 0, False: 0}, {}  # by: the host's or not
+    for node in graph.nodes:
+        op = OPS[node.op]
+        for key in op.params:
+            if key in LEARNED:
+                values = graph.param(node, key)
+                floats[op.host] += values.size
+                bits[op.host] += values.size * node.attrs.get(f"{key}_bits", _width(values))
+        if "weight_bits" in node.attrs:
+            (out,) = graph.readers(node.name)
+            bits[op.host] += graph.tensor(node.name).channels * MULTIPLIER_BITS
+            layers[out.name] = {
+                "weights": node.attrs["weight_bits"],
+                "activations": graph.tensor(out.name).bits,
+                "parameters": graph.param(node, "weight").size,
             }
-        elif isinstance(module, LayerNorm):
-            gamma, beta, _ = module.integers()
-            bits += len(gamma) * (_width(gamma) + _width(beta))
-            floats += 2 * len(gamma)
-    inner = {"float_bytes": _bytes(floats * FLOAT_BITS), "quantized_bytes": _bytes(bits)}
+    inner = {"float_bytes": _bytes(floats[False] * FLOAT_BITS), "quantized_bytes": _bytes(bits[False])}
     return {
-        "float_bytes": _bytes((floats + entries) * FLOAT_BITS),
-        "quantized_bytes": _bytes(bits + entries * tables.table_bits),
+        "float_bytes": _bytes(sum(floats.values()) * FLOAT_BITS),
+        "quantized_bytes": _bytes(sum(bits.values())),
         "without_embeddings": inner,
         "layers": layers,
     }
 
 
-def _width(codes) -> int:
+def _width(codes: np.ndarray) -> int:
     """Bits of the narrowest signed word that holds all codes."""
-    return int(codes.abs().max()).bit_length() + 1
+    return max(int(codes.max()).bit_length(), int(-1 - codes.min()).bit_length()) + 1
 
 
 def _bytes(bits: int) -> int:

@@ -16,14 +16,14 @@ from typing import Any
 import torch
 from accelerate.state import AcceleratorState
 from bitloom.hw.errors import BitloomError
-from bitloom.qat.baseline import float_model, load_float
 from bitloom.qat.calibrate import calibrate
 from bitloom.qat.checkpoint import save_pretrained
 from bitloom.qat.config import ModelConfig, QuantConfig, TrainConfig
 from bitloom.qat.data import DataConfig, Dataset, load
+from bitloom.qat.families.load import float_model, load_float
 from bitloom.qat.features import Collator, Features, LengthGrouped
 from bitloom.qat.metrics import NAMES
-from bitloom.qat.model import QuantBert
+from bitloom.qat.net.model import QuantModel
 from bitloom.qat.tokenizer import WordPiece
 from bitloom.qat.trainer import EncoderTrainer, predict, process_state
 from torch import nn
@@ -145,8 +145,8 @@ class _Run:
         if (self.out / "float").is_dir():
             return json.loads((self.out / "float" / "bitloom_scores.json").read_text())
         set_seed(self.training.seed)
-        model = float_model(self.model, len(tokenizer), dataset.num_labels)
-        QuantBert.from_float(model, self.quant, self.model.max_tokens)  # settings that do not fit fail now, not hours later
+        model = float_model(self.model, len(tokenizer), dataset.num_labels, _task(dataset))
+        QuantModel.from_float(model, self.quant, self.model.max_tokens)  # settings that do not fit fail now, not hours later
         model.config.id2label = dict(enumerate(dataset.label_names)) or model.config.id2label
         model.config.label2id = {name: i for i, name in model.config.id2label.items()}
         result = self._phase("float", model, tokenizer, train, dev)
@@ -169,15 +169,15 @@ class _Run:
         if self.training.distill is not None and self.training.qat_epochs:
             self.report(None, "asking the teacher")
             train.add("teacher_logits", self._teacher(dataset, tokenizer, start, train))
-        model = QuantBert.from_float(start, self.quant, self.model.max_tokens)
-        exponents = calibrate(model, calibration_batches(train, tokenizer, self.training))
+        model = QuantModel.from_float(start, self.quant, self.model.max_tokens)
+        exponents = calibrate(model.network, calibration_batches(train, tokenizer, self.training))
         result = self._phase("qat", model, tokenizer, train, dev)
         self._on_main(lambda: save_pretrained(model, self.out / "qat"))
         return {**result, "exponents": exponents}
 
     def _reload_float(self, dataset: Dataset) -> nn.Module:
         """From the folder in any case, so that a resumed run starts from what an unbroken one does."""
-        model = load_float(self.out / "float", head=self.model.head, labels=dataset.num_labels, dropout=self.model.dropout)
+        model = load_float(self.out / "float", task=_task(dataset), labels=dataset.num_labels, dropout=self.model.dropout)
         return model.to(self.state.device)
 
     def _teacher(self, dataset: Dataset, tokenizer: WordPiece, own: nn.Module, train: Features) -> list:
@@ -185,10 +185,10 @@ class _Run:
         name = self.training.distill.teacher
         if name == "float":
             return predict(own, train, tokenizer.pad_id, self.training.eval_batch_size)
-        teacher = load_float(name, head=self.model.head, labels=dataset.num_labels).to(self.state.device)
+        teacher = load_float(name, task=_task(dataset), labels=dataset.num_labels).to(self.state.device)
         reader = WordPiece.load(name)
         longest = min(512, teacher.config.max_position_embeddings)
-        items = train if dataset.task == "span" else Features(dataset, dataset.train, reader, longest)
+        items = train if self.model.head == "token" else Features(dataset, dataset.train, reader, longest)
         return predict(teacher, items, reader.pad_id, self.training.eval_batch_size)
 
     def _phase(self, phase: str, model: nn.Module, tokenizer: WordPiece, train: Features, dev: Features) -> dict[str, Any]:
@@ -232,8 +232,13 @@ def _check_finite(model: nn.Module, phase: str) -> None:
             )
 
 
+def _task(dataset: Dataset) -> str:
+    """Which of Hugging Face's heads the data ask for; regression is a classification's, of one logit."""
+    return "classification" if dataset.task == "regression" else dataset.task
+
+
 def _check_task(dataset: Dataset, model: ModelConfig) -> None:
-    want = "token" if dataset.task == "span" else "sequence"
+    want = "token" if dataset.task in ("span", "token_classification") else "sequence"
     if model.head != want:
         raise TrainError(f"model.head: got '{model.head}', must be '{want}' for '{dataset.name}' ({dataset.task}); set model.head: {want}")
 

@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from accelerate import PartialState
 from bitloom.qat.config import TrainConfig
+from bitloom.qat.families import segments_of
 from bitloom.qat.features import Collator, Features, LengthGrouped
 from bitloom.qat.metrics import NAMES
 from bitloom.qat.tokenizer import WordPiece
 from torch import Tensor, nn
 from torch.nn import functional as TF
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.integrations import TensorBoardCallback
 
 Progress = Callable[[float, str], None]
@@ -25,9 +26,9 @@ MASKED = -1e4  # logit of a token that cannot be chosen
 
 
 class EncoderTrainer(Trainer):
-    """Trains and evaluates a BERT with a sentence or span head, on any device and any number of processes.
+    """Trains and evaluates an encoder with a head, on any device and any number of processes.
 
-    model     Hugging Face BertForSequenceClassification / BertForQuestionAnswering, or a calibrated QuantBert
+    model     of Hugging Face's, of a known family and task (bitloom.qat.families), or a calibrated QuantModel
     train     features; those with `teacher_logits` are distilled as `cfg.distill` says
     dev       features, scored after each epoch; all of them
     folder    where checkpoints go: weights, optimizer, schedule, random state
@@ -85,10 +86,10 @@ class EncoderTrainer(Trainer):
         teacher = inputs.pop("teacher_logits", None)
         if model.training and self.cfg.word_dropout:
             inputs["input_ids"] = self._drop_words(inputs["input_ids"])
-        outputs = model(**inputs)
+        outputs = model(**without_segments(self.model, inputs))
         loss, labels = outputs.loss, inputs.get("labels")
         if model.training and self.cfg.label_smoothing and labels is not None and not labels.is_floating_point():
-            loss = TF.cross_entropy(outputs.logits, labels, label_smoothing=self.cfg.label_smoothing)
+            loss = TF.cross_entropy(outputs.logits.flatten(0, -2), labels.flatten(), label_smoothing=self.cfg.label_smoothing)
         if teacher is not None:
             alpha, temperature = self.cfg.distill.alpha, self.cfg.distill.temperature
             loss = (1 - alpha) * loss + alpha * distance(outputs, teacher, inputs["attention_mask"], temperature)
@@ -205,15 +206,24 @@ def distance(outputs, teacher: Tensor, mask: Tensor, temperature: float) -> Tens
         teacher = teacher.transpose(1, 2).masked_fill(padding, MASKED)
     else:
         student = outputs.logits
+        if student.ndim == 3:  # a label for each token: without the padding
+            student, teacher = student[mask == 1], teacher[mask == 1]
     if student.shape[-1] == 1:
         return TF.mse_loss(student, teacher)
     student, teacher = (TF.log_softmax(x / temperature, -1).flatten(0, -2) for x in (student, teacher))
     return temperature**2 * TF.kl_div(student, teacher, log_target=True, reduction="batchmean")
 
 
+def without_segments(model: nn.Module, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Inputs without token_type_ids, which a Hugging Face model of fewer than two segments does not take (a QuantModel does not mind)."""
+    if isinstance(model, PreTrainedModel) and segments_of(model.config) < 2:
+        return {key: value for key, value in inputs.items() if key != "token_type_ids"}
+    return inputs
+
+
 @torch.no_grad()
 def predict(model: nn.Module, features: Features, pad_id: int, batch_size: int = 64) -> list[np.ndarray]:
-    """A model's logits for each item: [C], or [T, 2] (start, end) for spans. On the model's device, in order."""
+    """A model's logits for each item: [C], [T, C] of a label for each token, or [T, 2] (start, end) for spans. On the model's device, in order."""
     model.eval()
     device, collate = next(model.parameters()).device, Collator(pad_id)
     order = sorted(range(len(features)), key=features.lengths.__getitem__)
@@ -222,9 +232,9 @@ def predict(model: nn.Module, features: Features, pad_id: int, batch_size: int =
         part = order[start : start + batch_size]
         keys = ("input_ids", "token_type_ids")
         batch = collate([{key: features[i][key] for key in keys} for i in part])
-        outputs = model(**{key: value.to(device) for key, value in batch.items()})
+        outputs = model(**without_segments(model, {key: value.to(device) for key, value in batch.items()}))
         spans = "start_logits" in outputs
         logits = torch.stack([outputs.start_logits, outputs.end_logits], -1) if spans else outputs.logits
         for i, row in zip(part, logits.float().cpu().numpy(), strict=True):
-            answers[i] = row[: len(features[i]["input_ids"])] if spans else row
+            answers[i] = row[: len(features[i]["input_ids"])] if row.ndim == 2 else row
     return answers

@@ -23,16 +23,15 @@ TEXT = [
 
 def minilm_graph() -> tuple[Graph, list[list[int]]]:
     """(integer graph of all six layers, token ids of TEXT); 16-bit residual tensors, which BERT's outliers need."""
-    from bitloom.qat.baseline import load_float
     from bitloom.qat.calibrate import calibrate
     from bitloom.qat.config import QuantConfig
-    from bitloom.qat.export import to_graph
-    from bitloom.qat.model import QuantBert
+    from bitloom.qat.families.load import load_float
+    from bitloom.qat.net.model import QuantModel
     from transformers import AutoTokenizer
 
     folder = Path(SPEC.submodule_search_locations[0]) / "model"
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    plain = load_float(folder, head="sequence", labels=2).eval()
-    model = QuantBert.from_float(plain, QuantConfig(weights=8, overrides={"layer.*": {"residual": 16}}), MAX_TOKENS)
-    calibrate(model.eval(), [tokenizer(TEXT, padding=True, return_tensors="pt")])
-    return to_graph(model.eval(), "minilm"), tokenizer(TEXT)["input_ids"]
+    plain = load_float(folder, task="classification", labels=2)
+    model = QuantModel.from_float(plain, QuantConfig(weights=8, overrides={"layer.*": {"residual": 16}}), MAX_TOKENS)
+    calibrate(model.eval().network, [tokenizer(TEXT, padding=True, return_tensors="pt")])
+    return model.to_graph("minilm"), tokenizer(TEXT)["input_ids"]

@@ -6,10 +6,10 @@ from __future__ import annotations
 import random
 
 import torch
-from bitloom.qat.baseline import float_model
 from bitloom.qat.calibrate import calibrate
 from bitloom.qat.config import ModelConfig, QuantConfig
-from bitloom.qat.model import QuantBert
+from bitloom.qat.families.load import float_model
+from bitloom.qat.net.model import QuantModel
 
 VOCABULARY = 50
 
@@ -46,8 +46,8 @@ def padded(ids: list[list[int]], segments: list[list[int]], pad: int = 0) -> dic
     }
 
 
-def random_model(shape: ModelConfig, quant: QuantConfig, seed: int = 0, labels: int = 2) -> QuantBert:
-    """A calibrated QuantBert in eval mode."""
-    model = QuantBert.from_float(random_float(shape, seed, labels), quant, shape.max_tokens)
-    calibrate(model, [padded(*random_sentences(seed, 8, shape.max_tokens))])
+def random_model(shape: ModelConfig, quant: QuantConfig, seed: int = 0, labels: int = 2) -> QuantModel:
+    """A calibrated QuantModel in eval mode."""
+    model = QuantModel.from_float(random_float(shape, seed, labels), quant, shape.max_tokens)
+    calibrate(model.network, [padded(*random_sentences(seed, 8, shape.max_tokens))])
     return model.eval()

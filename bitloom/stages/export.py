@@ -21,7 +21,7 @@ from bitloom.sim.encoder import StreamInfo
 from bitloom.sim.verify import locate
 
 if TYPE_CHECKING:
-    from bitloom.qat.model import QuantBert
+    from bitloom.qat.net.model import QuantModel
 
 BATCH = 32  # sentences whose tensors are all in memory at once
 
@@ -29,7 +29,6 @@ BATCH = 32  # sentences whose tensors are all in memory at once
 def run(context: Context) -> str:
     """Raises VerificationError: two readers differ."""
     from bitloom.qat.checkpoint import from_pretrained  # torch takes seconds to import
-    from bitloom.qat.export import to_graph
     from bitloom.qat.sizes import sizes
 
     recipe, trained = context.recipe, context.run.stage("train")
@@ -38,13 +37,13 @@ def run(context: Context) -> str:
     dataset, features, dev = load_dev(recipe, context.run.data_dir, context.out)
     model = from_pretrained(trained / "qat")
     meta = {"task": dataset.task, "labels": dataset.label_names, "checkpoint": context.run.digest("train")}
-    graph = to_graph(model, recipe.name, meta)
+    graph = model.to_graph(recipe.name, meta)
     graph.save(context.out)
     (context.out / "integer.onnx").write_bytes(to_onnx(graph).SerializeToString())
     sample = dev.spread(recipe.verification.reference_sentences, recipe.verification.seed)
     comparisons = compare_readers(context, graph, model, sample)
     context.progress(None, f"golden model on {len(dev)} sentences")
-    value, size = score_all(features, graph, dev.lengths, golden_logits(graph, dev)), sizes(model)
+    value, size = score_all(features, graph, dev.lengths, golden_logits(graph, dev)), sizes(graph)
     trained_metrics = json.loads((trained / "metrics.json").read_text())
     accuracy = {key: trained_metrics[key] for key in ("metric", "float", "qat")}
     result = {"accuracy": accuracy | {"examples": len(dataset.dev), "golden": value}, "comparisons": comparisons}
@@ -54,11 +53,11 @@ def run(context: Context) -> str:
     return f"graph {graph.hash[:16]}, golden {score(value)}, 0 of {total:,} values differ between Brevitas, golden and ONNX Runtime"
 
 
-def compare_readers(context: Context, graph: Graph, model: QuantBert, sample: Sentences) -> list[dict]:
+def compare_readers(context: Context, graph: Graph, model: QuantModel, sample: Sentences) -> list[dict]:
     """Hold the trained model in float64, and integer.onnx, against the golden model; counts for the report."""
-    from bitloom.qat.export import forward_codes, in_float64
+    from bitloom.qat.net.codes import forward_codes, in_float64
 
-    exact, referee = in_float64(model), OnnxReferee(context.out / "integer.onnx", graph.hash)
+    exact, referee = in_float64(model.network), OnnxReferee(context.out / "integer.onnx", graph.hash)
     readers = {
         "Brevitas float64 = golden, every tensor": (
             [node.name for node in graph.nodes],

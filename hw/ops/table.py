@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""table: any function of one code of up to 10 bits: GELU, tanh, ReLU."""
+"""table: any function of one code of up to 10 bits: GELU, tanh, ReLU, SiLU."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ ATTRS = ()
 
 FUNCTIONS = {
     "gelu": lambda v: v / 2 * (1 + math.erf(v / math.sqrt(2))),
+    "gelu_new": lambda v: v / 2 * (1 + math.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3))),  # GELU by tanh, as GPT and ALBERT have it
     "relu": lambda v: max(v, 0.0),
+    "silu": lambda v: v / 2 * (1 + math.tanh(v / 2)),  # v * sigmoid(v)
     "tanh": math.tanh,
 }
 

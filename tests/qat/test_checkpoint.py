@@ -6,10 +6,9 @@ import json
 import pytest
 import torch
 from bitloom.hw.errors import BitloomError
-from bitloom.qat.baseline import load_float
 from bitloom.qat.checkpoint import from_pretrained, save_pretrained
 from bitloom.qat.config import ModelConfig, QuantConfig
-from bitloom.qat.export import to_graph
+from bitloom.qat.families.load import load_float
 from bitloom.qat.sizes import sizes
 from random_models import random_float, random_model
 
@@ -21,39 +20,39 @@ SMALL = ModelConfig(layers=2, hidden=32, heads=2, intermediate=64, max_tokens=16
 def test_a_quantized_checkpoint_keeps_every_bit(tmp_path, quant, head):
     model = random_model(SMALL.model_copy(update={"head": head}), quant)
     save_pretrained(model, tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "model.safetensors", "quant.json"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.safetensors", "quant.json", "shape.json"]
     loaded = from_pretrained(tmp_path)
-    assert to_graph(loaded, "x").hash == to_graph(model, "x").hash
+    assert loaded.to_graph("x").hash == model.to_graph("x").hash
     assert loaded.quant == quant and not loaded.training
 
 
 def test_a_float_checkpoint_loads_with_fewer_layers(tmp_path):
     plain = random_float(SMALL)
     plain.save_pretrained(tmp_path)
-    loaded = load_float(tmp_path, head="sequence", labels=2, layers=1)
+    loaded = load_float(tmp_path, task="classification", labels=2, layers=1)
     assert loaded.config.num_hidden_layers == len(loaded.bert.encoder.layer) == 1
     assert torch.equal(loaded.bert.encoder.layer[0].output.dense.weight, plain.bert.encoder.layer[0].output.dense.weight)
     assert torch.equal(loaded.classifier.weight, plain.classifier.weight)
     with pytest.raises(BitloomError, match="layers: got 3, must be at most the checkpoint's 2"):
-        load_float(tmp_path, head="sequence", labels=2, layers=3)
+        load_float(tmp_path, task="classification", labels=2, layers=3)
     with pytest.raises(BitloomError, match="got 50 tokens, must be at least the tokenizer's 51"):
-        load_float(tmp_path, head="sequence", labels=2, vocabulary=51)
+        load_float(tmp_path, task="classification", labels=2, vocabulary=51)
 
 
 def test_pickled_weights_are_refused(tmp_path):
     random_float(SMALL).config.save_pretrained(tmp_path)
     torch.save({}, tmp_path / "pytorch_model.bin")
-    for load in (lambda: load_float(tmp_path, head="sequence", labels=2), lambda: from_pretrained(tmp_path)):
+    for load in (lambda: load_float(tmp_path, task="classification", labels=2), lambda: from_pretrained(tmp_path)):
         with pytest.raises(BitloomError, match="got pickled weights pytorch_model.bin, must be safetensors .* convert"):
             load()
 
 
 def test_other_models_and_empty_folders_are_refused(tmp_path):
     with pytest.raises(BitloomError, match="must be a Hugging Face folder or hub name"):
-        load_float(tmp_path, head="sequence", labels=2)
+        load_float(tmp_path, task="classification", labels=2)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
-    with pytest.raises(BitloomError, match="got a 'gpt2' model, must be 'bert'"):
-        load_float(tmp_path, head="sequence", labels=2)
+    with pytest.raises(BitloomError, match="got a 'gpt2' model, must be one of bert, distilbert, roberta, electra, albert"):
+        load_float(tmp_path, task="classification", labels=2)
 
 
 def test_damaged_checkpoints_are_named(tmp_path):
@@ -65,8 +64,8 @@ def test_damaged_checkpoints_are_named(tmp_path):
     with pytest.raises(BitloomError, match="not a whole quantized checkpoint"):
         from_pretrained(tmp_path)
     weights.write_bytes(data)
-    settings.write_text(text.replace("bitloom.quant/1", "bitloom.quant/0"))
-    with pytest.raises(BitloomError, match="got schema 'bitloom.quant/0', must be 'bitloom.quant/1'"):
+    settings.write_text(text.replace("bitloom.quant/2", "bitloom.quant/1"))
+    with pytest.raises(BitloomError, match="got schema 'bitloom.quant/1', must be 'bitloom.quant/2'"):
         from_pretrained(tmp_path)
     settings.write_text("{")
     with pytest.raises(BitloomError, match="not a whole quantized checkpoint"):
@@ -79,7 +78,7 @@ def test_damaged_checkpoints_are_named(tmp_path):
 def test_sizes_by_hand():
     quant = QuantConfig(weights=2, overrides={"logits": {"weights": 8}})
     model = random_model(ModelConfig(layers=1, hidden=8, heads=1, intermediate=16, max_tokens=4), quant)
-    got = sizes(model)
+    got = sizes(model.to_graph("x"))
     tables = (50 + 4 + 2) * 8
     weights, channels, norms = 4 * 64 + 2 * 128 + 64, 4 * 8 + 16 + 8 + 8, 3 * 2 * 8
     inner = 4 * (weights + 16 + channels + 2 + norms)

@@ -4,7 +4,8 @@
 import pytest
 from bitloom.hw.errors import BitloomError
 from bitloom.qat.config import ModelConfig, QuantConfig, TrainConfig
-from bitloom.qat.model import settings_of_tensors
+from bitloom.qat.net.encoder import Encoder
+from bitloom.qat.net.shape import EncoderShape
 
 
 def test_defaults_are_bert_tiny_and_frozen():
@@ -78,4 +79,4 @@ def test_later_overrides_win():
 )
 def test_an_override_without_effect_is_refused(overrides, text):
     with pytest.raises(BitloomError, match=text):
-        QuantConfig(overrides=overrides).check_names(settings_of_tensors(layers=2))
+        QuantConfig(overrides=overrides).check_names(Encoder(EncoderShape.of(ModelConfig(), 50, 2)).settings)

@@ -13,7 +13,6 @@ from bitloom.hls.finn.verify import Runner, compare
 from bitloom.hw import golden
 from bitloom.hw.graph import Graph
 from bitloom.qat.config import ModelConfig, QuantConfig
-from bitloom.qat.export import to_graph
 from bitloom.qat.finn_export import FinnEncoder, export, weight_scale
 from bitloom.qat.quantizers import QuantError
 from random_models import random_model, random_sentences
@@ -24,7 +23,7 @@ QUANTIZED = ("requant", "softmax", "layernorm", "table", "first_token")
 
 def frozen(activation="gelu", head="sequence", **quant) -> Graph:
     shape = ModelConfig(layers=1, hidden=16, heads=2, intermediate=32, max_tokens=8, activation=activation, head=head)
-    return to_graph(random_model(shape, QuantConfig(**quant)), "random")
+    return random_model(shape, QuantConfig(**quant)).to_graph("random")
 
 
 def sentences(graph):

