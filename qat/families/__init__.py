@@ -3,20 +3,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from bitloom.qat.families import albert, bert, distilbert, electra, roberta
 from bitloom.qat.families.family import Family
 from bitloom.qat.quantizers import QuantError
 from torch import nn
-from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoModelForTokenClassification
+from transformers import AutoConfig
 
 FAMILIES: dict[str, Family] = {m.FAMILY.name: m.FAMILY for m in (bert, distilbert, roberta, electra, albert)}
-TASKS = {
-    "classification": AutoModelForSequenceClassification,
-    "span": AutoModelForQuestionAnswering,
-    "token_classification": AutoModelForTokenClassification,
-}
+# Ends of the names of Hugging Face's classes, and the task that each is for
 CLASSES = {"ForSequenceClassification": "classification", "ForQuestionAnswering": "span", "ForTokenClassification": "token_classification"}
 # What is missing for families that are asked for; else the message says how to add one.
 MISSING = {
@@ -46,13 +43,25 @@ def family_of(config: Any) -> Family:
     return FAMILIES[kind]
 
 
+def load_config(checkpoint: str | Path) -> Any:
+    """A checkpoint's configuration.
+
+    Raises QuantError: no such folder or hub name, or no config.json that can be read.
+    """
+    try:
+        return AutoConfig.from_pretrained(checkpoint)
+    except (OSError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise QuantError(f"checkpoint: got '{checkpoint}', must be a Hugging Face folder or hub name ({first})") from error
+
+
 def segments_of(config: Any) -> int:
     """Rows of the segment table of a Hugging Face model; 0: it takes no token_type_ids."""
     return getattr(config, "type_vocab_size", 0)
 
 
 def task_of(model: nn.Module) -> str:
-    """One of TASKS, from the model's class. Raises QuantError for another class."""
+    """One of CLASSES' tasks, from the model's class. Raises QuantError for another class."""
     name = type(model).__name__
     for suffix, task in CLASSES.items():
         if name.endswith(suffix):

@@ -10,15 +10,20 @@ from pathlib import Path
 
 import torch
 from bitloom.qat.config import ModelConfig
-from bitloom.qat.families import TASKS, family_of
+from bitloom.qat.families import family_of, load_config
 from bitloom.qat.families.family import Family
 from bitloom.qat.quantizers import QuantError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoConfig, BertConfig
+from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoModelForTokenClassification, BertConfig
 from transformers.utils import cached_file
 
+TASKS = {
+    "classification": AutoModelForSequenceClassification,
+    "span": AutoModelForQuestionAnswering,
+    "token_classification": AutoModelForTokenClassification,
+}
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
@@ -35,7 +40,7 @@ def float_model(model: ModelConfig, vocabulary: int, labels: int, task: str | No
 
     vocabulary  number of tokens; with a checkpoint its own count is kept, and must be at least this
     labels      number of logits (1: regression); 2 for spans (start, end)
-    task        one of bitloom.qat.families.TASKS; None: the head decides, a token head is for spans
+    task        one of TASKS; None: the head decides, a token head is for spans
     """
     task = task or ("classification" if model.head == "sequence" else "span")
     if model.checkpoint is not None:
@@ -54,15 +59,6 @@ def float_model(model: ModelConfig, vocabulary: int, labels: int, task: str | No
         initializer_range=0.02 * math.sqrt(768 / model.hidden),  # BERT-base's, for any width
     )
     return TASKS[task].from_config(config)
-
-
-def load_config(checkpoint: str | Path):
-    """A checkpoint's configuration; raises QuantError: no such folder or hub name."""
-    try:
-        return AutoConfig.from_pretrained(checkpoint)
-    except (OSError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise QuantError(f"checkpoint: got '{checkpoint}', must be a Hugging Face folder or hub name ({first})") from error
 
 
 def load_float(checkpoint: str | Path, *, task: str, labels: int, layers: int | None = None, dropout: float = 0.1, vocabulary: int = 0) -> nn.Module:

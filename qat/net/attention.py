@@ -33,7 +33,7 @@ class _Product(Operator):
         self.heads = heads
 
     def bind(self, place: Place) -> None:
-        self.requant = requantizer(self._own(place, ActQuant(place.setting(*self.SETTINGS), factors=place.sources)))
+        self.requant = requantizer(self._own(place, ActQuant(**self.choice(place), factors=place.sources)))
 
     def integers(self, inputs: Sequence[GraphTensor]) -> dict[str, Any]:
         return {"shift": self.grid.e - sum(source.e for source in self.sources), **self._output()}
@@ -80,7 +80,7 @@ class Softmax(Operator):
         self._table = None
 
     def bind(self, place: Place) -> None:
-        bits, self.max_tokens = place.setting("probs"), place.max_tokens
+        bits, self.max_tokens = self.choice(place)["bits"], place.max_tokens
         self.output = self._own(place, Grid(bits, signed=False, exponent=-bits))
 
     def forward(self, x: Tensor, real: Tensor | None) -> Tensor:

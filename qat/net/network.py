@@ -102,7 +102,7 @@ class Network(nn.Module):
         """Each tensor's name, with the quantization settings that apply to it."""
         found = {}
         for step in self.steps:
-            readers = [self.operator(other) for other in self.steps if step.name in other.inputs]
+            readers = self.readers(step.name)
             residual = bool(readers) and all(isinstance(reader, Add) for reader in readers) and step.name not in self.outputs
             found[step.name] = self.operator(step).settings(residual)
         return {name: settings for name, settings in found.items() if settings}
@@ -116,10 +116,18 @@ class Network(nn.Module):
         grids: dict[str, Grid] = {}
         for step in self.steps:
             operator, sources = self.operator(step), tuple(grids[name] for name in step.inputs if name in grids)
-            settings = self.settings.get(step.name, frozenset())
-            operator.bind(Place(name=step.name, sources=sources, settings=settings, quant=quant, max_tokens=self.max_tokens))
+            operator.bind(self.place(step, quant, sources))
             grids[step.name] = operator.grid
         return self
+
+    def place(self, step: Step, quant: QuantConfig, sources: tuple[Grid, ...] = ()) -> Place:
+        """Where an operator stands, for its `choice` (which needs no sources) and its `bind`."""
+        settings = self.settings.get(step.name, frozenset())
+        return Place(name=step.name, sources=sources, settings=settings, quant=quant, max_tokens=self.max_tokens)
+
+    def readers(self, name: str) -> list[Operator]:
+        """The operators that take a tensor."""
+        return [self.operator(step) for step in self.steps if name in step.inputs]
 
     def grids(self) -> dict[str, Grid]:
         """Each quantized tensor's grid by name, in the order of computation (accumulators have none, a selection has its input's)."""

@@ -77,6 +77,11 @@ class Operator(nn.Module):
         """SETTINGS at its place; `residual`: only residual sums read its output."""
         return self.SETTINGS
 
+    def choice(self, place: Place) -> dict[str, Any]:
+        """What the settings choose for it there: `bits` of the output, and of its parameters."""
+        (key,) = self.SETTINGS
+        return {"bits": place.setting(key)}
+
     def bind(self, place: Place) -> None:
         """Take the name, make quantizers and parameters."""
         raise NotImplementedError
@@ -137,12 +142,16 @@ class Linear(Operator):
             return self.SETTINGS - {"activations"}
         return self.SETTINGS | ({"residual"} if residual else set())
 
-    def bind(self, place: Place) -> None:
+    def choice(self, place: Place) -> dict[str, Any]:
         bits = self.bits or place.setting("activations")
         if "residual" in place.settings:  # an override may give it as many bits as the sum has
             bits = place.setting("residual", bits)
-        narrow = place.setting("weight_range") == "narrow"
-        weight_quant, grid = WeightQuant(self.out_features, place.setting("weights"), narrow), self._own(place, ActQuant(bits))
+        return {"bits": bits, "weight_bits": place.setting("weights"), "narrow": place.setting("weight_range") == "narrow"}
+
+    def bind(self, place: Place) -> None:
+        chosen = self.choice(place)
+        narrow, grid = chosen["narrow"], self._own(place, ActQuant(chosen["bits"]))
+        weight_quant = WeightQuant(self.out_features, chosen["weight_bits"], narrow)
         bias_quant = BiasQuant(weight_quant, *self.sources)
         self.linear = qnn.QuantLinear(
             self.in_features,
@@ -206,7 +215,7 @@ class Add(Operator):
     SETTINGS = frozenset({"residual"})
 
     def bind(self, place: Place) -> None:
-        self.requant = requantizer(self._own(place, ActQuant(place.setting("residual"))))
+        self.requant = requantizer(self._own(place, ActQuant(**self.choice(place))))
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         return self.requant(a + b)
@@ -231,7 +240,7 @@ class LayerNorm(Operator):
 
     def bind(self, place: Place) -> None:
         self.weight, self.bias = nn.Parameter(torch.ones(self.width)), nn.Parameter(torch.zeros(self.width))
-        self.output = self._own(place, Grid(place.setting("activations")))
+        self.output = self._own(place, Grid(**self.choice(place)))
 
     def plan(self) -> F.LayerNormPlan:
         source = self.sources[0]
@@ -278,7 +287,7 @@ class Table(Operator):
         return self.function != "relu"
 
     def bind(self, place: Place) -> None:
-        bits = place.setting("activations")
+        bits = self.choice(place)["bits"]
         exponent = 1 - bits if self.function == "tanh" else UNSET  # tanh's range is known: -1 .. 1
         self.output = self._own(place, Grid(bits, signed=self.signed, exponent=exponent))
 
@@ -320,8 +329,12 @@ class Embed(Operator):
         super().__init__(name)
         self.vocabulary, self.positions, self.segments, self.width = vocabulary, positions, max(1, segments), width
 
+    def choice(self, place: Place) -> dict[str, Any]:
+        bits = place.setting("embeddings")
+        return {"bits": bits + 2, "table_bits": bits}
+
     def bind(self, place: Place) -> None:
-        self.table_bits = place.setting("embeddings")
+        self.table_bits = self.choice(place)["table_bits"]
         self.word = nn.Parameter(torch.empty(self.vocabulary, self.width).normal_(std=0.02))
         self.position = nn.Parameter(torch.empty(self.positions, self.width).normal_(std=0.02))
         self.segment = nn.Parameter(torch.empty(self.segments, self.width).normal_(std=0.02))
@@ -373,6 +386,9 @@ class EmbedGrid(Grid):
 
 class FirstToken(Operator):
     """A sentence's first token; its grid is its input's."""
+
+    def choice(self, place: Place) -> dict[str, Any]:
+        return {}
 
     def bind(self, place: Place) -> None:
         self._own(place, place.sources[0])
