@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from bitloom.flow import Stage, Watcher
+from bitloom.qat.config import CheckpointWarning
 from bitloom.qat.tokenizer import TruncationWarning
 
 PLAIN_PERIOD = 10.0  # seconds between lines where there is no terminal to redraw
@@ -42,7 +43,8 @@ class Display:
         self._warnings = warnings.catch_warnings()
         self._warnings.__enter__()
         warnings.simplefilter("ignore")
-        warnings.filterwarnings("always", category=TruncationWarning)
+        for kind in (TruncationWarning, CheckpointWarning):
+            warnings.filterwarnings("always", category=kind)
         warnings.showwarning = lambda message, *_, **__: self.console.print(f"warning: {message}", markup=False, soft_wrap=True)
         return self
 

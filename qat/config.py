@@ -31,6 +31,10 @@ MAX_LAYERS, MAX_HIDDEN, MAX_INTERMEDIATE = 256, 1 << 14, 1 << 16
 MAX_SEED = (1 << 32) - 1  # NumPy's
 
 
+class CheckpointWarning(UserWarning):
+    """A part of a checkpoint that is not used as it is."""
+
+
 class ConfigError(BitloomError, ValueError):
     """A setting that does not fit; a ValueError too, as pydantic's validators need."""
 

@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 
 import torch
-from bitloom.qat.config import ModelConfig
+from bitloom.qat.config import CheckpointWarning, ModelConfig
 from bitloom.qat.families import family_of, load_config
 from bitloom.qat.families.family import Family
 from bitloom.qat.quantizers import QuantError
@@ -29,10 +29,6 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 BUFFERS = (".position_ids", ".token_type_ids")  # saved by older releases, made anew by this one
 SHOWN = 4  # tensors that a message names
-
-
-class CheckpointWarning(UserWarning):
-    """A part of a checkpoint that is not used as it is."""
 
 
 def float_model(model: ModelConfig, vocabulary: int, labels: int, task: str | None = None) -> nn.Module:
