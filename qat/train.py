@@ -18,8 +18,9 @@ from accelerate.state import AcceleratorState
 from bitloom.hw.errors import BitloomError
 from bitloom.qat.calibrate import calibrate
 from bitloom.qat.checkpoint import save_pretrained
-from bitloom.qat.config import ModelConfig, QuantConfig, TrainConfig
+from bitloom.qat.config import MAX_TOKENS, ModelConfig, QuantConfig, TrainConfig
 from bitloom.qat.data import DataConfig, Dataset, load
+from bitloom.qat.families import family_of
 from bitloom.qat.families.load import float_model, load_float
 from bitloom.qat.features import Collator, Features, LengthGrouped
 from bitloom.qat.metrics import NAMES
@@ -187,7 +188,7 @@ class _Run:
             return predict(own, train, tokenizer.pad_id, self.training.eval_batch_size)
         teacher = load_float(name, task=_task(dataset), labels=dataset.num_labels).to(self.state.device)
         reader = WordPiece.load(name)
-        longest = min(512, teacher.config.max_position_embeddings)
+        longest = min(MAX_TOKENS, family_of(teacher.config).positions(teacher.config))
         items = train if self.model.head == "token" else Features(dataset, dataset.train, reader, longest)
         return predict(teacher, items, reader.pad_id, self.training.eval_batch_size)
 

@@ -73,14 +73,17 @@ class Family:
     def encoder_shape(self, config: Any, task: str, max_tokens: int) -> EncoderShape:
         """Raises QuantError, ConfigError: figures that fit no network, or too few positions."""
         sequence = task == "classification"
-        figures = self.figures(config)
         return EncoderShape(
-            **figures | {"positions": figures["positions"] - self.position_row(config)},
+            **self.figures(config) | {"positions": self.positions(config)},
             pooler=self.pooler if sequence else None,
             labels=config.num_labels,
             head="sequence" if sequence else "token",
             max_tokens=max_tokens,
         )
+
+    def positions(self, config: Any) -> int:
+        """The longest sentence that the position table has rows for."""
+        return self.figures(config)["positions"] - self.position_row(config)
 
     def names(self, config: Any, layers: int, task: str) -> dict[str, str]:
         """Path of each operator with weights -> path of its module, without the embedding tables."""

@@ -14,7 +14,7 @@ import pytest
 import torch
 from bitloom.hw.errors import BitloomError
 from bitloom.qat.checkpoint import from_pretrained
-from bitloom.qat.config import DistillConfig, ModelConfig, QuantConfig, TrainConfig
+from bitloom.qat.config import CheckpointWarning, DistillConfig, ModelConfig, QuantConfig, TrainConfig
 from bitloom.qat.data import DataConfig, load
 from bitloom.qat.families.load import float_model
 from bitloom.qat.features import Collator, Features, LengthGrouped
@@ -23,6 +23,7 @@ from bitloom.qat.train import TrainError, _check_finite, train
 from bitloom.qat.trainer import EncoderTrainer, distance, last_checkpoint, predict
 from safetensors.torch import load_file
 from torch.nn import functional as TF
+from transformers import AutoConfig, AutoModelForSequenceClassification
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 ROOT = Path(__file__).parents[2]
@@ -179,7 +180,7 @@ def test_fine_tunes_a_checkpoint_with_its_own_tokenizer(tmp_path, whole):
     before, after = weights(whole[0])["float"], weights(tmp_path)["float"]
     assert all(torch.equal(before[name], after[name]) for name in before)  # no float epochs: the checkpoint as it is
     assert (tmp_path / "tokenizer" / "vocab.txt").read_bytes() == (whole[0] / "tokenizer" / "vocab.txt").read_bytes()
-    assert from_pretrained(tmp_path / "qat").max_tokens == 16
+    assert from_pretrained(tmp_path / "qat").shape.max_tokens == 16
 
 
 def test_other_seed_gives_other_weights(whole, tmp_path):
@@ -314,7 +315,7 @@ def test_two_processes_train_one_model(tmp_path):
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["examples"] == 40
     assert max(p["step"] for p in metrics["curves"]) == 12  # 96 examples, 2 processes, batches of 8, 2 epochs
-    assert from_pretrained(tmp_path / "out" / "qat").config.num_labels == 2
+    assert from_pretrained(tmp_path / "out" / "qat").shape.labels == 2
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -326,3 +327,33 @@ def test_a_training_that_diverged_names_its_learning_rate(value):
     with pytest.raises(TrainError) as error:
         _check_finite(model, "qat")
     assert str(error.value) == ("training: got values that are not finite in 'bias' after the qat phase, must be finite; lower training.qat_learning_rate")
+
+
+def test_a_fine_tuned_checkpoint_is_quantized_without_training(whole, tmp_path):
+    """float_epochs and qat_epochs 0: calibration alone, from the checkpoint with its head; all scores are there."""
+    model = ModelConfig(checkpoint=str(whole[0] / "float"), max_tokens=24)
+    training = TRAINING.model_copy(update={"float_epochs": 0.0, "qat_epochs": 0.0})
+    metrics = train(model, QuantConfig(weights=8), training, DATA.model_copy(update={"vocab": None}), None, tmp_path)
+    assert metrics["float"] == whole[1]["float"] and abs(metrics["qat"] - metrics["float"]) < 0.1
+    assert metrics["exponents"]["layer.0.query"] < 0 and metrics["curves"] == []
+    assert_same({phase: weights(whole[0])["float"] for phase in PHASES}, {phase: weights(tmp_path)["float"] for phase in PHASES})
+
+
+@pytest.mark.parametrize("kind", ["distilbert", "roberta"])
+def test_families_without_segments_train(kind, whole, tmp_path):
+    """Their float models take no token_type_ids, or only zeros; pairs have ones."""
+    rows = "sentence1\tsentence2\tlabel\n" + "".join(f"{'good ' * (i % 5)}\tbad\t{i % 5}\n" for i in range(60))
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}.tsv").write_text(rows)
+    tokenizer = WordPiece.load(whole[0] / "tokenizer")
+    figures = {"vocab_size": len(tokenizer), "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = AutoConfig.for_model(kind, **figures, max_position_embeddings=40, **({"type_vocab_size": 1} if kind == "roberta" else {}))
+    with torch.random.fork_rng():
+        AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path / "checkpoint")
+    tokenizer.save(tmp_path / "checkpoint")
+    model = ModelConfig(checkpoint=str(tmp_path / "checkpoint"), max_tokens=24)
+    training = TRAINING.model_copy(update={"float_epochs": 0.5, "qat_epochs": 0.5, "distill": DistillConfig()})
+    with pytest.warns(CheckpointWarning, match="starts at random"):
+        metrics = train(model, QuantConfig(), training, DataConfig(name="stsb"), tmp_path, tmp_path / "out")
+    assert set(metrics["scores"]["qat"]) == {"pearson", "spearman"}
+    assert from_pretrained(tmp_path / "out" / "qat").shape.segments < 2
