@@ -7,9 +7,12 @@ import torch
 from bitloom.hw.graph import Tensor
 from bitloom.hw.ops import layernorm as layernorm_op
 from bitloom.hw.ops import softmax as softmax_op
+from bitloom.hw.ops import table as table_op
 from bitloom.qat import functional as F
+from bitloom.qat.net.operators import SMOOTH
 from bitloom.qat.quantizers import WeightQuant
 from torch.nn import functional as TF
+from transformers.activations import ACT2FN
 
 
 def values(rng, shape, bits, exponent):
@@ -185,3 +188,13 @@ def test_table_looks_up_codes_and_slopes():
     y = F.table(x, table, slope, -1, -4)
     y.sum().backward()
     assert y.tolist() == [[0, 30], [40, 70]] and x.grad.tolist() == [[0, 3], [4, 7]]
+
+
+@pytest.mark.parametrize("name", table_op.FUNCTIONS)
+def test_tables_are_made_of_the_functions_that_float_models_have(name):
+    """The table's function, the one of the observed pass, and Hugging Face's of that name are one, far beyond any code."""
+    x = torch.linspace(-40, 40, 4001, dtype=torch.float64)
+    want = ACT2FN[name](x)
+    torch.testing.assert_close(SMOOTH[name](x), want, atol=1e-12, rtol=1e-12)
+    torch.testing.assert_close(torch.tensor([table_op.FUNCTIONS[name](v) for v in x.tolist()], dtype=torch.float64), want, atol=1e-12, rtol=1e-9)
+    assert set(SMOOTH) == set(table_op.FUNCTIONS)
