@@ -15,7 +15,7 @@ from bitloom.hw.ops import requant as requant_op
 from bitloom.hw.ops import scores as scores_op
 from bitloom.hw.ops import softmax as softmax_op
 from bitloom.qat import functional as F
-from bitloom.qat.net.operators import Operator, Place, Tap, graph_tensor, requantizer
+from bitloom.qat.net.operator import Operator, Place, Tap, graph_tensor, requantizer
 from bitloom.qat.quantizers import ActQuant, Grid
 from torch import Tensor
 

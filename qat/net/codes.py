@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from bitloom.qat.net.network import Network
-from bitloom.qat.net.operators import Tap
+from bitloom.qat.net.operator import Tap
 from bitloom.qat.quantizers import QuantError
 from torch import Tensor
 

@@ -12,7 +12,8 @@ import torch
 from bitloom.hw.graph import Graph, GraphBuilder
 from bitloom.hw.graph import Tensor as GraphTensor
 from bitloom.qat.config import QuantConfig
-from bitloom.qat.net.operators import GRAPH_INPUTS, Add, Operator, Place, Tap
+from bitloom.qat.net.operator import GRAPH_INPUTS, Operator, Place, Tap
+from bitloom.qat.net.operators import Add
 from bitloom.qat.quantizers import Grid, QuantError
 from torch import Tensor, fx, nn
 

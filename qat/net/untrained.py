@@ -16,7 +16,8 @@ from bitloom.qat.families import family_of, load_config
 from bitloom.qat.net.attention import Context, Scores, Softmax
 from bitloom.qat.net.encoder import Encoder
 from bitloom.qat.net.network import Network, Step
-from bitloom.qat.net.operators import Add, Embed, FirstToken, LayerNorm, Linear, Operator, Table
+from bitloom.qat.net.operator import Operator
+from bitloom.qat.net.operators import Add, Embed, FirstToken, LayerNorm, Linear, Table
 from bitloom.qat.net.shape import EncoderShape
 from bitloom.qat.quantizers import QuantError
 
