@@ -10,9 +10,8 @@ import argparse
 import json
 from collections.abc import Iterator
 
-from bitloom.qat.config import ModelConfig
-
 from benchmarks import encoder, train_step
+from bitloom.qat.config import ModelConfig
 
 
 def rows(model: ModelConfig, targets: list[int], steps: int) -> Iterator[tuple[str, str, str]]:

@@ -13,6 +13,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.encoder import random_graph
 from bitloom.hw.board import Board
 from bitloom.hw.emit import emit
 from bitloom.hw.graph import Graph
@@ -21,8 +22,6 @@ from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import Folding
 from bitloom.hw.synth import SynthReport, synthesize
 from bitloom.qat.config import ModelConfig
-
-from benchmarks.encoder import random_graph
 
 UNIT = ("layer.0.query.acc", "layer.0.query")  # a linear layer and its requant
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
 from bitloom.hw import golden
 from bitloom.hw.build import build, macs_per_sentence
 from bitloom.hw.graph import Graph

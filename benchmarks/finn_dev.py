@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from bitloom.hls.finn.model import build
 from bitloom.hls.finn.quant_export import export
 from bitloom.hls.finn.verify import compare
 from bitloom.hw import golden, graph_file
 from bitloom.hw.graph import Graph
-
 from bitloom.runfolder import RunFolder
 from bitloom.sentences import Sentences, load_dev
 

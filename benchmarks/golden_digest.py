@@ -12,13 +12,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+
 from bitloom.hw import golden, graph_file
 from bitloom.hw.graph import Graph
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import Folding
 from bitloom.hw.plan.predict import predict
 from bitloom.hw.plan.solve import solve
-
 from bitloom.runfolder import RunFolder
 from bitloom.sentences import load_dev
 from tests.encoders import draw_encoder, random_encoder, random_sentences

@@ -10,14 +10,14 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+
 from bitloom.hw import golden, graph_file
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import Folding
 from bitloom.hw.plan.predict import predict
-from bitloom.sim.netlist import run_netlist
-
 from bitloom.runfolder import RunFolder
 from bitloom.sentences import load_dev
+from bitloom.sim.netlist import run_netlist
 
 
 def main() -> None:

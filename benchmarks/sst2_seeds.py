@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+
 from bitloom.hw import golden
 from bitloom.qat.checkpoint import from_pretrained
 from bitloom.qat.data import load
@@ -23,7 +24,6 @@ from bitloom.qat.export import to_graph
 from bitloom.qat.metrics import score_logits
 from bitloom.qat.tokenizer import TextTokenizer
 from bitloom.qat.train import train
-
 from bitloom.recipe import Recipe
 
 BATCH = 64  # sentences that the golden model takes at once

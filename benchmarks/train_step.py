@@ -14,6 +14,7 @@ import statistics
 import time
 
 import torch
+
 from bitloom.qat.baseline import float_model
 from bitloom.qat.calibrate import calibrate
 from bitloom.qat.config import ModelConfig, QuantConfig

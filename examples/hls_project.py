@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+
 from bitloom.hls import pad, to_hls4ml
 from bitloom.hw import graph_file
 from bitloom.hw.plan.design import Design

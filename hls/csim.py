@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from bitloom.hls.errors import HlsError
 from bitloom.hw import golden
 from bitloom.hw.graph import Graph

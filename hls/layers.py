@@ -11,13 +11,14 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from bitloom.hw.instance import Codes
-from bitloom.hw.ops import OPS
 from hls4ml.backends import get_backend
 from hls4ml.backends.template import FunctionCallTemplate, LayerConfigTemplate
 from hls4ml.backends.vivado.vivado_types import VivadoArrayVariableDefinition, VivadoStreamVariableDefinition
 from hls4ml.model.layers import Layer, register_layer
 from hls4ml.model.types import IntegerPrecisionType, NamedType, TensorVariable
+
+from bitloom.hw.instance import Codes
+from bitloom.hw.ops import OPS
 
 HEADERS = Path(__file__).parent / "nnet"
 BACKEND = "Vitis"

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import hls4ml
 import numpy as np
+from hls4ml.model.graph import ModelGraph
+
 from bitloom.hls import layers
 from bitloom.hls.errors import HlsError
 from bitloom.hls.layers import ArrayVariable, HLSCodeType, StreamVariable, class_name, code_type, cpp_name
@@ -21,7 +23,6 @@ from bitloom.hw.board import Board
 from bitloom.hw.ops import OPS
 from bitloom.hw.plan.design import SINK, SOURCE, Design, Port, Stream, Unit
 from bitloom.hw.plan.fifos import MIN_DEPTH
-from hls4ml.model.graph import ModelGraph
 
 SUPPORTED = "1.3."  # hls4ml versions whose extension API this was tested with
 PROJECT = "encoder"

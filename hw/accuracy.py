@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+
 from bitloom.hw.graph import Tensor
 from bitloom.hw.ops import layernorm, softmax, table
 from bitloom.hw.ops.common import clip

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
 from bitloom.hw.errors import BitloomError
 from bitloom.hw.settings import Frozen, did_you_mean, rule
-from pydantic import BaseModel, Field, ValidationError, model_validator
 
 # The same place in a checkout and in an installation, even in an editable one that is older than the folder.
 FOLDER = Path(__file__).resolve().parents[1] / "boards"

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+
 from bitloom.hw.errors import BitloomError
 from bitloom.hw.graph import Graph
 from bitloom.hw.ops import OPS

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 
 import numpy as np
+
 from bitloom.hw.errors import BitloomError
 
 SCHEMA = "bitloom.graph/1"

@@ -7,10 +7,11 @@ import json
 from pathlib import Path
 
 import numpy as np
-from bitloom.hw.graph import SCHEMA, Graph, GraphError, Node, Tensor
-from bitloom.hw.ops import OPS
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
+
+from bitloom.hw.graph import SCHEMA, Graph, GraphError, Node, Tensor
+from bitloom.hw.ops import OPS
 
 
 def load(folder: Path) -> Graph:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from bitloom.hw.errors import BitloomError
 
 Values = np.ndarray | Callable[[], np.ndarray]

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from onnx import TensorProto, helper, numpy_helper
+
 from bitloom.hw.errors import BitloomError
 from bitloom.hw.graph import Graph, Tensor
 from bitloom.hw.ops import OPS
 from bitloom.hw.ops.common import half
-from onnx import TensorProto, helper, numpy_helper
 
 OPSET, IR_VERSION = 18, 9
 

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Annotated, Any
 
-from bitloom.hw.errors import BitloomError
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from bitloom.hw.errors import BitloomError
 
 # YAML 1.1 reads "1e-3" as text: take it as the number it is. Neither .inf nor .nan is a setting.
 Number = Annotated[float, Field(strict=False, allow_inf_nan=False)]

@@ -7,16 +7,17 @@ import math
 from pathlib import Path
 
 import torch
-from bitloom.qat.config import ModelConfig
-from bitloom.qat.families import family_of
-from bitloom.qat.families.family import Family
-from bitloom.qat.families.heads import HEADS
-from bitloom.qat.quantizers import QuantError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoConfig, BertConfig
 from transformers.utils import cached_file
+
+from bitloom.qat.config import ModelConfig
+from bitloom.qat.families import family_of
+from bitloom.qat.families.family import Family
+from bitloom.qat.families.heads import HEADS
+from bitloom.qat.quantizers import QuantError
 
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 WRAPPERS = ("module.", "model.", "_orig_mod.")  # that tools for training put in front of every name

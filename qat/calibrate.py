@@ -7,12 +7,13 @@ import math
 from collections.abc import Iterable, Sequence
 
 import torch
+from torch import Tensor
+
 from bitloom.qat import functional as F
 from bitloom.qat.net.model import QuantModel
 from bitloom.qat.net.network import Network
 from bitloom.qat.net.operators import LOGIT_BITS
 from bitloom.qat.quantizers import Grid, QuantError
-from torch import Tensor
 
 LOGIT_RANGE = 16.0  # logits up to this magnitude are never clipped
 ABOVE, BELOW = 2, 8  # octaves searched above and below the scale that clips nothing of the first batch

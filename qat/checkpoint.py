@@ -6,14 +6,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
 from bitloom.qat.baseline import refuse_pickle
 from bitloom.qat.config import QuantConfig
 from bitloom.qat.net.model import QuantModel
 from bitloom.qat.net.shape import EncoderShape
 from bitloom.qat.quantizers import QuantError
-from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 SCHEMA = "bitloom.quant/2"
 FILES = ("quant.json", "model.safetensors")

@@ -6,8 +6,9 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-from bitloom.hw.settings import ConfigError, Number, Strict, did_you_mean
 from pydantic import Field, model_validator
+
+from bitloom.hw.settings import ConfigError, Number, Strict, did_you_mean
 
 # Quantization settings and the bits each may have. Upper ends are the hardware's: a table has at most 2**10 entries,
 # LayerNorm takes at most 16 bits.

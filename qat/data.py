@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from pydantic import Field, model_validator
+
 from bitloom.hw.settings import ConfigError, Strict
 from bitloom.qat import corpus
 from bitloom.qat.config import MAX_SEED
 from bitloom.qat.files import DataError, DataWarning, Row, find_split, read_rows
 from bitloom.qat.hub import read_hub
-from pydantic import Field, model_validator
 
 Task = Literal["classification", "regression", "span", "token_classification"]
 Metric = Literal["accuracy", "f1", "matthews", "pearson", "spearman", "span_f1", "exact_match"]

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+
 from bitloom.hw.graph import Graph
 from bitloom.qat.net.model import QuantModel
 from bitloom.qat.net.network import Network, padded
 from bitloom.qat.quantizers import QuantError
-from torch import Tensor, nn
 
 
 def to_graph(model: QuantModel, name: str, meta: dict | None = None) -> Graph:

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import Sampler
+
 from bitloom.qat.data import Dataset, Examples
 from bitloom.qat.metrics import Scores, score, score_logits, score_words
 from bitloom.qat.spans import best_answers
 from bitloom.qat.tokenizer import TextTokenizer, Window
-from torch import Tensor
-from torch.utils.data import Dataset as TorchDataset
-from torch.utils.data import Sampler
 
 STRIDE = 32  # tokens of context that neighbouring windows of a span task share
 IGNORED = -100  # label of a token that has none; PyTorch's cross entropy skips it

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from bitloom.qat.data import METRICS, Answer, Metric
 from torchmetrics.functional.classification import (
     binary_f1_score,
     binary_matthews_corrcoef,
@@ -18,6 +17,8 @@ from torchmetrics.functional.classification import (
 )
 from torchmetrics.functional.regression import pearson_corrcoef, spearman_corrcoef
 from torchmetrics.functional.text import squad
+
+from bitloom.qat.data import METRICS, Answer, Metric
 
 NAMES = tuple(dict.fromkeys(name for names in METRICS.values() for name in names))  # all that `score` may give
 Scores = dict[str, float | None]

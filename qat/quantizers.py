@@ -8,11 +8,12 @@ The injectors hold an instance, not a class, so that Brevitas never builds a sec
 from __future__ import annotations
 
 import torch
-from bitloom.hw.errors import BitloomError
-from bitloom.qat import functional as F
 from brevitas.inject import ExtendedInjector
 from brevitas.proxy import ActQuantProxyFromInjector, BiasQuantProxyFromInjector, WeightQuantProxyFromInjector
 from torch import Tensor, nn
+
+from bitloom.hw.errors import BitloomError
+from bitloom.qat import functional as F
 
 UNSET = -1000  # exponent of a grid that calibration has not chosen yet
 BIAS_BITS = 32

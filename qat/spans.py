@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+
 from bitloom.qat.data import Examples
 from bitloom.qat.tokenizer import Window
 

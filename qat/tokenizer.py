@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bitloom.qat.vocabulary import KNOWN, ROLES, Source, TokenizerError, read, trained
 from tokenizers import Encoding, pre_tokenizers
+
+from bitloom.qat.vocabulary import KNOWN, ROLES, Source, TokenizerError, read, trained
 
 __all__ = ["Encoded", "TextTokenizer", "TokenizerError", "TruncationWarning", "Window", "Words"]
 

@@ -15,6 +15,11 @@ from typing import Any
 
 import torch
 from accelerate.state import AcceleratorState
+from torch import nn
+from torch.utils.data import DataLoader
+from transformers import set_seed
+from transformers.utils import logging
+
 from bitloom.hw.errors import BitloomError
 from bitloom.qat.baseline import float_model, head_of_task, load_float
 from bitloom.qat.calibrate import calibrate
@@ -26,10 +31,6 @@ from bitloom.qat.metrics import NAMES
 from bitloom.qat.net.model import QuantModel
 from bitloom.qat.tokenizer import TextTokenizer
 from bitloom.qat.trainer import EncoderTrainer, predict, process_state
-from torch import nn
-from torch.utils.data import DataLoader
-from transformers import set_seed
-from transformers.utils import logging
 
 QAT_STEP_COST = 2.0  # a quantized step takes about this many float steps: for the progress bar only
 ONE_THREAD = 64  # hidden size up to which a second thread does not pay

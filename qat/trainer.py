@@ -11,14 +11,15 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 from accelerate import PartialState
-from bitloom.qat.config import TrainConfig
-from bitloom.qat.features import Collator, Features, LengthGrouped
-from bitloom.qat.metrics import NAMES
-from bitloom.qat.tokenizer import TextTokenizer
 from torch import Tensor, nn
 from torch.nn import functional as TF
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.integrations import TensorBoardCallback
+
+from bitloom.qat.config import TrainConfig
+from bitloom.qat.features import Collator, Features, LengthGrouped
+from bitloom.qat.metrics import NAMES
+from bitloom.qat.tokenizer import TextTokenizer
 
 Progress = Callable[[float, str], None]
 MASKED = -1e4  # logit of a token that cannot be chosen

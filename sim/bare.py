@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from bitloom.hw.plan.design import SINK, SOURCE
 from bitloom.sim.encoder import encoder_model, expected_beats, link_memories, load_streams, sinks, write_sentences
 from bitloom.sim.errors import SimulationError

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from bitloom.sim.errors import MismatchError
 
 

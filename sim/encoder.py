@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+
 from bitloom.hw.plan.design import SOURCE, Stream, read_streams
 from bitloom.sim.bench import Bench
 from bitloom.sim.errors import SimulationError

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+
 from bitloom.hw.plan.design import SINK, SOURCE, Design, Stream
 from bitloom.sim.encoder import EncoderRun, Options, bench_text, check_sentences, simulate, wave_options
 from bitloom.sim.errors import BuildError

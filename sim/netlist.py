@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+
 from bitloom.hw.synth.netlist import netlist, yosys_share
 from bitloom.sim.encoder import EncoderRun, Options, bench_text, check_sentences, load_streams, promised_identity, simulate
 from bitloom.sim.runner import BENCH_FILES, HDL, QUICK, Model

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from bitloom.sim.errors import SimulationError
 
 MAX_BITS = 62  # of one lane, so that unsigned codes fit int64 with room to spare

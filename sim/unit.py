@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+
 from bitloom.hw.hexfile import Hex
 from bitloom.sim.bench import Bench, bundle, literal
 from bitloom.sim.errors import SimulationError

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 
 import numpy as np
+
 from bitloom.hw.graph import Graph
 from bitloom.hw.ops import OPS
 from bitloom.hw.plan.design import Stream

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+
 from bitloom.hw.graph import Graph, Node, Tensor
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Layout

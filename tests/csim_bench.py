@@ -18,13 +18,14 @@ from types import SimpleNamespace
 
 import hls4ml
 import numpy as np
+from operator_bench import Case, beats, golden
+
 from bitloom.hls.layers import HEADERS, code_type, config_cpp
 from bitloom.hls.project import PARALLEL, shared_constants
 from bitloom.hw.instance import HlsLayer, Layout
 from bitloom.hw.ops import OPS
 from bitloom.hw.plan.design import Stream, wire
 from bitloom.sim.runner import cache_dir
-from operator_bench import Case, beats, golden
 
 BENCH = Path(__file__).parent / "hls" / "operator_csim.h"
 TEMPLATES = Path(hls4ml.__file__).parent / "templates" / "vivado"

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bitloom.hls.project import PARALLEL
-from bitloom.hw import graph_file
 from operator_bench import Case, golden
 from ops import test_add, test_context, test_first_token, test_layernorm, test_linear, test_requant, test_scores, test_softmax, test_table
+
+from bitloom.hls.project import PARALLEL
+from bitloom.hw import graph_file
 
 # Besides the shapes that the RTL is tested with; the columns are those of tests/ops/test_<operator>.py.
 ADD = [(6, 3, 16, 16, 16, True, True, 3, 2, 2), (4, 2, 3, 2, 2, True, True, 1, 1, 1)]

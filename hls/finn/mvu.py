@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from bitloom.hls.finn import tool
 from bitloom.hls.finn.errors import FinnError
 from bitloom.hw.graph import signed_bits

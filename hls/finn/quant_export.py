@@ -17,17 +17,18 @@ import brevitas.nn as qnn
 import numpy as np
 import onnx
 import torch
-from bitloom.hls.finn.errors import FinnError
-from bitloom.hls.finn.model import check_forms
-from bitloom.hw.graph import Graph, Node
-from bitloom.hw.graph import Tensor as GraphTensor
-from bitloom.hw.ops import OPS
 from brevitas.export import export_qonnx
 from brevitas.inject import ExtendedInjector
 from brevitas.inject.enum import FloatToIntImplType
 from brevitas.proxy import ActQuantProxyFromInjector, WeightQuantProxyFromInjector
 from torch import Tensor, nn
 from torch.nn import functional as TF
+
+from bitloom.hls.finn.errors import FinnError
+from bitloom.hls.finn.model import check_forms
+from bitloom.hw.graph import Graph, Node
+from bitloom.hw.graph import Tensor as GraphTensor
+from bitloom.hw.ops import OPS
 
 OPSET = 20
 MAX_BITS = 8

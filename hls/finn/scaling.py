@@ -10,6 +10,7 @@ execution and QONNX compute in float32, whose rounding makes a few codes differ 
 from __future__ import annotations
 
 import numpy as np
+
 from bitloom.hls.finn import thresholds as th
 
 SLACK = 2.0**-22  # FINN's RTL aligns the bias to at least 23 fraction bits of y and cuts off the rest

@@ -8,6 +8,7 @@ golden code for every input: rounding half up and saturation included.
 from __future__ import annotations
 
 import numpy as np
+
 from bitloom.hw.ops.common import half
 
 EXACT_FLOAT32 = 1 << 24  # QONNX and FINN's Python execution carry integers in float32

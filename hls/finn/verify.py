@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from bitloom.hls.finn.errors import FinnError
 from bitloom.hls.finn.model import by_heads, finish, left_out
 from bitloom.hw import golden

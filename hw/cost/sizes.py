@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from bitloom.hw.graph import Graph, Node
 from bitloom.hw.ops import OPS
 

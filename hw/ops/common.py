@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
+
 from bitloom.hw.graph import Graph, GraphError, Node, Tensor
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
 from bitloom.hw.ops.common import require
 from bitloom.hw.ops.record import Operator

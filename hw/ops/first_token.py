@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from bitloom.hw.cost.memories import index_bits
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
 from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from bitloom.hw.cost.memories import Memory, index_bits
 from bitloom.hw.cost.multipliers import Product, factor_bits, whole
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+
 from bitloom.hw.graph import Graph, Node
 from bitloom.hw.instance import Fold, Instance, Layout
 from bitloom.hw.ops import OPS

@@ -15,6 +15,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from pydantic import Field, model_validator
+
 from bitloom.hw.board import Board
 from bitloom.hw.graph import Graph
 from bitloom.hw.ops import OPS
@@ -22,7 +24,6 @@ from bitloom.hw.plan import fit
 from bitloom.hw.plan.folding import Folding, FoldingError
 from bitloom.hw.plan.lanes import Lanes
 from bitloom.hw.settings import Number, Strict
-from pydantic import Field, model_validator
 
 WORTH = 0.05  # share of multiplier-cycles beyond the multiply-accumulates: up to it, the common lanes are kept; and of multipliers that others must save
 WORTH_AT_TARGET = 0.2  # share of multipliers that they must save at a given target: what a dearer folding has to spare lets shorter sentences pass faster

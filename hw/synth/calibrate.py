@@ -17,6 +17,8 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from scipy.optimize import nnls
+
 from bitloom.hw.board import Board
 from bitloom.hw.cost.resources import COEFFICIENTS, MODULES, instance_cost, terms
 from bitloom.hw.instance import Instance
@@ -24,7 +26,6 @@ from bitloom.hw.ops import OPS
 from bitloom.hw.synth.families import FAMILIES, count
 from bitloom.hw.synth.registers import absorb_module
 from bitloom.hw.synth.tools import run
-from scipy.optimize import nnls
 
 # Operators with multiplier arrays have the same parts: they are fitted together, but for their constants.
 SHARED = tuple(op.module.name for op in OPS.values() if op.matrix)

@@ -11,13 +11,14 @@ import re
 import shutil
 from pathlib import Path
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
 from bitloom.hw.board import Board
 from bitloom.hw.synth.flow import OWN_RTL
 from bitloom.hw.synth.tools import SynthError
 from bitloom.hw.synth.top import board_top
 from bitloom.hw.uart import BOARD_RTL, SHAPE_FILE, shape_package
 from bitloom.hw.vivado.ip import Ip, read_ip
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 HERE = Path(__file__).parent
 PROJECT = "project.json"

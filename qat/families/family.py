@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import nn
+
 from bitloom.hw.ops.table import FUNCTIONS
 from bitloom.qat.config import check_heads
 from bitloom.qat.families.heads import head_of
@@ -16,7 +18,6 @@ from bitloom.qat.net.network import Network
 from bitloom.qat.net.operators import Embeddings, LayerNorm, Linear
 from bitloom.qat.net.shape import EncoderShape, LayerShape
 from bitloom.qat.quantizers import QuantError
-from torch import nn
 
 SEGMENTS = 2  # rows of the segment table at least: a family without segments has equal ones, so that pairs read alike
 # Kinds that people bring and that this forward pass cannot be.

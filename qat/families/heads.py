@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from bitloom.qat.quantizers import QuantError
 from torch import nn
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoModelForTokenClassification
+
+from bitloom.qat.quantizers import QuantError
 
 HEADS = {"sequence": AutoModelForSequenceClassification, "token": AutoModelForTokenClassification, "span": AutoModelForQuestionAnswering}
 ENDINGS = {"ForSequenceClassification": "sequence", "ForTokenClassification": "token", "ForQuestionAnswering": "span"}

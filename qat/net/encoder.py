@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+from torch import Tensor, nn
+
 from bitloom.qat.net.network import Network
 from bitloom.qat.net.operators import LOGIT_BITS, Add, Context, Embeddings, FirstToken, LayerNorm, Linear, Scores, Softmax, Table
 from bitloom.qat.net.shape import EncoderShape, LayerShape
-from torch import Tensor, nn
 
 
 class EncoderLayer(nn.Module):

@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as TF
+from transformers.modeling_outputs import QuestionAnsweringModelOutput, SequenceClassifierOutput, TokenClassifierOutput
+
 from bitloom.qat.config import QuantConfig
 from bitloom.qat.families import family_of
 from bitloom.qat.net.encoder import Encoder
 from bitloom.qat.net.shape import EncoderShape
 from bitloom.qat.quantizers import Grid, QuantError
-from torch import Tensor, nn
-from torch.nn import functional as TF
-from transformers.modeling_outputs import QuestionAnsweringModelOutput, SequenceClassifierOutput, TokenClassifierOutput
 
 IGNORED = -100  # a token's label that does not count
 

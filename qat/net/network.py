@@ -11,12 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import fx, nn
+
 from bitloom.hw.graph import Graph, GraphBuilder
 from bitloom.hw.graph_file import check
 from bitloom.qat.config import QuantConfig
 from bitloom.qat.net.operators import Add, Bits, Operator
 from bitloom.qat.quantizers import Grid, QuantError
-from torch import fx, nn
 
 INPUTS = ("input_ids", "token_type_ids")
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import brevitas.nn as qnn
 import numpy as np
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as TF
+
 from bitloom.hw import ops
 from bitloom.hw.graph import GraphBuilder
 from bitloom.hw.graph import Tensor as GraphTensor
 from bitloom.qat import functional as F
 from bitloom.qat.quantizers import ActQuant, BiasQuant, DyadicWeight, Grid, IntegerBias, PowerOfTwoAct, WeightQuant
-from torch import Tensor, nn
-from torch.nn import functional as TF
 
 LOGIT_BITS = 16
 

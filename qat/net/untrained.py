@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 
 import torch
+
 from bitloom.hw.graph import Graph
 from bitloom.qat.baseline import checkpoint_config, head_of_task, scratch_config
 from bitloom.qat.config import ModelConfig, QuantConfig

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import numpy as np
+
 from bitloom.sim.hil.frames import (
     END,
     HELLO,

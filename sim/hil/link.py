@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+
 from bitloom.sim.hil.errors import SessionTakenError, SilentError, TargetError, WrongBitstreamError
 from bitloom.sim.hil.frames import (
     END,

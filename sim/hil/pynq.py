@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from bitloom.boards.pynq_driver import wire
 from bitloom.boards.pynq_driver.layout import Stream
 from bitloom.hw.plan.design import Design

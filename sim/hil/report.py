@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.predict import predict
 from bitloom.sim.hil.errors import TargetError

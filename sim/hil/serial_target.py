@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
+
 from bitloom.hw.plan.design import Design
 from bitloom.sim.hil.errors import PortError, SilentError, TargetError
 from bitloom.sim.hil.frames import Info

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+
 from bitloom.hw.instance import Layout
 from bitloom.hw.plan.design import Design
 from bitloom.sim.hil.errors import TargetError, WrongBitstreamError

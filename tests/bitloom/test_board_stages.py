@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from bitloom.hw.board import boards
 
 from bitloom.cli import main
+from bitloom.hw.board import boards
 
 
 @pytest.fixture(scope="module")

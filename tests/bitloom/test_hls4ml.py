@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bitloom.hw import golden, graph_file
-from bitloom.hw.plan.design import Design
-from bitloom.hw.plan.folding import Folding
 from hls_verilog import write_verilog
 
 from bitloom import RunFolder
 from bitloom.cli import main
+from bitloom.hw import golden, graph_file
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.folding import Folding
 
 ROOT = Path(__file__).resolve().parents[2]
 STAND_IN = ROOT / "tests" / "hls"

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from bitloom.qat.tokenizer import TextTokenizer
 
 from bitloom import inference
+from bitloom.qat.tokenizer import TextTokenizer
 
 SPAN = SimpleNamespace(meta={"task": "span", "labels": []})
 

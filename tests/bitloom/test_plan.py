@@ -3,21 +3,17 @@
 
 import pytest
 
-from bitloom import cli
-
 TINY = ["--set", "model={layers: 1, hidden: 16, heads: 2, intermediate: 24, max_tokens: 8}"]
 
 
-def test_a_recipe_on_one_board(capsys):
-    cli.main(["plan", "quickstart", "--board", "ulx3s_85f", *TINY])
-    out = capsys.readouterr().out
-    assert "layer.*.ffn.up.acc" in out and "total" in out
+def test_a_recipe_on_one_board(bitloom):
+    code, out, _ = bitloom("plan", "quickstart", "--board", "ulx3s_85f", *TINY)
+    assert code == 0 and "layer.*.ffn.up.acc" in out and "total" in out
     row = next(line for line in out.splitlines() if line.startswith("ulx3s_85f"))
     assert int(row.split()[1]) > 8 and "LUT4" in out
 
 
 @pytest.mark.parametrize(("arguments", "text"), [(["quikstart"], "did you mean 'quickstart'"), (["quickstart", "--board", "ulx"], "no board 'ulx'")])
-def test_wrong_names(arguments, text, capsys):
-    with pytest.raises(SystemExit) as end:
-        cli.main(["plan", *arguments])
-    assert end.value.code == 2 and text in capsys.readouterr().err
+def test_wrong_names(arguments, text, bitloom):
+    code, _, err = bitloom("plan", *arguments)
+    assert code == 2 and text in err

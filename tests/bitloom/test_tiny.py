@@ -12,16 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bitloom.hw import golden, graph_file
-from bitloom.qat.corpus import generate
-from bitloom.qat.tokenizer import TextTokenizer
-from bitloom.sim import tools
-from bitloom.sim.errors import BuildError
 
 from bitloom import RunFolder, predict
 from bitloom.errors import VerificationError
 from bitloom.flow import CORE, Context
+from bitloom.hw import golden, graph_file
+from bitloom.qat.corpus import generate
+from bitloom.qat.tokenizer import TextTokenizer
 from bitloom.sentences import Sentences
+from bitloom.sim import tools
+from bitloom.sim.errors import BuildError
 from bitloom.stages import export, verify
 
 ROOT = Path(__file__).resolve().parents[2]

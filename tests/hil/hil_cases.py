@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+from encoders import random_encoder, random_sentences
+
 from bitloom.hw import golden
 from bitloom.hw.graph import Graph
 from bitloom.hw.plan.design import Design
@@ -15,7 +17,6 @@ from bitloom.sim.hil.board_model import BoardModel
 from bitloom.sim.hil.frames import Info
 from bitloom.sim.hil.link import LinkSettings
 from bitloom.sim.hil.target import Answer, Shape
-from encoders import random_encoder, random_sentences
 
 CYCLES_A_TOKEN = 100  # of the model
 QUICK = LinkSettings(timeout_s=0.05, patience=6, stuck_s=1.0)

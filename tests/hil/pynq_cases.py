@@ -7,6 +7,9 @@ import threading
 from pathlib import Path
 
 import numpy as np
+from encoders import random_encoder, random_sentences
+from pynq_stand_in import Pynq
+
 from bitloom.boards.pynq_driver import wire
 from bitloom.boards.pynq_driver.device import Device
 from bitloom.boards.pynq_driver.server import Server
@@ -18,8 +21,6 @@ from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.hw.vivado import pack_overlay, write_project
 from bitloom.hw.vivado.ip import read_ip
 from bitloom.sim.hil.targets import open_target
-from encoders import random_encoder, random_sentences
-from pynq_stand_in import Pynq
 
 TOKEN = "correct horse battery staple"
 SHAPE = dict(layers=1, hidden=24, heads=2, intermediate=20, max_tokens=8, labels=3)

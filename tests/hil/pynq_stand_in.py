@@ -7,6 +7,7 @@ Memory and caches are apart: what the processor writes is in memory after flush(
 from pathlib import Path
 
 import numpy as np
+
 from bitloom.boards.pynq_driver import registers as reg
 from bitloom.boards.pynq_driver.layout import Stream, pack
 from bitloom.hw import golden, graph_file

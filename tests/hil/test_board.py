@@ -9,6 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hil_cases import make_case
+from yosys import run_yosys
+
 from bitloom.hw.build import build
 from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.hw.uart import BOARD_RTL, SHAPE_FILE, UartError, shape_package
@@ -23,8 +26,6 @@ from bitloom.sim.hil.serial_target import SerialPort, SerialTarget
 from bitloom.sim.hil.simulated import SimulatedBoard, SimulatedTarget, compile_board
 from bitloom.sim.runner import needed
 from bitloom.sim.tools import find_verilator
-from hil_cases import make_case
-from yosys import run_yosys
 
 DIVIDER = 4
 SETTINGS = LinkSettings(timeout_s=0.2, patience=20, payload_bytes=48)

@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
+
 from bitloom.sim.hil.frames import (
     END,
     NAK,

@@ -7,13 +7,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hil_cases import CYCLES_A_TOKEN, QUICK, make_case
+
 from bitloom.sim.hil.board_model import Wire
 from bitloom.sim.hil.errors import PortError, SessionTakenError, SilentError, TargetError, WrongBitstreamError
 from bitloom.sim.hil.frames import HELLO, HostFrame, encode
 from bitloom.sim.hil.noise import FAULTS, Noise
 from bitloom.sim.hil.serial_target import SerialTarget
 from bitloom.sim.hil.target import Traffic
-from hil_cases import CYCLES_A_TOKEN, QUICK, make_case
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from encoders import random_encoder
+from pynq_cases import SHAPE, TOKEN, Encoder, error_of, serving, still_serves
+from pynq_stand_in import Pynq
+
 from bitloom.boards.pynq_driver import wire
 from bitloom.boards.pynq_driver.__main__ import main
 from bitloom.boards.pynq_driver.device import Device, DeviceError
@@ -19,9 +23,6 @@ from bitloom.hw.plan.predict import predict
 from bitloom.sim.hil.errors import PortError, SessionTakenError, TargetError, WrongBitstreamError
 from bitloom.sim.hil.report import hil
 from bitloom.sim.hil.targets import open_target
-from encoders import random_encoder
-from pynq_cases import SHAPE, TOKEN, Encoder, error_of, serving, still_serves
-from pynq_stand_in import Pynq
 
 
 @pytest.fixture(scope="module", params=["sequence", "token"])

@@ -8,11 +8,12 @@ import time
 
 import numpy as np
 import pytest
+from pynq_cases import TOKEN, Encoder, error_of, serving, still_serves
+
 from bitloom.boards.pynq_driver import wire
 from bitloom.sim.hil.errors import PortError, SilentError, TargetError
 from bitloom.sim.hil.pynq import PynqTarget, socket_place
 from bitloom.sim.hil.targets import open_target
-from pynq_cases import TOKEN, Encoder, error_of, serving, still_serves
 
 
 @pytest.fixture(scope="module")

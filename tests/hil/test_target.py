@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hil_cases import make_case
+
 from bitloom.hw.build import build
 from bitloom.hw.instance import Layout
 from bitloom.hw.plan.design import Design
@@ -15,7 +17,6 @@ from bitloom.sim.hil.serial_target import SerialTarget
 from bitloom.sim.hil.simulated import SimulatedTarget
 from bitloom.sim.hil.target import Answer, Shape, Traffic
 from bitloom.sim.hil.targets import open_target
-from hil_cases import make_case
 
 
 @pytest.fixture(scope="module")

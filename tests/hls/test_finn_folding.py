@@ -5,6 +5,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
+
 from bitloom.hls.finn.errors import FinnError
 from bitloom.hls.finn.folding import Goal, write_config
 from bitloom.hw.instance import Fold

@@ -7,6 +7,9 @@ from types import SimpleNamespace
 
 import onnx
 import pytest
+from encoders import random_encoder, random_sentences
+from onnx import TensorProto, helper
+
 from bitloom.hls.finn import mvu, tool
 from bitloom.hls.finn.errors import FinnError
 from bitloom.hls.finn.lower import lower
@@ -16,8 +19,6 @@ from bitloom.hls.finn.verify import compare
 from bitloom.hls.finn.vivado import implement
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.solve import HardwareConfig, solve
-from encoders import random_encoder, random_sentences
-from onnx import TensorProto, helper
 
 needs_finn = pytest.mark.skipif(tool.installed() != tool.VERSION, reason=f"no finn-plus {tool.VERSION}; {tool.INSTALL}")
 TINY = dict(layers=1, hidden=16, heads=2, intermediate=32, max_tokens=8)

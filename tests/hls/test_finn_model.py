@@ -6,11 +6,12 @@ import re
 import numpy as np
 import onnx
 import pytest
+from encoders import random_encoder, random_sentences
+
 from bitloom.hls.finn.errors import FinnError
 from bitloom.hls.finn.model import build, finish
 from bitloom.hls.finn.verify import compare
 from bitloom.hw import golden
-from encoders import random_encoder, random_sentences
 
 TINY = dict(layers=1, hidden=16, heads=2, intermediate=32, max_tokens=8)
 VARIANTS = {

@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+
 from bitloom.hls.finn import mvu, tool
 from bitloom.hls.finn.errors import FinnError
 from bitloom.hw.ops.linear import linear

@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+
 from bitloom.hls.finn import scaling
 from bitloom.hls.finn import thresholds as th
 from bitloom.hw.graph import Tensor

@@ -3,9 +3,10 @@
 
 import numpy as np
 import pytest
-from bitloom.hw.ops import OPS
 from csim_bench import check_headers
 from csim_cases import MAKERS, cases, fitted, values
+
+from bitloom.hw.ops import OPS
 
 DRAWN = 20  # random shapes of each operator in the slow sweep
 

@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from csim_bench import check_headers
+from csim_cases import cases
+from encoders import random_encoder, random_sentences
+
 from bitloom.hls import csim
 from bitloom.hls.layers import HEADERS
 from bitloom.hls.project import to_hls4ml
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.solve import HardwareConfig, solve
-from csim_bench import check_headers
-from csim_cases import cases
-from encoders import random_encoder, random_sentences
 
 GRAPH = random_encoder(8, layers=1, hidden=16, heads=2, intermediate=12, max_tokens=6)
 SOLVED = solve(GRAPH, HardwareConfig(target_cycles=80))  # two lanes; then several steps and folds for each head

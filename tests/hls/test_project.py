@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from encoders import ALL_BITS, random_encoder, random_sentences
+
 from bitloom.hls import pad, to_hls4ml
 from bitloom.hls.layers import HEADERS, cpp_name
 from bitloom.hls.project import PARALLEL
@@ -18,7 +20,6 @@ from bitloom.hw import golden, graph_file
 from bitloom.hw.ops import OPS, layernorm
 from bitloom.hw.plan.design import Design, io_bits
 from bitloom.hw.plan.solve import HardwareConfig, solve
-from encoders import ALL_BITS, random_encoder, random_sentences
 
 SHAPE = dict(layers=1, hidden=24, heads=3, intermediate=40, max_tokens=12, labels=3, activation="relu", **ALL_BITS)
 GRAPH = random_encoder(7, **SHAPE)

@@ -7,6 +7,8 @@ from pathlib import Path
 import hls4ml
 import numpy as np
 import pytest
+from encoders import random_encoder
+
 from bitloom.hls import pad, to_hls4ml
 from bitloom.hls.errors import HlsError
 from bitloom.hw.board import Board
@@ -16,7 +18,6 @@ from bitloom.hw.ops import OPS
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import Folding
 from bitloom.hw.plan.solve import HardwareConfig, solve
-from encoders import random_encoder
 
 GRAPH = random_encoder(8, layers=1, hidden=8, heads=2, intermediate=12, max_tokens=6)
 FOLDING = solve(GRAPH, HardwareConfig(multipliers=20))

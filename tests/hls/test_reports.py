@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from bitloom.hls.errors import HlsError
 from bitloom.hls.reports import Call, find_tensor, read_calls, read_cosim, read_csynth, read_modules
 

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from encoders import random_encoder, random_sentences
+from hls_verilog import write_verilog
+
 from bitloom.hw import golden
 from bitloom.hw.build import build
 from bitloom.hw.graph import Graph
@@ -20,8 +23,6 @@ from bitloom.sim.encoder import Options, run_encoder
 from bitloom.sim.errors import BuildError, SimulationError
 from bitloom.sim.hls_rtl import Port, adapter_text, read_ports, run_rtl
 from bitloom.sim.verify import compare
-from encoders import random_encoder, random_sentences
-from hls_verilog import write_verilog
 
 LENGTHS = [5, 1, 8, 3]
 SHAPE = dict(layers=1, hidden=16, heads=2, intermediate=24, max_tokens=8, labels=3)

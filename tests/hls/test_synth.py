@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from encoders import random_encoder, random_sentences
+
 from bitloom.hls.errors import HlsError
 from bitloom.hls.project import to_hls4ml, write_testbench
 from bitloom.hls.synth import check_results, find_tool, options, synthesize
@@ -20,7 +22,6 @@ from bitloom.hw.graph import Graph
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.solve import HardwareConfig, solve
 from bitloom.sim.errors import SimulationError
-from encoders import random_encoder, random_sentences
 
 HERE = Path(__file__).parent
 LENGTHS = [3, 8, 1]

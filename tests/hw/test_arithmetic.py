@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bitloom.sim.unit import OutSpec, Stimulus, UnitCase, run_units
 from operator_bench import RTL_FILES
+
+from bitloom.sim.unit import OutSpec, Stimulus, UnitCase, run_units
 
 FILES = [*RTL_FILES, *sorted(Path(__file__).parent.glob("*_unit.sv"))]
 STALLS = pytest.mark.parametrize("stall", [0.0, 0.5])

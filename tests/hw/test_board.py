@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from bitloom.hw.board import FIGURES, FLOWS, FOLDER, Board, BoardError, boards
 from pydantic import ValidationError
+
+from bitloom.hw.board import FIGURES, FLOWS, FOLDER, Board, BoardError, boards
 
 ROOT = Path(__file__).parents[2]
 KNOWN = "alveo_u250, arty_a7_100t, ecpix5_85f, icebreaker, kv260, pynq_z2, tang_nano_20k, ulx3s_85f, vck190, zcu102, zcu104"

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from encoders import random_encoder
+
 from bitloom.hw.plan.design import Design, Stream
 from bitloom.hw.plan.solve import HardwareConfig, solve
-from encoders import random_encoder
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from encoders import ALL_BITS, draw_encoder, random_encoder, random_sentences
+
 from bitloom.hw import golden
 from bitloom.hw.build import build
 from bitloom.hw.graph import Graph
@@ -16,7 +18,6 @@ from bitloom.hw.plan.predict import predict
 from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.sim.encoder import EncoderRun, Options, promised_identity, run_encoder
 from bitloom.sim.verify import VerifyReport, compare
-from encoders import ALL_BITS, draw_encoder, random_encoder, random_sentences
 
 TOLERANCE = 0.01  # of a whole encoder's cycles; single operators are exact
 RANDOM_ENCODERS = 20

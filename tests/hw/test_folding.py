@@ -5,6 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from encoders import random_encoder
+from pydantic import ValidationError
+
 from bitloom.hw.build import macs_per_sentence
 from bitloom.hw.instance import Fold
 from bitloom.hw.ops import OPS
@@ -13,8 +16,6 @@ from bitloom.hw.plan.folding import Folding, FoldingError
 from bitloom.hw.plan.groups import groups
 from bitloom.hw.plan.lanes import Lanes
 from bitloom.hw.plan.solve import HardwareConfig, solve
-from encoders import random_encoder
-from pydantic import ValidationError
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,10 @@
 
 import numpy as np
 import pytest
+from encoders import random_encoder, random_sentences
+
 from bitloom.hw import golden
 from bitloom.hw.onnx_export import OnnxReferee, observed, to_onnx
-from encoders import random_encoder, random_sentences
 
 MIXES = [
     dict(layers=1, hidden=16, heads=1, intermediate=24, max_tokens=5),

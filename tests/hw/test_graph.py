@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from bitloom.hw import golden, graph_file
-from bitloom.hw.graph import GraphError
 from encoders import random_encoder, random_sentences
 from safetensors.numpy import load_file, save_file
+
+from bitloom.hw import golden, graph_file
+from bitloom.hw.graph import GraphError
 
 
 @pytest.fixture

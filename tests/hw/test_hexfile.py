@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+
 from bitloom.hw.errors import BitloomError
 from bitloom.hw.hexfile import Hex
 

@@ -7,12 +7,13 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from encoders import random_encoder
+
 from bitloom.hw.board import Board
 from bitloom.hw.cost.resources import MODULES, terms
 from bitloom.hw.ops import OPS
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.solve import HardwareConfig, solve
-from encoders import random_encoder
 
 ROOT = Path(__file__).parents[2]
 HEADERS = ROOT / "hls" / "nnet"

@@ -3,6 +3,8 @@
 
 import numpy as np
 import pytest
+from minilm import minilm_graph, needs_checkpoint
+
 from bitloom.hw import golden, graph_file
 from bitloom.hw.build import build
 from bitloom.hw.plan.design import Design
@@ -10,7 +12,6 @@ from bitloom.hw.plan.predict import predict
 from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.sim.encoder import Options, run_encoder
 from bitloom.sim.verify import compare
-from minilm import minilm_graph, needs_checkpoint
 
 pytestmark = [pytest.mark.slow, needs_checkpoint]
 TARGET_CYCLES = 80_000

@@ -4,13 +4,14 @@
 import time
 
 import pytest
+from encoders import random_encoder
+
 from bitloom.hw.board import Board, boards
 from bitloom.hw.build import macs_per_sentence, weight_bits
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.predict import predict
 from bitloom.hw.plan.solve import HardwareConfig, solve
 from bitloom.hw.plan.table import plan
-from encoders import random_encoder
 
 
 @pytest.fixture(scope="module")

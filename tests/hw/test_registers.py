@@ -4,6 +4,7 @@
 import json
 
 import pytest
+
 from bitloom.hw.synth.registers import absorb
 
 CLOCK, ENABLE, RESET = 2, 3, 4

@@ -4,6 +4,8 @@
 import json
 
 import pytest
+from encoders import random_encoder
+
 from bitloom.hw.board import Board
 from bitloom.hw.build import build
 from bitloom.hw.cost.budget import planned
@@ -20,7 +22,6 @@ from bitloom.hw.synth import SynthError, synthesize
 from bitloom.hw.synth.calibrate import measure
 from bitloom.hw.synth.tools import find
 from bitloom.sim.runner import cache_dir
-from encoders import random_encoder
 
 ULX3S, NANO = Board.load("ulx3s_85f"), Board.load("tang_nano_20k")
 

@@ -5,9 +5,10 @@ import subprocess
 import sys
 
 import pytest
+from pydantic import Field, ValidationError
+
 from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.hw.settings import ConfigError, Number, Strict, did_you_mean, rule
-from pydantic import Field, ValidationError
 
 
 class Group(Strict):

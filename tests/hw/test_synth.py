@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from chain_encoder import write_build
+
 from bitloom.hw.board import Board
 from bitloom.hw.cost.budget import Usage, larger
 from bitloom.hw.synth import DoesNotFit, SynthError, synthesize
@@ -16,7 +18,6 @@ from bitloom.hw.synth.report import must_fit
 from bitloom.hw.synth.tools import Tool, find, run, telling_line
 from bitloom.hw.synth.top import board_top
 from bitloom.sim.runner import cache_dir
-from chain_encoder import write_build
 
 OPEN = ("ulx3s_85f", "tang_nano_20k", "icebreaker")
 CLOSED = ("arty_a7_100t", "zcu104", "vck190")

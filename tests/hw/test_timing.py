@@ -2,6 +2,7 @@
 """The timing network itself: forks whose branches wait for each other, full FIFOs, deadlocks."""
 
 import pytest
+
 from bitloom.hw.parts.banks import Banks
 from bitloom.hw.plan.timing import Channel, DeadlockError, Fork, run, sink, source
 

@@ -10,6 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+from encoders import random_encoder
+from tcl_interpreter import interpreter
+
 from bitloom.hw.board import Board
 from bitloom.hw.build import build
 from bitloom.hw.plan.solve import HardwareConfig
@@ -17,8 +20,6 @@ from bitloom.hw.synth import DoesNotFit, SynthError
 from bitloom.hw.vivado import build_project, collect, find_vivado, pack_overlay, write_project
 from bitloom.hw.vivado.project import load_project, tcl_word
 from bitloom.hw.vivado.reports import read_timing, read_utilization, resources
-from encoders import random_encoder
-from tcl_interpreter import interpreter
 
 HERE = Path(__file__).parent
 DATA = HERE / "vivado"

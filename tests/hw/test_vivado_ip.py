@@ -9,6 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from encoders import random_encoder, random_sentences
+from yosys import run_yosys
+
 from bitloom.boards.pynq_driver.layout import Stream, packet, unpack
 from bitloom.hw import golden
 from bitloom.hw.board import Board
@@ -22,8 +25,6 @@ from bitloom.sim.encoder import Options, run_encoder
 from bitloom.sim.runner import Model, check_results
 from bitloom.sim.runner import build as compile_bench
 from bitloom.sim.tools import cocotb_env, find_verilator
-from encoders import random_encoder, random_sentences
-from yosys import run_yosys
 
 pytest.importorskip("cocotbext.axi", reason="cocotbext-axi is not there; pip install cocotbext-axi==0.1.28")
 HERE = Path(__file__).parent

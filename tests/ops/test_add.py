@@ -3,11 +3,12 @@
 
 import numpy as np
 import pytest
+from operator_bench import RTL_FILES, check_data, check_units, make_case
+from yosys import run_yosys
+
 from bitloom.hw.graph import Tensor
 from bitloom.hw.instance import Fold
 from bitloom.hw.ops import add
-from operator_bench import RTL_FILES, check_data, check_units, make_case
-from yosys import run_yosys
 
 # C, lanes, bits of a, b, y, a signed, b signed, mult_a, mult_b, shift
 SHAPES = [

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from bitloom.hw import accuracy
 from bitloom.hw.graph import Tensor
 from bitloom.hw.ops import softmax

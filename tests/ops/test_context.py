@@ -3,12 +3,13 @@
 
 import numpy as np
 import pytest
+from matrix_data import corners
+from operator_bench import Case, check_units, filled, intervals
+
 from bitloom.hw.graph import Graph, GraphError, Node, Tensor, signed_bits
 from bitloom.hw.instance import Fold, Layout
 from bitloom.hw.ops import context
 from bitloom.hw.ops.common import largest
-from matrix_data import corners
-from operator_bench import Case, check_units, filled, intervals
 
 # heads, elements per head, longest sentence, PE, lanes, probability bits, value bits
 SHAPES = [

@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+
 from bitloom.hw import graph_file
 from bitloom.hw.graph import Graph, GraphError, Node, Tensor
 from bitloom.hw.ops import embed

@@ -3,9 +3,10 @@
 
 import numpy as np
 import pytest
+from operator_bench import check_units, filled, golden, intervals, make_case
+
 from bitloom.hw.graph import Tensor
 from bitloom.hw.instance import Fold, Layout
-from operator_bench import check_units, filled, golden, intervals, make_case
 
 # C, lanes, bits, sentence lengths
 SHAPES = [

@@ -5,10 +5,11 @@ import math
 
 import numpy as np
 import pytest
+from operator_bench import check_data, check_units, filled, golden, intervals, make_case
+
 from bitloom.hw.graph import GraphError, Tensor
 from bitloom.hw.instance import Fold, Layout
 from bitloom.hw.ops import layernorm
-from operator_bench import check_data, check_units, filled, golden, intervals, make_case
 
 # H, lanes, input bits, output bits, float epsilon, sentence lengths
 SHAPES = [

@@ -3,12 +3,13 @@
 
 import numpy as np
 import pytest
+from matrix_data import corners
+from operator_bench import check_units, filled, intervals, make_case
+
 from bitloom.hw.graph import GraphError, Tensor, signed_bits
 from bitloom.hw.instance import Fold, Layout
 from bitloom.hw.ops import linear
 from bitloom.hw.ops.common import largest
-from matrix_data import corners
-from operator_bench import check_units, filled, intervals, make_case
 
 LENGTHS = (1, 4, 1, 1, 3, 2, 5)
 # K, C, PE, SIMD, lanes in, lanes out, input bits, signed, weight bits

@@ -3,10 +3,11 @@
 
 import numpy as np
 import pytest
+from operator_bench import check_data, check_units, filled, make_case
+
 from bitloom.hw.graph import GraphError, Tensor
 from bitloom.hw.instance import Fold, Layout
 from bitloom.hw.ops import requant
-from operator_bench import check_data, check_units, filled, make_case
 
 LENGTHS = (1, 3, 6, 1, 1, 9, 4)
 # channels (0: rows), lanes, accumulator bits, output bits, signed, multipliers (per channel: lowest, highest), shift

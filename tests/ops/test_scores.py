@@ -3,12 +3,13 @@
 
 import numpy as np
 import pytest
+from matrix_data import corners
+from operator_bench import check_units, filled, intervals, make_case
+
 from bitloom.hw.graph import GraphError, Tensor, signed_bits
 from bitloom.hw.instance import Fold, Layout
 from bitloom.hw.ops import scores
 from bitloom.hw.ops.common import largest
-from matrix_data import corners
-from operator_bench import check_units, filled, intervals, make_case
 
 # heads, elements per head, longest sentence, SIMD, lanes, query bits, key bits
 SHAPES = [

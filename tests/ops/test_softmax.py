@@ -3,10 +3,11 @@
 
 import numpy as np
 import pytest
+from operator_bench import check_data, check_units, golden, intervals, make_case
+
 from bitloom.hw.graph import Tensor
 from bitloom.hw.instance import Fold
 from bitloom.hw.ops import softmax
-from operator_bench import check_data, check_units, golden, intervals, make_case
 
 # max_tokens, heads, score bits, score scale, probability bits
 SHAPES = [

@@ -5,10 +5,11 @@ import math
 
 import numpy as np
 import pytest
+from operator_bench import check_units, make_case
+
 from bitloom.hw.graph import GraphError, Tensor
 from bitloom.hw.instance import Fold
 from bitloom.hw.ops import table
-from operator_bench import check_units, make_case
 
 # C, lanes, input bits, signed, output bits, output signed, function; None: random contents
 SHAPES = [

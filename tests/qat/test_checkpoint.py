@@ -5,13 +5,14 @@ import json
 
 import pytest
 import torch
+from random_models import random_float, random_model
+
 from bitloom.hw.cost.sizes import sizes
 from bitloom.hw.errors import BitloomError
 from bitloom.qat.baseline import load_float
 from bitloom.qat.checkpoint import from_pretrained, save_pretrained
 from bitloom.qat.config import ModelConfig, QuantConfig
 from bitloom.qat.export import to_graph
-from random_models import random_float, random_model
 
 SMALL = ModelConfig(layers=2, hidden=32, heads=2, intermediate=64, max_tokens=16)
 

@@ -2,6 +2,7 @@
 """Settings: defaults, strictness, and messages that say what to do."""
 
 import pytest
+
 from bitloom.hw.errors import BitloomError
 from bitloom.qat.config import ModelConfig, QuantConfig, TrainConfig
 from bitloom.qat.net.encoder import Encoder

@@ -6,6 +6,7 @@ import re
 
 import pytest
 import torch
+
 from bitloom.qat.corpus import INTENSIFIERS, LABELS, NEGATIVE, NEGATORS, POSITIVE, SIZES, SUBJECTS, VERBS, generate
 
 OPINIONS = "|".join(POSITIVE + NEGATIVE)

@@ -5,9 +5,10 @@ import gzip
 import json
 
 import pytest
+from pydantic import ValidationError
+
 from bitloom.qat.data import KNOWN, Answer, DataConfig, DataError, load
 from bitloom.qat.files import DataWarning
-from pydantic import ValidationError
 
 TABLE = 'idx\tsentence1\tlabel\n0\ta "quoted start\tnegative\n1\tgood\u2028one\tpositive\n'
 

@@ -6,6 +6,10 @@ import json
 import numpy as np
 import pytest
 import torch
+from random_models import random_sentences
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig
+
 from bitloom.hw import golden
 from bitloom.hw.build import build
 from bitloom.hw.errors import BitloomError
@@ -21,9 +25,6 @@ from bitloom.qat.net.model import QuantModel
 from bitloom.qat.trainer import as_taken
 from bitloom.sim.encoder import run_encoder
 from bitloom.sim.verify import compare
-from random_models import random_sentences
-from safetensors.torch import load_file, save_file
-from transformers import AutoConfig
 
 TOKENS, VOCABULARY = 12, 50
 FINE = QuantConfig(weights=8, scores=10, residual=16)

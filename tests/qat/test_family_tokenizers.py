@@ -7,10 +7,11 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from bitloom.qat import vocabulary
-from bitloom.qat.tokenizer import TextTokenizer, TokenizerError
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AlbertTokenizer, AutoTokenizer, RobertaTokenizer
+
+from bitloom.qat import vocabulary
+from bitloom.qat.tokenizer import TextTokenizer, TokenizerError
 
 TEXTS = ["The Film is Paris", "caf\u00e9 \u00d6ber  two", "A Apple", "\u4e2d\u56fd Film", "it's <mask> of </s> [SEP] this", "", "a\u0301 \u2603 unheard-of"]
 CORPUS = [*TEXTS, "the film of the year is the film", "an apple a day, two apples"] * 2

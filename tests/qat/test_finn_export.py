@@ -8,6 +8,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from random_models import random_model, random_sentences
+
 from bitloom.hls.finn import tool
 from bitloom.hls.finn.errors import FinnError
 from bitloom.hls.finn.lower import lower
@@ -18,7 +20,6 @@ from bitloom.hw.graph import Graph
 from bitloom.hw.ops.table import function_of
 from bitloom.qat.config import ModelConfig, QuantConfig
 from bitloom.qat.export import to_graph
-from random_models import random_model, random_sentences
 
 TOKENS = 6
 QUANTIZED = ("requant", "softmax", "layernorm", "table", "first_token")

@@ -4,12 +4,13 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as TF
+
 from bitloom.hw.graph import Tensor
 from bitloom.hw.ops import layernorm as layernorm_op
 from bitloom.hw.ops import softmax as softmax_op
 from bitloom.qat import functional as F
 from bitloom.qat.quantizers import WeightQuant
-from torch.nn import functional as TF
 
 
 def values(rng, shape, bits, exponent):

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import scipy.stats
+
 from bitloom.qat.data import METRICS, Answer, DataConfig, Examples
 from bitloom.qat.metrics import score, score_logits, score_words
 from bitloom.qat.spans import best_answers

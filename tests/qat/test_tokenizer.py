@@ -6,11 +6,12 @@ import subprocess
 import sys
 
 import pytest
+from tokenizers import Tokenizer, models
+from transformers import BertTokenizerFast
+
 from bitloom.qat.corpus import generate
 from bitloom.qat.tokenizer import TextTokenizer, TokenizerError, TruncationWarning
 from bitloom.qat.vocabulary import SPECIAL
-from tokenizers import Tokenizer, models
-from transformers import BertTokenizerFast
 
 TEXTS = generate("train", 500)[0]
 SIZE = 220

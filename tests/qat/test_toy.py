@@ -4,6 +4,8 @@
 import numpy as np
 import pytest
 import torch
+from random_models import padded, random_sentences
+
 from bitloom.hw import golden
 from bitloom.hw.build import build
 from bitloom.hw.errors import BitloomError
@@ -18,7 +20,6 @@ from bitloom.qat.net.operators import Add, Embeddings, FirstToken, LayerNorm, Li
 from bitloom.qat.net.shape import LayerShape
 from bitloom.sim.encoder import run_encoder
 from bitloom.sim.verify import compare
-from random_models import padded, random_sentences
 
 TOKENS = 12
 

@@ -12,6 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
+from torch.nn import functional as TF
+from transformers.modeling_outputs import SequenceClassifierOutput
+
 from bitloom.hw.errors import BitloomError
 from bitloom.qat.baseline import float_model
 from bitloom.qat.checkpoint import from_pretrained
@@ -21,9 +25,6 @@ from bitloom.qat.features import Collator, Features, LengthGrouped
 from bitloom.qat.tokenizer import TextTokenizer, TruncationWarning
 from bitloom.qat.train import TrainError, _check_finite, train
 from bitloom.qat.trainer import EncoderTrainer, distance, last_checkpoint, predict
-from safetensors.torch import load_file
-from torch.nn import functional as TF
-from transformers.modeling_outputs import SequenceClassifierOutput
 
 ROOT = Path(__file__).parents[2]
 MODEL = ModelConfig(layers=1, hidden=16, heads=2, intermediate=32, max_tokens=24, dropout=0.1)
@@ -314,7 +315,7 @@ def test_two_processes_train_one_model(tmp_path):
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["examples"] == 40
     assert max(p["step"] for p in metrics["curves"]) == 12  # 96 examples, 2 processes, batches of 8, 2 epochs
-    assert from_pretrained(tmp_path / "out" / "qat").config.num_labels == 2
+    assert from_pretrained(tmp_path / "out" / "qat").shape.labels == 2
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -31,5 +31,5 @@ def test_from_scratch_and_from_a_checkpoint(tmp_path):
         assert done.returncode == 0, done.stderr
         assert re.search(r"^float \d\.\d+$.*^qat \d\.\d+$", done.stdout, re.M | re.S), done.stdout
         model = from_pretrained(tmp_path / name / "quantized")
-        assert model.config.hidden_size == (32 if more else 128)
-        assert len(TextTokenizer.load(tmp_path / name / "quantized")) == model.config.vocab_size
+        assert model.shape.hidden == (32 if more else 128)
+        assert len(TextTokenizer.load(tmp_path / name / "quantized")) == model.shape.vocabulary

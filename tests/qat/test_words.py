@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
 from bitloom.qat.data import DataConfig, DataError, load
 from bitloom.qat.features import IGNORED, Collator, Features
 from bitloom.qat.tokenizer import TextTokenizer, TruncationWarning
-
 from bitloom.sentences import Sentences, score_all, score_some
 
 ROWS = [(["Bob", "saw", "Paris"], ["PER", "O", "LOC"]), (["unheard", "Ann"], ["O", "PER"])]

@@ -6,8 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from bitloom.sim.tools import find_verilator
 from yosys import run_yosys
+
+from bitloom.sim.tools import find_verilator
 
 RTL = Path(__file__).parents[2] / "hw" / "rtl"
 MODULES = sorted(path.stem for path in RTL.glob("*.sv"))

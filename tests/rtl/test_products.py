@@ -4,6 +4,7 @@
 from pathlib import Path
 
 import numpy as np
+
 from bitloom.sim.unit import OutSpec, Stimulus, UnitCase, run_units
 
 RTL = sorted((Path(__file__).parents[2] / "hw" / "rtl").glob("*.sv")) + [Path(__file__).parent / "mac_unit.sv"]

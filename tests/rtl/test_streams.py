@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from bitloom.sim.compare import assert_equal_streams
 from bitloom.sim.errors import SimulationError
 from bitloom.sim.unit import OutSpec, Stimulus, UnitCase, run_units

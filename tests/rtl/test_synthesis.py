@@ -8,13 +8,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from encoders import random_encoder
+from yosys import run_yosys
+
 from bitloom.hw.cost.multipliers import dsps, multiplier_style
 from bitloom.hw.cost.resources import MODULES
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Fold, Instance
 from bitloom.hw.ops import OPS
-from encoders import random_encoder
-from yosys import run_yosys
 
 RTL = Path(__file__).parents[2] / "hw" / "rtl"
 # Family: how Yosys synthesizes for it, the label behind its multipliers and the one behind its memories, the multipliers' cells and what each

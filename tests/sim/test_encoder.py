@@ -4,6 +4,7 @@
 import chain_encoder as chain
 import numpy as np
 import pytest
+
 from bitloom.hw.instance import Layout
 from bitloom.hw.plan.design import Stream
 from bitloom.sim.bare import run_bare

@@ -3,6 +3,8 @@
 
 import numpy as np
 import pytest
+from encoders import random_encoder, random_sentences
+
 from bitloom.hw import golden
 from bitloom.hw.build import build
 from bitloom.hw.plan.design import Design
@@ -12,7 +14,6 @@ from bitloom.hw.synth import SynthError
 from bitloom.hw.synth.tools import find
 from bitloom.sim.netlist import run_netlist
 from bitloom.sim.runner import cache_dir
-from encoders import random_encoder, random_sentences
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from bitloom.sim import tools
 from bitloom.sim.doctor import package, program
 from bitloom.sim.doctor import tools as doctor

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from chain_encoder import FAULTS
+
 from bitloom.hw.hexfile import Hex
 from bitloom.sim.compare import assert_equal_streams
 from bitloom.sim.errors import MismatchError, SimulationError
 from bitloom.sim.records import Record, from_words, read_tap, to_words, write_source
 from bitloom.sim.unit import OutSpec, Stimulus, UnitCase, run_units
-from chain_encoder import FAULTS
 
 FAULTY = [Path(__file__).parent / "faulty.sv"]
 BEATS, AT = 400, 123
