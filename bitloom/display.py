@@ -96,10 +96,13 @@ class Display:
         table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
         table.add_column(no_wrap=True)
         table.add_column(no_wrap=True)
-        for name, value, note in key_figures(json.loads((run / "report.json").read_text())):
+        report = json.loads((run / "report.json").read_text())
+        for name, value, note in key_figures(report):
             table.add_row(name, f"[bold]{value}[/]", f"[dim]{note}[/]")
         self.console.print()
         self.console.print(table)
+        for note in report["training"]["notes"]:
+            self.console.print(f"Note: {note}", markup=False, soft_wrap=True)
         self.console.print(f"\nReport: {run / 'report.html'}", markup=False, soft_wrap=True)
 
 

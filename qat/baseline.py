@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from bitloom.qat.config import ModelConfig
 from bitloom.qat.families import family_of
 from bitloom.qat.families.family import Family
 from bitloom.qat.families.heads import HEADS
+from bitloom.qat.labels import order_by_name
 from bitloom.qat.quantizers import QuantError
 
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -29,16 +31,17 @@ def head_of_task(task: str, head: str) -> str:
     return "span" if task == "span" else head
 
 
-def float_model(model: ModelConfig, vocabulary: int, labels: int, *, head: str | None = None) -> nn.Module:
+def float_model(model: ModelConfig, vocabulary: int, labels: int, *, head: str | None = None, names: Sequence[str] = ()) -> nn.Module:
     """Hugging Face model of that shape.
 
     vocabulary  number of tokens; with a checkpoint its own count is kept, and must be at least this
     labels      number of logits (1: regression); 2 for a span head (start, end)
     head        sequence, token or span; None: the recipe's, whose token head gives spans
+    names       of the labels, in the order of the logits, into which a checkpoint's are put
     """
     head = head or ("span" if model.head == "token" else model.head)
     if model.checkpoint is not None:
-        return load_float(model.checkpoint, head=head, labels=labels, layers=model.layers, dropout=model.dropout, vocabulary=vocabulary)
+        return load_float(model.checkpoint, head=head, labels=labels, layers=model.layers, dropout=model.dropout, vocabulary=vocabulary, names=names)
     return HEADS[head].from_config(scratch_config(model, vocabulary, labels))
 
 
@@ -83,20 +86,27 @@ def checkpoint_config(checkpoint: str | Path, *, labels: int, layers: int | None
     return config, family
 
 
-def load_float(checkpoint: str | Path, *, head: str, labels: int, layers: int | None = None, dropout: float = 0.1, vocabulary: int = 0) -> nn.Module:
-    """A checkpoint of a known family with a head, in evaluation mode; what was not in it is told in `model.notes`, a list of texts.
+def load_float(checkpoint: str | Path, *, head: str, labels: int, layers: int | None = None, dropout: float = 0.1, vocabulary: int = 0,
+               names: Sequence[str] = ()) -> nn.Module:  # fmt: skip
+    """A checkpoint of a known family with a head, in evaluation mode.
+
+    `model.fresh` names the parameters that were not in it, all of the head; `model.notes` tells of them, and of labels in another order.
 
     checkpoint  folder or hub name; safetensors only
     head        sequence, token or span; one in the checkpoint is taken over where it has as many labels
     layers      keep only the first ones
     vocabulary  the tokenizer's tokens, which the checkpoint must have
-    Raises QuantError: pickled weights, an unknown family, encoder weights that are missing, left over, of another shape or not finite.
+    names       of the labels, in the order of the logits, into which the checkpoint's are put
+    Raises QuantError: pickled weights, an unknown family, encoder weights that are missing, left over, of another shape or not finite; other labels.
     """
     refuse_pickle(checkpoint)
     config, family = checkpoint_config(checkpoint, labels=labels, layers=layers, dropout=dropout, vocabulary=vocabulary)
     state = _named(_read(checkpoint), family, checkpoint)
     model = HEADS[head].from_config(config)
-    model.notes = _fill(model, state, family, str(checkpoint))
+    model.fresh, model.notes = _fill(model, state, family, str(checkpoint))
+    logits = family.module(model, "logits", head, config)
+    if names and not any(model.get_parameter(name) is logits.weight for name in model.fresh):
+        model.notes += order_by_name(logits, [config.id2label[i] for i in range(labels)], names, str(checkpoint))
     return model.float().eval()
 
 
@@ -132,8 +142,8 @@ def _named(state: dict[str, Tensor], family: Family, checkpoint: str | Path) -> 
     return state
 
 
-def _fill(model: nn.Module, state: dict[str, Tensor], family: Family, where: str) -> list[str]:
-    """Copy the weights; what is new is told.
+def _fill(model: nn.Module, state: dict[str, Tensor], family: Family, where: str) -> tuple[list[str], list[str]]:
+    """Copy the weights. Gives the names of those that are new, and a text about them.
 
     Raises QuantError: encoder weights that are missing, left over or of another shape.
     """
@@ -159,10 +169,10 @@ def _fill(model: nn.Module, state: dict[str, Tensor], family: Family, where: str
     model.load_state_dict(taken, strict=False)
     fresh = sorted(want.keys() - taken.keys() - buffers)
     if not fresh:
-        return []
+        return [], []
     other = [name for name in fresh if name in state]
     why = f"the checkpoint's has another size ({tuple(state[other[0]].shape)}, not {tuple(want[other[0]].shape)})" if other else "the checkpoint has none"
-    return [f"checkpoint {where}: the head is trained from new ({', '.join(fresh)}): {why}"]
+    return fresh, [f"checkpoint {where}: the head is trained from new ({', '.join(fresh)}): {why}"]
 
 
 def _beyond(name: str, depth: int) -> bool:

@@ -64,7 +64,7 @@ def train(model: ModelConfig, quant: QuantConfig, training: TrainConfig, data: D
               bit; False: remove that and start anew
     progress  progress(fraction 0 .. 1 or None, text)
     returns   what metrics.json holds: {metric, examples, float, qat, scores: {float, qat}, curves: [{phase, step, loss,
-              metric}], seconds: {float, qat}, exponents, vocabulary}
+              metric}], seconds: {float, qat}, exponents, vocabulary, notes: what of a checkpoint was new}
     raises    DataError, TokenizerError, QuantError, TrainError: one line that says what to do
     """
     ours = not (torch.distributed.is_available() and torch.distributed.is_initialized())
@@ -107,7 +107,7 @@ class _Run:
             "scores": {"float": floats["scores"], "qat": quantized["scores"]},
             "curves": floats["curve"] + quantized["curve"],
             "seconds": {"float": floats["seconds"], "qat": quantized["seconds"]},
-            "exponents": quantized["exponents"], "vocabulary": len(tokenizer),
+            "exponents": quantized["exponents"], "vocabulary": len(tokenizer), "notes": floats["notes"],
         }  # fmt: skip
 
     def _on_main(self, action: Callable[[], Any]) -> None:
@@ -147,14 +147,16 @@ class _Run:
             return json.loads((self.out / "float" / "bitloom_scores.json").read_text())
         set_seed(self.training.seed)
         head = head_of_task(dataset.task, self.model.head)
-        model = float_model(self.model, len(tokenizer), dataset.num_labels, head=head)
-        self.notes = getattr(model, "notes", [])
-        for note in self.notes:
+        model = float_model(self.model, len(tokenizer), dataset.num_labels, head=head, names=dataset.label_names)
+        notes = getattr(model, "notes", [])  # of a checkpoint
+        for note in notes:
             self.report(None, note)
+        if getattr(model, "fresh", []) and not (self.training.float_epochs or self.training.qat_epochs):
+            raise TrainError(f"training: got no epochs of either kind, must train a head that is new; set training.float_epochs ({notes[0]})")
         QuantModel.from_float(model, self.quant, self.model.max_tokens)  # settings that do not fit fail now, not hours later
         model.config.id2label = dict(enumerate(dataset.label_names)) or model.config.id2label
         model.config.label2id = {name: i for i, name in model.config.id2label.items()}
-        result = self._phase("float", model, tokenizer, train, dev)
+        result = self._phase("float", model, tokenizer, train, dev) | {"notes": notes}
 
         def save() -> None:
             folder = self.out / "float.tmp"
@@ -190,7 +192,11 @@ class _Run:
         name = self.training.distill.teacher
         if name == "float":
             return predict(own, train, tokenizer.pad_id, self.training.eval_batch_size)
-        teacher = load_float(name, head=head_of_task(dataset.task, self.model.head), labels=dataset.num_labels).to(self.state.device)
+        head = head_of_task(dataset.task, self.model.head)
+        teacher = load_float(name, head=head, labels=dataset.num_labels, names=dataset.label_names).to(self.state.device)
+        if teacher.fresh:
+            raise TrainError(f"training.distill.teacher: got '{name}' without a head for {dataset.num_labels} labels, must have been trained on this task; "
+                             "fine-tune it first, or set teacher: float")  # fmt: skip
         reader = TextTokenizer.load(name)
         longest = min(512, teacher.config.max_position_embeddings)
         items = train if self.model.head == "token" else Features(dataset, dataset.train, reader, longest)

@@ -64,7 +64,12 @@ def assemble(context: Context) -> dict:
         },
         "size": exported["size"],
         "bits": exported["bits"],
-        "training": {"curves": trained["curves"]},
+        "training": {
+            "curves": trained["curves"],
+            "notes": trained.get("notes", []),
+            "epochs": {phase: getattr(context.recipe.training, f"{phase}_epochs") for phase in ("float", "qat")},
+            "calibration_sentences": context.recipe.training.calibration_batches * context.recipe.training.batch_size,
+        },
         "backends": backends,
         "board": {name: json.loads((run.stage(name) / f"{name}.json").read_text()) for name in ("synth", "hil") if is_current(run, name)},
         "seconds": {name: run.record(name)["seconds"] for name in STAGES if name != "report" and "seconds" in run.record(name)},

@@ -67,7 +67,12 @@ REPORT = {
     "side_by_side": [],
     "seconds": {"train": 12.0, "verify": 3.0},
     "bits": {"layer.0.query": {"weights": 4, "activations": 8}, "layer.0.ffn.up": {"weights": 2, "activations": 6}},
-    "training": {"curves": [{"phase": "float", "step": s, "loss": 1 / (s + 1), "metric": None if s % 2 else 0.5 + s / 20} for s in range(5)]},
+    "training": {
+        "curves": [{"phase": "float", "step": s, "loss": 1 / (s + 1), "metric": None if s % 2 else 0.5 + s / 20} for s in range(5)],
+        "notes": [],
+        "epochs": {"float": 1, "qat": 1},
+        "calibration_sentences": 64,
+    },
 }
 
 
