@@ -172,10 +172,9 @@ def plan(
     board: Annotated[str | None, typer.Option(help="A board; all of them if not given.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe key.")] = None,
 ) -> None:
-    """Before any training: sizes, foldings, cycles and resources on boards, from the shape and the bits alone."""
+    """Before any training: sizes, foldings, cycles and resources for the recipe's goal and on boards, from the shape and the bits alone."""
     from bitloom.display import show_plan
     from bitloom.hw.board import Board, boards
-    from bitloom.hw.plan.solve import HardwareConfig
     from bitloom.hw.plan.table import plan as plan_graph
     from bitloom.qat.net.untrained import LABELS, VOCABULARY, untrained_graph
     from bitloom.recipe import Recipe, find
@@ -186,7 +185,7 @@ def plan(
     labels = len(known.labels) if known.labels else LABELS
     vocabulary = parsed.data.vocab if isinstance(parsed.data.vocab, int) else VOCABULARY
     graph = untrained_graph(parsed.model, parsed.quantization, labels=labels, vocabulary=vocabulary, task=known.task)
-    show_plan(plan_graph(graph, wanted, HardwareConfig(board=wanted[0].name, clock_mhz=parsed.hardware.clock_mhz)))
+    show_plan(graph, plan_graph(graph, wanted, parsed.hardware, clock_mhz=parsed.hardware.clock_mhz))
 
 
 @app.command()

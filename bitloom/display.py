@@ -133,23 +133,29 @@ def show_recipes() -> None:
     _console().print(table)
 
 
-def show_plan(made) -> None:
-    """The tables of `bitloom plan`; `made` is a PlanTable of hw/plan/table.py."""
+def show_plan(graph, made) -> None:
+    """The tables of `bitloom plan`; `made` is a graph's PlanTable of hw/plan/table.py. The folding is the recipe's, or that of the one board."""
+    from bitloom.hw.plan.table import folds
+
+    shown = made.boards[0] if len(made.boards) == 1 else made.goal
+    folding = folds(graph, shown.folding) if shown.folding else {}
     sizes = Table(box=None, padding=(0, 2, 0, 0))
-    for title in ("component", "nodes", "parameters", "weight bits", f"MACs, {made.max_tokens} tokens"):
+    for title in ("component", "nodes", "parameters", "weight bits", f"MACs, {made.max_tokens} tokens", f"PE x SIMD, {shown.board or 'recipe'}"):
         sizes.add_column(title, overflow="fold")
     for part in (*made.components, made.total):
-        sizes.add_row(f"{part.name}{' (host)' if part.host else ''}", *(f"{n:,}" for n in (part.nodes, part.parameters, part.weight_bits, part.macs)))
+        figures = (f"{n:,}" for n in (part.nodes, part.parameters, part.weight_bits, part.macs))
+        sizes.add_row(f"{part.name}{' (host)' if part.host else ''}", *figures, folding.get(part.name, ""))
     fits = Table(box=None, padding=(0, 2, 0, 0))
     for title in ("board", "multipliers", "interval", "sentences/s", "latency by tokens", "used", "bound by"):
         fits.add_column(title, overflow="fold")
-    for one in made.boards:
+    for one in (made.goal, *made.boards):
+        name = one.board if one is not made.goal else f"recipe's goal{one.board and f' on {one.board}'}"
         used = ", ".join(f"{use.used:,}/{use.available:,} {kind}" for kind, use in one.used.items() if use.used)
         if one.folding is None:
-            fits.add_row(one.board, "-", "-", "-", "-", used, "does not fit")
+            fits.add_row(name, "-", "-", "-", "-", used, f"does not fit: {one.used[one.binds].share:.1f} x {one.binds}" if one.used else one.problem)
             continue
         latency = ", ".join(f"{n}: {cycles:,}" for n, cycles in one.latency.items())
-        fits.add_row(one.board, f"{one.folding.multipliers:,}", f"{one.interval:,}", f"{one.sentences_per_second:,.0f}", latency, used, one.binds)
+        fits.add_row(name, f"{one.folding.multipliers:,}", f"{one.interval:,}", f"{one.sentences_per_second:,.0f}", latency, used, one.binds)
     for table in (sizes, fits):
         _console().print(table)
 

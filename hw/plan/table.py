@@ -47,11 +47,12 @@ class Component:
 
 @dataclass(frozen=True, kw_only=True)
 class BoardPlan:
-    """A graph on a board.
+    """A graph on a board, or on none.
 
-    folding   the fastest that fits, or one for the target; None: none fits, `problem` says by how much
+    board     its name; "": none, no resources are counted
+    folding   the fastest that fits, or one for the target; None: none does, `problem` says by how much
     used      by resource (LUT6, FF, the board's DSPs and block RAMs): taken, of what may be planned with; of the least design where none fits
-    binds     what keeps the next faster folding from fitting
+    binds     what keeps the next faster folding from fitting; where none fits, what is short the most
     interval  cycles between two sentences of max_tokens, all operators counted; latency: tokens -> cycles of a sentence alone
     """
 
@@ -72,11 +73,12 @@ class BoardPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class PlanTable:
-    """A graph's sizes, and what it would be on each board. multiply-accumulates for one sentence of max_tokens."""
+    """A graph's sizes, what it would be for a goal, and on each board. multiply-accumulates for one sentence of max_tokens."""
 
     graph: str
     max_tokens: int
     components: tuple[Component, ...]
+    goal: BoardPlan | None
     boards: tuple[BoardPlan, ...]
 
     @property
@@ -84,27 +86,45 @@ class PlanTable:
         return sum(self.components, Component(name="total"))
 
 
-def plan(graph: Graph, boards: Sequence[Board], hardware: HardwareConfig | None = None, lengths: Sequence[int] | None = None) -> PlanTable:
+def plan(graph: Graph, boards: Sequence[Board], goal: HardwareConfig | None = None, *, clock_mhz: float = 100.0,
+         lengths: Sequence[int] | None = None) -> PlanTable:  # fmt: skip
     """The table of a graph, whose parameters may be random: only shapes and bits count.
 
-    hardware  target_cycles or multipliers, and the clock; without, each board's fastest at 100 MHz. Its own board is not looked at
+    boards    each gets its fastest folding
+    goal      what a recipe asks for, told apart from them
     lengths   tokens of the sentences whose latency is told; None: a quarter, half and all of max_tokens
     """
     top, cycles = graph.max_tokens, {}
     lengths = sorted({max(1, top // 4), max(1, top // 2), top}) if lengths is None else lengths
+    configs = [(HardwareConfig(board=board.name, clock_mhz=clock_mhz), board) for board in boards]
     return PlanTable(
         graph=graph.name,
         max_tokens=top,
         components=components(graph),
-        boards=tuple(_on_board(graph, board, hardware, lengths, cycles) for board in boards),
+        goal=goal and _planned(graph, goal, Board.load(goal.board) if goal.board else None, lengths, cycles),
+        boards=tuple(_planned(graph, config, board, lengths, cycles) for config, board in configs),
     )
+
+
+def folds(graph: Graph, folding: Folding) -> dict[str, str]:
+    """PE x SIMD of the components that multiply; more than one where the layers differ."""
+    found: dict[str, list[str]] = {}
+    for node in graph.nodes:
+        if OPS[node.op].matrix:
+            fold = folding.folds[node.name]
+            found.setdefault(_component(node.name), []).append(f"{fold.pe} x {fold.simd}")
+    return {name: ", ".join(dict.fromkeys(texts)) for name, texts in found.items()}
+
+
+def _component(name: str) -> str:
+    return re.sub(r"\.\d+(?=\.|$)", f".{ALL}", name)
 
 
 def components(graph: Graph) -> tuple[Component, ...]:
     """Sizes by component, in the graph's order; nodes without parameters or products are left out."""
     found: dict[str, Component] = {}
     for node in graph.nodes:
-        name, op = re.sub(r"\.\d+(?=\.|$)", f".{ALL}", node.name), OPS[node.op]
+        name, op = _component(node.name), OPS[node.op]
         one = Component(
             name=name,
             nodes=1,
@@ -118,15 +138,15 @@ def components(graph: Graph) -> tuple[Component, ...]:
     return tuple(found.values())
 
 
-def _on_board(graph: Graph, board: Board, hardware: HardwareConfig | None, lengths: Sequence[int], cycles: dict) -> BoardPlan:
+def _planned(graph: Graph, config: HardwareConfig, board: Board | None, lengths: Sequence[int], cycles: dict) -> BoardPlan:
     """cycles: (interval, latency) of foldings that were predicted for other boards; how products are made changes none."""
-    goal = {key: getattr(hardware, key) for key in ("target_cycles", "multipliers", "clock_mhz")} if hardware else {}
-    config = HardwareConfig(board=board.name, **goal)
-    fitter, about = Fitter(graph, board), {"board": board.name, "clock_mhz": config.clock_mhz}
+    about = {"board": board.name if board else "", "clock_mhz": config.clock_mhz}
+    fitter = board and Fitter(graph, board)
     try:
         folding = solve(graph, config, board=board)
     except FoldingError as error:
-        return BoardPlan(**about, problem=str(error), used=_used(fitter, _least(graph)))
+        used = _used(fitter, _least(graph)) if fitter else {}
+        return BoardPlan(**about, problem=str(error), used=used, binds=max(used, key=lambda kind: used[kind].share, default=""))
     key = tuple(replace(fold, multiplier=None) for fold in folding.folds.values())
     if key not in cycles:
         design = Design(graph, folding)
@@ -136,7 +156,7 @@ def _on_board(graph: Graph, board: Board, hardware: HardwareConfig | None, lengt
     return BoardPlan(
         **about,
         folding=folding,
-        used=_used(fitter, folding),
+        used=_used(fitter, folding) if fitter else {},
         binds=folding.bound_by,
         interval=interval,
         latency=latency,

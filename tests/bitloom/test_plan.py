@@ -9,8 +9,8 @@ TINY = ["--set", "model={layers: 1, hidden: 16, heads: 2, intermediate: 24, max_
 def test_a_recipe_on_one_board(bitloom):
     code, out, _ = bitloom("plan", "quickstart", "--board", "ulx3s_85f", *TINY)
     assert code == 0 and "layer.*.ffn.up.acc" in out and "total" in out
-    row = next(line for line in out.splitlines() if line.startswith("ulx3s_85f"))
-    assert int(row.split()[1]) > 8 and "LUT4" in out
+    board, goal = (next(line for line in out.splitlines() if line.startswith(name)) for name in ("ulx3s_85f", "recipe's goal"))
+    assert int(board.split()[1]) > 8 and "LUT4" in out and "PE x SIMD, ulx3s_85f" in out and int(goal.split()[2]) > 0
 
 
 @pytest.mark.parametrize(("arguments", "text"), [(["quikstart"], "did you mean 'quickstart'"), (["quickstart", "--board", "ulx"], "no board 'ulx'")])
