@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scores of a task from logits, by torchmetrics: float, quantized and golden model are judged by the same lines."""
+"""Scores of a task from logits, by torchmetrics: float, quantized and golden model are judged by the same lines.
+
+torchmetrics takes seconds to import, so that only what scores pays for it.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torchmetrics.functional.classification import (
-    binary_f1_score,
-    binary_matthews_corrcoef,
-    multiclass_accuracy,
-    multiclass_f1_score,
-    multiclass_matthews_corrcoef,
-)
-from torchmetrics.functional.regression import pearson_corrcoef, spearman_corrcoef
-from torchmetrics.functional.text import squad
 
 from bitloom.qat.data import METRICS, Answer, Metric
 
@@ -39,14 +33,25 @@ def score(metric: Metric, predictions: Sequence[Any], labels: Sequence[Any], *, 
         return _first(metric, _spans(predictions, labels))
     if metric in METRICS["regression"]:
         return _first(metric, _correlations(predictions, labels))
+    return _first(metric, _classes(metric, predictions, labels, classes, macro))
+
+
+def _classes(metric: Metric, predictions: Sequence[int], labels: Sequence[int], classes: int | None, macro: bool) -> Scores:
+    """Accuracy, and F1 or Matthews' coefficient where asked for."""
+    from torchmetrics.functional import classification as of
+
     got, want = (torch.as_tensor(np.asarray(x), dtype=torch.int64) for x in (predictions, labels))
     classes = classes or max(2, int(max(got.max(), want.max())) + 1)
-    values = {"accuracy": float(multiclass_accuracy(got, want, classes, average="micro"))}
-    if metric == "f1":
-        values["f1"] = _macro_f1(got, want, classes) if macro or classes > 2 else _f1(got, want)
-    if metric == "matthews":
-        values["matthews"] = _matthews(got, want, classes)
-    return _first(metric, values)
+    values: Scores = {"accuracy": float(of.multiclass_accuracy(got, want, classes, average="micro"))}
+    if metric == "f1" and (macro or classes > 2):  # the mean over the classes that occur on either side
+        values["f1"] = float(of.multiclass_f1_score(got, want, classes, average="macro"))
+    elif metric == "f1":
+        values["f1"] = float(of.binary_f1_score(got, want)) if (want == 1).any() else None
+    elif metric == "matthews":
+        defined = len(got.unique()) > 1 and len(want.unique()) > 1
+        coefficient = of.binary_matthews_corrcoef(got, want) if classes == 2 else of.multiclass_matthews_corrcoef(got, want, classes)
+        values["matthews"] = float(coefficient) if defined else None
+    return values
 
 
 def score_logits(metric: Metric, logits: np.ndarray, labels: Sequence[Any]) -> Scores:
@@ -66,23 +71,10 @@ def _first(metric: Metric, values: Scores) -> Scores:
     return {metric: values[metric], **values}
 
 
-def _f1(got: torch.Tensor, want: torch.Tensor) -> float | None:
-    return float(binary_f1_score(got, want)) if (want == 1).any() else None
-
-
-def _macro_f1(got: torch.Tensor, want: torch.Tensor, classes: int) -> float:
-    """Mean over the classes that occur on either side."""
-    return float(multiclass_f1_score(got, want, classes, average="macro"))
-
-
-def _matthews(got: torch.Tensor, want: torch.Tensor, classes: int) -> float | None:
-    if len(got.unique()) < 2 or len(want.unique()) < 2:
-        return None
-    return float(binary_matthews_corrcoef(got, want) if classes == 2 else multiclass_matthews_corrcoef(got, want, classes))
-
-
 def _correlations(predictions: Sequence[float], labels: Sequence[float]) -> Scores:
     """Pearson's and Spearman's."""
+    from torchmetrics.functional.regression import pearson_corrcoef, spearman_corrcoef
+
     x, y = (torch.as_tensor(np.asarray(v, np.float64)) for v in (predictions, labels))
     if (x == x[0]).all() or (y == y[0]).all():
         return {"pearson": None, "spearman": None}
@@ -91,6 +83,8 @@ def _correlations(predictions: Sequence[float], labels: Sequence[float]) -> Scor
 
 def _spans(predictions: Sequence[str], labels: Sequence[Answer]) -> Scores:
     """SQuAD's F1 and exact match: the best over the accepted answers, on normalized words (Rajpurkar et al. 2016)."""
+    from torchmetrics.functional.text import squad
+
     got = [{"prediction_text": text, "id": str(i)} for i, text in enumerate(predictions)]
     want = [{"answers": {"text": answer.texts, "answer_start": answer.starts}, "id": str(i)} for i, answer in enumerate(labels)]
     values = squad(got, want)
