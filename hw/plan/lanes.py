@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from bitloom.hw.graph import Graph, Node
 from bitloom.hw.instance import Fold, Layout
@@ -17,14 +18,13 @@ from bitloom.hw.plan.timing import simulate_node
 
 HEAD_TOKENS = 8  # the sentence's head must keep up with sentences of this many tokens
 FILL = 0.1  # of a block, at most, that may be filled up
-WIDTHS = 8  # filled widths that are tried: those with most divisors
+WIDTHS = 12  # filled widths that are tried: those with most divisors
 LANE = 1.0  # multipliers that a lane of an elementwise operator counts for when widths are chosen: what a requant takes
 SENTENCES = 3  # after which an operator alone is in its steady state
 ROUNDS = 2  # of choosing each group's width given its neighbours'
 
 
-@dataclass(frozen=True, kw_only=True)
-class Way:
+class Way(NamedTuple):
     """How a group's streams go: elements of a block, lanes."""
 
     space: int
@@ -46,10 +46,12 @@ class Frontier:
 
 @dataclass
 class Lanes:
-    """One graph's foldings; remembers the frontiers of its units."""
+    """One graph's foldings; remembers the frontiers and paces of its units, and the foldings that it found."""
 
     graph: Graph
     _frontiers: dict = field(default_factory=dict)
+    _grouped: dict[int, Folding | None] = field(default_factory=dict)
+    _paces: dict = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         graph = self.graph
@@ -58,7 +60,8 @@ class Lanes:
         self.groups = groups(graph)
         self.of = {name: group for group in self.groups for name in group.tensors}
         self.slowest = 2 * max(OPS[n.op].macs(graph, n, graph.max_tokens) for n in self.units)  # one multiplier a unit meets it
-        self._shapes = {n.name: self._shape(n) for n in self.units}
+        numbers: dict[tuple, int] = {}
+        self._shapes = {n.name: numbers.setdefault(self._shape(n), len(numbers)) for n in self.nodes}
         self._passing = {g: sum(OPS[n.op].elementwise and n.name in g.tensors for n in self.nodes) for g in self.groups}
         self._touching = {g: [n for n in self.units if g in self._sides(n)] for g in self.groups}
 
@@ -69,6 +72,11 @@ class Lanes:
 
     def grouped(self, target: int) -> Folding | None:
         """The same with lanes by group and filled widths, chosen for fewest multipliers."""
+        if target not in self._grouped:
+            self._grouped[target] = self._fewest(target)
+        return self._grouped[target]
+
+    def _fewest(self, target: int) -> Folding | None:
         ways = {g: self._ways(g, target) for g in self.groups}
         if not all(ways.values()):
             return None
@@ -84,14 +92,14 @@ class Lanes:
 
     def pace(self, folding: Folding) -> int:
         """Cycles between two sentences of max_tokens that the operators without multiplier arrays allow."""
-        slowest: dict[tuple, int] = {}
-        for node in self.nodes:
-            fold = folding.folds[node.name]
-            key = (self._shape(node), fold)
-            if not OPS[node.op].matrix and key not in slowest:
-                last = simulate_node(self.graph, node, fold, [self.graph.max_tokens] * SENTENCES).last
-                slowest[key] = last[-1] - last[-1 - len(last) // SENTENCES]
-        return max(slowest.values(), default=0)
+        return max((self._pace(n, folding.folds[n.name]) for n in self.nodes if not OPS[n.op].matrix), default=0)
+
+    def _pace(self, node: Node, fold: Fold) -> int:
+        key = (self._shapes[node.name], fold)
+        if key not in self._paces:
+            last = simulate_node(self.graph, node, fold, [self.graph.max_tokens] * SENTENCES).last
+            self._paces[key] = last[-1] - last[-1 - len(last) // SENTENCES]
+        return self._paces[key]
 
     def binding(self, target: int) -> str:
         """The stream or unit that cannot meet the target."""

@@ -45,15 +45,16 @@ class HardwareConfig(Strict):
         return self
 
 
-def solve(graph: Graph, config: HardwareConfig, board: Board | None = None) -> Folding:
+def solve(graph: Graph, config: HardwareConfig, board: Board | None = None, lanes: Lanes | None = None) -> Folding:
     """The cheapest folding that meets target_cycles, or the fastest one within the budget of multipliers, of the board, or of both.
 
     board  instead of the one that config names
+    lanes  the graph's, where it is solved several times: it remembers what it found
     Raises FoldingError: nothing is that fast, or that small; the message names the stage that binds and the nearest figure, or by how much the
     board is too small and what would fit. BoardError: no such board.
     """
     board = board or (Board.load(config.board) if config.board else None)
-    lanes = Lanes(graph)
+    lanes = lanes or Lanes(graph)
     work = sum(OPS[n.op].macs(graph, n, graph.max_tokens) for n in graph.nodes)
     if config.target_cycles is not None:
         folding = _meet(lanes, config.target_cycles, work)
@@ -66,7 +67,7 @@ def solve(graph: Graph, config: HardwareConfig, board: Board | None = None) -> F
         return fit.fastest(graph, board, fold_all, lanes.slowest, lambda folding: folding.multipliers <= most)
 
     plain = fastest(lanes.common)
-    if plain is not None and plain.interval * plain.multipliers <= (1 + WORTH) * work:
+    if plain is not None and plain.interval * most <= (1 + WORTH) * work:
         return plain
     filled = fastest(lanes.grouped)
     if filled is None:

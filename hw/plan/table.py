@@ -96,13 +96,13 @@ def plan(graph: Graph, boards: Sequence[Board], goal: HardwareConfig | None = No
     """
     top, cycles = graph.max_tokens, {}
     lengths = sorted({max(1, top // 4), max(1, top // 2), top}) if lengths is None else lengths
-    configs = [(HardwareConfig(board=board.name, clock_mhz=clock_mhz), board) for board in boards]
+    configs, lanes = [(HardwareConfig(board=board.name, clock_mhz=clock_mhz), board) for board in boards], Lanes(graph)
     return PlanTable(
         graph=graph.name,
         max_tokens=top,
         components=components(graph),
-        goal=goal and _planned(graph, goal, Board.load(goal.board) if goal.board else None, lengths, cycles),
-        boards=tuple(_planned(graph, config, board, lengths, cycles) for config, board in configs),
+        goal=goal and _planned(lanes, goal, Board.load(goal.board) if goal.board else None, lengths, cycles),
+        boards=tuple(_planned(lanes, config, board, lengths, cycles) for config, board in configs),
     )
 
 
@@ -138,14 +138,15 @@ def components(graph: Graph) -> tuple[Component, ...]:
     return tuple(found.values())
 
 
-def _planned(graph: Graph, config: HardwareConfig, board: Board | None, lengths: Sequence[int], cycles: dict) -> BoardPlan:
+def _planned(lanes: Lanes, config: HardwareConfig, board: Board | None, lengths: Sequence[int], cycles: dict) -> BoardPlan:
     """cycles: (interval, latency) of foldings that were predicted for other boards; how products are made changes none."""
+    graph = lanes.graph
     about = {"board": board.name if board else "", "clock_mhz": config.clock_mhz}
     fitter = board and Fitter(graph, board)
     try:
-        folding = solve(graph, config, board=board)
+        folding = solve(graph, config, board, lanes)
     except FoldingError as error:
-        used = _used(fitter, _least(graph)) if fitter else {}
+        used = _used(fitter, lanes.common(lanes.slowest)) if fitter else {}  # a multiplier in each matrix unit
         return BoardPlan(**about, problem=str(error), used=used, binds=max(used, key=lambda kind: used[kind].share, default=""))
     key = tuple(replace(fold, multiplier=None) for fold in folding.folds.values())
     if key not in cycles:
@@ -161,12 +162,6 @@ def _planned(graph: Graph, config: HardwareConfig, board: Board | None, lengths:
         interval=interval,
         latency=latency,
     )
-
-
-def _least(graph: Graph) -> Folding:
-    """A multiplier in each matrix unit."""
-    lanes = Lanes(graph)
-    return lanes.common(lanes.slowest)
 
 
 def _used(fitter: Fitter, folding: Folding) -> dict[str, Usage]:

@@ -19,7 +19,7 @@ from bitloom.sim.encoder import link_memories
 from bitloom.sim.errors import SimulationError
 from bitloom.sim.hil.link import LinkSettings
 from bitloom.sim.hil.serial_target import SerialTarget
-from bitloom.sim.runner import HDL, Model, compile_model, encoder_effort, needed
+from bitloom.sim.runner import FAST, HDL, Model, compile_model, needed
 
 DIVIDER = 8  # cycles of a bit: a line so fast that the encoder is what the simulation spends its time on
 BAUD = 1_000_000
@@ -107,7 +107,7 @@ def compile_board(build_dir: Path, divider: int = DIVIDER) -> Path:
         shape.write_text(shape_package(build_dir))
         sources = (shape, *needed(library, bench + encoder.read_text()), encoder)
         generated = {"bench.sv": bench, MAIN.name: MAIN.read_text()}  # so that the cache sees a change of either
-        return compile_model(Model(sources=sources, generated=generated, effort=encoder_effort()), "board", [])
+        return compile_model(Model(sources=sources, generated=generated, effort=FAST), "board", [])
 
 
 class SimulatedTarget(SerialTarget):
