@@ -28,7 +28,7 @@ from bitloom.hw import golden
 from bitloom.hw.graph import Graph
 from bitloom.hw.plan.design import SINK, Design, Stream
 from bitloom.sim.errors import SimulationError
-from bitloom.sim.runner import cache_dir
+from bitloom.sim.runner import QUICK, cache_dir, encoder_effort
 
 MIN_GXX = 9
 CHUNK = 32  # sentences in one child process: their tensors are held at once
@@ -100,13 +100,17 @@ def compile_project(project: Path) -> Library:
     version, project = check_compiler(), Path(project)
     if not (project / "build_lib.sh").is_file():
         raise HlsError(f"C simulation: got {project} without build_lib.sh, must be a project folder; write it with `bitloom build RUN --backend hls4ml`")
-    target = cache_dir() / f"csim-{_key(project, version)}"
+    quick = encoder_effort() is QUICK
+    target = cache_dir() / f"csim-{'quick-' * quick}{_key(project, version)}"
     if (target / "done").is_file():
         return Library(folder=target, seconds=0.0)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(target, ignore_errors=True)  # of a build that was killed; the library knows this path, so it is built here
         shutil.copytree(project, target)
+        if quick:
+            script = target / "build_lib.sh"
+            script.write_text(script.read_text().replace("-O3", "-O0"))
         began = time.monotonic()
         with open(target / "build.log", "w") as log:
             done = subprocess.run(["bash", "./build_lib.sh"], cwd=target, stdout=log, stderr=subprocess.STDOUT, check=False)

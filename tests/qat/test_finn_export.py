@@ -81,7 +81,13 @@ def test_qonnx_computes_what_the_modules_do(exported):
     assert np.abs(Runner(graph, model).run(want, alone=False)["logits"] - codes).max() <= 1  # two float32 implementations
 
 
-@pytest.mark.parametrize(("activation", "head", "quant"), [("gelu", "sequence", {}), ("relu", "token", {"weights": 8}), ("gelu", "sequence", {"weights": 1})])
+@pytest.mark.parametrize(
+    ("activation", "head", "quant"),
+    [
+        ("gelu", "sequence", {}),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("relu", "token", {"weights": 8}), ("gelu", "sequence", {"weights": 1}))),
+    ],
+)
 def test_close_to_the_golden(tmp_path, activation, head, quant):
     """Half to even, float softmax and LayerNorm, and no rounding of residual sums: codes differ, but by little."""
     graph = frozen(activation, head, **quant)
@@ -96,6 +102,7 @@ def test_close_to_the_golden(tmp_path, activation, head, quant):
 
 
 @pytest.mark.skipif(tool.installed() != tool.VERSION, reason=f"no finn-plus {tool.VERSION}; {tool.INSTALL}")
+@pytest.mark.slow
 def test_finn_streamlines_it_whole(exported, tmp_path):
     """GELU in FINN's float32 hardware (Versal), every scale moved into thresholds: no node left unmapped, logits near QONNX's."""
     graph, model = exported

@@ -27,6 +27,8 @@ FAMILIES = {
     "virtex-ultrascale+": ("synth_xilinx -family xcup -flatten", "coarse", "map_ffram", {"DSP48E2": 1}, r"RAMB(18|36)E2"),
     "ice40up": ("synth_ice40 -device u -dsp -noabc9", "map_ram", "map_ffs", {"SB_MAC16": 1}, r"SB_RAM40_4K"),
 }
+# Yosys takes longest for AMD's families.
+QUICK_AND_SLOW = [pytest.param(f, marks=pytest.mark.slow if f in ("artix-7", "virtex-ultrascale+") else ()) for f in FAMILIES]
 
 
 def literal(value) -> str:
@@ -95,7 +97,7 @@ def operators(family: str) -> dict[str, Instance]:
     }
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", QUICK_AND_SLOW)
 def test_multipliers_are_as_the_mapping_says(family, tmp_path):
     units = operators(family)
     cells = synthesize(family, units, tmp_path)
@@ -111,7 +113,7 @@ def fifo(width: int, depth: int) -> Instance:
     return Instance(module="fifo", params={"WIDTH": width, "DEPTH": depth})
 
 
-@pytest.mark.parametrize("family", [f for f in FAMILIES if f != "virtex-ultrascale+"])
+@pytest.mark.parametrize("family", [p for p in QUICK_AND_SLOW if p.values[0] != "virtex-ultrascale+"])
 def test_deep_memories_are_block_ram_and_shallow_ones_are_not(family, tmp_path):
     """A FIFO of a sentence and one of two beats; a sentence's keys and a token; a deep weight memory."""
     graph = random_encoder(5, layers=1, hidden=64, heads=1, intermediate=64, max_tokens=16)
