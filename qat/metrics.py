@@ -68,7 +68,9 @@ def score_words(metric: Metric, logits: np.ndarray, labels: Sequence[int]) -> Sc
 
 
 def _first(metric: Metric, values: Scores) -> Scores:
-    return {metric: values[metric], **values}
+    """The metric in front; seven digits, as many as torchmetrics' float32 holds."""
+    rounded = {name: value if value is None else round(value, 7) for name, value in values.items()}
+    return {metric: rounded[metric], **rounded}
 
 
 def _correlations(predictions: Sequence[float], labels: Sequence[float]) -> Scores:

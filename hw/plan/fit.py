@@ -27,14 +27,21 @@ ANSWERS = Memory("answers", 16, 1024, checked=False)
 
 
 class Fitter:
-    """Foldings of one graph on one board."""
+    """Foldings of one graph on one board; remembers what they take."""
 
     def __init__(self, graph: Graph, board: Board):
         self.graph, self.board = graph, board
         self.costs = Estimator(board)
+        self._known: dict[tuple[Fold, ...], tuple[Folding, Estimate]] = {}
 
     def styled(self, folding: Folding) -> tuple[Folding, Estimate]:
         """The folding with a multiplier style for each matrix unit, and what it takes."""
+        key = tuple(folding.folds.values())
+        if key not in self._known:
+            self._known[key] = self._styled(folding)
+        return self._known[key]
+
+    def _styled(self, folding: Folding) -> tuple[Folding, Estimate]:
         folds = dict(folding.folds)
         for name in folding.per_node:
             folds[name] = replace(folds[name], multiplier=self._style(self.graph.node(name), folds[name].pe))
@@ -93,14 +100,13 @@ class Fitter:
         return sum(map_memory(memory, self.board).blocks for memory in (sentence, ANSWERS))
 
 
-def fastest(graph: Graph, board: Board, fold_all: Callable[[int], Folding | None], slowest: int, allowed: Callable[[Folding], bool]) -> Folding:
+def fastest(fitter: Fitter, fold_all: Callable[[int], Folding | None], slowest: int, allowed: Callable[[Folding], bool]) -> Folding:
     """The fastest folding that fits the board and is allowed, by bisection over the interval.
 
     fold_all  folding for a target interval, None if there is none
     slowest   an interval that every encoder meets
     Raises FoldingError: not even the slowest fits; by how much, and what would.
     """
-    fitter = Fitter(graph, board)
 
     def attempt(target: int) -> tuple[Folding | None, list[str]]:
         folding = fold_all(target)
@@ -116,7 +122,7 @@ def fastest(graph: Graph, board: Board, fold_all: Callable[[int], Folding | None
     if least is None:
         folding = fold_all(slowest)
         _, costs = fitter.styled(folding)
-        raise FoldingError(f"folding: {board.name}: {fitter.excess(costs) or 'got a budget of too few multipliers; raise hardware.multipliers'}")
+        raise FoldingError(f"folding: {fitter.board.name}: {fitter.excess(costs) or 'got a budget of too few multipliers; raise hardware.multipliers'}")
     low, high, best, bound = 1, slowest, least, []
     while low < high:
         middle = (low + high) // 2

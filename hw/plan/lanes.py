@@ -52,6 +52,7 @@ class Lanes:
     _frontiers: dict = field(default_factory=dict)
     _grouped: dict[int, Folding | None] = field(default_factory=dict)
     _paces: dict = field(default_factory=dict)
+    _prices: dict[tuple, float] = field(default_factory=dict)  # for one target
 
     def __post_init__(self) -> None:
         graph = self.graph
@@ -62,8 +63,9 @@ class Lanes:
         self.slowest = 2 * max(OPS[n.op].macs(graph, n, graph.max_tokens) for n in self.units)  # one multiplier a unit meets it
         numbers: dict[tuple, int] = {}
         self._shapes = {n.name: numbers.setdefault(self._shape(n), len(numbers)) for n in self.nodes}
+        self._sides = {n.name: tuple(self.of[name] for name in (*n.inputs, n.name) if name in self.of) for n in self.units}  # groups, inputs first
         self._passing = {g: sum(OPS[n.op].elementwise and n.name in g.tensors for n in self.nodes) for g in self.groups}
-        self._touching = {g: [n for n in self.units if g in self._sides(n)] for g in self.groups}
+        self._touching = {g: [n for n in self.units if g in self._sides[n.name]] for g in self.groups}
 
     def common(self, target: int) -> Folding | None:
         """The cheapest folding within the target with one number of lanes for all token streams, nothing filled up; None: there is none."""
@@ -80,6 +82,7 @@ class Lanes:
         ways = {g: self._ways(g, target) for g in self.groups}
         if not all(ways.values()):
             return None
+        self._prices.clear()
         hub = max((g for g in self.groups if not g.narrow), key=lambda g: len(self._touching[g]))
         best, least = None, math.inf
         for way in ways[hub]:
@@ -144,16 +147,21 @@ class Lanes:
 
     def _place(self, group: Group, chosen: dict[Group, Way]) -> list[tuple]:
         """What a choice for the group depends on: its units' shapes and the ways of the streams on their other sides."""
-        return [(self._shapes[n.name], *(None if g is group else chosen[g] for g in self._sides(n))) for n in self._touching[group]]
+        return [(self._shapes[n.name], *(None if g is group else chosen[g] for g in self._sides[n.name])) for n in self._touching[group]]
 
     def _around(self, group: Group, way: Way, chosen: dict[Group, Way], target: int) -> float:
-        trial = chosen | {group: way}
-        return sum(self._price(n, trial, target) for n in self._touching[group]) + LANE * way.lanes * self._passing[group]
+        before, chosen[group] = chosen[group], way
+        price = sum([self._price(n, chosen, target) for n in self._touching[group]]) + LANE * way.lanes * self._passing[group]
+        chosen[group] = before
+        return price
 
     def _price(self, node: Node, chosen: dict[Group, Way], target: int) -> float:
         """Multipliers; where the target cannot be met, more than any that can."""
-        fold = self._cheapest(node, chosen, target)
-        return 1e9 if fold is None else fold.pe * fold.simd
+        key = (self._shapes[node.name], *[chosen[g] for g in self._sides[node.name]])
+        if key not in self._prices:
+            fold = self._cheapest(node, chosen, target)
+            self._prices[key] = 1e9 if fold is None else fold.pe * fold.simd
+        return self._prices[key]
 
     def _folding(self, chosen: dict[Group, Way], target: int) -> Folding | None:
         folds: dict[str, Fold] = {}
@@ -178,10 +186,6 @@ class Lanes:
         layout = Layout(channels=group.channels, blocks=group.blocks, space=way.space)
         return layout if layout.filled else None
 
-    def _sides(self, node: Node) -> tuple[Group, ...]:
-        """The groups of a unit's token streams, inputs first."""
-        return tuple(self.of[name] for name in (*node.inputs, node.name) if name in self.of)
-
     def _bare(self, node: Node, chosen: dict[Group, Way]) -> Fold:
         """The streams of a unit; PE and SIMD are open."""
         layouts = [self._layout(name, chosen) for name in node.inputs]
@@ -201,7 +205,7 @@ class Lanes:
         return fold or (frontier.fastest if frontier.intervals[0] <= target else None)
 
     def _frontier(self, node: Node, chosen: dict[Group, Way]) -> Frontier:
-        key = (self._shapes[node.name], *(chosen[g] for g in self._sides(node)))
+        key = (self._shapes[node.name], *[chosen[g] for g in self._sides[node.name]])
         if key not in self._frontiers:
             self._frontiers[key] = self._search(node, self._bare(node, chosen))
         return self._frontiers[key]

@@ -61,10 +61,12 @@ def solve(graph: Graph, config: HardwareConfig, board: Board | None = None, lane
         return folding if board is None else fit.must_fit(graph, board, folding)
     most = config.multipliers or math.inf
 
+    fitter = board and fit.Fitter(graph, board)
+
     def fastest(fold_all: Callable[[int], Folding | None]) -> Folding | None:
-        if board is None:
+        if fitter is None:
             return _within(lanes, fold_all, most)
-        return fit.fastest(graph, board, fold_all, lanes.slowest, lambda folding: folding.multipliers <= most)
+        return fit.fastest(fitter, fold_all, lanes.slowest, lambda folding: folding.multipliers <= most)
 
     plain = fastest(lanes.common)
     if plain is not None and plain.interval * most <= (1 + WORTH) * work:

@@ -151,8 +151,9 @@ def _planned(lanes: Lanes, config: HardwareConfig, board: Board | None, lengths:
     key = tuple(replace(fold, multiplier=None) for fold in folding.folds.values())
     if key not in cycles:
         design = Design(graph, folding)
-        ends = predict(design, [graph.max_tokens] * SENTENCES).out_last
-        cycles[key] = ends[-1] - ends[-2], {n: predict(design, [n]).latency[0] for n in lengths}
+        full = predict(design, [graph.max_tokens] * SENTENCES)  # the first of them is not held up by those behind it
+        alone = {n: predict(design, [n]).latency[0] for n in lengths if n != graph.max_tokens}
+        cycles[key] = full.out_last[-1] - full.out_last[-2], {n: alone.get(n, full.latency[0]) for n in lengths}
     interval, latency = cycles[key]
     return BoardPlan(
         **about,
