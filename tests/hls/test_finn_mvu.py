@@ -43,6 +43,7 @@ def test_results_and_cycles_at_three_foldings():
 
 
 @needs_tools
+@pytest.mark.slow
 def test_results_with_stalls_and_unsigned_inputs():
     x, weight, _ = data(weight_low=-8)
     want = linear(x & 255, weight, np.zeros(16, np.int64), 255)

@@ -27,8 +27,7 @@ FAMILIES = {
     "virtex-ultrascale+": ("synth_xilinx -family xcup -flatten", "coarse", "map_ffram", {"DSP48E2": 1}, r"RAMB(18|36)E2"),
     "ice40up": ("synth_ice40 -device u -dsp -noabc9", "map_ram", "map_ffs", {"SB_MAC16": 1}, r"SB_RAM40_4K"),
 }
-# Yosys takes longest for AMD's families.
-QUICK_AND_SLOW = [pytest.param(f, marks=pytest.mark.slow if f in ("artix-7", "virtex-ultrascale+") else ()) for f in FAMILIES]
+QUICK_AND_SLOW = [pytest.param(f, marks=() if f == "ecp5" else pytest.mark.slow) for f in FAMILIES]
 
 
 def literal(value) -> str:
