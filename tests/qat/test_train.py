@@ -283,7 +283,7 @@ def test_length_grouped_order():
     assert sum(spread) / len(spread) < 3  # at random it is above 50
 
 
-def test_word_dropout_and_label_smoothing_change_the_loss_only_in_training():
+def test_word_dropout_and_label_smoothing_change_the_loss_only_in_training(tmp_path):
     dataset = load(DATA)
     tokenizer = TextTokenizer.train(dataset.train.texts, 250)
     features = Features(dataset, dataset.train, tokenizer, 24)
@@ -292,7 +292,7 @@ def test_word_dropout_and_label_smoothing_change_the_loss_only_in_training():
     losses = {}
     for name, update in {"plain": {}, "smooth": {"label_smoothing": 0.3}, "words": {"word_dropout": 0.9}}.items():
         cfg = TrainConfig(word_dropout=0.0).model_copy(update=update)
-        trainer = EncoderTrainer(model, tokenizer, features, None, cfg, "unused", epochs=1, learning_rate=1e-3)
+        trainer = EncoderTrainer(model, tokenizer, features, None, cfg, tmp_path, epochs=1, learning_rate=1e-3)
         losses[name] = [trainer.compute_loss(model.train(mode), dict(batch)).item() for mode in (True, False)]
     assert losses["smooth"][0] != losses["plain"][0] != losses["words"][0]
     assert losses["smooth"][1] == losses["plain"][1] == losses["words"][1] == losses["plain"][0]
