@@ -77,9 +77,14 @@ def _widths(graph: Graph, node: Node, fold: Fold) -> tuple[int, int]:
 
 
 def foldings(graph: Graph, node: Node, fold: Fold) -> list[Fold]:
-    """Every legal PE x SIMD: SIMD | K, PE | C, whole beats on both streams."""
+    """Every legal PE x SIMD: SIMD | K, PE | C, whole beats on both streams; for each PE up to the SIMD that waits for the input stream."""
     channels, inputs = _widths(graph, node, fold)
-    return [replace(fold, pe=pe, simd=simd) for pe in divisors(channels, fold.lanes_out) for simd in divisors(inputs, fold.lanes_in)]
+    simds, pace = divisors(inputs, fold.lanes_in), inputs // fold.lanes_in  # cycles in which a token comes
+    found = []
+    for pe in divisors(channels, fold.lanes_out):
+        enough = next((simd for simd in simds if channels // pe * (inputs // simd) <= pace), simds[-1])
+        found += [replace(fold, pe=pe, simd=simd) for simd in simds if simd <= enough]
+    return found
 
 
 def interval(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
