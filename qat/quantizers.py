@@ -8,12 +8,11 @@ The injectors hold an instance, not a class, so that Brevitas never builds a sec
 from __future__ import annotations
 
 import torch
-from brevitas.inject import ExtendedInjector
-from brevitas.proxy import ActQuantProxyFromInjector, BiasQuantProxyFromInjector, WeightQuantProxyFromInjector
 from torch import Tensor, nn
 
 from bitloom.hw.errors import BitloomError
 from bitloom.qat import functional as F
+from bitloom.qat.brevitas import ActQuantProxyFromInjector, BiasQuantProxyFromInjector, ExtendedInjector, WeightQuantProxyFromInjector
 
 UNSET = -1000  # exponent of a grid that calibration has not chosen yet
 BIAS_BITS = 32

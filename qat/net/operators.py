@@ -7,7 +7,6 @@ it reads and its bits. It then knows its nodes of the integer graph (`append`) a
 
 from __future__ import annotations
 
-import brevitas.nn as qnn
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from bitloom.hw import ops
 from bitloom.hw.graph import GraphBuilder
 from bitloom.hw.graph import Tensor as GraphTensor
 from bitloom.qat import functional as F
+from bitloom.qat.brevitas import qnn
 from bitloom.qat.quantizers import ActQuant, BiasQuant, DyadicWeight, Grid, IntegerBias, PowerOfTwoAct, WeightQuant
 
 LOGIT_BITS = 16
