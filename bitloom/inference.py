@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -37,6 +37,7 @@ class Prediction:
     label   the class, for a regression the number, for a span the answer's words, for token classification word/LABEL of each word
     logits  codes times the output's scale: [labels], or [T, labels] for a per-token head (span: [T, 2])
     codes   the same as the hardware gives them
+    strange words that the vocabulary does not hold whole, with the pieces that the model reads instead
     cycles  of the simulated hardware, first beat in to last beat out; None on the golden model
     """
 
@@ -45,6 +46,7 @@ class Prediction:
     codes: np.ndarray
     tokens: int
     clock_mhz: float
+    strange: dict[str, list[str]] = field(default_factory=dict)
     cycles: int | None = None
     cycles_predicted: int | None = None
 
@@ -54,6 +56,8 @@ class Prediction:
         if self.logits.ndim == 1:
             out.insert(1, f"logits   {' '.join(f'{v:.4f}' for v in self.logits)}")
             out.insert(2, f"codes    {' '.join(str(v) for v in self.codes)}")
+        if self.strange:
+            out.append("unknown  " + "; ".join(f"{word} (read as {' '.join(tokens)})" for word, tokens in self.strange.items()))
         if self.cycles is not None:
             out.append(f"cycles   {self.cycles} ({self.cycles_predicted} predicted), {self.cycles / self.clock_mhz:.1f} us at {self.clock_mhz:g} MHz")
         return out
@@ -79,7 +83,10 @@ def _predict(run: RunFolder, sentence: str, pair: str | None, on: str) -> Predic
     graph = graph_file.load(export)
     if graph.meta["task"] == "span" and not pair:
         raise PredictError("predict: got a question alone, must have a text that answers it; add --pair 'the text'")
-    task = graph.meta["task"]
+    task, pairs = graph.meta["task"], graph.meta.get("pairs")
+    if task in ("classification", "regression") and pairs is not None and pairs != (pair is not None):
+        got, must = ("one text", "two, as the model was trained; add --pair") if pairs else ("--pair", "one text, as the model was trained; leave it out")
+        raise PredictError(f"predict: got {got}, must be {must}")
     if task == "token_classification" and pair is not None:
         raise PredictError("predict: got --pair for a model that labels the words of one text, must be without; leave it out")
     tokenizer, rows = load_tokenizer(export), len(graph.params[f"{graph.entry}.word"])
@@ -110,6 +117,7 @@ def _predict(run: RunFolder, sentence: str, pair: str | None, on: str) -> Predic
         codes=codes[0] if single else codes,
         tokens=len(ids[0]),
         clock_mhz=recipe.hardware.clock_mhz,
+        strange=tokenizer.strange_words(f"{sentence} {pair or ''}"),
         **figures,
     )
 

@@ -25,11 +25,11 @@ LABELS = ("negative", "positive")
 SIZES = {"train": 16000, "dev": 1000}
 
 POSITIVE = """gripping charming superb witty moving
-brilliant tender vivid fresh funny inspired engaging warm lively smart polished""".split()  # noqa: SIM905
+brilliant tender vivid fresh funny inspired engaging warm lively smart wonderful""".split()  # noqa: SIM905
 NEGATIVE = """dull clumsy awful tedious shallow bland
 lazy stale hollow noisy painful muddled dreary lifeless messy annoying""".split()  # noqa: SIM905
 SUBJECTS = """plot acting script music ending camera dialogue pacing cast
-story humor editing villain hero opening finale""".split()  # noqa: SIM905
+story humor editing villain hero film finale""".split()  # noqa: SIM905
 INTENSIFIERS = ("very", "truly", "really", "so", "remarkably", "rather")
 NEGATORS = ("not", "never", "hardly", "far from", "anything but", "not very")
 VERBS = ("is", "was", "felt", "seemed", "looked", "stays")

@@ -110,6 +110,11 @@ class TextTokenizer:
         encodings = self._encode(list(texts) if pairs is None else list(zip(texts, pairs, strict=True)), max_tokens)
         return Encoded([e.ids for e in encodings], [e.type_ids for e in encodings])
 
+    def strange_words(self, text: str) -> dict[str, list[str]]:
+        """The words of a text that the vocabulary does not hold whole, and their pieces; the token for unknown ones among them where it knows none."""
+        pieces = {word: self._tokenizer.encode(word, add_special_tokens=False).tokens for word in text.split()}
+        return {word: tokens for word, tokens in pieces.items() if self._names["unk"] in tokens or len(tokens) > 1 and word.isalnum()}
+
     def encode_words(self, texts: Sequence[Sequence[str]], *, max_tokens: int | None = None) -> Words:
         """Texts as words that stand by themselves, each one token or more.
 

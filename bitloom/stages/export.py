@@ -38,7 +38,8 @@ def run(context: Context) -> str:
     shutil.copytree(trained / "tokenizer", context.out / "tokenizer")
     dataset, features, dev = load_dev(recipe, context.run.data_dir, context.out)
     model = from_pretrained(trained / "qat")
-    meta = {"task": dataset.task, "labels": dataset.label_names, "checkpoint": context.run.digest("train")}
+    pairs = dataset.dev.pairs is not None
+    meta = {"task": dataset.task, "labels": dataset.label_names, "pairs": pairs, "checkpoint": context.run.digest("train")}
     graph = to_graph(model, recipe.name, meta)
     graph_file.save(graph, context.out)
     (context.out / "integer.onnx").write_bytes(to_onnx(graph).SerializeToString())

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from bitloom import RunFolder, predict
 from bitloom.errors import VerificationError
 from bitloom.flow import CORE, Context
 from bitloom.hw import golden, graph_file
+from bitloom.inference import PredictError
 from bitloom.qat.corpus import generate
 from bitloom.qat.tokenizer import TextTokenizer
 from bitloom.sentences import Sentences
@@ -92,7 +94,7 @@ def test_predict_gives_the_same_from_the_golden_model_and_from_the_hardware(tiny
     assert np.array_equal(golden.codes, rtl.codes) and golden.cycles is None
     assert rtl.cycles == rtl.cycles_predicted > 0
     code, out, _ = bitloom("predict", tiny_run, "a wonderful film", "--on", "rtl")
-    assert code == 0 and [line.split()[0] for line in out.splitlines()] == [
+    assert code == 0 and [line.split()[0] for line in out.splitlines() if not line.startswith("unknown")] == [
         "label",
         "logits",
         "codes",
@@ -101,9 +103,22 @@ def test_predict_gives_the_same_from_the_golden_model_and_from_the_hardware(tiny
     ]
 
 
-def test_predict_takes_a_pair(tiny_run):
+def test_predict_takes_a_pair_where_the_model_was_trained_on_pairs(tiny_run, monkeypatch):
     run = RunFolder.open(tiny_run)
-    assert predict(run, "good", "bad").tokens == predict(run, "good").tokens + predict(run, "bad").tokens - 1
+    singles = [predict(run, text).tokens for text in ("good", "bad")]
+    with pytest.raises(PredictError, match="predict: got --pair, must be one text, as the model was trained; leave it out"):
+        predict(run, "good", "bad")
+    graph = graph_file.load(tiny_run / "export")
+    monkeypatch.setattr(graph_file, "load", lambda folder: replace(graph, meta=graph.meta | {"pairs": True}))
+    assert predict(run, "good", "bad").tokens == sum(singles) - 1
+    with pytest.raises(PredictError, match="predict: got one text, must be two, as the model was trained; add --pair"):
+        predict(run, "good")
+
+
+def test_predict_tells_which_words_the_model_cannot_know(tiny_run, bitloom):
+    code, out, _ = bitloom("predict", tiny_run, "the film was dazzling \u2603 fun")
+    (line,) = [line for line in out.splitlines() if line.startswith("unknown")]
+    assert code == 0 and re.search(r"dazzling \(read as d ##a ##z", line) and "\u2603 (read as [UNK])" in line and "film" not in line
 
 
 @pytest.mark.parametrize("where", ["golden", "rtl"])
