@@ -8,10 +8,12 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bitloom import sources
 from bitloom.errors import RunError
 from bitloom.recipe import Recipe
 
@@ -79,7 +81,11 @@ class RunFolder:
         return cls(path, {"schema": SCHEMA, "stages": {}})
 
     def adopt(self, recipe: Recipe, data_dir: Path | None) -> None:
-        """Write the run's recipe and where its data is. Call it with the folder locked."""
+        """Write the run's recipe, its paths made absolute, and where its data is. Call it with the folder locked.
+
+        Raises SourceError: a path in the recipe leads nowhere.
+        """
+        recipe = sources.resolved(recipe, data_dir)
         self._state["data_dir"] = str(Path(data_dir).resolve()) if data_dir else None
         _replace_text(self.path / "recipe.yaml", recipe.dump())
         self._save()
@@ -96,6 +102,10 @@ class RunFolder:
     def stage(self, name: str) -> Path:
         return self.path / name
 
+    def folder(self, name: str) -> Path:
+        """Where a stage's files are; the report's lie in the run folder itself."""
+        return self.path if name == "report" else self.stage(name)
+
     def record(self, name: str) -> dict:
         """{"done", "inputs", "seconds", "files": their digest} of a stage, or {} if it never ran."""
         return self._state["stages"].get(name, {})
@@ -111,7 +121,7 @@ class RunFolder:
     def digest(self, name: str) -> str:
         """SHA-256 of a stage's files: names and content."""
         digest = hashlib.sha256()
-        folder = self.path if name == "report" else self.stage(name)
+        folder = self.folder(name)
         files = self._files(name) if name == "report" else folder.rglob("*")
         for file in sorted(p for p in files if p.is_file()):
             digest.update(str(file.relative_to(folder)).encode() + b"\0")
@@ -157,8 +167,19 @@ class RunFolder:
 
 
 def hash_file(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of a file's content. One that nobody touched since it was last read is not read again by the same process."""
+    known = os.stat(path)
+    state = (known.st_dev, known.st_ino, known.st_size, known.st_mtime_ns, known.st_ctime_ns)
+    if (kept := _hashes.get(state)) is None:
+        with open(path, "rb") as file:
+            kept = hashlib.file_digest(file, "sha256").hexdigest()
+        if time.time_ns() - max(state[3:]) > SETTLED_NS:  # else a change right after this one could carry the same time
+            _hashes[state] = kept
+    return kept
+
+
+_hashes: dict[tuple[int, ...], str] = {}
+SETTLED_NS = 2_000_000_000
 
 
 def _replace_text(path: Path, text: str) -> None:

@@ -14,6 +14,7 @@ from bitloom import flow
 from bitloom.errors import DiskFullError, RunError, VerificationError
 from bitloom.recipe import Recipe
 from bitloom.runfolder import RunFolder
+from bitloom.sources import SourceError
 
 RECIPE = """\
 name: small
@@ -107,9 +108,34 @@ def test_a_stage_whose_files_were_damaged_runs_again_but_not_training(tmp_path, 
     run = make(tmp_path / "r")
     for name in ("train", "export"):
         flow.run_stage(run, name)
-    for name, again in (("export", True), ("train", False)):
-        next(f for f in run.stage(name).iterdir() if f.is_file()).write_text("damaged")
-        assert flow.run_stage(run, name) is again
+    (run.path / "export" / "files.txt").write_text("damaged")
+    assert flow.run_stage(run, "export")
+    (run.path / "train" / "files.txt").write_text("damaged")
+    for asked in ("train", "export"):
+        assert raised(RunError, flow.run_stage, run, asked) == (
+            f"{asked}: got files of 'train' in {run.path}/train that changed since it wrote them, must be whole; "
+            f"put them back or run `bitloom train {run.path} --force`"
+        )
+    assert flow.run_stage(run, "train", force=True) and not flow.run_stage(run, "train")
+
+
+@pytest.mark.parametrize("name", ["export", "build", "verify"])
+def test_files_of_a_finished_stage_that_changed_are_refused_by_who_reads_them(tmp_path, stages, name):
+    run = flow.run_flow(make(tmp_path / "r"))
+    (run.path / name / "files.txt").write_text("damaged")
+    expected = f"got files of '{name}' in {run.path}/{name} that changed since it wrote them, must be whole; put them back or run `bitloom {name} {run.path}`"
+    assert raised(RunError, flow.run_stage, run, "report") == f"report: {expected}"
+    assert raised(RunError, flow.require_current, run, name) == f"predict: {expected}"
+    flow.run_flow(run)  # made anew
+    assert (run.path / name / "files.txt").read_text().startswith(name)
+
+
+def test_what_judges_files_takes_them_as_they_stand(tmp_path, stages):
+    run = flow.run_flow(make(tmp_path / "r"))
+    (run.path / "build" / "files.txt").write_text("a fault")
+    stages.ran.clear()
+    assert flow.run_stage(run, "verify") and stages.ran == ["verify"]
+    assert raised(RunError, flow.run_stage, run, "report").startswith("report: got files of 'build'")
 
 
 def test_an_error_from_damaged_files_names_the_stage_that_wrote_them(tmp_path, stages):
@@ -117,13 +143,14 @@ def test_an_error_from_damaged_files_names_the_stage_that_wrote_them(tmp_path, s
         raise KeyError("nodes")
 
     run = make(tmp_path / "r")
-    flow.run_stage(run, "train")
-    stages.act["export"] = read
+    for name in ("train", "export", "build"):
+        flow.run_stage(run, name)
+    stages.act["verify"] = read
     with pytest.raises(KeyError):  # nothing is damaged: a fault of ours
-        flow.run_stage(run, "export")
-    next(f for f in run.stage("train").iterdir() if f.is_file()).write_text("damaged")
-    assert raised(RunError, flow.run_stage, run, "export") == (
-        f"{run.path}/train: got files that changed since 'train' wrote them (KeyError: 'nodes'), must be whole; run `bitloom train {run.path} --force`"
+        flow.run_stage(run, "verify")
+    (run.path / "build" / "files.txt").write_text("damaged")
+    assert raised(RunError, flow.run_stage, run, "verify") == (
+        f"{run.path}/build: got files that changed since 'build' wrote them (KeyError: 'nodes'), must be whole; run `bitloom build {run.path}`"
     )
 
 
@@ -221,7 +248,8 @@ def test_a_stage_needs_those_before_it(tmp_path, stages):
 def test_a_checkpoint_that_is_not_the_graphs_is_refused(tmp_path, stages):
     run = flow.run_flow(make(tmp_path / "r"))
     was = run.digest("train")
-    (run.path / "train" / "files.txt").write_text("other weights")
+    stages.act["train"] = lambda context: (context.out / "more.txt").write_text("other weights")
+    flow.run_stage(run, "train", force=True)
     for stage in ("build", "verify", "report"):
         assert raised(RunError, flow.run_stage, run, stage) == (
             f"{stage}: got a checkpoint {run.path}/train of hash {run.digest('train')[:16]}, must be {was[:16]}, that of the graph; "
@@ -288,3 +316,69 @@ def test_two_processes_cannot_work_on_one_run(tmp_path):
         other.communicate("\n")
     with run.locked():
         assert (run.path / ".lock").read_text() == f"{os.getpid()}\n"
+
+
+@pytest.mark.parametrize(
+    ("key", "file"),
+    [
+        ("model.checkpoint", "ck/model.safetensors"),
+        ("model.checkpoint", "ck/tokenizer.json"),
+        ("data.vocab", "vocab.txt"),
+        ("training.distill.teacher", "ck/model.safetensors"),
+        ("data.name", "set/train.csv"),
+        ("data.name", "set/more/train.csv"),
+        ("hardware.board", "boards/mine.yaml"),
+    ],
+)
+def test_every_file_that_a_recipe_names_counts_as_an_input(tmp_path, stages, monkeypatch, key, file):
+    monkeypatch.chdir(tmp_path)
+    Path(file).parent.mkdir(parents=True, exist_ok=True)
+    Path(file).write_text("a")
+    named = file if key in ("data.vocab", "hardware.board") else file.partition("/")[0]
+    run = make(tmp_path / "r", f"{key}={named}")
+    first = "build" if key == "hardware.board" else "train"
+    flow.run_flow(run)
+    monkeypatch.chdir("/")  # the paths still lead there
+    stages.ran.clear()
+    flow.run_flow(run)
+    assert stages.ran == []
+    (tmp_path / file).write_text("b")
+    assert f"'{first}' of other inputs (files of {key} changed since)" in raised(RunError, flow.require_current, run, "report")
+    flow.run_flow(run)
+    assert stages.ran[0] == first
+    (tmp_path / file).unlink()  # nothing else is known of it
+    stages.ran.clear()
+    flow.run_flow(run)
+    assert stages.ran == []
+
+
+def test_the_file_of_a_board_given_to_build_counts_as_an_input(tmp_path, stages):
+    board = tmp_path / "mine.yaml"
+    board.write_text("a")
+    run = flow.run_flow(make(tmp_path / "r"))
+    flow.run_stage(run, "build", options={"board": str(board)})
+    assert not flow.run_stage(run, "build")
+    board.write_text("b")
+    assert flow.run_stage(run, "build")
+
+
+def test_paths_are_resolved_when_the_recipe_is_adopted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ck").mkdir()
+    (tmp_path / "float").mkdir()  # the own teacher's name all the same
+    (tmp_path / "vocab.txt").write_text("a")
+    overrides = ["model.checkpoint=ck", "data.vocab=./vocab.txt", "training.distill.teacher=float"]
+    recipe = make(tmp_path / "r", *overrides).recipe
+    assert (recipe.model.checkpoint, recipe.data.vocab, recipe.training.distill.teacher) == (f"{tmp_path}/ck", f"{tmp_path}/vocab.txt", "float")
+    assert make(tmp_path / "s", "model.checkpoint=google/bert_uncased").recipe.model.checkpoint == "google/bert_uncased"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("model.checkpoint", "./ck"), ("model.checkpoint", "a/b/c"), ("data.vocab", "v.txt"), ("training.distill.teacher", "t/"), ("data.name", "/x")],
+)
+def test_a_path_that_leads_nowhere_is_never_asked_of_the_hub(tmp_path, monkeypatch, key, value):
+    monkeypatch.chdir(tmp_path)
+    assert raised(SourceError, make, tmp_path / "r", f"{key}={value}") == (
+        f"{key}: got '{value}', must be a file or folder that is there (looked for {tmp_path / value}); check the path"
+    )
