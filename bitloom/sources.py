@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from bitloom.hw.board import FOLDER
 from bitloom.hw.errors import BitloomError
 from bitloom.qat.data import KNOWN
+from bitloom.qat.vocabulary import SETTINGS
 
 if TYPE_CHECKING:
     from bitloom.recipe import Recipe
 
 ENDINGS = (".json", ".txt", ".gz", ".model", ".safetensors", ".yaml", ".yml")  # of files that are read
+BESIDE = (*SETTINGS, "merges.txt")  # a vocabulary's file
 KEYS = ("model.checkpoint", "data.name", "data.vocab", "training.distill.teacher", "hardware.board")
 
 
@@ -54,9 +56,9 @@ def board_file(board: str) -> Path:
 
 
 def files(key: str, path: Path) -> list[Path]:
-    """What is read at a path of the recipe's: the file, a data set's whole folder, or what stands in a checkpoint's."""
+    """What is read at a path of the recipe's: the file (and what says more of a vocabulary), a data set's whole folder, or what stands in a checkpoint's."""
     if path.is_file():
-        return [path]
+        return [path, *(f for name in BESIDE if key == "data.vocab" and (f := path.with_name(name)).is_file())]
     inside = path.rglob("*") if key == "data.name" else (f for f in path.glob("*") if f.suffix in ENDINGS)
     return sorted(f for f in inside if f.is_file())
 

@@ -266,10 +266,81 @@ def test_a_stage_of_an_older_recipe_is_refused_by_later_ones(tmp_path, stages):
     )
 
 
-@pytest.mark.parametrize("state", [{}, {"stages": 3}, {"stages": {"train": 3}}])
-def test_a_record_of_stages_that_is_none_is_refused(tmp_path, state):
+DONE = {"done": True, "inputs": {}, "options": {}, "seconds": 1.5, "files": "0" * 64}
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        ({}, "stages: got nothing, must be given"),
+        ({"stages": 3}, "stages: got 3, must be a mapping of keys"),
+        ({"stages": {"train": 3}}, "stages.train: got 3, must be a stage's record"),
+        ({"stages": {"train": {}}}, "stages.train: got {}, must be a stage's record"),
+        ({"stages": {"train": {"done": []}}}, "stages.train: got {'done': []}, must be a stage's record"),
+        ({"stages": {"train": {"done": True}}}, "stages.train.inputs: got nothing, must be given"),
+        ({"stages": {"train": DONE | {"options": None}}}, "stages.train.options: got None, must be a mapping of keys"),
+        ({"stages": {"train": DONE | {"inputs": {"data": 1}}}}, "stages.train.inputs.data: got 1, must be a text"),
+        ({"stages": {"train": DONE | {"seconds": float("nan")}}}, "stages.train.seconds: got nan, must be a finite number"),
+        ({"stages": {"train": DONE | {"files": "\x1b[2J"}}}, "stages.train.files: got '\\x1b[2J', must be an absolute path, or a digest"),
+        ({"stages": {"\x1b[2J": DONE}}, "stages.\\x1b[2J: got '\\x1b[2J', must be 'train', 'export', "),
+        ({"stages": {}, "data_dir": 5}, "data_dir: got 5, must be a text"),
+        ({"stages": {}, "data_dir": "/a\0"}, "data_dir: got '/a\\x00', must be an absolute path, or a digest"),
+        ({"stages": {}, "more": 5}, "more: got 5, must be left out"),
+    ],
+)
+def test_a_run_json_of_other_types_is_refused_and_the_field_named(tmp_path, state, expected):
     (tmp_path / "run.json").write_text(json.dumps({"schema": "bitloom.run/2"} | state))
-    assert raised(RunError, RunFolder.open, tmp_path).startswith(f"{tmp_path}/run.json: got no record of the stages, must")
+    text = raised(RunError, RunFolder.open, tmp_path)
+    assert text.startswith(f"{tmp_path}/run.json: {expected}") and text.endswith("; use a new folder (`bitloom run RECIPE --out DIR`)")
+
+
+@pytest.mark.parametrize("text", ["", "[" * 200_000, '{"schema": ' + "9" * 5000 + "}", '"\ud800'])
+def test_a_run_json_that_is_no_json_is_refused(tmp_path, text):
+    (tmp_path / "run.json").write_bytes(text.encode(errors="surrogatepass"))
+    assert raised(RunError, RunFolder.open, tmp_path).startswith(f"{tmp_path}/run.json: got text that is not JSON, must be as bitloom wrote it; ")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        (".lock", "file"),
+        ("recipe.yaml", "file"),
+        ("recipe.yaml.tmp", "file"),
+        ("run.json.tmp", "file"),
+        ("report.html", "file"),
+        ("train", "folder"),
+        ("export.tmp", "folder"),
+        ("verify.failed", "folder"),
+        ("hls4ml", "folder"),
+        ("hls4ml/build.tmp", "folder"),
+        ("train.tmp/checkpoints", "file"),
+    ],
+)
+def test_nothing_is_written_through_a_link_inside_a_run_folder(tmp_path, stages, name, kind):
+    other, run = tmp_path / "other", make(tmp_path / "r")
+    other.write_text("mine") if kind == "file" else other.mkdir()
+    place = run.path / name
+    place.parent.mkdir(exist_ok=True)
+    place.unlink(missing_ok=True)
+    place.symlink_to(other)
+    for call in (RunFolder.open, make):
+        assert raised(RunError, call, run.path) == f"{place}: got a link, must be a {kind} of the run's own; remove it"
+    assert other.read_text() == "mine" if kind == "file" else not any(other.iterdir())
+    if name != "train.tmp/checkpoints":
+        place.unlink()
+        place.mkdir() if kind == "file" else place.touch()
+        assert raised(RunError, RunFolder.open, run.path) == f"{place}: got what is none, must be a {kind} of the run's own; remove it"
+
+
+def test_a_lock_that_is_another_file_too_is_refused(tmp_path):
+    run, other = make(tmp_path / "r"), tmp_path / "other"
+    for name in ("recipe.yaml.tmp", ".lock"):
+        other.write_text("mine")
+        (run.path / name).hardlink_to(other)
+        if name != ".lock":
+            make(run.path)
+            assert other.read_text() == "mine"
+    assert raised(RunError, RunFolder.open, run.path) == f"{run.path}/.lock: got a file with another name too, must be the run's own; remove it"
 
 
 def test_a_run_of_another_version_is_refused(tmp_path, stages):
@@ -324,6 +395,7 @@ def test_two_processes_cannot_work_on_one_run(tmp_path):
         ("model.checkpoint", "ck/model.safetensors"),
         ("model.checkpoint", "ck/tokenizer.json"),
         ("data.vocab", "vocab.txt"),
+        ("data.vocab", "tokenizer_config.json"),
         ("training.distill.teacher", "ck/model.safetensors"),
         ("data.name", "set/train.csv"),
         ("data.name", "set/more/train.csv"),
@@ -334,7 +406,9 @@ def test_every_file_that_a_recipe_names_counts_as_an_input(tmp_path, stages, mon
     monkeypatch.chdir(tmp_path)
     Path(file).parent.mkdir(parents=True, exist_ok=True)
     Path(file).write_text("a")
-    named = file if key in ("data.vocab", "hardware.board") else file.partition("/")[0]
+    if key == "data.vocab":
+        Path("vocab.txt").touch()
+    named = {"data.vocab": "vocab.txt", "hardware.board": file}.get(key) or file.partition("/")[0]
     run = make(tmp_path / "r", f"{key}={named}")
     first = "build" if key == "hardware.board" else "train"
     flow.run_flow(run)
@@ -346,6 +420,8 @@ def test_every_file_that_a_recipe_names_counts_as_an_input(tmp_path, stages, mon
     assert f"'{first}' of other inputs (files of {key} changed since)" in raised(RunError, flow.require_current, run, "report")
     flow.run_flow(run)
     assert stages.ran[0] == first
+    if file == "tokenizer_config.json":  # the vocabulary is there, and says otherwise now
+        return
     (tmp_path / file).unlink()  # nothing else is known of it
     stages.ran.clear()
     flow.run_flow(run)
