@@ -173,13 +173,14 @@ def plan(
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe key.")] = None,
 ) -> None:
     """Before any training: sizes, foldings, cycles and resources for the recipe's goal and on boards, from the shape and the bits alone."""
+    from bitloom import sources
     from bitloom.display import show_plan
     from bitloom.hw.board import Board, boards
     from bitloom.hw.plan.table import plan as plan_graph
     from bitloom.qat.net.untrained import LABELS, VOCABULARY, untrained_graph
     from bitloom.recipe import Recipe, find
 
-    parsed = Recipe.load(find(recipe), overrides)
+    parsed = sources.resolved(Recipe.load(find(recipe), overrides), None)
     wanted = [Board.load(board)] if board else list(boards().values())
     known = parsed.data.known()
     labels = len(known.labels) if known.labels else LABELS

@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from bitloom import sources
 from bitloom.errors import DiskFullError, RunError, VerificationError, is_disk_full
 from bitloom.hw import graph_file
 from bitloom.hw.errors import BitloomError
@@ -97,10 +98,11 @@ def run_stage(
     """
     stage, watcher, recipe = STAGES[name], watcher or Watcher(), run.recipe
     for earlier in stage.after:
-        require_current(run, earlier, recipe, wanted_by=name)
+        require_current(run, earlier, recipe, wanted_by=name, whole=earlier not in stage.judges)
     options = _options(run, stage, options)
     inputs = _inputs(run, stage, recipe, options)
-    if not (force or waves) and run.is_done(name) and run.record(name)["inputs"] == inputs and _whole(run, stage):
+    if not (force or waves) and run.is_done(name) and run.record(name)["inputs"] == inputs and (stage.resumes or _whole(run, name)):
+        _require_whole(run, stage, wanted_by=name)
         watcher.ended(stage, None, "unchanged")
         return False
     watcher.began(stage)
@@ -109,7 +111,7 @@ def run_stage(
     try:
         _prepare(run, stage, tmp, inputs, force)
         context = Context(run=run, recipe=recipe, out=tmp, progress=watcher.progress, waves=waves, options=options)
-        with damage_told(run, stage.after):
+        with _damage_told(run, stage):
             text = import_module(f"bitloom.stages.{name.replace('/', '_')}").run(context)
         (tmp / _INPUTS).unlink(missing_ok=True)
         seconds = time.monotonic() - began
@@ -121,8 +123,11 @@ def run_stage(
     return True
 
 
-def require_current(run: RunFolder, name: str, recipe: Recipe | None = None, wanted_by: str = "predict") -> None:
-    """Raise RunError unless the stage and all before it are done and belong together."""
+def require_current(run: RunFolder, name: str, recipe: Recipe | None = None, wanted_by: str = "predict", whole: bool = True) -> None:
+    """Raise RunError unless the stage and all before it are done, belong together and have the files that they wrote.
+
+    whole  False: the stage's own files may be others, as who asks finds that out
+    """
     stage, recipe = STAGES[name], recipe or run.recipe
     for earlier in stage.after:
         require_current(run, earlier, recipe, wanted_by)
@@ -131,6 +136,8 @@ def require_current(run: RunFolder, name: str, recipe: Recipe | None = None, wan
     old, new = run.record(name)["inputs"], _inputs(run, stage, recipe, run.record(name).get("options", {}))
     changed = sorted(key for key in old | new if old.get(key) != new.get(key))
     if not changed:
+        if whole:
+            _require_whole(run, stage, wanted_by)
         return
     if "files of train" in changed:
         raise RunError(
@@ -162,30 +169,41 @@ def _options(run: RunFolder, stage: Stage, given: dict[str, str] | None) -> dict
     return {key: known[key] for key in stage.takes if key in known}
 
 
-def _whole(run: RunFolder, stage: Stage) -> bool:
-    """Whether the stage's files are still those it wrote; damaged ones are made anew.
+def _whole(run: RunFolder, name: str) -> bool:
+    """Whether the stage's files are still those it wrote."""
+    return run.record(name)["files"] == run.digest(name)
 
-    Not asked of training, whose hours are not spent again unless --force says so: export reports a broken checkpoint.
+
+def _require_whole(run: RunFolder, stage: Stage, wanted_by: str) -> None:
+    """Raise RunError where a finished stage's files are not as it wrote them.
+
+    `bitloom run` makes such a stage anew, but for training, whose hours are not spent again unless --force says so.
     """
-    return stage.resumes or run.record(stage.name).get("files") in (None, run.digest(stage.name))
+    if not _whole(run, stage.name):
+        again = f"{stage.command(run.path)}{' --force' if stage.resumes else ''}"
+        raise RunError(
+            f"{wanted_by}: got files of '{stage.name}' in {run.folder(stage.name)} that changed since it wrote them, must be whole; "
+            f"put them back or run `{again}`"
+        )
 
 
 @contextmanager
-def damage_told(run: RunFolder, names: Sequence[str]) -> Iterator[None]:
-    """Where the body fails on something unforeseen, look first whether it read files that are no longer as written.
+def _damage_told(run: RunFolder, stage: Stage) -> Iterator[None]:
+    """Where the body fails on something unforeseen, look first whether files that it was to judge cannot even be read.
 
-    Raises RunError: a named stage's files were changed, cut or removed since.
+    Raises RunError: a judged stage's files were changed, cut or removed since.
     """
     try:
         yield
     except BitloomError:
         raise
     except Exception as error:
-        for name in names:
-            if run.record(name).get("files") not in (None, run.digest(name)):
+        for name in stage.judges:
+            if not _whole(run, name):
+                reason = (str(error).splitlines() or [""])[0]
                 raise RunError(
-                    f"{run.stage(name)}: got files that changed since '{name}' wrote them ({type(error).__name__}: "
-                    f"{(str(error).splitlines() or [''])[0]}), must be whole; run `{STAGES[name].command(run.path)} --force`"
+                    f"{run.stage(name)}: got files that changed since '{name}' wrote them ({type(error).__name__}: {reason}), "
+                    f"must be whole; run `{STAGES[name].command(run.path)}`"
                 ) from error
         raise
 
@@ -199,8 +217,21 @@ def _inputs(run: RunFolder, stage: Stage, recipe: Recipe, options: dict[str, str
     parts = {key: _hash(values[key]) for key in stage.sections}
     if "data" in stage.sections and run.data_dir:
         parts["data files"] = _hash({str(f.relative_to(run.data_dir)): hash_file(f) for f in _data_files(run, recipe)})
+    parts |= _sources(run, stage, recipe, options)
     read = (*stage.after, *(name for name in stage.also if is_current(run, name)))
     return parts | options | {f"files of {name}": run.digest(name) for name in read} | {"version": str(stage.version)}
+
+
+def _sources(run: RunFolder, stage: Stage, recipe: Recipe, options: dict[str, str]) -> dict[str, str]:
+    """Hashes of the files that the recipe and the options name; those of one that is gone are as they were: nothing else is known of it."""
+    found = {key: path for key, path in sources.paths(recipe, run.data_dir).items() if key.partition(".")[0] in stage.sections}
+    if board := options.get("board") or ("hardware" in stage.sections and recipe.hardware.board):
+        found["hardware.board"] = sources.board_file(board)
+    parts, was = {}, run.record(stage.name).get("inputs", {})
+    for key, path in found.items():
+        files = {str(f.relative_to(path.parent)): hash_file(f) for f in sources.files(key, path)}
+        parts[f"files of {key}"] = _hash(files) if files else was.get(f"files of {key}", "")
+    return parts
 
 
 def _data_files(run: RunFolder, recipe: Recipe) -> list[Path]:

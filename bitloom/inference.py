@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from bitloom.errors import VerificationError
-from bitloom.flow import damage_told, require_current
+from bitloom.flow import require_current
 from bitloom.hw import golden, graph_file
 from bitloom.hw.errors import BitloomError
 from bitloom.hw.graph import Graph
@@ -23,7 +23,6 @@ from bitloom.qat.spans import best_answers
 from bitloom.qat.tokenizer import Window
 from bitloom.runfolder import RunFolder
 from bitloom.sentences import load_tokenizer
-from bitloom.stage import STAGES
 
 
 class PredictError(BitloomError):
@@ -69,13 +68,7 @@ def predict(run: RunFolder, sentence: str, pair: str | None = None, *, on: Liter
     Raises PredictError: longer than the hardware's longest sentence, or a question without a text. RunError: a stage is missing or stale.
     VerificationError: the simulated hardware gave other logits than the golden model.
     """
-    last = "build" if on == "rtl" else "export"
-    require_current(run, last)
-    with damage_told(run, (*STAGES[last].after, last)):
-        return _predict(run, sentence, pair, on)
-
-
-def _predict(run: RunFolder, sentence: str, pair: str | None, on: str) -> Prediction:
+    require_current(run, "build" if on == "rtl" else "export")
     for text in (sentence, pair or ""):
         if text.encode(errors="replace").decode() != text:  # bytes that the shell could not decode
             raise PredictError(f"predict: got {text[:40].encode(errors='backslashreplace').decode()!r}, must be UTF-8; check the terminal's encoding")

@@ -59,6 +59,7 @@ class Stage:
 
     sections  recipe sections that it reads: a change in one of them runs the stage again
     after     stages whose files it reads
+    judges    those of them whose files it takes as they stand: finding what is wrong with them is its work
     also      stages whose files it reads if they are there
     options   what the command line must add once, by its name in OPTIONS
     may       what it may add; both are kept with the run
@@ -70,6 +71,7 @@ class Stage:
     title: str
     sections: tuple[str, ...]
     after: tuple[str, ...] = ()
+    judges: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     may: tuple[str, ...] = ()
@@ -119,6 +121,7 @@ STAGES = {
             title="Simulate and compare",
             sections=("data", "verification"),
             after=("export", "build"),
+            judges=("build",),
             version=2,  # 2: with a slow consumer
         ),
         Stage(
@@ -134,6 +137,7 @@ STAGES = {
             title="Run on the board and compare",
             sections=("data", "verification"),
             after=("export", "build"),
+            judges=("build",),
             options=("target",),
             may=("sentences",),
         ),
@@ -149,6 +153,7 @@ STAGES = {
             title="Compile the HLS project and compare",
             sections=("data", "verification"),
             after=("export", "hls4ml/build"),
+            judges=("hls4ml/build",),
         ),
         Stage(
             name="hls4ml/synth",
@@ -162,6 +167,7 @@ STAGES = {
             title="Simulate the RTL of Vitis HLS and compare",
             sections=("data", "verification"),
             after=("export", "build", "hls4ml/synth"),
+            judges=("hls4ml/synth",),
         ),
         Stage(
             name="finn/build",
@@ -176,6 +182,7 @@ STAGES = {
             title="Execute FINN's graph and compare",
             sections=("data", "verification"),
             after=("export", "build", "finn/build"),
+            judges=("finn/build",),
         ),
     )
 }

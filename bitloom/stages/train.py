@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from bitloom import sources
 from bitloom.flow import Context
 from bitloom.report import score
 
 
 def run(context: Context) -> str:
-    """Raises DataError, QuantError: data or settings that cannot be trained on."""
+    """Raises DataError, QuantError: data or settings that cannot be trained on. SourceError: a file of the recipe's is gone."""
+    sources.require(context.recipe, context.run.data_dir)
     from transformers.utils import logging  # torch and transformers take seconds to import
 
     from bitloom.qat.train import train

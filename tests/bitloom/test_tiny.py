@@ -77,9 +77,16 @@ def test_a_second_run_does_nothing(tiny_copy, bitloom):
     assert all(p.stat().st_mtime_ns == t for p, t in before.items())
 
 
+def recorded(run: Path, name: str) -> None:
+    """Write the stage's files as they are now into the record, as if it had written them."""
+    folder = RunFolder.open(run)
+    folder.mark(name, folder.record(name) | {"files": folder.digest(name)})
+
+
 def test_predict_refuses_a_tokenizer_that_is_not_the_graphs(tiny_copy, bitloom):
     bigger = TextTokenizer.train(generate("train", 2000)[0], 400)
     bigger.save(tiny_copy / "export" / "tokenizer")
+    recorded(tiny_copy, "export")
     code, _, err = bitloom("predict", tiny_copy, "a wonderful film")
     assert (code, err) == (
         2,
@@ -131,27 +138,33 @@ def test_predict_refuses_a_sentence_that_is_too_long(tiny_run, bitloom, where):
     )
 
 
-def test_a_checkpoint_that_does_not_match_the_graph_is_refused(tiny_copy, bitloom):
-    run = RunFolder.open(tiny_copy)
-    was, weights = run.digest("train"), tiny_copy / "train" / "qat" / "model.safetensors"
-    data = bytearray(weights.read_bytes())
-    data[-1] ^= 1
-    weights.write_bytes(data)
-    for argv in (("build", tiny_copy), ("verify", tiny_copy), ("predict", tiny_copy, "fine")):
-        assert bitloom(*argv) == (
+def test_files_changed_after_the_fact_are_told(tiny_copy, bitloom):
+    """A bit of the checkpoint, labels the other way round, another token, a faster interval: nothing is answered from them."""
+    weights = tiny_copy / "train" / "qat" / "model.safetensors"
+    changes = {
+        "train": (weights, lambda data: data[:-1] + bytes([data[-1] ^ 1]), ("run", ROOT / "tests" / "tiny.yaml", "--out"), " --force"),
+        "export": (tiny_copy / "export" / "graph.json", lambda data: data.replace(b"negative", b"Negative"), ("predict",), ""),
+        "verify": (tiny_copy / "verify" / "verify.json", lambda data: re.sub(rb'("interval_measured": )[\d.]+', rb"\g<1>12.0", data), ("report",), ""),
+    }
+    for stage, (path, change, argv, force) in changes.items():
+        was = path.read_bytes()
+        path.write_bytes(change(was))
+        assert path.read_bytes() != was
+        code, _, err = bitloom(*argv, tiny_copy, *(["fine"] if stage == "export" else []))
+        assert (code, err.partition(": ")[2].partition(": ")[2]) == (
             2,
-            "",
-            (
-                f"bitloom: {argv[0]}: got a checkpoint {tiny_copy}/train of hash {run.digest('train')[:16]}, must be {was[:16]}, that of the graph; "
-                f"put it back or run `bitloom export {tiny_copy}`\n"
-            ),
+            f"got files of '{stage}' in {tiny_copy}/{stage} that changed since it wrote them, must be whole; "
+            f"put them back or run `bitloom {stage} {tiny_copy}{force}`\n",
         )
+        path.write_bytes(was)
+        assert bitloom(*argv, tiny_copy, *(["fine"] if stage == "export" else []))[0] == 0
 
 
 def test_a_graph_whose_files_do_not_belong_together_is_refused(tiny_copy, bitloom):
     path = tiny_copy / "export" / "graph.json"
     graph = json.loads(path.read_text())
     path.write_text(json.dumps(graph | {"hash": "0" * 64}))
+    recorded(tiny_copy, "export")
     code, _, err = bitloom("predict", tiny_copy, "fine")
     assert code == 2 and err == (
         f"bitloom: {path}: content has hash {graph['hash'][:16]}, must be {'0' * 16}; graph.json and graph.safetensors "
