@@ -18,7 +18,7 @@ from bitloom.hw.plan.timing import simulate_node
 
 HEAD_TOKENS = 8  # the sentence's head must keep up with sentences of this many tokens
 FILL = 0.1  # of a block, at most, that may be filled up
-WIDTHS = 8  # filled widths that are tried: those with most divisors
+WIDTHS = 12  # filled widths that are tried: those with most divisors
 LANE = 1.0  # multipliers that a lane of an elementwise operator counts for when widths are chosen: what a requant takes
 SENTENCES = 3  # after which an operator alone is in its steady state
 ROUNDS = 2  # of choosing each group's width given its neighbours'
