@@ -6,10 +6,11 @@ import os
 import shutil
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from bitloom import Recipe, RunFolder, run_flow
+from bitloom import Recipe, RunFolder, flow, run_flow
 from bitloom.cli import main
 
 TINY = Path(__file__).parents[1] / "tiny.yaml"
@@ -49,3 +50,23 @@ def bitloom(capsys):
         return end.value.code or 0, out, err
 
     return call
+
+
+@pytest.fixture
+def stages(monkeypatch):
+    """Stages that write the seed and what they read; `ran` lists those that ran, `act[name]` is called inside one."""
+    ran, act = [], {}
+
+    def stage(name):
+        def run(context):
+            ran.append(name)
+            act.get(name, lambda context: None)(context)
+            for file in ("report.json", "report.html") if name == "report" else ("files.txt",):
+                before = [context.run.digest(s) for s in flow.STAGES[name].after]
+                (context.out / file).write_text(f"{name} {context.recipe.training.seed} {before}\n")
+            return "fine"
+
+        return SimpleNamespace(run=run)
+
+    monkeypatch.setattr(flow, "import_module", lambda path: stage(path.rpartition(".")[2]))
+    return SimpleNamespace(ran=ran, act=act)

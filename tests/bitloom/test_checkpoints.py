@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+import tokenizer_files
 import torch
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import AutoConfig, AutoModelForTokenClassification, RobertaTokenizer
+from transformers import AutoConfig, AutoModelForTokenClassification
 
 from bitloom import Recipe, RunFolder
 from bitloom.flow import run_stage
@@ -75,39 +75,16 @@ def test_a_head_that_is_new_must_be_trained_and_is_told(fine_tuned, tmp_path, bi
     assert "the head is trained from new (classifier.bias, classifier.weight): the checkpoint has none" in note
 
 
-def byte_pairs(folder, texts) -> None:
-    """RoBERTa's: vocab.json and merges.txt."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    special, alphabet = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"], pre_tokenizers.ByteLevel.alphabet()
-    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=400, special_tokens=special, initial_alphabet=alphabet, show_progress=False))
-    tokenizer.model.save(str(folder))
-    RobertaTokenizer.from_pretrained(folder)  # which takes it
-
-
-def unigram(folder, texts) -> None:
-    """ALBERT's, as a tokenizer.json."""
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
-    tokenizer.decoder = decoders.Metaspace()
-    special = ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer.train_from_iterator(texts, trainers.UnigramTrainer(vocab_size=200, special_tokens=special, unk_token="<unk>", show_progress=False))
-    template = {"single": "[CLS]:0 $A:0 [SEP]:0", "pair": "[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1"}
-    tokenizer.post_processor = processors.TemplateProcessing(**template, special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
-    tokenizer.save(str(folder / "tokenizer.json"))
-
-
-def word_pieces(folder, texts) -> None:
-    TextTokenizer.train(texts, 250).save(folder)
+def word_pieces(folder, texts, size) -> None:
+    TextTokenizer.train(texts, size).save(folder)
 
 
 SHAPE = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24, "max_position_embeddings": 32}
 FAMILIES = {
-    "roberta": (byte_pairs, SHAPE | {"type_vocab_size": 1}),
-    "albert": (unigram, SHAPE | {"embedding_size": 8}),
-    "electra": (word_pieces, SHAPE | {"embedding_size": 8}),
-    "distilbert": (word_pieces, {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24, "max_position_embeddings": 32}),
+    "roberta": (tokenizer_files.byte_pairs, 400, SHAPE | {"type_vocab_size": 1}),
+    "albert": (tokenizer_files.unigram, 200, SHAPE | {"embedding_size": 8}),
+    "electra": (word_pieces, 250, SHAPE | {"embedding_size": 8}),
+    "distilbert": (word_pieces, 250, {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24, "max_position_embeddings": 32}),
 }
 
 
@@ -116,10 +93,10 @@ FAMILIES = {
 @pytest.mark.filterwarnings("ignore::bitloom.qat.tokenizer.TruncationWarning")
 def test_labels_of_words_from_a_checkpoint_of_a_family(kind, tmp_path, bitloom):
     """A folder as transformers saves it, with the family's tokenizer, on one label a word: text to verified RTL, then a prediction."""
-    make_tokenizer, shape = FAMILIES[kind]
+    make_tokenizer, size, shape = FAMILIES[kind]
     folder, rng, texts = tmp_path / "checkpoint", random.Random(1), generate("train", 112)[0]
     folder.mkdir()
-    make_tokenizer(folder, texts)
+    make_tokenizer(folder, texts, size)
     torch.manual_seed(0)
     config = AutoConfig.for_model(kind, **shape, vocab_size=len(TextTokenizer.load(folder)) + 3, num_labels=3)
     AutoModelForTokenClassification.from_config(config).save_pretrained(folder)

@@ -7,7 +7,8 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+import tokenizer_files
+from tokenizers import Tokenizer, models, processors
 from transformers import AlbertTokenizer, AutoTokenizer, RobertaTokenizer
 
 from bitloom.qat import vocabulary
@@ -95,12 +96,7 @@ def test_special_tokens_of_other_names(word_pieces, tmp_path):
 def byte_pairs(tmp_path_factory):
     """RoBERTa's older layout: vocab.json and merges.txt."""
     folder = tmp_path_factory.mktemp("bpe")
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    tokenizer.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=330, special_tokens=special, initial_alphabet=alphabet, show_progress=False))
-    tokenizer.model.save(str(folder))
+    tokenizer = tokenizer_files.byte_pairs(folder, CORPUS, 330)
     (folder / "config.json").write_text(json.dumps({"model_type": "roberta", "vocab_size": tokenizer.get_vocab_size()}))
     return folder
 
@@ -139,15 +135,7 @@ def test_windows_of_roberta_fill_their_length(byte_pairs):
 def unigram(tmp_path_factory):
     """ALBERT's: a unigram model as a tokenizer.json."""
     folder = tmp_path_factory.mktemp("unigram")
-    special = ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKD(), normalizers.StripAccents(), normalizers.Lowercase()])
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
-    tokenizer.decoder = decoders.Metaspace()
-    tokenizer.train_from_iterator(CORPUS, trainers.UnigramTrainer(vocab_size=90, special_tokens=special, unk_token="<unk>", show_progress=False))
-    template = {"single": "[CLS]:0 $A:0 [SEP]:0", "pair": "[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1"}
-    tokenizer.post_processor = processors.TemplateProcessing(**template, special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
-    tokenizer.save(str(folder / "tokenizer.json"))
+    tokenizer = tokenizer_files.unigram(folder, CORPUS, 90)
     (folder / "config.json").write_text(json.dumps({"model_type": "albert", "vocab_size": tokenizer.get_vocab_size()}))
     return folder
 

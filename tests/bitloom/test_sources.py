@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that a recipe names: they count as inputs, wherever the command is typed, and are never asked of the hub."""
+
+from pathlib import Path
+
+import pytest
+from small_runs import make, raised
+
+from bitloom import flow
+from bitloom.errors import RunError
+from bitloom.sources import SourceError
+
+
+@pytest.mark.parametrize(
+    ("key", "file"),
+    [
+        ("model.checkpoint", "ck/model.safetensors"),
+        ("model.checkpoint", "ck/tokenizer.json"),
+        ("data.vocab", "vocab.txt"),
+        ("data.vocab", "tokenizer_config.json"),
+        ("training.distill.teacher", "ck/model.safetensors"),
+        ("data.name", "set/train.csv"),
+        ("data.name", "set/more/train.csv"),
+        ("hardware.board", "boards/mine.yaml"),
+    ],
+)
+def test_every_file_that_a_recipe_names_counts_as_an_input(tmp_path, stages, monkeypatch, key, file):
+    monkeypatch.chdir(tmp_path)
+    Path(file).parent.mkdir(parents=True, exist_ok=True)
+    Path(file).write_text("a")
+    if key == "data.vocab":
+        Path("vocab.txt").touch()
+    named = {"data.vocab": "vocab.txt", "hardware.board": file}.get(key) or file.partition("/")[0]
+    run = make(tmp_path / "r", f"{key}={named}")
+    first = "build" if key == "hardware.board" else "train"
+    flow.run_flow(run)
+    monkeypatch.chdir("/")  # the paths still lead there
+    stages.ran.clear()
+    flow.run_flow(run)
+    assert stages.ran == []
+    (tmp_path / file).write_text("b")
+    assert f"'{first}' of other inputs (files of {key} changed since)" in raised(RunError, flow.require_current, run, "report")
+    flow.run_flow(run)
+    assert stages.ran[0] == first
+    if file == "tokenizer_config.json":  # the vocabulary is there, and says otherwise now
+        return
+    (tmp_path / file).unlink()  # nothing else is known of it
+    stages.ran.clear()
+    flow.run_flow(run)
+    assert stages.ran == []
+
+
+def test_the_file_of_a_board_given_to_build_counts_as_an_input(tmp_path, stages):
+    board = tmp_path / "mine.yaml"
+    board.write_text("a")
+    run = flow.run_flow(make(tmp_path / "r"))
+    flow.run_stage(run, "build", options={"board": str(board)})
+    assert not flow.run_stage(run, "build")
+    board.write_text("b")
+    assert flow.run_stage(run, "build")
+
+
+def test_paths_are_resolved_when_the_recipe_is_adopted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ck").mkdir()
+    (tmp_path / "float").mkdir()  # the own teacher's name all the same
+    (tmp_path / "vocab.txt").write_text("a")
+    overrides = ["model.checkpoint=ck", "data.vocab=./vocab.txt", "training.distill.teacher=float"]
+    recipe = make(tmp_path / "r", *overrides).recipe
+    assert (recipe.model.checkpoint, recipe.data.vocab, recipe.training.distill.teacher) == (f"{tmp_path}/ck", f"{tmp_path}/vocab.txt", "float")
+    assert make(tmp_path / "s", "model.checkpoint=google/bert_uncased").recipe.model.checkpoint == "google/bert_uncased"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("model.checkpoint", "./ck"), ("model.checkpoint", "a/b/c"), ("data.vocab", "v.txt"), ("training.distill.teacher", "t/"), ("data.name", "/x")],
+)
+def test_a_path_that_leads_nowhere_is_never_asked_of_the_hub(tmp_path, monkeypatch, key, value):
+    monkeypatch.chdir(tmp_path)
+    assert raised(SourceError, make, tmp_path / "r", f"{key}={value}") == (
+        f"{key}: got '{value}', must be a file or folder that is there (looked for {tmp_path / value}); check the path"
+    )
