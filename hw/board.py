@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -198,7 +199,12 @@ class Board(Frozen):
 
 
 def boards() -> dict[str, Board]:
-    """All boards of `boards/` by name, sorted."""
+    """All boards of `boards/` by name, sorted; read once a process."""
+    return dict(_shipped())
+
+
+@cache
+def _shipped() -> dict[str, Board]:
     return {name: _read(path) for name, path in _files().items()}
 
 

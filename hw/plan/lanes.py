@@ -18,7 +18,7 @@ from bitloom.hw.plan.timing import simulate_node
 
 HEAD_TOKENS = 8  # the sentence's head must keep up with sentences of this many tokens
 FILL = 0.1  # of a block, at most, that may be filled up
-WIDTHS = 12  # filled widths that are tried: those with most divisors
+WIDTHS = 10  # filled widths that are tried: those with most divisors
 LANE = 1.0  # multipliers that a lane of an elementwise operator counts for when widths are chosen: what a requant takes
 SENTENCES = 3  # after which an operator alone is in its steady state
 ROUNDS = 2  # of choosing each group's width given its neighbours'
@@ -211,14 +211,16 @@ class Lanes:
         return self._frontiers[key]
 
     def _search(self, node: Node, bare: Fold) -> Frontier:
-        op, rank = OPS[node.op], lambda f: (f.pe * f.simd, abs(math.log2(f.pe / f.simd)), -f.simd)
-        options = [(op.interval(self.graph, node, f, self.graph.max_tokens), f) for f in op.foldings(self.graph, node, bare)]
-        fastest = min(options, key=lambda option: option[0])[1]
-        best: list[tuple[int, Fold]] = []
-        for interval, fold in sorted(options, key=lambda option: (option[0], rank(option[1]))):
-            if not best or rank(fold) < rank(best[-1][1]):
-                best.append((interval, fold))
-        return Frontier(intervals=tuple(i for i, _ in best), folds=tuple(f for _, f in best), fastest=fastest)
+        op, top = OPS[node.op], self.graph.max_tokens
+        folds = op.foldings(self.graph, node, bare)
+        intervals = [op.interval(self.graph, node, f, top) for f in folds]
+        ranks = [(f.pe * f.simd, abs(math.log2(f.pe / f.simd)), -f.simd) for f in folds]
+        best: list[tuple[int, tuple, int]] = []
+        for interval, rank, index in sorted(zip(intervals, ranks, range(len(folds)), strict=True)):
+            if not best or rank < best[-1][1]:
+                best.append((interval, rank, index))
+        fastest = folds[intervals.index(min(intervals))]
+        return Frontier(intervals=tuple(i for i, *_ in best), folds=tuple(folds[index] for *_, index in best), fastest=fastest)
 
     def _shape(self, node: Node) -> tuple:
         """Units of equal shape have equal foldings."""
