@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 # Minutes to tens of seconds each, the longest first; those that wait for one another's tiny run (tests/bitloom) apart.
 LONGEST = (
     "bitloom/test_tiny.py",
+    "hw/test_synth.py",  # Yosys is translated in it, once a machine: others that use it had to wait
     "hw/test_encoder_rtl.py",
     "qat/test_train.py",
     "hls/test_encoders.py",
@@ -20,9 +21,9 @@ LONGEST = (
     "bitloom/test_board_stages.py",
     "bitloom/test_hls4ml.py",
     "bitloom/test_finn.py",
-    "hil/test_board.py",
-    "hw/test_synth.py",
     "bitloom/test_planted_faults.py",
+    "bitloom/test_readme.py",
+    "hil/test_board.py",
 )
 
 

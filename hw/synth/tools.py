@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -58,6 +60,24 @@ class Tool:
 
 
 @cache
+def ready(name: str) -> Tool:
+    """`find`, and a pip package's tool has been translated for this machine: its first call does it, for up to a minute, into a cache that no two may fill
+    at once (the second reads what the first is still writing, and dies).
+    """
+    tool = find(name)
+    if tool.command[0] != sys.executable:
+        return tool
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    done = Path(os.environ.get("YOWASP_CACHE_DIR") or caches / "YoWASP") / f"{tool.name}-{tool.version.replace(' ', '-')}.ready"
+    done.parent.mkdir(parents=True, exist_ok=True)
+    with done.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists() and not subprocess.run([*tool.command, "--version"], capture_output=True, check=False).returncode:
+            done.touch()
+    return tool
+
+
+@cache
 def find(name: str) -> Tool:
     """One of KNOWN.
 
@@ -87,7 +107,7 @@ def run(name: str, arguments: Sequence[str], folder: Path, *, makes: Sequence[st
     timeout  seconds
     Raises SynthError: the tool is missing, fails, takes longer, or a file is not there; with the first telling line and the log's path.
     """
-    tool, log = find(name), folder / f"{name}.log"
+    tool, log = ready(name), folder / f"{name}.log"
     for file in makes:
         (folder / file).unlink(missing_ok=True)
     try:

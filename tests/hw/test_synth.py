@@ -4,6 +4,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from bitloom.hw.synth import DoesNotFit, SynthError, synthesize
 from bitloom.hw.synth import tools as tools_module
 from bitloom.hw.synth.pll import LIMITS, solve_pll
 from bitloom.hw.synth.report import must_fit
-from bitloom.hw.synth.tools import Tool, find, run, telling_line
+from bitloom.hw.synth.tools import Tool, find, ready, run, telling_line
 from bitloom.hw.synth.top import board_top
 from bitloom.sim.runner import cache_dir
 
@@ -116,9 +117,9 @@ def test_what_does_not_fit_says_by_how_much_and_what_would():
     assert larger(board, {"lut": 10**9}) == ""
 
 
-def fake(monkeypatch, script: str) -> None:
+def fake(monkeypatch, script: str, finder: str = "ready") -> None:
     """Every tool is a Python script."""
-    monkeypatch.setattr(tools_module, "find", lambda name: Tool(name, (sys.executable, "-c", script), "0"))
+    monkeypatch.setattr(tools_module, finder, lambda name: Tool(name, (sys.executable, "-c", script), "0"))
 
 
 def test_a_failing_tool_tells_its_first_error_and_the_log(tmp_path, monkeypatch):
@@ -176,3 +177,23 @@ def test_own_rtl_passes_verilators_lint(module, chain):
         check=False,
     )
     assert done.returncode == 0 or "hw/synth/rtl" not in done.stderr, done.stderr
+
+
+def test_a_pip_packages_tool_is_translated_once(tmp_path, monkeypatch):
+    """Two that begin at once: one translates, the other waits for it."""
+    said = tmp_path / "said"
+    script = f"open({str(said)!r}, 'a').write('x'); import time; time.sleep(0.5)"
+    monkeypatch.setenv("YOWASP_CACHE_DIR", str(tmp_path))
+    fake(monkeypatch, script, "find")
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(ready.__wrapped__, ["yosys", "yosys"]))
+    assert said.read_text() == "x"
+    ready.__wrapped__("yosys")
+    assert said.read_text() == "x"
+
+
+def test_a_tool_that_cannot_be_translated_is_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("YOWASP_CACHE_DIR", str(tmp_path))
+    fake(monkeypatch, "raise SystemExit(1)", "find")
+    ready.__wrapped__("yosys")
+    assert not list(tmp_path.glob("*.ready"))
