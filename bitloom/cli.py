@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line.
 
-Exit codes: 0 done; 1 a verification failed; 2 wrong input; 3 a fault of bitloom's own; 130 interrupted.
+Exit codes: 0 done; 1 a verification failed; 2 wrong input; 3 a fault of bitloom's own; 128 + N ended by signal N (130: Ctrl-C, 143: SIGTERM).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import typer
 
 from bitloom.errors import FAILED, USAGE, UsageError, VerificationError
 from bitloom.hw.errors import BitloomError
+from bitloom.hw.process import ended_by_signals
 from bitloom.version import __version__
 
 # What the machine may refuse anywhere; where a stage is at work, it says more (bitloom/flow.py).
@@ -232,7 +233,8 @@ def main(argv: list[str] | None = None) -> None:
     debug = "--debug" in argv
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else it warns when a simulator is forked
     try:
-        app(args=[a for a in argv if a != "--debug"], prog_name="bitloom")
+        with ended_by_signals():
+            app(args=[a for a in argv if a != "--debug"], prog_name="bitloom")
     except BitloomError as error:
         if debug:
             traceback.print_exc()

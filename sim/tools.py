@@ -7,12 +7,12 @@ import importlib.util
 import os
 import re
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from bitloom.hw import process
 from bitloom.sim.errors import BuildError
 
 MIN_VERILATOR = (5, 36)  # the first release with the VPI calls that cocotb 2 makes
@@ -49,7 +49,7 @@ def _native() -> Verilator | None:
         command = shutil.which("verilator", path=folder) if folder else None
         if command is None or "site-packages" in str(Path(command).resolve()):
             continue
-        said = subprocess.run([command, "--version"], capture_output=True, text=True, check=False).stdout
+        said = process.ask([command, "--version"])
         number = re.search(r"Verilator (\d+)\.(\d+)", said)
         if number and (int(number[1]), int(number[2])) >= MIN_VERILATOR:
             return Verilator(command, said.strip(), True, dict(os.environ))
