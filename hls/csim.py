@@ -24,7 +24,7 @@ from bitloom.hls.errors import HlsError
 from bitloom.hw import golden, process
 from bitloom.hw.graph import Graph
 from bitloom.hw.plan.design import SINK, Design, Stream
-from bitloom.sim.errors import SimulationError
+from bitloom.sim.errors import SimulationError, ToolError
 from bitloom.sim.runner import QUICK, cache_dir, encoder_effort
 
 MIN_GXX = 9
@@ -139,7 +139,7 @@ def simulate(design: Design, library: Library, sentences: Sequence[np.ndarray]) 
 
     sentences  int [T, C] each: codes of the graph's entry tensor
     returns    tensor -> a flat int64 array for each sentence, tokens and channels in order; "m_axis" is what left the chip
-    Raises SimulationError: the process died, or read a stream that nobody wrote.
+    Raises SimulationError: the process died, or read a stream that nobody wrote. ToolError: it was killed from outside.
     """
     (out,), top = design.outputs, design.graph.max_tokens
     with process.scratch("csim") as work:
@@ -158,6 +158,8 @@ def simulate(design: Design, library: Library, sentences: Sequence[np.ndarray]) 
             )
         except process.TimeoutExpired as error:
             raise SimulationError(f"C simulation: got no end after {WALL_SECONDS} s, must be seconds; the code hangs") from error
+        if -done.returncode in process.OUTSIDE:
+            raise ToolError(f"C simulation: got signal {-done.returncode} from outside, must run to its end; there may be too little memory")
         if done.returncode:
             why = f"signal {-done.returncode}" if done.returncode < 0 else f"exit {done.returncode}: {(done.stderr.strip().splitlines() or ['?'])[-1]}"
             raise SimulationError(f"C simulation: got a process that died ({why}), must end; the code reads or writes past an array")

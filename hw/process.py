@@ -24,6 +24,7 @@ from typing import Any
 
 SUPERVISE = Path(__file__).with_name("supervise.py")
 GRACE_SECONDS = 2.0  # from SIGTERM to SIGKILL
+OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}  # a program does not die of these by itself
 DEVNULL, PIPE, STDOUT, TimeoutExpired = subprocess.DEVNULL, subprocess.PIPE, subprocess.STDOUT, subprocess.TimeoutExpired
 
 # What a program is told of the user's environment: where things lie, whose they are, which language. All else that steers a compiler or a

@@ -14,7 +14,7 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 
 from bitloom.hw import process
-from bitloom.sim.errors import BuildError, SimulationError
+from bitloom.sim.errors import BuildError, SimulationError, ToolError
 from bitloom.sim.tools import Verilator, cocotb_env, find_verilator
 
 TOP = "bench"
@@ -223,38 +223,38 @@ def run(
 ) -> None:
     """Run a bench under cocotb in `folder`, which holds its inputs and gets its records.
 
-    Raises SimulationError: it died, took longer than wall_seconds, wrote no results, ran no test, or a test failed.
+    Raises SimulationError: the simulator says what is wrong (a $fatal), or a test failed. ToolError: it took longer than wall_seconds, died
+    without a word, or ran no test.
     """
     results, log = folder / "results.xml", folder / "sim.log"
     results.unlink(missing_ok=True)
-    environment = {
-        **os.environ,
-        **cocotb_env("bitloom.sim.cocotb_bench", TOP, results),
-        "COCOTB_ANSI_OUTPUT": "0",
-        **(env or {}),
-    }
+    environment = cocotb_env("bitloom.sim.cocotb_bench", TOP, results) | (env or {})
     command = [str(executable), *args, *(f"+{key}={value}" for key, value in plusargs.items())]
     try:
         with log.open("w") as out:
             done = process.run(command, cwd=folder, env=environment, stdout=out, stderr=process.STDOUT, timeout=wall_seconds)
     except process.TimeoutExpired:
-        raise SimulationError(f"simulation: still running after {wall_seconds:.0f} s, log in {log}; give it more time or fewer sentences") from None
+        raise ToolError(f"simulation: still running after {wall_seconds:.0f} s, log in {log}; give it more time or fewer sentences") from None
     check_results(results, log, done.returncode)
 
 
 def check_results(results: Path, log: Path, returncode: int) -> None:
-    """Raise SimulationError unless cocotb says that at least one test ran and all passed."""
+    """Raise SimulationError unless cocotb says that at least one test ran and all passed; ToolError where neither it nor the simulator says anything."""
     from cocotb_tools.check_results import get_results
 
     where = f"log in {log}:\n{telling_lines(log)}"
     try:
         tests, failed = get_results(results)
     except Exception as error:  # no file, or XML that was cut off
-        raise SimulationError(f"simulation died before it wrote results (exit code {returncode}), {where}") from error
+        kind = SimulationError if any(mark in where for mark in SIMULATORS) else ToolError
+        raise kind(f"simulation died before it wrote results (exit code {returncode}), {where}") from error
     if tests == 0:
-        raise SimulationError(f"simulation ran 0 tests, must be at least 1, {where}")
+        raise ToolError(f"simulation ran 0 tests, must be at least 1, {where}")
     if failed or returncode:
         raise SimulationError(f"simulation: {failed} of {tests} tests failed (exit code {returncode}), {where}")
+
+
+SIMULATORS = ("%Fatal", "%Error")  # how Verilator's own messages begin
 
 
 def telling_lines(log: Path, count: int = 8) -> str:
@@ -263,7 +263,7 @@ def telling_lines(log: Path, count: int = 8) -> str:
         lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     except OSError:
         return "(no log)"
-    for marks in (("%Fatal", "%Error", ": error:", "fatal error"), ("Error", "ERROR", "assert")):
+    for marks in ((*SIMULATORS, ": error:", "fatal error"), ("Error", "ERROR", "assert")):
         if found := [line for line in lines if any(mark in line for mark in marks)]:
             return "\n".join(found[-count:])
     return "\n".join(lines[-count:])
