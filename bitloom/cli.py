@@ -19,6 +19,7 @@ import typer
 from bitloom.errors import FAILED, USAGE, UsageError, VerificationError
 from bitloom.hw.errors import BitloomError
 from bitloom.hw.process import ended_by_signals
+from bitloom.text import plain_where_needed, printable
 from bitloom.version import __version__
 
 # What the machine may refuse anywhere; where a stage is at work, it says more (bitloom/flow.py).
@@ -216,7 +217,7 @@ def predict(
     from bitloom.runfolder import RunFolder
 
     for line in predict_one(RunFolder.open(run), sentence, pair, on=on).lines():
-        print(line)
+        print(printable(line))
 
 
 @app.command()
@@ -231,6 +232,7 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point: errors that a user can fix become one line on stderr and an exit code."""
     argv = sys.argv[1:] if argv is None else argv
     debug = "--debug" in argv
+    plain_where_needed()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else it warns when a simulator is forked
     try:
         with ended_by_signals():
@@ -253,8 +255,8 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _say(message: str) -> None:
-    for line in message.splitlines():
-        print(f"bitloom: {line}", file=sys.stderr)
+    for line in message.split("\n"):
+        print(f"bitloom: {printable(line)}", file=sys.stderr)
 
 
 def _unexpected(error: Exception, debug: bool) -> int:
