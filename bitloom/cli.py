@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line.
 
-Exit codes: 0 done; 1 a verification failed; 2 wrong input; 3 a fault of bitloom's own; 130 interrupted.
+Exit codes: 0 done; 1 a verification failed; 2 wrong input; 3 a fault of bitloom's own; 128 + N ended by signal N (130: Ctrl-C, 143: SIGTERM).
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import typer
 
 from bitloom.errors import FAILED, USAGE, UsageError, VerificationError
 from bitloom.hw.errors import BitloomError
+from bitloom.hw.process import ended_by_signals
+from bitloom.text import plain_where_needed, printable
 from bitloom.version import __version__
 
 # What the machine may refuse anywhere; where a stage is at work, it says more (bitloom/flow.py).
@@ -215,7 +217,7 @@ def predict(
     from bitloom.runfolder import RunFolder
 
     for line in predict_one(RunFolder.open(run), sentence, pair, on=on).lines():
-        print(line)
+        print(printable(line))
 
 
 @app.command()
@@ -230,9 +232,11 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point: errors that a user can fix become one line on stderr and an exit code."""
     argv = sys.argv[1:] if argv is None else argv
     debug = "--debug" in argv
+    plain_where_needed()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else it warns when a simulator is forked
     try:
-        app(args=[a for a in argv if a != "--debug"], prog_name="bitloom")
+        with ended_by_signals():
+            app(args=[a for a in argv if a != "--debug"], prog_name="bitloom")
     except BitloomError as error:
         if debug:
             traceback.print_exc()
@@ -251,8 +255,8 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _say(message: str) -> None:
-    for line in message.splitlines():
-        print(f"bitloom: {line}", file=sys.stderr)
+    for line in message.split("\n"):
+        print(f"bitloom: {printable(line)}", file=sys.stderr)
 
 
 def _unexpected(error: Exception, debug: bool) -> int:

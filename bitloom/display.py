@@ -12,11 +12,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from bitloom.flow import Watcher
 from bitloom.qat.files import DataWarning
 from bitloom.qat.tokenizer import TruncationWarning
 from bitloom.stage import Stage
+from bitloom.text import printable
 
 PLAIN_PERIOD = 10.0  # seconds between lines where there is no terminal to redraw
 
@@ -26,6 +28,15 @@ def _console() -> Console:
     if not console.is_terminal:  # a log file has no width of its own
         console.width = 140
     return console
+
+
+def _line(console: Console, text: str) -> None:
+    """A text as it is: no markup, no line breaks of rich's, and nothing in it that a terminal obeys."""
+    console.print(Text(printable(text, keep="\n")), soft_wrap=True)
+
+
+def _row(table: Table, *cells: str | Text) -> None:
+    table.add_row(*(cell if isinstance(cell, Text) else Text(printable(cell)) for cell in cells))
 
 
 class Display:
@@ -46,7 +57,7 @@ class Display:
         warnings.simplefilter("ignore")
         for category in (TruncationWarning, DataWarning):
             warnings.filterwarnings("always", category=category)
-        warnings.showwarning = lambda message, *_, **__: self.console.print(f"warning: {message}", markup=False, soft_wrap=True)
+        warnings.showwarning = lambda message, *_, **__: _line(self.console, f"warning: {message}")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -56,10 +67,10 @@ class Display:
     def _began(self, stage: Stage) -> None:
         self._stage, self._shown = stage, time.monotonic()
         if not self.console.is_terminal:
-            self.console.print(f"  {stage.name:7} {stage.title} ...", markup=False, soft_wrap=True)
+            _line(self.console, f"  {stage.name:7} {stage.title} ...")
             return
         columns = (
-            SpinnerColumn(),
+            SpinnerColumn("line" if self.console.options.ascii_only else "dots"),
             TextColumn("{task.fields[stage]:7}"),
             BarColumn(bar_width=24),
             TimeElapsedColumn(),
@@ -72,17 +83,17 @@ class Display:
     def _progress(self, fraction: float | None, text: str) -> None:
         if self._bar:
             known = {} if fraction is None else {"total": 1.0, "completed": fraction}
-            self._bar.update(self._task, description=text, **known)
+            self._bar.update(self._task, description=printable(text), **known)
         elif time.monotonic() - self._shown >= PLAIN_PERIOD:
             self._shown = time.monotonic()
             share = "" if fraction is None else f"{fraction:4.0%} "
-            self.console.print(f"  {self._stage.name:7} {share}{text}", markup=False, soft_wrap=True)
+            _line(self.console, f"  {self._stage.name:7} {share}{text}")
 
     def _ended(self, stage: Stage, seconds: float | None, text: str) -> None:
         self._stop()
         took = "    -" if seconds is None else f"{seconds:4.0f}s"
         self.console.print(f"[green]✓[/] {stage.name:7} {took}  ", end="")
-        self.console.print(text, markup=False, soft_wrap=True)
+        _line(self.console, text)
 
     def _stop(self) -> None:
         if self._bar:
@@ -98,12 +109,12 @@ class Display:
         table.add_column(no_wrap=True)
         report = json.loads((run / "report.json").read_text())
         for name, value, note in key_figures(report):
-            table.add_row(name, f"[bold]{value}[/]", f"[dim]{note}[/]")
+            _row(table, name, Text(printable(value), "bold"), Text(printable(note), "dim"))
         self.console.print()
         self.console.print(table)
         for note in report["training"]["notes"]:
-            self.console.print(f"Note: {note}", markup=False, soft_wrap=True)
-        self.console.print(f"\nReport: {run / 'report.html'}", markup=False, soft_wrap=True)
+            _line(self.console, f"Note: {note}")
+        _line(self.console, f"\nReport: {run / 'report.html'}")
 
 
 def show_tools() -> None:
@@ -114,8 +125,8 @@ def show_tools() -> None:
     for title in ("tool", "found", "needed for", "install"):
         table.add_column(title, overflow="fold")
     for tool in tools():
-        found = f"[green]{tool.version}[/]" if tool.found else "[yellow]no[/]"
-        table.add_row(tool.name, found, tool.needed_for, "" if tool.found else tool.install)
+        found = Text(printable(tool.version), "green") if tool.found else Text("no", "yellow")
+        _row(table, tool.name, found, tool.needed_for, "" if tool.found else tool.install)
     _console().print(table)
 
 
@@ -129,7 +140,7 @@ def show_recipes() -> None:
     for name, path in shipped().items():
         m = Recipe.load(path).model
         shape = ("-", "-") if m.hidden is None else (f"{m.layers} x {m.hidden}", str(m.heads))
-        table.add_row(name, *shape, str(m.max_tokens), title(path))
+        _row(table, name, *shape, str(m.max_tokens), title(path))
     _console().print(table)
 
 
@@ -144,7 +155,7 @@ def show_plan(graph, made) -> None:
         sizes.add_column(title, overflow="fold")
     for part in (*made.components, made.total):
         figures = (f"{n:,}" for n in (part.nodes, part.parameters, part.weight_bits, part.macs))
-        sizes.add_row(f"{part.name}{' (host)' if part.host else ''}", *figures, folding.get(part.name, ""))
+        _row(sizes, f"{part.name}{' (host)' if part.host else ''}", *figures, folding.get(part.name, ""))
     fits = Table(box=None, padding=(0, 2, 0, 0))
     for title in ("board", "multipliers", "interval", "sentences/s", "latency by tokens", "used", "bound by"):
         fits.add_column(title, overflow="fold")
@@ -152,10 +163,10 @@ def show_plan(graph, made) -> None:
         name = one.board if one is not made.goal else f"recipe's goal{one.board and f' on {one.board}'}"
         used = ", ".join(f"{use.used:,}/{use.available:,} {kind}" for kind, use in one.used.items() if use.used)
         if one.folding is None:
-            fits.add_row(name, "-", "-", "-", "-", used, f"does not fit: {one.used[one.binds].share:.1f} x {one.binds}" if one.used else one.problem)
+            _row(fits, name, "-", "-", "-", "-", used, f"does not fit: {one.used[one.binds].share:.1f} x {one.binds}" if one.used else one.problem)
             continue
         latency = ", ".join(f"{n}: {cycles:,}" for n, cycles in one.latency.items())
-        fits.add_row(name, f"{one.folding.multipliers:,}", f"{one.interval:,}", f"{one.sentences_per_second:,.0f}", latency, used, one.binds)
+        _row(fits, name, f"{one.folding.multipliers:,}", f"{one.interval:,}", f"{one.sentences_per_second:,.0f}", latency, used, one.binds)
     for table in (sizes, fits):
         _console().print(table)
 
@@ -170,5 +181,5 @@ def show_boards() -> None:
     for name, board in boards().items():
         r = board.resources
         memory = sum(ram.bits * ram.count for ram in r.block_ram) // 1024
-        table.add_row(name, board.part or "-", f"{r.lut:,}", f"{r.dsp.count:,}", f"{memory:,}", board.flow)
+        _row(table, name, board.part or "-", f"{r.lut:,}", f"{r.dsp.count:,}", f"{memory:,}", board.flow)
     _console().print(table)

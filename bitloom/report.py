@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jinja2
+from markupsafe import Markup
 
 from bitloom.charts import Bar, Series, bars, lines
+from bitloom.text import printable
 
 SCHEMA = "bitloom.report/1"
 TEMPLATES = Path(__file__).parent / "templates"
@@ -68,6 +70,7 @@ def render(report: dict, recipe_yaml: str) -> str:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_readable,
     )
     environment.filters |= {"score": score, "bytes": _bytes, "off": _off}
     return environment.get_template("report.html.j2").render(
@@ -83,6 +86,11 @@ def render(report: dict, recipe_yaml: str) -> str:
         latency_chart=_latency(report),
         bottleneck=_bottleneck(report),
     )
+
+
+def _readable(value: object) -> object:
+    """Of texts that others wrote, what does not show as it is written is escaped."""
+    return printable(value, keep="\n\t") if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _accuracy(report: dict) -> str:

@@ -10,12 +10,9 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,10 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from bitloom.hls.errors import HlsError
-from bitloom.hw import golden
+from bitloom.hw import golden, process
 from bitloom.hw.graph import Graph
 from bitloom.hw.plan.design import SINK, Design, Stream
-from bitloom.sim.errors import SimulationError
+from bitloom.sim.errors import SimulationError, ToolError
 from bitloom.sim.runner import QUICK, cache_dir, encoder_effort
 
 MIN_GXX = 9
@@ -86,7 +83,7 @@ def check_compiler() -> str:
     """
     if shutil.which("g++") is None:
         raise HlsError("C simulation: got no g++, must be on PATH; apt install g++")
-    said = subprocess.run(["g++", "-dumpfullversion"], capture_output=True, text=True, check=False).stdout.strip()
+    said = process.ask(["g++", "-dumpfullversion"]).strip()
     if not said.split(".")[0].isdigit() or int(said.split(".")[0]) < MIN_GXX:
         raise HlsError(f"C simulation: got g++ {said or '?'}, must be {MIN_GXX} or newer; install one and put it first on PATH")
     return said
@@ -113,7 +110,8 @@ def compile_project(project: Path) -> Library:
             script.write_text(script.read_text().replace("-O3", "-O0"))
         began = time.monotonic()
         with open(target / "build.log", "w") as log:
-            done = subprocess.run(["bash", "./build_lib.sh"], cwd=target, stdout=log, stderr=subprocess.STDOUT, check=False)
+            env = process.environment(TMPDIR=str(target))  # what a compiler that was killed leaves goes with the folder
+            done = process.run(["bash", "./build_lib.sh"], cwd=target, env=env, stdout=log, stderr=process.STDOUT)
         if done.returncode:
             raise HlsError(f"C simulation: got a compile error, must compile; {_first_error(target / 'build.log')} (log: {target / 'build.log'})")
         (target / "done").write_text(version + "\n")
@@ -141,26 +139,27 @@ def simulate(design: Design, library: Library, sentences: Sequence[np.ndarray]) 
 
     sentences  int [T, C] each: codes of the graph's entry tensor
     returns    tensor -> a flat int64 array for each sentence, tokens and channels in order; "m_axis" is what left the chip
-    Raises SimulationError: the process died, or read a stream that nobody wrote.
+    Raises SimulationError: the process died, or read a stream that nobody wrote. ToolError: it was killed from outside.
     """
     (out,), top = design.outputs, design.graph.max_tokens
-    with tempfile.TemporaryDirectory(prefix="bitloom-csim-") as name:
-        work = Path(name)
+    with process.scratch("csim") as work:
         names = [unit.name for unit in design.units]
         sizes = {tensor: _elements(stream, top) for tensor, stream in design.streams.items()}
         (work / "job.json").write_text(json.dumps({"library": str(library.path), "sizes": sizes, "entry": design.entry.tensor, "output": out.tensor}))
         np.savez(work / "in.npz", *[design.entry.place(np.asarray(s, dtype=np.int64)).reshape(-1) for s in sentences])
         try:
-            done = subprocess.run(
+            done = process.run(
                 [sys.executable, "-m", "bitloom.hls.csim", str(work)],
-                capture_output=True,
+                stdout=process.PIPE,
+                stderr=process.PIPE,
                 text=True,
                 timeout=WALL_SECONDS,
-                check=False,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), *filter(None, sys.path)])},
+                env=process.environment(**process.packages()),
             )
-        except subprocess.TimeoutExpired as error:
+        except process.TimeoutExpired as error:
             raise SimulationError(f"C simulation: got no end after {WALL_SECONDS} s, must be seconds; the code hangs") from error
+        if -done.returncode in process.OUTSIDE:
+            raise ToolError(f"C simulation: got signal {-done.returncode} from outside, must run to its end; there may be too little memory")
         if done.returncode:
             why = f"signal {-done.returncode}" if done.returncode < 0 else f"exit {done.returncode}: {(done.stderr.strip().splitlines() or ['?'])[-1]}"
             raise SimulationError(f"C simulation: got a process that died ({why}), must end; the code reads or writes past an array")

@@ -10,16 +10,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
-import subprocess
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bitloom.hls.errors import HlsError
 from bitloom.hls.reports import CosimReport, Estimate, ModuleReport, read_calls, read_cosim, read_csynth, read_modules
+from bitloom.hw import process
 from bitloom.sim.errors import SimulationError
 
 TOP = "encoder"  # hls/project.py, which imports hls4ml: not needed here
@@ -132,29 +130,22 @@ def _copy(project: Path, out: Path) -> Path:
 
 
 def _run(command: list[str], work: Path, log: Path, progress: Callable[[float | None, str], None]) -> None:
-    """The tool in a process group of its own: its commands are scripts, and what they start shall not outlive an interrupt."""
+    """The tool, with all of the environment: what AMD's settings64.sh sets, and licences."""
     progress(None, f"{Path(command[0]).name}: starting")
     with (
         open(log, "w") as out,
-        subprocess.Popen(
-            command, cwd=work, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True
-        ) as process,
+        process.running(command, cwd=work, env=os.environ, stdout=process.PIPE, stderr=process.STDOUT, text=True, errors="replace") as tool,
     ):
-        try:
-            for line in process.stdout:
-                out.write(line)
-                if step := STEP.search(line):
-                    progress(None, f"{Path(command[0]).name}: {step[1]}")
-            process.wait()
-        except BaseException:
-            with suppress(ProcessLookupError):  # it may just have ended
-                os.killpg(process.pid, signal.SIGTERM)
-            raise
+        for line in tool.stdout:
+            out.write(line)
+            if step := STEP.search(line):
+                progress(None, f"{Path(command[0]).name}: {step[1]}")
+        tool.wait()
     lines = log.read_text().splitlines()
     failures = [line.strip() for line in lines if FAILURE.search(line) and HARMLESS not in line]
-    if process.returncode or failures:
+    if tool.returncode or failures:
         told = failures[0] if failures else next((line.strip() for line in reversed(lines) if line.strip()), "no output")
-        raise HlsError(f"synth: got a failure of {Path(command[0]).name} (exit code {process.returncode}), must end without an error: {told} (log: {log})")
+        raise HlsError(f"synth: got a failure of {Path(command[0]).name} (exit code {tool.returncode}), must end without an error: {told} (log: {log})")
 
 
 def _golden(work: Path) -> list[list[int]]:

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bitloom.hw import process
 from bitloom.hw.plan.design import SINK, SOURCE
 from bitloom.sim.encoder import encoder_model, expected_beats, link_memories, load_streams, sinks, write_sentences
 from bitloom.sim.errors import SimulationError
@@ -38,15 +37,16 @@ def run_bare(build_dir: Path, sentences: Sequence[np.ndarray], *, wall_seconds: 
     lengths = np.array([len(s) for s in sentences])
     expect = {s.port: expected_beats(s, lengths) for s in sinks(infos)}
     plusargs = settings(stall_in=0.0, stall_out=0.0, seed=0, expect=sum(expect.values()), timeout_cycles=200_000, drain_cycles=2000)
-    with tempfile.TemporaryDirectory(prefix="bitloom-bare-") as name:
-        work = Path(name)
+    with process.scratch("bare") as work:
         link_memories(sorted(build_dir.glob("*.hex")), work)
         write_sentences(work / f"{SOURCE}.in", sentences, infos[0])
         began = time.monotonic()
         try:
-            subprocess.run([executable, *(f"+{k}={v}" for k, v in plusargs.items())], cwd=work, check=True, timeout=wall_seconds)
-        except subprocess.SubprocessError as error:
-            raise SimulationError(f"{TOP} without cocotb: {error}") from error
+            done = process.run([executable, *(f"+{k}={v}" for k, v in plusargs.items())], cwd=work, timeout=wall_seconds)
+        except process.TimeoutExpired:
+            raise SimulationError(f"{TOP} without cocotb: still running after {wall_seconds:.0f} s; give it more time or fewer sentences") from None
+        if done.returncode:
+            raise SimulationError(f"{TOP} without cocotb: got exit code {done.returncode}, must be 0")
         seconds = time.monotonic() - began
         sink = read_tap(work / f"{SINK}.tap", infos[-1].lanes, infos[-1].io_bits, True)
         if len(sink.beats) != expect[SINK]:

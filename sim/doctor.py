@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
 
+from bitloom.hw import process
 from bitloom.sim.errors import SimulationError
 from bitloom.sim.tools import INSTALL_VERILATOR, find_verilator
 
@@ -101,10 +101,10 @@ def program(command: str, flag: str) -> str:
     if path is None:
         return ""
     try:
-        done = subprocess.run([path, flag], capture_output=True, text=True, errors="replace", timeout=VERSION_SECONDS, check=False)
-    except (OSError, subprocess.TimeoutExpired):
+        said = process.ask([path, flag], timeout=VERSION_SECONDS)
+    except (OSError, process.TimeoutExpired):
         return "yes"
-    number = re.search(r"\d+\.\d+[\w.+-]*", done.stdout + done.stderr)
+    number = re.search(r"\d+\.\d+[\w.+-]*", said)
     return number[0] if number else "yes"
 
 

@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from bitloom.hw import process
 from bitloom.hw.plan.design import SOURCE, Stream, read_streams
 from bitloom.sim.bench import Bench
 from bitloom.sim.errors import SimulationError
@@ -122,17 +122,17 @@ def simulate(bench: Model, infos: Sequence[Stream], sentences: Sequence[np.ndarr
         timeout_cycles=options.timeout_cycles,
         drain_cycles=options.drain_cycles,
     )
-    work = Path(options.folder) if options.folder else Path(tempfile.mkdtemp(prefix="bitloom-encoder-"))
-    work.mkdir(parents=True, exist_ok=True)
-    clear(work)
-    link_memories(memories, work)
-    write_sentences(work / f"{SOURCE}.in", sentences, infos[0])
     args = ["--trace", "--trace-file", str(Path(options.waves).absolute())] if options.waves else []
-    began = time.monotonic()
-    run(executable, work, plusargs, env={"BITLOOM_IDENTITY": options.identity}, args=args, wall_seconds=options.wall_seconds)
-    result = _collect(work, infos, lengths, expect, options.taps, time.monotonic() - began)
-    if options.folder is None and not result.problem:
-        shutil.rmtree(work)
+    with nullcontext(Path(options.folder)) if options.folder else process.scratch("encoder", keep_on=SimulationError) as work:
+        work.mkdir(parents=True, exist_ok=True)
+        clear(work)
+        link_memories(memories, work)
+        write_sentences(work / f"{SOURCE}.in", sentences, infos[0])
+        began = time.monotonic()
+        run(executable, work, plusargs, env={"BITLOOM_IDENTITY": options.identity}, args=args, wall_seconds=options.wall_seconds)
+        result = _collect(work, infos, lengths, expect, options.taps, time.monotonic() - began)
+        if result.problem and not options.folder:
+            process.keep(work)
     return result
 
 

@@ -8,8 +8,12 @@ class SimulationError(BitloomError):
     """The simulation died, hung, or broke a stream rule."""
 
 
-class BuildError(SimulationError):
-    """The simulation could not be built: the machine's or the generator's fault, not a finding about the hardware."""
+class ToolError(SimulationError):
+    """The simulation ended without a word about the hardware: it ran no test, was killed, or lost its records. Not a finding."""
+
+
+class BuildError(ToolError):
+    """The simulation could not be built: the machine's or the generator's fault."""
 
 
 class MismatchError(AssertionError):

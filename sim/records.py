@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bitloom.sim.errors import SimulationError
+from bitloom.sim.errors import ToolError
 
 MAX_BITS = 62  # of one lane, so that unsigned codes fit int64 with room to spare
 
@@ -72,15 +72,15 @@ def write_source(path: Path, beats: np.ndarray, last: np.ndarray, bits: int) -> 
 def read_tap(path: Path, lanes: int, bits: int, signed: bool) -> Record:
     """Read NAME.tap as bench_tap wrote it.
 
-    Raises SimulationError: no such file, or one that was cut off.
+    Raises ToolError: no such file, or one that was cut off.
     """
     path = Path(path)
     size = 1 + -(-lanes * bits // 32)
     if not path.is_file():
-        raise SimulationError(f"{path}: no record of this stream; the simulation died before it began")
+        raise ToolError(f"{path}: no record of this stream; the simulation died before it began")
     raw = np.fromfile(path, dtype=np.uint32)
     if raw.size % size:
-        raise SimulationError(f"{path}: got {raw.size} words, must be a multiple of {size}; the simulation was cut off")
+        raise ToolError(f"{path}: got {raw.size} words, must be a multiple of {size}; the simulation was cut off")
     raw = raw.reshape(-1, size)
     stamp = raw[:, 0].astype(np.int64)
     return Record(from_words(raw[:, 1:], lanes, bits, signed), stamp >> 31 == 1, stamp & 0x7FFFFFFF)

@@ -7,16 +7,14 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
-import tempfile
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version as package_version
 from pathlib import Path
 
-from bitloom.sim.errors import BuildError, SimulationError
+from bitloom.hw import process
+from bitloom.sim.errors import BuildError, SimulationError, ToolError
 from bitloom.sim.tools import Verilator, cocotb_env, find_verilator
 
 TOP = "bench"
@@ -42,9 +40,6 @@ EFFORT = "BITLOOM_BUILD"  # environment: `quick` takes QUICK for encoders too, f
 
 def encoder_effort() -> Effort:
     return QUICK if os.environ.get(EFFORT) == "quick" else FAST
-
-
-STALE_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,23 +93,14 @@ def compile_model(design: Model, kind: str, extra: Sequence[str]) -> Path:
         return target / TOP
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _prune(target.parent)
-        with tempfile.TemporaryDirectory(prefix="build-", dir=target.parent) as name:
-            work = Path(name) / "work"
+        with process.scratch("build", target.parent) as folder:
+            work = folder / "work"
             work.mkdir()
             _compile(design, verilator, extra, work)
             _install(work, target)
     except OSError as error:  # not writable, disk full
         raise BuildError(f"simulation cache: {error}; free some space or set BITLOOM_CACHE to another folder") from error
     return target / TOP
-
-
-def _prune(cache: Path) -> None:
-    """Remove what builds that were killed have left behind."""
-    for path in cache.glob("build-*"):
-        with suppress(OSError):  # finished or removed by another process meanwhile
-            if time.time() - path.stat().st_mtime > STALE_SECONDS:
-                shutil.rmtree(path)
 
 
 def _compile(design: Model, verilator: Verilator, extra: Sequence[str], work: Path) -> None:
@@ -158,7 +144,8 @@ def _call(command: Sequence[str], work: Path, verilator: Verilator, log: Path) -
     with log.open("a") as out:
         out.write(" ".join(command) + "\n")
         out.flush()
-        done = subprocess.run(command, cwd=work, env=verilator.env, stdout=out, stderr=subprocess.STDOUT, check=False)
+        env = verilator.env | {"TMPDIR": str(work)}  # what a compiler that was killed leaves goes with the folder
+        done = process.run(command, cwd=work, env=env, stdout=out, stderr=process.STDOUT)
     if done.returncode:
         kept = shutil.copy(log, cache_dir() / "failed-build.log")
         raise BuildError(f"simulation build failed, log in {kept}:\n{telling_lines(log)}")
@@ -180,13 +167,9 @@ def _copy_objects(source: Path, target: Path) -> None:
 
 
 def _keep_runtime(objects: Path, runtime: Path) -> None:
-    work = Path(tempfile.mkdtemp(prefix="build-", dir=runtime.parent)) / "objects"
-    _copy_objects(objects, work)
-    try:
-        os.rename(work, runtime)
-    except OSError:  # another process was faster
-        shutil.rmtree(work)
-    work.parent.rmdir()
+    with process.scratch("runtime", runtime.parent) as folder, suppress(OSError):  # another process was faster
+        _copy_objects(objects, folder / "objects")
+        os.rename(folder / "objects", runtime)
 
 
 def _install(work: Path, target: Path) -> None:
@@ -240,46 +223,38 @@ def run(
 ) -> None:
     """Run a bench under cocotb in `folder`, which holds its inputs and gets its records.
 
-    Raises SimulationError: it died, took longer than wall_seconds, wrote no results, ran no test, or a test failed.
+    Raises SimulationError: the simulator says what is wrong (a $fatal), or a test failed. ToolError: it took longer than wall_seconds, died
+    without a word, or ran no test.
     """
     results, log = folder / "results.xml", folder / "sim.log"
     results.unlink(missing_ok=True)
-    environment = {
-        **os.environ,
-        **cocotb_env("bitloom.sim.cocotb_bench", TOP, results),
-        "COCOTB_ANSI_OUTPUT": "0",
-        **(env or {}),
-    }
+    environment = cocotb_env("bitloom.sim.cocotb_bench", TOP, results) | (env or {})
     command = [str(executable), *args, *(f"+{key}={value}" for key, value in plusargs.items())]
     try:
         with log.open("w") as out:
-            done = subprocess.run(
-                command,
-                cwd=folder,
-                env=environment,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                timeout=wall_seconds,
-                check=False,
-            )
-    except subprocess.TimeoutExpired:
-        raise SimulationError(f"simulation: still running after {wall_seconds:.0f} s, log in {log}; give it more time or fewer sentences") from None
+            done = process.run(command, cwd=folder, env=environment, stdout=out, stderr=process.STDOUT, timeout=wall_seconds)
+    except process.TimeoutExpired:
+        raise ToolError(f"simulation: still running after {wall_seconds:.0f} s, log in {log}; give it more time or fewer sentences") from None
     check_results(results, log, done.returncode)
 
 
 def check_results(results: Path, log: Path, returncode: int) -> None:
-    """Raise SimulationError unless cocotb says that at least one test ran and all passed."""
+    """Raise SimulationError unless cocotb says that at least one test ran and all passed; ToolError where neither it nor the simulator says anything."""
     from cocotb_tools.check_results import get_results
 
     where = f"log in {log}:\n{telling_lines(log)}"
     try:
         tests, failed = get_results(results)
     except Exception as error:  # no file, or XML that was cut off
-        raise SimulationError(f"simulation died before it wrote results (exit code {returncode}), {where}") from error
+        kind = SimulationError if any(mark in where for mark in SIMULATORS) else ToolError
+        raise kind(f"simulation died before it wrote results (exit code {returncode}), {where}") from error
     if tests == 0:
-        raise SimulationError(f"simulation ran 0 tests, must be at least 1, {where}")
+        raise ToolError(f"simulation ran 0 tests, must be at least 1, {where}")
     if failed or returncode:
         raise SimulationError(f"simulation: {failed} of {tests} tests failed (exit code {returncode}), {where}")
+
+
+SIMULATORS = ("%Fatal", "%Error")  # how Verilator's own messages begin
 
 
 def telling_lines(log: Path, count: int = 8) -> str:
@@ -288,7 +263,7 @@ def telling_lines(log: Path, count: int = 8) -> str:
         lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     except OSError:
         return "(no log)"
-    for marks in (("%Fatal", "%Error", ": error:", "fatal error"), ("Error", "ERROR", "assert")):
+    for marks in ((*SIMULATORS, ": error:", "fatal error"), ("Error", "ERROR", "assert")):
         if found := [line for line in lines if any(mark in line for mark in marks)]:
             return "\n".join(found[-count:])
     return "\n".join(lines[-count:])

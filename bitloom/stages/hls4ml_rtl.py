@@ -15,7 +15,7 @@ from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import Folding
 from bitloom.sentences import Sentences
 from bitloom.sim.encoder import Options
-from bitloom.sim.errors import BuildError, SimulationError
+from bitloom.sim.errors import SimulationError, ToolError
 from bitloom.sim.hls_rtl import run_rtl
 from bitloom.sim.tools import find_verilator
 from bitloom.sim.verify import compare
@@ -56,7 +56,7 @@ def _simulate(context: Context, graph: Graph, folding: Folding, verilog: object,
     try:
         got = run_rtl(verilog, Design(graph, folding), inputs, Options(stall_in=stall, stall_out=stall, seed=context.recipe.verification.seed))
         report = compare(graph, want, got, taps=False)
-    except BuildError:
+    except ToolError:
         raise
     except SimulationError as error:
         raise VerificationError(f"verify: {name}: {error}") from error

@@ -11,7 +11,7 @@ from bitloom.hls.csim import compile_project, verify
 from bitloom.hw import golden
 from bitloom.hw.plan.design import Design
 from bitloom.sentences import score_some
-from bitloom.sim.errors import SimulationError
+from bitloom.sim.errors import SimulationError, ToolError
 
 LEAST_SENTENCES = 64  # of the development split, if it has as many
 FULL_SENTENCES = 2  # of max_tokens
@@ -31,6 +31,8 @@ def run(context: Context) -> str:
         context.progress(None, f"{name}: {len(sentences)} sentences, {sum(sentences.lengths)} tokens")
         try:
             report = verify(design, library, sentences.ids, sentences.segments)
+        except ToolError:
+            raise
         except SimulationError as error:
             raise VerificationError(f"verify: {name}: {error}") from error
         if not report.ok:

@@ -20,7 +20,7 @@ from bitloom.hw.plan.predict import predict
 from bitloom.qat.data import Dataset
 from bitloom.sentences import Sentences, score_some
 from bitloom.sim.encoder import EncoderRun, Options, encoder_model, load_streams, run_encoder
-from bitloom.sim.errors import BuildError, SimulationError
+from bitloom.sim.errors import SimulationError, ToolError
 from bitloom.sim.runner import build
 from bitloom.sim.tools import find_verilator
 from bitloom.sim.verify import compare
@@ -94,7 +94,7 @@ class Bench:
                 ),
             )
             report = compare(self.graph, want, got)
-        except BuildError:  # of the waveform's simulation: no finding about the hardware
+        except ToolError:  # no finding about the hardware
             raise
         except SimulationError as error:
             raise VerificationError(f"verify: {name}: {error}") from error

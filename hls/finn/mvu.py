@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from bitloom.hls.finn import tool
 from bitloom.hls.finn.errors import FinnError
+from bitloom.hw import process
 from bitloom.hw.graph import signed_bits
 from bitloom.hw.hexfile import Hex
 from bitloom.sim.unit import OutSpec, Stimulus, UnitCase, run_units
@@ -67,8 +67,8 @@ def simulate(x: np.ndarray, weight: np.ndarray, foldings: Sequence[tuple[int, in
         last = np.arange(1, len(beats) + 1) % (inputs // simd) == 0
         cases.append(UnitCase(module="mvu_unit", params=params, inputs={"s": Stimulus(beats, last, x_bits)},
                               output=OutSpec("m", pe, acc_bits, True), n_out=len(x) * channels // pe))  # fmt: skip
-    with tempfile.TemporaryDirectory(prefix="bitloom-finn-") as folder:
-        results = run_units(cases, [ADAPTER, copy_rtl(Path(folder))], stall_in=stall_in, stall_out=stall_out)
+    with process.scratch("finn") as folder:
+        results = run_units(cases, [ADAPTER, copy_rtl(folder)], stall_in=stall_in, stall_out=stall_out)
     return [MvuRun(outputs=r.beats.reshape(len(x), channels), cycle=r.cycle[r.last]) for r in results]
 
 

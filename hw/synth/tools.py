@@ -8,7 +8,6 @@ import importlib.util
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from functools import cache
 from importlib.metadata import version as package_version
 from pathlib import Path
 
+from bitloom.hw import process
 from bitloom.hw.errors import BitloomError
 
 
@@ -95,8 +95,7 @@ def find(name: str) -> Tool:
 
 def _native_version(command: str) -> tuple[int, ...]:
     """The first dotted number that `--version` prints; (0,) if there is none."""
-    done = subprocess.run([command, "--version"], capture_output=True, text=True, check=False)
-    found = re.search(r"(\d+(?:\.\d+)+)", done.stdout + done.stderr)
+    found = re.search(r"(\d+(?:\.\d+)+)", process.ask([command, "--version"]))
     return tuple(int(part) for part in found[1].split(".")) if found else (0,)
 
 
@@ -112,10 +111,9 @@ def run(name: str, arguments: Sequence[str], folder: Path, *, makes: Sequence[st
         (folder / file).unlink(missing_ok=True)
     try:
         with log.open("w") as out:
-            done = subprocess.run(
-                [*tool.command, *arguments], cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, timeout=timeout, check=False
-            )
-    except subprocess.TimeoutExpired:
+            env = process.environment(**process.packages())
+            done = process.run([*tool.command, *arguments], cwd=folder, env=env, stdout=out, stderr=process.STDOUT, timeout=timeout)
+    except process.TimeoutExpired:
         raise SynthError(f"synth: {name}: still running after {timeout:.0f} s, must end before; log in {log}") from None
     missing = [file for file in makes if not (folder / file).is_file() or not (folder / file).stat().st_size]
     if done.returncode or missing:

@@ -6,13 +6,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
-import subprocess
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
+from bitloom.hw import process
 from bitloom.hw.board import Board
 from bitloom.hw.synth.report import SynthReport, must_fit
 from bitloom.hw.synth.tools import SynthError
@@ -95,27 +93,21 @@ def collect(project: Path, board: Board, *, tools: dict[str, str] | None = None,
 
 
 def _run(command: list[str], project: Path, progress: Progress) -> str:
-    """Vivado in a process group of its own: `vivado` is a script, and what it starts shall not outlive an interrupt. Returns its version."""
+    """Vivado, with all of the environment: what AMD's settings64.sh sets, and licences. Returns its version."""
     progress("vivado")
     lines: list[str] = []
-    with subprocess.Popen(
-        command, cwd=project, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True
-    ) as process:
-        try:
-            for line in process.stdout:
-                lines.append(line.rstrip())
-                if step := STEP.match(line):
-                    progress(step[1])
-            process.wait()
-        except BaseException:
-            with suppress(ProcessLookupError):  # it may just have ended
-                os.killpg(process.pid, signal.SIGTERM)
-            raise
+    streams = {"stdout": process.PIPE, "stderr": process.STDOUT, "text": True, "errors": "replace"}
+    with process.running(command, cwd=project, env=os.environ, **streams) as vivado:
+        for line in vivado.stdout:
+            lines.append(line.rstrip())
+            if step := STEP.match(line):
+                progress(step[1])
+        vivado.wait()
     if not (project / LOG).is_file():  # Vivado died before it wrote its own
         (project / LOG).write_text("\n".join(lines) + "\n")
-    if process.returncode or DONE not in lines:
+    if vivado.returncode or DONE not in lines:
         raise SynthError(
-            f"vivado: got a failure (exit code {process.returncode}), must end without an error: {_telling(lines, project)}; log in {project / LOG}"
+            f"vivado: got a failure (exit code {vivado.returncode}), must end without an error: {_telling(lines, project)}; log in {project / LOG}"
         )
     return next((found[1] for line in lines if (found := VERSION.search(line))), "unknown")
 

@@ -4,15 +4,13 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import tempfile
 import time
 import tty
-from contextlib import suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from bitloom.hw import process
 from bitloom.hw.plan.design import Design
 from bitloom.hw.uart import BOARD_RTL, SHAPE_FILE, shape_package
 from bitloom.sim.encoder import link_memories
@@ -54,14 +52,17 @@ class SimulatedBoard:
 
     def __init__(self, build_dir: Path, *, divider: int = DIVIDER, idle_cycles: int = IDLE_CYCLES):
         executable = compile_board(build_dir, divider)
-        self._work = Path(tempfile.mkdtemp(prefix="bitloom-board-"))
-        link_memories(sorted(Path(build_dir).glob("*.hex")), self._work)
-        master, self._slave = os.openpty()
-        tty.setraw(self._slave)  # and held open, so that the port survives its users
-        self.path = os.ttyname(self._slave)
+        self._on = ExitStack()
+        work = self._on.enter_context(process.scratch("board"))
+        link_memories(sorted(Path(build_dir).glob("*.hex")), work)
+        master, slave = os.openpty()
+        self._on.callback(os.close, slave)
+        tty.setraw(slave)  # and held open, so that the port survives its users
+        self.path = os.ttyname(slave)
         command = [str(executable), f"+fd={master}", f"+divider={divider}", f"+idle={idle_cycles}"]
         self._began = time.monotonic()
-        self._process = subprocess.Popen(command, cwd=self._work, pass_fds=(master,), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        streams = {"pass_fds": (master,), "stdin": process.PIPE, "stdout": process.PIPE, "text": True}
+        self._process = self._on.enter_context(process.running(command, cwd=work, **streams))
         os.close(master)
 
     def press_reset(self) -> None:
@@ -71,29 +72,18 @@ class SimulatedBoard:
 
     def unplug(self) -> None:
         """Pull the plug: the port goes away under its user."""
-        self._process.kill()
-        self._clear()
+        self._on.close()
 
     def off(self) -> BoardRun:
         """Turn it off. Raises SimulationError: it had died."""
         try:
             said, _ = self._process.communicate(timeout=OFF_SECONDS)
             cycles, dropped = map(int, said.split())
-        except (subprocess.TimeoutExpired, ValueError, OSError) as error:
-            self._process.kill()
+        except (process.TimeoutExpired, ValueError, OSError) as error:
             raise SimulationError(f"simulated board: died with exit code {self._process.poll()}, must run until it is turned off") from error
         finally:
-            self._clear()
+            self._on.close()
         return BoardRun(cycles=cycles, dropped=dropped, seconds=time.monotonic() - self._began)
-
-    def _clear(self) -> None:
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            with suppress(OSError):
-                stream.close()
-        with suppress(OSError):
-            os.close(self._slave)
-        shutil.rmtree(self._work, ignore_errors=True)
 
 
 def compile_board(build_dir: Path, divider: int = DIVIDER) -> Path:
@@ -102,8 +92,8 @@ def compile_board(build_dir: Path, divider: int = DIVIDER) -> Path:
     encoder = build_dir / "encoder.sv"
     library = [*sorted((build_dir / "rtl").glob("*.sv")), *sorted(BOARD_RTL.glob("*.sv"))]
     bench = BENCH.format(clock=divider * BAUD, baud=BAUD)
-    with tempfile.TemporaryDirectory(prefix="bitloom-shape-") as name:
-        shape = Path(name) / SHAPE_FILE
+    with process.scratch("shape") as folder:
+        shape = folder / SHAPE_FILE
         shape.write_text(shape_package(build_dir))
         sources = (shape, *needed(library, bench + encoder.read_text()), encoder)
         generated = {"bench.sv": bench, MAIN.name: MAIN.read_text()}  # so that the cache sees a change of either

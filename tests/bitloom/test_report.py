@@ -101,6 +101,13 @@ def test_names_are_escaped(page):
     assert "<h1>small &lt;b&gt;</h1>" in page
 
 
+def test_what_does_not_show_as_it_is_written_is_escaped(page):
+    notes = {"training": REPORT["training"] | {"notes": ["class a\x1b[31m\u202e<i>"]}}
+    made = render(REPORT | notes, "name: x\n# \u202eé 中\n")
+    assert "<p>Note: class a\\x1b[31m\\u202e&lt;i&gt;.</p>" in made and "<pre>name: x\n# \\u202eé 中\n</pre>" in made
+    assert made.count("<svg") == page.count("<svg") == 7
+
+
 def test_the_page_needs_no_network_and_no_script(page):
     assert re.search(r"https?://|<script|<link|@import|url\(", page) is None
 

@@ -22,7 +22,7 @@ from bitloom.inference import PredictError
 from bitloom.qat.corpus import generate
 from bitloom.qat.tokenizer import TextTokenizer
 from bitloom.sentences import Sentences
-from bitloom.sim import tools
+from bitloom.sim import runner, tools
 from bitloom.sim.errors import BuildError
 from bitloom.stages import export, verify
 
@@ -188,6 +188,18 @@ def test_a_missing_simulator_is_told(tiny_copy, bitloom, monkeypatch, tmp_path):
         "bitloom: simulator: g++, make, perl not found, must be on PATH; apt install g++ make perl\n",
     )
     assert (tiny_copy / "verify" / "verify.json").exists()
+
+
+def test_a_simulation_that_runs_no_test_is_no_finding(tiny_copy, bitloom, monkeypatch):
+    """cocotb's filter for other work is not heard; where nothing ran nevertheless, the earlier pass stands."""
+    monkeypatch.setenv("COCOTB_TEST_FILTER", "x")
+    assert bitloom("verify", tiny_copy, "--force")[0] == 0
+    usual = runner.cocotb_env
+    monkeypatch.setattr(runner, "cocotb_env", lambda *arguments: usual(*arguments) | {"COCOTB_TEST_FILTER": "x"})
+    code, _, err = bitloom("verify", tiny_copy, "--force")
+    assert code == 2 and err.startswith("bitloom: simulation ran 0 tests, must be at least 1, log in ")
+    assert (tiny_copy / "verify" / "verify.json").exists() and not (tiny_copy / "verify.failed").exists()
+    assert bitloom("report", tiny_copy)[0] == 0
 
 
 def start(*argv: str | Path) -> subprocess.Popen:

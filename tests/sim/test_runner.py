@@ -4,6 +4,7 @@
 import importlib.util
 import os
 import stat
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +13,17 @@ import pytest
 from bitloom.sim import tools
 from bitloom.sim.doctor import package, program
 from bitloom.sim.doctor import tools as doctor
-from bitloom.sim.errors import SimulationError
+from bitloom.sim.errors import SimulationError, ToolError
 from bitloom.sim.runner import FAST, Model, build, cache_dir, needed, run, settings
 
 PASSED = '<testsuites><testsuite tests="1" failures="0" errors="0"/></testsuites>'
+
+
+@pytest.fixture
+def fresh_tools():
+    tools.find_verilator.cache_clear()
+    yield
+    tools.find_verilator.cache_clear()
 
 
 def script(folder: Path, body: str, name: str = "program") -> Path:
@@ -34,24 +42,47 @@ def test_success(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("body", "message"),
+    ("body", "kind", "message"),
     [
-        ("exit 0", r"died before it wrote results \(exit code 0\)"),
+        ("exit 0", ToolError, r"died before it wrote results \(exit code 0\)"),
         (
             "echo '%Fatal: x.sv:3: boom'; echo later; kill -9 $$",
+            SimulationError,
             r"died before it wrote results \(exit code -9\), log in .*sim.log:\n%Fatal: x.sv:3: boom$",
         ),
-        (results("<testsuites"), "died before it wrote results"),
-        (results("<testsuites/>"), "ran 0 tests, must be at least 1"),
-        (results(PASSED.replace('failures="0"', 'failures="1"')), "1 of 1 tests failed"),
-        (results(PASSED.replace('errors="0"', 'errors="1"')), "1 of 1 tests failed"),
-        (results(PASSED) + "; exit 3", r"0 of 1 tests failed \(exit code 3\)"),
+        ("echo Terminated; kill $$", ToolError, r"died before it wrote results \(exit code -15\)"),
+        (results("<testsuites"), ToolError, "died before it wrote results"),
+        (results("<testsuites/>"), ToolError, "ran 0 tests, must be at least 1"),
+        (results(PASSED.replace('failures="0"', 'failures="1"')), SimulationError, "1 of 1 tests failed"),
+        (results(PASSED.replace('errors="0"', 'errors="1"')), SimulationError, "1 of 1 tests failed"),
+        (results(PASSED) + "; exit 3", SimulationError, r"0 of 1 tests failed \(exit code 3\)"),
     ],
 )
-def test_every_failure_is_an_error(tmp_path, body, message):
+def test_every_failure_is_an_error(tmp_path, body, kind, message):
+    """A finding about the hardware, or the tool's own failure."""
     (tmp_path / "results.xml").write_text(PASSED)  # of an earlier run: must not count
-    with pytest.raises(SimulationError, match=message):
+    with pytest.raises(SimulationError, match=message) as caught:
         run(script(tmp_path, body), tmp_path, {})
+    assert caught.type is kind
+
+
+FOREIGN = {
+    **dict.fromkeys(("COCOTB_TEST_FILTER", "COCOTB_TESTCASE", "COCOTB_LOG_LEVEL", "COCOTB_RANDOM_SEED", "COCOTB_PLUSARGS", "GPI_EXTRA"), "x"),
+    **dict.fromkeys(("MODULE", "TESTCASE", "TOPLEVEL", "VERILATOR_ROOT", "VERILATOR_BIN", "MAKEFLAGS", "MAKEFILES", "CXXFLAGS", "CPPFLAGS"), "x"),
+    **dict.fromkeys(("LDFLAGS", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONOPTIMIZE", "LD_PRELOAD", "BITLOOM_IDENTITY", "OBJCACHE"), "x"),
+}  # fmt: skip
+
+
+def test_what_was_meant_for_other_work_does_not_reach_a_simulation(tmp_path, monkeypatch, fresh_tools):
+    """Neither its build nor its run."""
+    for name, value in FOREIGN.items():
+        monkeypatch.setenv(name, value)
+    run(script(tmp_path, f"env > seen; {results(PASSED)}"), tmp_path, {}, env={"BITLOOM_IDENTITY": "own"})
+    seen = dict(line.split("=", 1) for line in (tmp_path / "seen").read_text().splitlines())
+    assert (seen["COCOTB_TEST_MODULES"], seen["BITLOOM_IDENTITY"]) == ("bitloom.sim.cocotb_bench", "own") and seen["HOME"] == os.environ["HOME"]
+    assert seen["PYTHONPATH"] == os.pathsep.join(filter(None, sys.path)), "what this interpreter finds, in the same order"
+    for told in (seen, tools.find_verilator().env):
+        assert not {name for name in FOREIGN if told.get(name) == "x"}
 
 
 def test_wall_clock_limit(tmp_path):
@@ -128,13 +159,6 @@ def test_settings():
     }
     with pytest.raises(SimulationError, match="stall_in: got -0.1, must be"):
         settings(stall_in=-0.1, stall_out=0.0, seed=0, expect=3, timeout_cycles=4, drain_cycles=5)
-
-
-@pytest.fixture
-def fresh_tools():
-    tools.find_verilator.cache_clear()
-    yield
-    tools.find_verilator.cache_clear()
 
 
 def test_missing_simulator(monkeypatch, fresh_tools):
