@@ -72,7 +72,7 @@ def ready(name: str) -> Tool:
     done.parent.mkdir(parents=True, exist_ok=True)
     with done.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not done.exists() and not subprocess.run([*tool.command, "--version"], capture_output=True, check=False).returncode:
+        if not done.exists() and not process.run([*tool.command, "--version"], stdout=process.DEVNULL, stderr=process.DEVNULL).returncode:
             done.touch()
     return tool
 
