@@ -24,6 +24,7 @@ from bitloom.version import __version__
 
 # What the machine may refuse anywhere; where a stage is at work, it says more (bitloom/flow.py).
 MACHINES_FAULT = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
+NO_PATH = {errno.ENAMETOOLONG, errno.ELOOP}
 
 app = typer.Typer(
     name="bitloom",
@@ -243,12 +244,12 @@ def main(argv: list[str] | None = None) -> None:
         _say(str(error))
         sys.exit(FAILED if isinstance(error, VerificationError) else USAGE)
     except OSError as error:
-        if error.errno not in MACHINES_FAULT:
+        if error.errno not in MACHINES_FAULT | NO_PATH:
             sys.exit(_unexpected(error, debug))
         if debug:
             traceback.print_exc()
-        where = error.filename or "file system"
-        _say(f"{where}: got '{os.strerror(error.errno)}', must be writable, with room; free some or use another folder")
+        must = "a path that the file system takes; check it" if error.errno in NO_PATH else "writable, with room; free some or use another folder"
+        _say(f"{error.filename or 'file system'}: got '{os.strerror(error.errno)}', must be {must}")
         sys.exit(USAGE)
     except Exception as error:
         sys.exit(_unexpected(error, debug))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any, get_args
@@ -11,16 +12,20 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from bitloom import recipes
+from bitloom.hw import yaml_file
 from bitloom.hw.errors import BitloomError
 from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.hw.settings import Strict, did_you_mean, rule
 from bitloom.qat.config import MAX_SEED, ModelConfig, QuantConfig, TrainConfig
 from bitloom.qat.data import DataConfig
+from bitloom.text import LONGEST, printable, shown
 
 
 class RecipeError(BitloomError):
     """A recipe that breaks the schema; one line per mistake, each with the file and line."""
 
+
+MOST_TOLD = 20  # mistakes at once
 
 SHIPPED = Path(recipes.__file__).parent
 
@@ -42,10 +47,10 @@ def find(name: str) -> Path:
     Raises RecipeError: neither, with the nearest name.
     """
     path = Path(name)
-    if path.is_file() or path.suffix in (".yaml", ".yml") or "/" in name:
+    if os.path.isfile(name) or path.suffix in (".yaml", ".yml") or "/" in name:
         return path
     if name not in (known := shipped()):
-        raise RecipeError(f"recipe: got '{name}', must be a YAML file or one of bitloom's own; {did_you_mean(name, known)}")
+        raise RecipeError(f"recipe: got {shown(name)}, must be a YAML file or one of bitloom's own; {did_you_mean(name, known)}")
     return known[name]
 
 
@@ -72,8 +77,8 @@ class Recipe(Strict):
     @field_validator("name")
     @classmethod
     def _a_folder_name(cls, name: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-            raise ValueError(f"got {name!r}, must be letters, digits, '-', '_' and '.'; it names the run folder")
+        if not re.fullmatch(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST - 1}}}", name):
+            raise ValueError(f"got {shown(name)}, must be letters, digits, '-', '_' and '.', at most {LONGEST}; it names the run folder")
         return name
 
     @classmethod
@@ -83,12 +88,10 @@ class Recipe(Strict):
         overrides  "section.key=value" texts, as `--set` gives them; the value is read as YAML
         Raises RecipeError: no such file, not YAML, unknown keys, values out of range.
         """
-        path = Path(path)
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "not UTF-8 text"
-            raise RecipeError(f"{path}: got {reason.lower()}, must be a readable YAML file; check the path") from error
+            text = yaml_file.read(Path(path), "YAML file")
+        except yaml_file.YamlError as error:
+            raise RecipeError(str(error)) from error
         return cls.parse(text, str(path), overrides)
 
     @classmethod
@@ -98,11 +101,11 @@ class Recipe(Strict):
         for override in overrides or []:
             source.set(override)
         if unknown := list(source.unknown_keys(cls, source.data, ())):
-            raise RecipeError("\n".join(unknown))
+            raise RecipeError(_told(unknown))
         try:
             return cls.model_validate(source.data)
         except ValidationError as errors:
-            raise RecipeError("\n".join(source.explain(e) for e in errors.errors())) from errors
+            raise RecipeError(_told([source.explain(e) for e in errors.errors()])) from errors
 
     def dump(self) -> str:
         """The resolved recipe as YAML: what was left out is written out; `parse` reads it back to an equal recipe."""
@@ -118,33 +121,24 @@ class _Source:
     @classmethod
     def parse(cls, text: str, where: str) -> _Source:
         try:
-            tree = yaml.compose(text, Loader=yaml.SafeLoader)
-            data = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            line = f":{mark.line + 1}" if mark else ""
-            problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-            raise RecipeError(f"{where}{line}: got text that is not YAML ({problem}), must be a mapping; mend it") from error
+            data, lines = yaml_file.parse(text, where)
+        except yaml_file.YamlError as error:
+            raise RecipeError(str(error)) from error
         if not isinstance(data, dict):
             got = "an empty file" if data is None else type(data).__name__
             raise RecipeError(f"{where}: got {got}, must be a mapping of sections; see README.md, Recipes")
-        lines = {(): where}
-        try:
-            _collect_lines(tree, (), where, lines)
-        except RecursionError:
-            raise RecipeError(f"{where}: got an alias inside its own anchor, must be a tree; write it out") from None
         return cls(data, lines)
 
     def set(self, override: str) -> None:
         """Apply one "a.b=value"."""
         key, equals, value = override.partition("=")
         path = tuple(key.strip().split("."))
-        if not equals or not all(path):
-            raise RecipeError(f"--set: got '{override}', must be section.key=value; e.g. --set training.seed=1")
+        if not equals or not all(path) or len(path) > yaml_file.DEEPEST:
+            raise RecipeError(f"--set: got {shown(override)}, must be section.key=value; e.g. --set training.seed=1")
         try:
-            parsed = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise RecipeError(f"--set {key}: got '{value}', must be a YAML value; quote it") from error
+            parsed, _ = yaml_file.parse(value, f"--set {key}", "a YAML value; quote it", numbered=False)
+        except yaml_file.YamlError as error:
+            raise RecipeError(str(error)) from error
         at = self.data
         for name in path[:-1]:
             at = at.setdefault(name, {})
@@ -152,8 +146,8 @@ class _Source:
                 raise RecipeError(f"--set {key}: got a path through '{name}', must lead through sections; check the dots")
         at[path[-1]] = parsed
         for depth in range(1, len(path) + 1):  # a section that the file has keeps its line
-            self._lines.setdefault(path[:depth], f"--set {override}")
-        self._lines[path] = f"--set {override}"
+            self._lines.setdefault(path[:depth], f"--set {override[:LONGEST]}")
+        self._lines[path] = f"--set {override[:LONGEST]}"
 
     def at(self, loc: tuple) -> str:
         """File and line of the nearest enclosing key that the source has."""
@@ -168,7 +162,7 @@ class _Source:
             if key not in model.model_fields:
                 kind = "key" if loc else "section"
                 prefix = f"{'.'.join(map(str, loc))}: " if loc else ""
-                yield f"{self.at(here)}: {prefix}no {kind} '{key}'; {did_you_mean(str(key), model.model_fields)}"
+                yield f"{self.at(here)}: {prefix}no {kind} '{printable(key)[:LONGEST]}'; {did_you_mean(key, model.model_fields)}"
                 continue
             if isinstance(value, dict) and (inner := _section(model.model_fields[key].annotation)):
                 yield from self.unknown_keys(inner, value, here)
@@ -184,7 +178,7 @@ class _Source:
             return f"{self.at(_longest(loc, message, self._lines))}: {name}{link if name else ''}{message}"
         if error["type"] == "missing":
             return f"{self.at(loc)}: {name}: got nothing, must be given; add '{loc[-1]}:'"
-        return f"{self.at(loc)}: {name}: got {error['input']!r}, must be {rule(message)}; change it"
+        return f"{self.at(loc)}: {name}: got {shown(error['input'])}, must be {rule(message)}; change it"
 
 
 def _starts_with_key(message: str) -> bool:
@@ -205,12 +199,6 @@ def _section(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
-def _collect_lines(node: yaml.Node, loc: tuple, where: str, lines: dict) -> None:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            here = (*loc, key.value)
-            line = f"{where}:{key.start_mark.line + 1}"
-            if here in lines:
-                raise RecipeError(f"{line}: got '{key.value}' twice (first at {lines[here]}), must be given once; remove one")
-            lines[here] = line
-            _collect_lines(value, here, where, lines)
+def _told(mistakes: list[str]) -> str:
+    more = [f"and {len(mistakes) - MOST_TOLD} more mistakes"] if len(mistakes) > MOST_TOLD else []
+    return "\n".join(mistakes[:MOST_TOLD] + more)

@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from bitloom.hw import yaml_file
 from bitloom.hw.errors import BitloomError
 from bitloom.hw.settings import Frozen, did_you_mean, rule
 
@@ -214,15 +214,9 @@ def _files() -> dict[str, Path]:
 
 def _read(path: Path) -> Board:
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror.lower() if isinstance(error, OSError) and error.strerror else "not UTF-8 text"
-        raise BoardError(f"{path}: got {reason}, must be a readable board file; check the path") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise BoardError(f"{path}{line}: got text that is not YAML ({problem}), must be a mapping of fields; mend it") from error
+        data, _ = yaml_file.parse(yaml_file.read(path, "board file"), str(path), "a mapping of fields; mend it")
+    except yaml_file.YamlError as error:
+        raise BoardError(str(error)) from error
     if not isinstance(data, dict):
         got = "an empty file" if data is None else type(data).__name__
         raise BoardError(f"{path}: got {got}, must be a mapping of fields; see docs/boards.md")

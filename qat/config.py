@@ -25,6 +25,8 @@ MAX_TOKENS = 512
 # Far above any encoder; a slip of a few zeros is then a message, not a machine without memory.
 MAX_LAYERS, MAX_HIDDEN, MAX_INTERMEDIATE = 256, 1 << 14, 1 << 16
 MAX_SEED = (1 << 32) - 1  # NumPy's
+MAX_BATCH, MAX_VOCAB = 1 << 16, 1 << 20
+MAX_EPOCHS, MAX_RATE = 100_000, 100
 
 
 class ModelConfig(Strict):
@@ -146,21 +148,21 @@ class DistillConfig(Strict):
     """Learn from a teacher's logits: loss = (1-alpha)*task + alpha*T**2*KL(teacher/T || student/T)."""
 
     teacher: str = "float"  # 'float': the run's own float model; else a checkpoint folder or hub name
-    temperature: Number = Field(2.0, gt=0)
+    temperature: Number = Field(2.0, gt=0, le=1000)
     alpha: Number = Field(0.5, ge=0, le=1)
 
 
 class TrainConfig(Strict):
     """Training effort: a float phase (skipped with 0 epochs), calibration, then quantization-aware fine-tuning."""
 
-    float_epochs: Number = Field(3.0, ge=0)
-    qat_epochs: Number = Field(2.0, ge=0)
-    batch_size: int = Field(32, ge=1)
-    eval_batch_size: int = Field(64, ge=1)
-    float_learning_rate: Number = Field(5e-4, gt=0)
-    qat_learning_rate: Number = Field(2e-4, gt=0)
+    float_epochs: Number = Field(3.0, ge=0, le=MAX_EPOCHS)
+    qat_epochs: Number = Field(2.0, ge=0, le=MAX_EPOCHS)
+    batch_size: int = Field(32, ge=1, le=MAX_BATCH)
+    eval_batch_size: int = Field(64, ge=1, le=MAX_BATCH)
+    float_learning_rate: Number = Field(5e-4, gt=0, le=MAX_RATE)
+    qat_learning_rate: Number = Field(2e-4, gt=0, le=MAX_RATE)
     warmup_ratio: Number = Field(0.1, ge=0, le=1)
-    weight_decay: Number = Field(0.01, ge=0)
+    weight_decay: Number = Field(0.01, ge=0, le=MAX_RATE)
     label_smoothing: Number = Field(0.0, ge=0, lt=1)
     word_dropout: Number = Field(0.0, ge=0, lt=1)  # share of the training tokens replaced by [UNK]
     seed: int = Field(0, ge=0, le=MAX_SEED)

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from bitloom.hw.settings import ConfigError, Strict
 from bitloom.qat import corpus
-from bitloom.qat.config import MAX_SEED
+from bitloom.qat.config import MAX_SEED, MAX_VOCAB
 from bitloom.qat.files import DataError, DataWarning, Row, find_split, read_rows
 from bitloom.qat.hub import read_hub
 
@@ -91,6 +91,12 @@ class DataConfig(Strict):
     max_train_examples: int | None = Field(None, ge=1)  # drawn at random by `seed`
     max_dev_examples: int | None = Field(None, ge=1)  # likewise
     seed: int = Field(0, ge=0, le=MAX_SEED)
+
+    @model_validator(mode="after")
+    def _vocabulary_of_some_size(self) -> DataConfig:
+        if isinstance(self.vocab, int) and not 1 <= self.vocab <= MAX_VOCAB:
+            raise ConfigError(f"vocab: got {self.vocab}, must be 1 .. {MAX_VOCAB}; change it")
+        return self
 
     @model_validator(mode="after")
     def _metric_of_the_task(self) -> DataConfig:

@@ -35,7 +35,7 @@ class HardwareConfig(Strict):
     target_cycles: int | None = Field(None, ge=1, description="cycles between two sentences of max_tokens tokens")
     multipliers: int | None = Field(None, ge=1, description="multipliers in all matrix units together")
     board: str | None = Field(None, min_length=1, description="a board of `bitloom boards`, or a board file: the hardware must fit it")
-    clock_mhz: Number = Field(100.0, gt=0, description="for times in the report; the RTL does not depend on it")
+    clock_mhz: Number = Field(100.0, gt=0, le=100_000, description="for times in the report; the RTL does not depend on it")
 
     @model_validator(mode="after")
     def _one_goal(self) -> HardwareConfig:

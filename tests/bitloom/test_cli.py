@@ -148,6 +148,13 @@ def test_a_fault_of_our_own_is_one_line_with_a_log(bitloom, monkeypatch):
     Path(err.split()[-1]).unlink()
 
 
+def test_a_path_that_no_file_system_takes_is_exit_code_2(bitloom, tmp_path):
+    path = tmp_path / ("n" * 300)
+    for argv in (["report", path], ["run", "quickstart", "--out", path], ["run", "quickstart", "--set", f"data.name={path}"]):
+        code, _, err = bitloom(*argv)
+        assert code == 2 and re.fullmatch(rf"bitloom: {path}\S*: got 'File name too long', must be a path that the file system takes; check it\n", err), err
+
+
 def test_what_the_machine_refuses_is_one_line_and_exit_code_2(bitloom, monkeypatch):
     def full():
         raise OSError(errno.ENOSPC, "No space left on device", "run/.lock")

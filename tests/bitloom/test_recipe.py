@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recipes: what they accept, and the exact line that each mistake gets."""
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -107,7 +109,7 @@ def test_numbers_that_yaml_reads_as_text_are_taken_as_numbers():
         (
             "name: small",
             "name: a/b",
-            "r.yaml:1: name: got 'a/b', must be letters, digits, '-', '_' and '.'; it names the run folder",
+            "r.yaml:1: name: got 'a/b', must be letters, digits, '-', '_' and '.', at most 80; it names the run folder",
         ),
         ("name: small\n", "", "r.yaml: name: got nothing, must be given; add 'name:'"),
         (
@@ -156,7 +158,7 @@ def test_mistakes_on_the_command_line_name_the_option(override, expected):
         ),
         (
             "a: &x {b: *x}",
-            "r.yaml: got an alias inside its own anchor, must be a tree; write it out",
+            "r.yaml:1: got an alias inside its own anchor, must be a tree; write it out",
         ),
         ("just words", "r.yaml: got str, must be a mapping of sections; see README.md, Recipes"),
         ("", "r.yaml: got an empty file, must be a mapping of sections; see README.md, Recipes"),
@@ -164,6 +166,95 @@ def test_mistakes_on_the_command_line_name_the_option(override, expected):
 )
 def test_files_that_are_no_recipe(text, expected):
     assert message(text) == expected
+
+
+LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 10))
+MERGED = "a0: &a0 {b: x}\n" + "".join(f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}\n" for i in range(1, 10))
+CHAIN = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}]\n" for i in range(1, 400))
+NUMBER, DEEP = "must be of at most 15; change it", "got text that is not YAML (more than 16 levels), must be a mapping; mend it"
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        (f"training: {{seed: {'9' * 400}}}", f"r.yaml:15: got a number of 400 characters, {NUMBER}"),
+        (f"training:\n  seed: {'9' * 5000}", f"r.yaml:16: got a number of 5000 characters, {NUMBER}"),  # more than Python reads
+        (f"training: {{seed: 0x{'f' * 9000}}}", f"r.yaml:15: got a number of 9002 characters, {NUMBER}"),
+        ("training: {max_steps: 12345678901234567890}", f"r.yaml:15: got a number of 20 characters, {NUMBER}"),
+        ("x: 2020-99-99", "r.yaml:15: got text that is not YAML ('2020-99-99' is written as timestamp and is none), must be a mapping; mend it"),
+        ("x: !!bool maybe", "r.yaml:15: got text that is not YAML ('maybe' is written as bool and is none), must be a mapping; mend it"),
+        ("x: " + "[" * 2000, f"r.yaml:15: {DEEP}"),
+        ("x:\n  " + "- " * 2000 + "1", f"r.yaml:16: {DEEP}"),
+        ("x: " + "{a: " * 2000 + "}" * 2000, f"r.yaml:15: {DEEP}"),
+        (LAUGHS, "r.yaml:15: got more than 20,000 values with its aliases written out, must be a small tree; write it plainly"),
+        (MERGED, "r.yaml:15: got more than 20,000 values with its aliases written out, must be a small tree; write it plainly"),
+        (CHAIN, "r.yaml:15: got more than 16 levels with its aliases written out, must be a small tree; write it plainly"),
+        ('x: {b: "a\\0b"}', "r.yaml:15: got a text with the character \\x00, must be without control characters; remove it"),
+        ('"\\e[31m": 1', "r.yaml:15: got a text with the character \\x1b, must be without control characters; remove it"),
+        ('x: "\\ud800"', "r.yaml:15: got a text with the character \\ud800, must be without control characters; remove it"),
+        ("3: 1", "r.yaml:15: got the key '3', must be a text; quote it"),
+        ("on: 1", "r.yaml:15: got the key 'on', must be a text; quote it"),
+        ("? [a, b]\n: 1", "r.yaml:15: got the key a list or mapping, must be a text; quote it"),
+        ("training: {distill: {alpha: 1, alpha: 1}}", "r.yaml:15: got 'alpha' twice (first at r.yaml:15), must be given once; remove one"),
+        ("x: !!python/object:os.system 1", "r.yaml:15: got text that is not YAML (could not determine a constructor for the tag 'tag:yaml.org,2002:py"),
+    ],
+)  # fmt: skip
+def test_what_costs_time_or_breaks_a_reader_is_refused_at_once(more, expected):
+    began = time.monotonic()
+    assert message(f"{GOOD}{more}\n").startswith(expected)
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("small", "a" * 300, f"r.yaml:1: name: got '{'a' * 79}... (302 characters), must be letters, digits, '-', '_' and '.', at most 80; it names the run folder"),
+        ("reviews", "reviews\n  vocab: 123456789012345", "r.yaml:9: data.vocab: got 123456789012345, must be 1 .. 1048576; change it"),
+        ("5000", "5000\n  clock_mhz: 1e300", "r.yaml:15: hardware.clock_mhz: got '1e300', must be at most 100000; change it"),
+        ("5000", "5000\ntraining:\n  batch_size: 123456789", "r.yaml:16: training.batch_size: got 123456789, must be at most 65536; change it"),
+        ("5000", "5000\ntraining:\n  qat_epochs: 1e300", "r.yaml:16: training.qat_epochs: got '1e300', must be at most 100000; change it"),
+        ("small", f"[{', '.join('a' * 9000)}]", "r.yaml:1: name: got ['a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a',... (45,000 characters), must be"),
+    ],
+)  # fmt: skip
+def test_values_out_of_all_proportion_are_told_in_one_short_line(old, new, expected):
+    assert message(GOOD.replace(old, new, 1)).startswith(expected)
+
+
+def test_many_mistakes_are_cut(tmp_path):
+    told = message(GOOD + "".join(f"k{i}: 1\n" for i in range(500))).splitlines()
+    assert len(told) == 21 and told[-1] == "and 480 more mistakes"
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        (f"training.seed={'9' * 400}", f"--set training.seed: got a number of 400 characters, {NUMBER}"),
+        ("x=" + "[" * 2000, "--set x: got text that is not YAML (more than 16 levels), must be a YAML value; quote it"),
+        ("x.y=[1", "--set x.y: got text that is not YAML (expected ',' or ']', but got '<stream end>'), must be a YAML value; quote it"),
+        ("quantization.overrides" + ".a" * 2000 + "=1", "--set: got 'quantization.overrides.a.a.a"),
+        ("model.checkpoint=a\0b", "--set model.checkpoint: got text that is not YAML (unacceptable character #x0000: "),
+    ],
+)
+def test_the_command_line_is_held_to_the_same(override, expected):
+    assert message(GOOD, override).startswith(expected)
+
+
+def test_files_that_cannot_be_a_recipe_are_refused_by_what_they_are(tmp_path):
+    """None of them is read: a FIFO would wait for ever, a large file fill the memory."""
+    (tmp_path / "folder.yaml").mkdir()
+    os.mkfifo(tmp_path / "fifo.yaml")
+    with open(tmp_path / "large.yaml", "wb") as large:
+        large.truncate(100 << 20)
+    (tmp_path / "latin.yaml").write_bytes(b"name: caf\xe9\n")
+    (tmp_path / "bom.yaml").write_bytes(b"\xef\xbb\xbf" + GOOD.encode())
+    for name, got in (("folder", "a folder"), ("fifo", "no regular file"), ("large", "more than 128 KiB"), ("latin", "not UTF-8 text"), ("a\0b", "a path with a NUL"),
+                      ("n" * 300, "file name too long")):  # fmt: skip
+        with pytest.raises(RecipeError) as error:
+            Recipe.load(tmp_path / f"{name}.yaml")
+        assert str(error.value) == f"{tmp_path}/{name}.yaml: got {got}, must be a readable YAML file; check the path"
+    assert Recipe.load(tmp_path / "bom.yaml").name == "small"
+    with pytest.raises(RecipeError, match="recipe: got 'nnn.* must be a YAML file or one of bitloom's own"):
+        find("n" * 300)
 
 
 def test_a_missing_file_is_named(tmp_path):

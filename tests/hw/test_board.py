@@ -162,11 +162,12 @@ def test_a_bad_file_is_refused(tmp_path, changes, message):
 @pytest.mark.parametrize(
     "content, message",
     [
-        (None, "got no such file or directory, must be a readable board file; check the path"),
-        (b"\xff\xfe\xfa", "got not UTF-8 text, must be a readable board file; check the path"),
-        (b"", "got an empty file, must be a mapping of fields; see docs/boards.md"),
-        (b"- 1\n", "got list, must be a mapping of fields; see docs/boards.md"),
-        (b"1: 2\n", "1: got 1, must be a text; change it"),
+        (None, " got no such file or directory, must be a readable board file; check the path"),
+        (b"\xff\xfe\xfa", " got not UTF-8 text, must be a readable board file; check the path"),
+        (b"", " got an empty file, must be a mapping of fields; see docs/boards.md"),
+        (b"- 1\n", " got list, must be a mapping of fields; see docs/boards.md"),
+        (b"1: 2\n", "1: got the key '1', must be a text; quote it"),
+        (b"- " * 40, "1: got text that is not YAML (more than 16 levels), must be a mapping of fields; mend it"),
     ],
 )
 def test_a_file_that_is_no_board(tmp_path, content, message):
@@ -175,7 +176,7 @@ def test_a_file_that_is_no_board(tmp_path, content, message):
         path.write_bytes(content)
     with pytest.raises(BoardError) as caught:
         Board.load(path)
-    assert str(caught.value).splitlines()[-1] == f"{path}: {message}"
+    assert str(caught.value).splitlines()[-1] == f"{path}:{message}"
 
 
 def test_text_that_is_not_yaml_names_the_line(tmp_path):
