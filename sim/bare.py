@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,9 @@ from bitloom.hw import process
 from bitloom.hw.plan.design import SINK, SOURCE
 from bitloom.sim.encoder import encoder_model, expected_beats, link_memories, load_streams, sinks, write_sentences
 from bitloom.sim.errors import SimulationError
-from bitloom.sim.records import read_tap
-from bitloom.sim.runner import HDL, TOP, compile_model, settings
+from bitloom.sim.plusargs import arguments, settings
+from bitloom.sim.records import cycles_of, read_tap
+from bitloom.sim.runner import HDL, TOP, compile_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,8 @@ def run_bare(build_dir: Path, sentences: Sequence[np.ndarray], *, wall_seconds: 
     Raises SimulationError: the build fails, the simulation dies or takes longer than wall_seconds, outputs are missing.
     """
     infos = load_streams(build_dir)
-    executable = compile_model(encoder_model(build_dir, infos, taps=False, clock=False), "bare", [str(HDL / "bare_main.cpp")])
+    bench, main = encoder_model(build_dir, infos, taps=False, clock=False), HDL / "bare_main.cpp"
+    executable = compile_model(replace(bench, generated=bench.generated | {main.name: main.read_text()}), "bare", [])  # the cache sees a change of it
     lengths = np.array([len(s) for s in sentences])
     expect = {s.port: expected_beats(s, lengths) for s in sinks(infos)}
     plusargs = settings(stall_in=0.0, stall_out=0.0, seed=0, expect=sum(expect.values()), timeout_cycles=200_000, drain_cycles=2000)
@@ -42,7 +44,7 @@ def run_bare(build_dir: Path, sentences: Sequence[np.ndarray], *, wall_seconds: 
         write_sentences(work / f"{SOURCE}.in", sentences, infos[0])
         began = time.monotonic()
         try:
-            done = process.run([executable, *(f"+{k}={v}" for k, v in plusargs.items())], cwd=work, timeout=wall_seconds)
+            done = process.run([executable, *arguments(plusargs)], cwd=work, timeout=wall_seconds)
         except process.TimeoutExpired:
             raise SimulationError(f"{TOP} without cocotb: still running after {wall_seconds:.0f} s; give it more time or fewer sentences") from None
         if done.returncode:
@@ -51,4 +53,4 @@ def run_bare(build_dir: Path, sentences: Sequence[np.ndarray], *, wall_seconds: 
         sink = read_tap(work / f"{SINK}.tap", infos[-1].lanes, infos[-1].io_bits, True)
         if len(sink.beats) != expect[SINK]:
             raise SimulationError(f"{TOP} without cocotb: {len(sink.beats)} output beats came, must be {expect[SINK]}")
-        return BareRun(outputs=sink.beats.reshape(-1), cycles=int((work / "bench.cycles").read_text()), wall_seconds=seconds)
+        return BareRun(outputs=sink.beats.reshape(-1), cycles=cycles_of(work)[0], wall_seconds=seconds)

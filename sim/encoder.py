@@ -16,8 +16,9 @@ from bitloom.hw import process
 from bitloom.hw.plan.design import SOURCE, Stream, read_streams
 from bitloom.sim.bench import Bench
 from bitloom.sim.errors import SimulationError
-from bitloom.sim.records import Record, clear, read_faults, read_tap, write_source
-from bitloom.sim.runner import BENCH_FILES, Model, build, encoder_effort, needed, run, settings
+from bitloom.sim.plusargs import settings
+from bitloom.sim.records import Record, clear, cycles_of, read_faults, read_tap, write_source
+from bitloom.sim.runner import BENCH_FILES, Model, build, encoder_effort, needed, run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,10 @@ class Options:
     """How an encoder is simulated.
 
     stall_in, stall_out  share of cycles in which the source offers nothing, the sinks are not ready
-    seed                 of the stalls
+    seed                 of the stalls, of the bits in the registers at power-up, and of the cycles of the resets
+    resets               in mid-run, besides that at power-up; each run until then must be as the last one, which is the result
+    reset_within         cycles from one reset to the next, at most
+    reset_cycles         how long each lasts
     taps                 record every stream, which `bitloom.sim.verify.compare` needs; without, only inputs and outputs
     waves                write a .vcd (or .fst) there; such a build is its own
     timeout_cycles       cycles without any recorded beat after which the hardware counts as hung
@@ -38,6 +42,9 @@ class Options:
     stall_in: float = 0.0
     stall_out: float = 0.0
     seed: int = 0
+    resets: int = 0
+    reset_within: int = 1000
+    reset_cycles: int = 1
     taps: bool = True
     waves: Path | None = None
     timeout_cycles: int = 200_000
@@ -58,7 +65,7 @@ class EncoderRun:
     lengths         int64 [S], tokens of each sentence
     in_first_cycle  int64 [S], when a sentence's first beat was accepted
     out_last_cycle  int64, when the last beat of each sentence left at m_axis; shorter than S if the hardware stopped
-    cycles          simulated cycles, reset and drain included
+    cycles          simulated cycles, drain, resets and the runs that these broke off included
     wall_seconds    of the simulation, without the build
     problem         "" or why the run counts as failed: a hang, a broken stream rule
     left            tensor -> Record of what left at its port, for every output
@@ -94,7 +101,7 @@ def run_encoder(build_dir: Path, sentences: Sequence[np.ndarray], options: Optio
     sentences  codes of the entry (`embeddings.sum`), int64 [T, C] each; where its stream is filled up, the zeros are put in here
 
     A hang or a broken stream rule is told in `problem`, with all that was recorded until then.
-    Raises SimulationError: bad arguments, build failure, a simulation that died, another identity.
+    Raises SimulationError: bad arguments, build failure, a simulation that died, another identity, another run after a reset.
     """
     build_dir = Path(build_dir)
     infos = load_streams(build_dir)
@@ -121,6 +128,9 @@ def simulate(bench: Model, infos: Sequence[Stream], sentences: Sequence[np.ndarr
         expect=sum(expect.values()),
         timeout_cycles=options.timeout_cycles,
         drain_cycles=options.drain_cycles,
+        resets=options.resets,
+        reset_within=options.reset_within,
+        reset_cycles=options.reset_cycles,
     )
     args = ["--trace", "--trace-file", str(Path(options.waves).absolute())] if options.waves else []
     with nullcontext(Path(options.folder)) if options.folder else process.scratch("encoder", keep_on=SimulationError) as work:
@@ -210,10 +220,9 @@ def _collect(work: Path, infos: Sequence[Stream], lengths: np.ndarray, expect: d
         record = read_tap(work / f"{name}.tap", stream.lanes, bits, signed)
         return Record(record.beats, record.last, record.cycle - start)
 
-    left = {s.tensor: read(s.port, s, s.io_bits, s.signed) for s in sinks(infos)}
     streams = {s.tensor: read(s.wire, s, s.bits, s.signed) for s in (infos if taps else ())}
+    left = {s.tensor: read(s.port, s, s.io_bits, s.signed) for s in sinks(infos)}
     first_beats = np.flatnonzero(np.concatenate([[True], source.last[:-1]])[: len(source.last)])
-    cycles = int((work / "bench.cycles").read_text())
     came, wanted, first = sum(len(r.last) for r in left.values()), sum(expect.values()), left[infos[-1].tensor]
     problem = ""
     if faults := read_faults(work):
@@ -233,7 +242,7 @@ def _collect(work: Path, infos: Sequence[Stream], lengths: np.ndarray, expect: d
         lengths=lengths,
         in_first_cycle=source.cycle[first_beats] - start,
         out_last_cycle=first.cycle[first.last],
-        cycles=cycles,
+        cycles=cycles_of(work)[0],
         wall_seconds=seconds,
         problem=problem,
         left=left,

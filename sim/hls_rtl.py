@@ -23,6 +23,7 @@ TOP = "encoder"  # the function that is synthesized: hls/project.py
 ADAPTER = "hls_encoder"
 CONTROL = {"ap_clk": "clk", "ap_rst_n": "!rst"}
 SIDEBAND = {"TKEEP": "'1", "TSTRB": "'1", "TUSER": "'0", "TID": "'0", "TDEST": "'0"}  # may be there: full words, one stream
+RESET_CYCLES = 16  # the tool resets its control registers only, so there is no reset in mid-run; AXI4-Stream parts want it that long
 LANGUAGE = ("+1364-2005ext+v",)  # .v is Verilog: a C++ variable may be called `bit`
 
 
@@ -46,7 +47,7 @@ def run_rtl(verilog: Path, plan: Design, sentences: Sequence[np.ndarray], option
     verilog = Path(verilog)
     infos = [plan.entry, plan.outputs[0]]
     check_sentences(sentences, infos[0])
-    options = replace(options, taps=False, identity=plan.identity)
+    options = replace(options, taps=False, identity=plan.identity, resets=0, reset_cycles=RESET_CYCLES)
     bench = model(verilog, infos, identity=plan.identity, waves=options.waves)
     return simulate(bench, infos, sentences, options, memories=sorted(verilog.glob("*.dat")))
 

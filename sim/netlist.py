@@ -44,5 +44,5 @@ def run_netlist(
         options=ACCEPTED,
         effort=QUICK,
     )
-    options = Options(taps=False, timeout_cycles=timeout_cycles, wall_seconds=wall_seconds, identity=promised_identity(build_dir))
+    options = Options(taps=False, resets=1, timeout_cycles=timeout_cycles, wall_seconds=wall_seconds, identity=promised_identity(build_dir))
     return simulate(bench, infos, sentences, options, memories=[])

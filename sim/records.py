@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bitloom.sim.errors import ToolError
+from bitloom.sim.errors import SimulationError, ToolError
 
 MAX_BITS = 62  # of one lane, so that unsigned codes fit int64 with room to spare
+RESET = 0xFFFFFFFF  # the first word of what a tap writes at a reset
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,11 @@ def write_source(path: Path, beats: np.ndarray, last: np.ndarray, bits: int) -> 
     Path(path).write_bytes(np.ascontiguousarray(raw[:, : (width + 8) // 8][:, ::-1]).tobytes())
 
 
-def read_tap(path: Path, lanes: int, bits: int, signed: bool) -> Record:
-    """Read NAME.tap as bench_tap wrote it.
+def read_tap(path: Path, lanes: int, bits: int, signed: bool, where: str = "") -> Record:
+    """Read NAME.tap as bench_tap wrote it: the run after the last reset. Each run before must have been the same, as far as it came.
 
-    Raises ToolError: no such file, or one that was cut off.
+    where  what a message calls the stream; default: `stream NAME`
+    Raises ToolError: no such file, or one that was cut off. SimulationError: runs that differ, so that a reset did not bring back one state.
     """
     path = Path(path)
     size = 1 + -(-lanes * bits // 32)
@@ -82,8 +84,38 @@ def read_tap(path: Path, lanes: int, bits: int, signed: bool) -> Record:
     if raw.size % size:
         raise ToolError(f"{path}: got {raw.size} words, must be a multiple of {size}; the simulation was cut off")
     raw = raw.reshape(-1, size)
-    stamp = raw[:, 0].astype(np.int64)
-    return Record(from_words(raw[:, 1:], lanes, bits, signed), stamp >> 31 == 1, stamp & 0x7FFFFFFF)
+    resets = np.flatnonzero(raw[:, 0] == RESET)
+    *broken_off, last = np.split(raw, resets)
+    for number, (run, cycles) in enumerate(zip(broken_off, raw[resets, 1], strict=True), 1):
+        _same_run(where or f"stream {path.stem}", f"{number} of {len(resets) + 1}", run[number > 1 :], last[1:], min(int(cycles), cycles_of(path.parent)[1]))
+    last = last[len(resets) > 0 :]
+    stamp = last[:, 0].astype(np.int64)
+    return Record(from_words(last[:, 1:], lanes, bits, signed), stamp >> 31 == 1, stamp & 0x7FFFFFFF)
+
+
+def _same_run(where: str, which: str, got: np.ndarray, want: np.ndarray, cycles: int) -> None:
+    """Raise SimulationError unless two runs' records are the same in their first `cycles` cycles."""
+    got, want = (run[(run[:, 0] & 0x7FFFFFFF) < cycles] for run in (got, want))
+    common = min(len(got), len(want))
+    different = np.flatnonzero((got[:common] != want[:common]).any(axis=1))
+    if len(got) != len(want) or len(different):
+        beat = int(different[0]) if len(different) else common
+        a, b = (_beat_text(run, beat) for run in (got, want))
+        raise SimulationError(f"{where}: run {which}: beat {beat}: got {a}, must be {b}, as after the last reset; look for a register without reset")
+
+
+def _beat_text(run: np.ndarray, beat: int) -> str:
+    if beat >= len(run):
+        return "none"
+    stamp, *words = (int(word) for word in run[beat])
+    data = "".join(f"{word:08x}" for word in reversed(words)).lstrip("0") or "0"
+    return f"data {data}, last {stamp >> 31} in cycle {stamp & 0x7FFFFFFF}"
+
+
+def cycles_of(folder: Path) -> tuple[int, int]:
+    """Cycles of a simulation: all, and those of its last run."""
+    every, last = (folder / "bench.cycles").read_text().split()
+    return int(every), int(last)
 
 
 def read_faults(folder: Path) -> list[tuple[int, str, str]]:

@@ -15,12 +15,14 @@ from pathlib import Path
 
 from bitloom.hw import process
 from bitloom.sim.errors import BuildError, SimulationError, ToolError
+from bitloom.sim.plusargs import arguments
 from bitloom.sim.tools import Verilator, cocotb_env, find_verilator
 
 TOP = "bench"
 HDL = Path(__file__).resolve().parent / "hdl"
 BENCH_FILES = (HDL / "bench.vlt", *(HDL / f"bench_{part}.sv" for part in ("control", "source", "sink", "tap")))
-COMMON = ("-O3", "-Wno-fatal", "--timescale", "1ns/1ns")
+# What is not said to begin with, or is an X, has random bits: a simulation that begins with zeros does not miss a reset (sim/plusargs.py).
+COMMON = ("-O3", "-Wno-fatal", "--timescale", "1ns/1ns", "--x-initial", "unique", "--x-assign", "unique")
 
 
 @dataclass(frozen=True)
@@ -194,24 +196,6 @@ def needed(files: Sequence[Path], text: str) -> list[Path]:
     return [by_name[name] for name in sorted(found)]
 
 
-def settings(*, stall_in: float, stall_out: float, seed: int, expect: int, timeout_cycles: int, drain_cycles: int) -> dict[str, int]:
-    """The plusargs of bench_control.
-
-    Raises SimulationError: a stall probability outside 0 <= p < 1.
-    """
-    for name, probability in (("stall_in", stall_in), ("stall_out", stall_out)):
-        if not 0.0 <= probability < 1.0:
-            raise SimulationError(f"{name}: got {probability}, must be at least 0 and less than 1")
-    return {
-        "stall_in": int(stall_in * 65536),
-        "stall_out": int(stall_out * 65536),
-        "bench_seed": seed & 0xFFFFFFFF,
-        "expect": expect,
-        "timeout": timeout_cycles,
-        "drain": drain_cycles,
-    }
-
-
 def run(
     executable: Path,
     folder: Path,
@@ -229,7 +213,7 @@ def run(
     results, log = folder / "results.xml", folder / "sim.log"
     results.unlink(missing_ok=True)
     environment = cocotb_env("bitloom.sim.cocotb_bench", TOP, results) | (env or {})
-    command = [str(executable), *args, *(f"+{key}={value}" for key, value in plusargs.items())]
+    command = [str(executable), *args, *arguments(plusargs)]
     try:
         with log.open("w") as out:
             done = process.run(command, cwd=folder, env=environment, stdout=out, stderr=process.STDOUT, timeout=wall_seconds)

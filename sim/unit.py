@@ -13,8 +13,12 @@ from bitloom.hw import process
 from bitloom.hw.hexfile import Hex
 from bitloom.sim.bench import Bench, bundle, literal
 from bitloom.sim.errors import SimulationError
+from bitloom.sim.plusargs import settings
 from bitloom.sim.records import MAX_BITS, Record, clear, read_faults, read_tap, write_source
-from bitloom.sim.runner import BENCH_FILES, Model, build, needed, run, settings
+from bitloom.sim.runner import BENCH_FILES, Model, build, needed, run
+
+RESETS = 5  # of a simulation, besides that at power-up
+RESET_WITHIN = 2000  # cycles from one to the next, at most; fewer where a case's stimulus is shorter
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,7 @@ def run_units(
     seed: int = 0,
     timeout_cycles: int = 20000,
     drain_cycles: int = 1000,
+    resets: int = RESETS,
     folder: Path | None = None,
 ) -> list[UnitResult]:
     """Simulate all cases at once; a result each, in order.
@@ -97,10 +102,12 @@ def run_units(
     stall_in, stall_out  share of cycles in which an input offers nothing, an output is not ready (0 <= p < 1)
     timeout_cycles       cycles without any beat before a simulation with missing beats ends
     drain_cycles         cycles without any beat, after all expected ones, in which extra beats may still come
+    resets               in mid-run, in random cycles; each run until then must be as the last one, which is what comes back
     folder               where inputs, records and logs are kept; default: a temporary folder, removed if all went well
 
+    Registers begin with random bits, by the seed.
     Only modules, integer and string parameters and widths decide the build: other data, stalls or memories run at once.
-    Raises SimulationError: a stream rule broken (module, port, cycle), beats missing, inputs not taken, a crash.
+    Raises SimulationError: a stream rule broken (module, port, cycle), beats missing, inputs not taken, another run after a reset, a crash.
     """
     if not cases:
         raise SimulationError("run_units: got no case, must be at least one")
@@ -115,6 +122,8 @@ def run_units(
         expect=sum(n for case in cases for _, n in case.outputs),
         timeout_cycles=timeout_cycles,
         drain_cycles=drain_cycles,
+        resets=resets,
+        reset_within=min(RESET_WITHIN, max(len(s.last) for case in cases for s in case.inputs.values())),
     )
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -144,7 +153,7 @@ def _run_in(folder: Path, executable: Path, cases: Sequence[UnitCase], plusargs:
 def _collect(folder: Path, number: int, case: UnitCase) -> UnitResult:
     taken = {}
     for port, stimulus in case.inputs.items():
-        taken[port] = read_tap(folder / f"c{number}_{port}.tap", stimulus.beats.shape[1], stimulus.bits, False)
+        taken[port] = read_tap(folder / f"c{number}_{port}.tap", stimulus.beats.shape[1], stimulus.bits, False, f"{_where(number, case)} port {port}")
         got, want = len(taken[port].beats), len(stimulus.beats)
         if got != want:
             raise SimulationError(f"{_where(number, case)} port {port}: accepted {got} of {want} beats, then nothing moved; {_progress(folder, number, case)}")
@@ -152,7 +161,7 @@ def _collect(folder: Path, number: int, case: UnitCase) -> UnitResult:
     taken = {port: Record(r.beats, r.last, r.cycle - start) for port, r in taken.items()}
     results = []
     for out, expected in case.outputs:
-        record = read_tap(folder / f"c{number}_{out.prefix}.tap", out.lanes, out.bits, out.signed)
+        record = read_tap(folder / f"c{number}_{out.prefix}.tap", out.lanes, out.bits, out.signed, f"{_where(number, case)} port {out.prefix}")
         if len(record.beats) < expected:
             raise SimulationError(f"{_where(number, case)} port {out.prefix}: {len(record.beats)} of {expected} beats came, then nothing moved")
         if len(record.beats) > expected:

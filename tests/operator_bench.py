@@ -119,9 +119,9 @@ def _layout(case: Case) -> Layout:
     return case.fold.out_of(case.output.channels)
 
 
-def check_units(cases: Sequence[Case], *, stall_in: float = 0.0, stall_out: float = 0.0, seed: int = 1) -> int:
+def check_units(cases: Sequence[Case], *, stall_in: float = 0.0, stall_out: float = 0.0, seed: int = 1, rtl_files: Sequence[Path] = tuple(RTL_FILES)) -> int:
     """Every value, every `last`, and, without stalls, the cycle of each token's last beat; how many values it was."""
-    results = run_units([unit_case(c) for c in cases], RTL_FILES, stall_in=stall_in, stall_out=stall_out, seed=seed)
+    results = run_units([unit_case(c) for c in cases], rtl_files, stall_in=stall_in, stall_out=stall_out, seed=seed)
     compared = 0
     for number, (case, result) in enumerate(zip(cases, results, strict=True)):
         where = f"{case.node.op} case {number}"

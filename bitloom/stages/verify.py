@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -35,15 +36,18 @@ LONGEST_GAP = 60_000  # cycles between two beats that a slow consumer takes; the
 PATIENCE, GAPS = 200_000, 40  # without any progress for so many cycles, and mean gaps of the consumer, the hardware hangs
 FULL_SENTENCES = 4  # of max_tokens, for the steady-state interval
 WAVE_SENTENCES = 2
+RESETS = 1  # in mid-run, of each simulation of several sentences
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """One simulation, compared."""
+    """One simulation, compared. seed: of its stalls, of the registers at power-up, of the cycles of `resets` in mid-run."""
 
     name: str
     sentences: int
     tokens: list[int]
+    seed: int
+    resets: int
     values_compared: int
     mismatches: int
     cycles: int
@@ -65,6 +69,11 @@ class Bench:
         """
         build(encoder_model(self.folder, load_streams(self.folder), taps=True))
 
+    @cached_property
+    def filled(self) -> int:
+        """Cycles in which the hardware goes from empty to busy everywhere: a reset in one of them comes in mid-sentence."""
+        return int(predict(Design(self.graph, self.folding), [self.graph.max_tokens] * 2).out_last[-1])
+
     def slow_gap(self, sentences: Sentences) -> float:
         """Mean cycles between two beats that a slow consumer takes."""
         output = self.graph.tensor(self.graph.outputs[0])
@@ -72,10 +81,11 @@ class Bench:
         return float(np.clip(SLOW * self.folding.interval / (tokens * output.channels), 2, LONGEST_GAP))
 
     def simulate(self, name: str, sentences: Sentences, stall_in: float = 0.0, stall_out: float = 0.0, waves: Path | None = None) -> EncoderRun:
-        """Run sentences back to back and compare every tensor.
+        """Run sentences back to back and compare every tensor. Registers begin with random bits; several sentences are broken off by a reset, then begin anew.
 
-        Raises VerificationError: a difference, a simulation that died, nothing compared.
+        Raises VerificationError: a difference, a simulation that died, another run after the reset, nothing compared.
         """
+        seed, resets = self.context.recipe.verification.seed + len(self.outcomes), RESETS if len(sentences) > 1 and not waves else 0
         self.context.progress(None, f"{name}: {len(sentences)} sentences, {sum(sentences.lengths)} tokens")
         want = golden.run(self.graph, sentences.ids, sentences.segments)
         entry = self.graph.entry
@@ -89,7 +99,9 @@ class Bench:
                     stall_out=stall_out,
                     timeout_cycles=PATIENCE + int(GAPS / (1 - stall_out)),
                     waves=waves,
-                    seed=self.context.recipe.verification.seed,
+                    seed=seed,
+                    resets=resets,
+                    reset_within=self.filled,
                     identity=self.graph.hash[:16],
                 ),
             )
@@ -103,6 +115,8 @@ class Bench:
                 name=name,
                 sentences=len(sentences),
                 tokens=sentences.lengths,
+                seed=seed,
+                resets=resets,
                 cycles=got.cycles,
                 values_compared=report.values_compared,
                 mismatches=report.mismatches,

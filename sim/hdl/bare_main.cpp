@@ -8,11 +8,11 @@ int main(int argc, char** argv) {
     context.commandArgs(argc, argv);
     Vtop top{&context};
     top.clk = 0;
-    while (!top.done && !context.gotFinish()) {
+    do {  // before the first evaluation, `done` has random bits too
         top.eval();
         top.clk = !top.clk;
         context.timeInc(1);
-    }
+    } while (!top.done && !context.gotFinish());
     top.final();
     return 0;
 }

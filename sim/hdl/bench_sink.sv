@@ -19,9 +19,11 @@ module bench_sink #(
     next = y ^ (y << 5);
   endfunction
 
+  // The same gaps after every reset
+  wire [31:0] random = rst ? ((seed * 32'd2654435761) ^ (SALT * 32'd40503)) | 32'd1 : random_q;
+
   always_ff @(posedge clk) begin
-    if (rst) random_q <= ((seed * 32'd2654435761) ^ (SALT * 32'd40503)) | 32'd1;
-    else random_q <= next(random_q);
-    ready <= random_q[23:8] >= stall || stall == 16'd0;
+    random_q <= next(random);
+    ready <= random[23:8] >= stall || stall == 16'd0;
   end
 endmodule

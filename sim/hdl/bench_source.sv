@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// bench_source: plays the file NAME.in into a stream, with random gaps in `valid`
+// bench_source: plays the file NAME.in into a stream, with random gaps in `valid`; from the beginning after every reset
 // File  : a record a beat, (WIDTH + 8) / 8 bytes, most significant first: zeros, last, data
 // Stream: once valid, a beat stays until it moves; `stall` of 65536 cycles offer nothing (0: never a gap)
 module bench_source #(
@@ -39,6 +39,7 @@ module bench_source #(
       random_q <= ((seed * 32'd2654435761) ^ (SALT * 32'd40503)) | 32'd1;
       ended_q <= 1'b0;
       valid <= 1'b0;
+      void'($rewind(file));
     end else begin
       random_q <= next(random_q);
       if (!valid || ready) begin

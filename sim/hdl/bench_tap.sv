@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // bench_tap: records every beat of a stream in NAME.tap and watches the stream's rules
 // File : a record a beat, 32-bit words in the machine's byte order: {last, cycle}, data (lowest word first)
+//        A reset, but for that at power-up: {all ones}, cycles of the run that it ended, zeros.
 // Rules: while valid and not ready, the next cycle holds valid, data and last. The first break is written to
 //        NAME.fault as "<cycle> <what>" and raises `fault`.
 module bench_tap #(
@@ -21,7 +22,7 @@ module bench_tap #(
 
   logic [32*Words-1:0] padded;
   logic [WIDTH-1:0] data_q;
-  logic last_q, stalled_q;
+  logic last_q, stalled_q, ran_q;  // ran_q: there was a cycle out of reset
   integer file, report;
 
   assign moved = valid && ready && !rst;
@@ -30,6 +31,7 @@ module bench_tap #(
   initial begin
     file = $fopen({NAME, ".tap"}, "wb");
     fault = 1'b0;
+    ran_q = 1'b0;
   end
 
   task automatic broken(input string what);
@@ -42,8 +44,14 @@ module bench_tap #(
   endtask
 
   always @(posedge clk) begin
-    if (rst) stalled_q <= 1'b0;
-    else begin
+    ran_q <= !rst;
+    if (rst) begin
+      stalled_q <= 1'b0;
+      if (ran_q) begin
+        $fwrite(file, "%u%u", 32'hFFFFFFFF, {1'b0, cycle});
+        for (int i = 1; i < Words; i++) $fwrite(file, "%u", 32'd0);
+      end
+    end else begin
       if (moved) begin
         $fwrite(file, "%u", {last, cycle});
         for (int i = 0; i < Words; i++) $fwrite(file, "%u", padded[32*i+:32]);

@@ -94,6 +94,23 @@ def test_a_planted_fault_fails_the_verification_and_is_named(tiny_copy, bitloom,
     assert bitloom("report", tiny_copy)[0] == 2  # no report without a passed verification
 
 
+# Registers that keep what they held, or what they begin with.
+RESETS = {
+    "of a FIFO's counter": edit_text("rtl/fifo.sv", ("        count_q <= '0;\n", "")),
+    "of the root's valid": edit_text("rtl/isqrt.sv", ("      m_valid <= 1'b0;\n    end\n  end", "    end\n  end")),
+}
+
+
+@pytest.mark.parametrize("fault", RESETS)
+def test_a_removed_reset_fails_the_verification(tiny_copy, bitloom, fault):
+    RESETS[fault](tiny_copy / "build")
+    code, _, err = bitloom("verify", tiny_copy)
+    assert code == 1 and err.count("\n") == 1
+    assert re.match(r"bitloom: verify: back to back: (stream \w+: run 1 of 2: beat \d+: got .* look for a register without reset|.*then nothing moved)", err), (
+        err
+    )
+
+
 def test_without_a_fault_the_same_way_passes(tiny_copy, bitloom):
     """The faults fail the verification, not the copying of the run."""
     assert bitloom("verify", tiny_copy, "--force")[0] == 0

@@ -159,10 +159,21 @@ def test_bits_and_cycles(encoder):
 @pytest.mark.parametrize(("stall_in", "stall_out"), [(0.4, 0.3), (0.0, 0.9), (0.9, 0.0)])
 def test_stalls_cost_no_bit(encoder, stall_in, stall_out):
     """Both sides stall, a slow consumer, a slow source: the same values, later."""
-    got, report = encoder.run(stall_in=stall_in, stall_out=stall_out, seed=3)
+    got, report = encoder.run(stall_in=stall_in, stall_out=stall_out, seed=5)
     assert_equal(encoder, report)
     measured, without = encoder.cycles(got)["latency"]  # the first sentence: a later one may wait for others in any case
     assert measured > without
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.3])
+def test_a_reset_in_mid_sentence_leaves_nothing(encoder, stall):
+    """Bits and cycles of every stream are those after power-up, which finds random bits in all registers."""
+    plain, _ = encoder.run(stall_in=stall, stall_out=stall, seed=4)
+    got, report = encoder.run(stall_in=stall, stall_out=stall, seed=4, resets=3, reset_within=2 * encoder.folding.interval)
+    assert_equal(encoder, report)
+    assert got.cycles > plain.cycles
+    for name, record in plain.streams.items():
+        assert np.array_equal(record.cycle, got.streams[name].cycle), name
 
 
 def test_one_sentence_alone_takes_what_is_predicted(encoder):

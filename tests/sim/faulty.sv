@@ -16,11 +16,11 @@ module faulty #(
   output logic [WIDTH-1:0]      m_data,
   output logic                  m_last
 );
-  localparam logic [15:0] Value = 1, Lost = 2, Extra = 3, Last = 4, Unstable = 5, Dropped = 6, Hang = 7;
+  localparam logic [15:0] Value = 1, Lost = 2, Extra = 3, Last = 4, Unstable = 5, Dropped = 6, Hang = 7, Kept = 8;
 
   logic [15:0] fault [0:1];
   logic [15:0] beat_q;
-  logic stalled_q, repeated_q, here;
+  logic stalled_q, repeated_q, kept_q, here;  // kept_q has no reset
 
   initial if (FAULT_FILE != "") $readmemh(FAULT_FILE, fault);
 
@@ -31,6 +31,7 @@ module faulty #(
     s_ready = m_ready;
     m_data = s_data;
     m_last = s_last;
+    if (fault[0] == Kept) m_data[0] = s_data[0] ^ kept_q;
     if (here) begin
       case (fault[0])
         Value: m_data[0] = !s_data[0];
@@ -52,6 +53,7 @@ module faulty #(
   end
 
   always_ff @(posedge clk) begin
+    if (s_valid && s_ready) kept_q <= !kept_q;
     if (rst) begin
       beat_q <= '0;
       stalled_q <= 1'b0;

@@ -95,6 +95,16 @@ def test_broken_stream_rule(tmp_path, fault, what):
     assert not report.ok and "stream double: rule broken in cycle" in report.problem and what in report.problem
 
 
+def test_reset_in_mid_run(tmp_path):
+    """What was broken off does not show, but for the cycles that it took; a register without reset does."""
+    run, report = verify(tmp_path, resets=3, reset_within=20, stall_in=0.3, stall_out=0.3)
+    plain, _ = verify(tmp_path, stall_in=0.3, stall_out=0.3)
+    assert report.ok and report.values_compared == VALUES and plain.cycles < run.cycles <= plain.cycles + 3 * 21
+    assert (run.streams["double"].cycle == plain.streams["double"].cycle).all()
+    with pytest.raises(SimulationError, match=r"stream double: run \d of 4: beat 0: got data .* as after the last reset"):
+        verify(tmp_path, "kept", resets=3, reset_within=20)
+
+
 def test_hang(tmp_path):
     run, report = verify(tmp_path, "hang")
     assert not report.ok and "9 of 26 output beats came, 2 of 4 sentences were taken, then nothing moved" in report.problem

@@ -14,7 +14,8 @@ from bitloom.sim import tools
 from bitloom.sim.doctor import package, program
 from bitloom.sim.doctor import tools as doctor
 from bitloom.sim.errors import SimulationError, ToolError
-from bitloom.sim.runner import FAST, Model, build, cache_dir, needed, run, settings
+from bitloom.sim.plusargs import arguments, settings
+from bitloom.sim.runner import FAST, Model, build, cache_dir, needed, run
 
 PASSED = '<testsuites><testsuite tests="1" failures="0" errors="0"/></testsuites>'
 
@@ -156,7 +157,13 @@ def test_settings():
         "expect": 3,
         "timeout": 4,
         "drain": 5,
+        "resets": 0,
+        "reset_within": 1,
+        "reset_cycles": 1,
     }
+    assert arguments(plusargs)[2:4] == ["+bench_seed=4294967295", "+expect=3"]
+    seeds = [arguments({"bench_seed": seed})[-1] for seed in (0, 1, 2**31 - 2, 2**32 - 1)]
+    assert seeds == [f"+verilator+seed+{n}" for n in (1, 2, 2**31 - 1, 2)]
     with pytest.raises(SimulationError, match="stall_in: got -0.1, must be"):
         settings(stall_in=-0.1, stall_out=0.0, seed=0, expect=3, timeout_cycles=4, drain_cycles=5)
 

@@ -10,7 +10,7 @@ from chain_encoder import FAULTS
 from bitloom.hw.hexfile import Hex
 from bitloom.sim.compare import assert_equal_streams
 from bitloom.sim.errors import MismatchError, SimulationError
-from bitloom.sim.records import Record, from_words, read_tap, to_words, write_source
+from bitloom.sim.records import RESET, Record, from_words, read_tap, to_words, write_source
 from bitloom.sim.unit import OutSpec, Stimulus, UnitCase, run_units
 
 FAULTY = [Path(__file__).parent / "faulty.sv"]
@@ -97,6 +97,40 @@ def test_extra_beat(stall, tmp_path):
 def test_broken_stream_rule(fault, what, tmp_path):
     with pytest.raises(SimulationError, match=rf"faulty \(case 1\) port m: stream rule broken in cycle \d+ after reset: {what}"):
         check([case(), case(fault, seed=1)], tmp_path, stall_out=0.95)
+
+
+def test_registers_begin_with_random_bits(tmp_path):
+    """One that has no reset shows it: by the seed, and each instance has its own."""
+    starts = set()
+    for seed in range(6):
+        both = simulate([case("kept"), case("kept", seed=1)], tmp_path, seed=seed, resets=0)
+        starts.add(tuple(int(r.beats[0, 0] & 1) for r in both))
+    assert len(starts) > 2
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+def test_register_without_reset(stall, tmp_path):
+    """Random at power-up, and what it was at each reset: the runs before the last one are not as that one is."""
+    where = (
+        r"faulty \(case 1\) port m: run \d of 6: beat 0: got data [0-9a-f]+, last [01] in cycle \d+, must be data [0-9a-f]+, last [01] in cycle \d+, as after"
+    )
+    with pytest.raises(SimulationError, match=where):
+        check([case(), case("kept", seed=1)], tmp_path, stall_in=stall, stall_out=stall)
+
+
+def test_resets_come_in_random_cycles_and_do_not_show(tmp_path):
+    """The records of the last run are all that comes back; those before it are read from the file."""
+
+    def run(**settings):
+        (result, _), raw = simulate([case(), case(seed=1)], tmp_path, stall_out=0.5, **settings), np.fromfile(tmp_path / "c0_m.tap", dtype=np.uint32)
+        return result, raw.reshape(-1, 2)
+
+    (plain, alone), (result, raw), (_, other) = run(resets=0), run(resets=4), run(resets=4, seed=1)
+    marks, others = (np.flatnonzero(r[:, 0] == RESET) for r in (raw, other))
+    assert len(marks) == len(others) == 4 and len(set(raw[marks, 1])) > 2 and max(raw[marks, 1]) <= BEATS
+    assert raw[marks, 1].tolist() != other[others, 1].tolist() and len(raw) > len(alone) + 4
+    for key in ("beats", "last", "cycle"):
+        assert (getattr(plain, key) == getattr(result, key)).all()
 
 
 def test_hang(tmp_path):

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every register with a reset needs it: without it, the unit bench of its module finds registers that begin with random bits, or stay as they were."""
+
+import re
+import shutil
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from encoders import random_encoder, random_sentences
+from operator_bench import RTL_FILES, Case, check_units
+
+from bitloom.hw import golden
+from bitloom.hw.graph import Graph
+from bitloom.hw.ops import OPS
+from bitloom.hw.plan.solve import HardwareConfig, solve
+from bitloom.sim.compare import assert_equal_streams
+from bitloom.sim.errors import SimulationError
+from bitloom.sim.runner import needed
+from bitloom.sim.unit import OutSpec, Stimulus, UnitCase, run_units
+
+RESET = re.compile(r"if \(rst(?P<more> \|\| \w+)?\)(?P<body> begin.*?\n\s*end\b| [^;]*;)", re.S)
+FORK = Path(__file__).parent / "fork_unit.sv"
+FIFOS = {"fifo": (2, 3, 9), "fifo_deep": (65,)}  # depths
+REDUNDANT: dict[tuple[str, str], str] = {}  # resets that change nothing at any port, and why
+
+
+def registers() -> list[tuple[str, str]]:
+    """(module, register) of every reset in hw/rtl."""
+    found = []
+    for path in RTL_FILES:
+        for block in RESET.finditer(path.read_text()):
+            left = re.findall(r"([\w{}, ]+?) <=", block["body"].replace(" begin", ""))
+            found += [(path.stem, name) for names in left for name in re.findall(r"\w+", names)]
+    return found
+
+
+def without(text: str, register: str) -> str:
+    """A module in which the reset of a register is gone."""
+
+    def cut(block: re.Match) -> str:
+        whole = block[0]
+        if block["more"] and re.search(rf"\b{register} <=", whole):
+            return whole.replace(f"rst{block['more']}", block["more"][4:])
+        if "{" in whole and re.search(rf"[{{ ]{register}[,}}]", whole):
+            return re.sub(rf"(?<=[{{ ]){register}, |, {register}(?=}})", "", whole)
+        return re.sub(rf"(?<= ){register} <= [^;]*;", ";" if "begin" not in whole else "", whole)
+
+    return RESET.sub(cut, text)
+
+
+@cache
+def operators() -> tuple[Case, ...]:
+    """The units of a small encoder, each alone, with what they would get."""
+    graph = random_encoder(5, layers=1, hidden=12, heads=2, intermediate=20, max_tokens=6)
+    lengths = [6, 1, 4, 6, 2, 5]
+    data, folding, cases = golden.run(graph, *random_sentences(graph, lengths)), solve(graph, HardwareConfig(multipliers=60)), []
+    for node in graph.nodes:
+        tensors = {name: graph.tensor(name) for name in (*node.inputs, node.name) if not OPS[node.op].host}
+        if any(tensor.kind == "sentence" for tensor in tensors.values() if node.op != "first_token") or not tensors:
+            continue
+        params = {key: value for key, value in graph.params.items() if key.rpartition(".")[0] == node.name}
+        alone = Graph(name=node.name, nodes=(node,), tensors=tensors, params=params, inputs=node.inputs, outputs=(node.name,), max_tokens=graph.max_tokens)
+        cases.append(Case(graph=alone, fold=folding.folds[node.name], data=tuple(data[name] for name in node.inputs), lengths=np.array(lengths)))
+    return tuple(cases)
+
+
+def check(module: str, files: list[Path], stall: float) -> None:
+    """The unit bench of the module, or of the operators that it is part of."""
+    rng = np.random.default_rng(1)
+    stimulus = {"s": Stimulus(rng.integers(0, 256, (300, 1)), rng.random(300) < 0.2, 8)}
+    outs = [OutSpec(f"m{i}", 1, 8, False) for i in range(3)]
+    units = [UnitCase("fifo", {"WIDTH": 8, "DEPTH": depth}, stimulus, OutSpec("m", 1, 8, False), 300) for depth in FIFOS.get(module, ())]
+    units += [UnitCase("fork_unit", {"WIDTH": 8}, stimulus, outs[0], 300, tuple((o, 300) for o in outs[1:]))] if module == "stream_fork" else []
+    if units:
+        for result in run_units(units, files, stall_in=stall, stall_out=stall):
+            for part in (result, *result.more):
+                assert_equal_streams(module, part, stimulus["s"].beats, stimulus["s"].last)
+    else:
+        using = [c for c in operators() if module in {p.stem for p in needed(files, OPS[c.node.op].rtl(c.graph, c.node, c.fold).module)}]
+        assert check_units(using, stall_in=stall, stall_out=stall, rtl_files=files) > 100
+
+
+def found(module: str, register: str, folder: Path) -> str:
+    """What the unit bench says without the register's reset; "" if nothing."""
+    files = [Path(shutil.copy(path, folder)) for path in [*RTL_FILES, FORK]]
+    path = folder / f"{module}.sv"
+    text = without(path.read_text(), register)
+    assert text != path.read_text(), f"{module} resets no {register}"
+    path.write_text(text)
+    try:
+        for stall in (0.0, 0.5):
+            check(module, files, stall)
+    except (SimulationError, AssertionError) as error:
+        return str(error)
+    return ""
+
+
+def test_a_fifo_whose_counter_is_not_reset_is_found(tmp_path):
+    check("fifo", RTL_FILES, 0.5)
+    assert re.search("run 1 of 6|stream rule broken|beats came|accepted", found("fifo", "count_q", tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", sorted({module for module, _ in registers()}))
+def test_without_a_fault_the_same_benches_pass(module):
+    for stall in (0.0, 0.5):
+        check(module, [*RTL_FILES, FORK], stall)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("module", "register"), registers())
+def test_every_reset_is_needed(module, register, tmp_path):
+    assert bool(found(module, register, tmp_path)) == ((module, register) not in REDUNDANT)
