@@ -15,7 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -137,24 +138,35 @@ class Judge:
 
     def judge(self, mutant: Mutant) -> Verdict:
         """Raises MutantError: a bench fails without the change, too, or has no test."""
-        benches = {"unit": unit_bench(self.root, mutant.file), "verify": VERIFY.get(str(Path(mutant.file).parent))}
-        limits = {bench: max(LEAST_SECONDS, FACTOR * self.seconds(bench)) for bench in benches.values() if bench}
-        began, built = time.monotonic(), set(self.cache.iterdir())
-        plant(self.root, self.tree, mutant)
-        try:
+        spent, benches, folder = 0.0, {"unit": unit_bench(self.root, mutant.file)}, str(Path(mutant.file).parent)
+        if folder in VERIFY:
+            benches["verify"] = VERIFY[folder]
+        with self._planted(mutant):
             if not compiles(self.tree, mutant.file):
                 return Verdict(verdict="no build")
-            for name, bench in benches.items():
-                seen = bench and self._run(bench, limits[bench])
-                if seen:
-                    verdict = "no build" if "simulation build failed" in seen[1] else name
-                    return Verdict(verdict=verdict, by=seen[0], how=seen[1], seconds=round(time.monotonic() - began, 1))
-            return Verdict(verdict="survived", seconds=round(time.monotonic() - began, 1))
+        for name, bench in benches.items():
+            limit = max(LEAST_SECONDS, FACTOR * self.seconds(bench))
+            began = time.monotonic()
+            with self._planted(mutant):
+                seen = self._run(bench, limit)
+            spent += time.monotonic() - began
+            if seen:
+                verdict = "no build" if "simulation build failed" in seen[1] else name
+                return Verdict(verdict=verdict, by=seen[0], how=seen[1], seconds=round(spent, 1))
+        return Verdict(verdict="survived", seconds=round(spent, 1))
+
+    @contextmanager
+    def _planted(self, mutant: Mutant) -> Iterator[None]:
+        """The tree with the change, and without it again; what is built meanwhile nobody needs again."""
+        built = set(self.cache.iterdir())
+        plant(self.root, self.tree, mutant)
+        try:
+            yield
         finally:
             shutil.copy(self.root / mutant.file, self.tree / mutant.file)
-            for folder in set(self.cache.iterdir()) - built:  # nobody builds this one again
-                if not folder.name.startswith("runtime-"):
-                    shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
+            for made in set(self.cache.iterdir()) - built:
+                if not made.name.startswith("runtime-"):
+                    shutil.rmtree(made) if made.is_dir() else made.unlink()
 
     def _seconds(self, bench: Bench) -> float:
         """What it takes without a change; it must pass."""
