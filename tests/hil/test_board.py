@@ -167,9 +167,10 @@ def test_the_reset_button_in_mid_sentence(case, board):
 
 
 def test_a_second_session_finds_the_board_clean(case, board):
-    """The first host leaves in the middle of a sentence, with others in the encoder: the board forgets them all."""
+    """The first host leaves in the middle of a sentence, with others answered and in the encoder: the board forgets them all."""
     first = SerialTarget(case.design, board.path, settings=SETTINGS)
     first.open()
+    assert len(first.run(case.sentences[8:16])) == 8
     for sentence in [*case.sentences[:8], max(case.sentences, key=len)]:
         first._link._cut(sentence, 0)
     first._link._waiting.pop()  # without its end
@@ -180,6 +181,25 @@ def test_a_second_session_finds_the_board_clean(case, board):
     second.open()
     case.assert_answered(second.run(case.sentences))
     second.close()
+
+
+def test_a_new_session_begins_anew(case, board):
+    """Behind a session with answers the board says its welcome and nothing else: every position is 0 again, no word is left."""
+    first = SerialTarget(case.design, board.path, settings=SETTINGS)
+    first.open()
+    case.assert_answered(first.run(case.sentences))
+    session = first._link._session % 0xFFFF + 1
+    first.close()
+    port = SerialPort(board.path, 1_000_000)
+    while port.read(0.3):
+        pass  # what is left of the first one
+    port.write(encode(HostFrame(HELLO, session).body()))
+    said = piece = port.read(10.0)
+    while piece and len(said) < 10_000:
+        said += (piece := port.read(0.3))
+    port.close()
+    frames = [BoardFrame.parse(body) for body in Deframer().feed(said)]
+    assert [(f.flags, f.session, f.position, f.next, f.limit) for f in frames] == [(WELCOME, session, 0, 0, 128)]
 
 
 def test_a_slow_reader(case, board):

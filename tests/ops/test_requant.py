@@ -27,6 +27,7 @@ SHAPES = [
     (6, 2, 19, 8, True, (30000, 65535), 26),  # above 18 bits: the rest by additions
     (4, 1, 22, 8, True, (1, 65535), 28),
     (3, 1, 23, 8, True, (30000, 65535), 30),  # by a second multiplier
+    (3, 1, 26, 8, True, (1, 1), 18),  # by a second multiplier of one bit
 ]
 UNROUNDED = [
     (6, 2, 6, 8, True, 1, 0),

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Judges a changed line of the RTL: does it compile, does its module's own bench see it, do simulations of encoders see it?
+
+The benches are the repository's tests, run in a copy of its tree in which the line is changed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from benchmarks.mutants_draw import FOLDERS, Mutant
+from bitloom.sim.tools import find_verilator
+
+ROOMS = ("boards", "hls", "hw", "qat", "recipes", "sim")  # installed below `bitloom`
+LEAST_SECONDS, FACTOR = 60, 4  # a bench is ended after FACTOR times what it takes without a change
+END_SECONDS = 15  # for a bench that is told to end
+FILE_BYTES = 1 << 29  # that it may write into one file: a stream without end
+OTHER_TESTS = "not no_multiplier and not lint and not synthesis and not yosys"  # they read the RTL, but do not run it
+
+
+class MutantError(Exception):
+    """What keeps mutants from being judged, in one line."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Tests: files, pytest's -k and -m."""
+
+    files: tuple[str, ...]
+    names: str = OTHER_TESTS
+    marks: str = "not slow"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """verdict: `no build`, `unit` or `verify` (what has seen it) or `survived`; by: the test; how: what it said."""
+
+    verdict: str
+    by: str = ""
+    how: str = ""
+    seconds: float = 0.0
+
+
+MATRIX = ("tests/ops/test_linear.py", "tests/ops/test_scores.py", "tests/ops/test_context.py")
+PRODUCTS, ARITHMETIC, STREAMS = "tests/rtl/test_products.py", "tests/hw/test_arithmetic.py", "tests/rtl/test_streams.py"
+NORM, REQUANT, BOARD = "tests/ops/test_layernorm.py", "tests/ops/test_requant.py", "tests/hil/test_board.py"
+# Unit benches of what is no operator, the quickest first: by module, then by folder.
+UNIT = {
+    "banks": MATRIX,
+    "fifo": (STREAMS,),
+    "fifo_deep": (STREAMS,),
+    "isqrt": (ARITHMETIC, NORM),
+    "layernorm_scale": (NORM,),
+    "layernorm_sums": (NORM,),
+    "mac_array": (PRODUCTS, *MATRIX),
+    "mul": (ARITHMETIC, NORM),
+    "product_reg": (PRODUCTS, ARITHMETIC, REQUANT, NORM),
+    "recip": (ARITHMETIC, "tests/ops/test_softmax.py", NORM),
+    "rom": ("tests/ops/test_table.py", "tests/ops/test_linear.py", REQUANT),
+    "stream_fork": (STREAMS,),
+    "unpack": (MATRIX[0], MATRIX[2]),
+    "hw/rtl/board": (BOARD,),
+    "hw/synth/rtl": ("tests/hw/test_reset_sync.py",),
+    "hw/vivado/rtl": ("tests/hw/test_vivado_ip.py",),
+}
+# Encoders in simulation, stalls included; of two kinds, which hold every module. The IP's unit bench is one itself.
+VERIFY = {
+    "hw/rtl": Bench(("tests/hw/test_encoder_rtl.py",), "(bits_and_cycles or stalls) and (filled or few)"),
+    "hw/rtl/board": Bench((BOARD,), "disturbed_line or encoder_alone", "slow"),
+}
+NO_BENCH = ("hw/synth/rtl/harness.sv",)  # its frequency is measured, what it computes is not read
+# What a top needs that is generated for each encoder.
+STAND_IN = """\
+package encoder_shape;
+  localparam int IN_LANES = 2, IN_BITS = 10, IN_SIGNED = 1, IN_DEPTH = 64, OUT_W = 16;
+endpackage
+module encoder (input wire logic clk, rst, s_axis_tvalid, s_axis_tlast, m_axis_tready, input wire logic [31:0] s_axis_tdata,
+  output logic s_axis_tready, m_axis_tvalid, m_axis_tlast, output logic [15:0] m_axis_tdata, output logic [63:0] identity);
+endmodule
+"""
+
+
+def unit_bench(root: Path, file: str) -> Bench:
+    folder, stem = str(Path(file).parent), Path(file).stem
+    operator = f"tests/ops/test_{stem.removesuffix('_op')}.py"
+    files = UNIT.get(folder) or UNIT.get(stem) or ((operator,) if (root / operator).is_file() else ())
+    if not files:
+        raise MutantError(f"mutants: got {file} without a unit bench, must have one; name its tests in benchmarks/mutants_judge.py")
+    return Bench(files)
+
+
+def plant(root: Path, tree: Path, mutant: Mutant) -> None:
+    """The file with its line changed, from the repository to its copy."""
+    lines = (root / mutant.file).read_text().splitlines(keepends=True)
+    lines[mutant.line - 1] = lines[mutant.line - 1].replace(mutant.before, mutant.after)
+    (tree / mutant.file).write_text("".join(lines))
+
+
+def compiles(tree: Path, file: str) -> bool:
+    """Verilator reads the module and its parts without an error; warnings do not count."""
+    verilator, text = find_verilator(), (tree / file).read_text()
+    with tempfile.TemporaryDirectory() as folder:
+        stand_in = Path(folder) / "stand_in.sv"
+        stand_in.write_text(STAND_IN)
+        sources = [str(stand_in)] * (" encoder" in text) + [str(tree / file)]
+        command = [verilator.command, "--lint-only", "-Wno-fatal", "--quiet", "--top-module", Path(file).stem]
+        libraries = [word for name in FOLDERS for word in ("-y", str(tree / name))]
+        done = subprocess.run([*command, *libraries, *sources], env=verilator.env, capture_output=True, text=True, check=False)
+    return done.returncode == 0
+
+
+class Judge:
+    """Runs benches in a copy of the repository in `work`; only one at a time."""
+
+    def __init__(self, root: Path, work: Path):
+        self.root, self.tree, self.cache, self.temporary, self.log = root, *(work / name for name in ("tree", "cache", "tmp", "bench.log"))
+        shutil.rmtree(self.tree, ignore_errors=True)
+        for room in ("bitloom", *ROOMS, "tests"):
+            shutil.copytree(root / room, self.tree / room, ignore=shutil.ignore_patterns("__pycache__"))
+        for room in ROOMS:  # as they are installed: the copy is imported, not the repository
+            (self.tree / "bitloom" / room).symlink_to(Path("..") / room)
+        shutil.copy(root / "pyproject.toml", self.tree)
+        self.cache.mkdir(parents=True, exist_ok=True)
+        self.seconds = cache(self._seconds)
+
+    def judge(self, mutant: Mutant) -> Verdict:
+        """Raises MutantError: a bench fails without the change, too, or has no test."""
+        spent, benches, folder = 0.0, {"unit": unit_bench(self.root, mutant.file)}, str(Path(mutant.file).parent)
+        if folder in VERIFY:
+            benches["verify"] = VERIFY[folder]
+        with self._planted(mutant):
+            if not compiles(self.tree, mutant.file):
+                return Verdict(verdict="no build")
+        for name, bench in benches.items():
+            limit = max(LEAST_SECONDS, FACTOR * self.seconds(bench))
+            began = time.monotonic()
+            with self._planted(mutant):
+                seen = self._run(bench, limit)
+            spent += time.monotonic() - began
+            if seen:
+                verdict = "no build" if "simulation build failed" in seen[1] else name
+                return Verdict(verdict=verdict, by=seen[0], how=seen[1], seconds=round(spent, 1))
+        return Verdict(verdict="survived", seconds=round(spent, 1))
+
+    @contextmanager
+    def _planted(self, mutant: Mutant) -> Iterator[None]:
+        """The tree with the change, and without it again; what is built meanwhile nobody needs again."""
+        built = set(self.cache.iterdir())
+        plant(self.root, self.tree, mutant)
+        try:
+            yield
+        finally:
+            shutil.copy(self.root / mutant.file, self.tree / mutant.file)
+            for made in set(self.cache.iterdir()) - built:
+                if not made.name.startswith("runtime-"):
+                    shutil.rmtree(made) if made.is_dir() else made.unlink()
+
+    def _seconds(self, bench: Bench) -> float:
+        """What it takes without a change; it must pass."""
+        began = time.monotonic()
+        seen = self._run(bench, 3600)
+        if seen:
+            raise MutantError(f"mutants: {seen[0]} fails without a change: {seen[1]}; mend it first")
+        return time.monotonic() - began
+
+    def _run(self, bench: Bench, limit: float) -> tuple[str, str] | None:
+        """(test, what it said) of the first test that fails; None if all pass."""
+        shutil.rmtree(self.temporary, ignore_errors=True)
+        self.temporary.mkdir()
+        own = {"PYTHONPATH": self.tree, "BITLOOM_CACHE": self.cache, "TMPDIR": self.temporary, "COLUMNS": "400", "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", "-m", bench.marks, "-k", bench.names, *bench.files]
+        with self.log.open("w") as out:
+            process = subprocess.Popen(
+                command,
+                cwd=self.tree,
+                env=os.environ | {key: str(value) for key, value in own.items()},
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES)),
+            )
+        code = _wait(process, limit)
+        if code is None:
+            return " ".join(bench.files), f"ended after {limit:.0f} s"
+        if code == 0:
+            return None
+        said = self.log.read_text(errors="replace")
+        failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - (.*))?$", said, re.MULTILINE)
+        if code != 1 or not failed:
+            raise MutantError(f"mutants: pytest {' '.join(bench.files)} -k {bench.names!r} ended with {code}, must run tests; see {self.log}")
+        return failed[1], failed[2] or ""
+
+
+def _wait(process: subprocess.Popen, limit: float) -> int | None:
+    """Its exit code; None if it took too long. What it has started ends with it."""
+    try:
+        return process.wait(limit)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        for end in (signal.SIGINT, signal.SIGKILL):
+            with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                os.killpg(process.pid, end)
+                process.wait(END_SECONDS)
