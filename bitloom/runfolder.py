@@ -133,8 +133,13 @@ class RunFolder:
 
     @property
     def recipe(self) -> Recipe:
-        """The run's own copy of the recipe, overrides included. It may be edited: changed stages are redone."""
-        return Recipe.load(self.path / "recipe.yaml")
+        """The run's own copy of the recipe, overrides included. It may be edited: changed stages are redone.
+
+        Raises RecipeError. SourceError: a path in it is not absolute.
+        """
+        recipe = Recipe.load(self.path / "recipe.yaml")
+        sources.require_absolute(recipe, self.data_dir, self.path / "recipe.yaml")
+        return recipe
 
     @property
     def data_dir(self) -> Path | None:

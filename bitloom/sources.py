@@ -50,6 +50,14 @@ def resolved(recipe: Recipe, data_dir: Path | None) -> Recipe:
     return recipe
 
 
+def require_absolute(recipe: Recipe, data_dir: Path | None, where: Path) -> None:
+    """Raise SourceError where a run's own recipe has a path, written or found, that leads elsewhere from another working folder."""
+    for key in paths(recipe, data_dir):
+        if not Path(value := _get(recipe, key)).is_absolute():
+            got = "a relative path" if _written(key, value) else "a name that is a file or folder here too"
+            raise SourceError(f"{where}: {key}: got '{value}', {got}, must mean the same from every working folder; write the path out or go to another folder")
+
+
 def board_file(board: str) -> Path:
     """Where a board's figures are read: a path, or the name of one of bitloom's own."""
     return Path(board) if _is_path("hardware.board", board) else FOLDER / f"{board}.yaml"
@@ -65,11 +73,15 @@ def files(key: str, path: Path) -> list[Path]:
 
 def _is_path(key: str, value: str) -> bool:
     """As it is written, or because it is there; a hub name has at most one slash, a board's and the own teacher's none."""
-    written = value.startswith((".", "/", "~")) or value.endswith(("/", *ENDINGS)) or value.count("/") > 1
     if key == "hardware.board":
-        return written or "/" in value
+        return _written(key, value)
     named = key == "data.name" and value in KNOWN or key == "training.distill.teacher" and value == "float"
-    return not named and (written or Path(value).exists())
+    return not named and (_written(key, value) or Path(value).exists())
+
+
+def _written(key: str, value: str) -> bool:
+    slashes = 0 if key == "hardware.board" else 1
+    return value.startswith((".", "/", "~")) or value.endswith(("/", *ENDINGS)) or value.count("/") > slashes
 
 
 def _get(settings: Any, key: str) -> Any:

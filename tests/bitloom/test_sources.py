@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files that a recipe names: they count as inputs, wherever the command is typed, and are never asked of the hub."""
 
+import http.server
+import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -80,3 +85,46 @@ def test_a_path_that_leads_nowhere_is_never_asked_of_the_hub(tmp_path, monkeypat
     assert raised(SourceError, make, tmp_path / "r", f"{key}={value}") == (
         f"{key}: got '{value}', must be a file or folder that is there (looked for {tmp_path / value}); check the path"
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "got"),
+    [("./ck", "a relative path"), ("~/ck", "a relative path"), ("org/model", "a name that is a file or folder here too")],
+)
+def test_a_runs_own_recipe_means_the_same_from_every_folder(tmp_path, stages, monkeypatch, value, got):
+    """Neither a path that was written into it later, nor a hub name that is also a folder where the command is typed, is read from there."""
+    monkeypatch.chdir(tmp_path)
+    run = make(tmp_path / "r", "model.checkpoint=org/model")
+    file = run.path / "recipe.yaml"
+    file.write_text(file.read_text().replace("org/model", value))
+    (tmp_path / "org" / "model").mkdir(parents=True)
+    for name in ("train", "build"):
+        assert raised(SourceError, flow.run_stage, run, name) == (
+            f"{file}: model.checkpoint: got '{value}', {got}, must mean the same from every working folder; write the path out or go to another folder"
+        )
+    assert stages.ran == []
+
+
+def test_with_hf_hub_offline_nothing_is_asked_of_the_hub(tmp_path):
+    asked = []
+
+    class Hub(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_error(404)
+
+        do_HEAD = do_POST = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    (tmp_path / "r.yaml").write_text("name: small\nmodel: {checkpoint: org/none}\ndata: {name: reviews}\nhardware: {target_cycles: 5000}\n")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        hub = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")}
+        env = {**os.environ, **hub, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        done = subprocess.run(
+            [sys.executable, "-m", "bitloom", "run", "r.yaml"], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False
+        )
+        server.shutdown()
+    assert done.returncode == 2 and "tokenizer: got 'org/none', must be a file, a folder or a hub name" in done.stderr and asked == []
