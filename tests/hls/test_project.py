@@ -13,13 +13,14 @@ import pytest
 import yaml
 from encoders import ALL_BITS, random_encoder, random_sentences
 
-from bitloom.hls import pad, to_hls4ml
+from bitloom.hls import csim, pad, to_hls4ml
 from bitloom.hls.layers import HEADERS, cpp_name
 from bitloom.hls.project import PARALLEL
 from bitloom.hw import golden, graph_file
 from bitloom.hw.ops import OPS, layernorm
 from bitloom.hw.plan.design import Design, io_bits
 from bitloom.hw.plan.solve import HardwareConfig, solve
+from bitloom.sim.errors import SimulationError, ToolError
 
 SHAPE = dict(layers=1, hidden=24, heads=3, intermediate=40, max_tokens=12, labels=3, activation="relu", **ALL_BITS)
 GRAPH = random_encoder(7, **SHAPE)
@@ -287,3 +288,20 @@ def test_the_variance_is_as_wide_as_its_bound():
         codes = np.where(np.arange(size) % 2, x.low, x.high)
         reach = size * int((codes**2).sum()) - int(codes.sum()) ** 2
         assert math.ceil(reach) <= layernorm.variance_bound(size, bits, 0)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "message"),
+    [
+        (-9, ToolError, "C simulation: got signal 9 from outside, must run to its end; there may be too little memory"),
+        (-11, SimulationError, "C simulation: got a process that died (signal 11), must end; the code reads or writes past an array"),
+    ],
+)
+def test_only_a_death_of_its_own_is_a_finding_about_the_code(tmp_path, monkeypatch, code, kind, message):
+    (tmp_path / "firmware").mkdir()
+    (tmp_path / "firmware" / "none.so").touch()
+    monkeypatch.setattr(csim.process, "run", lambda command, **_: subprocess.CompletedProcess(command, code, "", ""))
+    sentence = np.zeros((2, GRAPH.tensor(GRAPH.entry).channels), np.int64)
+    with pytest.raises(SimulationError) as caught:
+        csim.simulate(DESIGN, csim.Library(folder=tmp_path, seconds=0.0), [sentence])
+    assert (caught.type, str(caught.value)) == (kind, message)
