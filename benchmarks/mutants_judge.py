@@ -69,6 +69,7 @@ UNIT = {
     "mul": (ARITHMETIC, NORM),
     "product_reg": (PRODUCTS, ARITHMETIC, REQUANT, NORM),
     "recip": (ARITHMETIC, "tests/ops/test_softmax.py", NORM),
+    "ring": MATRIX[1:],
     "rom": ("tests/ops/test_table.py", "tests/ops/test_linear.py", REQUANT),
     "stream_fork": (STREAMS,),
     "unpack": (MATRIX[0], MATRIX[2]),

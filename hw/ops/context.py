@@ -14,9 +14,10 @@ from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops import softmax
 from bitloom.hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, sentences
 from bitloom.hw.ops.record import Finn, Operator
-from bitloom.hw.parts import banks, mac_array
+from bitloom.hw.parts import banks, mac_array, ring
 from bitloom.hw.parts.banks import Banks
 from bitloom.hw.parts.mac_array import mac_latency
+from bitloom.hw.parts.ring import Ring
 
 PARAMS = ()
 ATTRS = ("heads",)
@@ -90,9 +91,8 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
     """A sentence's values are stored, then its rows weight them one by one; numbers as in hw/rtl/context_op.sv."""
     heads, channels = node.attrs["heads"], _width(graph, node, fold)
     folds, beats = channels // heads // fold.pe, fold.pe // fold.lanes_out
-    rows, values, done = Banks(), Banks(), -1
+    rows, values, done = Banks(), Ring(graph.max_tokens), -1
     while True:
-        values.open()
         tokens, value_end = 0, False
         while not value_end:
             value = yield ins[1].get()
@@ -157,7 +157,7 @@ def append(b: GraphBuilder, name: str, p: Tensor, v: Tensor, heads: int) -> Tens
 
 def memories(p: Params) -> list[Memory]:
     words = p["HEADS"] * p["DIM"] // p["PE"]
-    return [banks.memory("row", p["P_W"], 1, p["MAX_TOKENS"]), banks.memory("values", p["V_W"], p["PE"], words * p["MAX_TOKENS"])]
+    return [banks.memory("row", p["P_W"], 1, p["MAX_TOKENS"]), ring.memory("values", p["V_W"], p["PE"], words * p["MAX_TOKENS"])]
 
 
 def products(p: Params) -> list[Product]:
@@ -168,7 +168,7 @@ def terms(p: Params) -> Terms:
     words = p["HEADS"] * p["DIM"] // p["PE"]
     return mac_array.terms(p, pe=p["PE"], simd=1, x_bits=p["P_W"], w_bits=p["V_W"]) | {
         "part_bits": (p["PE"] - p["LANES"]) * p["V_W"],
-        "count_bits": 3 * index_bits(words * p["MAX_TOKENS"]) + 5 * index_bits(p["MAX_TOKENS"]) + index_bits(words),
+        "count_bits": index_bits(words * p["MAX_TOKENS"]) + 5 * index_bits(p["MAX_TOKENS"]) + index_bits(words) + ring.count_bits(words * p["MAX_TOKENS"]),
     }
 
 

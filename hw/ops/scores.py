@@ -14,9 +14,10 @@ from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, sentences
 from bitloom.hw.ops.record import Finn, Operator
-from bitloom.hw.parts import banks, mac_array
+from bitloom.hw.parts import banks, mac_array, ring
 from bitloom.hw.parts.banks import Banks
 from bitloom.hw.parts.mac_array import mac_latency
+from bitloom.hw.parts.ring import Ring
 
 PARAMS = ()
 ATTRS = ("heads",)
@@ -91,7 +92,7 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
     """A sentence's keys are stored, then its queries attend to them one by one; numbers as in hw/rtl/scores.sv."""
     heads = node.attrs["heads"]
     steps = _width(graph, node, fold) // heads // fold.simd
-    queries, keys, done = Banks(), Banks(), -1
+    queries, keys, done = Banks(), Ring(graph.max_tokens), -1
 
     def take_query(token):
         queries.open()
@@ -101,7 +102,6 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
         # The two query banks fill while the keys come.
         token = yield ins[0].get()
         waiting = deque([(yield from take_query(token))])
-        keys.open()
         tokens, key_end = 0, False
         while not key_end:
             key = yield ins[1].get()
@@ -165,7 +165,7 @@ def append(b: GraphBuilder, name: str, q: Tensor, k: Tensor, heads: int) -> Tens
 
 def memories(p: Params) -> list[Memory]:
     words = p["HEADS"] * p["DIM"] // p["SIMD"]
-    return [banks.memory("query", p["Q_W"], p["SIMD"], words), banks.memory("keys", p["K_W"], p["SIMD"], words * p["MAX_TOKENS"])]
+    return [banks.memory("query", p["Q_W"], p["SIMD"], words), ring.memory("keys", p["K_W"], p["SIMD"], words * p["MAX_TOKENS"])]
 
 
 def products(p: Params) -> list[Product]:
@@ -176,7 +176,7 @@ def terms(p: Params) -> Terms:
     words = p["HEADS"] * p["DIM"] // p["SIMD"]
     return mac_array.terms(p, pe=1, simd=p["SIMD"], x_bits=p["Q_W"], w_bits=p["K_W"]) | {
         "part_bits": (p["SIMD"] - p["LANES"]) * (p["Q_W"] + p["K_W"]),
-        "count_bits": 4 * index_bits(words * p["MAX_TOKENS"]) + 3 * index_bits(words),
+        "count_bits": 2 * index_bits(words * p["MAX_TOKENS"]) + 3 * index_bits(words) + ring.count_bits(words * p["MAX_TOKENS"]),
     }
 
 

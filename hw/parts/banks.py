@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""banks: double buffers of tokens, rows or sentences (hw/rtl/banks.sv)."""
+"""banks: double buffers of tokens or rows (hw/rtl/banks.sv)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def memory(name: str, element_bits: int, word: int, words: int) -> Memory:
 
 
 class Banks:
-    """Their timing, for the operators' generators: two banks, each for one unit (a token, a row or a sentence) that is read while the next is written.
+    """Their timing, for the operators' generators: two banks, each for one unit (a token or a row) that is read while the next is written.
 
     A unit can be read from the cycle after its last beat was taken, a bank written from the cycle after its unit was
     read for the last time.

@@ -7,7 +7,8 @@ can therefore only arise where two paths from a fork meet again: the short path'
 tokens from the fork. It cannot if the short path's FIFO holds as many tokens as the long path may hold before it gives its first: then, when that FIFO
 is full, the long path has received all that it needs and gives a token, the join takes one of each, and the fork moves on. `depths` computes just that:
 the longest path's holdings (longest path over the graph) minus the branch's own, plus two beats so that a FIFO never costs a cycle.
-A double buffer that waits for an older sentence to leave waits only for tokens downstream of it, so it adds no cycle.
+A double buffer or a ring that waits for an older unit or sentence to leave waits only for tokens downstream of it, so it adds no cycle: a ring of twice
+max_tokens holds a whole sentence beside the one that is attended, whatever their lengths.
 """
 
 from __future__ import annotations

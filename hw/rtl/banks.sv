@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// banks: double buffer of a stream's units (tokens, rows or sentences), written as they come, read at random
+// banks: double buffer of a stream's units (tokens or rows), written as they come, read at random
 // Golden : none, moves data only
 // Stream : s_* in; a unit is DEPTH words (FIXED = 1) or ends with s_last (FIXED = 0, then at most DEPTH words)
 // Reader : while `full`, the oldest unit may be read: `word` holds the word at `offset` of the cycle before.

@@ -6,7 +6,7 @@
 //          elements, m_last on the final beat of a sentence, that is of its T-th token
 // Order  : fold f of a row computes elements f*PE .. f*PE+PE-1 of the head in T steps; its PE sums leave in PE/LANES beats
 //          while the next fold is computed. A fold takes SLOT = max(T, PE/LANES) cycles, a row DIM/PE * SLOT. The values of a
-//          sentence are stored first, in one of two banks, while the sentence before is attended; rows are double-buffered.
+//          sentence are stored first, in a ring of 2*MAX_TOKENS tokens, behind those of the sentences before; rows are double-buffered.
 // Timing : no cycle is lost between folds, rows, tokens or sentences. A row starts when it is whole, its sentence's values
 //          are whole and the row before is done; from the later of these last input beats to the first beat of fold f:
 //          6 + (f+1)*SLOT cycles.
@@ -102,9 +102,9 @@ module context_op #(
   banks #(.LANES(1), .WORD(1), .W(P_W), .DEPTH(MAX_TOKENS), .FIXED(1'b0)) u_row (
     .clk, .rst, .s_valid(p_valid), .s_ready(p_ready), .s_data(p_data), .s_last(p_last),
     .en, .offset(PAtW'(step_q)), .done(issue && row_end), .full(p_full), .count(tokens), .last(), .word(p));
-  banks #(.LANES(LANES), .WORD(PE), .W(V_W), .DEPTH(Depth), .FIXED(1'b0)) u_values (
+  ring #(.LANES(LANES), .WORD(PE), .W(V_W), .DEPTH(Depth)) u_values (
     .clk, .rst, .s_valid(v_valid), .s_ready(v_ready), .s_data(v_data), .s_last(v_last),
-    .en, .offset(v_at_q), .done(issue && token_end && sentence_last), .full(v_full), .count(), .last(), .word(v));
+    .en, .offset(v_at_q), .done(issue && token_end && sentence_last), .full(v_full), .count(), .word(v));
   /* verilator lint_on PINCONNECTEMPTY */
 
   always_ff @(posedge clk) begin

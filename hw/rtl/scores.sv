@@ -3,8 +3,8 @@
 // Golden : hw/ops/scores.py (bit-exact)
 // Stream : q_*, k_* tokens of HEADS*DIM elements, signed, `last` at the end of a sentence; m_* rows: one element a beat,
 //          in the order token i, head h, token j, m_last at the end of each row
-// Order  : the keys of a sentence are stored first, in one of two banks, while the sentence before is attended; queries
-//          are taken token by token, also double-buffered
+// Order  : the keys of a sentence are stored first, in a ring of 2*MAX_TOKENS tokens, behind those of the sentences before;
+//          queries are taken token by token, double-buffered
 // Timing : an element takes DIM/SIMD cycles, a token T*HEADS*DIM/SIMD, with no cycle lost between rows, tokens or sentences.
 //          A token starts when its query is whole, its sentence's keys are whole and the token before is done; from the
 //          later of these last input beats to the first element: DIM/SIMD + 5 + ceil(log4(SIMD)) cycles.
@@ -93,10 +93,10 @@ module scores #(
   banks #(.LANES(LANES), .WORD(SIMD), .W(Q_W), .DEPTH(Words), .FIXED(1'b1)) u_query (
     .clk, .rst, .s_valid(q_valid), .s_ready(q_ready), .s_data(q_data), .s_last(q_last),
     .en, .offset(q_at_q), .done(run && token_end), .full(q_full), .count(), .last(sentence_last), .word(q));
-  banks #(.LANES(LANES), .WORD(SIMD), .W(K_W), .DEPTH(Depth), .FIXED(1'b0)) u_keys (
-    .clk, .rst, .s_valid(k_valid), .s_ready(k_ready), .s_data(k_data), .s_last(k_last),
-    .en, .offset(k_at_q), .done(run && token_end && sentence_last), .full(k_full), .count(k_count), .last(), .word(k));
   /* verilator lint_on PINCONNECTEMPTY */
+  ring #(.LANES(LANES), .WORD(SIMD), .W(K_W), .DEPTH(Depth)) u_keys (
+    .clk, .rst, .s_valid(k_valid), .s_ready(k_ready), .s_data(k_data), .s_last(k_last),
+    .en, .offset(k_at_q), .done(run && token_end && sentence_last), .full(k_full), .count(k_count), .word(k));
 
   always_ff @(posedge clk) begin
     if (en) begin

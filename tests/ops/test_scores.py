@@ -51,7 +51,8 @@ def make(seed, shape, lengths=None):
     )
 
 
-CASES = [make(seed, shape) for seed, shape in enumerate(SHAPES)]
+CROWD = (12, *[1] * 40, 12, 12, *[2] * 20, 11, 1, 12)  # more short sentences behind a long one than the ring takes, then its places run out
+CASES = [*(make(seed, shape) for seed, shape in enumerate(SHAPES)), make(20, (2, 4, 12, 2, 1, 8, 8), CROWD)]
 
 
 @pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5)])
