@@ -121,10 +121,12 @@ def simulate(bench: Model, infos: Sequence[Stream], sentences: Sequence[np.ndarr
     executable = build(bench)
     lengths = np.array([len(s) for s in sentences], dtype=np.int64)
     expect = {s.tensor: expected_beats(s, lengths) for s in sinks(infos)}
+    taps = {s.port: expected_beats(s, lengths) for s in infos if s.port} | {s.wire: expected_beats(s, lengths) for s in infos if options.taps}
     plusargs = settings(
         stall_in=options.stall_in,
         stall_out=options.stall_out,
         seed=options.seed,
+        beats=taps,
         expect=sum(expect.values()),
         timeout_cycles=options.timeout_cycles,
         drain_cycles=options.drain_cycles,
@@ -207,9 +209,10 @@ def write_sentences(path: Path, sentences: Sequence[np.ndarray], first: Stream) 
     write_source(path, beats, last, first.io_bits)
 
 
-def expected_beats(output: Stream, lengths: np.ndarray) -> int:
-    """Beats of the output stream for sentences of these lengths."""
-    return int(lengths.sum() if output.kind == "token" else len(lengths)) * output.beats
+def expected_beats(stream: Stream, lengths: np.ndarray) -> int:
+    """Beats of a stream for sentences of these lengths."""
+    units = {"token": lengths, "row": lengths * lengths * stream.heads, "sentence": lengths > 0}[stream.kind]
+    return int(units.sum()) * stream.beats
 
 
 def _collect(work: Path, infos: Sequence[Stream], lengths: np.ndarray, expect: dict[str, int], taps: bool, seconds: float) -> EncoderRun:

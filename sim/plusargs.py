@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from bitloom.sim.errors import SimulationError
 
 SEEDS = 2**31 - 1  # Verilator takes 1 .. that; 0 is another one each time
@@ -13,6 +15,7 @@ def settings(
     stall_in: float,
     stall_out: float,
     seed: int,
+    beats: Mapping[str, int],
     expect: int,
     timeout_cycles: int,
     drain_cycles: int,
@@ -20,8 +23,10 @@ def settings(
     reset_within: int = 1,
     reset_cycles: int = 1,
 ) -> dict[str, int]:
-    """The plusargs of bench_control.
+    """The plusargs of bench_control and of the taps.
 
+    beats   tap -> beats of a run that it may see; more end the simulation
+    expect  beats at all sinks together, after which a run is over
     Raises SimulationError: a stall probability outside 0 <= p < 1.
     """
     for name, probability in (("stall_in", stall_in), ("stall_out", stall_out)):
@@ -37,7 +42,7 @@ def settings(
         "resets": resets,
         "reset_within": reset_within,
         "reset_cycles": reset_cycles,
-    }
+    } | {f"beats_{name}": count for name, count in beats.items()}
 
 
 def arguments(plusargs: dict[str, int]) -> list[str]:

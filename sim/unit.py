@@ -119,6 +119,7 @@ def run_units(
         stall_in=stall_in,
         stall_out=stall_out,
         seed=seed,
+        beats=_beats(cases),
         expect=sum(n for case in cases for _, n in case.outputs),
         timeout_cycles=timeout_cycles,
         drain_cycles=drain_cycles,
@@ -130,6 +131,12 @@ def run_units(
         return _run_in(folder, executable, cases, plusargs)
     with process.scratch("unit", keep_on=SimulationError) as work:
         return _run_in(work, executable, cases, plusargs)
+
+
+def _beats(cases: Sequence[UnitCase]) -> dict[str, int]:
+    """Tap -> beats that it may see."""
+    inputs = {f"c{number}_{port}": len(stimulus.last) for number, case in enumerate(cases) for port, stimulus in case.inputs.items()}
+    return inputs | {f"c{number}_{out.prefix}": count for number, case in enumerate(cases) for out, count in case.outputs}
 
 
 def _run_in(folder: Path, executable: Path, cases: Sequence[UnitCase], plusargs: dict[str, int]) -> list[UnitResult]:
@@ -164,11 +171,6 @@ def _collect(folder: Path, number: int, case: UnitCase) -> UnitResult:
         record = read_tap(folder / f"c{number}_{out.prefix}.tap", out.lanes, out.bits, out.signed, f"{_where(number, case)} port {out.prefix}")
         if len(record.beats) < expected:
             raise SimulationError(f"{_where(number, case)} port {out.prefix}: {len(record.beats)} of {expected} beats came, then nothing moved")
-        if len(record.beats) > expected:
-            raise SimulationError(
-                f"{_where(number, case)} port {out.prefix}: {len(record.beats)} beats came, must be {expected}; "
-                f"the first extra one in cycle {record.cycle[expected] - start}"
-            )
         results.append(UnitResult(record.beats, record.last, record.cycle - start, taken))
     first = results[0]
     return UnitResult(first.beats, first.last, first.cycle, taken, tuple(results[1:]))

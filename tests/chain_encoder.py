@@ -16,7 +16,7 @@ from bitloom.hw.plan.design import Stream
 
 HERE = Path(__file__).parent / "sim"
 RTL = HERE.parents[1] / "hw" / "rtl"
-FAULTS = {"none": 0, "value": 1, "lost": 2, "extra": 3, "last": 4, "unstable": 5, "dropped": 6, "hang": 7, "kept": 8}
+FAULTS = {"none": 0, "value": 1, "lost": 2, "extra": 3, "last": 4, "unstable": 5, "dropped": 6, "hang": 7, "kept": 8, "endless": 9}
 
 
 def tensors() -> dict[str, Tensor]:

@@ -111,6 +111,13 @@ def test_a_removed_reset_fails_the_verification(tiny_copy, bitloom, fault):
     )
 
 
+def test_a_stream_without_end_ends_the_verification_and_is_named(tiny_copy, bitloom):
+    edit_text("rtl/add.sv", ("advance = m_ready || !m_valid", "advance = m_ready && !m_valid"))(tiny_copy / "build")
+    code, _, err = bitloom("verify", tiny_copy)
+    assert code == 1 and err.count("\n") == 1
+    assert re.search(r"stream layer_0_\w+_sum: rule broken in cycle \d+: beat (\d+) came, must be at most \d+", err), err
+
+
 def test_without_a_fault_the_same_way_passes(tiny_copy, bitloom):
     """The faults fail the verification, not the copying of the run."""
     assert bitloom("verify", tiny_copy, "--force")[0] == 0

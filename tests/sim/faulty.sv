@@ -16,7 +16,7 @@ module faulty #(
   output logic [WIDTH-1:0]      m_data,
   output logic                  m_last
 );
-  localparam logic [15:0] Value = 1, Lost = 2, Extra = 3, Last = 4, Unstable = 5, Dropped = 6, Hang = 7, Kept = 8;
+  localparam logic [15:0] Value = 1, Lost = 2, Extra = 3, Last = 4, Unstable = 5, Dropped = 6, Hang = 7, Kept = 8, Endless = 9;
 
   logic [15:0] fault [0:1];
   logic [15:0] beat_q;
@@ -43,6 +43,10 @@ module faulty #(
         Last: m_last = !s_last;
         Unstable: m_data[0] = s_data[0] ^ stalled_q;
         Dropped: m_valid = s_valid && !stalled_q;
+        Endless: begin
+          m_valid = 1'b1;
+          s_ready = 1'b0;
+        end
         Hang: begin
           m_valid = 1'b0;
           s_ready = 1'b0;

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole-encoder bench on a small stand-in (chain.sv): it passes when all is well and names the place of each planted mistake."""
 
+import re
+
 import chain_encoder as chain
 import numpy as np
 import pytest
@@ -74,6 +76,12 @@ def test_extra_beat(tmp_path):
     _, report = verify(tmp_path, "extra")
     assert not report.ok and report.per_tensor[0].extra == 2 and report.per_tensor[0].lost == 0
     assert (report.first.tensor, report.first.sentence, report.first.token) == ("double", 2, 1)
+
+
+def test_endless_beats_end_at_once(tmp_path):
+    run, report = verify(tmp_path, "endless")
+    assert re.search(r"stream double: rule broken in cycle \d+: beat 27 came, must be at most 26", report.problem) and run.cycles < 60
+    assert len(run.streams["double"].beats) <= 28
 
 
 def test_loss_at_the_very_end_has_a_place(tmp_path):

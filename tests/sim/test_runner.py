@@ -149,7 +149,7 @@ def test_needed_files(tmp_path):
 
 
 def test_settings():
-    plusargs = settings(stall_in=0.5, stall_out=0.0, seed=-1, expect=3, timeout_cycles=4, drain_cycles=5)
+    plusargs = settings(stall_in=0.5, stall_out=0.0, seed=-1, beats={"m": 7}, expect=3, timeout_cycles=4, drain_cycles=5)
     assert plusargs == {
         "stall_in": 32768,
         "stall_out": 0,
@@ -160,12 +160,13 @@ def test_settings():
         "resets": 0,
         "reset_within": 1,
         "reset_cycles": 1,
+        "beats_m": 7,
     }
     assert arguments(plusargs)[2:4] == ["+bench_seed=4294967295", "+expect=3"]
     seeds = [arguments({"bench_seed": seed})[-1] for seed in (0, 1, 2**31 - 2, 2**32 - 1)]
     assert seeds == [f"+verilator+seed+{n}" for n in (1, 2, 2**31 - 1, 2)]
     with pytest.raises(SimulationError, match="stall_in: got -0.1, must be"):
-        settings(stall_in=-0.1, stall_out=0.0, seed=0, expect=3, timeout_cycles=4, drain_cycles=5)
+        settings(stall_in=-0.1, stall_out=0.0, seed=0, beats={}, expect=3, timeout_cycles=4, drain_cycles=5)
 
 
 def test_missing_simulator(monkeypatch, fresh_tools):

@@ -89,8 +89,17 @@ def test_lost_beat_is_found_even_if_fewer_are_expected(tmp_path):
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
 def test_extra_beat(stall, tmp_path):
-    with pytest.raises(SimulationError, match=rf"faulty \(case 0\) port m: {BEATS + 1} beats came, must be {BEATS}"):
+    with pytest.raises(
+        SimulationError, match=rf"faulty \(case 0\) port m: stream rule broken in cycle \d+ after reset: beat {BEATS + 1} came, must be at most {BEATS}"
+    ):
         check([case("extra"), case(seed=1)], tmp_path, stall_in=stall, stall_out=stall)
+
+
+def test_endless_beats_end_at_once(tmp_path):
+    """A stream that never falls silent is cut off behind its last beat, and so is its record."""
+    with pytest.raises(SimulationError, match=rf"faulty \(case 1\) port m: .* beat {BEATS + 1} came, must be at most {BEATS}"):
+        check([case(), case("endless", seed=1)], tmp_path, resets=0)
+    assert len(np.fromfile(tmp_path / "c1_m.tap", dtype=np.uint32)) in (2 * (BEATS + 1), 2 * (BEATS + 2))
 
 
 @pytest.mark.parametrize(("fault", "what"), [("unstable", "data changed while stalled"), ("dropped", "valid dropped before the beat moved")])
