@@ -27,6 +27,12 @@ COLUMNS = ("unit", "verify", "equivalent", "survived")
 # (file, which of the lines that read so, line, what it becomes): why no behaviour differs. An entry that a bench sees is an error.
 EQUIVALENT: dict[tuple[str, int, str, str], str] = {
     (
+        "hw/rtl/requant.sv",
+        1,
+        "m_data[i*OUT_W +: OUT_W] <= OUT_W'(top > High ? High : top < Low ? Low : top);",
+        "m_data[i*OUT_W +: OUT_W] <= OUT_W'(top >= High ? High : top < Low ? Low : top);",
+    ): "where top is High both branches give High",
+    (
         "hw/synth/rtl/reset_sync.sv",
         1,
         "logic [COUNT_W-1:0] count_q = '0;  // cycles without a reason for reset",
