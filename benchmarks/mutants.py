@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import fcntl
 import json
 import os
+import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import TextIO
 
 from benchmarks.mutants_draw import KINDS, Mutant, draw, rtl_files
 from benchmarks.mutants_judge import NO_BENCH, Judge, MutantError, Verdict
@@ -26,6 +29,12 @@ ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = ("unit", "verify", "equivalent", "survived")
 # (file, which of the lines that read so, line, what it becomes): why no behaviour differs. An entry that a bench sees is an error.
 EQUIVALENT: dict[tuple[str, int, str, str], str] = {
+    (
+        "hw/rtl/requant.sv",
+        1,
+        "m_data[i*OUT_W +: OUT_W] <= OUT_W'(top > High ? High : top < Low ? Low : top);",
+        "m_data[i*OUT_W +: OUT_W] <= OUT_W'(top >= High ? High : top < Low ? Low : top);",
+    ): "where top is High both branches give High",
     (
         "hw/synth/rtl/reset_sync.sv",
         1,
@@ -70,6 +79,17 @@ def files_of(only: str | None) -> list[str]:
 def named(mutant: Mutant, verdict: Verdict) -> str:
     """The column that it counts in."""
     return "equivalent" if verdict.verdict == "survived" and mutant.change in EQUIVALENT else verdict.verdict
+
+
+def alone(out: Path) -> TextIO:
+    """The folder for this process; another one would change the lines of its copy. Held while the file is open."""
+    out.mkdir(parents=True, exist_ok=True)
+    lock = (out / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise MutantError(f"--out: got {out}, in which another campaign runs, must be free; take another folder or wait") from None
+    return lock
 
 
 def campaign(mutants: list[Mutant], count: int, store: Store, judge: Judge, again: bool) -> Iterator[tuple[int, Mutant, Verdict]]:
@@ -127,7 +147,7 @@ def main() -> int:
         raise MutantError(f"--count: got {args.count}, must be at least 1")
     mutants = draw(ROOT, args.seed, files_of(args.only))
     args.out = args.out.absolute()
-    args.out.mkdir(parents=True, exist_ok=True)
+    lock = alone(args.out)
     store, judge = Store(args.out / f"mutants-{args.seed}.json"), Judge(ROOT, args.out)
     if args.run is not None:
         if not 0 <= args.run < len(mutants):
@@ -139,6 +159,7 @@ def main() -> int:
     else:
         judged = list(campaign(mutants, args.count, store, judge, args.again))
         print(table(judged))
+    lock.close()
     wrong = wrong_entries(judged)
     for line in wrong:
         print(line, file=sys.stderr)
@@ -146,6 +167,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # with its benches
     try:
         sys.exit(main())
     except MutantError as error:

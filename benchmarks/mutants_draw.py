@@ -16,19 +16,8 @@ from pathlib import Path
 
 FOLDERS = ("hw/rtl", "hw/rtl/board", "hw/synth/rtl", "hw/vivado/rtl")
 KINDS = ("operator", "comparison", "constant", "condition", "assignment", "reset")
-OPERATORS = {
-    "+": ("-",),
-    "-": ("+",),
-    "&": ("|",),
-    "|": ("&",),
-    "^": ("&", "|"),
-    "&&": ("||",),
-    "||": ("&&",),
-    "<<": (">>",),
-    ">>": ("<<",),
-    "<<<": (">>>",),
-    ">>>": (">>", "<<<"),
-}
+OPERATORS = {"+": ("-",), "-": ("+",), "&": ("|",), "|": ("&",), "^": ("&", "|"), "&&": ("||",), "||": ("&&",)}
+OPERATORS |= {"<<": (">>",), ">>": ("<<",), "<<<": (">>>",), ">>>": (">>", "<<<")}
 COMPARISONS = {"<": ("<=",), "<=": ("<",), ">": (">=",), ">=": (">",), "==": ("!=",), "!=": ("==",)}
 DECLARATIONS = {"logic", "wire", "localparam", "typedef", "function", "genvar", "int", "integer", "bit", "input", "output", "parameter"}
 ENDS = {"begin", "end", "else", "endmodule", "endcase", "endfunction", "endpackage"}  # of a statement, besides `;`

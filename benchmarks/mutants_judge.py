@@ -212,7 +212,7 @@ def _wait(process: subprocess.Popen, limit: float) -> int | None:
     except subprocess.TimeoutExpired:
         return None
     finally:
-        for end in (signal.SIGINT, signal.SIGKILL):
+        for end in (signal.SIGTERM, signal.SIGKILL):
             with suppress(ProcessLookupError, subprocess.TimeoutExpired):
                 os.killpg(process.pid, end)
                 process.wait(END_SECONDS)

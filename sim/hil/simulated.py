@@ -17,6 +17,7 @@ from bitloom.sim.encoder import link_memories
 from bitloom.sim.errors import SimulationError
 from bitloom.sim.hil.link import LinkSettings
 from bitloom.sim.hil.serial_target import SerialTarget
+from bitloom.sim.plusargs import arguments
 from bitloom.sim.runner import FAST, HDL, Model, compile_model, needed
 
 DIVIDER = 8  # cycles of a bit: a line so fast that the encoder is what the simulation spends its time on
@@ -59,7 +60,7 @@ class SimulatedBoard:
         self._on.callback(os.close, slave)
         tty.setraw(slave)  # and held open, so that the port survives its users
         self.path = os.ttyname(slave)
-        command = [str(executable), f"+fd={master}", f"+divider={divider}", f"+idle={idle_cycles}"]
+        command = [str(executable), *arguments({"fd": master, "divider": divider, "idle": idle_cycles})]
         self._began = time.monotonic()
         streams = {"pass_fds": (master,), "stdin": process.PIPE, "stdout": process.PIPE, "text": True}
         self._process = self._on.enter_context(process.running(command, cwd=work, **streams))

@@ -22,6 +22,7 @@ from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.hw.vivado.ip import read_ip
 from bitloom.hw.vivado.project import write_project
 from bitloom.sim.encoder import Options, run_encoder
+from bitloom.sim.plusargs import arguments
 from bitloom.sim.runner import Model, check_results
 from bitloom.sim.runner import build as compile_bench
 from bitloom.sim.tools import cocotb_env, find_verilator
@@ -72,7 +73,7 @@ class Built:
         env["PYTHONPATH"] = os.pathsep.join([str(HERE), env["PYTHONPATH"]])
         log = folder / "sim.log"
         with log.open("w") as out:
-            done = subprocess.run([executable], cwd=folder, env=env, stdout=out, stderr=subprocess.STDOUT, timeout=300, check=False)
+            done = subprocess.run([executable, *arguments({})], cwd=folder, env=env, stdout=out, stderr=subprocess.STDOUT, timeout=300, check=False)
         check_results(folder / "results.xml", log, done.returncode)
         return json.loads((folder / "result.json").read_text())
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import mutants_judge
-from benchmarks.mutants import EQUIVALENT, Store, table, wrong_entries
+from benchmarks.mutants import EQUIVALENT, Store, alone, table, wrong_entries
 from benchmarks.mutants_draw import FOLDERS, KINDS, Mutant, constants, draw, rtl_files, sites
 from benchmarks.mutants_judge import NO_BENCH, VERIFY, Judge, MutantError, Verdict, compiles, plant, unit_bench
 
@@ -210,6 +210,14 @@ def test_verdicts_are_kept_and_counted(tmp_path, monkeypatch):
     assert table(judged).splitlines()[-1] == "| all | 5 | 2 | 1 | 1 | 1 |" and wrong_entries(judged) == []
     monkeypatch.setitem(EQUIVALENT, ALL[0].change, "it is not")
     assert len(wrong_entries(judged)) == 1 and "is in EQUIVALENT, but a test sees it" in wrong_entries(judged)[0]
+
+
+def test_two_campaigns_do_not_share_a_folder(tmp_path):
+    first = alone(tmp_path / "out")
+    with pytest.raises(MutantError, match=r"--out: got .*out, in which another campaign runs, must be free; take another folder or wait"):
+        alone(tmp_path / "out")
+    first.close()
+    alone(tmp_path / "out").close()
 
 
 @pytest.mark.parametrize(
