@@ -136,7 +136,7 @@ class _Run:
         def make() -> None:
             if not (folder / "vocab.txt").is_file():  # which save() writes last
                 self.report(None, "making the vocabulary")
-                _make_tokenizer(self.data.vocab, self.model.checkpoint, dataset).save(folder)
+                make_tokenizer(self.data.vocab, self.model.checkpoint, dataset).save(folder)
 
         self._on_main(make)
         return TextTokenizer.load(folder)
@@ -249,7 +249,7 @@ def _check_task(dataset: Dataset, model: ModelConfig) -> None:
         raise TrainError(f"model.head: got '{model.head}', must be '{want}' for '{dataset.name}' ({dataset.task}); set model.head: {want}")
 
 
-def _make_tokenizer(vocab: int | str | None, checkpoint: str | None, dataset: Dataset) -> TextTokenizer:
+def make_tokenizer(vocab: int | str | None, checkpoint: str | None, dataset: Dataset) -> TextTokenizer:
     if isinstance(vocab, int) and checkpoint is not None:
         raise TrainError(f"data.vocab: got a size ({vocab}) with a checkpoint, must be its own vocabulary; remove data.vocab")
     if vocab is None and checkpoint is None:

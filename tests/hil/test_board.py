@@ -93,6 +93,22 @@ def test_latency_is_that_of_the_encoder_alone(case, folder):
         assert answer.latency == run_encoder(folder, [sentence], Options(taps=False)).out_last_cycle[0]
 
 
+def test_the_same_sentences_again(case, board):
+    """Three times in a row, the port closed and opened between, then shuffled: the same answers, and the same cycles of a sentence alone."""
+    order, latency = np.arange(len(case.sentences)), {}
+    for turn in range(4):
+        target = SerialTarget(case.design, board.path, settings=SETTINGS)
+        target.open()
+        answers = target.run([case.sentences[i] for i in order], burst=turn % 2 == 0)
+        target.close()
+        assert len(answers) == len(order) and all(np.array_equal(a.codes, case.want[i]) for a, i in zip(answers, order, strict=True)), f"turn {turn}"
+        if turn % 2:  # one by one
+            latency[turn] = {int(i): a.latency for a, i in zip(answers, order, strict=True)}
+        if turn == 2:
+            np.random.default_rng(1).shuffle(order)
+    assert latency[1] == latency[3]
+
+
 def test_a_disturbed_line(case, board):
     """A tenth of the frames in both directions, every kind of fault."""
     down, up = Noise(0.1, 1), Noise(0.1, 2)

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How busy the multipliers are at a data set's real lengths, measured in the RTL: python -m benchmarks.lengths --data DIR [--recipe sst2-tiny].
+
+The recipe's shape, bits and folding with random weights, which change no cycle; the lengths are those of the development split's sentences
+with the recipe's own tokenizer. Interval and useful share as `bitloom verify` has them: between the last beats of the first and the last sentence.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from bitloom.hw import golden
+from bitloom.hw.build import build, macs_per_sentence
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.predict import predict
+from bitloom.qat import data
+from bitloom.qat.features import Features
+from bitloom.qat.net.untrained import untrained_graph
+from bitloom.qat.train import make_tokenizer
+from bitloom.recipe import Recipe, find
+from bitloom.sentences import Sentences
+from bitloom.sim.encoder import Options, run_encoder
+
+SEED = 0
+
+
+def dev_lengths(recipe: Recipe, folder: Path | None) -> list[int]:
+    """Tokens of the development split's sentences."""
+    dataset = data.load(recipe.data, folder)
+    tokenizer = make_tokenizer(recipe.data.vocab, recipe.model.checkpoint, dataset)
+    return Features(dataset, dataset.dev, tokenizer, recipe.model.max_tokens).lengths
+
+
+def measure(recipe: Recipe, lengths: list[int]) -> dict[str, float]:
+    """Predicted and measured interval, and the useful share of the multipliers' cycles.
+
+    Raises SimulationError, and AssertionError if the simulated outputs are not the golden ones.
+    """
+    graph = untrained_graph(recipe.model, recipe.quantization, labels=2, vocabulary=1000)
+    rng = np.random.default_rng(SEED)
+    want = golden.run(graph, [rng.integers(1, 1000, n).tolist() for n in lengths])
+    with tempfile.TemporaryDirectory() as name:
+        folding = build(graph, recipe.hardware, Path(name))
+        got = run_encoder(Path(name), np.split(want[graph.entry], np.cumsum(lengths)[:-1]), Options(taps=False))
+    assert np.array_equal(got.outputs, want[graph.outputs[0]].ravel()), "the hardware's outputs differ"
+    span = int(got.out_last_cycle[-1] - got.out_last_cycle[0])
+    work = sum(macs_per_sentence(graph, n) for n in lengths[1:])
+    return {
+        "predicted": predict(Design(graph, folding), lengths).interval,
+        "measured": span / (len(lengths) - 1),
+        "useful": work / (folding.multipliers * span),
+        "multipliers": folding.multipliers,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="folder with the data set; without it the recipe's source")
+    parser.add_argument("--recipe", default="sst2-tiny")
+    args = parser.parse_args()
+    recipe = Recipe.load(find(args.recipe), [])
+    lengths = dev_lengths(recipe, args.data)
+    some = Sentences(ids=[[0] * n for n in lengths], segments=[[]] * len(lengths), labels=[None] * len(lengths))
+    chosen = some.spread(recipe.verification.sentences, recipe.verification.seed).lengths
+    for what, mix in ((f"{len(chosen)} of its lengths", chosen), ("all its lengths", lengths), ("full length", [recipe.model.max_tokens] * 8)):
+        row = measure(recipe, mix)
+        cycles = f"{row['measured']:,.0f} cycles a sentence measured, {row['predicted']:,.0f} predicted"
+        print(f"| {recipe.name}, {what} | {row['useful']:.1%} useful of {row['multipliers']} multipliers | {cycles} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
