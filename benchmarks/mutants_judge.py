@@ -65,6 +65,7 @@ UNIT = {
     "isqrt": (ARITHMETIC, NORM),
     "layernorm_scale": (NORM,),
     "layernorm_sums": (NORM,),
+    "link_out": ("tests/hil/test_link_out.py", BOARD),
     "mac_array": (PRODUCTS, *MATRIX),
     "mul": (ARITHMETIC, NORM),
     "product_reg": (PRODUCTS, ARITHMETIC, REQUANT, NORM),
@@ -97,7 +98,7 @@ endmodule
 def unit_bench(root: Path, file: str) -> Bench:
     folder, stem = str(Path(file).parent), Path(file).stem
     operator = f"tests/ops/test_{stem.removesuffix('_op')}.py"
-    files = UNIT.get(folder) or UNIT.get(stem) or ((operator,) if (root / operator).is_file() else ())
+    files = UNIT.get(stem) or UNIT.get(folder) or ((operator,) if (root / operator).is_file() else ())
     if not files:
         raise MutantError(f"mutants: got {file} without a unit bench, must have one; name its tests in benchmarks/mutants_judge.py")
     return Bench(files)
