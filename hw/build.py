@@ -48,6 +48,7 @@ def timing_report(design: Design) -> dict:
             "op": unit.node.op,
             "pe": unit.fold.pe,
             "simd": unit.fold.simd,
+            "side": unit.fold.side,
             "multipliers": unit.multipliers,
             "interval": intervals[unit.name],
             "macs": unit.macs(top),

@@ -24,12 +24,13 @@ class Layout:
     """How the channels of a token lie in its stream: in `blocks` (heads) of equally many, each filled up with zeros to `space` elements.
 
     So a stream's lanes need not divide the channels. Nothing but zeros is ever in the filled places: the memories of weights, biases, multipliers,
-    gamma and beta hold zeros there.
+    gamma and beta hold zeros there. `side` blocks are interleaved, element by element, for heads that are computed side by side.
     """
 
     channels: int
     blocks: int = 1
     space: int = 0  # elements of a block in the stream; 0: as many as it has channels
+    side: int = 1  # divides blocks
 
     @property
     def width(self) -> int:
@@ -41,22 +42,29 @@ class Layout:
         """Some places hold no channel."""
         return self.width != self.channels
 
+    @property
+    def plain(self) -> bool:
+        """The channels lie side by side."""
+        return not self.filled and self.side == 1
+
     def place(self, values: np.ndarray, axis: int = -1) -> np.ndarray:
         """Channels along `axis` -> elements of the stream, zeros between."""
-        if not self.filled:
+        if self.plain:
             return values
         values = np.moveaxis(np.asarray(values), axis, -1)
         own = self.channels // self.blocks
         out = np.zeros((*values.shape[:-1], self.blocks, self.width // self.blocks), dtype=values.dtype)
         out[..., :own] = values.reshape(*values.shape[:-1], self.blocks, own)
+        out = out.reshape(*values.shape[:-1], self.blocks // self.side, self.side, -1).swapaxes(-1, -2)
         return np.moveaxis(out.reshape(*values.shape[:-1], self.width), -1, axis)
 
     def take(self, elements: np.ndarray, axis: int = -1) -> np.ndarray:
         """Elements of the stream along `axis` -> channels."""
-        if not self.filled:
+        if self.plain:
             return elements
         elements = np.moveaxis(np.asarray(elements), axis, -1)
-        split = elements.reshape(*elements.shape[:-1], self.blocks, self.width // self.blocks)[..., : self.channels // self.blocks]
+        split = elements.reshape(*elements.shape[:-1], self.blocks // self.side, -1, self.side).swapaxes(-1, -2)
+        split = split.reshape(*elements.shape[:-1], self.blocks, self.width // self.blocks)[..., : self.channels // self.blocks]
         return np.moveaxis(split.reshape(*elements.shape[:-1], self.channels), -1, axis)
 
 
@@ -64,19 +72,26 @@ class Layout:
 class Fold:
     """How one operator is spread over time.
 
-    pe, simd            outputs and inputs processed each cycle (matrix operators)
-    lanes_in, lanes_out elements a beat on its input and output streams
+    pe, simd            outputs and inputs processed each cycle (matrix operators; of attention, by each of the heads side by side)
+    side                heads side by side: elements a beat of the row streams (scores, probabilities) that it takes or gives
+    lanes_in, lanes_out elements a beat on its other input and output streams
     layout_in, layout_out   of those streams' tokens; None: the channels side by side
     multiplier          how a matrix operator makes its products: a style of hw/cost/multipliers.py; None: by its rule, for any family
     """
 
     pe: int = 1
     simd: int = 1
+    side: int = 1
     lanes_in: int = 1
     lanes_out: int = 1
     multiplier: str | None = None
     layout_in: Layout | None = None
     layout_out: Layout | None = None
+
+    @property
+    def products(self) -> int:
+        """Of a matrix operator, each cycle."""
+        return self.pe * self.simd * self.side
 
     def into(self, channels: int) -> Layout:
         """Of an input's tokens of that many channels."""

@@ -211,7 +211,7 @@ def write_sentences(path: Path, sentences: Sequence[np.ndarray], first: Stream) 
 
 def expected_beats(stream: Stream, lengths: np.ndarray) -> int:
     """Beats of a stream for sentences of these lengths."""
-    units = {"token": lengths, "row": lengths * lengths * stream.heads, "sentence": lengths > 0}[stream.kind]
+    units = {"token": lengths, "row": lengths * lengths * stream.heads // stream.lanes, "sentence": lengths > 0}[stream.kind]
     return int(units.sum()) * stream.beats
 
 

@@ -124,7 +124,8 @@ def compare(graph: Graph, golden: Mapping[str, np.ndarray], run: EncoderRun, *, 
 
 
 def _report(name: str, info: Stream, want: np.ndarray, got: np.ndarray, last: np.ndarray, lengths: np.ndarray) -> TensorReport:
-    flags = expected_last(len(want), info, lengths)
+    flags, order = expected_last(len(want), info, lengths), info.order(lengths)
+    want = want if order is None else want[order]
     values, beats = _differences(got, want), _differences(last, flags)
     first = None
     if len(values):
@@ -150,13 +151,17 @@ def _differences(got: np.ndarray, want: np.ndarray) -> np.ndarray:
 
 
 def _place(name: str, what: str, index: int, got: np.ndarray, want: np.ndarray, info: Stream, lengths: np.ndarray) -> Place:
-    mask = info.filled_by_channels
-    if what == "last":  # the beat's first value, or the one before it where it holds none
+    mask, order = info.filled_by_channels, info.order(lengths)
+    if info.kind == "row":
+        value, lane = (index * info.lanes, 0) if what == "last" else (index, index % info.lanes)
+        values = len(want) * (info.lanes if what == "last" else 1)
+    elif what == "last":  # the beat's first value, or the one before it where it holds none
         token, beat = divmod(index, info.beats)
         value, values = token * info.channels + int(mask[: beat * info.lanes].sum()), len(want) // info.beats * info.channels
         lane = 0
     else:
         value, values, lane = index, len(want), int(np.flatnonzero(mask)[index % info.channels]) % info.lanes
+    value = value if order is None or value >= len(order) else int(order[value])
     sentence, token, channel = locate(value, info, lengths, values)
     return Place(
         tensor=name,
@@ -186,11 +191,12 @@ def sentence_starts(info: Stream, lengths: np.ndarray, values: int) -> np.ndarra
 
 def expected_last(values: int, info: Stream, lengths: np.ndarray) -> np.ndarray:
     """`last` of each beat by the stream's rule: the end of each row (row streams), or of each sentence."""
-    flags = np.zeros(values // info.channels * info.beats, dtype=bool)
     if info.kind != "row":
+        flags = np.zeros(values // info.channels * info.beats, dtype=bool)
         flags[sentence_starts(info, lengths, values)[1:] // info.channels * info.beats - 1] = True
         return flags
-    for (start, end), tokens in zip(pairwise(sentence_starts(info, lengths, values)), lengths, strict=True):
+    flags = np.zeros(values // info.lanes, dtype=bool)
+    for (start, end), tokens in zip(pairwise(sentence_starts(info, lengths, values) // info.lanes), lengths, strict=True):
         flags[start + tokens - 1 : end : tokens] = True
     return flags
 

@@ -81,10 +81,13 @@ def filled(case: Case, **fold) -> Case:
 def beats(tensor: Tensor, codes: np.ndarray, lengths: np.ndarray, lanes: int, layout: Layout | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A tensor as beats [n, lanes], their `last` [n], and the index of each token's (row's) last beat."""
     layout = layout or Layout(channels=tensor.channels)
-    words = layout.place(codes).reshape(-1, lanes)
     if tensor.kind == "row":
-        units = np.concatenate([np.full(n * int(tensor.shape[1]), n) for n in lengths])
+        heads = int(tensor.shape[1])
+        rows = np.split(codes.reshape(-1), np.cumsum([n * heads * n for n in lengths])[:-1])
+        words = np.concatenate([row.reshape(-1, lanes, n).swapaxes(1, 2).reshape(-1, lanes) for row, n in zip(rows, lengths, strict=True)])
+        units = np.concatenate([np.full(n * heads // lanes, n) for n in lengths])
     else:
+        words = layout.place(codes).reshape(-1, lanes)
         units = np.full(len(codes), layout.width // lanes)
     ends = np.cumsum(units) - 1
     last = np.zeros(len(words), dtype=bool)
@@ -102,9 +105,9 @@ def unit_case(case: Case) -> UnitCase:
     for port, name, codes in zip(OPS[case.node.op].ports, case.node.inputs, case.data, strict=True):
         tensor = case.graph.tensor(name)
         row = tensor.kind == "row"
-        words, last, _ = beats(tensor, codes, case.lengths, 1 if row else case.fold.lanes_in, None if row else case.fold.layout_in)
+        words, last, _ = beats(tensor, codes, case.lengths, case.fold.side if row else case.fold.lanes_in, None if row else case.fold.layout_in)
         inputs[port] = Stimulus(words, last, tensor.bits)
-    lanes = case.fold.lanes_out if case.output.kind != "row" else 1
+    lanes = case.fold.lanes_out if case.output.kind != "row" else case.fold.side
     return UnitCase(
         instance.module,
         instance.params,
@@ -127,7 +130,7 @@ def check_units(cases: Sequence[Case], *, stall_in: float = 0.0, stall_out: floa
         where = f"{case.node.op} case {number}"
         words, last, ends = beats(case.output, golden(case), case.lengths, result.beats.shape[1], case.fold.layout_out)
         layout = _layout(case)
-        if layout.filled:  # what is in the filled places is the operator's to say
+        if not layout.plain:  # what is in the filled places is the operator's to say
             got, words = (layout.take(m.reshape(-1, layout.width)) for m in (result.beats, words))
             _equal(f"{where}: value [token, channel]", got, words)
             if OPS[case.node.op].gives_zeros(case.graph, case.node, True):

@@ -84,13 +84,13 @@ def foldings(graph: Graph, node: Node, fold: Fold) -> list[Fold]:
 def interval(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
     """Cycles a sentence of that many tokens takes in steady state."""
     channels = _width(graph, node, fold)
-    return tokens * max(channels // fold.lanes_out, tokens * channels // fold.pe)
+    return tokens * max(channels // fold.lanes_out, tokens * channels // fold.products)
 
 
 def timing(graph: Graph, node: Node, fold: Fold, ins, out):
     """A sentence's values are stored, then its rows weight them one by one; numbers as in hw/rtl/context_op.sv."""
     heads, channels = node.attrs["heads"], _width(graph, node, fold)
-    folds, beats = channels // heads // fold.pe, fold.pe // fold.lanes_out
+    folds, groups, beats = channels // heads // fold.pe, heads // fold.side, fold.side * fold.pe // fold.lanes_out
     rows, values, done = Banks(), Ring(graph.max_tokens), -1
     while True:
         tokens, value_end = 0, False
@@ -100,7 +100,7 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
         slot = max(tokens, beats)
         for index in range(tokens):
             starts = []
-            for _ in range(heads):
+            for _ in range(groups):
                 row = yield ins[0].get()
                 rows.open()
                 start = max((yield from rows.take(ins[0], row)), value_last, done) + 1
@@ -109,9 +109,9 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
                 starts.append(start)
             latency = slot - 1 + mac_latency(1) + 1  # 1: unpacked
             last = starts[-1] + (folds - 1) * slot + latency + beats - 1
-            _, moved = yield out.put(starts[0] + latency, last, heads * folds * beats, index == tokens - 1)
+            _, moved = yield out.put(starts[0] + latency, last, groups * folds * beats, index == tokens - 1)
             # A stalled output stalls the multipliers, but early in a token: its other words may be read by then.
-            read = done if (heads * folds - 2) * slot <= mac_latency(1) + 1 else done + moved - last
+            read = done if (groups * folds - 2) * slot <= mac_latency(1) + 1 else done + moved - last
             done += moved - last
         values.done(read)
 
@@ -124,6 +124,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "HEADS": heads,
             "DIM": _width(graph, node, fold) // heads,
             "MAX_TOKENS": graph.max_tokens,
+            "SIDE": fold.side,
             "PE": fold.pe,
             "LANES": fold.lanes_out,
             "P_W": p.bits,
@@ -135,7 +136,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
-    return HlsLayer(constants={"heads": node.attrs["heads"], "pe": fold.pe, "channels": _width(graph, node, fold)})
+    return HlsLayer(constants={"heads": node.attrs["heads"], "side": fold.side, "pe": fold.pe, "channels": _width(graph, node, fold)})
 
 
 def spaces(graph: Graph, node: Node) -> dict[str, int]:
@@ -156,18 +157,20 @@ def append(b: GraphBuilder, name: str, p: Tensor, v: Tensor, heads: int) -> Tens
 
 
 def memories(p: Params) -> list[Memory]:
-    words = p["HEADS"] * p["DIM"] // p["PE"]
-    return [banks.memory("row", p["P_W"], 1, p["MAX_TOKENS"]), ring.memory("values", p["V_W"], p["PE"], words * p["MAX_TOKENS"])]
+    word = p["SIDE"] * p["PE"]
+    words = p["HEADS"] * p["DIM"] // word
+    return [banks.memory("row", p["P_W"], p["SIDE"], p["MAX_TOKENS"]), ring.memory("values", p["V_W"], word, words * p["MAX_TOKENS"])]
 
 
 def products(p: Params) -> list[Product]:
-    return mac_array.products(p, pe=p["PE"], simd=1, x_bits=p["P_W"], x_signed=False, w_bits=p["V_W"])
+    return p["SIDE"] * mac_array.products(p, pe=p["PE"], simd=1, x_bits=p["P_W"], x_signed=False, w_bits=p["V_W"])
 
 
 def terms(p: Params) -> Terms:
-    words = p["HEADS"] * p["DIM"] // p["PE"]
-    return mac_array.terms(p, pe=p["PE"], simd=1, x_bits=p["P_W"], w_bits=p["V_W"]) | {
-        "part_bits": (p["PE"] - p["LANES"]) * p["V_W"],
+    words = p["HEADS"] * p["DIM"] // (p["SIDE"] * p["PE"])
+    head = mac_array.terms(p, pe=p["PE"], simd=1, x_bits=p["P_W"], w_bits=p["V_W"])
+    return {key: p["SIDE"] * size for key, size in head.items()} | {
+        "part_bits": (p["SIDE"] * p["PE"] - p["LANES"]) * p["V_W"],
         "count_bits": index_bits(words * p["MAX_TOKENS"]) + 5 * index_bits(p["MAX_TOKENS"]) + index_bits(words) + ring.count_bits(words * p["MAX_TOKENS"]),
     }
 

@@ -63,7 +63,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     acc, y, mult = graph.tensor(node.inputs[0]), graph.tensor(node.name), graph.param(node, "mult")
     layout, constant, width = fold.into(acc.channels), _constant(graph, node), int(mult.max()).bit_length()
     params = {
-        "C": layout.width,
+        "C": max(layout.width, fold.lanes_in),
         "LANES": fold.lanes_in,
         "IN_W": acc.bits,
         "OUT_W": y.bits,

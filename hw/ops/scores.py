@@ -85,13 +85,13 @@ def foldings(graph: Graph, node: Node, fold: Fold) -> list[Fold]:
 def interval(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
     """Cycles a sentence of that many tokens takes in steady state."""
     channels = _width(graph, node, fold)
-    return tokens * max(channels // fold.lanes_in, tokens * channels // fold.simd)
+    return tokens * max(channels // fold.lanes_in, tokens * channels // fold.products)
 
 
 def timing(graph: Graph, node: Node, fold: Fold, ins, out):
     """A sentence's keys are stored, then its queries attend to them one by one; numbers as in hw/rtl/scores.sv."""
     heads = node.attrs["heads"]
-    steps = _width(graph, node, fold) // heads // fold.simd
+    steps, groups = _width(graph, node, fold) // heads // fold.simd, heads // fold.side
     queries, keys, done = Banks(), Ring(graph.max_tokens), -1
 
     def take_query(token):
@@ -111,7 +111,7 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
         row_cycles = tokens * steps
         for index in range(tokens):
             start = max(waiting.popleft(), key_last, done) + 1
-            for _ in range(heads):
+            for _ in range(groups):
                 first = start + steps - 1 + mac_latency(fold.simd)
                 last = first + row_cycles - steps
                 _, moved = yield out.put(first, last, tokens, True)
@@ -133,6 +133,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "HEADS": heads,
             "DIM": _width(graph, node, fold) // heads,
             "MAX_TOKENS": graph.max_tokens,
+            "SIDE": fold.side,
             "SIMD": fold.simd,
             "LANES": fold.lanes_in,
             "Q_W": q.bits,
@@ -144,7 +145,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
-    return HlsLayer(constants={"heads": node.attrs["heads"], "simd": fold.simd})
+    return HlsLayer(constants={"heads": node.attrs["heads"], "side": fold.side, "simd": fold.simd})
 
 
 def spaces(graph: Graph, node: Node) -> dict[str, int]:
@@ -164,18 +165,20 @@ def append(b: GraphBuilder, name: str, q: Tensor, k: Tensor, heads: int) -> Tens
 
 
 def memories(p: Params) -> list[Memory]:
-    words = p["HEADS"] * p["DIM"] // p["SIMD"]
-    return [banks.memory("query", p["Q_W"], p["SIMD"], words), ring.memory("keys", p["K_W"], p["SIMD"], words * p["MAX_TOKENS"])]
+    word = p["SIDE"] * p["SIMD"]
+    words = p["HEADS"] * p["DIM"] // word
+    return [banks.memory("query", p["Q_W"], word, words), ring.memory("keys", p["K_W"], word, words * p["MAX_TOKENS"])]
 
 
 def products(p: Params) -> list[Product]:
-    return mac_array.products(p, pe=1, simd=p["SIMD"], x_bits=p["Q_W"], x_signed=True, w_bits=p["K_W"])
+    return p["SIDE"] * mac_array.products(p, pe=1, simd=p["SIMD"], x_bits=p["Q_W"], x_signed=True, w_bits=p["K_W"])
 
 
 def terms(p: Params) -> Terms:
-    words = p["HEADS"] * p["DIM"] // p["SIMD"]
-    return mac_array.terms(p, pe=1, simd=p["SIMD"], x_bits=p["Q_W"], w_bits=p["K_W"]) | {
-        "part_bits": (p["SIMD"] - p["LANES"]) * (p["Q_W"] + p["K_W"]),
+    words = p["HEADS"] * p["DIM"] // (p["SIDE"] * p["SIMD"])
+    head = mac_array.terms(p, pe=1, simd=p["SIMD"], x_bits=p["Q_W"], w_bits=p["K_W"])
+    return {key: p["SIDE"] * size for key, size in head.items()} | {
+        "part_bits": (p["SIDE"] * p["SIMD"] - p["LANES"]) * (p["Q_W"] + p["K_W"]),
         "count_bits": 2 * index_bits(words * p["MAX_TOKENS"]) + 3 * index_bits(words) + ring.count_bits(words * p["MAX_TOKENS"]),
     }
 

@@ -113,6 +113,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     return Instance(
         module="softmax",
         params={
+            "SIDE": fold.side,
             "MAX_TOKENS": graph.max_tokens,
             "IN_W": x.bits,
             "OUT_W": p.bits,
@@ -159,7 +160,7 @@ def recip_width(p: Params) -> int:
 
 def memories(p: Params) -> list[Memory]:
     row = 1 << index_bits(p["MAX_TOKENS"])
-    return [
+    return p["SIDE"] * [
         Memory("x", p["IN_W"], 2 * row),
         Memory("e", p["EXP_W"], 4 * row),
         Memory("exp", p["EXP_W"], 1 << p["IN_W"], rom=True),
@@ -169,12 +170,13 @@ def memories(p: Params) -> list[Memory]:
 
 
 def products(p: Params) -> list[Product]:
-    return mul.products(p["EXP_W"] + 1, recip_width(p) + 1)
+    return p["SIDE"] * mul.products(p["EXP_W"] + 1, recip_width(p) + 1)
 
 
 def terms(p: Params) -> Terms:
     recip = recip_width(p)
-    return {"index_bits": index_bits(p["MAX_TOKENS"]), "recip_bits": recip, "product_bits": p["EXP_W"] + recip, "exp_bits": p["EXP_W"], "in_bits": p["IN_W"]}
+    row = {"index_bits": index_bits(p["MAX_TOKENS"]), "recip_bits": recip, "product_bits": p["EXP_W"] + recip, "exp_bits": p["EXP_W"], "in_bits": p["IN_W"]}
+    return {key: p["SIDE"] * size for key, size in row.items()}
 
 
 MODULE = Module(name="softmax", terms=terms, memories=memories, products=products)

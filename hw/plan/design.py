@@ -36,7 +36,7 @@ class Stream:
 
     kind    `token`, `row` or `sentence` (docs/architecture.md)
     layout  of a token's channels in its beats
-    heads   rows a token, of a row stream; 0 of others
+    heads   rows a token, of a row stream, `lanes` of them side by side; 0 of others
     port    the encoder's AXI4-Stream port that carries it, "" for a stream inside
     """
 
@@ -57,8 +57,8 @@ class Stream:
 
     @property
     def beats(self) -> int:
-        """Of a token or a vector; of one element of a row."""
-        return self.layout.width // self.lanes
+        """Of a token or a vector; of one element of the rows that go side by side."""
+        return 1 if self.kind == "row" else self.layout.width // self.lanes
 
     @property
     def channels(self) -> int:
@@ -83,6 +83,26 @@ class Stream:
         """The reverse, without the filled places."""
         return self.layout.take(elements)
 
+    def order(self, lengths: np.ndarray) -> np.ndarray | None:
+        """For each value in the order in which the stream carries them, its index in the golden tensor, flat; None: they are in order.
+
+        lengths  tokens of each sentence
+        """
+        if self.kind == "row":
+            if self.lanes == 1:
+                return None
+            sizes = lengths * self.heads * lengths
+            starts = np.cumsum(sizes) - sizes
+            parts = [
+                start + np.arange(size).reshape(-1, self.lanes, n).swapaxes(1, 2).reshape(-1) for start, size, n in zip(starts, sizes, lengths, strict=True)
+            ]
+            return np.concatenate(parts) if parts else None
+        if self.layout.side == 1:
+            return None
+        channels = self.place(np.arange(self.channels))[self.filled_by_channels]
+        tokens = int(lengths.sum()) if self.kind == "token" else len(lengths)
+        return (np.arange(tokens)[:, None] * self.channels + channels).reshape(-1)
+
     @property
     def filled_by_channels(self) -> np.ndarray:
         """bool [elements of a token]: which of them hold a channel."""
@@ -90,14 +110,20 @@ class Stream:
 
     def as_dict(self) -> dict:
         """The entry of streams.json. elements: of a token in its stream, in `blocks` of `space` each, more than `channels` where it is filled up."""
-        layout = {"channels": self.layout.channels, "blocks": self.layout.blocks, "space": self.layout.space, "elements": self.layout.width}
+        layout = {
+            "channels": self.layout.channels,
+            "blocks": self.layout.blocks,
+            "space": self.layout.space,
+            "side": self.layout.side,
+            "elements": self.layout.width,
+        }
         return {key: getattr(self, key) for key in ("tensor", "wire", "lanes", "bits", "signed", "kind", "heads", "port")} | layout
 
     @classmethod
     def from_dict(cls, entry: dict) -> Stream:
         """An entry of streams.json. Raises KeyError, TypeError: it is none."""
         own = {key: entry[key] for key in ("tensor", "wire", "lanes", "bits", "signed", "kind", "heads", "port")}
-        return cls(**own, layout=Layout(**{key: entry[key] for key in ("channels", "blocks", "space")}))
+        return cls(**own, layout=Layout(**{key: entry[key] for key in ("channels", "blocks", "space", "side")}))
 
 
 def read_streams(folder: Path) -> list[Stream]:
@@ -161,7 +187,7 @@ class Unit:
 
     @property
     def multipliers(self) -> int:
-        return self.fold.pe * self.fold.simd if self.op.matrix else 0
+        return self.fold.products if self.op.matrix else 0
 
 
 @dataclass(frozen=True, eq=False)

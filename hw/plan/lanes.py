@@ -25,10 +25,11 @@ ROUNDS = 2  # of choosing each group's width given its neighbours'
 
 
 class Way(NamedTuple):
-    """How a group's streams go: elements of a block, lanes."""
+    """How a group's streams go: elements of a block, lanes, blocks interleaved."""
 
     space: int
     lanes: int
+    side: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,13 +65,16 @@ class Lanes:
         numbers: dict[tuple, int] = {}
         self._shapes = {n.name: numbers.setdefault(self._shape(n), len(numbers)) for n in self.nodes}
         self._sides = {n.name: tuple(self.of[name] for name in (*n.inputs, n.name) if name in self.of) for n in self.units}  # groups, inputs first
+        self._rows, self._interleaves = self._row_groups()
         self._passing = {g: sum(OPS[n.op].elementwise and n.name in g.tensors for n in self.nodes) for g in self.groups}
         self._touching = {g: [n for n in self.units if g in self._sides[n.name]] for g in self.groups}
 
     def common(self, target: int) -> Folding | None:
         """The cheapest folding within the target with one number of lanes for all token streams, nothing filled up; None: there is none."""
         lanes = self._common_lanes(target)
-        return None if lanes is None else self._folding({g: Way(space=g.channels // g.blocks, lanes=1 if g.narrow else lanes) for g in self.groups}, target)
+        if lanes is None:
+            return None
+        return self._folding({g: Way(g.channels // g.blocks, 1 if g.narrow else lanes, self._side(g, target)) for g in self.groups}, target)
 
     def grouped(self, target: int) -> Folding | None:
         """The same with lanes by group and filled widths, chosen for fewest multipliers."""
@@ -112,6 +116,30 @@ class Lanes:
         chosen = {g: options[0] for g, options in ways.items()}
         return next((n.name for n in self.units if self._cheapest(n, chosen, target) is None), self.nodes[-1].name)
 
+    def _row_groups(self) -> tuple[dict[str, Group], bool]:
+        """The token streams that go with each row stream, and whether heads may be interleaved at all: not where streams are shared by attentions with
+        different numbers of heads, or lie at the encoder's ports.
+        """
+        rows, possible = {}, True
+        for node in self.nodes:
+            op = OPS[node.op]
+            own = [name for name in (*node.inputs, node.name) if self.graph.tensor(name).kind == "row"]
+            spaces = op.spaces(self.graph, node) if op.spaces else {}
+            for name, count in spaces.items():
+                group = self.of[name]
+                possible &= group.blocks == count and not {self.graph.entry, *self.graph.outputs} & {*group.tensors, *own}
+                rows |= dict.fromkeys(own, group)
+            if not spaces and len(own) > 1:
+                rows[node.name] = rows[own[0]]
+        return rows, possible
+
+    def _side(self, group: Group, target: int) -> int:
+        """Heads side by side: as few as let a query pass them in its share of the target, at a key a cycle."""
+        if group.blocks == 1 or not self._interleaves:
+            return 1
+        rows = self.graph.max_tokens**2
+        return next((n for n in divisors(group.blocks) if rows * (group.blocks // n) <= target), group.blocks)
+
     def _common_lanes(self, target: int) -> int | None:
         """The smallest number of lanes that carries every token stream within the target; None if heads are too narrow for it."""
         wide = [g for g in self.groups if not g.narrow]
@@ -123,14 +151,14 @@ class Lanes:
         """Widths to try, each with the fewest lanes that carry it within the target; the own width first."""
         own = group.channels // group.blocks
         if group.narrow:
-            return [Way(space=own, lanes=1)]
+            return [Way(space=own, lanes=1, side=self._side(group, target))]
         spaces = range(own + 1, int(own * (1 + FILL)) + 2) if group.fillable else ()
         spaces = [own, *sorted(sorted(spaces, key=lambda s: -len(divisors(s)))[:WIDTHS])]
         found = []
         for space in spaces:
             lanes = next((n for n in divisors(space) if self.graph.max_tokens * group.blocks * space // n <= target), None)
             if lanes is not None:
-                found.append(Way(space=space, lanes=lanes))
+                found.append(Way(space=space, lanes=lanes, side=self._side(group, target)))
         return found
 
     def _settle(self, chosen: dict[Group, Way], ways: dict[Group, list[Way]], hub: Group, target: int) -> None:
@@ -160,7 +188,7 @@ class Lanes:
         key = (self._shapes[node.name], *[chosen[g] for g in self._sides[node.name]])
         if key not in self._prices:
             fold = self._cheapest(node, chosen, target)
-            self._prices[key] = 1e9 if fold is None else fold.pe * fold.simd
+            self._prices[key] = 1e9 if fold is None else fold.products
         return self._prices[key]
 
     def _folding(self, chosen: dict[Group, Way], target: int) -> Folding | None:
@@ -170,12 +198,14 @@ class Lanes:
             if fold is None:
                 return None
             folds[node.name] = fold
-        per_node = {n.name: folds[n.name].pe * folds[n.name].simd for n in self.units}
+        per_node = {n.name: folds[n.name].products for n in self.units}
         interval = max(OPS[n.op].interval(self.graph, n, folds[n.name], self.graph.max_tokens) for n in self.units)
         lanes = {name: self._lanes(name, chosen) for name in self.graph.tensors}
         return Folding(folds=folds, lanes=lanes, interval=interval, multipliers=sum(per_node.values()), per_node=per_node)
 
     def _lanes(self, tensor: str, chosen: dict[Group, Way]) -> int:
+        if tensor in self._rows:
+            return chosen[self._rows[tensor]].side
         return chosen[self.of[tensor]].lanes if tensor in self.of and self.graph.tensor(tensor).kind == "token" else 1
 
     def _layout(self, tensor: str, chosen: dict[Group, Way]) -> Layout | None:
@@ -183,14 +213,16 @@ class Lanes:
         if tensor not in self.of:
             return None
         group, way = self.of[tensor], chosen[self.of[tensor]]
-        layout = Layout(channels=group.channels, blocks=group.blocks, space=way.space)
-        return layout if layout.filled else None
+        layout = Layout(channels=group.channels, blocks=group.blocks, space=way.space, side=way.side)
+        return None if layout.plain else layout
 
     def _bare(self, node: Node, chosen: dict[Group, Way]) -> Fold:
         """The streams of a unit; PE and SIMD are open."""
         layouts = [self._layout(name, chosen) for name in node.inputs]
+        tokens = [name for name in node.inputs if name not in self._rows] or node.inputs
         return Fold(
-            lanes_in=max(self._lanes(name, chosen) for name in node.inputs),
+            side=max((chosen[self._rows[name]].side for name in (*node.inputs, node.name) if name in self._rows), default=1),
+            lanes_in=max(self._lanes(name, chosen) for name in tokens),
             lanes_out=self._lanes(node.name, chosen),
             layout_in=next((layout for layout in layouts if layout), None),
             layout_out=self._layout(node.name, chosen),
@@ -214,7 +246,7 @@ class Lanes:
         op, top = OPS[node.op], self.graph.max_tokens
         folds = op.foldings(self.graph, node, bare)
         intervals = [op.interval(self.graph, node, f, top) for f in folds]
-        ranks = [(f.pe * f.simd, abs(math.log2(f.pe / f.simd)), -f.simd) for f in folds]
+        ranks = [(f.products, abs(math.log2(f.pe / f.simd)), -f.simd) for f in folds]
         best: list[tuple[int, tuple, int]] = []
         for interval, rank, index in sorted(zip(intervals, ranks, range(len(folds)), strict=True)):
             if not best or rank < best[-1][1]:

@@ -107,12 +107,12 @@ def plan(graph: Graph, boards: Sequence[Board], goal: HardwareConfig | None = No
 
 
 def folds(graph: Graph, folding: Folding) -> dict[str, str]:
-    """PE x SIMD of the components that multiply; more than one where the layers differ."""
+    """PE x SIMD of the components that multiply, by heads side by side; more than one where the layers differ."""
     found: dict[str, list[str]] = {}
     for node in graph.nodes:
         if OPS[node.op].matrix:
             fold = folding.folds[node.name]
-            found.setdefault(_component(node.name), []).append(f"{fold.pe} x {fold.simd}")
+            found.setdefault(_component(node.name), []).append(f"{fold.pe} x {fold.simd}" + (f" x {fold.side}" if fold.side > 1 else ""))
     return {name: ", ".join(dict.fromkeys(texts)) for name, texts in found.items()}
 
 

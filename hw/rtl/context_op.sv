@@ -1,23 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 // context_op (`context` is a keyword): acc[i,h,d] = sum_j p[i,h,j] * v[j,h,d], over the T tokens of the sentence
 // Golden : hw/ops/context.py (bit-exact)
-// Stream : p_* rows, one unsigned element a beat, order token i, head h, token j, p_last at the end of each row (so T is
+// Stream : p_* rows, an unsigned element of SIDE heads a beat, order token i, heads, token j, p_last at the end of the rows (so T is
 //          known); v_* tokens of HEADS*DIM signed elements, v_last at the end of a sentence; m_* tokens of HEADS*DIM
 //          elements, m_last on the final beat of a sentence, that is of its T-th token
-// Order  : fold f of a row computes elements f*PE .. f*PE+PE-1 of the head in T steps; its PE sums leave in PE/LANES beats
-//          while the next fold is computed. A fold takes SLOT = max(T, PE/LANES) cycles, a row DIM/PE * SLOT. The values of a
+// Order  : fold f of a row computes elements f*PE .. f*PE+PE-1 of the head (of each of the heads side by side) in T steps; the sums leave in
+//          SIDE*PE/LANES beats while the next fold is computed. A fold takes SLOT = max(T, SIDE*PE/LANES) cycles, a row DIM/PE * SLOT. The values of a
 //          sentence are stored first, in a ring of 2*MAX_TOKENS tokens, behind those of the sentences before; rows are double-buffered.
 // Timing : no cycle is lost between folds, rows, tokens or sentences. A row starts when it is whole, its sentence's values
 //          are whole and the row before is done; from the later of these last input beats to the first beat of fold f:
 //          6 + (f+1)*SLOT cycles.
-// Layout : lane i = data[i*W +: W]
+// Layout : lane i = data[i*W +: W]; SIDE heads are interleaved: element d of head g*SIDE+s is element (g*DIM + d)*SIDE + s of its token; lane s
+//          of p is head g*SIDE+s
 // Reset  : no row or token held
 module context_op #(
   parameter int HEADS = 2,
   parameter int DIM = 4,          // elements per head
   parameter int MAX_TOKENS = 4,   // longest sentence
-  parameter int PE = 2,           // products per cycle, divides DIM
-  parameter int LANES = 1,        // elements per beat of v and m, divides PE
+  parameter int SIDE = 1,         // heads side by side, divides HEADS
+  parameter int PE = 2,           // products per head and cycle, divides DIM
+  parameter int LANES = 1,        // elements per beat of v and m, divides SIDE*PE
   parameter int P_W = 8,          // bits per probability
   parameter int V_W = 8,          // bits per value element
   parameter int OUT_W = 20,       // bits per sum
@@ -27,7 +29,7 @@ module context_op #(
   input  wire logic                    rst,
   input  wire logic                    p_valid,
   output      logic                         p_ready,
-  input  wire logic [P_W-1:0]          p_data,
+  input  wire logic [SIDE*P_W-1:0]     p_data,
   input  wire logic                    p_last,
   input  wire logic                    v_valid,
   output      logic                         v_ready,
@@ -39,9 +41,9 @@ module context_op #(
   output      logic                         m_last
 );
   localparam int Folds = DIM / PE;
-  localparam int Words = HEADS * Folds;             // per token
+  localparam int Words = HEADS / SIDE * Folds;      // per token
   localparam int Depth = MAX_TOKENS * Words;        // per sentence
-  localparam int Beats = PE / LANES;
+  localparam int Beats = SIDE * PE / LANES;
   localparam int TokenW = $clog2(MAX_TOKENS + 1);
   localparam int WaitW = $clog2(MAX_TOKENS + Beats + 1);
   localparam int PAtW = MAX_TOKENS > 1 ? $clog2(MAX_TOKENS) : 1;
@@ -52,7 +54,7 @@ module context_op #(
   wire en = m_ready || !m_valid;
 
   // Issue: step j of fold f. A fold that is shorter than its beats waits before its steps, so that whatever follows, sums are
-  // Beats cycles apart. `word_q` counts the folds of the token's heads, `token_q` the sentence's tokens.
+  // Beats cycles apart. `word_q` counts the folds of the token's heads (those side by side as one), `token_q` the sentence's tokens.
   logic [TokenW-1:0] step_q;
   logic [WaitW-1:0] wait_q;
   logic [FoldW-1:0] fold_q;
@@ -94,15 +96,15 @@ module context_op #(
     end
   end
 
-  logic [P_W-1:0] p;
-  logic [PE*V_W-1:0] v;
+  logic [SIDE*P_W-1:0] p;
+  logic [SIDE*PE*V_W-1:0] v;
   logic first_q, final_q, last_q;
 
   /* verilator lint_off PINCONNECTEMPTY */
-  banks #(.LANES(1), .WORD(1), .W(P_W), .DEPTH(MAX_TOKENS), .FIXED(1'b0)) u_row (
+  banks #(.LANES(SIDE), .WORD(SIDE), .W(P_W), .DEPTH(MAX_TOKENS), .FIXED(1'b0)) u_row (
     .clk, .rst, .s_valid(p_valid), .s_ready(p_ready), .s_data(p_data), .s_last(p_last),
     .en, .offset(PAtW'(step_q)), .done(issue && row_end), .full(p_full), .count(tokens), .last(), .word(p));
-  ring #(.LANES(LANES), .WORD(PE), .W(V_W), .DEPTH(Depth)) u_values (
+  ring #(.LANES(LANES), .WORD(SIDE*PE), .W(V_W), .DEPTH(Depth)) u_values (
     .clk, .rst, .s_valid(v_valid), .s_ready(v_ready), .s_data(v_data), .s_last(v_last),
     .en, .offset(v_at_q), .done(issue && token_end && sentence_last), .full(v_full), .count(), .word(v));
   /* verilator lint_on PINCONNECTEMPTY */
@@ -116,14 +118,24 @@ module context_op #(
     if (rst) final_q <= 1'b0;
   end
 
-  logic acc_valid, acc_last;
-  logic [PE*OUT_W-1:0] acc;
+  wire [SIDE-1:0] valid, last;  // all alike
+  wire [SIDE*PE*OUT_W-1:0] acc;
 
-  mac_array #(.PE(PE), .SIMD(1), .X_W(P_W), .X_SIGNED(1'b0), .W_W(V_W), .OUT_W(OUT_W), .MUL_STYLE(MUL_STYLE)) u_mac (
-    .clk, .rst, .en, .first(first_q), .final_step(final_q), .i_last(last_q), .x(p), .w(v),
-    .o_valid(acc_valid), .o_last(acc_last), .acc);
-  unpack #(.WORD(PE), .LANES(LANES), .W(OUT_W)) u_out (
-    .clk, .rst, .en, .load(acc_valid), .load_last(acc_last), .word(acc), .valid(m_valid), .last(m_last), .data(m_data));
+  for (genvar h = 0; h < SIDE; h++) begin : g_head
+    wire [PE*V_W-1:0] w;
+    wire [PE*OUT_W-1:0] sums;
 
-  initial if (DIM % PE != 0) $fatal(1, "context_op: got PE %0d, must divide DIM %0d", PE, DIM);
+    for (genvar i = 0; i < PE; i++) begin : g_element
+      assign w[i*V_W +: V_W] = v[(i*SIDE+h)*V_W +: V_W];
+      assign acc[(i*SIDE+h)*OUT_W +: OUT_W] = sums[i*OUT_W +: OUT_W];
+    end
+    mac_array #(.PE(PE), .SIMD(1), .X_W(P_W), .X_SIGNED(1'b0), .W_W(V_W), .OUT_W(OUT_W), .MUL_STYLE(MUL_STYLE)) u_mac (
+      .clk, .rst, .en, .first(first_q), .final_step(final_q), .i_last(last_q), .x(p[h*P_W +: P_W]), .w,
+      .o_valid(valid[h]), .o_last(last[h]), .acc(sums));
+  end
+  unpack #(.WORD(SIDE*PE), .LANES(LANES), .W(OUT_W)) u_out (
+    .clk, .rst, .en, .load(&valid), .load_last(&last), .word(acc), .valid(m_valid), .last(m_last), .data(m_data));
+
+  initial if (DIM % PE != 0 || HEADS % SIDE != 0)
+    $fatal(1, "context_op: got PE %0d and SIDE %0d, must divide DIM %0d and HEADS %0d", PE, SIDE, DIM, HEADS);
 endmodule

@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 // scores: acc[i,h,j] = sum_d q[i,h,d] * k[j,h,d], over the T tokens of the sentence
 // Golden : hw/ops/scores.py (bit-exact)
-// Stream : q_*, k_* tokens of HEADS*DIM elements, signed, `last` at the end of a sentence; m_* rows: one element a beat,
-//          in the order token i, head h, token j, m_last at the end of each row
+// Stream : q_*, k_* tokens of HEADS*DIM elements, signed, `last` at the end of a sentence; m_* rows: element j of SIDE heads a
+//          beat, in the order token i, heads, token j, m_last at the end of the rows
 // Order  : the keys of a sentence are stored first, in a ring of 2*MAX_TOKENS tokens, behind those of the sentences before;
 //          queries are taken token by token, double-buffered
-// Timing : an element takes DIM/SIMD cycles, a token T*HEADS*DIM/SIMD, with no cycle lost between rows, tokens or sentences.
+// Timing : a beat takes DIM/SIMD cycles, a token T*HEADS/SIDE*DIM/SIMD, with no cycle lost between rows, tokens or sentences.
 //          A token starts when its query is whole, its sentence's keys are whole and the token before is done; from the
-//          later of these last input beats to the first element: DIM/SIMD + 5 + ceil(log4(SIMD)) cycles.
-// Layout : lane i = data[i*W +: W]
+//          later of these last input beats to the first beat: DIM/SIMD + 5 + ceil(log4(SIMD)) cycles.
+// Layout : lane i = data[i*W +: W]; SIDE heads are interleaved: element d of head g*SIDE+p is element (g*DIM + d)*SIDE + p of its token; lane p
+//          of m is head g*SIDE+p
 // Reset  : no token held
 module scores #(
   parameter int HEADS = 2,
   parameter int DIM = 4,          // elements per head
   parameter int MAX_TOKENS = 4,   // longest sentence
-  parameter int SIMD = 2,         // products per cycle, divides DIM
-  parameter int LANES = 1,        // elements per input beat, divides SIMD
+  parameter int SIDE = 1,         // heads side by side, divides HEADS
+  parameter int SIMD = 2,         // products per head and cycle, divides DIM
+  parameter int LANES = 1,        // elements per input beat, divides SIDE*SIMD
   parameter int Q_W = 8,          // bits per query element
   parameter int K_W = 8,          // bits per key element
   parameter int OUT_W = 20,       // bits per score
@@ -33,11 +35,11 @@ module scores #(
   input  wire logic                  k_last,
   output      logic                       m_valid,
   input  wire logic                  m_ready,
-  output      logic [OUT_W-1:0]           m_data,
+  output      logic [SIDE*OUT_W-1:0]      m_data,
   output      logic                       m_last
 );
   localparam int Steps = DIM / SIMD;
-  localparam int Words = HEADS * Steps;             // per token
+  localparam int Words = HEADS / SIDE * Steps;      // per token
   localparam int Depth = MAX_TOKENS * Words;        // per sentence
   localparam int StepW = Steps > 1 ? $clog2(Steps) : 1;
   localparam int QAtW = Words > 1 ? $clog2(Words) : 1;
@@ -46,7 +48,7 @@ module scores #(
 
   wire en = m_ready || !m_valid;
 
-  // Issue: step of a product, key token j (as the address where the next one begins), head (as its first word)
+  // Issue: step of a product, key token j (as the address where the next one begins), heads (as their first word)
   logic [StepW-1:0] step_q;
   logic [CountW-1:0] next_key_q;
   logic [QAtW-1:0] head_q, q_at_q;
@@ -85,16 +87,16 @@ module scores #(
     end
   end
 
-  logic [SIMD*Q_W-1:0] q;
-  logic [SIMD*K_W-1:0] k;
+  logic [SIDE*SIMD*Q_W-1:0] q;
+  logic [SIDE*SIMD*K_W-1:0] k;
   logic first_q, final_q, last_q;
 
   /* verilator lint_off PINCONNECTEMPTY */
-  banks #(.LANES(LANES), .WORD(SIMD), .W(Q_W), .DEPTH(Words), .FIXED(1'b1)) u_query (
+  banks #(.LANES(LANES), .WORD(SIDE*SIMD), .W(Q_W), .DEPTH(Words), .FIXED(1'b1)) u_query (
     .clk, .rst, .s_valid(q_valid), .s_ready(q_ready), .s_data(q_data), .s_last(q_last),
     .en, .offset(q_at_q), .done(run && token_end), .full(q_full), .count(), .last(sentence_last), .word(q));
   /* verilator lint_on PINCONNECTEMPTY */
-  ring #(.LANES(LANES), .WORD(SIMD), .W(K_W), .DEPTH(Depth)) u_keys (
+  ring #(.LANES(LANES), .WORD(SIDE*SIMD), .W(K_W), .DEPTH(Depth)) u_keys (
     .clk, .rst, .s_valid(k_valid), .s_ready(k_ready), .s_data(k_data), .s_last(k_last),
     .en, .offset(k_at_q), .done(run && token_end && sentence_last), .full(k_full), .count(k_count), .word(k));
 
@@ -107,9 +109,23 @@ module scores #(
     if (rst) final_q <= 1'b0;
   end
 
-  mac_array #(.PE(1), .SIMD(SIMD), .X_W(Q_W), .X_SIGNED(1'b1), .W_W(K_W), .OUT_W(OUT_W), .MUL_STYLE(MUL_STYLE)) u_mac (
-    .clk, .rst, .en, .first(first_q), .final_step(final_q), .i_last(last_q), .x(q), .w(k),
-    .o_valid(m_valid), .o_last(m_last), .acc(m_data));
+  wire [SIDE-1:0] valid, last;  // all alike
 
-  initial if (DIM % SIMD != 0) $fatal(1, "scores: got SIMD %0d, must divide DIM %0d", SIMD, DIM);
+  for (genvar p = 0; p < SIDE; p++) begin : g_head
+    wire [SIMD*Q_W-1:0] x;
+    wire [SIMD*K_W-1:0] w;
+
+    for (genvar i = 0; i < SIMD; i++) begin : g_element
+      assign x[i*Q_W +: Q_W] = q[(i*SIDE+p)*Q_W +: Q_W];
+      assign w[i*K_W +: K_W] = k[(i*SIDE+p)*K_W +: K_W];
+    end
+    mac_array #(.PE(1), .SIMD(SIMD), .X_W(Q_W), .X_SIGNED(1'b1), .W_W(K_W), .OUT_W(OUT_W), .MUL_STYLE(MUL_STYLE)) u_mac (
+      .clk, .rst, .en, .first(first_q), .final_step(final_q), .i_last(last_q), .x, .w,
+      .o_valid(valid[p]), .o_last(last[p]), .acc(m_data[p*OUT_W +: OUT_W]));
+  end
+  assign m_valid = &valid;
+  assign m_last = &last;
+
+  initial if (DIM % SIMD != 0 || HEADS % SIDE != 0)
+    $fatal(1, "scores: got SIMD %0d and SIDE %0d, must divide DIM %0d and HEADS %0d", SIMD, SIDE, DIM, HEADS);
 endmodule

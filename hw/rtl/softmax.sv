@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// softmax: e_j = E[max - x_j], S = sum e_j, r = floor(2**RECIP_BITS / S), p_j = clip((e_j*r + half) >> SHIFT), half = 2**SHIFT / 2
+// softmax: SIDE rows side by side, each through a softmax_row of its own; equally long rows take equally many cycles, so that all of them are in step
 // Golden : hw/ops/softmax.py (bit-exact; x signed, p unsigned)
-// Stream : s_* -> m_*, row streams: 1 element a beat, last at the end of each row; rows of 1 .. MAX_TOKENS elements
-// Method : pass 1 stores a row and finds its maximum; pass 2 looks its exponentials up, stores and sums them; a serial divider
-//          makes r; pass 3 multiplies. Each works on a row of its own: x has 2 banks, e has 4. A bank is free again when the last
-//          read address has been issued. Only pass 3 waits for m_ready.
-// Timing : a row takes max(T, R_W + 1) cycles, R_W = RECIP_BITS - EXP_W + 2; latency of a lone row from its last beat in to its
-//          first beat out T + R_W + 14 (hw/ops/softmax.py: timing)
-// Layout : EXP_FILE word i is E[i], EXP_W bits; E[0] = 2**(EXP_W-1) is the largest
-// Reset  : rst drops all rows in flight
+// Stream : s_* -> m_*, row streams: element j of SIDE rows a beat, last at the end of the rows; rows of 1 .. MAX_TOKENS elements
+// Timing : that of a softmax_row
+// Layout : row i = data[i*W +: W]
+// Reset  : no row in flight
 module softmax #(
+  parameter int SIDE = 1,          // rows side by side
   parameter int MAX_TOKENS = 64,   // longest row
   parameter int IN_W = 8,          // bits of x, signed
   parameter int OUT_W = 8,         // bits of p, unsigned
@@ -18,160 +15,25 @@ module softmax #(
   parameter int RECIP_BITS = 24,
   parameter int SHIFT = 16         // >= 1
 ) (
-  input  wire logic             clk,
-  input  wire logic             rst,
-  input  wire logic             s_valid,
-  output      logic             s_ready,
-  input  wire logic [IN_W-1:0]  s_data,
-  input  wire logic             s_last,
-  output      logic             m_valid,
-  input  wire logic             m_ready,
-  output      logic [OUT_W-1:0] m_data,
-  output      logic             m_last
+  input  wire logic                  clk,
+  input  wire logic                  rst,
+  input  wire logic                  s_valid,
+  output      logic                  s_ready,
+  input  wire logic [SIDE*IN_W-1:0]  s_data,
+  input  wire logic                  s_last,
+  output      logic                  m_valid,
+  input  wire logic                  m_ready,
+  output      logic [SIDE*OUT_W-1:0] m_data,
+  output      logic                  m_last
 );
-  localparam int IndexW = (MAX_TOKENS > 1) ? $clog2(MAX_TOKENS) : 1;
-  localparam int SumW = EXP_W + $clog2(MAX_TOKENS);
-  localparam int RecipW = RECIP_BITS - EXP_W + 2;
+  wire [SIDE-1:0] ready, valid, last;  // all alike
 
-  // Rows that each step has finished, modulo 8. Equal counts: nothing to do; the difference is how many banks are in use.
-  logic [2:0] in_row_q, read_row_q, sum_row_q, taken_row_q, recip_row_q, out_row_q;
-
-  // Pass 1: store, maximum
-  logic [IN_W-1:0] x_mem [0:(2<<IndexW)-1];
-  logic [IndexW-1:0] x_end [0:1];              // index of a row's last element
-  logic signed [IN_W-1:0] x_max [0:1];
-  logic [IndexW-1:0] in_index_q;
-  logic signed [IN_W-1:0] max_q, max_d;
-  logic take;
-
-  assign s_ready = 3'(in_row_q - read_row_q) != 3'd2;
-  assign take = s_valid && s_ready;
-  assign max_d = (in_index_q == '0 || $signed(s_data) > max_q) ? $signed(s_data) : max_q;
-
-  always_ff @(posedge clk) begin
-    if (take) begin
-      x_mem[{in_row_q[0], in_index_q}] <= s_data;
-      max_q <= max_d;
-      in_index_q <= s_last ? '0 : in_index_q + IndexW'(1);
-      if (s_last) begin
-        x_end[in_row_q[0]] <= in_index_q;
-        x_max[in_row_q[0]] <= max_d;
-        in_row_q <= in_row_q + 3'd1;
-      end
-    end
-    if (rst) begin
-      in_index_q <= '0;
-      in_row_q <= '0;
-    end
+  for (genvar i = 0; i < SIDE; i++) begin : g_row
+    softmax_row #(.MAX_TOKENS(MAX_TOKENS), .IN_W(IN_W), .OUT_W(OUT_W), .EXP_W(EXP_W), .EXP_FILE(EXP_FILE), .RECIP_BITS(RECIP_BITS), .SHIFT(SHIFT)) u_row (
+      .clk, .rst, .s_valid, .s_ready(ready[i]), .s_data(s_data[i*IN_W +: IN_W]), .s_last,
+      .m_valid(valid[i]), .m_ready, .m_data(m_data[i*OUT_W +: OUT_W]), .m_last(last[i]));
   end
-
-  // Pass 2: x_q -> max - x -> exponential -> sum; never waits once a row has begun
-  logic [EXP_W-1:0] e_mem [0:(4<<IndexW)-1];
-  logic [IndexW-1:0] e_end [0:3];
-  logic [SumW-1:0] e_sum [0:3];
-  logic [IndexW-1:0] read_index_q, sum_index_q;
-  logic [IN_W-1:0] x_q, x_max_q, depth_q;
-  logic [EXP_W-1:0] rom_q, exp_q;
-  logic [SumW-1:0] sum_q, sum_d;
-  logic [3:0] read_valid_q, read_last_q;       // bit i: stage i + 1
-  logic read, read_end;
-
-  rom #(.WIDTH(EXP_W), .DEPTH(1 << IN_W), .FILE(EXP_FILE)) u_exp (.clk, .en(1'b1), .addr(depth_q), .q(rom_q));
-
-  assign read = read_row_q != in_row_q && 3'(read_row_q - out_row_q) != 3'd4;
-  assign read_end = read_index_q == x_end[read_row_q[0]];
-  assign sum_d = sum_q + SumW'(exp_q);
-
-  always_ff @(posedge clk) begin
-    x_q <= x_mem[{read_row_q[0], read_index_q}];
-    x_max_q <= x_max[read_row_q[0]];
-    depth_q <= x_max_q - x_q;
-    exp_q <= rom_q;
-    read_valid_q <= {read_valid_q[2:0], read};
-    read_last_q <= {read_last_q[2:0], read_end};
-    if (read) begin
-      read_index_q <= read_end ? '0 : read_index_q + IndexW'(1);
-      if (read_end) read_row_q <= read_row_q + 3'd1;
-    end
-    if (read_valid_q[3]) begin
-      e_mem[{sum_row_q[1:0], sum_index_q}] <= exp_q;
-      sum_q <= read_last_q[3] ? '0 : sum_d;
-      sum_index_q <= read_last_q[3] ? '0 : sum_index_q + IndexW'(1);
-      if (read_last_q[3]) begin
-        e_end[sum_row_q[1:0]] <= sum_index_q;
-        e_sum[sum_row_q[1:0]] <= sum_d;
-        sum_row_q <= sum_row_q + 3'd1;
-      end
-    end
-    if (rst) begin
-      read_index_q <= '0;
-      read_row_q <= '0;
-      read_valid_q <= '0;
-      sum_q <= '0;
-      sum_index_q <= '0;
-      sum_row_q <= '0;
-    end
-  end
-
-  // Division
-  logic [RecipW-1:0] recip_mem [0:3];
-  logic [RecipW-1:0] recip;
-  logic recip_ready, recip_valid;
-
-  recip #(.K(RECIP_BITS), .S_W(SumW), .S_MIN_LOG2(EXP_W - 1)) u_recip (
-    .clk, .rst, .s_valid(taken_row_q != sum_row_q), .s_ready(recip_ready), .s_data(e_sum[taken_row_q[1:0]]),
-    .m_valid(recip_valid), .m_ready(1'b1), .m_data(recip));
-
-  always_ff @(posedge clk) begin
-    if (taken_row_q != sum_row_q && recip_ready) taken_row_q <= taken_row_q + 3'd1;
-    if (recip_valid) begin
-      recip_mem[recip_row_q[1:0]] <= recip;
-      recip_row_q <= recip_row_q + 3'd1;
-    end
-    if (rst) begin
-      taken_row_q <= '0;
-      recip_row_q <= '0;
-    end
-  end
-
-  // Pass 3: e_q -> e_wait_q -> product (4) -> p
-  localparam int ProdW = EXP_W + RecipW + 2;
-  localparam logic signed [ProdW-1:0] Half = ProdW'((64'd1 << SHIFT) >> 1);
-  logic [IndexW-1:0] out_index_q;
-  logic [EXP_W-1:0] e_q, e_wait_q;
-  logic [RecipW-1:0] r_q, r_wait_q;
-  logic signed [ProdW-1:0] product, rounded;
-  logic [6:0] out_valid_q, out_last_q;         // bit i: stage i + 1
-  logic write, write_end, advance;
-
-  assign advance = m_ready || !m_valid;
-  assign write = out_row_q != recip_row_q;
-  assign write_end = out_index_q == e_end[out_row_q[1:0]];
-  assign rounded = (product + Half) >>> SHIFT;
-  assign m_valid = out_valid_q[6];
-  assign m_last = out_last_q[6];
-
-  mul #(.A_W(EXP_W + 1), .B_W(RecipW + 1)) u_mul (
-    .clk, .en(advance), .a({1'b0, e_wait_q}), .b({1'b0, r_wait_q}), .p(product));
-
-  always_ff @(posedge clk) begin
-    if (advance) begin
-      e_q <= e_mem[{out_row_q[1:0], out_index_q}];
-      r_q <= recip_mem[out_row_q[1:0]];
-      e_wait_q <= e_q;
-      r_wait_q <= r_q;
-      m_data <= (rounded > ProdW'((64'd1 << OUT_W) - 64'd1)) ? '1 : rounded[OUT_W-1:0];
-      out_valid_q <= {out_valid_q[5:0], write};
-      out_last_q <= {out_last_q[5:0], write_end};
-      if (write) begin
-        out_index_q <= write_end ? '0 : out_index_q + IndexW'(1);
-        if (write_end) out_row_q <= out_row_q + 3'd1;
-      end
-    end
-    if (rst) begin
-      out_index_q <= '0;
-      out_row_q <= '0;
-      out_valid_q <= '0;
-    end
-  end
+  assign s_ready = &ready;
+  assign m_valid = &valid;
+  assign m_last = &last;
 endmodule

@@ -101,6 +101,16 @@ def test_rows_that_no_softmax_bounds_are_refused():
 
 
 @pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.5)])
+def test_heads_side_by_side(stall_in, stall_out):
+    cases = []
+    for index, space, side, pe, lanes in ((0, 4, 2, 2, 1), (2, 4, 3, 4, 2), (5, 2, 2, 1, 1), (5, 2, 4, 2, 4), (6, 16, 2, 8, 16), (8, 14, 2, 7, 2)):
+        heads, width, *_ = SHAPES[index]
+        layout = Layout(channels=heads * width, blocks=heads, space=space, side=side)
+        cases.append(filled(CASES[index], layout_in=layout, layout_out=layout, side=side, pe=pe, lanes_in=lanes, lanes_out=lanes))
+    assert check_units(cases, stall_in=stall_in, stall_out=stall_out) > 1000
+
+
+@pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.5)])
 def test_filled_heads_carry_the_same(stall_in, stall_out):
     cases = []
     for index, space, pe, lanes in ((0, 6, 3, 1), (1, 4, 4, 2), (3, 8, 4, 2), (8, 15, 5, 5), (9, 21, 7, 7)):  # shape, space of a head, PE, lanes

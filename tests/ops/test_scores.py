@@ -91,6 +91,20 @@ def test_unsigned_keys_are_refused():
 
 
 @pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.5)])
+def test_heads_side_by_side(stall_in, stall_out):
+    cases = []
+    for index, space, side, simd, lanes in ((0, 4, 2, 2, 1), (2, 4, 3, 4, 2), (5, 2, 2, 1, 1), (5, 2, 4, 2, 4), (6, 16, 2, 8, 16), (8, 14, 2, 7, 2)):
+        heads, width, *_ = SHAPES[index]
+        layout = Layout(channels=heads * width, blocks=heads, space=space, side=side)
+        cases.append(filled(CASES[index], layout_in=layout, side=side, simd=simd, lanes_in=lanes))
+    assert check_units(cases, stall_in=stall_in, stall_out=stall_out) > 1000
+    for case in cases:
+        assert scores.interval(case.graph, case.node, case.fold, 9) == 9 * max(
+            9 * case.fold.layout_in.width // case.fold.products, case.fold.layout_in.width // case.fold.lanes_in
+        )
+
+
+@pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.5)])
 def test_filled_heads_carry_the_same(stall_in, stall_out):
     cases = []
     for index, space, simd, lanes in ((0, 6, 3, 1), (1, 4, 4, 2), (3, 8, 4, 2), (8, 15, 5, 5), (9, 21, 7, 7)):  # shape, space of a head, SIMD, lanes

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """softmax: RTL against golden, bits and cycles."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from operator_bench import check_data, check_units, golden, intervals, make_case
@@ -70,6 +72,13 @@ def cases():
 @pytest.mark.parametrize(("stall_in", "stall_out"), [(0, 0), (0.5, 0.5), (0, 0.5), (0.5, 0)])
 def test_rtl_equals_golden(stall_in, stall_out):
     assert check_units(cases(), stall_in=stall_in, stall_out=stall_out) > 50_000
+
+
+@pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.5)])
+def test_rows_side_by_side(stall_in, stall_out):
+    shapes = ((0, 2, [64, 1, 30]), (3, 3, [1, 1, 1]), (8, 3, [33, 2, 1, 5]))  # shape, side, lengths
+    cases = [replace(one, fold=Fold(side=side)) for one, side in ((case(i, *SHAPES[i], lengths), side) for i, side, lengths in shapes)]
+    assert check_units(cases, stall_in=stall_in, stall_out=stall_out) > 1000
 
 
 def test_longest_row():
