@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
+import math
 import re
 import shutil
 import sys
@@ -185,7 +186,11 @@ def _elements(stream: Stream, max_tokens: int) -> int:
 
 
 def _channels(stream: Stream, elements: np.ndarray) -> np.ndarray:
-    """What a stream carried, flat, without its filled places; a token that was cut off stays as it is."""
+    """What a sentence's stream carried, flat, in the golden order, without its filled places; a token, or rows, that were cut off stay as they are."""
+    if stream.kind == "row":
+        tokens = math.isqrt(len(elements) // stream.heads)
+        whole = tokens and tokens * stream.heads * tokens == len(elements)
+        return elements.reshape(-1, tokens, stream.lanes).swapaxes(1, 2).reshape(-1) if whole else elements
     whole = len(elements) // stream.layout.width * stream.layout.width
     taken = stream.take(elements[:whole].reshape(-1, stream.layout.width)).reshape(-1)
     return np.concatenate([taken, elements[whole:]])

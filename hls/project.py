@@ -123,13 +123,13 @@ def shared_constants(x: Stream, max_tokens: int) -> dict[str, int]:
     """The CONFIG that all headers share, from an operator's first input.
 
     max_tokens  rows at most (1 where that is one vector a sentence); max_beats: beats at most
-    channels    elements of a token; heads: of a row stream, 0 for any other
+    channels    elements of a token; heads: of a row stream, those side by side as one; 0 for any other
     """
     return {
         "max_tokens": 1 if x.kind == "sentence" else max_tokens,
         "max_beats": most_beats(x, max_tokens),
         "channels": x.layout.width,
-        "heads": x.heads,
+        "heads": x.heads // x.lanes if x.heads else 0,
     }
 
 
@@ -202,7 +202,7 @@ def _array_layers(design: Design) -> Iterator[dict]:
     """io_parallel: arrays of max_tokens tokens, the channels side by side."""
     top = design.graph.max_tokens
     for stream in design.streams.values():
-        if stream.layout.filled:
+        if not stream.layout.plain:
             raise HlsError(
                 f"hls4ml: {stream.tensor}: got {stream.channels} channels in {stream.layout.width} elements with io_parallel, must be as many; use io_stream"
             )

@@ -49,8 +49,8 @@ def check_headers(cases: Sequence[Case], headers: Path = HEADERS, *, sanitize: b
 def lanes(case: Case) -> dict[str, int]:
     """Elements a beat of each stream."""
     fold = case.fold
-    inputs = {name: 1 if case.graph.tensor(name).kind == "row" else fold.lanes_in for name in case.node.inputs}
-    return inputs | {case.node.name: 1 if case.output.kind == "row" else fold.lanes_out}
+    inputs = {name: fold.side if case.graph.tensor(name).kind == "row" else fold.lanes_in for name in case.node.inputs}
+    return inputs | {case.node.name: fold.side if case.output.kind == "row" else fold.lanes_out}
 
 
 def stream(case: Case, name: str) -> Stream:

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // beat: what moves over the streams between the operators of an encoder, and the arithmetic that they share.
 // Stream : a token stream has N elements a beat, tokens in order, `last` on the final beat of a sentence (of a one-vector stream: of the vector).
-//          A row stream (scores, probabilities) has one element a beat, order token i, head, token j; `last` ends each row, so that its reader
-//          learns the sentence's length. One call of an operator works on one sentence.
+//          A row stream (scores, probabilities) has an element of each head side by side a beat, order token i, heads, token j; `last` ends each row,
+//          so that its reader learns the sentence's length. One call of an operator works on one sentence.
 // Outside: AXI4-Stream, hls::axis<nnet::array<ap_int<8 k>, N>>: elements extended to whole bytes, lane 0 lowest, TLAST ends the sentence.
 // Pragmas: PIPELINE style=flp, so that a pipeline that waits for input still gives out what it holds (a stalled one could block a residual sum).
 #ifndef BITLOOM_BEAT_H_

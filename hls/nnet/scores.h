@@ -30,20 +30,21 @@ store:
 }
 
 template <class q_T, class k_T, class out_T, class tokens_T, class CONFIG>
-void attend(hls::stream<q_T> &q, nnet::array<typename k_T::value_type, CONFIG::simd> bank[CONFIG::max_tokens * CONFIG::channels / CONFIG::simd],
+void attend(hls::stream<q_T> &q, nnet::array<typename k_T::value_type, k_T::size> bank[CONFIG::max_tokens * CONFIG::channels / k_T::size],
             hls::stream<tokens_T> &length, hls::stream<out_T> &out) {
-    static const unsigned steps = CONFIG::channels / CONFIG::heads / CONFIG::simd;
+    static const unsigned steps = CONFIG::channels / CONFIG::heads / CONFIG::simd, groups = CONFIG::heads / CONFIG::side;
     typedef typename out_T::value_type acc_T;
     const tokens_T tokens = length.read();
-    q_T query[steps]; // a head of the query: read for the first key, kept for the others
+    q_T query[steps]; // the query's part for the heads side by side: read for the first key, kept for the others
 #pragma HLS AGGREGATE variable=query
 #pragma HLS DEPENDENCE variable=query type=inter direction=RAW distance=steps true
-    acc_T acc = 0;
+    acc_T acc[CONFIG::side];
+#pragma HLS ARRAY_PARTITION variable=acc complete
     tokens_T row = 0, key = 0;
-    typename count<CONFIG::heads>::type head = 0;
+    typename count<groups>::type group = 0;
     typename count<steps>::type step = 0;
 attend:
-    for (unsigned i = 0; i < CONFIG::max_tokens * CONFIG::heads * CONFIG::max_tokens * steps; i++) {
+    for (unsigned i = 0; i < CONFIG::max_tokens * groups * CONFIG::max_tokens * steps; i++) {
 #pragma HLS PIPELINE II=1 style=flp
         q_T x;
         if (key == 0) {
@@ -52,23 +53,26 @@ attend:
         } else {
             x = query[step];
         }
-        const nnet::array<typename k_T::value_type, CONFIG::simd> y = bank[(key * CONFIG::heads + head) * steps + step];
-        acc = step == 0 ? acc_T(0) : acc;
-        for (unsigned s = 0; s < CONFIG::simd; s++) {
+        const nnet::array<typename k_T::value_type, k_T::size> y = bank[(key * groups + group) * steps + step];
+        out_T made;
+        for (unsigned h = 0; h < CONFIG::side; h++) {
 #pragma HLS UNROLL
-            acc += x.data[s] * y[s];
+            acc[h] = step == 0 ? acc_T(0) : acc[h];
+            for (unsigned s = 0; s < CONFIG::simd; s++) {
+#pragma HLS UNROLL
+                acc[h] += x.data[s * CONFIG::side + h] * y[s * CONFIG::side + h];
+            }
+            made.data[h] = acc[h];
         }
         const bool row_done = step == steps - 1 && key == tokens - 1;
         if (step == steps - 1) {
-            out_T made;
-            made.data[0] = acc;
             made.last = row_done;
             out.write(made);
         }
-        const bool done = row_done && head == CONFIG::heads - 1 && row == tokens - 1;
+        const bool done = row_done && group == groups - 1 && row == tokens - 1;
         if (row_done) {
-            row = head == CONFIG::heads - 1 ? tokens_T(row + 1) : row;
-            head = head == CONFIG::heads - 1 ? typename count<CONFIG::heads>::type(0) : typename count<CONFIG::heads>::type(head + 1);
+            row = group == groups - 1 ? tokens_T(row + 1) : row;
+            group = group == groups - 1 ? typename count<groups>::type(0) : typename count<groups>::type(group + 1);
         }
         if (step == steps - 1)
             key = row_done ? tokens_T(0) : tokens_T(key + 1);
@@ -80,10 +84,11 @@ attend:
 
 template <class q_T, class k_T, class out_T, class CONFIG> void scores(hls::stream<q_T> &q, hls::stream<k_T> &k, hls::stream<out_T> &out) {
 #pragma HLS DATAFLOW
-    typedef beat<typename q_T::value_type, CONFIG::simd> query_T;
-    typedef beat<typename k_T::value_type, CONFIG::simd> key_T;
+    static const unsigned word = CONFIG::side * CONFIG::simd;
+    typedef beat<typename q_T::value_type, word> query_T;
+    typedef beat<typename k_T::value_type, word> key_T;
     typedef typename count<CONFIG::max_tokens + 1>::type tokens_T;
-    static const unsigned words = CONFIG::channels / CONFIG::simd;
+    static const unsigned words = CONFIG::channels / word;
     const unsigned query_words = 2 * words;
     hls::stream<query_T> queries("queries");
     hls::stream<key_T> keys("keys");
@@ -91,7 +96,7 @@ template <class q_T, class k_T, class out_T, class CONFIG> void scores(hls::stre
 #pragma HLS STREAM variable=queries depth=query_words
 #pragma HLS STREAM variable=keys depth=2
 #pragma HLS STREAM variable=tokens depth=2
-    nnet::array<typename k_T::value_type, CONFIG::simd> bank[CONFIG::max_tokens * words];
+    nnet::array<typename k_T::value_type, word> bank[CONFIG::max_tokens * words];
 #pragma HLS AGGREGATE variable=bank
 #pragma HLS BIND_STORAGE variable=bank type=ram_s2p impl=bram
     widen<k_T, key_T, CONFIG::max_tokens * CONFIG::channels / k_T::size>(k, keys);

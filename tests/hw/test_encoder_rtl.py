@@ -52,6 +52,12 @@ CASES = {
         "lengths": [5, 1, 12, 7, 2, 12, 12, 9],
         "shape": dict(layers=2, hidden=23, heads=1, head_dim=19, intermediate=37, max_tokens=12, labels=3, **ALL_BITS),
     },
+    "heads side by side": {
+        "seed": 15,
+        "hardware": HardwareConfig(target_cycles=250),
+        "lengths": [9, 3, 1, 12, 9, 1, 12, 12],
+        "shape": dict(layers=1, hidden=32, heads=4, intermediate=24, max_tokens=12, labels=3, **ALL_BITS),
+    },
     "odd heads, one lane": {
         "seed": 14,
         "hardware": HardwareConfig(multipliers=150),
@@ -134,6 +140,7 @@ STREAMS = {
     "sequence head, two lanes": {(24, 24, 2), (40, 40, 2)},
     "token head, few multipliers": {(15, 15, 1), (15, 18, 1), (21, 22, 1), (3, 3, 1)},
     "odd widths, filled streams": {(23, 24, 1), (19, 20, 1), (37, 40, 2)},
+    "heads side by side": {(32, 32, 2), (24, 24, 2)},
     "odd heads, one lane": {(33, 33, 1), (33, 36, 1), (31, 32, 1)},
 }
 
@@ -143,6 +150,11 @@ def test_the_cases_are_what_they_say(encoder):
     assert {(s.channels, s.layout.width, s.lanes) for s in streams if s.kind == "token"} in STREAMS.values()
     assert len({n.attrs["weight_bits"] for n in encoder.graph.nodes if n.op == "linear"}) > 3
     assert {1, encoder.graph.max_tokens} <= set(encoder.lengths)
+
+
+def test_heads_go_side_by_side_where_one_by_one_is_too_slow(encoder):
+    rows = {s.lanes for s in Design(encoder.graph, encoder.folding).streams.values() if s.kind == "row"}
+    assert rows == {4 if encoder.graph.meta["heads"] == 4 else 1}
 
 
 def test_onnx_runtime_equals_golden(encoder):
