@@ -79,7 +79,7 @@ def check(module: str, files: list[Path], stall: float) -> None:
                 assert_equal_streams(module, part, stimulus["s"].beats, stimulus["s"].last)
     else:
         using = [c for c in operators() if module in {p.stem for p in needed(files, OPS[c.node.op].rtl(c.graph, c.node, c.fold).module)}]
-        assert check_units(using, stall_in=stall, stall_out=stall, rtl_files=files) > 100
+        assert check_units(using, stall_in=stall, stall_out=stall, rtl_files=files) > 50
 
 
 def found(module: str, register: str, folder: Path) -> str:
