@@ -122,7 +122,7 @@ STAGES = {
             sections=("data", "verification"),
             after=("export", "build"),
             judges=("build",),
-            version=2,  # 2: with a slow consumer
+            version=3,  # 2: with a slow consumer; 3: with resets in mid-run, memory files compared
         ),
         Stage(
             name="report",

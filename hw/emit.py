@@ -83,7 +83,7 @@ class Emitter:
         params = {}
         for key, value in unit.instance.params.items():
             if isinstance(value, Hex):
-                file = f"{unit.name}.{key.removesuffix('_FILE').lower()}.hex"
+                file = memory_file(unit, key)
                 self.memories[file] = value
                 value = file
             params[key] = value
@@ -104,6 +104,11 @@ class Emitter:
             self._declare(branch, stream)
         packed = [f".m_{signal}({{{', '.join(f'{b}_{signal}' for b in reversed(branches))}}})" for signal in ("valid", "ready", "data", "last")]
         self._instance("stream_fork", f"fork_{stream.wire}", {"N": len(branches), "WIDTH": stream.width}, [*_bundle(stream.wire, "s"), *packed])
+
+
+def memory_file(unit: Unit, key: str) -> str:
+    """The file of a memory parameter, e.g. WEIGHT_FILE of a unit."""
+    return f"{unit.name}.{key.removesuffix('_FILE').lower()}.hex"
 
 
 def _bundle(wire: str, prefix: str) -> list[str]:

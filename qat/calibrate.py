@@ -16,6 +16,8 @@ from bitloom.qat.net.operators import LOGIT_BITS
 from bitloom.qat.quantizers import Grid, QuantError
 
 LOGIT_RANGE = 16.0  # logits up to this magnitude are never clipped
+TINY = 2.0**-40  # what is smaller is as good as zero
+UNKNOWN = 1.0  # taken as the largest value of a tensor that holds nothing but zeros, as pruning makes them: that of an activation in most encoders
 ABOVE, BELOW = 2, 8  # octaves searched above and below the scale that clips nothing of the first batch
 
 
@@ -40,7 +42,7 @@ class Observer:
         top = float(values.abs().max())
         self.top = max(self.top, top)
         if not self._errors:
-            coarsest = math.ceil(math.log2(max(top, 2.0**-40) / self.high))
+            coarsest = math.ceil(math.log2((max(top, TINY) if top else UNKNOWN) / self.high))
             self._errors = dict.fromkeys(range(coarsest + ABOVE, coarsest - BELOW - 1, -1), 0.0)
         for exponent in self._errors:
             error = F.quantize(values, exponent, self.low, self.high).sub_(values)
@@ -84,10 +86,12 @@ def calibrate(model: QuantModel | Network, batches: Iterable[dict[str, Tensor]])
         model.train(training)
     if not seen:
         raise QuantError("calibrate: got no batch, must be at least one; pass some of the training data")
-    return _set_exponents(grids, observers, network.outputs())
+    _set_exponents(grids, observers, network.outputs())
+    network.settle()
+    return {name: grid.e for name, grid in grids.items()}
 
 
-def _set_exponents(grids: dict[str, Grid], observers: dict[str, Observer], outputs: Sequence[str]) -> dict[str, int]:
+def _set_exponents(grids: dict[str, Grid], observers: dict[str, Observer], outputs: Sequence[str]) -> None:
     for name, grid in grids.items():
         observer = observers[name]
         if not observer.used:
@@ -95,5 +99,4 @@ def _set_exponents(grids: dict[str, Grid], observers: dict[str, Observer], outpu
         exponent = observer.best()
         if name in outputs and grid.bits == LOGIT_BITS:  # 16 bits have room: fine-tuning sharpens the answers, and clipped ones would not learn
             exponent = math.ceil(math.log2(max(2 * observer.top, LOGIT_RANGE) / grid.high))
-        grid.set_exponent(max(exponent, grid.finest()))
-    return {name: grid.e for name, grid in grids.items()}
+        grid.set_exponent(exponent)

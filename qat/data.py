@@ -219,7 +219,8 @@ def _check_columns(rows: list[Row], columns: Sequence[str]) -> None:
     for row in rows:  # each one: the lines of a .jsonl file need not agree
         for column in columns:
             if row.fields.get(column) is None:
-                raise DataError(f"{row.where}: got columns {', '.join(row.fields)}, must have '{column}'; set data.text and data.label to columns of the file")
+                shown = ", ".join(row.fields)[:200]
+                raise DataError(f"{row.where}: got columns {shown}, must have '{column}'; set data.text and data.label to columns of the file")
 
 
 def _examples(rows: list[Row], text: Sequence[str], label: str, task: Task, names: list[str]) -> Examples:
@@ -267,24 +268,24 @@ def _label(value: Any) -> str:
 def _class_index(row: Row, value: Any, names: list[str]) -> int:
     value = _label(value)
     if value not in names:
-        raise DataError(f"{row.where}: got label '{value}', must be one of {', '.join(names)}; correct the row or set data.labels")
+        raise DataError(f"{row.where}: got label '{value[:60]}', must be one of {', '.join(names)[:200]}; correct the row or set data.labels")
     return names.index(value)
 
 
 def _number(row: Row, value: Any, names: list[str]) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # of an integer of 400 digits
         number = math.nan
     if not math.isfinite(number):
-        raise DataError(f"{row.where}: got label '{value}', must be a number for a regression; correct the row")
+        raise DataError(f"{row.where}: got label '{str(value)[:60]}', must be a number for a regression; correct the row")
     return number
 
 
 def _answer(row: Row, value: Any, names: list[str]) -> Answer:
     try:
-        answer = Answer([str(t) for t in value["text"]], [int(s) for s in value["answer_start"]])
-        if not answer.texts or len(answer.texts) != len(answer.starts):
+        answer = Answer(list(value["text"]), list(value["answer_start"]))
+        if not answer.texts or len(answer.texts) != len(answer.starts) or {*map(type, answer.texts)} != {str} or {*map(type, answer.starts)} != {int}:
             raise ValueError
     except (TypeError, KeyError, ValueError):
         raise DataError(

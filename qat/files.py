@@ -1,17 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows of data files: .tsv (header, one tab between fields, no quoting, no escapes) and .jsonl, plain or gzipped."""
+"""Rows of data files: .tsv (header, one tab between fields, no quoting, no escapes) and .jsonl, plain or gzipped; read as a stream, within limits."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bitloom.hw.errors import BitloomError
 
+# Limits of one file, far above those of public data sets: a file that breaks them is another thing than it says it is.
+MAX_LINE = 1 << 20  # bytes
+MAX_BYTES = 1 << 30  # unpacked
+MAX_ROWS = 4_000_000
+MAX_COLUMNS = 1000
+MAX_DEPTH = 20  # levels of brackets in a row of a .jsonl file
 ENDINGS = (".tsv.gz", ".tsv", ".jsonl.gz", ".jsonl")
 
 
@@ -47,54 +54,96 @@ def find_split(folder: Path, name: str, split: str) -> Path:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """All rows of a file; DataError (with the line) for an empty file, a malformed row, broken gzip or UTF-8."""
+    """All rows of a file, read as a stream. DataError (with the line): an empty file, a malformed row, broken gzip or UTF-8, more than the limits."""
+    parse = _json_rows if ".jsonl" in path.name else _tab_rows
+    rows: list[Row] = []
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as file:
-            lines = list(_decoded(path, file))
+            for row in parse(path, _lines(path, file)):
+                rows.append(row)
+                if len(rows) > MAX_ROWS:
+                    raise DataError(f"{row.where}: got more than {MAX_ROWS:,} rows, must be at most that many; leave some out")
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise DataError(f"{path}: got a broken gzip file ({error}), must be whole; copy the file again") from None
     except OSError as error:
         raise DataError(f"{path}: got '{error.strerror}', must be readable; check the file and its permissions") from None
-    rows = _json_rows(path, lines) if ".jsonl" in path.name else _tab_rows(path, lines)
     if not rows:
         raise DataError(f"{path}: got an empty file, must hold at least one example; check where the file came from")
     return rows
 
 
-def _decoded(path: Path, file: Any) -> Iterator[str]:
-    for number, line in enumerate(file, 1):  # bytes break at \n only: other line separators may stand inside a field
+def _lines(path: Path, file: Any) -> Iterator[tuple[str, str]]:
+    """Each line as ("FILE:LINE", text). Bytes break at \\n only: other line separators may stand inside a field."""
+    number = total = 0
+    while line := file.readline(MAX_LINE + 2):
+        number, total = number + 1, total + len(line)
+        where = f"{path}:{number}"
+        if len(line.rstrip(b"\r\n")) > MAX_LINE:
+            raise DataError(f"{where}: got a line of more than {MAX_LINE:,} bytes, must be at most that long; split the row or cut its text")
+        if total > MAX_BYTES:
+            raise DataError(f"{where}: got more than {MAX_BYTES:,} bytes (unpacked), must be at most that many; split the file or leave rows out")
         try:
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")  # some editors begin a file with a byte order mark
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")  # some editors begin a file with a byte order mark
         except UnicodeDecodeError as error:
-            raise DataError(f"{path}:{number}: got byte {error.object[error.start]:#04x}, must be UTF-8; convert the file") from None
+            raise DataError(f"{where}: got byte {error.object[error.start]:#04x}, must be UTF-8; convert the file") from None
+        yield where, text
 
 
-def _tab_rows(path: Path, lines: list[str]) -> list[Row]:
-    header = lines[0].split("\t") if lines else []
-    if twice := [name for name in header if header.count(name) > 1]:
-        raise DataError(f"{path}:1: got column '{twice[0]}' {header.count(twice[0])} times, must be once; rename the others")
-    rows = []
-    for number, line in enumerate(lines[1:], 2):
+def _tab_rows(path: Path, lines: Iterator[tuple[str, str]]) -> Iterator[Row]:
+    where, first = next(lines, (f"{path}:1", None))
+    if first is None:
+        return
+    header = first.split("\t")
+    _check_count(where, len(header))
+    if len(header) < 2:
+        raise DataError(f"{where}: got '{first[:60]}', must be the names of two columns or more with one tab between; write them")
+    name, count = Counter(header).most_common(1)[0]
+    if count > 1:
+        raise DataError(f"{where}: got column '{name}' {count} times, must be once; rename the others")
+    for where, line in lines:
         fields = line.split("\t")
         if len(fields) != len(header):
-            raise DataError(f"{path}:{number}: got {len(fields)} fields, must be {len(header)} ({', '.join(header)}) with one tab between; correct the row")
-        rows.append(Row(f"{path}:{number}", dict(zip(header, fields, strict=True))))
-    return rows
+            shown = ", ".join(header)[:200]
+            raise DataError(f"{where}: got {len(fields)} fields, must be {len(header)} ({shown}) with one tab between; correct the row")
+        yield Row(where, dict(zip(header, fields, strict=True)))
 
 
-def _json_rows(path: Path, lines: list[str]) -> list[Row]:
-    rows = []
-    for number, line in enumerate(lines, 1):
+def _json_rows(path: Path, lines: Iterator[tuple[str, str]]) -> Iterator[Row]:
+    for where, line in lines:
         try:
-            fields = json.loads(line)
+            fields = json.loads(line, object_pairs_hook=_once)
             if "\\u" in line:  # an escape may be half of a character
                 json.dumps(fields, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
             half = error.object[error.start : error.end].encode("unicode_escape").decode()
-            raise DataError(f"{path}:{number}: got {half}, half of a character, must be whole (UTF-16 pairs go together); correct the row") from None
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}:{number}: got no JSON ({error.msg}), must be one JSON object a line; correct the row") from None
+            raise DataError(f"{where}: got {half}, half of a character, must be whole (UTF-16 pairs go together); correct the row") from None
+        except RecursionError:
+            raise DataError(f"{where}: got brackets in more than {MAX_DEPTH} levels, must be at most that many; correct the row") from None
+        except ValueError as error:  # of JSON; of a number with too many digits
+            reason = getattr(error, "msg", None) or str(error).partition(";")[0]
+            raise DataError(f"{where}: got no JSON ({reason}), must be one JSON object a line; correct the row") from None
         if not isinstance(fields, dict):
-            raise DataError(f"{path}:{number}: got {type(fields).__name__}, must be one JSON object a line; correct the row")
-        rows.append(Row(f"{path}:{number}", fields))
-    return rows
+            raise DataError(f"{where}: got {type(fields).__name__}, must be one JSON object a line; correct the row")
+        if line.count("[") + line.count("{") > MAX_DEPTH and _deeper(fields, MAX_DEPTH):
+            raise DataError(f"{where}: got brackets in more than {MAX_DEPTH} levels, must be at most that many; correct the row")
+        _check_count(where, len(fields))
+        yield Row(where, fields)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        name = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"'{name[:60]}' twice in one object")
+    return fields
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    """Whether lists and objects lie in each other in more than that many levels."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return isinstance(value, dict | list) and (levels == 0 or any(_deeper(each, levels - 1) for each in inner))
+
+
+def _check_count(where: str, columns: int) -> None:
+    if columns > MAX_COLUMNS:
+        raise DataError(f"{where}: got {columns:,} columns, must be at most {MAX_COLUMNS}; leave some out")

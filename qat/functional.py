@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 FRACTION_BITS = 10  # F: fraction bits of LayerNorm's normalised value
+LAST_SHIFT, GAMMA_MAX, BETA_MAX = 30, 1 << 20, 1 << 46  # of LayerNorm: n, |g| and |b| at most
 MANTISSA_BITS = 16  # of a weight scale
 
 
@@ -54,13 +55,16 @@ def quantize(x: Tensor, exponent: int, low: int, high: int) -> Tensor:
     return _Quantize.apply(x, exponent, low, high)
 
 
-def snap_scale(log_scale: Tensor) -> tuple[Tensor, Tensor]:
+def snap_scale(log_scale: Tensor, least: int | None = None, coarsest: int | None = None) -> tuple[Tensor, Tensor]:
     """Nearest dyadic scales: (mantissa, exponent) with scale[c] = mantissa[c] * 2**exponent.
 
     log_scale  [C], natural logarithm of the wanted scale
-    returns    float64 integers [C] in 1 .. 2**16-1, the largest at least 2**15; int32 scalar
+    least, coarsest  what the hardware can rescale: no scale is below 2**least, and the exponent at most `coarsest`
+    returns    float64 integers [C] in 1 .. 2**16-1, the largest at least 2**15 unless `coarsest` counts; int32 scalar
     """
     scale = log_scale.detach().double().exp()
+    if least is not None:
+        scale.clamp_(2.0**least, 2.0 ** (coarsest + MANTISSA_BITS - 1))
     exponent = torch.frexp(scale.max()).exponent - MANTISSA_BITS
     mantissa = (scale * pow2(-exponent)).add_(0.5).floor_()
     return mantissa.clamp_(1, (1 << MANTISSA_BITS) - 1), exponent
@@ -207,14 +211,16 @@ def layernorm_plan(hidden: int, in_bits: int, in_exponent: int, out_bits: int, o
 
 
 def layernorm_affine(gamma: Tensor, beta: Tensor, out_exponent: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Integer gamma and beta, the largest |g| in 2**10 .. 2**11-1: (g [H], b [H], shift n), float64, float64, int."""
+    """Integer gamma and beta as hw/ops/layernorm.py:affine makes them: (g [H], b [H], shift n), float64, float64, int."""
     gamma, beta = gamma.detach().double(), beta.detach().double()
-    point = 11 - torch.frexp(gamma.abs().max()).exponent.long()  # g = gamma * 2**point
+    top = gamma.abs().max()
+    point = 11 - torch.frexp(top).exponent.long()  # g = gamma * 2**point
     too_big = (gamma * pow2(point)).add_(0.5).floor_().abs().max() > 2047
-    point = point - too_big.long()
-    shift = point + FRACTION_BITS + out_exponent
-    g = (gamma * pow2(point)).add_(0.5).floor_()
-    b = (beta * pow2(point + FRACTION_BITS)).add_(0.5).floor_()
+    shift = (point - too_big.long() + FRACTION_BITS + out_exponent).clamp(0, LAST_SHIFT)
+    shift = torch.where(top > 0, shift, FRACTION_BITS)
+    point = shift - FRACTION_BITS - out_exponent
+    g = (gamma * pow2(point)).add_(0.5).floor_().clamp_(-GAMMA_MAX, GAMMA_MAX)
+    b = (beta * pow2(point + FRACTION_BITS)).add_(0.5).floor_().clamp_(-BETA_MAX, BETA_MAX)
     return g, b, shift
 
 

@@ -16,6 +16,7 @@ from bitloom.qat.brevitas import ActQuantProxyFromInjector, BiasQuantProxyFromIn
 
 UNSET = -1000  # exponent of a grid that calibration has not chosen yet
 BIAS_BITS = 32
+SPARE_BITS = 4  # octaves by which a bias may exceed its output's range
 
 
 class QuantError(BitloomError):
@@ -55,10 +56,6 @@ class Grid(nn.Module):
         """Codes of what an observer is shown."""
         return self.low, self.high
 
-    def finest(self) -> int:
-        """The least exponent that the hardware can rescale to."""
-        return -60
-
     def set_exponent(self, exponent: int) -> None:
         self.exponent.fill_(exponent)
         self._exponent = int(exponent)
@@ -69,23 +66,16 @@ class Grid(nn.Module):
 
 
 class ActQuant(Grid):
-    """Activation quantizer: clip(floor(x / 2**e + 1/2)) * 2**e.
-
-    factors  operators of whose grids x is a product: x is rescaled by a shift right, so e is at least the sum of theirs
-    """
+    """Activation quantizer: clip(floor(x / 2**e + 1/2)) * 2**e."""
 
     def __init__(self, bits: int, signed: bool = True):
         super().__init__(bits, signed)
-        self.factors = ()
         for key, value in {"scale": 1.0, "zero_point": 0.0, "bit_width": float(bits)}.items():
             self.register_buffer(key, torch.tensor(value), persistent=False)
 
     def configure(self, bits: int) -> None:
         super().configure(bits)
         self.bit_width.fill_(float(bits))
-
-    def finest(self) -> int:
-        return sum(factor.grid.e for factor in self.factors) if self.factors else super().finest()
 
     def set_exponent(self, exponent: int) -> None:
         super().set_exponent(exponent)
@@ -105,6 +95,7 @@ class WeightQuant(nn.Module):
 
     channels     C
     bits         1 .. 8; narrow leaves out the code -2**(bits-1)
+    rescaled     the operator whose weights these are, alone in a tuple: it says what exponents its rescaling can have (`weight_exponents`)
     """
 
     def __init__(self, channels: int, bits: int = 8, narrow: bool = True):
@@ -112,6 +103,7 @@ class WeightQuant(nn.Module):
         self.log_scale = nn.Parameter(torch.zeros(channels))  # natural log: Adam's steps are then relative ones
         self.register_buffer("zero_point", torch.tensor(0.0), persistent=False)
         self.register_buffer("bit_width", torch.tensor(float(bits)), persistent=False)
+        self.rescaled = ()
         self.configure(bits, narrow)
 
     def configure(self, bits: int, narrow: bool) -> None:
@@ -121,9 +113,13 @@ class WeightQuant(nn.Module):
         self.low = low + 1 if narrow or bits == 1 else low
         self.bit_width.fill_(float(bits))
 
+    def snapped(self) -> tuple[Tensor, Tensor]:
+        """The scales as mantissas [C] and their exponent (bitloom.qat.functional.snap_scale)."""
+        return F.snap_scale(self.log_scale, *(self.rescaled[0].weight_exponents() if self.rescaled else ()))
+
     def scale(self) -> Tensor:
         """The snapped scales, float64 [C]."""
-        mantissa, exponent = F.snap_scale(self.log_scale)
+        mantissa, exponent = self.snapped()
         return mantissa * F.pow2(exponent)
 
     def codes(self, weight: Tensor) -> Tensor:
@@ -154,14 +150,15 @@ class WeightQuant(nn.Module):
 
 
 class BiasQuant(nn.Module):
-    """Bias as an integer in units of the accumulator, s_w[c] * s_x.
+    """Bias as an integer in units of the accumulator, s_w[c] * s_x; clipped far outside of the output's range, so that an accumulator fits the hardware.
 
+    target   the output's grid
     sources  the operator whose output is x, alone in a tuple: it is another module's child
     """
 
-    def __init__(self, weight_quant: WeightQuant):
+    def __init__(self, weight_quant: WeightQuant, target: Grid):
         super().__init__()
-        self._weights, self.sources = (weight_quant,), ()
+        self._weights, self._target, self.sources = (weight_quant,), (target,), ()
         self.register_buffer("zero_point", torch.tensor(0.0), persistent=False)
         self.register_buffer("bit_width", torch.tensor(float(BIAS_BITS)), persistent=False)
 
@@ -171,13 +168,18 @@ class BiasQuant(nn.Module):
 
     def codes(self, bias: Tensor) -> Tensor:
         """Integer codes, float64 [C]."""
-        return (bias.detach().double() / self.scale()).add_(0.5).floor_()
+        return self._codes(bias, self.scale())
+
+    def _codes(self, bias: Tensor, scale: Tensor) -> Tensor:
+        target = self._target[0]
+        limit = 2.0 ** (target.e + target.bits - 1 + SPARE_BITS)
+        return bias.detach().double().clamp(-limit, limit).div_(scale).add_(0.5).floor_()
 
     def forward(self, bias: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         if self.sources[0].grid.observer is not None:  # the input's scale is still being looked for
             return bias, bias, self.zero_point, self.bit_width
         scale = self.scale()
-        value = (bias.detach().double() / scale).add_(0.5).floor_().mul_(scale).to(bias.dtype)
+        value = self._codes(bias, scale).mul_(scale).to(bias.dtype)
         return F.straight_through(bias, value), scale, self.zero_point, self.bit_width
 
 

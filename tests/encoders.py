@@ -210,3 +210,16 @@ def draw_encoder(seed: int) -> dict:
         hardware = HardwareConfig(target_cycles=solve(graph, hardware).interval)
     lengths = rng.integers(1, shape["max_tokens"] + 1, int(rng.integers(6, 13))).tolist()
     return {"seed": seed, "hardware": hardware, "lengths": lengths, "shape": shape}
+
+
+def draw_run(seed: int) -> dict:
+    """How a random encoder is simulated: stalls or none, resets in mid-run in random cycles; the seed is that of the registers at power-up too."""
+    rng = np.random.default_rng(3000 + seed)
+    stalls = rng.choice([0.0, 0.2, 0.5, 0.8], 2) if rng.integers(2) else (0.0, 0.0)
+    return {
+        "seed": seed,
+        "stall_in": float(stalls[0]),
+        "stall_out": float(stalls[1]),
+        "resets": int(rng.integers(1, 4)),
+        "reset_within": int(rng.choice([20, 300, 2000])),
+    }

@@ -48,7 +48,8 @@ def assemble(context: Context) -> dict:
         "graph_hash": context.graph.hash,
         "model": exported["model"],
         "accuracy": {**exported["accuracy"], "rtl": verified["rtl_accuracy"]},
-        "verify": {key: verified[key] for key in ("backend", "sentences", "values_compared", "mismatches", "stall_runs")} | {"comparisons": comparisons},
+        "verify": {key: verified[key] for key in ("backend", "sentences", "values_compared", "mismatches", "stall_runs", "memories")}
+        | {"comparisons": comparisons},
         "cycles": {
             **cycles,
             "clock_mhz": context.recipe.hardware.clock_mhz,

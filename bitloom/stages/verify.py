@@ -16,6 +16,7 @@ from bitloom.flow import Context
 from bitloom.hw import golden
 from bitloom.hw.build import macs_per_sentence
 from bitloom.hw.graph import Graph
+from bitloom.hw.memory_files import MemoryFileError, Reads, check_memory_files
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.predict import predict
 from bitloom.qat.data import Dataset
@@ -25,6 +26,7 @@ from bitloom.sim.errors import SimulationError, ToolError
 from bitloom.sim.runner import build
 from bitloom.sim.tools import find_verilator
 from bitloom.sim.verify import compare
+from bitloom.stage import STAGES
 
 CYCLE_TOLERANCE = 0.01  # of a whole encoder; single operators are exact (docs/architecture.md)
 # Of saturated hardware: most of it is waiting at the entrance, so it says when a beat was let in, not how fast the
@@ -61,6 +63,18 @@ class Bench:
         self.context, self.folder = context, context.run.stage("build")
         self.graph, self.folding = context.graph, context.folding
         self.outcomes: list[Outcome] = []
+        self.reads: Reads | None = None
+
+    def compare_memories(self) -> None:
+        """Every memory file against the graph, which also tells of words that no simulated sentence reads.
+
+        Raises VerificationError: a word differs.
+        """
+        design = Design(self.graph, self.folding)
+        try:
+            self.reads = Reads(design, check_memory_files(design, self.folder))
+        except MemoryFileError as error:
+            raise VerificationError(f"verify: {self.folder}: {error}; it is not the graph's: run `{STAGES['build'].command(self.context.run.path)}`") from error
 
     def compile(self) -> None:
         """Build the simulation (or find it in the cache), so that its time is not taken for that of the first run.
@@ -125,14 +139,16 @@ class Bench:
         )
         if not report.ok:
             raise VerificationError(f"verify: {name}: {report}")
+        self.reads.add(want, np.array(sentences.lengths))
         return got
 
 
 def run(context: Context) -> str:
     """Raises VerificationError: values or cycles are not as promised."""
     find_verilator()  # a missing simulator is the machine's fault, not the hardware's: exit code 2
-    context.progress(None, "compiling the simulation, once for each design")
     bench, settings = Bench(context), context.recipe.verification
+    bench.compare_memories()
+    context.progress(None, "compiling the simulation, once for each design")
     bench.compile()
     dataset, _, dev = context.dev
     chosen = dev.spread(settings.sentences, settings.seed)
@@ -154,6 +170,7 @@ def run(context: Context) -> str:
         "sentences": len(chosen),  # the development split may hold fewer than asked for
         **total,
         "stall_runs": sum(o.name in ("random stalls", "slow consumer") for o in bench.outcomes),
+        "memories": (memories := bench.reads.summary()),
         "runs": [asdict(o) for o in bench.outcomes],
         "cycles": cycles,
         "rtl_accuracy": _accuracy(dataset, bench.graph, chosen, mixed),
@@ -162,7 +179,7 @@ def run(context: Context) -> str:
     check_cycles(cycles["table"])
     return (
         f"0 of {total['values_compared']:,} values differ, {cycles['interval_measured']:,.0f} cycles between sentences "
-        f"({cycles['interval_predicted']:,.0f} predicted)"
+        f"({cycles['interval_predicted']:,.0f} predicted), {memories['words']:,} words of memory files as in the graph, {memories['read']:,} of them read"
     )
 
 

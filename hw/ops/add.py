@@ -15,6 +15,7 @@ from bitloom.hw.ops.record import Finn, Operator
 
 PARAMS = ()
 ATTRS = ("mult_a", "mult_b", "shift")
+MULT_BITS, SHIFT_MAX = 24, 31
 
 
 def add(a, b, mult_a, mult_b, shift, bits):
@@ -33,8 +34,8 @@ def check(graph: Graph, node: Node) -> None:
     for tensor in (a, b, out):
         require_bits(tensor, 2, 16, graph, node)
     for key in ("mult_a", "mult_b"):
-        require(1 <= node.attrs[key] <= 1 << 24, graph, node, f"{key} got {node.attrs[key]}, must be 1 .. 2**24")
-    require(0 <= node.attrs["shift"] <= 31, graph, node, f"shift got {node.attrs['shift']}, must be 0 .. 31")
+        require(1 <= node.attrs[key] <= 1 << MULT_BITS, graph, node, f"{key} got {node.attrs[key]}, must be 1 .. 2**{MULT_BITS}")
+    require(0 <= node.attrs["shift"] <= SHIFT_MAX, graph, node, f"shift got {node.attrs['shift']}, must be 0 .. {SHIFT_MAX}")
 
 
 def run(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.ndarray) -> np.ndarray:

@@ -20,6 +20,9 @@ from bitloom.hw.parts import mul
 PARAMS = ("gamma", "beta")
 ATTRS = ("eps", "recip_bits", "frac_bits", "shift")
 FRAC_BITS = 10
+LEAST_EXPONENT = -60  # of an input's scale
+LAST_SHIFT = 30  # n at most: a finer gamma would not be seen in y
+GAMMA_MAX, BETA_MAX = 1 << 20, 1 << 46  # of |g|, |b|; y is saturated long before
 
 
 def isqrt(v):
@@ -51,16 +54,25 @@ def constants(x: Tensor, eps_float: float) -> dict[str, int]:
     return {"eps": eps, "recip_bits": (size * largest(x)).bit_length() + 10, "frac_bits": FRAC_BITS}
 
 
+def finest(size: int, bits: int, eps_float: float) -> int:
+    """The least exponent of an input's scale, [T, size] of that many bits, at which eps has room: a finer one would drown in eps anyway."""
+    room = min(1 << 2 * (size << (bits - 1)).bit_length(), (1 << 52) - variance_bound(size, bits, 0))
+    exponent = LEAST_EXPONENT
+    while math.floor(eps_float * (size / 2.0**exponent) ** 2 + 0.5) >= room > 0:
+        exponent += 1
+    return exponent
+
+
 def affine(gamma: np.ndarray, beta: np.ndarray, y_scale: float) -> tuple[np.ndarray, np.ndarray, int]:
-    """Integer gamma, beta and shift n from float [H] ones: the largest |g| lies in 2**10 .. 2**11-1."""
+    """Integer gamma, beta and shift n from float [H] ones: the largest |g| lies in 2**10 .. 2**11-1 where 0 <= n <= LAST_SHIFT lets it; n = F if all are 0."""
     top = float(np.abs(gamma).max()) / y_scale / (1 << FRAC_BITS)
     shift = 10 - (math.frexp(top)[1] - 1) if top > 0 else FRAC_BITS
     if math.floor(top * 2.0**shift + 0.5) > 2047:
         shift -= 1
-    shift = max(0, shift)
-    g = np.floor(gamma.astype(np.float64) * 2.0 ** (shift - FRAC_BITS) / y_scale + 0.5).astype(np.int64)
-    b = np.floor(beta.astype(np.float64) * 2.0**shift / y_scale + 0.5).astype(np.int64)
-    return g, b, shift
+    shift = min(max(0, shift), LAST_SHIFT)
+    g = np.floor(gamma.astype(np.float64) * 2.0 ** (shift - FRAC_BITS) / y_scale + 0.5).clip(-GAMMA_MAX, GAMMA_MAX)
+    b = np.floor(beta.astype(np.float64) * 2.0**shift / y_scale + 0.5).clip(-BETA_MAX, BETA_MAX)
+    return g.astype(np.int64), b.astype(np.int64), shift
 
 
 def u_bound(size: int, frac_bits: int) -> int:

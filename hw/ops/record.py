@@ -73,6 +73,8 @@ class Operator:
     timing    timing(graph, node, fold, ins, out): generator of the timing model (hw/plan/timing.py)
     holds     holds(graph, node, port): tokens that may be inside between an input and the output (hw/plan/fifos.py)
     rtl       rtl(graph, node, fold) -> Instance: module, parameters, memory files (hw/instance.py)
+    looked_up looked_up(graph, node, inputs, lengths) -> {parameter of the instance: entries of its memory that these codes read, int64}; None:
+              a token reads every word of all its memories
     module    what that module of hw/rtl takes of an FPGA (hw/instance.py: Module)
     hls       hls(graph, node, fold) -> HlsLayer: constants and memories of hls/nnet/<name>.h (hw/instance.py)
     finn      its form in FINN's graph; None: FINN has none
@@ -99,6 +101,7 @@ class Operator:
     timing: Callable[..., Any] | None = None
     holds: Callable[..., int] = holds_one
     rtl: Callable[..., Any] | None = None
+    looked_up: Callable[..., dict] | None = None
     module: Module | None = None
     hls: Callable[..., Any] | None = None
     hls_array: bool = False

@@ -16,6 +16,7 @@ from bitloom.hw.ops.record import Finn, Operator
 PARAMS = ("mult",)
 ATTRS = ("shift",)
 MULT_MAX = (1 << 16) - 1
+SHIFT_MAX = 47
 
 
 def requant(acc, mult, shift, bits, signed=True):
@@ -34,7 +35,7 @@ def check(graph: Graph, node: Node) -> None:
     require(acc.shape == out.shape, graph, node, f"output got shape {out.shape}, must be the input's {acc.shape}")
     require(mult.shape in ((1,), (out.channels,)), graph, node, f"mult got shape {mult.shape}, must be (1,) or ({out.channels},)")
     require_range(mult, 1, MULT_MAX, graph, node, "mult")
-    require(0 <= shift <= 47, graph, node, f"shift got {shift}, must be 0 .. 47")
+    require(0 <= shift <= SHIFT_MAX, graph, node, f"shift got {shift}, must be 0 .. {SHIFT_MAX}")
     bound = largest(acc) * int(mult.max()) + (1 << shift)
     require(bound < 1 << 62, graph, node, f"acc * mult reaches {bound}, must stay below 2**62")
 

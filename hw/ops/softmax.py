@@ -125,6 +125,11 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     )
 
 
+def looked_up(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.ndarray) -> dict[str, np.ndarray]:
+    rows = [inputs[0][row].reshape(-1, n) for n, _, row in sentences(lengths, node.attrs["heads"])]
+    return {"EXP_FILE": np.concatenate([(row.max(axis=1, keepdims=True) - row).ravel() for row in rows])}
+
+
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
     p, k = graph.tensor(node.name), node.attrs["recip_bits"]
     one = 1 << exp_bits(p.bits)  # the largest exponential, and the least sum
@@ -204,6 +209,7 @@ OP = Operator(
     holds=holds,
     timing=timing,
     rtl=rtl,
+    looked_up=looked_up,
     module=MODULE,
     hls=hls,
     finn=Finn(nodes=finn, values=finn_values, quant=True, exact=False),

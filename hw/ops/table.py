@@ -93,6 +93,10 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     )
 
 
+def looked_up(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.ndarray) -> dict[str, np.ndarray]:
+    return {"TABLE_FILE": inputs[0] - graph.tensor(node.inputs[0]).low}
+
+
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
     y = graph.tensor(node.name)
     return HlsLayer(memories={"table": Codes(data=graph.param(node, "table"), bits=y.bits, signed=y.signed)})
@@ -145,6 +149,7 @@ OP = Operator(
     hls_array=True,
     timing=timing,
     rtl=rtl,
+    looked_up=looked_up,
     module=MODULE,
     hls=hls,
     finn=Finn(nodes=finn, values=finn_values, quant=True),

@@ -16,7 +16,7 @@ from torch import fx, nn
 from bitloom.hw.graph import Graph, GraphBuilder
 from bitloom.hw.graph_file import check
 from bitloom.qat.config import QuantConfig
-from bitloom.qat.net.operators import Add, Bits, Operator
+from bitloom.qat.net.operators import Add, Bits, Linear, Operator
 from bitloom.qat.quantizers import Grid, QuantError
 
 INPUTS = ("input_ids", "token_type_ids")
@@ -70,6 +70,20 @@ class Network(nn.Module):
     def grids(self) -> dict[str, Grid]:
         """Each rescaled tensor's grid by name, in the order of computation (accumulators have none)."""
         return {m.tensor: m.grid for m in self.operators() if m.settings}
+
+    def settle(self) -> None:
+        """Raise the exponents that the hardware cannot rescale: values that are (almost) all zero would take any."""
+        raised = True
+        while raised:
+            raised = False
+            for operator in self.operators():
+                for grid, least in operator.least_exponents():
+                    if grid.e < least:
+                        grid.set_exponent(least)
+                        raised = True
+        for operator in self.operators():
+            if isinstance(operator, Linear):
+                operator.revive()
 
     def outputs(self) -> tuple[str, ...]:
         """Tensors that the forward pass returns."""

@@ -7,6 +7,9 @@ it reads and its bits. It then knows its nodes of the integer graph (`append`) a
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -17,9 +20,10 @@ from bitloom.hw.graph import GraphBuilder
 from bitloom.hw.graph import Tensor as GraphTensor
 from bitloom.qat import functional as F
 from bitloom.qat.brevitas import qnn
-from bitloom.qat.quantizers import ActQuant, BiasQuant, DyadicWeight, Grid, IntegerBias, PowerOfTwoAct, WeightQuant
+from bitloom.qat.quantizers import SPARE_BITS, ActQuant, BiasQuant, DyadicWeight, Grid, IntegerBias, PowerOfTwoAct, WeightQuant
 
 LOGIT_BITS = 16
+EXACT_BITS = 53  # of a float64
 
 
 def integers(value: Tensor) -> np.ndarray:
@@ -60,6 +64,10 @@ class Operator:
         """Grid of the (first) input."""
         return self._sources[0].grid
 
+    def least_exponents(self) -> Iterator[tuple[Grid, int]]:
+        """Grids that it reads or makes, each with the least exponent that its hardware can rescale, given the others' exponents."""
+        yield from ()
+
     def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
         """Add its nodes to the integer graph; the output tensor."""
         raise NotImplementedError
@@ -88,7 +96,7 @@ class Linear(Operator, qnn.QuantLinear):
 
     def __init__(self, in_features: int, out_features: int, *, bits: int | None = None, acc: str | None = None):
         weight_quant, grid = WeightQuant(out_features), ActQuant(bits or 8)
-        bias_quant = BiasQuant(weight_quant)
+        bias_quant = BiasQuant(weight_quant, grid)
         super().__init__(
             in_features,
             out_features,
@@ -118,7 +126,34 @@ class Linear(Operator, qnn.QuantLinear):
         if self.fixed_bits is None:
             activations = bits.of(name, "activations")
             self.grid.configure(bits.of(name, "residual", default=activations) if self.adds_only else activations)
-        self.bias_grid.sources = self._sources
+        self.bias_grid.sources, self.weight_grid.rescaled = self._sources, (self,)
+
+    def weight_exponents(self) -> tuple[int, int] | tuple[()]:
+        """For `snap_scale`: the least scale and the coarsest exponent whose shift to the output is one that `requant` has.
+
+        The least scale has the largest shift n with a mantissa m of 2**15. Products with it are far below the output's rounding, and the
+        bias times m, within 2**n times SPARE_BITS more than the output, is exact in float64.
+        Empty while the scales are still being looked for.
+        """
+        source = self._sources[0].grid
+        if source.observer is not None or not (source.calibrated and self.grid.calibrated):
+            return ()
+        even, shift = self.grid.e - source.e, min(ops.requant.SHIFT_MAX, EXACT_BITS - SPARE_BITS - self.grid.bits)
+        return even - shift + F.MANTISSA_BITS - 1, even
+
+    def least_exponents(self) -> Iterator[tuple[Grid, int]]:
+        yield self.grid, self.source.e + int(F.snap_scale(self.weight_grid.log_scale)[1])
+
+    @torch.no_grad()
+    def revive(self) -> None:
+        """Weights that are all zero have no scale of their own: take one that suits the output.
+
+        Their accumulator is then 8 bits finer than the output, for the bias; 24 bits with weights of one bit, which cannot be 0, so that
+        all of them together stay below its rounding.
+        """
+        if not self.weight.any():
+            finer = 24 if self.weight_grid.bits == 1 else 8
+            self.weight_grid.log_scale.fill_(math.log(2.0) * (self.grid.e - self.source.e - finer))
 
     @torch.no_grad()
     def copy_from(self, linear: nn.Linear, factor: float = 1.0) -> None:
@@ -134,7 +169,7 @@ class Linear(Operator, qnn.QuantLinear):
         """n = e_y - e_x - e_w, m the mantissas of the weight scales."""
         weight, bias = integers(self.weight_grid.codes(self.weight)), integers(self.bias_grid.codes(self.bias))
         acc = ops.linear.append(b, self.acc, inputs[0], weight, bias, self.weight_grid.bits)
-        mantissa, exponent = F.snap_scale(self.weight_grid.log_scale)
+        mantissa, exponent = self.weight_grid.snapped()
         shift, grid = self.grid.e - self.source.e - int(exponent), self.grid
         return ops.requant.append(b, self.tensor, acc, integers(mantissa), shift, bits=grid.bits, signed=grid.signed, scale=2.0**grid.e)
 
@@ -177,7 +212,11 @@ class _Product(_Rescaled):
     def configure(self, bits: Bits) -> None:
         self.acc = f"{self.tensor}.acc"
         self.grid.configure(bits.of(self.tensor, self.key))
-        self.grid.factors = self._sources
+
+    def least_exponents(self) -> Iterator[tuple[Grid, int]]:
+        finer, coarser = sorted((factor.grid for factor in self._sources), key=lambda grid: grid.e)
+        yield self.grid, finer.e + coarser.e
+        yield finer, self.grid.e - coarser.e - ops.requant.SHIFT_MAX
 
     def split(self, x: Tensor) -> Tensor:
         """[B, T, H] -> [B, heads, T, d]."""
@@ -225,6 +264,12 @@ class Add(_Rescaled):
     def configure(self, bits: Bits) -> None:
         self.grid.configure(bits.of(self.tensor, "residual"))
 
+    def least_exponents(self) -> Iterator[tuple[Grid, int]]:
+        finer, coarser = sorted((source.grid for source in self._sources), key=lambda grid: grid.e)
+        yield self.grid, coarser.e - ops.add.MULT_BITS
+        yield finer, max(coarser.e - ops.add.MULT_BITS, self.grid.e - ops.add.SHIFT_MAX)
+        yield coarser, self.grid.e - ops.add.SHIFT_MAX
+
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         return self.rescale(a + b)
 
@@ -248,6 +293,11 @@ class LayerNorm(Operator, Grid):
 
     def configure(self, bits) -> None:
         Grid.configure(self, bits.of(self.tensor, "activations"))
+
+    def least_exponents(self) -> Iterator[tuple[Grid, int]]:
+        yield self.source, ops.layernorm.finest(len(self.weight), self.source.bits, self.eps)
+        top = float(self.weight.detach().abs().max())
+        yield self, math.frexp(top)[1] - 11 - ops.layernorm.FRAC_BITS if top else self.e  # else shift n is below 0
 
     def plan(self) -> F.LayerNormPlan:
         return F.layernorm_plan(len(self.weight), self.source.bits, self.source.e, self.bits, self.e, self.eps)

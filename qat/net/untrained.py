@@ -55,4 +55,5 @@ def set_scales(network: Network) -> None:
         if operator.settings and not operator.grid.calibrated:
             grid = operator.grid
             size = HEADROOM if not isinstance(operator, LayerNorm) else HEADROOM * 1.5
-            grid.set_exponent(max(math.ceil(math.log2(size / grid.high)), grid.finest()))
+            grid.set_exponent(math.ceil(math.log2(size / grid.high)))
+    network.settle()

@@ -60,6 +60,25 @@ def test_post_training_quantization(fine_tuned, tiny_run, tmp_path, bitloom):
         assert "positive, negative, are put into the data set" in text
 
 
+# A pruned checkpoint: parts whose names hold one of these are zero.
+PRUNED = [
+    pytest.param(["output.dense", "attention.self.query", "attention.output.LayerNorm.weight"], id="blocks"),
+    pytest.param([""], id="everything", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.filterwarnings("ignore::bitloom.qat.tokenizer.TruncationWarning")
+@pytest.mark.parametrize("dead", PRUNED)
+def test_a_pruned_checkpoint_builds_and_agrees(dead, fine_tuned, tmp_path, bitloom):
+    """Tensors of zeros have scales that the hardware takes; Brevitas, golden and RTL give the same codes."""
+    tensors = load_file(fine_tuned / "model.safetensors")
+    save_file({key: value * 0 if any(part in key for part in dead) else value for key, value in tensors.items()}, fine_tuned / "model.safetensors")
+    code, out, err = bitloom("run", write(tmp_path, fine_tuned), "--out", tmp_path / "run")
+    assert code == 0, err
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["verify"]["mismatches"] == 0 and report["verify"]["values_compared"] > 1000
+
+
 @pytest.mark.filterwarnings("ignore::bitloom.qat.tokenizer.TruncationWarning")
 def test_a_head_that_is_new_must_be_trained_and_is_told(fine_tuned, tmp_path, bitloom):
     tensors = load_file(fine_tuned / "model.safetensors")

@@ -4,22 +4,32 @@
 The golden model reads the graph in export/, so whatever is changed in build/ is a fault of the hardware alone.
 """
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 
+from bitloom.stages import verify
+
 WHERE = r": sentence \d+ token \d+ channel \d+ \(lane \d+\): value: got (-?\d+|nothing \(lost\)), must be -?\d+"
 
 
-def edit_words(file: str, change):
-    """Replace the words of a memory file: change(list of hex words) -> as many of the same width."""
+WORD = r"word \d+: got '\w+', must be '\w+' \(1 of \d+ words differ\)"
+
+
+def edit_words(file: str, change, into: str = "planted.hex"):
+    """Give the hardware a memory with other words: change(list of hex words) -> as many of the same width.
+
+    into  the file that encoder.sv then names: the graph's own files are compared before anything is simulated
+    """
 
     def apply(build: Path) -> None:
         words = (build / file).read_text().split()
         changed = change(words)
         assert changed != words and [len(w) for w in changed] == [len(w) for w in words]
-        (build / file).write_text("\n".join(changed) + "\n")
+        (build / into).write_text("\n".join(changed) + "\n")
+        edit_text("encoder.sv", (f'"{file}"', f'"{into}"'))(build)
 
     return apply
 
@@ -92,6 +102,40 @@ def test_a_planted_fault_fails_the_verification_and_is_named(tiny_copy, bitloom,
         found = re.search(r"(\d+) values compared, (\d+) mismatches; first at " + tensor + WHERE, err)
         assert found and int(found[1]) > 10_000 and int(found[2]) > 0, err
     assert bitloom("report", tiny_copy)[0] == 2  # no report without a passed verification
+
+
+# A memory file, what is done to it, and what is said of it.
+FILES = {
+    "an entry that no sentence reads": ("layer.0.probs.exp.hex", lambda words: [*words[:-1], f"{int(words[-1], 16) ^ 1:0{len(words[-1])}x}"], WORD),
+    "the last weight word": ("layer.0.ffn.up.acc.weight.hex", lambda words: [*words[:-1], words[0] if words[0] != words[-1] else words[1]], WORD),
+    "a word too few": ("layer.0.value.mult.hex", lambda words: words[:-1], r"got \d+ words, must be \d+"),
+    "no number": ("layer.0.value.mult.hex", lambda words: ["x" * len(words[0]), *words[1:]], WORD),
+    "no file": ("layer.0.value.mult.hex", None, r"got no file that can be read .*, must hold \d+ words"),
+}
+
+
+@pytest.mark.parametrize("fault", FILES)
+def test_a_changed_memory_file_is_found_before_simulating(tiny_copy, bitloom, monkeypatch, fault):
+    file, change, said = FILES[fault]
+    path = tiny_copy / "build" / file
+    words = path.read_text().split()
+    path.unlink()
+    if change:
+        path.write_text("\n".join(change(words)) + "\n")
+    monkeypatch.setattr(verify, "run_encoder", None)
+    code, _, err = bitloom("verify", tiny_copy)
+    where = re.escape(f"bitloom: verify: {tiny_copy}/build: {file}: ")
+    assert code == 1 and re.fullmatch(where + said + re.escape(f"; it is not the graph's: run `bitloom build {tiny_copy}`\n"), err), err
+
+
+def test_the_share_of_memory_words_that_were_read_is_told(tiny_run, tiny_copy, bitloom):
+    memories = json.loads((tiny_run / "verify" / "verify.json").read_text())["memories"]
+    file, (read, entries) = next((f, counts) for f, counts in memories["tables"].items() if f.endswith("probs.exp.hex"))
+    words = (tiny_run / "build" / file).read_text().split()
+    assert memories["files"] == len(list((tiny_run / "build").glob("*.hex"))) and 0 < read < entries == len(words)
+    assert memories["words"] == sum(len(p.read_text().split()) for p in (tiny_run / "build").glob("*.hex"))
+    assert memories["words"] - memories["read"] == sum(size - seen for seen, size in memories["tables"].values())
+    assert f"{memories['read']:,} of them" in (tiny_run / "report.html").read_text()
 
 
 # Registers that keep what they held, or what they begin with.

@@ -33,6 +33,7 @@ REPORT = {
         "values_compared": 1234567,
         "mismatches": 0,
         "stall_runs": 1,
+        "memories": {"files": 2, "words": 1100, "read": 1050, "tables": {"probs.exp.hex": [206, 256], "act.table.hex": [256, 256]}},
         "comparisons": [{"name": "RTL = golden, back to back", "sentences": 32, "values_compared": 1234567, "mismatches": 0}],
     },
     "cycles": {
@@ -137,6 +138,11 @@ def test_negative_correlations_keep_their_order_and_stay_inside_the_chart():
 def test_a_score_of_the_hardware_that_was_not_measured_is_not_shown():
     rtl = {"examples": 8, "value": None, "golden": None}  # spans: their answers need all windows of a context
     assert "Simulated RTL" not in render(REPORT | {"accuracy": REPORT["accuracy"] | {"rtl": rtl}}, "")
+
+
+def test_the_share_of_memory_words_is_shown(page):
+    said = "All 1,100 words of the 2 memory files are the graph's; the simulated sentences read 1,050 of them"
+    assert f"{said}; all, but of tables: 206 of 256 entries of probs.exp.hex, 256 of 256 entries of act.table.hex." in page
 
 
 def test_one_is_singular():

@@ -39,7 +39,7 @@ def test_the_report_has_the_keys_that_others_rely_on(tiny_run):
     assert r["schema"] == "bitloom.report/1" and r["graph_hash"] == graph_file.load(tiny_run / "export").hash
     for section, keys in {
         "accuracy": ("metric", "examples", "float", "qat", "golden"),
-        "verify": ("backend", "sentences", "values_compared", "mismatches", "stall_runs"),
+        "verify": ("backend", "sentences", "values_compared", "mismatches", "stall_runs", "memories"),
         "cycles": ("interval_predicted", "interval_measured", "latency_predicted", "latency_measured", "tokens"),
         "hardware": ("multipliers", "macs_per_sentence", "mac_utilization", "weight_bits", "stages"),
         "size": ("float_bytes", "quantized_bytes", "without_embeddings"),

@@ -1,26 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whole encoders in simulation: golden model, ONNX Runtime and RTL agree on every value, the prediction on the cycles."""
 
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from encoders import ALL_BITS, draw_encoder, random_encoder, random_sentences
+from encoder_bench import TOLERANCE, Encoder, assert_cycles, assert_equal, assert_onnx_agrees, make
+from encoders import ALL_BITS, random_sentences
 
 from bitloom.hw import golden
-from bitloom.hw.build import build
-from bitloom.hw.graph import Graph
-from bitloom.hw.onnx_export import OnnxReferee, to_onnx
 from bitloom.hw.plan.design import Design
-from bitloom.hw.plan.folding import Folding
 from bitloom.hw.plan.predict import predict
 from bitloom.hw.plan.solve import HardwareConfig
-from bitloom.sim.encoder import EncoderRun, Options, promised_identity, run_encoder
-from bitloom.sim.verify import VerifyReport, compare
+from bitloom.sim.encoder import promised_identity
 
-TOLERANCE = 0.01  # of a whole encoder's cycles; single operators are exact
-RANDOM_ENCODERS = 20
 # A target so tight that streams need two lanes; a budget of hardly more than a multiplier a unit.
 CASES = {
     "sequence head, two lanes": {
@@ -65,69 +58,6 @@ CASES = {
         "shape": dict(layers=1, hidden=33, heads=3, intermediate=31, max_tokens=9, labels=3, activation="relu", **ALL_BITS),
     },
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Encoder:
-    """A built encoder, sentences for it, and what all its tensors must be (bitloom.hw.golden.run's layout)."""
-
-    graph: Graph
-    folding: Folding
-    folder: Path
-    ids: list[list[int]]
-    segments: list[list[int]]
-    want: dict[str, np.ndarray]
-
-    @property
-    def lengths(self) -> list[int]:
-        return [len(s) for s in self.ids]
-
-    def run(self, **settings) -> tuple[EncoderRun, VerifyReport]:
-        inputs = np.split(self.want[self.graph.entry], np.cumsum(self.lengths)[:-1])
-        got = run_encoder(self.folder, inputs, Options(identity=self.graph.hash[:16], **settings))
-        return got, compare(self.graph, self.want, got)
-
-    def cycles(self, got: EncoderRun) -> dict[str, tuple[float, float]]:
-        """(measured, predicted) of the first sentence's latency, the mix's mean interval and its end."""
-        guess, last = predict(Design(self.graph, self.folding), self.lengths), got.out_last_cycle
-        return {
-            "latency": (int(last[0]), guess.out_last[0]),
-            "interval": (int(last[-1] - last[0]) / (len(last) - 1), guess.interval),
-            "end": (int(last[-1]), guess.out_last[-1]),
-        }
-
-
-def make(folder: Path, seed: int, hardware: HardwareConfig, lengths: list[int], shape: dict, outputs: tuple[str, ...] = ("logits",)) -> Encoder:
-    graph = replace(random_encoder(seed, **shape), outputs=outputs)
-    ids, segments = random_sentences(graph, lengths, seed)
-    return Encoder(
-        graph=graph,
-        folding=build(graph, hardware, folder),
-        folder=folder,
-        ids=ids,
-        segments=segments,
-        want=golden.run(graph, ids, segments),
-    )
-
-
-def assert_equal(encoder: Encoder, report: VerifyReport) -> None:
-    """No mismatch, and nothing left out: all tensors but the host's, and the output once more where it leaves."""
-    made = [n.name for n in encoder.graph.nodes if n.op != "embed"]
-    values = sum(encoder.want[name].size for name in [*made, *encoder.graph.outputs])
-    assert report.ok and report.mismatches == 0, str(report)
-    assert report.values_compared == values > 0
-
-
-def assert_cycles(encoder: Encoder, got: EncoderRun) -> None:
-    for what, (measured, predicted) in encoder.cycles(got).items():
-        assert abs(measured - predicted) <= TOLERANCE * measured, f"{what}: {measured} cycles, {predicted} predicted"
-
-
-def assert_onnx_agrees(encoder: Encoder) -> None:
-    referee = OnnxReferee(to_onnx(encoder.graph), encoder.graph.hash).run(encoder.ids, encoder.segments)
-    assert len(referee) >= 3
-    for name, value in referee.items():
-        assert value.size and np.array_equal(value, encoder.want[name]), name
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -225,13 +155,3 @@ def test_larger_encoders_with_odd_widths(intermediate, tmp_path):
     got, report = encoder.run()
     assert_equal(encoder, report)
     assert_cycles(encoder, got)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(RANDOM_ENCODERS))
-def test_random_encoder(seed, tmp_path):
-    encoder = make(tmp_path, **draw_encoder(seed))
-    got, report = encoder.run()
-    assert_equal(encoder, report)
-    assert_cycles(encoder, got)
-    assert_onnx_agrees(encoder)

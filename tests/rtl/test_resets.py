@@ -23,7 +23,12 @@ from bitloom.sim.unit import OutSpec, Stimulus, UnitCase, run_units
 RESET = re.compile(r"if \(rst(?P<more> \|\| \w+)?\)(?P<body> begin.*?\n\s*end\b| [^;]*;)", re.S)
 FORK = Path(__file__).parent / "fork_unit.sv"
 FIFOS = {"fifo": (2, 3, 9), "fifo_deep": (65,)}  # depths
-REDUNDANT: dict[tuple[str, str], str] = {}  # resets that change nothing at any port, and why
+# Resets that change nothing that a bench may see.
+REDUNDANT = {
+    ("fifo", "s_ready"): "an empty fifo may be ready in the first cycle after a reset",
+    ("fifo_deep", "s_ready"): "an empty fifo may be ready in the first cycle after a reset",
+    ("fifo_deep", "arrived_q"): "what then arrives is written to a slot that holds no beat, before any beat comes",
+}
 
 
 def registers() -> list[tuple[str, str]]:
@@ -54,7 +59,7 @@ def without(text: str, register: str) -> str:
 def operators() -> tuple[Case, ...]:
     """The units of a small encoder, each alone, with what they would get."""
     graph = random_encoder(5, layers=1, hidden=12, heads=2, intermediate=20, max_tokens=6)
-    lengths = [6, 1, 4, 6, 2, 5]
+    lengths = [1, 6, 4, 6, 2, 1, 5]
     data, folding, cases = golden.run(graph, *random_sentences(graph, lengths)), solve(graph, HardwareConfig(multipliers=60)), []
     for node in graph.nodes:
         tensors = {name: graph.tensor(name) for name in (*node.inputs, node.name) if not OPS[node.op].host}
@@ -79,7 +84,7 @@ def check(module: str, files: list[Path], stall: float) -> None:
                 assert_equal_streams(module, part, stimulus["s"].beats, stimulus["s"].last)
     else:
         using = [c for c in operators() if module in {p.stem for p in needed(files, OPS[c.node.op].rtl(c.graph, c.node, c.fold).module)}]
-        assert check_units(using, stall_in=stall, stall_out=stall, rtl_files=files) > 100
+        assert check_units(using, stall_in=stall, stall_out=stall, rtl_files=files) > 50
 
 
 def found(module: str, register: str, folder: Path) -> str:

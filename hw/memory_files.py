@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The memory files of a built design: whether each word is the graph's, and which words a simulation's sentences read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from bitloom.hw.emit import memory_file
+from bitloom.hw.errors import BitloomError
+from bitloom.hw.hexfile import Hex
+from bitloom.hw.plan.design import Design, Unit
+
+
+class MemoryFileError(BitloomError):
+    """A memory file does not hold what the graph says."""
+
+
+def memories(design: Design) -> dict[str, tuple[Unit, str, Hex]]:
+    """File -> its unit, the parameter there that names it, and what it must hold."""
+    return {memory_file(u, key): (u, key, value) for u in design.units for key, value in u.instance.params.items() if isinstance(value, Hex)}
+
+
+def check_memory_files(design: Design, folder: Path) -> dict[str, int]:
+    """Compare every memory file with the graph, word for word; file -> how many words it has.
+
+    Raises MemoryFileError: the first word that differs, or a file that is missing, or has more or fewer words.
+    """
+    words = {}
+    for name, (_, _, memory) in memories(design).items():
+        want = memory.text().split()
+        try:
+            got = (Path(folder) / name).read_text().lower().split()
+        except (OSError, UnicodeDecodeError) as error:
+            raise MemoryFileError(f"{name}: got no file that can be read ({error}), must hold {len(want)} words") from error
+        if len(got) != len(want):
+            raise MemoryFileError(f"{name}: got {len(got)} words, must be {len(want)}")
+        if got != want:
+            wrong = [word for word, (a, b) in enumerate(zip(got, want, strict=True)) if a != b]
+            raise MemoryFileError(f"{name}: word {wrong[0]}: got {got[wrong[0]]!r}, must be {want[wrong[0]]!r} ({len(wrong)} of {len(want)} words differ)")
+        words[name] = len(want)
+    return words
+
+
+@dataclass
+class Reads:
+    """Which words of the memories were read. `add` takes the golden tensors of what was simulated: the hardware's were equal to them.
+
+    words  of each file, as check_memory_files gives them
+    """
+
+    design: Design
+    words: Mapping[str, int]
+    read: dict[str, np.ndarray] = field(init=False)  # file -> bool [words]
+
+    def __post_init__(self) -> None:
+        self.read = {name: np.zeros(count, dtype=bool) for name, count in self.words.items()}
+
+    def add(self, values: Mapping[str, np.ndarray], lengths: np.ndarray) -> None:
+        """values: tensor -> codes as `golden.run` gives them."""
+        graph, entries = self.design.graph, {}
+        for name, (unit, key, _) in memories(self.design).items():
+            if unit.op.looked_up is None:
+                self.read[name][:] = True
+                continue
+            if unit.name not in entries:
+                entries[unit.name] = unit.op.looked_up(graph, unit.node, [values[i] for i in unit.node.inputs], np.asarray(lengths))
+            self.read[name][np.unique(entries[unit.name][key])] = True
+
+    def summary(self) -> dict:
+        """files, words and read of all of them; tables: those whose entries are looked up, file -> [entries read, entries]."""
+        tables = {name: [int(self.read[name].sum()), self.read[name].size] for name, (unit, _, _) in memories(self.design).items() if unit.op.looked_up}
+        return {"files": len(self.read), "words": sum(self.words.values()), "read": int(sum(r.sum() for r in self.read.values())), "tables": tables}

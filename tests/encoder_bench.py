@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An encoder's RTL against its golden model, its timing model and ONNX Runtime."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from encoders import random_encoder, random_sentences
+
+from bitloom.hw import golden
+from bitloom.hw.build import build
+from bitloom.hw.graph import Graph
+from bitloom.hw.onnx_export import OnnxReferee, to_onnx
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.folding import Folding
+from bitloom.hw.plan.predict import predict
+from bitloom.hw.plan.solve import HardwareConfig
+from bitloom.sim.encoder import EncoderRun, Options, run_encoder
+from bitloom.sim.verify import VerifyReport, compare
+
+TOLERANCE = 0.01  # of a whole encoder's cycles; single operators are exact
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoder:
+    """A built encoder, sentences for it, and what all its tensors must be (bitloom.hw.golden.run's layout)."""
+
+    graph: Graph
+    folding: Folding
+    folder: Path
+    ids: list[list[int]]
+    segments: list[list[int]]
+    want: dict[str, np.ndarray]
+
+    @property
+    def lengths(self) -> list[int]:
+        return [len(s) for s in self.ids]
+
+    def run(self, **settings) -> tuple[EncoderRun, VerifyReport]:
+        inputs = np.split(self.want[self.graph.entry], np.cumsum(self.lengths)[:-1])
+        got = run_encoder(self.folder, inputs, Options(identity=self.graph.hash[:16], **settings))
+        return got, compare(self.graph, self.want, got)
+
+    def cycles(self, got: EncoderRun) -> dict[str, tuple[float, float]]:
+        """(measured, predicted) of the first sentence's latency, the mix's mean interval and its end."""
+        guess, last = predict(Design(self.graph, self.folding), self.lengths), got.out_last_cycle
+        return {
+            "latency": (int(last[0]), guess.out_last[0]),
+            "interval": (int(last[-1] - last[0]) / (len(last) - 1), guess.interval),
+            "end": (int(last[-1]), guess.out_last[-1]),
+        }
+
+
+def make(folder: Path, seed: int, hardware: HardwareConfig, lengths: list[int], shape: dict, outputs: tuple[str, ...] = ("logits",)) -> Encoder:
+    graph = replace(random_encoder(seed, **shape), outputs=outputs)
+    ids, segments = random_sentences(graph, lengths, seed)
+    return Encoder(
+        graph=graph,
+        folding=build(graph, hardware, folder),
+        folder=folder,
+        ids=ids,
+        segments=segments,
+        want=golden.run(graph, ids, segments),
+    )
+
+
+def assert_equal(encoder: Encoder, report: VerifyReport) -> None:
+    """No mismatch, and nothing left out: all tensors but the host's, and the output once more where it leaves."""
+    made = [n.name for n in encoder.graph.nodes if n.op != "embed"]
+    values = sum(encoder.want[name].size for name in [*made, *encoder.graph.outputs])
+    assert report.ok and report.mismatches == 0, str(report)
+    assert report.values_compared == values > 0
+
+
+def assert_cycles(encoder: Encoder, got: EncoderRun) -> None:
+    for what, (measured, predicted) in encoder.cycles(got).items():
+        assert abs(measured - predicted) <= TOLERANCE * measured, f"{what}: {measured} cycles, {predicted} predicted"
+
+
+def assert_onnx_agrees(encoder: Encoder) -> None:
+    referee = OnnxReferee(to_onnx(encoder.graph), encoder.graph.hash).run(encoder.ids, encoder.segments)
+    assert len(referee) >= 3
+    for name, value in referee.items():
+        assert value.size and np.array_equal(value, encoder.want[name]), name

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random encoders in simulation: shape, heads, bits, sentences, folding, registers at power-up, stalls and resets are drawn by the seed.
+
+One of them alone, whatever its seed: `BITLOOM_SEEDS=17 pytest tests/hw/test_random_encoders.py`; `BITLOOM_SEEDS=100-199` for another hundred.
+"""
+
+import os
+
+import pytest
+from encoder_bench import assert_cycles, assert_equal, assert_onnx_agrees, make
+from encoders import draw_encoder, draw_run
+
+PLAIN, ALL = 2, 100  # how many of them
+
+
+def seeds() -> list:
+    """Those that are asked for, else the first few, and as slow tests the others."""
+    if asked := os.environ.get("BITLOOM_SEEDS"):
+        first, _, last = asked.partition("-")
+        return list(range(int(first), int(last or first) + 1))
+    return [*range(PLAIN), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(PLAIN, ALL))]
+
+
+@pytest.mark.parametrize("seed", seeds())
+def test_random_encoder(seed, tmp_path, monkeypatch):
+    monkeypatch.setenv("BITLOOM_BUILD", "quick")  # they simulate a moment
+    encoder, how = make(tmp_path, **draw_encoder(seed)), draw_run(seed)
+    print(f"run this one alone: BITLOOM_SEEDS={seed} pytest tests/hw/test_random_encoders.py; {how}")
+    got, report = encoder.run(**how)
+    assert_equal(encoder, report)
+    if not how["stall_in"] and not how["stall_out"]:
+        assert_cycles(encoder, got)
+    assert_onnx_agrees(encoder)
