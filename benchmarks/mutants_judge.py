@@ -72,6 +72,7 @@ UNIT = {
     "recip": (ARITHMETIC, "tests/ops/test_softmax.py", NORM),
     "ring": MATRIX[1:],
     "rom": ("tests/ops/test_table.py", "tests/ops/test_linear.py", REQUANT),
+    "softmax_row": ("tests/ops/test_softmax.py",),
     "stream_fork": (STREAMS,),
     "unpack": (MATRIX[0], MATRIX[2]),
     "hw/rtl/board": (BOARD,),
