@@ -75,6 +75,11 @@ def test_the_cases_are_what_they_say(encoder):
     assert {1, encoder.graph.max_tokens} <= set(encoder.lengths)
 
 
+def test_the_header_states_what_may_come_in(encoder):
+    entry, text = Design(encoder.graph, encoder.folding).entry, (encoder.folder / "encoder.sv").read_text()
+    assert f"// Input  : a sentence is 1 .. {encoder.graph.max_tokens} tokens of {entry.layout.width // entry.lanes} beats; s_axis_tlast on" in text
+
+
 def test_onnx_runtime_equals_golden(encoder):
     assert_onnx_agrees(encoder)
 
