@@ -208,6 +208,9 @@ def draw_encoder(seed: int) -> dict:
     hardware = HardwareConfig(multipliers=int(units * rng.uniform(1, 12)))
     if rng.integers(2):
         hardware = HardwareConfig(target_cycles=solve(graph, hardware).interval)
+    if seed % 3 == 0:  # heads side by side: as fast as a key a cycle, where the streams are
+        tokens = shape["max_tokens"]
+        hardware = HardwareConfig(target_cycles=max(tokens * max(shape["hidden"], shape["intermediate"], tokens * -(-heads // 2)), 1))
     lengths = rng.integers(1, shape["max_tokens"] + 1, int(rng.integers(6, 13))).tolist()
     return {"seed": seed, "hardware": hardware, "lengths": lengths, "shape": shape}
 

@@ -87,6 +87,11 @@ def test_heads_go_side_by_side_where_one_by_one_is_too_slow(encoder):
     assert rows == {4 if encoder.graph.meta["heads"] == 4 else 1}
 
 
+def test_the_header_states_what_may_come_in(encoder):
+    entry, text = Design(encoder.graph, encoder.folding).entry, (encoder.folder / "encoder.sv").read_text()
+    assert f"// Input  : a sentence is 1 .. {encoder.graph.max_tokens} tokens of {entry.layout.width // entry.lanes} beats; s_axis_tlast on" in text
+
+
 def test_onnx_runtime_equals_golden(encoder):
     assert_onnx_agrees(encoder)
 
