@@ -29,6 +29,7 @@ from bitloom.qat.data import DataConfig, Dataset, load
 from bitloom.qat.features import Collator, Features, LengthGrouped
 from bitloom.qat.metrics import NAMES
 from bitloom.qat.net.model import QuantModel
+from bitloom.qat.resume import read_json
 from bitloom.qat.tokenizer import TextTokenizer
 from bitloom.qat.trainer import EncoderTrainer, predict, process_state
 
@@ -88,7 +89,7 @@ class _Run:
     def all(self, resume: bool) -> dict[str, Any]:
         self._open(resume)
         path = self.out / "metrics.json"
-        metrics = json.loads(path.read_text()) if path.is_file() else self._steps()
+        metrics = read_json(path, ("metric", "float", "qat", "curves")) if path.is_file() else self._steps()
         self._on_main(lambda: _write_json(path, metrics))
         self._on_main(lambda: shutil.rmtree(self.out / "checkpoints", ignore_errors=True))
         return metrics
@@ -123,7 +124,7 @@ class _Run:
         if not resume:
             self._on_main(lambda: _remove(self.out))
         path = self.out / "settings.json"
-        if path.is_file() and (before := json.loads(path.read_text())) != settings:
+        if path.is_file() and (before := read_json(path, settings)) != settings:
             changed = ", ".join(name for name in settings if settings[name] != before.get(name))
             raise TrainError(f"{self.out}: got a training with other settings ({changed}), must be the same to resume; "
                              "choose another folder or start anew (resume=False)")  # fmt: skip
@@ -144,7 +145,7 @@ class _Run:
     def _float(self, dataset: Dataset, tokenizer: TextTokenizer, train: Features, dev: Features) -> dict[str, Any]:
         """Train (or just load) and score the float model; out/float is the sign that it is done."""
         if (self.out / "float").is_dir():
-            return json.loads((self.out / "float" / "bitloom_scores.json").read_text())
+            return read_json(self.out / "float" / "bitloom_scores.json", ("scores", "curve", "seconds", "notes"))
         set_seed(self.training.seed)
         head = head_of_task(dataset.task, self.model.head)
         model = float_model(self.model, len(tokenizer), dataset.num_labels, head=head, names=dataset.label_names)

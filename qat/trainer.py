@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,12 +12,15 @@ import torch
 from accelerate import PartialState
 from torch import Tensor, nn
 from torch.nn import functional as TF
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 from transformers.integrations import TensorBoardCallback
+from transformers.trainer_callback import ExportableState
+from transformers.trainer_pt_utils import nested_gather
 
 from bitloom.qat.config import TrainConfig
 from bitloom.qat.features import Collator, Features, LengthGrouped
 from bitloom.qat.metrics import NAMES
+from bitloom.qat.resume import LOSSES, check, last_checkpoint
 from bitloom.qat.tokenizer import TextTokenizer
 
 Progress = Callable[[float, str], None]
@@ -42,21 +44,44 @@ class EncoderTrainer(Trainer):
                  logs: Path | str | None = None, progress: Progress | None = None):  # fmt: skip
         self.cfg, self.unk_id, self.special_ids = cfg, tokenizer.unk_id, tokenizer.special_ids
         self.sampler: LengthGrouped | None = None
-        args = _arguments(cfg, folder, epochs, learning_rate, evaluate=dev is not None)
+        args = _arguments(cfg, folder, epochs, learning_rate)
         args.label_names = ["start_positions", "end_positions"] if (dev or train).windows is not None else ["labels"]
         super().__init__(model, args, data_collator=Collator(tokenizer.pad_id), train_dataset=train, eval_dataset=dev,
                          compute_metrics=self._score if dev is not None else None)  # fmt: skip
         self.model_accepts_loss_kwargs = False  # compute_loss gives a mean over the batch
         self.remove_callback(PrinterCallback)
         self.add_callback(_EpochOrder(self))
+        self.add_callback(_EpochEnd(self))
+        self.losses = _Losses(self)
+        self.add_callback(self.losses)
         if logs is not None:
             self.add_callback(_tensorboard(Path(logs)))
         if progress is not None:
             self.add_callback(_Progress(progress))
 
     def resume(self) -> None:
-        """Train to the end, from the last whole checkpoint if there is one; the weights come out the same."""
-        self.train(resume_from_checkpoint=last_checkpoint(self.args.output_dir))
+        """Train to the end, from the last whole checkpoint if there is one; weights, scores and curve come out the same.
+
+        Raises ResumeError: a file of that checkpoint is not whole.
+        """
+        checkpoint = last_checkpoint(self.args.output_dir)
+        if checkpoint is not None and (state := self._whole(checkpoint)).global_step >= state.max_steps:
+            self._load_from_checkpoint(checkpoint)  # killed after the last step: the Trainer would take one more
+            self.state = state
+            return
+        self.train(resume_from_checkpoint=checkpoint)
+
+    def _whole(self, checkpoint: str) -> TrainerState:
+        schedule = self.create_scheduler(1, self.create_optimizer()).state_dict()
+        process = self.args.process_index if self.args.world_size > 1 else None
+        state = check(checkpoint, self.model, self.optimizer.param_groups, set(schedule), process)
+        self.optimizer = self.lr_scheduler = None  # the Trainer makes them, for as many steps as there are
+        return state
+
+    def _save_checkpoint(self, model, trial):
+        """With the losses since the last log, so that a resumed run logs what an unbroken one does."""
+        self.losses.keep(nested_gather(self._tr_loss, self.args.parallel_mode).mean().item(), self._globalstep_last_logged)
+        super()._save_checkpoint(model, trial)
 
     def curve(self, phase: str) -> list[dict]:
         """Loss and dev metric by step, over resumes too: [{phase, step, loss | None, metric | None}]."""
@@ -128,6 +153,36 @@ class _EpochOrder(TrainerCallback):
         self.trainer.sampler.set_epoch(int(state.epoch or 0))
 
 
+class _EpochEnd(TrainerCallback):
+    """Scores the dev split at an epoch's last step, before its checkpoint is saved: the Trainer's own way is after it, and a run killed in between loses the score."""
+
+    def __init__(self, trainer: EncoderTrainer):
+        self.trainer = trainer
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if self.trainer.eval_dataset is not None and (state.epoch == int(state.epoch) or state.global_step >= state.max_steps):
+            control.should_evaluate = True
+        return control
+
+
+class _Losses(TrainerCallback, ExportableState):
+    """Losses since the last log, kept in a checkpoint's trainer_state.json."""
+
+    def __init__(self, trainer: EncoderTrainer | None = None):
+        self.trainer, self.kept = trainer, {}
+
+    def keep(self, total: float, logged: int) -> None:
+        self.kept = {"total": total, "logged": logged}
+
+    def state(self) -> dict:
+        return {"args": {}, "attributes": {"kept": self.kept}}
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.global_step and (kept := state.stateful_callbacks[LOSSES]["attributes"]["kept"]):
+            self.trainer._tr_loss += kept["total"]
+            self.trainer._globalstep_last_logged = kept["logged"]
+
+
 class _Progress(TrainerCallback):
     """Reports the fraction of the phase that is done, and its latest loss and score."""
 
@@ -150,7 +205,7 @@ def _tensorboard(folder: Path) -> TrainerCallback:
     return callback
 
 
-def _arguments(cfg: TrainConfig, folder: Path | str, epochs: float, learning_rate: float, evaluate: bool) -> TrainingArguments:
+def _arguments(cfg: TrainConfig, folder: Path | str, epochs: float, learning_rate: float) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=cfg.batch_size,
@@ -164,7 +219,7 @@ def _arguments(cfg: TrainConfig, folder: Path | str, epochs: float, learning_rat
         save_strategy="steps",
         save_steps=cfg.save_steps,
         save_total_limit=1,  # the older one is removed when the newer is whole
-        eval_strategy="epoch" if evaluate else "no",
+        eval_strategy="no",  # `_EpochEnd` says when
         logging_steps=cfg.logging_steps,
         report_to="none",
         disable_tqdm=True,
@@ -180,18 +235,6 @@ def process_state() -> PartialState:
     with TemporaryDirectory() as unused:
         _ = TrainingArguments(output_dir=unused).device
     return PartialState()
-
-
-def last_checkpoint(folder: Path | str) -> str | None:
-    """The newest whole checkpoint in a Trainer's folder; one that was cut off while it was written does not count."""
-    found = sorted(Path(folder).glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]), reverse=True)
-    for path in found:
-        try:
-            json.loads((path / "trainer_state.json").read_text())  # the Trainer writes it last
-            return str(path)
-        except (OSError, json.JSONDecodeError):
-            continue
-    return None
 
 
 def distance(outputs, teacher: Tensor, mask: Tensor, temperature: float) -> Tensor:

@@ -22,9 +22,10 @@ from bitloom.qat.checkpoint import from_pretrained
 from bitloom.qat.config import DistillConfig, ModelConfig, QuantConfig, TrainConfig
 from bitloom.qat.data import DataConfig, load
 from bitloom.qat.features import Collator, Features, LengthGrouped
+from bitloom.qat.resume import last_checkpoint
 from bitloom.qat.tokenizer import TextTokenizer, TruncationWarning
 from bitloom.qat.train import TrainError, _check_finite, train
-from bitloom.qat.trainer import EncoderTrainer, distance, last_checkpoint, predict
+from bitloom.qat.trainer import EncoderTrainer, distance, predict
 
 ROOT = Path(__file__).parents[2]
 MODEL = ModelConfig(layers=1, hidden=16, heads=2, intermediate=32, max_tokens=24, dropout=0.1)
@@ -131,8 +132,9 @@ def test_crashed_training_ends_in_the_same_weights(whole, tmp_path, monkeypatch,
             train(MODEL, QuantConfig(), TRAINING, DATA, None, tmp_path / "out")
     saved = Path(last_checkpoint(tmp_path / "out" / "checkpoints" / phase)).name
     assert saved == f"checkpoint-{step // 6 * 6}"
-    train(MODEL, QuantConfig(), TRAINING, DATA, None, tmp_path / "out")
+    metrics = train(MODEL, QuantConfig(), TRAINING, DATA, None, tmp_path / "out")
     assert_same(weights(tmp_path / "out"), weights(whole[0]))
+    assert metrics | {"seconds": 0} == whole[1] | {"seconds": 0}  # scores and the curve, too
 
 
 def test_killed_training_ends_in_the_same_weights(whole, tmp_path):
