@@ -41,6 +41,36 @@ EQUIVALENT: dict[tuple[str, int, str, str], str] = {
         "logic [COUNT_W-1:0] count_q = '0;  // cycles without a reason for reset",
         "logic [COUNT_W-1:0] count_q = '1;  // cycles without a reason for reset",
     ): "good_q begins at 0, so the first edge clears count_q, and until then run_q does not read it: it begins at 0 and stays there without good_q[1]",
+    (
+        "hw/rtl/layernorm_scale.sv",
+        1,
+        "localparam int SumW = ((WideW > SHIFT + 1) ? WideW : SHIFT + 1) + 2;",
+        "localparam int SumW = ((WideW >= SHIFT + 1) ? WideW : SHIFT + 1) + 2;",
+    ): "where the two are equal both branches give the same",
+    (
+        "hw/rtl/linear.sv",
+        1,
+        "for (int i = 0; i < LANES_OUT; i++)",
+        "for (int i = 0; i <= LANES_OUT; i++)",
+    ): "the step more writes to a part of m_data that is not there, which has no effect (IEEE 1800-2017, 11.5.1)",
+    (
+        "hw/rtl/mac_array.sv",
+        1,
+        'if (MUL_STYLE == "lut" || W_W == 1) begin : g_lut',
+        'if (MUL_STYLE == "lut" || W_W != 1) begin : g_lut',
+    ): "both branches are a register with `en`: product_reg is one, too, written so that synthesis finds a multiplier's own",
+    (
+        "hw/rtl/ring.sv",
+        1,
+        "over = (AtW + 1)'(base) + (AtW + 1)'(by) - (AtW + 1)'(Size);",
+        "over = (AtW + 1)'(base) + (AtW - 1)'(by) - (AtW + 1)'(Size);",
+    ): "AtW - 1 bits are $clog2(DEPTH), which hold `by` <= DEPTH but where DEPTH is a power of two, and then `over` is not read (Wraps = 0)",
+    (
+        "hw/rtl/ring.sv",
+        1,
+        "localparam bit Wraps = (1 << AtW) != Size;  // else addresses wrap by themselves",
+        "localparam bit Wraps = (1 >> AtW) != Size;  // else addresses wrap by themselves",
+    ): "Wraps is then 1 for a power of two also, where base + by - Size has the same AtW low bits as base + by",
 }
 
 

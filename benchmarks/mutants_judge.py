@@ -25,9 +25,10 @@ from benchmarks.mutants_draw import FOLDERS, Mutant
 from bitloom.sim.tools import find_verilator
 
 ROOMS = ("boards", "hls", "hw", "qat", "recipes", "sim")  # installed below `bitloom`
-LEAST_SECONDS, FACTOR = 60, 4  # a bench is ended after FACTOR times what it takes without a change
+CPU_SECONDS = 180  # of one process: a simulation that goes on and on; no bench takes a third of it
+LEAST_SECONDS, FACTOR = 300, 10  # a bench that waits, not computes, is ended after FACTOR times what it takes without a change: the machine may be busy
 END_SECONDS = 15  # for a bench that is told to end
-FILE_BYTES = 1 << 29  # that it may write into one file: a stream without end
+FILE_BYTES = 1 << 29  # that it may write into one file
 OTHER_TESTS = "not no_multiplier and not lint and not synthesis and not yosys"  # they read the RTL, but do not run it
 
 
@@ -193,11 +194,11 @@ class Judge:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES)),
+                preexec_fn=_limits,
             )
         code = _wait(process, limit)
-        if code is None:
-            return " ".join(bench.files), f"ended after {limit:.0f} s"
+        if code is None or code in (-signal.SIGXCPU, -signal.SIGXFSZ):
+            return " ".join(bench.files), f"ended after {limit:.0f} s" if code is None else f"ended by {signal.Signals(-code).name}"
         if code == 0:
             return None
         said = self.log.read_text(errors="replace")
@@ -205,6 +206,11 @@ class Judge:
         if code != 1 or not failed:
             raise MutantError(f"mutants: pytest {' '.join(bench.files)} -k {bench.names!r} ended with {code}, must run tests; see {self.log}")
         return failed[1], failed[2] or ""
+
+
+def _limits() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 10))
 
 
 def _wait(process: subprocess.Popen, limit: float) -> int | None:

@@ -164,11 +164,12 @@ def repository(tmp_path, monkeypatch) -> Path:
     shutil.copy(ROOT / "pyproject.toml", root)
     text = "import time\nfrom pathlib import Path\n\ndef test_text():\n    text = Path('hw/rtl/tiny.sv').read_text()\n"
     (root / "tests" / "ops" / "test_tiny.py").write_text(
-        f"{text}    assert 'a + 3' in text, 'the sum'\n    time.sleep(60 * ('!(b)' in text))\n    assert '!(rst)' not in text, 'simulation build failed'\n"
+        f"{text}    assert 'a + 3' in text, 'the sum'\n    time.sleep(60 * ('!(b)' in text))\n    while '2);' in text: pass\n    assert '!(rst)' not in text, 'simulation build failed'\n"
     )
     (root / "tests" / "whole" / "test_whole.py").write_text(f"{text}    assert '{{q, m}}' in text, 'the reset'\n")
-    monkeypatch.setattr(mutants_judge, "LEAST_SECONDS", 3)
+    monkeypatch.setattr(mutants_judge, "LEAST_SECONDS", 8)
     monkeypatch.setattr(mutants_judge, "FACTOR", 0)
+    monkeypatch.setattr(mutants_judge, "CPU_SECONDS", 2)
     monkeypatch.setattr(mutants_judge, "VERIFY", {"hw/rtl": mutants_judge.Bench(("tests/whole/test_whole.py",))})
     return root
 
@@ -181,7 +182,8 @@ def drawn(root: Path, kind: str, after: str) -> Mutant:
     ("kind", "after", "verdict", "by", "how"),
     [
         ("operator", "a - 3", "unit", "tests/ops/test_tiny.py::test_text", "the sum"),
-        ("condition", "!(b)", "unit", "tests/ops/test_tiny.py", "ended after 3 s"),
+        ("condition", "!(b)", "unit", "tests/ops/test_tiny.py", "ended after 8 s"),
+        ("constant", "3'd2", "unit", "tests/ops/test_tiny.py", "ended by SIGXCPU"),
         ("condition", "!(rst)", "no build", "tests/ops/test_tiny.py::test_text", "simulation build failed"),
         ("reset", "{m}", "verify", "tests/whole/test_whole.py::test_text", "the reset"),
         ("comparison", "a < q", "survived", "", ""),
