@@ -154,7 +154,10 @@ class _EpochOrder(TrainerCallback):
 
 
 class _EpochEnd(TrainerCallback):
-    """Scores the dev split at an epoch's last step, before its checkpoint is saved: the Trainer's own way is after it, and a run killed in between loses the score."""
+    """Scores the dev split at an epoch's last step, before its checkpoint is saved.
+
+    The Trainer's own way is after it, and a run killed in between loses the score.
+    """
 
     def __init__(self, trainer: EncoderTrainer):
         self.trainer = trainer
