@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 
 from bitloom.hw.hexfile import Hex
-from bitloom.hw.plan.design import Design, Port, Stream, Unit
+from bitloom.hw.plan.design import Design, Fifo, Port, Stream, Unit
 
 RTL = Path(__file__).parent / "rtl"
 TOP = "encoder"
@@ -159,9 +159,10 @@ def _top(design: Design, emitter: Emitter) -> str:
 
 
 def streams(design: Design) -> list[dict]:
-    """What a bench or a host needs of each stream (Stream.as_dict): the input first, the first output last."""
+    """What a bench or a host needs of each stream (Stream.as_dict) and of the FIFOs behind it: the input first, the first output last."""
     first = design.outputs[0]
-    return [s.as_dict() for s in design.streams.values() if s is not first] + [first.as_dict()]
+    ordered = [*(s for s in design.streams.values() if s is not first), first]
+    return [s.as_dict() | {"fifos": [Fifo(p.wire, p.source, p.depth)._asdict() for p in design.readers[s.tensor]]} for s in ordered]
 
 
 def emit(design: Design, folder: Path) -> None:

@@ -40,6 +40,11 @@ class Bench:
         self._tap_instance(name, wires, width)
         self.taps.append(name)
 
+    def fill(self, name: str, source: str, wires: str) -> None:
+        """Count what a FIFO between two streams (hierarchical names as for `tap`) holds, and write the most to <name>.fill."""
+        moved = [f"{stream}_valid && {stream}_ready" for stream in (source, wires)]
+        self.body.append(f'  bench_fill #(.NAME("{name}")) fill_{name} (.clk, .rst, .push({moved[0]}), .pop({moved[1]}));')
+
     def _tap_instance(self, name: str, wires: str, width: int) -> None:
         self.body.append(
             f"  logic moved_{name}, fault_{name};\n"

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from bitloom.hw import process
-from bitloom.hw.plan.design import SOURCE, Stream, read_streams
+from bitloom.hw.plan.design import SOURCE, Fifo, Stream, read_fifos, read_streams
 from bitloom.sim.bench import Bench
 from bitloom.sim.errors import SimulationError
 from bitloom.sim.plusargs import settings
-from bitloom.sim.records import Record, clear, cycles_of, read_faults, read_tap, write_source
+from bitloom.sim.records import Record, clear, cycles_of, read_faults, read_fills, read_tap, write_source
 from bitloom.sim.runner import BENCH_FILES, Model, build, encoder_effort, needed, run
 
 
@@ -69,6 +69,7 @@ class EncoderRun:
     wall_seconds    of the simulation, without the build
     problem         "" or why the run counts as failed: a hang, a broken stream rule
     left            tensor -> Record of what left at its port, for every output
+    fills           FIFO, by the bundle that it gives to -> the most beats that it held (empty if taps were off)
     taps            tensor -> int64 flat, in stream order, without filled places
     """
 
@@ -83,6 +84,7 @@ class EncoderRun:
     wall_seconds: float
     problem: str = ""
     left: dict[str, Record] = field(default_factory=dict)
+    fills: dict[str, int] = field(default_factory=dict)
     taps: dict[str, np.ndarray] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -180,23 +182,26 @@ def encoder_model(build_dir: Path, infos: Sequence[Stream], *, taps: bool, waves
     sources = (*BENCH_FILES, *needed(sorted((build_dir / "rtl").glob("*.sv")), encoder.read_text()), encoder)
     return Model(
         sources=sources,
-        generated={"bench.sv": bench_text(infos, taps=taps, clock=clock)},
+        generated={"bench.sv": bench_text(infos, fifos=read_fifos(build_dir) if taps else (), taps=taps, clock=clock)},
         options=wave_options(waves),
         effort=encoder_effort(),
     )
 
 
-def bench_text(infos: Sequence[Stream], *, taps: bool, clock: bool = True, top: str = "encoder") -> str:
-    """The generated module around the module `top`. Taps reach its wires by hierarchical names."""
+def bench_text(infos: Sequence[Stream], *, fifos: Sequence[Fifo] = (), taps: bool, clock: bool = True, top: str = "encoder") -> str:
+    """The generated module around the module `top`. Taps, and the counters of what FIFOs hold, reach its wires by hierarchical names."""
     bench = Bench(ports=["output logic [63:0] identity"])
     first, last = infos[0], sinks(infos)
     bench.source(SOURCE, first.io_width)
     for stream in last:
         bench.sink(stream.port, stream.io_width)
-    ports = ", ".join(f".{s.port}_t{part}({s.port}_{part})" for s in (first, *last) for part in ("valid", "ready", "data", "last"))
-    bench.body.append(f"  {top} dut (.clk, .rst, .identity, {ports});")
+    bundles = ", ".join(f".{s.port}_t{part}({s.port}_{part})" for s in (first, *last) for part in ("valid", "ready", "data", "last"))
+    bench.body.append(f"  {top} dut (.clk, .rst, .identity, {bundles});")
     for info in infos if taps else ():
         bench.tap(info.wire, f"dut.{info.wire}", info.width)
+    ports = {s.port for s in last}
+    for fifo in fifos:
+        bench.fill(fifo.wire, f"dut.{fifo.source}", fifo.wire if fifo.wire in ports else f"dut.{fifo.wire}")
     return bench.text(clock=clock)
 
 
@@ -249,6 +254,7 @@ def _collect(work: Path, infos: Sequence[Stream], lengths: np.ndarray, expect: d
         wall_seconds=seconds,
         problem=problem,
         left=left,
+        fills=read_fills(work),
     )
 
 

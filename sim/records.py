@@ -127,8 +127,13 @@ def read_faults(folder: Path) -> list[tuple[int, str, str]]:
     return sorted(faults)
 
 
+def read_fills(folder: Path) -> dict[str, int]:
+    """The most beats that each FIFO ever held, by name (bench_fill)."""
+    return {path.stem: int(path.read_text()) for path in folder.glob("*.fill")}
+
+
 def clear(folder: Path) -> None:
     """Remove the records of an earlier run, so that they cannot pass for new ones."""
-    for pattern in ("*.fault", "*.tap", "bench.cycles"):
+    for pattern in ("*.fault", "*.fill", "*.tap", "bench.cycles"):
         for path in folder.glob(pattern):
             path.unlink()

@@ -61,6 +61,7 @@ def assemble(context: Context) -> dict:
             **utilization,
             "weight_bits": timing["weight_bits"],
             "bottleneck": timing["bottleneck"],
+            "fifos": verified["fifos"],
             "stages": stages,
         },
         "size": exported["size"],

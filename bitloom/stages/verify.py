@@ -64,6 +64,7 @@ class Bench:
         self.graph, self.folding = context.graph, context.folding
         self.outcomes: list[Outcome] = []
         self.reads: Reads | None = None
+        self.fills: dict[str, int] = {}
 
     def compare_memories(self) -> None:
         """Every memory file against the graph, which also tells of words that no simulated sentence reads.
@@ -140,7 +141,20 @@ class Bench:
         if not report.ok:
             raise VerificationError(f"verify: {name}: {report}")
         self.reads.add(want, np.array(sentences.lengths))
+        self.fills |= {name: max(most, self.fills.get(name, 0)) for name, most in got.fills.items()}
         return got
+
+    def fifos(self) -> list[dict]:
+        """Every FIFO of the hardware: whose input it is, its depth, and the most beats that it held in all runs together.
+
+        Raises VerificationError: one held more than its depth, or was not counted.
+        """
+        design = Design(self.graph, self.folding)
+        ports = [*(port for unit in design.units for port in unit.ports), *design.exits]
+        found = [{"reader": p.unit or p.prefix, "stream": p.stream.tensor, "depth": p.depth, "most": self.fills.get(p.wire, -1)} for p in ports]
+        if wrong := [one for one in found if not 0 < one["most"] <= one["depth"]]:
+            raise VerificationError(f"verify: FIFO of {wrong[0]['reader']}: got {wrong[0]['most']} beats at most, must be 1 .. {wrong[0]['depth']}")
+        return found
 
 
 def run(context: Context) -> str:
@@ -171,6 +185,7 @@ def run(context: Context) -> str:
         **total,
         "stall_runs": sum(o.name in ("random stalls", "slow consumer") for o in bench.outcomes),
         "memories": (memories := bench.reads.summary()),
+        "fifos": bench.fifos(),
         "runs": [asdict(o) for o in bench.outcomes],
         "cycles": cycles,
         "rtl_accuracy": _accuracy(dataset, bench.graph, chosen, mixed),

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -132,6 +133,20 @@ def read_streams(folder: Path) -> list[Stream]:
     Raises OSError, ValueError, KeyError, TypeError: there is none, or it is another one.
     """
     return [Stream.from_dict(entry) for entry in json.loads((Path(folder) / "streams.json").read_text())]
+
+
+class Fifo(NamedTuple):
+    """In front of a reader of a stream: it takes beats of the bundle `source`, gives them to `wire`, and holds `depth`."""
+
+    wire: str
+    source: str
+    depth: int
+
+
+def read_fifos(folder: Path) -> list[Fifo]:
+    """All FIFOs of a build folder, as streams.json has them beside the streams that they take. Raises as `read_streams`."""
+    entries = json.loads((Path(folder) / "streams.json").read_text())
+    return [Fifo(**fifo) for entry in entries for fifo in entry.get("fifos", ())]
 
 
 def io_bits(bits: int) -> int:

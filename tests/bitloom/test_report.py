@@ -57,6 +57,10 @@ REPORT = {
         "mac_utilization_real": None,
         "weight_bits": 65536,
         "stages": STAGES,
+        "fifos": [
+            {"reader": "layer.0.scores.acc", "stream": "layer.0.query", "depth": 1026, "most": 1000},
+            {"reader": "logits", "stream": "logits.acc", "depth": 2, "most": 1},
+        ],
     },
     "size": {
         "float_bytes": 1 << 22,
@@ -143,6 +147,10 @@ def test_a_score_of_the_hardware_that_was_not_measured_is_not_shown():
 def test_the_share_of_memory_words_is_shown(page):
     said = "All 1,100 words of the 2 memory files are the graph's; the simulated sentences read 1,050 of them"
     assert f"{said}; all, but of tables: 206 of 256 entries of probs.exp.hex, 256 of 256 entries of act.table.hex." in page
+
+
+def test_the_most_that_a_fifo_held_stands_beside_its_depth(page):
+    assert "<td>layer.0.scores.acc</td><td>layer.0.query</td><td>1,026</td><td>1,000</td>" in page and "1 FIFOs of two beats" in page
 
 
 def test_one_is_singular():

@@ -41,7 +41,7 @@ def test_the_report_has_the_keys_that_others_rely_on(tiny_run):
         "accuracy": ("metric", "examples", "float", "qat", "golden"),
         "verify": ("backend", "sentences", "values_compared", "mismatches", "stall_runs", "memories"),
         "cycles": ("interval_predicted", "interval_measured", "latency_predicted", "latency_measured", "tokens"),
-        "hardware": ("multipliers", "macs_per_sentence", "mac_utilization", "weight_bits", "stages"),
+        "hardware": ("multipliers", "macs_per_sentence", "mac_utilization", "weight_bits", "stages", "fifos"),
         "size": ("float_bytes", "quantized_bytes", "without_embeddings"),
     }.items():
         assert set(keys) <= set(r[section]), section
@@ -56,6 +56,7 @@ def test_the_reports_figures_belong_together(tiny_run):
         0,
         2,
     )
+    assert all(0 < fifo["most"] <= fifo["depth"] for fifo in r["hardware"]["fifos"]) and len(r["hardware"]["fifos"]) > 30
     rtl = [c for c in r["verify"]["comparisons"] if c["name"].startswith("RTL")]
     assert r["verify"]["values_compared"] == sum(c["values_compared"] for c in rtl) > 100_000
     assert all(c["mismatches"] == 0 and c["values_compared"] > 0 for c in r["verify"]["comparisons"])

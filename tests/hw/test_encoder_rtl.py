@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from encoder_bench import TOLERANCE, Encoder, assert_cycles, assert_equal, assert_onnx_agrees, make
+from encoder_bench import TOLERANCE, Encoder, assert_cycles, assert_equal, assert_fills, assert_onnx_agrees, make
 from encoders import ALL_BITS, random_sentences
 
 from bitloom.hw import golden
@@ -110,6 +110,7 @@ def test_stalls_cost_no_bit(encoder, stall_in, stall_out):
     assert_equal(encoder, report)
     measured, without = encoder.cycles(got)["latency"]  # the first sentence: a later one may wait for others in any case
     assert measured > without
+    assert_fills(encoder, got)
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.3])

@@ -7,7 +7,7 @@ One of them alone, whatever its seed: `BITLOOM_SEEDS=17 pytest tests/hw/test_ran
 import os
 
 import pytest
-from encoder_bench import assert_cycles, assert_equal, assert_onnx_agrees, make
+from encoder_bench import assert_cycles, assert_equal, assert_fills, assert_onnx_agrees, make
 from encoders import draw_encoder, draw_run
 
 PLAIN, ALL = 2, 100  # how many of them
@@ -28,6 +28,7 @@ def test_random_encoder(seed, tmp_path, monkeypatch):
     print(f"run this one alone: BITLOOM_SEEDS={seed} pytest tests/hw/test_random_encoders.py; {how}")
     got, report = encoder.run(**how)
     assert_equal(encoder, report)
+    assert_fills(encoder, got)
     if not how["stall_in"] and not how["stall_out"]:
         assert_cycles(encoder, got)
     assert_onnx_agrees(encoder)
