@@ -8,7 +8,6 @@ import pytest
 from pydantic import ValidationError
 
 from bitloom.qat.data import KNOWN, Answer, DataConfig, DataError, load
-from bitloom.qat.files import DataWarning
 
 TABLE = 'idx\tsentence1\tlabel\n0\ta "quoted start\tnegative\n1\tgood\u2028one\tpositive\n'
 
@@ -190,10 +189,3 @@ def test_blanks_around_labels_and_a_byte_order_mark_are_no_part_of_them(tmp_path
     write(tmp_path, {"train.tsv": "\ufeff" + rows, "dev.jsonl": "\ufeff" + json.dumps({"sentence1": "a", "label": "negative "}) + "\n"})
     data = read(tmp_path, name="mine")
     assert (data.label_names, data.train.labels, data.dev.labels) == (["negative", "positive"], [1, 0], [0])
-
-
-def test_a_development_split_of_one_class_is_told(tmp_path):
-    rows = "sentence1\tlabel\na\tpositive\nb\tpositive\n"
-    write(tmp_path, {"train.tsv": TABLE, "dev.tsv": rows})
-    with pytest.warns(DataWarning, match="all 2 development rows have the label 'positive'"):
-        read(tmp_path)
