@@ -8,12 +8,12 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from bitloom.hw.settings import ConfigError, Strict
-from bitloom.qat import corpus
+from bitloom.qat import answers, corpus
 from bitloom.qat.config import MAX_SEED, MAX_VOCAB
 from bitloom.qat.files import DataError, Row, find_split, read_rows
 from bitloom.qat.hub import read_hub
@@ -28,13 +28,6 @@ METRICS: dict[Task, tuple[Metric, ...]] = {  # of each task; the first is what i
 }
 MAX_LABELS = 1000  # far above public sets: more are texts, numbers or the wrong column
 LABEL = {"span": "answers", "token_classification": "tags"}  # column of the labels where it is not `label`
-
-
-class Answer(NamedTuple):
-    """Accepted answers of one question: their texts and where each starts in the context, in characters."""
-
-    texts: list[str]
-    starts: list[int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,12 +227,12 @@ def _examples(rows: list[Row], text: Sequence[str], label: str, task: Task, name
         if len(text) > 1:
             raise DataError(f"data.text: got {', '.join(text)}, must be one column of words for a token_classification task; name that one")
         return Examples([_words(row, text[0]) for row in rows], None, [_tags(row, text[0], label, names) for row in rows])
-    parse = {"classification": _class_index, "regression": _number, "span": _answer}[task]
+    parse = {"classification": _class_index, "regression": _number, "span": lambda row, value, names: answers.parse(row, value)}[task]
     texts = [[_text(row, column) for row in rows] for column in text]
     labels = [parse(row, row.fields[label], names) for row in rows]
     if task == "span":
         for row, context, answer in zip(rows, texts[-1], labels, strict=True):
-            _check_place(row, context, answer)
+            answers.check_place(row, context, answer)
     return Examples(texts[0], texts[1] if len(texts) == 2 else None, labels)
 
 
@@ -292,22 +285,3 @@ def _number(row: Row, value: Any, names: list[str]) -> float:
     if not math.isfinite(number):
         raise DataError(f"{row.where}: got label '{str(value)[:60]}', must be a number for a regression; correct the row")
     return number
-
-
-def _answer(row: Row, value: Any, names: list[str]) -> Answer:
-    try:
-        answer = Answer(list(value["text"]), list(value["answer_start"]))
-        if not answer.texts or len(answer.texts) != len(answer.starts) or {*map(type, answer.texts)} != {str} or {*map(type, answer.starts)} != {int}:
-            raise ValueError
-    except (TypeError, KeyError, ValueError):
-        raise DataError(
-            f"{row.where}: got answers {str(value)[:60]!r}, must be {{text: [...], answer_start: [...]}} with one entry or more; correct the row"
-        ) from None
-    return answer
-
-
-def _check_place(row: Row, context: str, answer: Answer) -> None:
-    for text, start in zip(*answer, strict=True):
-        if start < 0 or context[start : start + len(text)] != text:
-            there = context[max(start, 0) : max(start, 0) + len(text)]
-            raise DataError(f"{row.where}: got answer {text[:40]!r} at {start}, where the text has {there[:40]!r}, must stand there; correct answer_start")
