@@ -58,8 +58,8 @@ def _count(number: int, noun: str) -> str:
 
 
 def score(value: float | None) -> str:
-    """A share as per cent; '-' if it was not measured."""
-    return "-" if value is None else f"{value:.2%}"
+    """A share as per cent; None is one that the metric is not defined for."""
+    return "not defined" if value is None else f"{value:.2%}"
 
 
 def render(report: dict, recipe_yaml: str) -> str:

@@ -5,18 +5,17 @@ from __future__ import annotations
 
 import math
 import random
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from bitloom.hw.settings import ConfigError, Strict
-from bitloom.qat import corpus
+from bitloom.qat import answers, corpus
 from bitloom.qat.config import MAX_SEED, MAX_VOCAB
-from bitloom.qat.files import DataError, DataWarning, Row, find_split, read_rows
+from bitloom.qat.files import DataError, Row, find_split, read_rows
 from bitloom.qat.hub import read_hub
 
 Task = Literal["classification", "regression", "span", "token_classification"]
@@ -27,14 +26,8 @@ METRICS: dict[Task, tuple[Metric, ...]] = {  # of each task; the first is what i
     "span": ("span_f1", "exact_match"),
     "token_classification": ("accuracy", "f1"),
 }
+MAX_LABELS = 1000  # far above public sets: more are texts, numbers or the wrong column
 LABEL = {"span": "answers", "token_classification": "tags"}  # column of the labels where it is not `label`
-
-
-class Answer(NamedTuple):
-    """Accepted answers of one question: their texts and where each starts in the context, in characters."""
-
-    texts: list[str]
-    starts: list[int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +74,7 @@ class DataConfig(Strict):
     name: str = "reviews"  # a folder inside the data folder, or a known set
     text: list[str] | None = Field(None, min_length=1, max_length=2)  # columns of the first and the second text
     label: str = "label"  # column
-    labels: list[str] | None = Field(None, min_length=2)  # in the order of the logits
+    labels: list[str] | None = Field(None, min_length=2, max_length=MAX_LABELS)  # in the order of the logits
     task: Task | None = None
     metric: Metric | None = None
     train: str = "train"  # split = file name without its ending
@@ -164,22 +157,22 @@ def load(cfg: DataConfig, data_dir: Path | str | None = None) -> Dataset:
     raises    DataError: a missing file or split, a malformed row, an unknown label, no examples
     """
     known = cfg.known()
+    classes = None
     if data_dir is None and cfg.name == "reviews":
         sizes = {"train": cfg.max_train_examples, "dev": cfg.max_dev_examples}
         rows = [_generated(split, size, cfg.seed) for split, size in sizes.items()]
     elif data_dir is None:
-        rows = [_from_hub(cfg, known, split) for split in (cfg.train, cfg.dev or known.hub_dev)]
+        (train, classes), (dev, _) = (_from_hub(cfg, known, split) for split in (cfg.train, cfg.dev or known.hub_dev))
+        rows = [train, dev]
     else:
         rows = [read_rows(find_split(Path(data_dir), cfg.name, split)) for split in (cfg.train, known.dev)]
     label = LABEL.get(known.task, cfg.label) if cfg.label == "label" else cfg.label
-    words, classes = known.task == "token_classification", known.task in ("classification", "token_classification")
-    names = list(known.labels or ()) or (_label_names(rows[0], label, words) if classes else [])
+    words, named = known.task == "token_classification", known.task in ("classification", "token_classification")
+    names = list(known.labels or classes or _label_names(rows[0], label, words)) if named else []
     text = known.text if cfg.text or cfg.name in KNOWN else ("tokens",) if words else _text_columns(rows[0])
     train, dev = (_examples(split, text, label, known.task, names) for split in rows)
     train, dev = _some(train, cfg.max_train_examples, cfg.seed), _some(dev, cfg.max_dev_examples, cfg.seed)
-    if known.task == "classification" and len(dev) > 1 and len({*dev.labels}) == 1:
-        warnings.warn(f"data: all {len(dev)} development rows have the label '{names[dev.labels[0]]}': scores on them say little", DataWarning, stacklevel=2)
-    return Dataset(cfg.name, known.task, known.metric, names if classes else [], train, dev)
+    return Dataset(cfg.name, known.task, known.metric, names, train, dev)
 
 
 def _some(examples: Examples, most: int | None, seed: int) -> Examples:
@@ -194,7 +187,7 @@ def _generated(split: str, count: int | None, seed: int) -> list[Row]:
     return [Row(f"corpus {split}", {"sentence1": t, "label": label}) for t, label in zip(texts, labels, strict=True)]
 
 
-def _from_hub(cfg: DataConfig, known: Known, split: str) -> list[Row]:
+def _from_hub(cfg: DataConfig, known: Known, split: str) -> tuple[list[Row], list[str] | None]:
     words = known.task == "token_classification"
     columns = dict(zip(("tokens",) if words else known.text, cfg.text or (("tokens",) if words else known.hub_text), strict=True))
     if known.task == "span":
@@ -204,8 +197,11 @@ def _from_hub(cfg: DataConfig, known: Known, split: str) -> list[Row]:
 
 def _label_names(rows: list[Row], column: str, words: bool) -> list[str]:
     _check_columns(rows, [column])
-    found = (_words(row, column) if words else [_label(row.fields[column])] for row in rows)  # a .jsonl may hold numbers
-    names = sorted({name for row in found for name in row})
+    names = sorted({_gold(row, name) for row in rows for name in (_words(row, column) if words else [row.fields[column]])})
+    if len(names) > MAX_LABELS:
+        raise DataError(
+            f"{rows[0].where}: got {len(names):,} different labels in '{column}', must be at most {MAX_LABELS}; set data.label to another column, or data.task"
+        )
     if len(names) < 2:
         raise DataError(f"{rows[0].where}: got the one label {names}, must be two or more; name them in data.labels")
     return names
@@ -218,7 +214,9 @@ def _text_columns(rows: list[Row]) -> tuple[str, ...]:
 def _check_columns(rows: list[Row], columns: Sequence[str]) -> None:
     for row in rows:  # each one: the lines of a .jsonl file need not agree
         for column in columns:
-            if row.fields.get(column) is None:
+            if column in row.fields and row.fields[column] is None:
+                raise DataError(f"{row.where}: got null in '{column}', must have a value; leave the row out")
+            if column not in row.fields:
                 shown = ", ".join(row.fields)[:200]
                 raise DataError(f"{row.where}: got columns {shown}, must have '{column}'; set data.text and data.label to columns of the file")
 
@@ -229,12 +227,12 @@ def _examples(rows: list[Row], text: Sequence[str], label: str, task: Task, name
         if len(text) > 1:
             raise DataError(f"data.text: got {', '.join(text)}, must be one column of words for a token_classification task; name that one")
         return Examples([_words(row, text[0]) for row in rows], None, [_tags(row, text[0], label, names) for row in rows])
-    parse = {"classification": _class_index, "regression": _number, "span": _answer}[task]
+    parse = {"classification": _class_index, "regression": _number, "span": lambda row, value, names: answers.parse(row, value)}[task]
     texts = [[_text(row, column) for row in rows] for column in text]
     labels = [parse(row, row.fields[label], names) for row in rows]
     if task == "span":
         for row, context, answer in zip(rows, texts[-1], labels, strict=True):
-            _check_place(row, context, answer)
+            answers.check_place(row, context, answer)
     return Examples(texts[0], texts[1] if len(texts) == 2 else None, labels)
 
 
@@ -260,6 +258,13 @@ def _text(row: Row, column: str) -> str:
     return value
 
 
+def _gold(row: Row, value: Any) -> str:
+    """A label's name, where no list says which there are. Raises DataError: what stands for a missing one in public sets."""
+    if (name := _label(value)) in ("", "-", "-1"):
+        raise DataError(f"{row.where}: got label '{name}', must be a gold label; leave out rows without one, or name all labels in data.labels if it is one")
+    return name
+
+
 def _label(value: Any) -> str:
     """A label's name: blanks around it are slips, and a .jsonl may hold numbers."""
     return str(value).strip()
@@ -280,22 +285,3 @@ def _number(row: Row, value: Any, names: list[str]) -> float:
     if not math.isfinite(number):
         raise DataError(f"{row.where}: got label '{str(value)[:60]}', must be a number for a regression; correct the row")
     return number
-
-
-def _answer(row: Row, value: Any, names: list[str]) -> Answer:
-    try:
-        answer = Answer(list(value["text"]), list(value["answer_start"]))
-        if not answer.texts or len(answer.texts) != len(answer.starts) or {*map(type, answer.texts)} != {str} or {*map(type, answer.starts)} != {int}:
-            raise ValueError
-    except (TypeError, KeyError, ValueError):
-        raise DataError(
-            f"{row.where}: got answers {str(value)[:60]!r}, must be {{text: [...], answer_start: [...]}} with one entry or more; correct the row"
-        ) from None
-    return answer
-
-
-def _check_place(row: Row, context: str, answer: Answer) -> None:
-    for text, start in zip(*answer, strict=True):
-        if start < 0 or context[start : start + len(text)] != text:
-            there = context[max(start, 0) : max(start, 0) + len(text)]
-            raise DataError(f"{row.where}: got answer {text[:40]!r} at {start}, where the text has {there[:40]!r}, must stand there; correct answer_start")

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from bitloom.qat.files import DataError, Row
 
 
-def read_hub(source: Sequence[str], split: str, columns: dict[str, str], label: str | None) -> list[Row]:
-    """The rows of one split.
+def read_hub(source: Sequence[str], split: str, columns: dict[str, str], label: str | None) -> tuple[list[Row], list[str] | None]:
+    """The rows of one split, and the names of the classes in the set's own order, where it has such.
 
     source   arguments of `datasets.load_dataset`, e.g. ("nyu-mll/glue", "sst2")
     columns  the hub's column name for each name that the rows get
@@ -39,7 +39,7 @@ def read_hub(source: Sequence[str], split: str, columns: dict[str, str], label: 
         if label:
             fields[label] = _named(where, item[label], classes) if classes else item[label]
         rows.append(Row(where, fields))
-    return rows
+    return rows, classes and list(classes)
 
 
 def _named(where: str, value: int | list[int], classes: Sequence[str]) -> str | list[str]:

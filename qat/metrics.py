@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from bitloom.qat.data import METRICS, Answer, Metric
+from bitloom.qat.answers import Answer
+from bitloom.qat.data import METRICS, Metric
 
 NAMES = tuple(dict.fromkeys(name for names in METRICS.values() for name in names))  # all that `score` may give
 Scores = dict[str, float | None]

@@ -7,6 +7,7 @@ import gc
 import json
 import shutil
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
 from itertools import islice
@@ -27,9 +28,11 @@ from bitloom.qat.checkpoint import save_pretrained
 from bitloom.qat.config import ModelConfig, QuantConfig, TrainConfig
 from bitloom.qat.data import DataConfig, Dataset, load
 from bitloom.qat.features import Collator, Features, LengthGrouped
+from bitloom.qat.files import DataWarning
 from bitloom.qat.metrics import NAMES
 from bitloom.qat.net.model import QuantModel
 from bitloom.qat.resume import read_json
+from bitloom.qat.splits import remarks, undefined
 from bitloom.qat.tokenizer import TextTokenizer
 from bitloom.qat.trainer import EncoderTrainer, predict, process_state
 
@@ -65,7 +68,7 @@ def train(model: ModelConfig, quant: QuantConfig, training: TrainConfig, data: D
               bit; False: remove that and start anew
     progress  progress(fraction 0 .. 1 or None, text)
     returns   what metrics.json holds: {metric, examples, float, qat, scores: {float, qat}, curves: [{phase, step, loss,
-              metric}], seconds: {float, qat}, exponents, vocabulary, notes: what of a checkpoint was new}
+              metric}], seconds: {float, qat}, exponents, vocabulary, notes: what of a checkpoint was new, which score is not defined}
     raises    DataError, TokenizerError, QuantError, TrainError: one line that says what to do
     """
     ours = not (torch.distributed.is_available() and torch.distributed.is_initialized())
@@ -98,17 +101,21 @@ class _Run:
         self.report(None, "reading the data")
         dataset = load(self.data, self.data_dir)
         _check_task(dataset, self.model)
+        for text in remarks(dataset):
+            warnings.warn(text, DataWarning, stacklevel=2)
         tokenizer = self._tokenizer(dataset)
         train, dev = (Features(dataset, part, tokenizer, self.model.max_tokens) for part in (dataset.train, dataset.dev))
         floats = self._float(dataset, tokenizer, train, dev)
         quantized = self._quantized(dataset, tokenizer, train, dev)
+        scores = {"float": floats["scores"], "quantized": quantized["scores"]}
+        blind = [undefined(dataset, name) for name, of in scores.items() if of[dataset.metric] is None]
         return {
             "metric": dataset.metric, "examples": len(dataset.dev),
             "float": floats["scores"][dataset.metric], "qat": quantized["scores"][dataset.metric],
             "scores": {"float": floats["scores"], "qat": quantized["scores"]},
             "curves": floats["curve"] + quantized["curve"],
             "seconds": {"float": floats["seconds"], "qat": quantized["seconds"]},
-            "exponents": quantized["exponents"], "vocabulary": len(tokenizer), "notes": floats["notes"],
+            "exponents": quantized["exponents"], "vocabulary": len(tokenizer), "notes": floats["notes"] + blind,
         }  # fmt: skip
 
     def _on_main(self, action: Callable[[], Any]) -> None:

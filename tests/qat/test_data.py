@@ -7,8 +7,8 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from bitloom.qat.data import KNOWN, Answer, DataConfig, DataError, load
-from bitloom.qat.files import DataWarning
+from bitloom.qat.answers import Answer
+from bitloom.qat.data import KNOWN, DataConfig, DataError, load
 
 TABLE = 'idx\tsentence1\tlabel\n0\ta "quoted start\tnegative\n1\tgood\u2028one\tpositive\n'
 
@@ -105,7 +105,7 @@ def test_generated_corpus_needs_no_folder():
         ({"train.jsonl": '{"sentence1": "a\\ud83d", "label": "positive"}\n'}, {},
          r"train.jsonl:1: got \\ud83d, half of a character, must be whole"),
         ({f"{s}.jsonl": '{"question": "q", "context": "it was ann", "answers": {"text": ["ann"], "answer_start": [6]}}\n' for s in ("train", "dev")},
-         {"name": "squad"}, r"train.jsonl:1: got answer 'ann' at 6, where the text has ' an', must stand there; correct answer_start"),
+         {"name": "squad"}, r"train.jsonl:1: got answer 'ann' at 6, where the text has ' an', must stand there; it stands at 7: correct answer_start"),
         ({f"{s}.jsonl": '{"question": "q", "context": "c", "answers": {"text": []}}\n' for s in ("train", "dev")},
          {"name": "squad"}, r"train.jsonl:1: got answers .*, must be {text: \[...\], answer_start: \[...\]}"),
     ],
@@ -192,8 +192,22 @@ def test_blanks_around_labels_and_a_byte_order_mark_are_no_part_of_them(tmp_path
     assert (data.label_names, data.train.labels, data.dev.labels) == (["negative", "positive"], [1, 0], [0])
 
 
-def test_a_development_split_of_one_class_is_told(tmp_path):
-    rows = "sentence1\tlabel\na\tpositive\nb\tpositive\n"
-    write(tmp_path, {"train.tsv": TABLE, "dev.tsv": rows})
-    with pytest.warns(DataWarning, match="all 2 development rows have the label 'positive'"):
-        read(tmp_path)
+@pytest.mark.parametrize(
+    ("context", "start", "advice"),
+    [
+        ("Zoë met Ann", 9, "9 counts bytes of UTF-8, in characters it is 8: convert answer_start"),
+        ("a 🎉 for Ann", 9, "9 counts units of UTF-16, in characters it is 8: convert answer_start"),
+        ("a 🎉 for Ann", 11, "11 counts bytes of UTF-8, in characters it is 8: convert answer_start"),
+        ("it was Ann", 6, "it stands at 7: correct answer_start"),
+        ("it was Ann", -3, "it stands at 7: correct answer_start"),
+        ("it was Ann", 10**12, "it stands at 7: correct answer_start"),
+        ("Ann or Ann", 1, "must stand there; correct answer_start"),
+        ("it was ann", 7, "where the text has 'ann', must stand there; correct answer_start"),
+    ],
+)
+def test_offsets_that_count_something_else_are_recognised(tmp_path, context, start, advice):
+    row = {"question": "who?", "context": context, "answers": {"text": ["Ann"], "answer_start": [start]}}
+    write(tmp_path, {f"{split}.jsonl": json.dumps(row) + "\n" for split in ("train", "dev")})
+    with pytest.raises(DataError, match=r"train.jsonl:1: got answer 'Ann' at") as caught:
+        read(tmp_path, name="squad")
+    assert str(caught.value).endswith(advice)

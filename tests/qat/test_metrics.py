@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from bitloom.qat.data import METRICS, Answer, DataConfig, Examples
+from bitloom.qat.answers import Answer
+from bitloom.qat.data import METRICS, DataConfig, Examples
 from bitloom.qat.metrics import score, score_logits, score_words
 from bitloom.qat.spans import best_answers
 from bitloom.qat.tokenizer import Window
