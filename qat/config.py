@@ -22,11 +22,11 @@ BIT_RANGES = {
 }
 SETTINGS = (*BIT_RANGES, "weight_range")
 MAX_TOKENS = 512
-# Far above any encoder; a slip of a few zeros is then a message, not a machine without memory.
-MAX_LAYERS, MAX_HIDDEN, MAX_INTERMEDIATE = 256, 1 << 14, 1 << 16
+# Far above any encoder, and MAX_HIDDEN what hw/ops/layernorm.py takes; a slip of a few zeros is then a message.
+MAX_LAYERS, MAX_HIDDEN, MAX_INTERMEDIATE = 256, 1 << 12, 1 << 16
 MAX_SEED = (1 << 32) - 1  # NumPy's
 MAX_BATCH, MAX_VOCAB = 1 << 16, 1 << 20
-MAX_EPOCHS, MAX_RATE = 100_000, 100
+MAX_EPOCHS, MAX_RATE, MAX_STEPS = 100_000, 100, 10**9
 
 
 class ModelConfig(Strict):
@@ -36,7 +36,7 @@ class ModelConfig(Strict):
     """
 
     layers: int | None = Field(None, ge=1, le=MAX_LAYERS)  # with a checkpoint: keep only its first `layers`
-    hidden: int | None = Field(None, ge=1, le=MAX_HIDDEN)
+    hidden: int | None = Field(None, ge=2, le=MAX_HIDDEN)
     heads: int | None = Field(None, ge=1, le=MAX_HIDDEN)
     intermediate: int | None = Field(None, ge=1, le=MAX_INTERMEDIATE)
     activation: Literal["gelu", "relu"] | None = None
@@ -167,7 +167,7 @@ class TrainConfig(Strict):
     word_dropout: Number = Field(0.0, ge=0, lt=1)  # share of the training tokens replaced by [UNK]
     seed: int = Field(0, ge=0, le=MAX_SEED)
     distill: DistillConfig | None = None
-    calibration_batches: int = Field(8, ge=1)
-    save_steps: int = Field(500, ge=1)
-    logging_steps: int = Field(50, ge=1)
-    max_steps: int | None = Field(None, ge=1)  # of each phase; None: the epochs decide
+    calibration_batches: int = Field(8, ge=1, le=MAX_BATCH)
+    save_steps: int = Field(500, ge=1, le=MAX_STEPS)
+    logging_steps: int = Field(50, ge=1, le=MAX_STEPS)
+    max_steps: int | None = Field(None, ge=1, le=MAX_STEPS)  # of each phase; None: the epochs decide

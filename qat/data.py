@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from bitloom.hw.settings import ConfigError, Strict
 from bitloom.qat import answers, corpus
 from bitloom.qat.config import MAX_SEED, MAX_VOCAB
-from bitloom.qat.files import DataError, Row, find_split, read_rows
+from bitloom.qat.files import MAX_ROWS, DataError, Row, find_split, read_rows
 from bitloom.qat.hub import read_hub
 
 Task = Literal["classification", "regression", "span", "token_classification"]
@@ -81,8 +81,8 @@ class DataConfig(Strict):
     dev: str | None = None
     vocab: int | str | None = None  # a size: made from the training texts; a vocab.txt, tokenizer.json or hub name;
     # None: the model checkpoint's own, else a size of 4096
-    max_train_examples: int | None = Field(None, ge=1)  # drawn at random by `seed`
-    max_dev_examples: int | None = Field(None, ge=1)  # likewise
+    max_train_examples: int | None = Field(None, ge=1, le=MAX_ROWS)  # drawn at random by `seed`
+    max_dev_examples: int | None = Field(None, ge=1, le=MAX_ROWS)  # likewise
     seed: int = Field(0, ge=0, le=MAX_SEED)
 
     @model_validator(mode="after")

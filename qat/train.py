@@ -22,6 +22,7 @@ from transformers import set_seed
 from transformers.utils import logging
 
 from bitloom.hw.errors import BitloomError
+from bitloom.qat import memory
 from bitloom.qat.baseline import float_model, head_of_task, load_float
 from bitloom.qat.calibrate import calibrate
 from bitloom.qat.checkpoint import save_pretrained
@@ -31,6 +32,7 @@ from bitloom.qat.features import Collator, Features, LengthGrouped
 from bitloom.qat.files import DataWarning
 from bitloom.qat.metrics import NAMES
 from bitloom.qat.net.model import QuantModel
+from bitloom.qat.net.untrained import untrained_shape
 from bitloom.qat.resume import read_json
 from bitloom.qat.splits import remarks, undefined
 from bitloom.qat.tokenizer import TextTokenizer
@@ -154,6 +156,9 @@ class _Run:
         if (self.out / "float").is_dir():
             return read_json(self.out / "float" / "bitloom_scores.json", ("scores", "curve", "seconds", "notes"))
         set_seed(self.training.seed)
+        shape = untrained_shape(self.model, labels=dataset.num_labels, vocabulary=len(tokenizer), task=dataset.task)
+        steps = self.training.float_epochs or self.training.qat_epochs
+        memory.require(shape, min(self.training.batch_size, len(train)) if steps else 0, self.state.device)
         head = head_of_task(dataset.task, self.model.head)
         model = float_model(self.model, len(tokenizer), dataset.num_labels, head=head, names=dataset.label_names)
         notes = getattr(model, "notes", [])  # of a checkpoint

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from bitloom.hw.ops.table import FUNCTIONS
-from bitloom.qat.config import check_heads
+from bitloom.qat.config import MAX_HIDDEN, check_heads
 from bitloom.qat.families.heads import head_of
 from bitloom.qat.net.network import Network
 from bitloom.qat.net.operators import Embeddings, LayerNorm, Linear
@@ -74,6 +74,8 @@ class Family:
         if kind != "absolute":
             raise QuantError(f"checkpoint: got position_embedding_type '{kind}', must be absolute; choose another checkpoint")
         check_heads(self.get(config, "hidden"), self.get(config, "heads"))
+        if not 2 <= self.get(config, "hidden") <= MAX_HIDDEN:
+            raise QuantError(f"checkpoint: got a hidden size of {self.get(config, 'hidden')}, must be 2 .. {MAX_HIDDEN}; choose another checkpoint")
         activations = (self.get(config, "activation"), self.pooler(config))
         if unknown := [a for a in activations if a is not None and a not in FUNCTIONS]:
             raise QuantError(f"model: got activation '{unknown[0]}', must be one of {', '.join(FUNCTIONS)}; choose another checkpoint")

@@ -8,6 +8,7 @@ import math
 import torch
 
 from bitloom.hw.graph import Graph
+from bitloom.qat import memory
 from bitloom.qat.baseline import checkpoint_config, head_of_task, scratch_config
 from bitloom.qat.config import ModelConfig, QuantConfig
 from bitloom.qat.families import family_of
@@ -38,6 +39,7 @@ def untrained_graph(model: ModelConfig, quant: QuantConfig, *, labels: int, voca
     """
     torch.manual_seed(seed)
     shape = untrained_shape(model, labels=labels, vocabulary=vocabulary, task=task)
+    memory.require(shape)
     network = Encoder(shape).bind(quant, shape.max_tokens)
     set_scales(network)
     return network.to_graph("untrained")
