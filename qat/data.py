@@ -202,6 +202,9 @@ def _label_names(rows: list[Row], column: str, words: bool) -> list[str]:
         raise DataError(
             f"{rows[0].where}: got {len(names):,} different labels in '{column}', must be at most {MAX_LABELS}; set data.label to another column, or data.task"
         )
+    if _measured(names):
+        shown = ", ".join(names[:3])
+        raise DataError(f"{rows[0].where}: got numbers as labels ({shown}, ...), must be classes; set data.task: regression, or name all in data.labels")
     if len(names) < 2:
         raise DataError(f"{rows[0].where}: got the one label {names}, must be two or more; name them in data.labels")
     return names
@@ -256,6 +259,14 @@ def _text(row: Row, column: str) -> str:
     if not isinstance(value := row.fields[column], str):
         raise DataError(f"{row.where}: got {str(value)[:60]!r} of type {type(value).__name__} in '{column}', must be a text; correct the row or set data.text")
     return value
+
+
+def _measured(names: list[str]) -> bool:
+    """Whether all are numbers, and not all whole ones: of a regression whose task was not said."""
+    try:
+        return not all(float(name).is_integer() for name in names)
+    except (ValueError, OverflowError):  # a word; infinity
+        return False
 
 
 def _gold(row: Row, value: Any) -> str:

@@ -46,5 +46,8 @@ def _named(where: str, value: int | list[int], classes: Sequence[str]) -> str | 
     if isinstance(value, list):
         return [_named(where, each, classes) for each in value]
     if value is None or not 0 <= value < len(classes):
-        raise DataError(f"{where}: got label {value}, must be 0 .. {len(classes) - 1}; this split has no labels: name another one with data.train or data.dev")
+        raise DataError(
+            f"{where}: got label {value}, must be 0 .. {len(classes) - 1} (-1 marks a row without a gold label); leave such rows out, "
+            "or name another split with data.train or data.dev"
+        )
     return classes[value]

@@ -162,6 +162,8 @@ class _Run:
         head = head_of_task(dataset.task, self.model.head)
         model = float_model(self.model, len(tokenizer), dataset.num_labels, head=head, names=dataset.label_names)
         notes = getattr(model, "notes", [])  # of a checkpoint
+        if dataset.train.pairs is not None and getattr(model.config, "type_vocab_size", 0) < 2:
+            notes.append(f"checkpoint {self.model.checkpoint}: it has no second segment: the texts of a pair are told apart by the token between them alone")
         for note in notes:
             self.report(None, note)
         if getattr(model, "fresh", []) and not (self.training.float_epochs or self.training.qat_epochs):

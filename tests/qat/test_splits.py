@@ -58,6 +58,16 @@ def test_more_labels_than_any_classification_has(tmp_path):
         read(tmp_path)
 
 
+def test_labels_that_are_measured_are_no_classes(tmp_path):
+    write(tmp_path, train=[1.5, 2], dev=[2])
+    with pytest.raises(DataError, match=r"train.jsonl:1: got numbers as labels \(1.5, 2, ...\), must be classes; set data.task: regression"):
+        read(tmp_path)
+    assert read(tmp_path, task="regression").train.labels == [1.5, 2.0]
+    assert read(tmp_path, labels=["1.5", "2"]).train.labels == [0, 1]
+    write(tmp_path, train=[0.0, 1.0], dev=[0.0])
+    assert read(tmp_path).label_names == ["0.0", "1.0"]
+
+
 def test_the_order_of_a_hub_sets_labels_is_its_own(monkeypatch):
     import datasets
 

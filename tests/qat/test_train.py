@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch.nn import functional as TF
 from transformers.modeling_outputs import SequenceClassifierOutput
 
@@ -183,6 +184,20 @@ def test_fine_tunes_a_checkpoint_with_its_own_tokenizer(tmp_path, whole):
     assert all(torch.equal(before[name], after[name]) for name in before)  # no float epochs: the checkpoint as it is
     assert (tmp_path / "tokenizer" / "vocab.txt").read_bytes() == (whole[0] / "tokenizer" / "vocab.txt").read_bytes()
     assert from_pretrained(tmp_path / "qat").max_tokens == 16
+
+
+def test_pairs_for_a_checkpoint_with_one_segment_are_told(tmp_path, whole):
+    checkpoint = Path(shutil.copytree(whole[0] / "float", tmp_path / "checkpoint"))
+    weights, config = load_file(checkpoint / "model.safetensors"), json.loads((checkpoint / "config.json").read_text())
+    key = "bert.embeddings.token_type_embeddings.weight"
+    save_file(weights | {key: weights[key][:1].clone()}, checkpoint / "model.safetensors")
+    (checkpoint / "config.json").write_text(json.dumps(config | {"type_vocab_size": 1}))
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}.tsv").write_text("sentence1\tsentence2\tlabel\na\tb\tpositive\nc\td\tnegative\n")
+    model, data = ModelConfig(checkpoint=str(checkpoint), max_tokens=16), DataConfig(name="pairs")
+    training = TRAINING.model_copy(update={"float_epochs": 0.0, "qat_epochs": 0.0, "calibration_batches": 1})
+    (note,) = train(model, QuantConfig(), training, data, tmp_path, tmp_path / "out")["notes"]
+    assert note.endswith("it has no second segment: the texts of a pair are told apart by the token between them alone")
 
 
 def test_other_seed_gives_other_weights(whole, tmp_path):
