@@ -25,7 +25,7 @@ from benchmarks.mutants_draw import FOLDERS, Mutant
 from bitloom.sim.tools import find_verilator
 
 ROOMS = ("boards", "hls", "hw", "qat", "recipes", "sim")  # installed below `bitloom`
-CPU_SECONDS = 180  # of one process: a simulation that goes on and on; no bench takes a third of it
+CPU_SECONDS = 60  # of one process: a simulation that goes on and on; no bench takes half of it
 LEAST_SECONDS, FACTOR = 300, 10  # a bench that waits, not computes, is ended after FACTOR times what it takes without a change: the machine may be busy
 END_SECONDS = 15  # for a bench that is told to end
 FILE_BYTES = 1 << 29  # that it may write into one file
