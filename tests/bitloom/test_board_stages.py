@@ -61,6 +61,7 @@ def test_what_cannot_be_done_is_one_line_and_exit_code_2(tiny_copy, bitloom, arg
     assert code == 2 and err.startswith("bitloom: " + expected.format(run=tiny_copy)) and err.count("\n") == 1, err
 
 
+@pytest.mark.slow
 def test_a_folding_for_a_board_is_verified_like_any_other(tiny_copy, bitloom):
     before = json.loads((tiny_copy / "build" / "folding.json").read_text())
     code, out, _ = bitloom("build", tiny_copy, "--board", "arty_a7_100t")

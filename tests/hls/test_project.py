@@ -226,7 +226,8 @@ def test_headers_are_synthesizable(path):
     assert not re.findall(r"\b(double|float|half|new|delete|malloc|free|while|goto|virtual|throw|try|std)\b", text)
     loops = re.findall(r"for \((\w+) (\w+) = (.*?); (.*?); (\S+)\)", text)
     assert len(loops) == len(re.findall(r"\bfor\b", text))
-    fixed = {"size", "lanes", "steps", "folds", "parts", "digit", "W", "MAX_BEATS", "MAX_TOKENS", "WORDS", "CONFIG", "in_T", "out_T", "a_T", "value_type"}
+    fixed = {"size", "lanes", "steps", "folds", "groups", "parts", "digit", "W", "MAX_BEATS", "MAX_TOKENS", "WORDS", "CONFIG", "value_type"}
+    fixed |= {"in_T", "out_T", "a_T", "sum_T"}
     for _, variable, start, bound, _ in loops:
         words = set(re.findall(r"[A-Za-z_]\w*", f"{start} {bound}")) - {variable}
         assert words <= fixed | set(re.findall(r"CONFIG::(\w+)", bound)), bound

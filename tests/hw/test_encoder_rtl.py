@@ -60,7 +60,7 @@ CASES = {
 }
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.slow) if name == "odd heads, one lane" else name for name in CASES])
 def encoder(request, tmp_path_factory) -> Encoder:
     return make(tmp_path_factory.mktemp("encoder"), **CASES[request.param])
 

@@ -106,6 +106,7 @@ def test_alone(built, tmp_path):
         assert words[6:8] == [0, 0], "nobody waited"
 
 
+@pytest.mark.slow
 def test_together(built, tmp_path):
     """One packet: the log has every sentence's cycles on one clock, those of the encoder without the IP around it but for the headers' cycles."""
     seen = built.simulate(tmp_path / "run", packets=[len(LENGTHS)])

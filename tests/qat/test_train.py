@@ -317,6 +317,7 @@ def test_word_dropout_and_label_smoothing_change_the_loss_only_in_training(tmp_p
     assert (special == batch["input_ids"][0, 0]).all()
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_model(tmp_path):
     """As `accelerate launch` starts them, here two on the CPU: one set of files, and each sees its half of the data."""
     script = tmp_path / "script.py"

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from bitloom.qat.baseline import float_model
 from bitloom.qat.checkpoint import from_pretrained
 from bitloom.qat.config import ModelConfig
@@ -16,6 +18,7 @@ from bitloom.qat.tokenizer import TextTokenizer
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_from_scratch_and_from_a_checkpoint(tmp_path):
     for split, count in (("train", 128), ("dev", 40)):
         rows = zip(*generate(split, count), strict=True)

@@ -132,6 +132,7 @@ def test_without_taps_and_without_cocotb(tmp_path):
         compare(chain.graph(), chain.golden(sentences), run)
 
 
+@pytest.mark.slow
 def test_waves(tmp_path):
     _, report = verify(tmp_path, waves=tmp_path / "waves.vcd")
     text = (tmp_path / "waves.vcd").read_text()
