@@ -69,6 +69,7 @@ def test_the_report_has_the_projects_layers(hls_run):
     assert "HLS project (hls4ml)" in (hls_run / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_projects_own_test_bench_gives_the_golden_logits(hls_run, tmp_path):
     """What csim_design of Vitis HLS would run, with C++11 as build_prj.tcl says."""
     project = Path(shutil.copytree(hls_run / "hls4ml" / "build", tmp_path / "project"))

@@ -135,6 +135,7 @@ def test_one_sentence_alone_takes_what_is_predicted(encoder):
         assert abs(measured - predicted) <= TOLERANCE * measured, f"{length} tokens: {measured}, {predicted} predicted"
 
 
+@pytest.mark.slow
 def test_every_output_leaves(tmp_path):
     """An early exit: a tensor that is read inside leaves at a port of its own as well, and is compared there; cycles are predicted for each."""
     exit = "layer.0.ffn.norm"

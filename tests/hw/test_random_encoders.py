@@ -11,7 +11,7 @@ from encoder_bench import assert_cycles, assert_equal, assert_fills, assert_onnx
 from encoders import draw_encoder, draw_run
 
 ALL = 100
-PLAIN = (3,)  # of two heads side by side
+PLAIN = (27,)  # of three heads side by side
 
 
 def seeds() -> list:

@@ -44,7 +44,7 @@ def out_folder(board: str) -> Path:
     return cache_dir() / "synth-tests" / board
 
 
-@pytest.mark.parametrize("name", ["ulx3s_85f", *(pytest.param(name, marks=pytest.mark.slow) for name in OPEN if name != "ulx3s_85f")])
+@pytest.mark.parametrize("name", ["icebreaker", *(pytest.param(name, marks=pytest.mark.slow) for name in OPEN if name != "icebreaker")])
 def test_an_open_family_down_to_a_bitstream(chain, name):
     board = Board.load(name)
     flow_tools("yosys", {"ecp5": "nextpnr-ecp5", "gw2a": "nextpnr-himbaechel-gowin", "ice40up": "nextpnr-ice40"}[board.family])

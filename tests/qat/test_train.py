@@ -138,6 +138,7 @@ def test_crashed_training_ends_in_the_same_weights(whole, tmp_path, monkeypatch,
     assert metrics | {"seconds": 0} == whole[1] | {"seconds": 0}  # scores and the curve, too
 
 
+@pytest.mark.slow
 def test_killed_training_ends_in_the_same_weights(whole, tmp_path):
     """SIGKILL of a process while it fine-tunes the quantized model; then the same call in a new process."""
     arguments = [str(tmp_path), *(c.model_dump_json() for c in (MODEL, QuantConfig(), TRAINING, DATA))]
