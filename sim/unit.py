@@ -54,6 +54,7 @@ class UnitCase:
     output        the port that is compared
     n_out         beats expected there
     more_outputs  (port, beats expected) of modules that have several
+    tied          other inputs -> what they are tied to, in Verilog
     """
 
     module: str
@@ -62,6 +63,7 @@ class UnitCase:
     output: OutSpec
     n_out: int
     more_outputs: tuple[tuple[OutSpec, int], ...] = ()
+    tied: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def outputs(self) -> tuple[tuple[OutSpec, int], ...]:
@@ -188,7 +190,7 @@ def bench_text(cases: Sequence[UnitCase]) -> str:
     """The generated module that holds all cases."""
     bench = Bench()
     for number, case in enumerate(cases):
-        connections = [".clk", ".rst"]
+        connections = [".clk", ".rst", *(f".{port}({value})" for port, value in case.tied.items())]
         for port, stimulus in case.inputs.items():
             bench.source(f"c{number}_{port}", stimulus.beats.shape[1] * stimulus.bits)
             connections.append(bundle(f"c{number}_{port}", f"{port}_"))

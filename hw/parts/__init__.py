@@ -5,6 +5,6 @@
 """
 
 from bitloom.hw.instance import Module
-from bitloom.hw.parts import fifo, stream_fork
+from bitloom.hw.parts import fifo, loop, stream_fork
 
-PARTS: dict[str, Module] = {part.name: part for part in (fifo.MODULE, stream_fork.MODULE)}
+PARTS: dict[str, Module] = {part.name: part for part in (fifo.MODULE, loop.MODULE, stream_fork.MODULE)}
