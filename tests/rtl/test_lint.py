@@ -13,7 +13,12 @@ from bitloom.sim.tools import find_verilator
 RTL = Path(__file__).parents[2] / "hw" / "rtl"
 MODULES = sorted(path.stem for path in RTL.glob("*.sv"))
 # Set beside the defaults where those leave parts of a module out.
-VARIANTS = {"fifo": ({"DEPTH": 5, "WIDTH": 33}, {"DEPTH": 5000}), "fifo_deep": ({"DEPTH": 5000, "WIDTH": 11}, {"DEPTH": 2049}), "stream_fork": ({"N": 3},)}
+VARIANTS = {
+    "axi_fetch": ({"CLIENTS": 5, "DATA_W": 512, "BURST": 64, "OUTSTANDING": 16},),
+    "fifo": ({"DEPTH": 5, "WIDTH": 33}, {"DEPTH": 5000}),
+    "fifo_deep": ({"DEPTH": 5000, "WIDTH": 11}, {"DEPTH": 2049}),
+    "stream_fork": ({"N": 3},),
+}
 
 
 def lint(source: Path, top: str, params: dict[str, int], folder: Path) -> str:
