@@ -69,7 +69,8 @@ module bench (
       end
       if (!rst && m_valid[c]) begin
         if (waiting[c] == 0) $fatal(1, "bench: client %0d got a beat, must have none after reset %0d", c, resets);
-        if (m_data != content(first[c][0] + came[c])) $fatal(1, "bench: client %0d got %h, must be word %0d after reset %0d", c, m_data, first[c][0] + came[c], resets);
+        if (m_data != content(first[c][0] + came[c]))
+          $fatal(1, "bench: client %0d got %h, must be word %0d after reset %0d", c, m_data, first[c][0] + came[c], resets);
         came[c] = came[c] + 1;
         if (m_last != (came[c] == count[c][0])) $fatal(1, "bench: client %0d got m_last %b at beat %0d, must be at %0d", c, m_last, came[c], count[c][0]);
         if (m_last) begin

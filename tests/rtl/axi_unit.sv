@@ -8,6 +8,7 @@ module axi_unit #(
   parameter int BURST = 16,
   parameter int OUTSTANDING = 4,
   parameter HEX = "",
+  parameter IMAGE = "",
   parameter int BYTES = 4096,
   parameter int QUEUE = 64,
   parameter int LATENCY = 20,
@@ -65,7 +66,7 @@ module axi_unit #(
     .m_axi_arprot(arprot), .m_axi_arvalid(arvalid), .m_axi_arready(arready), .m_axi_rid(rid ^ (here && FAULT == 4)), .m_axi_rdata(beat),
     .m_axi_rresp(rresp), .m_axi_rlast(beat_last), .m_axi_rvalid(beat_valid), .m_axi_rready(rready));
 
-  axi_memory #(.HEX(HEX), .ADDR_W(32), .DATA_W(DATA_W), .BYTES(BYTES), .QUEUE(QUEUE), .LATENCY(LATENCY), .CYCLES(CYCLES), .BEATS(BEATS),
+  axi_memory #(.HEX(HEX), .IMAGE(IMAGE), .ADDR_W(32), .DATA_W(DATA_W), .BYTES(BYTES), .QUEUE(QUEUE), .LATENCY(LATENCY), .CYCLES(CYCLES), .BEATS(BEATS),
     .REFRESH_EVERY(REFRESH_EVERY), .REFRESH_FOR(REFRESH_FOR), .STALL(STALL), .BUSY(BUSY), .JITTER(JITTER), .ERROR_ADDR(ERROR_ADDR)) memory (
     .clk, .rst, .s_axi_arid(arid), .s_axi_araddr(araddr), .s_axi_arlen(arlen), .s_axi_arsize(arsize), .s_axi_arburst(arburst),
     .s_axi_arvalid(arvalid), .s_axi_arready(arready), .s_axi_rid(rid), .s_axi_rdata(rdata), .s_axi_rresp(rresp), .s_axi_rlast(rlast),
