@@ -61,6 +61,7 @@ ROLLED = "tests/hw/test_rolled.py"
 NORM, REQUANT, BOARD = "tests/ops/test_layernorm.py", "tests/ops/test_requant.py", "tests/hil/test_board.py"
 # Unit benches of what is no operator, the quickest first: by module, then by folder.
 UNIT = {
+    "axi_fetch": ("tests/rtl/test_axi_fetch.py",),
     "banks": MATRIX,
     "fifo": (STREAMS,),
     "fifo_deep": (STREAMS,),

@@ -97,6 +97,7 @@ def run_units(
     timeout_cycles: int = 20000,
     drain_cycles: int = 1000,
     resets: int = RESETS,
+    more: Mapping[str, int] | None = None,
     folder: Path | None = None,
 ) -> list[UnitResult]:
     """Simulate all cases at once; a result each, in order.
@@ -105,6 +106,7 @@ def run_units(
     timeout_cycles       cycles without any beat before a simulation with missing beats ends
     drain_cycles         cycles without any beat, after all expected ones, in which extra beats may still come
     resets               in mid-run, in random cycles; each run until then must be as the last one, which is what comes back
+    more                 plusargs of the modules themselves (models of what is around a chip)
     folder               where inputs, records and logs are kept; default: a temporary folder, removed if all went well
 
     Registers begin with random bits, by the seed.
@@ -127,7 +129,7 @@ def run_units(
         drain_cycles=drain_cycles,
         resets=resets,
         reset_within=min(RESET_WITHIN, max(len(s.last) for case in cases for s in case.inputs.values())),
-    )
+    ) | dict(more or {})
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         return _run_in(folder, executable, cases, plusargs)
