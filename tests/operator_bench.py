@@ -103,6 +103,11 @@ def _row_words(rows: np.ndarray, lanes: int, keys: Keys) -> np.ndarray:
     return np.concatenate([groups[i, :, low[i] : high[i]].reshape(-1, lanes) for i in range(len(rows))])
 
 
+def carried(tensor: Tensor, codes: np.ndarray, lengths) -> int:
+    """Values that a tensor's stream carries: of rows, those of the keys that a query sees."""
+    return codes.size if tensor.kind != "row" else int(tensor.shape[1]) * sum(int(tensor.keys.spans(int(n)).sum()) for n in lengths)
+
+
 def golden(case: Case) -> np.ndarray:
     return OPS[case.node.op].run(case.graph, case.node, list(case.data), case.lengths)
 

@@ -138,7 +138,8 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
-    return HlsLayer(constants={"heads": node.attrs["heads"], "side": fold.side, "pe": fold.pe, "channels": _width(graph, node, fold)})
+    reach = {key.lower(): tokens for key, tokens in graph.tensor(node.inputs[0]).keys.reach(graph.max_tokens).items()}
+    return HlsLayer(constants={"heads": node.attrs["heads"], "side": fold.side, "pe": fold.pe, "channels": _width(graph, node, fold), **reach})
 
 
 def spaces(graph: Graph, node: Node) -> dict[str, int]:

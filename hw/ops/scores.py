@@ -150,7 +150,8 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
-    return HlsLayer(constants={"heads": node.attrs["heads"], "side": fold.side, "simd": fold.simd})
+    reach = {key.lower(): tokens for key, tokens in graph.tensor(node.name).keys.reach(graph.max_tokens).items()}
+    return HlsLayer(constants={"heads": node.attrs["heads"], "side": fold.side, "simd": fold.simd, **reach})
 
 
 def spaces(graph: Graph, node: Node) -> dict[str, int]:
