@@ -57,9 +57,11 @@ class Verdict:
 
 MATRIX = ("tests/ops/test_linear.py", "tests/ops/test_scores.py", "tests/ops/test_context.py")
 PRODUCTS, ARITHMETIC, STREAMS = "tests/rtl/test_products.py", "tests/hw/test_arithmetic.py", "tests/rtl/test_streams.py"
+ROLLED = "tests/hw/test_rolled.py"
 NORM, REQUANT, BOARD = "tests/ops/test_layernorm.py", "tests/ops/test_requant.py", "tests/hil/test_board.py"
 # Unit benches of what is no operator, the quickest first: by module, then by folder.
 UNIT = {
+    "axi_fetch": ("tests/rtl/test_axi_fetch.py",),
     "banks": MATRIX,
     "fifo": (STREAMS,),
     "fifo_deep": (STREAMS,),
@@ -68,6 +70,7 @@ UNIT = {
     "layernorm_scale": (NORM,),
     "layernorm_sums": (NORM,),
     "link_out": ("tests/hil/test_link_out.py", BOARD),
+    "loop": (ROLLED,),
     "mac_array": (PRODUCTS, *MATRIX),
     "mul": (ARITHMETIC, NORM),
     "product_reg": (PRODUCTS, ARITHMETIC, REQUANT, NORM),
@@ -76,6 +79,7 @@ UNIT = {
     "rom": ("tests/ops/test_table.py", "tests/ops/test_linear.py", REQUANT),
     "softmax_row": ("tests/ops/test_softmax.py",),
     "stream_fork": (STREAMS,),
+    "turns": (ROLLED,),
     "unpack": (MATRIX[0], MATRIX[2]),
     "hw/rtl/board": (BOARD,),
     "hw/synth/rtl": ("tests/hw/test_reset_sync.py",),

@@ -28,12 +28,12 @@ def build(graph: Graph, config: HardwareConfig, folder: Path) -> Folding:
 
 def macs_per_sentence(graph: Graph, tokens: int) -> int:
     """Multiply-accumulates of all matrix operators for one sentence."""
-    return sum(OPS[n.op].macs(graph, n, tokens) for n in graph.nodes)
+    return sum(OPS[n.op].macs(graph.source, n, tokens) for n in graph.source.nodes)
 
 
 def weight_bits(graph: Graph) -> int:
     """Bits of all weight memories of the linear layers (biases and tables not counted)."""
-    return sum(n.attrs["weight_bits"] * int(graph.param(n, "weight").size) for n in graph.nodes if "weight_bits" in n.attrs)
+    return sum(n.attrs["weight_bits"] * int(graph.param(n, "weight").size) for n in graph.source.nodes if "weight_bits" in n.attrs)
 
 
 def timing_report(design: Design) -> dict:

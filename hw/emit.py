@@ -12,10 +12,11 @@ import shutil
 from pathlib import Path
 
 from bitloom.hw.hexfile import Hex
-from bitloom.hw.plan.design import Design, Fifo, Port, Stream, Unit
+from bitloom.hw.plan.design import Design, Fifo, Loop, Port, Stream, Unit
 
 RTL = Path(__file__).parent / "rtl"
 TOP = "encoder"
+TIED = "26'd0"  # the bus of turns (hw/rtl/turns.sv) of units that serve one node
 
 
 TOP_TEXT = """\
@@ -67,11 +68,15 @@ class Emitter:
         self.instances: list[str] = []
         self.memories: dict[str, Hex] = {}
         self.modules = {"fifo"}
+        self.design = design
+        self.declarations += ["  logic [25:0] turns_bus;\n"] if design.loop else []
         self._declare(design.entry.wire, design.entry)
         for unit in design.units:
             self._unit(unit)
         for stream in design.forks:
             self._fork(stream, design.readers[stream.tensor])
+        if design.loop:
+            self._loop(design.loop)
 
     def _declare(self, wire: str, stream: Stream) -> None:
         self.declarations.append(f"  logic {wire}_valid, {wire}_ready, {wire}_last;\n  logic [{stream.width - 1}:0] {wire}_data;\n")
@@ -93,12 +98,37 @@ class Emitter:
         ports = []
         for port in unit.ports:
             self._declare(port.wire, port.stream)
-            self._instance(
-                "fifo", f"fifo_{port.wire}", {"WIDTH": port.stream.width, "DEPTH": port.depth}, [*_bundle(port.source, "s"), *_bundle(port.wire, "m")]
-            )
+            self._fifo(port)
             ports += _bundle(port.wire, port.prefix)
         self._declare(unit.out.wire, unit.out)
-        self._instance(unit.instance.module, f"u_{unit.out.wire}", params, [*ports, *_bundle(unit.out.wire, "m")])
+        if unit.op.module.turned:
+            ports.insert(0, f".bus({'turns_bus' if unit.turns > 1 else TIED})")
+        self._instance(unit.instance.module, f"u_{unit.out.wire}", params, [*ports, *_bundle(self.design.produced(unit.out), "m")])
+
+    def _loop(self, loop: Loop) -> None:
+        """What sends sentences round, with FIFOs in front; the turns in which they enter are a stream for benches."""
+        for port in (loop.new, loop.returning):
+            self._declare(port.wire, port.stream)
+            self._fifo(port)
+        self._declare(loop.new.source, loop.entry)
+        self._declare(self.design.offered(loop.back), loop.back)
+        self._declare(loop.turn.wire, loop.turn)
+        ports = [
+            *_bundle(loop.new.wire, "s"),
+            *_bundle(loop.entry.wire, "m"),
+            *_bundle(loop.returning.wire, "b"),
+            *_bundle(self.design.offered(loop.back), "x"),
+        ]
+        self._instance(loop.instance.module, "u_loop", loop.instance.params, [*ports, ".bus(turns_bus)"])
+        self.modules.add("turns")
+        self.instances.append(
+            f"  assign {{{loop.turn.wire}_last, {loop.turn.wire}_ready}} = 2'b11;\n"
+            f"  assign {{{loop.turn.wire}_data, {loop.turn.wire}_valid}} = turns_bus[8:0];\n"
+            f"  wire logic unused_turn = &{{1'b0, {', '.join(f'{loop.turn.wire}_{part}' for part in ('valid', 'ready', 'data', 'last'))}}};\n"
+        )
+
+    def _fifo(self, port: Port) -> None:
+        self._instance("fifo", f"fifo_{port.wire}", {"WIDTH": port.stream.width, "DEPTH": port.depth}, [*_bundle(port.source, "s"), *_bundle(port.wire, "m")])
 
     def _fork(self, stream: Stream, readers: tuple[Port, ...]) -> None:
         """A fork behind a tensor with several readers; branch i in the packed ports' bit (or word) i."""
@@ -106,7 +136,7 @@ class Emitter:
         for branch in branches:
             self._declare(branch, stream)
         packed = [f".m_{signal}({{{', '.join(f'{b}_{signal}' for b in reversed(branches))}}})" for signal in ("valid", "ready", "data", "last")]
-        self._instance("stream_fork", f"fork_{stream.wire}", {"N": len(branches), "WIDTH": stream.width}, [*_bundle(stream.wire, "s"), *packed])
+        self._instance("stream_fork", f"fork_{stream.wire}", {"N": len(branches), "WIDTH": stream.width}, [*_bundle(self.design.offered(stream), "s"), *packed])
 
 
 def memory_file(unit: Unit, key: str) -> str:
@@ -151,7 +181,7 @@ def _top(design: Design, emitter: Emitter) -> str:
             for exit, width in widths
         ),
         declarations="".join(emitter.declarations),
-        first=first.wire,
+        first=design.produced(first),
         unpack=unpack,
         instances="".join(emitter.instances),
         unused="  wire logic unused = &{1'b0, s_axis_tdata};\n" if slot != first.bits else "",
@@ -162,7 +192,12 @@ def streams(design: Design) -> list[dict]:
     """What a bench or a host needs of each stream (Stream.as_dict) and of the FIFOs behind it: the input first, the first output last."""
     first = design.outputs[0]
     ordered = [*(s for s in design.streams.values() if s is not first), first]
-    return [s.as_dict() | {"fifos": [Fifo(p.wire, p.source, p.depth)._asdict() for p in design.readers[s.tensor]]} for s in ordered]
+    ports = {s.tensor: [*design.readers[s.tensor]] for s in ordered}
+    if loop := design.loop:
+        ordered.insert(1, loop.turn)
+        for port in (loop.new, loop.returning):
+            ports[port.stream.tensor].append(port)
+    return [s.as_dict() | {"fifos": [Fifo(p.wire, p.source, p.depth)._asdict() for p in ports.get(s.tensor, ())]} for s in ordered]
 
 
 def emit(design: Design, folder: Path) -> None:

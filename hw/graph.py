@@ -104,6 +104,24 @@ class Graph:
         first = self.inputs[0]  # a tensor of a part that was cut out; else ids, which the host's node reads
         return first if first in self.tensors else self.readers(first)[0].name
 
+    @property
+    def source(self) -> Graph:
+        """What is computed: the graph itself, but for a rolled one (hw/plan/rolled.py)."""
+        return self
+
+    @property
+    def around(self) -> tuple[str, str] | None:
+        """Of a rolled graph the tensors between which sentences go round: the first layer's input and the last one's output."""
+        return None
+
+    def carried(self, name: str) -> tuple[str, ...]:
+        """Of a rolled graph: the tensors of the whole graph that a tensor's stream carries, by turn; () outside of its layers."""
+        return ()
+
+    def turns(self, node: Node) -> tuple[tuple[Graph, Node], ...]:
+        """The nodes that one unit serves, by turn, each in the graph that has its exact tensors: the node alone, but in a rolled graph."""
+        return ((self, node),)
+
     def readers(self, name: str) -> list[Node]:
         """The nodes that take the tensor, in topological order."""
         return [n for n in self.nodes if name in n.inputs]

@@ -123,12 +123,14 @@ class Module:
     terms     terms(params): the sizes that decide its LUT and FF, by name, each a number of bits or cells (hw/cost/resources.py)
     memories  memories(params): its memories
     products  products(params): its multiplications
+    turned    it has constants, so it takes the bus of hw/rtl/turns.sv, which says whose
     """
 
     name: str
     terms: Callable[[Params], Terms]
     memories: Callable[[Params], list[Memory]] = nothing
     products: Callable[[Params], list[Product]] = nothing
+    turned: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,8 +67,14 @@ class Reads:
                 self.read[name][:] = True
                 continue
             if unit.name not in entries:
-                entries[unit.name] = unit.op.looked_up(graph, unit.node, [values[i] for i in unit.node.inputs], np.asarray(lengths))
-            self.read[name][np.unique(entries[unit.name][key])] = True
+                entries[unit.name] = [
+                    unit.op.looked_up(graph, unit.node, [values[i] for i in n.inputs], np.asarray(lengths)) for _, n in graph.turns(unit.node)
+                ]
+            for read, own in zip(np.split(self.read[name], unit.turns), entries[unit.name], strict=True):
+                if key in own:
+                    read[np.unique(own[key])] = True
+                else:
+                    read[:] = True
 
     def summary(self) -> dict:
         """files, words and read of all of them; tables: those whose entries are looked up, file -> [entries read, entries]."""

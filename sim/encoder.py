@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from bitloom.hw import process
-from bitloom.hw.plan.design import SOURCE, Fifo, Stream, read_fifos, read_streams
+from bitloom.hw.plan.design import SOURCE, TURNS, Fifo, Stream, read_fifos, read_streams
 from bitloom.sim.bench import Bench
 from bitloom.sim.errors import SimulationError
 from bitloom.sim.plusargs import settings
@@ -71,6 +72,7 @@ class EncoderRun:
     left            tensor -> Record of what left at its port, for every output
     fills           FIFO, by the bundle that it gives to -> the most beats that it held (empty if taps were off)
     taps            tensor -> int64 flat, in stream order, without filled places
+    visits          in a rolled encoder: (sentence, turn) in the order in which they went through the layers, as far as taps tell; () in others
     """
 
     streams: dict[str, Record]
@@ -86,6 +88,7 @@ class EncoderRun:
     left: dict[str, Record] = field(default_factory=dict)
     fills: dict[str, int] = field(default_factory=dict)
     taps: dict[str, np.ndarray] = field(init=False)
+    visits: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "taps", {name: codes(self.infos[name], record) for name, record in self.streams.items()})
@@ -123,7 +126,8 @@ def simulate(bench: Model, infos: Sequence[Stream], sentences: Sequence[np.ndarr
     executable = build(bench)
     lengths = np.array([len(s) for s in sentences], dtype=np.int64)
     expect = {s.tensor: expected_beats(s, lengths) for s in sinks(infos)}
-    taps = {s.port: expected_beats(s, lengths) for s in infos if s.port} | {s.wire: expected_beats(s, lengths) for s in infos if options.taps}
+    taps = {s.port: expected_beats(s, lengths) for s in infos if s.port}
+    taps |= {s.wire: expected_beats(s, lengths) * max(1, len(s.turns)) for s in infos if options.taps}
     plusargs = settings(
         stall_in=options.stall_in,
         stall_out=options.stall_out,
@@ -215,7 +219,7 @@ def write_sentences(path: Path, sentences: Sequence[np.ndarray], first: Stream) 
 
 
 def expected_beats(stream: Stream, lengths: np.ndarray) -> int:
-    """Beats of a stream for sentences of these lengths."""
+    """Beats of a stream for sentences of these lengths, in one turn."""
     units = {"token": lambda: lengths, "row": lambda: stream.row_lengths(lengths), "sentence": lambda: lengths > 0}[stream.kind]()
     return int(units.sum()) * stream.beats
 
@@ -255,7 +259,25 @@ def _collect(work: Path, infos: Sequence[Stream], lengths: np.ndarray, expect: d
         problem=problem,
         left=left,
         fills=read_fills(work),
+        visits=visits(streams[TURNS].beats[:, 0].tolist(), len(infos[1].turns), len(lengths)) if TURNS in streams else (),
     )
+
+
+def visits(turns: Sequence[int], count: int, sentences: int) -> tuple[tuple[int, int], ...]:
+    """(sentence, turn) of everything that went into the layers of a rolled encoder, from the turns in their order: in turn 0 the next sentence comes, in any
+    other the one that has been longest in the turn before. What did not come is added behind, so that all `sentences` have all `count` turns.
+
+    Raises SimulationError: a turn that no sentence can be in.
+    """
+    waiting = [deque(range(sentences)), *(deque() for _ in range(count))]
+    found = []
+    for place, turn in enumerate(turns):
+        if turn >= count or not waiting[turn]:
+            raise SimulationError(f"loop: visit {place} of the layers: got turn {turn}, in which no sentence can be; look at hw/rtl/loop.sv")
+        found.append((waiting[turn].popleft(), turn))
+        waiting[turn + 1].append(found[-1][0])
+    missing = [(sentence, later) for turn in range(count) for sentence in waiting[turn] for later in range(turn, count)]
+    return (*found, *missing)
 
 
 def link_memories(memories: Sequence[Path], work: Path) -> None:

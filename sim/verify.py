@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -103,13 +103,19 @@ def compare(graph: Graph, golden: Mapping[str, np.ndarray], run: EncoderRun, *, 
     Raises SimulationError: nothing to compare, or a golden tensor whose stream was not recorded.
     """
     names = [node.name for node in graph.nodes if taps and not OPS[node.op].host and node.name in golden]
-    if missing := [name for name in names if name not in run.streams]:
+    carried = {tensor: info.tensor for info in run.infos.values() for tensor in info.turns or (info.tensor,)}
+    if missing := [name for name in names if carried.get(name) not in run.streams]:
         raise SimulationError(f"verify: no record of tensor '{missing[0]}', must be one of each; run the encoder with taps")
-    streams = [(name, run.infos[name], run.taps[name], run.streams[name].last) for name in names]
+    reports = []
+    for name in dict.fromkeys(carried[name] for name in names):
+        info, visits = run.infos[name], run.visits if run.infos[name].turns else ()
+        want = [golden[tensor] for tensor in info.turns or (name,)]
+        reports.append(_report(name, info, _in_order(info, want, run.lengths, visits), run.taps[name], run.streams[name].last, run.lengths, visits))
     for name, record in run.left.items():  # behind the last tap come a FIFO and the widening to whole bytes
-        if name in golden:
-            streams.append((run.infos[name].port, run.infos[name], codes(run.infos[name], record), record.last))
-    reports = tuple(_report(name, info, np.asarray(golden[info.tensor]).reshape(-1), got, last, run.lengths) for name, info, got, last in streams)
+        info = run.infos[name]
+        tensor = info.turns[-1] if info.turns else name
+        if tensor in golden:
+            reports.append(_report(info.port, info, np.asarray(golden[tensor]).reshape(-1), codes(info, record), record.last, run.lengths))
     values = sum(r.values for r in reports)
     if values == 0:
         raise SimulationError("verify: compared 0 values, must be at least 1; a comparison of nothing proves nothing")
@@ -117,12 +123,25 @@ def compare(graph: Graph, golden: Mapping[str, np.ndarray], run: EncoderRun, *, 
         values_compared=values,
         mismatches=sum(r.mismatches for r in reports),
         first=next((r.first for r in reports if r.first), None),
-        per_tensor=reports,
+        per_tensor=tuple(reports),
         problem=run.problem,
     )
 
 
-def _report(name: str, info: Stream, want: np.ndarray, got: np.ndarray, last: np.ndarray, lengths: np.ndarray) -> TensorReport:
+def _in_order(info: Stream, want: Sequence[np.ndarray], lengths: np.ndarray, visits: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Golden values of a stream, flat: of each visit those of its sentence and turn. want: the golden tensor of each turn."""
+    flat = [np.asarray(tensor).reshape(-1) for tensor in want]
+    if not visits:
+        return flat[0]
+    starts = sentence_starts(info, lengths, len(flat[0]))
+    return np.concatenate([flat[turn][starts[sentence] : starts[sentence + 1]] for sentence, turn in visits])
+
+
+def _report(
+    name: str, info: Stream, want: np.ndarray, got: np.ndarray, last: np.ndarray, lengths: np.ndarray, visits: Sequence[tuple[int, int]] = ()
+) -> TensorReport:
+    """visits  (sentence, turn) in the stream's order; (): the sentences, once each"""
+    lengths = lengths[[sentence for sentence, _ in visits]] if visits else lengths
     size, flags, order = len(want), expected_last(len(want), info, lengths), info.order(lengths)
     want = want if order is None else want[order]
     values, beats = _differences(got, want), _differences(last, flags)
@@ -131,6 +150,9 @@ def _report(name: str, info: Stream, want: np.ndarray, got: np.ndarray, last: np
         first = _place(name, "value", int(values[0]), got, want, info, lengths, size)
     elif len(beats):
         first = _place(name, "last", int(beats[0]), last, flags, info, lengths, size)
+    if first and visits:
+        sentence, turn = visits[first.sentence]
+        first = replace(first, tensor=info.turns[turn], sentence=sentence)
     lost, extra = max(len(want) - len(got), 0), max(len(got) - len(want), 0)
     return TensorReport(
         tensor=name,

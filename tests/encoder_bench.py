@@ -88,9 +88,10 @@ def assert_onnx_agrees(encoder: Encoder) -> None:
 def assert_fills(encoder: Encoder, got: EncoderRun) -> None:
     """Each FIFO's most beats are counted and within its depth; in front of the output they are those of the records on both sides."""
     design = Design(encoder.graph, encoder.folding)
-    depths = {p.wire: p.depth for ports in (*(unit.ports for unit in design.units), design.exits) for p in ports}
+    around = (design.loop.new, design.loop.returning) if design.loop else ()
+    depths = {p.wire: p.depth for ports in (*(unit.ports for unit in design.units), design.exits, around) for p in ports}
     assert got.fills.keys() == depths.keys() and all(0 < got.fills[wire] <= depth for wire, depth in depths.items()), got.fills
-    output = encoder.graph.outputs[0]
+    output = design.graph.outputs[0]
     cycles = np.arange(got.cycles)
     taken, given = (np.searchsorted(record.cycle, cycles, side="right") for record in (got.streams[output], got.left[output]))
     assert got.fills["m_axis"] == (taken - given).max()

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bitloom.hw import graph_file
+from bitloom.hw.emit import TIED
 from bitloom.hw.graph import Graph, Node, Tensor
 from bitloom.hw.instance import Fold, Layout
 from bitloom.hw.keys import Keys
@@ -127,6 +128,7 @@ def unit_case(case: Case) -> UnitCase:
         inputs,
         OutSpec("m", lanes, case.output.bits, case.output.signed),
         len(beats(case.output, golden(case), case.lengths, lanes, case.fold.layout_out)[0]),
+        tied={"bus": TIED} if OPS[case.node.op].module.turned else {},
     )
 
 

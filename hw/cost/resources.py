@@ -87,6 +87,9 @@ class Estimator:
             costs[unit.name] = sum((self.cost(fifo.instance(port.stream.width, port.depth)) for port in unit.ports), self.cost(unit.instance))
         for stream in design.forks:
             costs[stream.tensor] += self.cost(stream_fork.instance(stream.width, len(design.readers[stream.tensor])))
+        if loop := design.loop:
+            fifos = (fifo.instance(port.stream.width, port.depth) for port in (loop.new, loop.returning))
+            costs[loop.back.tensor] += sum(map(self.cost, fifos), self.cost(loop.instance))
         for port in design.exits:
             costs[port.stream.tensor] += self.cost(fifo.instance(port.stream.width, port.depth))
         return Estimate(board=self.board, per_node=costs)

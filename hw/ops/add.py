@@ -7,10 +7,12 @@ import math
 
 import numpy as np
 
+from bitloom.hw.cost.memories import Memory
 from bitloom.hw.cost.multipliers import Product, factor_bits, whole
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
+from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
-from bitloom.hw.ops.common import clip, largest, pipeline, require, require_bits, round_shift
+from bitloom.hw.ops.common import clip, fields, largest, pipeline, require, require_bits, round_shift, rounding, turn_params
 from bitloom.hw.ops.record import Finn, Operator
 
 PARAMS = ()
@@ -53,6 +55,14 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
 
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     a, b, y = (graph.tensor(n) for n in (*node.inputs, node.name))
+    turns, rounds = graph.turns(node), rounding(graph, node)
+    factors = [[n.attrs["mult_b"], n.attrs["mult_a"]] for _, n in turns]
+    by_turn: Params = {}
+    if rounds.words or any(f != factors[0] for f in factors):
+        width = max(max(f) for f in factors).bit_length()
+        words = rounds.words or [[y.low, y.high, 0]] * len(turns)
+        file = Hex.pack(fields([w + f for w, f in zip(words, factors, strict=True)], (y.bits, y.bits, 6, width, width)), 1)
+        by_turn = {"MORE": rounds.more, "FACTOR_W": width, "ROUND_FILE": file, **turn_params(graph, node, fold)}
     return Instance(
         module="add",
         params={
@@ -64,8 +74,9 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "B_SIGNED": int(b.signed),
             "MULT_A": node.attrs["mult_a"],
             "MULT_B": node.attrs["mult_b"],
-            "SHIFT": node.attrs["shift"],
-        },
+            "SHIFT": rounds.shift,
+        }
+        | by_turn,
     )
 
 
@@ -97,14 +108,19 @@ def append(g: GraphBuilder, name: str, a: Tensor, b: Tensor, *, mult_a: int, mul
 
 
 def products(p: Params) -> list[Product]:
-    return [whole(p["LANES"], p[f"{i}_W"] + (not p[f"{i}_SIGNED"]), factor_bits(p[f"MULT_{i}"])) for i in "AB"]
+    factors = {i: p["FACTOR_W"] + 1 if "FACTOR_W" in p else factor_bits(p[f"MULT_{i}"]) for i in "AB"}
+    return [whole(p["LANES"], p[f"{i}_W"] + (not p[f"{i}_SIGNED"]), factors[i]) for i in "AB"]
+
+
+def memories(p: Params) -> list[Memory]:
+    return [Memory("round", 2 * p["OUT_W"] + 2 * p["FACTOR_W"] + 6, p.get("TURNS", 1), rom=True)] if "ROUND_FILE" in p else []
 
 
 def terms(p: Params) -> Terms:
     return {"in_bits": p["LANES"] * (p["A_W"] + p["B_W"]), "out_bits": p["LANES"] * p["OUT_W"]}
 
 
-MODULE = Module(name="add", terms=terms, products=products)
+MODULE = Module(name="add", turned=True, terms=terms, memories=memories, products=products)
 
 
 def finn(b, graph: Graph, node: Node) -> None:

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
 from bitloom.hw.graph import Graph, GraphError, Node, Tensor
+from bitloom.hw.instance import Fold
 from bitloom.hw.keys import FORMS, Keys
 
 
@@ -84,6 +86,49 @@ def sentences(lengths: np.ndarray, heads: int = 1) -> Iterator[tuple[int, slice,
     for length in lengths.tolist():
         yield length, slice(token, token + length), slice(row, row + length * heads * length)
         token, row = token + length, row + length * heads * length
+
+
+class Rounding(NamedTuple):
+    """How a unit shifts and saturates, where it serves several nodes in turn (hw/plan/rolled.py) or makes codes of fewer bits than its stream has.
+
+    shift  the least of all turns; more: by how much the largest exceeds it
+    words  a row a turn: [the least code, the largest, by how much its shift exceeds `shift`]; None: alike in all turns, and as wide as the stream
+    """
+
+    shift: int
+    more: int
+    words: list[list[int]] | None
+
+
+def rounding(graph: Graph, node: Node) -> Rounding:
+    """Of a unit with the attribute `shift`."""
+    turns, wide = graph.turns(node), graph.tensor(node.name)
+    shifts = [n.attrs["shift"] for _, n in turns]
+    outs = [g.tensor(n.name) for g, n in turns]
+    least = min(shifts)
+    alike = max(shifts) == least and all((t.low, t.high) == (wide.low, wide.high) for t in outs)
+    words = [[t.low, t.high, shift - least] for t, shift in zip(outs, shifts, strict=True)]
+    return Rounding(least, max(shifts) - least, None if alike else words)
+
+
+def fields(rows: Sequence[Sequence[int]], bits: Sequence[int]) -> np.ndarray:
+    """A word a row, its first field highest, as 0/1 digits, bit 0 first: what Hex.pack takes with 1 bit."""
+    words = np.zeros((len(rows), sum(bits)), dtype=np.int64)
+    for line, row in enumerate(rows):
+        place = 0
+        for value, width in zip(reversed(row), reversed(bits), strict=True):
+            words[line, place : place + width] = [value >> i & 1 for i in range(width)]
+            place += width
+    return words
+
+
+def turn_params(graph: Graph, node: Node, fold: Fold) -> dict[str, int]:
+    """Parameters TURNS and SENTENCES of a unit of a rolled graph, and ROWS where it works on row streams; {} of any other."""
+    count = len(graph.turns(node))
+    if count == 1:
+        return {}
+    row = next((graph.tensor(name) for name in (*node.inputs, node.name) if graph.tensor(name).kind == "row"), None)
+    return {"TURNS": count, "SENTENCES": graph.inside} | ({"ROWS": int(row.shape[1]) // fold.side} if row else {})
 
 
 def divisors(number: int, multiple_of: int = 1) -> list[int]:

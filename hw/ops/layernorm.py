@@ -13,7 +13,7 @@ from bitloom.hw.cost.multipliers import Product, factor_bits, whole
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
-from bitloom.hw.ops.common import clip, half, largest, last_read, require, require_bits, round_shift
+from bitloom.hw.ops.common import clip, fields, half, largest, last_read, require, require_bits, round_shift, rounding, turn_params
 from bitloom.hw.ops.record import Finn, Operator
 from bitloom.hw.parts import mul
 
@@ -95,8 +95,8 @@ class Widths:
     recip: int
 
     @classmethod
-    def of(cls, size: int, bits: int, eps: int, recip_bits: int) -> Widths:
-        root = (eps.bit_length() - 1) // 2
+    def of(cls, size: int, bits: int, eps: int, recip_bits: int, least_eps: int = 0) -> Widths:
+        root = ((least_eps or eps).bit_length() - 1) // 2
         return cls(bits + (size - 1).bit_length(), variance_bound(size, bits, eps).bit_length(), root, recip_bits - root + 1)
 
 
@@ -143,15 +143,21 @@ def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
     return b.clip(y, graph.tensor(node.name), name=node.name)
 
 
-def serial_cycles(x: Tensor, eps: int, recip_bits: int) -> tuple[int, int]:
+def _eps(graph: Graph, node: Node) -> tuple[int, int]:
+    """The least and the largest of all turns."""
+    found = [n.attrs["eps"] for _, n in graph.turns(node)]
+    return min(found), max(found)
+
+
+def serial_cycles(x: Tensor, least_eps: int, eps: int, recip_bits: int) -> tuple[int, int]:
     """Cycles from one root to the next, and from one division to the next: a digit each, and one to begin."""
-    widths = Widths.of(x.channels, x.bits, eps, recip_bits)
+    widths = Widths.of(x.channels, x.bits, eps, recip_bits, least_eps)
     return (widths.variance + 1) // 2 + 1, widths.recip + 1
 
 
 def timing(graph: Graph, node: Node, fold: Fold, ins, out):
     """Sums, root, division and scaling, each on a token of its own; the numbers are those of hw/rtl/layernorm.sv."""
-    root, divide = serial_cycles(graph.tensor(node.inputs[0]), node.attrs["eps"], node.attrs["recip_bits"])
+    root, divide = serial_cycles(graph.tensor(node.inputs[0]), *_eps(graph, node), node.attrs["recip_bits"])
     free = root_free = divider_free = 0
     ends, moved = [-1] * 4, -1  # last reads of the banks' earlier tokens, oldest first; when the last beat left
     while True:
@@ -170,23 +176,29 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
 
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     x, y, attrs, lanes = graph.tensor(node.inputs[0]), graph.tensor(node.name), node.attrs, fold.lanes_in
-    layout = fold.into(x.channels)
+    layout, turns, rounds, (least, eps) = fold.into(x.channels), graph.turns(node), rounding(graph, node), _eps(graph, node)
     params = {
         "H": x.channels,
         "WIDTH": layout.width,
         "LANES": lanes,
         "IN_W": x.bits,
         "OUT_W": y.bits,
-        "EPS": attrs["eps"],
+        "EPS": eps,
         "RECIP_BITS": attrs["recip_bits"],
         "FRAC_BITS": attrs["frac_bits"],
-        "SHIFT": attrs["shift"],
+        "SHIFT": rounds.shift,
     }
     for key in PARAMS:
-        values = graph.param(node, key)
+        values = np.concatenate([layout.place(g.param(n, key)) for g, n in turns])
         width = signed_bits(int(np.abs(values).max()))
-        params |= {f"{key.upper()}_W": width, f"{key.upper()}_FILE": Hex.pack(layout.place(values).reshape(-1, lanes), width)}
-    return Instance(module="layernorm", params=params)
+        params |= {f"{key.upper()}_W": width, f"{key.upper()}_FILE": Hex.pack(values.reshape(-1, lanes), width)}
+    less = [attrs["recip_bits"] - n.attrs["recip_bits"] for _, n in turns]
+    if rounds.words or least != eps or any(less):
+        words = rounds.words or [[y.low, y.high, 0]] * len(turns)
+        rows = [[n.attrs["eps"], low, high, bits, more] for (low, high, more), bits, (_, n) in zip(words, less, turns, strict=True)]
+        file = Hex.pack(fields(rows, (eps.bit_length(), y.bits, y.bits, 6, 6)), 1)
+        params |= {"EPS_LEAST": least, "MORE": rounds.more, "ROUND_FILE": file}
+    return Instance(module="layernorm", params=params | turn_params(graph, node, fold))
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
@@ -225,18 +237,19 @@ def append(b: GraphBuilder, name: str, x: Tensor, gamma: np.ndarray, beta: np.nd
 
 
 def _widths(p: Params) -> Widths:
-    return Widths.of(p["H"], p["IN_W"], p["EPS"], p["RECIP_BITS"])
+    return Widths.of(p["H"], p["IN_W"], p["EPS"], p["RECIP_BITS"], p.get("EPS_LEAST", 0))
 
 
 def memories(p: Params) -> list[Memory]:
-    beats, widths = p.get("WIDTH", p["H"]) // p["LANES"], _widths(p)  # WIDTH: elements of a token in its stream
-    return [
+    beats, widths, turns = p.get("WIDTH", p["H"]) // p["LANES"], _widths(p), p.get("TURNS", 1)  # WIDTH: elements of a token in its stream
+    rounds = [Memory("round", p["EPS"].bit_length() + 2 * p["OUT_W"] + 12, turns, rom=True)] * 3 if "ROUND_FILE" in p else []
+    return rounds + [
         Memory("x", p["LANES"] * p["IN_W"], 4 << index_bits(beats)),
         Memory("sum1", widths.total, 4),
         Memory("var", widths.variance, 4),
         Memory("recip", widths.recip, 4),
-        Memory("gamma", p["LANES"] * p["GAMMA_W"], beats, rom=True),
-        Memory("beta", p["LANES"] * p["BETA_W"], beats, rom=True),
+        Memory("gamma", p["LANES"] * p["GAMMA_W"], turns * beats, rom=True),
+        Memory("beta", p["LANES"] * p["BETA_W"], turns * beats, rom=True),
     ]
 
 
@@ -268,7 +281,7 @@ def terms(p: Params) -> Terms:
     }
 
 
-MODULE = Module(name="layernorm", terms=terms, memories=memories, products=products)
+MODULE = Module(name="layernorm", turned=True, terms=terms, memories=memories, products=products)
 
 
 def finn(b, graph: Graph, node: Node) -> None:

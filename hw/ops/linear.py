@@ -12,7 +12,7 @@ from bitloom.hw.cost.multipliers import Product, fold_style
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
-from bitloom.hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, require_range
+from bitloom.hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, require_range, turn_params
 from bitloom.hw.ops.record import Finn, Operator
 from bitloom.hw.parts import banks, mac_array
 from bitloom.hw.parts.banks import Banks
@@ -113,11 +113,15 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
 
 
 def _words(graph: Graph, node: Node, fold: Fold) -> np.ndarray:
-    """The weight memory, int64 [folds * steps, PE * SIMD]: a word a cycle. One-bit weights: 0 is -1, 1 is +1."""
-    channels, inputs = graph.param(node, "weight").shape
-    weight = fold.out_of(channels).place(fold.into(inputs).place(graph.param(node, "weight")), axis=0)
+    """The weight memory, int64 [turns * folds * steps, PE * SIMD]: a word a cycle. One-bit weights: 0 is -1, 1 is +1."""
+    return np.concatenate([_turn_words(g.param(n, "weight"), fold, node.attrs["weight_bits"]) for g, n in graph.turns(node)])
+
+
+def _turn_words(weight: np.ndarray, fold: Fold, bits: int) -> np.ndarray:
     channels, inputs = weight.shape
-    codes = (weight > 0).astype(np.int64) if node.attrs["weight_bits"] == 1 else weight
+    weight = fold.out_of(channels).place(fold.into(inputs).place(weight), axis=0)
+    channels, inputs = weight.shape
+    codes = (weight > 0).astype(np.int64) if bits == 1 else weight
     split = codes.reshape(channels // fold.pe, fold.pe, inputs // fold.simd, fold.simd)
     return split.transpose(0, 2, 1, 3).reshape(-1, fold.pe * fold.simd)
 
@@ -125,7 +129,7 @@ def _words(graph: Graph, node: Node, fold: Fold) -> np.ndarray:
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     x, acc, bits = graph.tensor(node.inputs[0]), graph.tensor(node.name), node.attrs["weight_bits"]
     channels, inputs = _widths(graph, node, fold)
-    bias = fold.out_of(acc.channels).place(graph.param(node, "bias"))
+    bias = np.concatenate([fold.out_of(acc.channels).place(g.param(n, "bias")) for g, n in graph.turns(node)])
     return Instance(
         module="linear",
         params={
@@ -142,7 +146,8 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "MUL_STYLE": fold_style(fold, x.bits, bits),
             "WEIGHT_FILE": Hex.pack(lambda: _words(graph, node, fold), bits),
             "BIAS_FILE": Hex.pack(bias.reshape(-1, fold.lanes_out), acc.bits),
-        },
+        }
+        | turn_params(graph, node, fold),
     )
 
 
@@ -182,10 +187,11 @@ def append(b: GraphBuilder, name: str, x: Tensor, weight: np.ndarray, bias: np.n
 
 def memories(p: Params) -> list[Memory]:
     steps, folds = p["K"] // p["SIMD"], p["C"] // p["PE"]
+    turns = p.get("TURNS", 1)
     return [
         banks.memory("token", p["IN_W"], p["SIMD"], steps),
-        Memory("weight", p["PE"] * p["SIMD"] * p["WEIGHT_W"], folds * steps, rom=True),
-        Memory("bias", p["LANES_OUT"] * p["OUT_W"], p["C"] // p["LANES_OUT"], rom=True),
+        Memory("weight", p["PE"] * p["SIMD"] * p["WEIGHT_W"], turns * folds * steps, rom=True),
+        Memory("bias", p["LANES_OUT"] * p["OUT_W"], turns * p["C"] // p["LANES_OUT"], rom=True),
     ]
 
 
@@ -201,7 +207,7 @@ def terms(p: Params) -> Terms:
     }
 
 
-MODULE = Module(name="linear", terms=terms, memories=memories, products=products)
+MODULE = Module(name="linear", turned=True, terms=terms, memories=memories, products=products)
 
 
 def finn(b, graph: Graph, node: Node) -> None:

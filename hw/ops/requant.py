@@ -9,8 +9,8 @@ from bitloom.hw.cost.memories import Memory, index_bits
 from bitloom.hw.cost.multipliers import Product, factor_bits, whole
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
 from bitloom.hw.hexfile import Hex
-from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
-from bitloom.hw.ops.common import clip, largest, pipeline, require, require_range, round_shift
+from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Layout, Module, Params, Terms
+from bitloom.hw.ops.common import clip, fields, largest, pipeline, require, require_range, round_shift, rounding, turn_params
 from bitloom.hw.ops.record import Finn, Operator
 
 PARAMS = ("mult",)
@@ -51,9 +51,17 @@ def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
 
 
 def _constant(graph: Graph, node: Node) -> int | None:
-    """The one multiplier of the tensor; None where each channel has its own."""
-    mult = graph.param(node, "mult")
-    return int(mult[0]) if mult.shape == (1,) else None
+    """The one multiplier of the tensor, in all turns; None where each channel or turn has its own."""
+    mults = [g.param(n, "mult") for g, n in graph.turns(node)]
+    return int(mults[0][0]) if all(m.shape == (1,) and m[0] == mults[0][0] for m in mults) else None
+
+
+def _mults(graph: Graph, node: Node, layout: Layout) -> tuple[np.ndarray, int]:
+    """The memory of multipliers, turn by turn, and elements of each turn: those of a token's places, or one where no turn has more."""
+    mults = [g.param(n, "mult") for g, n in graph.turns(node)]
+    if all(m.shape == (1,) for m in mults):
+        return np.concatenate(mults), 1
+    return np.concatenate([layout.place(np.broadcast_to(m, (layout.channels,))) for m in mults]), layout.width
 
 
 def timing(graph: Graph, node: Node, fold: Fold, ins, out):
@@ -61,22 +69,26 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
 
 
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
-    acc, y, mult = graph.tensor(node.inputs[0]), graph.tensor(node.name), graph.param(node, "mult")
-    layout, constant, width = fold.into(acc.channels), _constant(graph, node), int(mult.max()).bit_length()
+    acc, y, constant = graph.tensor(node.inputs[0]), graph.tensor(node.name), _constant(graph, node)
+    mults, count = _mults(graph, node, fold.into(acc.channels))
+    rounds, width, lanes = rounding(graph, node), int(mults.max()).bit_length(), fold.lanes_in
     params = {
-        "C": max(layout.width, fold.lanes_in),
-        "LANES": fold.lanes_in,
+        "C": max(count if constant is None else fold.into(acc.channels).width, lanes),
+        "LANES": lanes,
         "IN_W": acc.bits,
         "OUT_W": y.bits,
         "OUT_SIGNED": int(y.signed),
         "MULT_W": width,
-        "SHIFT": node.attrs["shift"],
+        "SHIFT": rounds.shift,
     }
     if constant is None:
-        params |= {"PER_CHANNEL": 1, "MULT_FILE": Hex.pack(layout.place(mult).reshape(-1, fold.lanes_in), width)}
+        words = np.repeat(mults[:, None], lanes, axis=1) if count == 1 else mults.reshape(-1, lanes)
+        params |= {"PER_CHANNEL": 1, "MULT_FILE": Hex.pack(words, width)}
     else:
         params |= {"PER_CHANNEL": 0, "MULT": constant}
-    return Instance(module="requant", params=params)
+    if rounds.words:
+        params |= {"MORE": rounds.more, "ROUND_FILE": Hex.pack(fields(rounds.words, (y.bits, y.bits, 6)), 1)}
+    return Instance(module="requant", params=params | turn_params(graph, node, fold))
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
@@ -87,7 +99,7 @@ def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
 
 def gives_zeros(graph: Graph, node: Node, zeros: bool) -> bool:
     """A filled place has a multiplier of its own, 0, where each channel has one."""
-    return zeros or _constant(graph, node) is None
+    return zeros or any(g.param(n, "mult").shape != (1,) for g, n in graph.turns(node))
 
 
 def append(b: GraphBuilder, name: str, acc: Tensor, mult: np.ndarray, shift: int, *, bits: int, signed: bool = True, scale: float = 1.0) -> Tensor:
@@ -97,7 +109,9 @@ def append(b: GraphBuilder, name: str, acc: Tensor, mult: np.ndarray, shift: int
 
 
 def memories(p: Params) -> list[Memory]:
-    return [Memory("mult", p["LANES"] * p["MULT_W"], p["C"] // p["LANES"], rom=True)] if p["PER_CHANNEL"] else []
+    turns = p.get("TURNS", 1)
+    mults = [Memory("mult", p["LANES"] * p["MULT_W"], turns * p["C"] // p["LANES"], rom=True)] if p["PER_CHANNEL"] else []
+    return mults + ([Memory("round", 2 * p["OUT_W"] + 6, turns, rom=True)] if "ROUND_FILE" in p else [])
 
 
 def products(p: Params) -> list[Product]:
@@ -116,13 +130,13 @@ def terms(p: Params) -> Terms:
         "multiplied_bits": lanes * keep if product else 0,
         "low_bits": lanes * beyond * (p["MULT_W"] + beyond) if beyond <= 4 else 0,
         "sum_bits": lanes * max(1, keep - p["SHIFT"]),
-        "shift_bits": lanes * min(p["SHIFT"], keep),
+        "shift_bits": lanes * min(p["SHIFT"] + p.get("MORE", 0), keep),
         "out_bits": lanes * p["OUT_W"],
         "count_bits": index_bits(p["C"] // lanes) if p["PER_CHANNEL"] else 0,
     }
 
 
-MODULE = Module(name="requant", terms=terms, memories=memories, products=products)
+MODULE = Module(name="requant", turned=True, terms=terms, memories=memories, products=products)
 
 
 def finn(b, graph: Graph, node: Node) -> None:

@@ -12,7 +12,7 @@ from bitloom.hw.cost.multipliers import Product
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
-from bitloom.hw.ops.common import clip, last_read, require, require_bits, require_range, require_rows, round_shift, sentences
+from bitloom.hw.ops.common import clip, fields, last_read, require, require_bits, require_range, require_rows, round_shift, rounding, sentences, turn_params
 from bitloom.hw.ops.record import Finn, Operator
 from bitloom.hw.parts import mul
 
@@ -106,7 +106,7 @@ def divide_cycles(recip_bits: int, p_bits: int) -> int:
 
 def timing(graph: Graph, node: Node, fold: Fold, ins, out):
     """Three passes and a divider, each on a row of its own; the numbers are those of hw/rtl/softmax.sv."""
-    divide = divide_cycles(node.attrs["recip_bits"], graph.tensor(node.name).bits)
+    divide = divide_cycles(node.attrs["recip_bits"], _least_bits(graph, node))
     free = divider_free = 0
     read_ends, write_ends = [-1] * 2, [-1] * 4  # last reads of the x bank's and the e bank's earlier rows, oldest first
     moved = -1  # when the last beat left
@@ -126,6 +126,28 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
         write_ends = [*write_ends[1:], last_read(7, row.beats, last, moved, before)]
 
 
+def _least_bits(graph: Graph, node: Node) -> int:
+    """Of the probabilities, of all turns."""
+    return min(g.tensor(n.name).bits for g, n in graph.turns(node))
+
+
+def _by_turn(graph: Graph, node: Node) -> Params:
+    """What differs from turn to turn, or from what the streams' widths say."""
+    turns, p, least = graph.turns(node), graph.tensor(node.name), _least_bits(graph, node)
+    rounds, most = rounding(graph, node), node.attrs["recip_bits"]
+    if not rounds.words:
+        return {}
+    words = [[high, most - n.attrs["recip_bits"], more] for (_, high, more), (_, n) in zip(rounds.words, turns, strict=True)]
+    return {"SHIFT": rounds.shift, "EXP_LEAST": exp_bits(least), "MORE": rounds.more, "ROUND_FILE": Hex.pack(fields(words, (p.bits, 6, 6)), 1)}
+
+
+def _exponentials(graph: Graph, node: Node) -> np.ndarray:
+    """The tables of all turns, each as long as that of the widest scores."""
+    size = 1 << graph.tensor(node.inputs[0]).bits
+    tables = [g.param(n, "exp_table") for g, n in graph.turns(node)]
+    return np.concatenate([np.pad(table, (0, size - len(table))) for table in tables])
+
+
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     x, p = graph.tensor(node.inputs[0]), graph.tensor(node.name)
     width = exp_bits(p.bits) + 1
@@ -137,10 +159,12 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "IN_W": x.bits,
             "OUT_W": p.bits,
             "EXP_W": width,
-            "EXP_FILE": Hex.pack(graph.param(node, "exp_table").reshape(-1, 1), width),
+            "EXP_FILE": Hex.pack(_exponentials(graph, node).reshape(-1, 1), width),
             "RECIP_BITS": node.attrs["recip_bits"],
             "SHIFT": node.attrs["shift"],
-        },
+        }
+        | _by_turn(graph, node)
+        | turn_params(graph, node, fold),
     )
 
 
@@ -179,7 +203,7 @@ def append(b: GraphBuilder, name: str, x: Tensor, bits: int) -> Tensor:
 
 def recip_width(p: Params) -> int:
     """Bits of a row's reciprocal, as hw/rtl/softmax.sv has it."""
-    return p["RECIP_BITS"] - p["EXP_W"] + 2
+    return p["RECIP_BITS"] - p.get("EXP_LEAST", p["EXP_W"] - 1) + 1
 
 
 def memories(p: Params) -> list[Memory]:
@@ -187,7 +211,7 @@ def memories(p: Params) -> list[Memory]:
     return p["SIDE"] * [
         Memory("x", p["IN_W"], 2 * row),
         Memory("e", p["EXP_W"], 4 * row),
-        Memory("exp", p["EXP_W"], 1 << p["IN_W"], rom=True),
+        Memory("exp", p["EXP_W"], p.get("TURNS", 1) << p["IN_W"], rom=True),
         Memory("sum", p["EXP_W"] + (p["MAX_TOKENS"] - 1).bit_length(), 4),
         Memory("recip", recip_width(p), 4),
     ]
@@ -203,7 +227,7 @@ def terms(p: Params) -> Terms:
     return {key: p["SIDE"] * size for key, size in row.items()}
 
 
-MODULE = Module(name="softmax", terms=terms, memories=memories, products=products)
+MODULE = Module(name="softmax", turned=True, terms=terms, memories=memories, products=products)
 
 
 def finn(b, graph: Graph, node: Node) -> None:

@@ -11,7 +11,7 @@ from bitloom.hw.cost.memories import Memory
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
-from bitloom.hw.ops.common import pipeline, require, require_bits, require_range
+from bitloom.hw.ops.common import pipeline, require, require_bits, require_range, turn_params
 from bitloom.hw.ops.record import Finn, Operator
 
 PARAMS = ("table",)
@@ -88,9 +88,19 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "IN_W": x.bits,
             "IN_SIGNED": int(x.signed),
             "OUT_W": y.bits,
-            "TABLE_FILE": Hex.pack(graph.param(node, "table").reshape(-1, 1), y.bits),
-        },
+            "TABLE_FILE": Hex.pack(_entries(graph, node).reshape(-1, 1), y.bits),
+        }
+        | turn_params(graph, node, fold),
     )
+
+
+def _entries(graph: Graph, node: Node) -> np.ndarray:
+    """The tables of all turns; a turn's inputs of fewer bits than the stream has lie where their codes do, and what cannot come is as its nearest code."""
+    x, found = graph.tensor(node.inputs[0]), []
+    for g, n in graph.turns(node):
+        own = g.tensor(n.inputs[0])
+        found.append(g.param(n, "table")[np.clip(np.arange(x.low, x.high + 1), own.low, own.high) - own.low])
+    return np.concatenate(found)
 
 
 def looked_up(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.ndarray) -> dict[str, np.ndarray]:
@@ -103,7 +113,7 @@ def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
 
 
 def gives_zeros(graph: Graph, node: Node, zeros: bool) -> bool:
-    return zeros and int(graph.param(node, "table")[-graph.tensor(node.inputs[0]).low]) == 0
+    return zeros and all(int(g.param(n, "table")[-g.tensor(n.inputs[0]).low]) == 0 for g, n in graph.turns(node))
 
 
 def append(b: GraphBuilder, name: str, x: Tensor, function: str | np.ndarray, *, bits: int, signed: bool = True, scale: float = 1.0) -> Tensor:
@@ -113,14 +123,14 @@ def append(b: GraphBuilder, name: str, x: Tensor, function: str | np.ndarray, *,
 
 
 def memories(p: Params) -> list[Memory]:
-    return [Memory("table", p["OUT_W"], 1 << p["IN_W"], rom=True)] * p["LANES"]
+    return [Memory("table", p["OUT_W"], p.get("TURNS", 1) << p["IN_W"], rom=True)] * p["LANES"]
 
 
 def terms(p: Params) -> Terms:
     return {"in_bits": p["LANES"] * p["IN_W"], "out_bits": p["LANES"] * p["OUT_W"]}
 
 
-MODULE = Module(name="table_op", terms=terms, memories=memories)
+MODULE = Module(name="table_op", turned=True, terms=terms, memories=memories)
 
 
 def function_of(entries_: np.ndarray, x: Tensor, y: Tensor) -> str | None:

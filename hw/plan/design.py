@@ -23,8 +23,10 @@ from bitloom.hw.ops import OPS
 from bitloom.hw.ops.record import Operator
 from bitloom.hw.plan import fifos
 from bitloom.hw.plan.folding import Folding
+from bitloom.hw.plan.rolled import roll
 
 SOURCE, SINK = "s_axis", "m_axis"
+LOOP, TURNS = "loop", "turns"  # in a rolled encoder: the instance, and the stream of turns that benches record
 
 
 def wire(tensor: str) -> str:
@@ -41,6 +43,7 @@ class Stream:
     heads   rows a token, of a row stream, `lanes` of them side by side; 0 of others
     keys    those that a query sees, of a row stream, as its tensor's shape has them (hw/keys.py)
     port    the encoder's AXI4-Stream port that carries it, "" for a stream inside
+    turns   of a stream that sentences pass several times, in a rolled encoder: the tensors of the whole graph that it carries, by turn
     """
 
     tensor: str
@@ -53,6 +56,7 @@ class Stream:
     heads: int = 0
     keys: str = "T"
     port: str = ""
+    turns: tuple[str, ...] = ()
 
     @property
     def width(self) -> int:
@@ -128,13 +132,14 @@ class Stream:
             "side": self.layout.side,
             "elements": self.layout.width,
         }
-        return {key: getattr(self, key) for key in ("tensor", "wire", "lanes", "bits", "signed", "kind", "heads", "keys", "port")} | layout
+        own = {key: getattr(self, key) for key in ("tensor", "wire", "lanes", "bits", "signed", "kind", "heads", "keys", "port")}
+        return own | layout | ({"turns": list(self.turns)} if self.turns else {})
 
     @classmethod
     def from_dict(cls, entry: dict) -> Stream:
         """An entry of streams.json. Raises KeyError, TypeError: it is none."""
         own = {key: entry[key] for key in ("tensor", "wire", "lanes", "bits", "signed", "kind", "heads", "keys", "port")}
-        return cls(**own, layout=Layout(**{key: entry[key] for key in ("channels", "blocks", "space", "side")}))
+        return cls(**own, turns=tuple(entry.get("turns", ())), layout=Layout(**{key: entry[key] for key in ("channels", "blocks", "space", "side")}))
 
 
 def read_streams(folder: Path) -> list[Stream]:
@@ -206,21 +211,45 @@ class Unit:
         """Its generator of the timing network, between channels (hw/plan/timing.py)."""
         return self.op.timing(self.graph, self.node, self.fold, ins, out)
 
+    @property
+    def turns(self) -> int:
+        """Nodes that it serves, one after the other, for each sentence."""
+        return len(self.graph.turns(self.node))
+
     def macs(self, tokens: int) -> int:
         """Multiply-accumulates for one sentence of that many tokens."""
-        return self.op.macs(self.graph, self.node, tokens)
+        return self.turns * self.op.macs(self.graph, self.node, tokens)
 
     @property
     def multipliers(self) -> int:
         return self.fold.products if self.op.matrix else 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Loop:
+    """Where sentences go round in a rolled encoder: new ones come from `entry`, the first layer's input, and those of `back`, the last one's output,
+    return or leave. `turn` carries the turns in which they enter, in order, for benches.
+    """
+
+    entry: Stream
+    back: Stream
+    new: Port
+    returning: Port
+    turn: Stream
+    instance: Instance
+    latency: int = 1
+
+
 @dataclass(frozen=True, eq=False)
 class Design:
-    """A folded graph."""
+    """A folded graph; its `graph` is the rolled one where the folding has fewer layers of hardware than the graph has."""
 
-    graph: Graph
+    whole: Graph
     folding: Folding
+
+    @cached_property
+    def graph(self) -> Graph:
+        return roll(self.whole, self.folding.layers) if self.folding.layers and self.whole.around is None else self.whole
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
@@ -247,8 +276,32 @@ class Design:
                 heads=int(tensor.shape[1]) if tensor.kind == "row" else 0,
                 keys=str(tensor.shape[2]) if tensor.kind == "row" else "T",
                 port=SOURCE if name == self.graph.entry else outputs.get(name, ""),
+                turns=self.graph.carried(name),
             )
         return made
+
+    @cached_property
+    def loop(self) -> Loop | None:
+        """Of a rolled encoder."""
+        graph = self.graph
+        if graph.around is None:
+            return None
+        entry, back = (self.streams[name] for name in graph.around)
+        params = {"TURNS": graph.count, "SENTENCES": graph.inside, "MAX_TOKENS": graph.max_tokens, "BEATS": entry.beats, "WIDTH": entry.width}
+        ports = {
+            prefix: Port(unit=LOOP, index=i, prefix=prefix, stream=stream, wire=f"{LOOP}__{prefix}", source=self.produced(stream), depth=fifos.MIN_DEPTH)
+            for i, (prefix, stream) in enumerate((("s", entry), ("b", back)))
+        }
+        turn = Stream(tensor=TURNS, wire=TURNS, lanes=1, bits=8, signed=False, kind="sentence", layout=Layout(channels=1), turns=("",) * graph.count)
+        return Loop(entry=entry, back=back, new=ports["s"], returning=ports["b"], turn=turn, instance=Instance(module="loop", params=params))
+
+    def produced(self, stream: Stream) -> str:
+        """The bundle that a stream's producer gives to: the stream's own, but for the first layer's input in a rolled encoder, where others join it."""
+        return f"{stream.wire}__new" if self.graph.around and stream.tensor == self.graph.around[0] else stream.wire
+
+    def offered(self, stream: Stream) -> str:
+        """The bundle that a stream's readers take: its own, but for the last layer's output in a rolled encoder, of which they get the last turn."""
+        return f"{stream.wire}__leaves" if self.graph.around and stream.tensor == self.graph.around[1] else stream.wire
 
     @property
     def entry(self) -> Stream:
@@ -323,7 +376,7 @@ class Design:
                     prefix=prefix,
                     stream=stream,
                     wire=f"{owner}__{prefix}" if unit else prefix,
-                    source=f"{stream.wire}__to_{owner}_{index}" if taken.count(tensor) > 1 else stream.wire,
+                    source=f"{stream.wire}__to_{owner}_{index}" if taken.count(tensor) > 1 else self.offered(stream),
                     depth=depths[unit, index] if unit else fifos.MIN_DEPTH,
                 )
             )

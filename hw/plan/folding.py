@@ -22,6 +22,7 @@ class Folding:
     folds      per node (all but host-side ones)
     lanes      per tensor: elements a beat of its stream
     interval   cycles between two sentences of max_tokens tokens, as the matrix units alone allow
+    layers     of hardware, each used in turn for several of the graph; 0: one for each
     board      the board that it was fitted to; None: none
     bound_by   what of the board keeps the next faster folding from fitting
     """
@@ -31,6 +32,7 @@ class Folding:
     interval: int
     multipliers: int
     per_node: dict[str, int] = field(default_factory=dict)
+    layers: int = 0
     board: str | None = None
     bound_by: str = ""
 

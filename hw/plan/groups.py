@@ -50,6 +50,8 @@ def groups(graph: Graph) -> tuple[Group, ...]:
         tied = [name for name in tied if name in root]
         for name in tied[1:]:
             root[find(name)] = find(tied[0])
+    if graph.around:
+        root[find(graph.around[0])] = find(graph.around[1])
     members: dict[str, list[str]] = {}
     for name in names:
         members.setdefault(find(name), []).append(name)
@@ -74,13 +76,19 @@ def _group(graph: Graph, own: list[str], blocks: int, zeros: dict[str, bool], ou
 
 def _zeros(graph: Graph) -> dict[str, bool]:
     """By tensor: its filled places hold zeros, or its readers do not care."""
-    zeros, good = {graph.entry: True}, {graph.entry: True}
+    zeros, good = _pass_zeros(graph, {})
+    return _pass_zeros(graph, {graph.around[0]: zeros[graph.around[1]]})[1] if graph.around else good
+
+
+def _pass_zeros(graph: Graph, known: dict[str, bool]) -> tuple[dict[str, bool], dict[str, bool]]:
+    """By tensor: its filled places hold zeros; and they do, or its readers do not care. known: of tensors that others come to as well."""
+    zeros, good = {graph.entry: known.get(graph.entry, True)}, {graph.entry: True}
     for node in graph.nodes:
         if (op := OPS[node.op]).host:
             continue
         taken = [name for name in node.inputs if graph.tensor(name).kind != "row"]
         for name in taken:
             good[name] &= zeros[name] or not op.wants_zeros(graph, node)
-        zeros[node.name] = op.gives_zeros(graph, node, all(zeros[name] for name in taken))
+        zeros[node.name] = op.gives_zeros(graph, node, all(zeros[name] for name in taken)) and known.get(node.name, True)
         good[node.name] = True
-    return good
+    return zeros, good

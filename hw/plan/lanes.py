@@ -61,7 +61,9 @@ class Lanes:
         self.units = [n for n in self.nodes if OPS[n.op].matrix]
         self.groups = groups(graph)
         self.of = {name: group for group in self.groups for name in group.tensors}
-        self.slowest = 2 * max(OPS[n.op].macs(graph, n, graph.max_tokens) for n in self.units)  # one multiplier a unit meets it
+        self.turns = {n.name: len(graph.turns(n)) for n in self.nodes}  # that a unit takes for a sentence
+        self.most_turns = max(self.turns.values())
+        self.slowest = 2 * max(self.turns[n.name] * OPS[n.op].macs(graph, n, graph.max_tokens) for n in self.units)  # one multiplier a unit meets it
         numbers: dict[tuple, int] = {}
         self._shapes = {n.name: numbers.setdefault(self._shape(n), len(numbers)) for n in self.nodes}
         self._sides = {n.name: tuple(self.of[name] for name in (*n.inputs, n.name) if name in self.of) for n in self.units}  # groups, inputs first
@@ -102,10 +104,10 @@ class Lanes:
         return max((self._pace(n, folding.folds[n.name]) for n in self.nodes if not OPS[n.op].matrix), default=0)
 
     def _pace(self, node: Node, fold: Fold) -> int:
-        key = (self._shapes[node.name], fold)
+        key = (self._shapes[node.name], self.turns[node.name], fold)
         if key not in self._paces:
             last = simulate_node(self.graph, node, fold, [self.graph.max_tokens] * SENTENCES).last
-            self._paces[key] = last[-1] - last[-1 - len(last) // SENTENCES]
+            self._paces[key] = self.turns[node.name] * (last[-1] - last[-1 - len(last) // SENTENCES])
         return self._paces[key]
 
     def binding(self, target: int) -> str:
@@ -137,7 +139,7 @@ class Lanes:
         """Heads side by side: as few as let a query pass them in its share of the target, at a key a cycle."""
         if group.blocks == 1 or not self._interleaves:
             return 1
-        rows = self.graph.max_tokens**2
+        rows = self.most_turns * self.graph.max_tokens**2
         return next((n for n in divisors(group.blocks) if rows * (group.blocks // n) <= target), group.blocks)
 
     def _common_lanes(self, target: int) -> int | None:
@@ -145,7 +147,7 @@ class Lanes:
         wide = [g for g in self.groups if not g.narrow]
         common = math.gcd(*(g.channels // g.blocks for g in wide))
         most = max(g.channels for g in wide)
-        return next((n for n in divisors(common) if self.graph.max_tokens * (most // n) <= target), None)
+        return next((n for n in divisors(common) if self.most_turns * self.graph.max_tokens * (most // n) <= target), None)
 
     def _ways(self, group: Group, target: int) -> list[Way]:
         """Widths to try, each with the fewest lanes that carry it within the target; the own width first."""
@@ -156,10 +158,14 @@ class Lanes:
         spaces = [own, *sorted(sorted(spaces, key=lambda s: -len(divisors(s)))[:WIDTHS])]
         found = []
         for space in spaces:
-            lanes = next((n for n in divisors(space) if self.graph.max_tokens * group.blocks * space // n <= target), None)
+            lanes = next((n for n in divisors(space) if self._times(group) * self.graph.max_tokens * group.blocks * space // n <= target), None)
             if lanes is not None:
                 found.append(Way(space=space, lanes=lanes, side=self._side(group, target)))
         return found
+
+    def _times(self, group: Group) -> int:
+        """That a sentence passes the group's streams."""
+        return max(self.turns.get(name, 1) for name in group.tensors)
 
     def _settle(self, chosen: dict[Group, Way], ways: dict[Group, list[Way]], hub: Group, target: int) -> None:
         """Choose each other group's way, given its neighbours'; groups in equal places are chosen once."""
@@ -185,7 +191,7 @@ class Lanes:
 
     def _price(self, node: Node, chosen: dict[Group, Way], target: int) -> float:
         """Multipliers; where the target cannot be met, more than any that can."""
-        key = (self._shapes[node.name], *[chosen[g] for g in self._sides[node.name]])
+        key = (self._shapes[node.name], self.turns[node.name], *[chosen[g] for g in self._sides[node.name]])
         if key not in self._prices:
             fold = self._cheapest(node, chosen, target)
             self._prices[key] = 1e9 if fold is None else fold.products
@@ -199,9 +205,10 @@ class Lanes:
                 return None
             folds[node.name] = fold
         per_node = {n.name: folds[n.name].products for n in self.units}
-        interval = max(OPS[n.op].interval(self.graph, n, folds[n.name], self.graph.max_tokens) for n in self.units)
+        interval = max(self.turns[n.name] * OPS[n.op].interval(self.graph, n, folds[n.name], self.graph.max_tokens) for n in self.units)
         lanes = {name: self._lanes(name, chosen) for name in self.graph.tensors}
-        return Folding(folds=folds, lanes=lanes, interval=interval, multipliers=sum(per_node.values()), per_node=per_node)
+        layers = self.graph.layers if self.graph.around else 0
+        return Folding(folds=folds, lanes=lanes, interval=interval, multipliers=sum(per_node.values()), per_node=per_node, layers=layers)
 
     def _lanes(self, tensor: str, chosen: dict[Group, Way]) -> int:
         if tensor in self._rows:
@@ -230,6 +237,7 @@ class Lanes:
 
     def _cheapest(self, node: Node, chosen: dict[Group, Way], target: int) -> Fold | None:
         """Fewest multipliers; then PE and SIMD close to each other (few accumulators, shallow adder trees)."""
+        target //= self.turns[node.name]
         frontier, top = self._frontier(node, chosen), self.graph.max_tokens
         if self.graph.tensor(node.name).kind != "sentence":
             return frontier.cheapest(target)

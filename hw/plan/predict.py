@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bitloom.hw.plan.design import Design
+from bitloom.hw.parts.loop import Loop as LoopTiming
+from bitloom.hw.plan.design import Design, Loop
 from bitloom.hw.plan.timing import Channel, Fork, Process, run, simulate_node, sink, source
 
 
@@ -45,24 +46,39 @@ def predict(design: Design, lengths: Sequence[int], starts: Sequence[int] | None
     for tensor, readers in design.readers.items():
         branches = [edges[p.unit, p.index] if p.unit else results[tensor] for p in readers]
         outs[tensor] = branches[0] if len(branches) == 1 else Fork(branches)
+    processes: dict[str, Process] = {f"sink {tensor}": sink(result) for tensor, result in results.items()}
+    channels = [*edges.values(), *results.values()]
+    if design.loop:
+        channels += _go_round(design.loop, processes, outs)
     entry = outs[design.entry.tensor]
     first_edge = entry if isinstance(entry, Channel) else entry.branches[0]
-    processes: dict[str, Process] = {f"sink {tensor}": sink(result) for tensor, result in results.items()}
     processes["source"] = source(entry, lengths, design.entry.beats, starts=starts)
     for unit in design.units:
         processes[unit.name] = unit.timing([edges[unit.name, p.index] for p in unit.ports], outs[unit.name])
-    run(processes, [*edges.values(), *results.values()])
+    run(processes, channels)
     begins = [0, *(i + 1 for i, t in enumerate(first_edge.log) if t.end)][:-1]
     ends = {tensor: [t.last + result.latency for t in result.log if t.end] for tensor, result in results.items()}
     first = design.outputs[0].tensor
     return Prediction(lengths=list(lengths), in_first=[first_edge.log[i].first for i in begins], out_last=ends[first], all=ends)
 
 
+def _go_round(loop: Loop, processes: dict[str, Process], outs: dict[str, Channel | Fork]) -> list[Channel]:
+    """The two processes of a rolled encoder's loop, between the channels of its FIFOs, which are put in the place of its streams' in `outs`."""
+    params = loop.instance.params
+    new, returning = (Channel(port.wire, depth=port.depth) for port in (loop.new, loop.returning))
+    back, orders = Channel("loop back", depth=params["SENTENCES"] * params["MAX_TOKENS"] * params["BEATS"]), Channel("loop orders")
+    timing = LoopTiming(params["TURNS"], params["SENTENCES"])
+    into, leaves = outs[loop.entry.tensor], outs[loop.back.tensor]
+    outs |= {loop.entry.tensor: new, loop.back.tensor: returning}
+    processes |= {"loop enter": timing.enter(new, back, orders, into), "loop leave": timing.leave(returning, back, leaves, orders)}
+    return [new, returning, back, orders]
+
+
 def stage_intervals(design: Design, tokens: int) -> dict[str, int]:
-    """Steady-state cycles per sentence of that many tokens, for each unit alone."""
+    """Steady-state cycles per sentence of that many tokens, for each unit alone; of a rolled encoder, in all turns."""
     intervals = {}
     for unit in design.units:
         trace = simulate_node(design.graph, unit.node, unit.fold, [tokens] * 4)
         per_sentence = len(trace.last) // 4
-        intervals[unit.name] = trace.last[-1] - trace.last[-1 - per_sentence]
+        intervals[unit.name] = unit.turns * (trace.last[-1] - trace.last[-1 - per_sentence])
     return intervals

@@ -23,6 +23,7 @@ from bitloom.hw.ops import OPS
 from bitloom.hw.plan import fit
 from bitloom.hw.plan.folding import Folding, FoldingError
 from bitloom.hw.plan.lanes import Lanes
+from bitloom.hw.plan.rolled import roll
 from bitloom.hw.settings import Number, Strict
 
 WORTH = 0.05  # share of multiplier-cycles beyond the multiply-accumulates: up to it, the common lanes are kept; and of multipliers that others must save
@@ -34,6 +35,7 @@ class HardwareConfig(Strict):
 
     target_cycles: int | None = Field(None, ge=1, description="cycles between two sentences of max_tokens tokens")
     multipliers: int | None = Field(None, ge=1, description="multipliers in all matrix units together")
+    layers: int | None = Field(None, ge=1, le=1024, description="encoder layers in hardware, used in turn for all of the model's; without: all of them")
     board: str | None = Field(None, min_length=1, description="a board of `bitloom boards`, or a board file: the hardware must fit it")
     clock_mhz: Number = Field(100.0, gt=0, le=100_000, description="for times in the report; the RTL does not depend on it")
 
@@ -54,8 +56,10 @@ def solve(graph: Graph, config: HardwareConfig, board: Board | None = None, lane
     board is too small and what would fit. BoardError: no such board.
     """
     board = board or (Board.load(config.board) if config.board else None)
+    if config.layers and graph.around is None:
+        graph = roll(graph, config.layers)
     lanes = lanes or Lanes(graph)
-    work = sum(OPS[n.op].macs(graph, n, graph.max_tokens) for n in graph.nodes)
+    work = sum(OPS[n.op].macs(graph.source, n, graph.max_tokens) for n in graph.source.nodes)
     if config.target_cycles is not None:
         folding = _meet(lanes, config.target_cycles, work)
         return folding if board is None else fit.must_fit(graph, board, folding)

@@ -11,7 +11,8 @@ can be taken. On a row stream (scores, probabilities) the unit is a row. A proce
                                                     at the output, the answer says when they did (later, where the FIFO was full)
 
 A process keeps its own state between tokens (when its buffers, multipliers, output register are free again). It never looks at a clock, so the result
-does not depend on the order of evaluation (Kahn 1974), and a network that cannot go on with tokens left is a deadlock, which raises.
+does not depend on the order of evaluation (Kahn 1974; `Choose`, of which a network has one at most, is answered when it cannot depend on it), and a
+network that cannot go on with tokens left is a deadlock, which raises.
 Cycles: a beat moves in cycle t when valid and ready are both high in it. A FIFO or register that takes a beat in t offers it in t + 1.
 
 The exact contract is per operator (source always valid, sink always ready): the last beat of each token leaves in the cycle `simulate_node` says,
@@ -116,6 +117,30 @@ class Put(NamedTuple):
             channel.on_room = wake
 
 
+class Choose(NamedTuple):
+    """Which comes first from the cycle `now` on, a token of one channel or of the other? True: of `one`, also when both do.
+
+    Where only one of them is known, the other may yet turn out to be earlier: unless it is there by `now`, the answer waits until nothing else can go on.
+    """
+
+    one: Channel
+    other: Channel
+    now: int
+
+    def answer(self) -> bool | None:
+        one, other = self.one.head, self.other.head
+        if one is not None and one.first <= self.now:
+            return True
+        return None if one is None or other is None else one.first <= max(self.now, other.first)
+
+    def settle(self) -> bool | None:
+        """The answer where nothing else can go on."""
+        return None if self.one.head is None and self.other.head is None else self.one.head is not None
+
+    def wait(self, wake: Callable[[], None]) -> None:
+        self.one.on_token = self.other.on_token = wake
+
+
 class DeadlockError(BitloomError):
     """The network cannot go on although tokens are left."""
 
@@ -139,11 +164,20 @@ class Channel:
         self.on_token: Callable[[], None] | None = None  # wakes the process that waits for a token
         self.on_room: Callable[[], None] | None = None  # wakes the one that waits for room
 
+    @property
+    def head(self) -> Token | None:
+        """The token that comes next, if it is known."""
+        return self.tokens[0] if self.tokens else None
+
     def get(self) -> Get:
         return self._get
 
     def put(self, first: int, last: int, beats: int, end: bool) -> Put:
         return Put(self, first, last, beats, end)
+
+    def before(self, other: Channel, now: int) -> Choose:
+        """Ask whether this channel's next token comes first from the cycle `now` on, or the other's."""
+        return Choose(self, other, now)
 
     def leave(self, token: Token, last: int) -> Leave:
         """Ask when a token's last beat leaves; `last` is when it could, but for the other branches of a fork."""
@@ -243,7 +277,7 @@ class Fork:
         return max(firsts), max(lasts)
 
 
-Process = Generator[Get | Leave | Put, Token | int | tuple[int, int], None]
+Process = Generator[Get | Leave | Put | Choose, Token | int | bool | tuple[int, int], None]
 
 
 def run(processes: dict[str, Process], channels: Sequence[Channel]) -> None:
@@ -254,21 +288,31 @@ def run(processes: dict[str, Process], channels: Sequence[Channel]) -> None:
     ready = deque(processes)
     pending = {name: process.send(None) for name, process in processes.items()}
     wakes = {name: partial(ready.append, name) for name in processes}
-    while ready:
-        name = ready.popleft()
+    while ready or (chosen := _settled(pending)) is not None:
+        name, answer = (ready.popleft(), None) if ready else chosen
         if name not in pending:
             continue
         send, request = processes[name].send, pending.pop(name)
         try:
-            while (answer := request.answer()) is not None:
+            answer = request.answer() if answer is None else answer
+            while answer is not None:
                 request = send(answer)
+                answer = request.answer()
         except StopIteration:
             continue
         pending[name] = request
         request.wait(wakes[name])
-    stuck = [n for n, request in pending.items() if not isinstance(request, Get)] + [c.name for c in channels if c.tokens]
+    stuck = [n for n, request in pending.items() if not isinstance(request, Get | Choose)] + [c.name for c in channels if c.tokens]
     if stuck:
         raise DeadlockError(f"timing: deadlock at {', '.join(stuck)}; a FIFO on a reconvergent path is too shallow")
+
+
+def _settled(pending: dict[str, Get | Leave | Put | Choose]) -> tuple[str, bool] | None:
+    """Where no process can go on: one that may choose now, and its answer."""
+    for name, request in pending.items():
+        if isinstance(request, Choose) and (answer := request.settle()) is not None:
+            return name, answer
+    return None
 
 
 def source(out: Channel, lengths: Sequence[int], beats: int, always_valid: bool = False, starts: Sequence[int] | None = None) -> Process:

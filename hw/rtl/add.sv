@@ -3,6 +3,8 @@
 // Golden : hw/ops/add.py (bit-exact; ties towards +inf)
 // Stream : a_* and b_* -> m_*; a beat of each is taken in the same cycle; last is that of a_* (b_* has it on the same beat)
 // Timing : latency 2, II 1
+// Turns  : ROUND_FILE word t, in a rolled encoder (turns.sv): {low, high, more, b, a}, OUT_W, OUT_W, 6, FACTOR_W and FACTOR_W bits: the limits of
+//          turn t, by how much its shift exceeds SHIFT, its multipliers
 // Layout : lane i = data[i*W +: W]; multipliers that are powers of two are wires
 // Reset  : rst drops what is in flight
 module add #(
@@ -14,10 +16,16 @@ module add #(
   parameter int OUT_W = 10,     // bits of a code of y
   parameter int MULT_A = 1,     // >= 1
   parameter int MULT_B = 1,     // >= 1
-  parameter int SHIFT = 0       // >= 0
+  parameter int SHIFT = 0,      // >= 0
+  parameter int TURNS = 1,
+  parameter int SENTENCES = 2,  // see turns
+  parameter int MORE = 0,       // largest `more` of ROUND_FILE
+  parameter int FACTOR_W = 1,   // of its multipliers; MULT_A and MULT_B are the largest of them
+  parameter ROUND_FILE = ""     // "": the same in each turn
 ) (
   input  wire logic                   clk,
   input  wire logic                   rst,
+  input  wire logic [25:0]            bus,
   input  wire logic                   a_valid,
   output      logic                   a_ready,
   input  wire logic [LANES*A_W-1:0]   a_data,
@@ -34,12 +42,11 @@ module add #(
   localparam int ProdAW = A_W + 1 + $clog2(MULT_A + 1);
   localparam int ProdBW = B_W + 1 + $clog2(MULT_B + 1);
   localparam int WideW = (ProdAW > ProdBW) ? ProdAW : ProdBW;
-  localparam int RoundW = (WideW > SHIFT + 1) ? WideW : SHIFT + 1;
+  localparam int RoundW = (WideW > SHIFT + MORE + 1) ? WideW : SHIFT + MORE + 1;
   // One bit for the addition, one for the rounding term, which may be wider than both products; the limits must fit too.
   localparam int SumW = ((RoundW > OUT_W) ? RoundW : OUT_W) + 2;
-  localparam logic signed [SumW-1:0] Half = SumW'((64'd1 << SHIFT) >> 1);
-  localparam logic signed [SumW-1:0] High = SumW'((64'd1 << (OUT_W - 1)) - 64'd1);
-  localparam logic signed [SumW-1:0] Low = -High - SumW'(1);
+  localparam logic [OUT_W-1:0] Low = OUT_W'(1) << (OUT_W - 1);
+  localparam logic [OUT_W-1:0] High = ~Low;
 
   logic [LANES*ProdAW-1:0] a_prod_q;
   logic [LANES*ProdBW-1:0] b_prod_q;
@@ -48,6 +55,32 @@ module add #(
   assign advance = m_ready || !m_valid;
   assign a_ready = advance && b_valid;
   assign b_ready = advance && a_valid;
+
+  // What the turn says: multipliers at the inputs, the rest a stage later
+  wire [5:0] more;
+  wire signed [OUT_W-1:0] high, low;
+  wire [ProdAW-1:0] mult_a;
+  wire [ProdBW-1:0] mult_b;
+  wire signed [SumW-1:0] half = SumW'((64'd1 << SHIFT << more) >> 1);
+
+  if (ROUND_FILE == "") begin : g_alike
+    assign {low, high, more} = {Low, High, 6'd0};
+    assign mult_a = ProdAW'(MULT_A);
+    assign mult_b = ProdBW'(MULT_B);
+    wire unused_bus = &{1'b0, bus};
+  end else begin : g_by_turn
+    wire [2*OUT_W+2*FACTOR_W+5:0] round;
+    logic [2*OUT_W+5:0] round_q;
+
+    /* verilator lint_off PINCONNECTEMPTY */
+    turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .WIDTH(2 * OUT_W + 2 * FACTOR_W + 6), .FILE(ROUND_FILE)) u_turn (
+      .clk, .rst, .bus, .done(a_valid && a_ready && a_last), .now(), .base(), .word(round));
+    /* verilator lint_on PINCONNECTEMPTY */
+    always_ff @(posedge clk) if (advance) round_q <= round[2*FACTOR_W +: 2*OUT_W+6];
+    assign {low, high, more} = round_q;
+    assign mult_a = ProdAW'(round[0 +: FACTOR_W]);
+    assign mult_b = ProdBW'(round[FACTOR_W +: FACTOR_W]);
+  end
 
   for (genvar i = 0; i < LANES; i++) begin : lane
     logic [A_W-1:0] a;
@@ -60,13 +93,13 @@ module add #(
     assign b = b_data[i*B_W +: B_W];
     assign a_wide = {A_SIGNED && a[A_W-1], a};
     assign b_wide = {B_SIGNED && b[B_W-1], b};
-    assign sum = (SumW'($signed(a_prod_q[i*ProdAW +: ProdAW])) + SumW'($signed(b_prod_q[i*ProdBW +: ProdBW])) + Half) >>> SHIFT;
+    assign sum = ((SumW'($signed(a_prod_q[i*ProdAW +: ProdAW])) + SumW'($signed(b_prod_q[i*ProdBW +: ProdBW])) + half) >>> SHIFT) >>> more;
 
     always_ff @(posedge clk) begin
       if (advance) begin
-        a_prod_q[i*ProdAW +: ProdAW] <= ProdAW'(a_wide) * ProdAW'(MULT_A);
-        b_prod_q[i*ProdBW +: ProdBW] <= ProdBW'(b_wide) * ProdBW'(MULT_B);
-        m_data[i*OUT_W +: OUT_W] <= (sum > High) ? High[OUT_W-1:0] : (sum < Low) ? Low[OUT_W-1:0] : sum[OUT_W-1:0];
+        a_prod_q[i*ProdAW +: ProdAW] <= ProdAW'(a_wide) * mult_a;
+        b_prod_q[i*ProdBW +: ProdBW] <= ProdBW'(b_wide) * mult_b;
+        m_data[i*OUT_W +: OUT_W] <= (sum > SumW'(high)) ? high : (sum < SumW'(low)) ? low : sum[OUT_W-1:0];
       end
     end
   end

@@ -8,6 +8,8 @@
 // Timing : a token takes max(WIDTH/LANES, RootW + 1, RecipW + 1) cycles (a little more where all three are about equal and the banks'
 //          round trip of 2*WIDTH/LANES + RootW + RecipW + 17 counts); latency in hw/ops/layernorm.py: timing
 // Layout : lane i = data[i*W +: W]; GAMMA_FILE, BETA_FILE word a holds those of channels a*LANES .., lane i at [i*W +: W], signed
+// Turns  : TURNS > 1: GAMMA_FILE, BETA_FILE hold those of each turn one after the other, in a rolled encoder (turns.sv). ROUND_FILE word t: {eps, low,
+//          high, less, more}, EPS_W, OUT_W, OUT_W, 6 and 6 bits: EPS and limits of turn t, by how much its RECIP_BITS are less and its SHIFT more
 // Reset  : rst drops all tokens in flight
 module layernorm #(
   parameter int H = 4,                       // channels of a token
@@ -22,10 +24,16 @@ module layernorm #(
   parameter int GAMMA_W = 12,                // bits of gamma, signed
   parameter int BETA_W = 12,                 // bits of beta, signed
   parameter GAMMA_FILE = "",                 // hex, WIDTH/LANES words
-  parameter BETA_FILE = ""                   // hex, WIDTH/LANES words
+  parameter BETA_FILE = "",                  // hex, WIDTH/LANES words
+  parameter logic [63:0] EPS_LEAST = EPS,    // of all turns; EPS is the largest
+  parameter int TURNS = 1,                   // gamma and beta by turn
+  parameter int SENTENCES = 2,               // see turns
+  parameter int MORE = 0,                    // largest `more` of ROUND_FILE
+  parameter ROUND_FILE = ""                  // "": the same in each turn
 ) (
   input  wire logic                   clk,
   input  wire logic                   rst,
+  input  wire logic [25:0]            bus,
   input  wire logic                   s_valid,
   output      logic                   s_ready,
   input  wire logic [LANES*IN_W-1:0]  s_data,
@@ -43,7 +51,9 @@ module layernorm #(
   localparam logic [63:0] RangeH = 64'(H) * ((64'd1 << IN_W) - 64'd1);
   localparam int VarW = $clog2((RangeH * RangeH) / 64'd4 + EPS + 64'd1);
   localparam int RootW = (VarW + 1) / 2;
-  localparam int RootMinLog2 = ($clog2(EPS + 64'd1) - 1) / 2;   // of isqrt(EPS)
+  localparam int RootMinLog2 = ($clog2(EPS_LEAST + 64'd1) - 1) / 2;   // of isqrt(EPS)
+  localparam int EpsW = $clog2(EPS + 64'd1);
+  localparam int TurnW = TURNS > 1 ? $clog2(TURNS) : 1;
   localparam int RecipW = RECIP_BITS - RootMinLog2 + 1;
 
   if (WIDTH % LANES != 0 || WIDTH < H) begin : check
@@ -63,12 +73,40 @@ module layernorm #(
   logic [VarW-1:0] var_plus_eps;
   logic take, in_end, sums_valid, var_valid;
 
+  // What the turn says: EPS for the sums, 10 cycles behind a token's last beat; bits of R that do not count
+  wire [EpsW-1:0] eps;
+  wire [RecipW-1:0] counts;                    // of recip_mem's token in pass 2
+  if (ROUND_FILE == "") begin : g_alike
+    assign eps = EpsW'(EPS);
+    assign counts = '1;
+  end else begin : g_by_turn
+    wire [TurnW-1:0] turn;
+    logic [9*TurnW-1:0] turn_q;                // stages 1 to 9
+    logic [TurnW-1:0] turn_mem [0:3];
+    wire [EpsW+2*OUT_W+11:0] round, recip_round;
+
+    /* verilator lint_off PINCONNECTEMPTY */
+    turns #(.TURNS(TURNS), .SENTENCES(SENTENCES)) u_turn (.clk, .rst, .bus, .done(take && in_end && s_last), .now(turn), .base(), .word());
+    /* verilator lint_on PINCONNECTEMPTY */
+    rom #(.WIDTH(EpsW + 2 * OUT_W + 12), .DEPTH(TURNS), .FILE(ROUND_FILE)) u_eps (.clk, .en(1'b1), .addr(turn_q[8*TurnW +: TurnW]), .q(round));
+    logic [EpsW+2*OUT_W+11:0] rounds [0:TURNS-1];
+    initial $readmemh(ROUND_FILE, rounds);
+    always_ff @(posedge clk) begin
+      turn_q <= (9*TurnW)'({turn_q, turn});
+      if (take && in_end) turn_mem[in_row_q[1:0]] <= turn;
+    end
+    assign recip_round = rounds[turn_mem[out_row_q[1:0]]];
+    assign eps = round[2*OUT_W+12 +: EpsW];
+    assign counts = {RecipW{1'b1}} << recip_round[6 +: 6];
+    wire unused = &{1'b0, round, recip_round};
+  end
+
   assign s_ready = 3'(in_row_q - out_row_q) != 3'd4;
   assign take = s_valid && s_ready;
   assign in_end = in_index_q == IndexW'(Beats - 1);
 
-  layernorm_sums #(.H(H), .LANES(LANES), .IN_W(IN_W), .SUM1_W(Sum1W), .SUM2_W(Sum2W), .VAR_W(VarW), .EPS(EPS)) u_sums (
-    .clk, .rst, .valid(take), .token_end(in_end), .x(s_data), .sums_valid, .sum1, .var_valid, .var_plus_eps);
+  layernorm_sums #(.H(H), .LANES(LANES), .IN_W(IN_W), .SUM1_W(Sum1W), .SUM2_W(Sum2W), .VAR_W(VarW), .EPS_W(EpsW)) u_sums (
+    .clk, .rst, .valid(take), .token_end(in_end), .x(s_data), .eps, .sums_valid, .sum1, .var_valid, .var_plus_eps);
 
   always_ff @(posedge clk) begin
     if (take) begin
@@ -135,7 +173,7 @@ module layernorm #(
     if (advance) begin
       x_q <= x_mem[{out_row_q[1:0], out_index_q}];
       sum1_q <= sum1_mem[out_row_q[1:0]];
-      recip_q <= recip_mem[out_row_q[1:0]];
+      recip_q <= recip_mem[out_row_q[1:0]] & counts;
       valid_q <= read;
       last_q <= read_end && sentence_end[out_row_q[1:0]];
       if (read) begin
@@ -152,7 +190,8 @@ module layernorm #(
 
   layernorm_scale #(
     .H(H), .WIDTH(WIDTH), .LANES(LANES), .IN_W(IN_W), .OUT_W(OUT_W), .SUM1_W(Sum1W), .RECIP_W(RecipW), .U_SHIFT(RECIP_BITS - FRAC_BITS), .FRAC_BITS(FRAC_BITS),
-    .SHIFT(SHIFT), .GAMMA_W(GAMMA_W), .BETA_W(BETA_W), .GAMMA_FILE(GAMMA_FILE), .BETA_FILE(BETA_FILE)
+    .SHIFT(SHIFT), .GAMMA_W(GAMMA_W), .BETA_W(BETA_W), .GAMMA_FILE(GAMMA_FILE), .BETA_FILE(BETA_FILE),
+    .TURNS(TURNS), .SENTENCES(SENTENCES), .MORE(MORE), .ROUND_W(EpsW + 2 * OUT_W + 12), .ROUND_FILE(ROUND_FILE)
   ) u_scale (
-    .clk, .rst, .advance, .valid(valid_q), .last(last_q), .x(x_q), .sum1(sum1_q), .recip(recip_q), .m_valid, .m_data, .m_last);
+    .clk, .rst, .bus, .advance, .valid(valid_q), .last(last_q), .x(x_q), .sum1(sum1_q), .recip(recip_q), .m_valid, .m_data, .m_last);
 endmodule

@@ -18,10 +18,16 @@ module layernorm_scale #(
   parameter int GAMMA_W = 12,          // signed
   parameter int BETA_W = 12,           // signed
   parameter GAMMA_FILE = "",           // hex, WIDTH/LANES words
-  parameter BETA_FILE = ""             // hex, WIDTH/LANES words
+  parameter BETA_FILE = "",            // hex, WIDTH/LANES words
+  parameter int TURNS = 1,
+  parameter int SENTENCES = 2,         // see turns
+  parameter int MORE = 0,              // largest `more` of ROUND_FILE
+  parameter int ROUND_W = 1,           // bits of its words, see layernorm
+  parameter ROUND_FILE = ""            // "": the same in each turn
 ) (
   input  wire logic                     clk,
   input  wire logic                     rst,
+  input  wire logic [25:0]              bus,
   input  wire logic                     advance,
   input  wire logic                     valid,
   input  wire logic                     last,
@@ -40,11 +46,12 @@ module layernorm_scale #(
   localparam int NormW = FRAC_BITS + 2 + ($clog2(H) + 1) / 2;
   localparam int ScaledW = NormW + GAMMA_W;
   localparam int WideW = (ScaledW > BETA_W) ? ScaledW : BETA_W;
-  localparam int SumW = ((WideW > SHIFT + 1) ? WideW : SHIFT + 1) + 2;
+  localparam int SumW = ((WideW > SHIFT + MORE + 1) ? WideW : SHIFT + MORE + 1) + 2;
   localparam logic signed [ProdW-1:0] HalfU = ProdW'((64'd1 << U_SHIFT) >> 1);
-  localparam logic signed [SumW-1:0] HalfY = SumW'((64'd1 << SHIFT) >> 1);
-  localparam logic signed [SumW-1:0] High = SumW'((64'd1 << (OUT_W - 1)) - 64'd1);
-  localparam logic signed [SumW-1:0] Low = -High - SumW'(1);
+  localparam logic [OUT_W-1:0] Low = OUT_W'(1) << (OUT_W - 1);
+  localparam logic [OUT_W-1:0] High = ~Low;
+  localparam int TurnW = TURNS > 1 ? $clog2(TURNS) : 1;
+  localparam int IndexBaseW = TURNS * Beats > 1 ? $clog2(TURNS * Beats) : 1;
 
   logic [11:0] valid_q, last_q;                       // bit i: stage i + 1
   logic [2*SUM1_W-1:0] sum1_q;                        // stages 1, 2
@@ -52,9 +59,35 @@ module layernorm_scale #(
   logic [LANES*GAMMA_W-1:0] gamma7_q, gamma8_q;       // stages 7, 8
   logic [LANES*BETA_W-1:0] beta7_q;                   // stage 7
   logic [IndexW-1:0] index_q;                         // channel / LANES of stage 6
+  wire [TurnW-1:0] turn6;
+  wire [IndexBaseW-1:0] base6;
+  wire [5:0] more7, more11;
+  wire signed [OUT_W-1:0] high11, low11;
+  wire signed [SumW-1:0] half7 = SumW'((64'd1 << SHIFT << more7) >> 1);
 
-  rom #(.WIDTH(LANES * GAMMA_W), .DEPTH(Beats), .FILE(GAMMA_FILE)) u_gamma (.clk, .en(advance), .addr(index_q), .q(gamma7_q));
-  rom #(.WIDTH(LANES * BETA_W), .DEPTH(Beats), .FILE(BETA_FILE)) u_beta (.clk, .en(advance), .addr(index_q), .q(beta7_q));
+  /* verilator lint_off PINCONNECTEMPTY */
+  turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .STRIDE(Beats)) u_turn (
+    .clk, .rst, .bus, .done(advance && valid_q[5] && last_q[5]), .now(turn6), .base(base6), .word());
+  /* verilator lint_on PINCONNECTEMPTY */
+
+  if (ROUND_FILE == "") begin : g_alike
+    assign {low11, high11, more7, more11} = {Low, High, 12'd0};
+    wire unused = &{1'b0, turn6};
+  end else begin : g_by_turn
+    logic [4*TurnW-1:0] turn_q;                       // stages 7 to 10
+    wire [ROUND_W-1:0] round7, round11;
+
+    rom #(.WIDTH(ROUND_W), .DEPTH(TURNS), .FILE(ROUND_FILE)) u_half (.clk, .en(advance), .addr(turn6), .q(round7));
+    rom #(.WIDTH(ROUND_W), .DEPTH(TURNS), .FILE(ROUND_FILE)) u_round (.clk, .en(advance), .addr(turn_q[3*TurnW +: TurnW]), .q(round11));
+    always_ff @(posedge clk) if (advance) turn_q <= (4*TurnW)'({turn_q, turn6});
+    assign more7 = round7[5:0];
+    assign {low11, high11} = round11[12 +: 2*OUT_W];
+    assign more11 = round11[5:0];
+    wire unused = &{1'b0, round7, round11};
+  end
+
+  rom #(.WIDTH(LANES * GAMMA_W), .DEPTH(TURNS * Beats), .FILE(GAMMA_FILE)) u_gamma (.clk, .en(advance), .addr(base6 + IndexBaseW'(index_q)), .q(gamma7_q));
+  rom #(.WIDTH(LANES * BETA_W), .DEPTH(TURNS * Beats), .FILE(BETA_FILE)) u_beta (.clk, .en(advance), .addr(base6 + IndexBaseW'(index_q)), .q(beta7_q));
 
   assign m_valid = valid_q[11];
   assign m_last = last_q[11];
@@ -90,7 +123,7 @@ module layernorm_scale #(
     product_reg #(.W(ScaledW)) u_scaled (
       .clk, .en(advance), .d(ScaledW'(norm8_q) * ScaledW'($signed(gamma8_q[i*GAMMA_W +: GAMMA_W]))), .q(scaled9));
 
-    assign shifted11 = sum11_q >>> SHIFT;
+    assign shifted11 = (sum11_q >>> SHIFT) >>> more11;
 
     always_ff @(posedge clk) begin
       if (advance) begin
@@ -98,12 +131,12 @@ module layernorm_scale #(
         hx2_q <= DiffW'(x1_q) * DiffW'(H);
         diff3_q <= hx2_q - DiffW'($signed(sum1_q[SUM1_W +: SUM1_W]));
         norm8_q <= NormW'((product7 + HalfU) >>> U_SHIFT);
-        beta8_q <= SumW'($signed(beta7_q[i*BETA_W +: BETA_W])) + HalfY;
+        beta8_q <= SumW'($signed(beta7_q[i*BETA_W +: BETA_W])) + half7;
         scaled10_q <= scaled9;
         beta9_q <= beta8_q;
         beta10_q <= beta9_q;
         sum11_q <= SumW'(scaled10_q) + beta10_q;
-        m_data[i*OUT_W +: OUT_W] <= (shifted11 > High) ? High[OUT_W-1:0] : (shifted11 < Low) ? Low[OUT_W-1:0] : shifted11[OUT_W-1:0];
+        m_data[i*OUT_W +: OUT_W] <= (shifted11 > SumW'(high11)) ? high11 : (shifted11 < SumW'(low11)) ? low11 : shifted11[OUT_W-1:0];
       end
     end
   end

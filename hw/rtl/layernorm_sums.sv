@@ -11,13 +11,14 @@ module layernorm_sums #(
   parameter int SUM1_W = 12,           // bits of S1, signed
   parameter int SUM2_W = 21,           // bits of S2, unsigned
   parameter int VAR_W = 23,            // bits of V + EPS, unsigned
-  parameter logic [63:0] EPS = 1
+  parameter int EPS_W = 1              // bits of EPS
 ) (
   input  wire logic                     clk,
   input  wire logic                     rst,
   input  wire logic                     valid,
   input  wire logic                     token_end,
   input  wire logic [LANES*IN_W-1:0]    x,
+  input  wire logic [EPS_W-1:0]         eps,          // of the token whose last beat came 10 cycles ago
   output      logic                     sums_valid,
   output      logic signed [SUM1_W-1:0] sum1,
   output      logic                     var_valid,
@@ -81,7 +82,7 @@ module layernorm_sums #(
 
   always_ff @(posedge clk) begin
     var_q <= scaled_sum2 - square_of_sum;
-    var_plus_eps <= var_q + VAR_W'(EPS);
+    var_plus_eps <= var_q + VAR_W'(eps);
   end
   assign var_valid = end_q[10];
 endmodule

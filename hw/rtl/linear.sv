@@ -8,6 +8,7 @@
 //          From a token's last input beat to the first beat of fold f: K/SIMD + 8 + ceil(log4(SIMD)) + f*Slot cycles.
 // Memory : weight word f*(K/SIMD)+step, row pe, element simd at bit (pe*SIMD+simd)*WEIGHT_W; signed, or 0/1 for -1/+1 when
 //          WEIGHT_W = 1. Bias word a holds LANES_OUT biases of OUT_W bits, of channels a*LANES_OUT ..
+//          TURNS > 1: of each turn one after the other, in a rolled encoder (turns.sv)
 // Layout : lane i = data[i*W +: W]
 // Reset  : no token held
 module linear #(
@@ -23,10 +24,13 @@ module linear #(
   parameter int OUT_W = 20,            // bits per accumulator
   parameter MUL_STYLE = "one",         // multipliers: see mac_array
   parameter WEIGHT_FILE = "",
-  parameter BIAS_FILE = ""
+  parameter BIAS_FILE = "",
+  parameter int TURNS = 1,             // weights and biases by turn
+  parameter int SENTENCES = 2          // see turns
 ) (
   input  wire logic                       clk,
   input  wire logic                       rst,
+  input  wire logic [25:0]                bus,
   input  wire logic                       s_valid,
   output      logic                            s_ready,
   input  wire logic [LANES_IN*IN_W-1:0]   s_data,
@@ -43,8 +47,10 @@ module linear #(
   localparam int StepW = Slot > 1 ? $clog2(Slot) : 1;
   localparam int FoldW = Folds > 1 ? $clog2(Folds) : 1;
   localparam int WordW = Steps > 1 ? $clog2(Steps) : 1;
-  localparam int AddrW = Folds * Steps > 1 ? $clog2(Folds * Steps) : 1;
-  localparam int BiasW = C > LANES_OUT ? $clog2(C / LANES_OUT) : 1;
+  localparam int Words = Folds * Steps;
+  localparam int BiasWords = C / LANES_OUT;
+  localparam int AddrW = TURNS * Words > 1 ? $clog2(TURNS * Words) : 1;
+  localparam int BiasW = TURNS * BiasWords > 1 ? $clog2(TURNS * BiasWords) : 1;
 
   // One enable stalls everything behind the input buffer.
   wire en = m_ready || !m_valid;
@@ -78,13 +84,16 @@ module linear #(
   logic [SIMD*IN_W-1:0] x;
   logic [PE*SIMD*WEIGHT_W-1:0] w;
   logic first_q, final_q, last_q;
+  wire [AddrW-1:0] base;  // of the turn's weights
 
   /* verilator lint_off PINCONNECTEMPTY */
   banks #(.LANES(LANES_IN), .WORD(SIMD), .W(IN_W), .DEPTH(Steps), .FIXED(1'b1)) u_token (
     .clk, .rst, .s_valid, .s_ready, .s_data, .s_last,
     .en, .offset(WordW'(step_q)), .done(full && token_end), .full, .count(), .last(token_last), .word(x));
+  turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .STRIDE(Words)) u_turn (
+    .clk, .rst, .bus, .done(en && full && token_end && token_last), .now(), .base, .word());
   /* verilator lint_on PINCONNECTEMPTY */
-  rom #(.WIDTH(PE * SIMD * WEIGHT_W), .DEPTH(Folds * Steps), .FILE(WEIGHT_FILE)) u_weight (.clk, .en, .addr(addr_q), .q(w));
+  rom #(.WIDTH(PE * SIMD * WEIGHT_W), .DEPTH(TURNS * Words), .FILE(WEIGHT_FILE)) u_weight (.clk, .en, .addr(base + addr_q), .q(w));
 
   always_ff @(posedge clk) begin
     if (en) begin
@@ -110,11 +119,17 @@ module linear #(
   logic [LANES_OUT*OUT_W-1:0] beat_q;
   logic valid_q, end_q;
 
-  rom #(.WIDTH(LANES_OUT * OUT_W), .DEPTH(C / LANES_OUT), .FILE(BIAS_FILE)) u_bias (.clk, .en, .addr(bias_at_q), .q(bias));
+  wire [BiasW-1:0] bias_base;
+
+  /* verilator lint_off PINCONNECTEMPTY */
+  turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .STRIDE(BiasWords)) u_bias_turn (
+    .clk, .rst, .bus, .done(en && beat_valid && beat_last), .now(), .base(bias_base), .word());
+  /* verilator lint_on PINCONNECTEMPTY */
+  rom #(.WIDTH(LANES_OUT * OUT_W), .DEPTH(TURNS * BiasWords), .FILE(BIAS_FILE)) u_bias (.clk, .en, .addr(bias_base + bias_at_q), .q(bias));
 
   always_ff @(posedge clk) begin
     if (en) begin
-      if (beat_valid) bias_at_q <= bias_at_q == BiasW'(C / LANES_OUT - 1) ? '0 : bias_at_q + 1'b1;
+      if (beat_valid) bias_at_q <= bias_at_q == BiasW'(BiasWords - 1) ? '0 : bias_at_q + 1'b1;
       beat_q <= beat;
       valid_q <= beat_valid;
       end_q <= beat_last;

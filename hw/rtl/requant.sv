@@ -4,7 +4,9 @@
 // Stream : s_* -> m_*; last passes through. PER_CHANNEL: beats come in tokens of C/LANES, the first after reset is channel 0
 // Product: one 18 x 18 multiplier a lane where IN_W <= 18 + LowAdds = 22, else two
 // Timing : II 1; latency 6, or 2 when the multiplier is the constant 1 (then there is no product)
-// Memory : MULT_FILE word a holds LANES multipliers of MULT_W bits, unsigned, of channels a*LANES ..
+// Memory : MULT_FILE word a holds LANES multipliers of MULT_W bits, unsigned, of channels a*LANES ..; TURNS > 1: of each turn one after the
+//          other, in a rolled encoder (turns.sv). ROUND_FILE word t: {low, high, more}, OUT_W, OUT_W and 6 bits: the limits of turn t, and by how
+//          much its shift exceeds SHIFT
 // Layout : lane i = data[i*W +: W]; acc signed
 // Reset  : empty, channel 0
 module requant #(
@@ -17,10 +19,16 @@ module requant #(
   parameter int SHIFT = 8,
   parameter bit PER_CHANNEL = 1'b0,     // 1: multipliers from MULT_FILE; 0: the constant MULT
   parameter int MULT = 1,
-  parameter MULT_FILE = ""
+  parameter MULT_FILE = "",
+  parameter int TURNS = 1,              // multipliers by turn
+  parameter int SENTENCES = 2,          // see turns
+  parameter int ROWS = 0,               // see turns
+  parameter int MORE = 0,               // largest `more` of ROUND_FILE
+  parameter ROUND_FILE = ""             // "": the shift is SHIFT, the limits are OUT_W's
 ) (
   input  wire logic                   clk,
   input  wire logic                   rst,
+  input  wire logic [25:0]            bus,
   input  wire logic                   s_valid,
   output      logic                        s_ready,
   input  wire logic [LANES*IN_W-1:0]  s_data,
@@ -34,14 +42,54 @@ module requant #(
   localparam bit ShiftOnly = !PER_CHANNEL && MULT == 1;
   localparam int Latency = ShiftOnly ? 2 : 6;
   localparam int ProdW = ShiftOnly ? IN_W : IN_W + MULT_W;
-  localparam int SumW = (ProdW > SHIFT ? ProdW : SHIFT) + 1;
+  localparam int SumW = (ProdW > SHIFT + MORE ? ProdW : SHIFT + MORE) + 1;
   localparam int TopW = (SumW - SHIFT > OUT_W ? SumW - SHIFT : OUT_W) + 1;  // holds the shifted sum and the limits
-  localparam logic signed [SumW-1:0] Half = (SumW'(1) << SHIFT) >> 1;
   localparam logic signed [TopW-1:0] High = (TopW'(1) << (OUT_SIGNED ? OUT_W - 1 : OUT_W)) - TopW'(1);
   localparam logic signed [TopW-1:0] Low = OUT_SIGNED ? -High - TopW'(1) : '0;
 
   wire en = m_ready || !m_valid;
   assign s_ready = en;
+
+  // The sentence's turn, and how it is rounded when a beat is in stages Latency - 2 (sum) and Latency - 1 (limits)
+  localparam int TurnW = TURNS > 1 ? $clog2(TURNS) : 1;
+  localparam int Words = PER_CHANNEL ? C / LANES : 1;
+  localparam int AddrW = TURNS * Words > 1 ? $clog2(TURNS * Words) : 1;
+  wire [TurnW-1:0] turn;
+  wire [AddrW-1:0] base;
+  logic [5:0] more, more_q;
+  logic [OUT_W-1:0] most_q, least_q;
+  wire signed [SumW-1:0] half = (SumW'(1) << SHIFT << more) >> 1;
+
+  /* verilator lint_off PINCONNECTEMPTY */
+  turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .ROWS(ROWS), .STRIDE(Words)) u_turn (
+    .clk, .rst, .bus, .done(en && s_valid && s_last), .now(turn), .base, .word());
+  /* verilator lint_on PINCONNECTEMPTY */
+
+  if (ROUND_FILE == "") begin : g_alike
+    assign more = '0;
+    assign more_q = '0;
+    assign {least_q, most_q} = {OUT_W'(Low), OUT_W'(High)};
+    wire unused = &{1'b0, turn, base};
+  end else begin : g_by_turn
+    wire [TurnW-1:0] at;  // of the beat in the stage before the sum's
+    wire [2*OUT_W+5:0] round;
+    logic [OUT_W-1:0] high, low;
+
+    if (ShiftOnly) begin : g_now
+      assign at = turn;
+      logic [2*OUT_W+5:0] rounds [0:TURNS-1];
+      initial $readmemh(ROUND_FILE, rounds);
+      assign round = rounds[at];
+    end else begin : g_later
+      logic [3*TurnW-1:0] turn_q;
+      always_ff @(posedge clk) if (en) turn_q <= (3*TurnW)'({turn_q, turn});
+      assign at = turn_q[2*TurnW +: TurnW];
+      rom #(.WIDTH(2 * OUT_W + 6), .DEPTH(TURNS), .FILE(ROUND_FILE)) u_round (.clk, .en, .addr(at), .q(round));
+    end
+    assign {low, high, more} = round;
+    wire unused = &{1'b0, base};
+    always_ff @(posedge clk) if (en) {least_q, most_q, more_q} <= {low, high, more};
+  end
 
   logic [Latency-1:0] valid_q, last_q;
   (* mem2reg *) logic signed [SumW-1:0] prod [0:LANES-1];  // products before rounding
@@ -70,15 +118,13 @@ module requant #(
     logic [LANES*MULT_W-1:0] read_m, m_q;
 
     if (PER_CHANNEL) begin : g_rom
-      localparam int Words = C / LANES;
-      localparam int AddrW = Words > 1 ? $clog2(Words) : 1;
       logic [AddrW-1:0] addr_q;
 
       always_ff @(posedge clk) begin
         if (en && s_valid) addr_q <= addr_q == AddrW'(Words - 1) ? '0 : addr_q + 1'b1;
         if (rst) addr_q <= '0;
       end
-      rom #(.WIDTH(LANES * MULT_W), .DEPTH(Words), .FILE(MULT_FILE)) u_mult (.clk, .en, .addr(addr_q), .q(read_m));
+      rom #(.WIDTH(LANES * MULT_W), .DEPTH(TURNS * Words), .FILE(MULT_FILE)) u_mult (.clk, .en, .addr(base + addr_q), .q(read_m));
     end else begin : g_constant
       assign read_m = {LANES{MULT_W'(MULT)}};
     end
@@ -130,11 +176,13 @@ module requant #(
 
   for (genvar i = 0; i < LANES; i++) begin : g_round
     logic signed [SumW-1:0] sum_q;
-    wire signed [TopW-1:0] top = TopW'(sum_q >>> SHIFT);
+    wire signed [TopW-1:0] top = TopW'((sum_q >>> SHIFT) >>> more_q);
+    wire signed [TopW-1:0] high = OUT_SIGNED ? TopW'($signed(most_q)) : TopW'(most_q);
+    wire signed [TopW-1:0] low = OUT_SIGNED ? TopW'($signed(least_q)) : TopW'(least_q);
     always_ff @(posedge clk) begin
       if (en) begin
-        sum_q <= prod[i] + Half;
-        m_data[i*OUT_W +: OUT_W] <= OUT_W'(top > High ? High : top < Low ? Low : top);
+        sum_q <= prod[i] + half;
+        m_data[i*OUT_W +: OUT_W] <= OUT_W'(top > high ? high : top < low ? low : top);
       end
     end
   end

@@ -13,10 +13,17 @@ module softmax #(
   parameter int EXP_W = 11,        // bits of an exponential
   parameter EXP_FILE = "",         // hex, 2**IN_W words
   parameter int RECIP_BITS = 24,
-  parameter int SHIFT = 16         // >= 1
+  parameter int SHIFT = 16,        // >= 1
+  parameter int EXP_LEAST = EXP_W - 1,  // log2 of the least E[0] of all turns
+  parameter int TURNS = 1,         // tables by turn
+  parameter int SENTENCES = 2,     // see turns
+  parameter int ROWS = 1,          // of a token
+  parameter int MORE = 0,          // see softmax_row
+  parameter ROUND_FILE = ""
 ) (
   input  wire logic                  clk,
   input  wire logic                  rst,
+  input  wire logic [25:0]           bus,
   input  wire logic                  s_valid,
   output      logic                  s_ready,
   input  wire logic [SIDE*IN_W-1:0]  s_data,
@@ -29,8 +36,9 @@ module softmax #(
   wire [SIDE-1:0] ready, valid, last;  // all alike
 
   for (genvar i = 0; i < SIDE; i++) begin : g_row
-    softmax_row #(.MAX_TOKENS(MAX_TOKENS), .IN_W(IN_W), .OUT_W(OUT_W), .EXP_W(EXP_W), .EXP_FILE(EXP_FILE), .RECIP_BITS(RECIP_BITS), .SHIFT(SHIFT)) u_row (
-      .clk, .rst, .s_valid, .s_ready(ready[i]), .s_data(s_data[i*IN_W +: IN_W]), .s_last,
+    softmax_row #(.MAX_TOKENS(MAX_TOKENS), .IN_W(IN_W), .OUT_W(OUT_W), .EXP_W(EXP_W), .EXP_FILE(EXP_FILE), .RECIP_BITS(RECIP_BITS), .SHIFT(SHIFT),
+      .EXP_LEAST(EXP_LEAST), .TURNS(TURNS), .SENTENCES(SENTENCES), .ROWS(ROWS), .MORE(MORE), .ROUND_FILE(ROUND_FILE)) u_row (
+      .clk, .rst, .bus, .s_valid, .s_ready(ready[i]), .s_data(s_data[i*IN_W +: IN_W]), .s_last,
       .m_valid(valid[i]), .m_ready, .m_data(m_data[i*OUT_W +: OUT_W]), .m_last(last[i]));
   end
   assign s_ready = &ready;

@@ -8,6 +8,8 @@
 // Timing : a row takes max(T, R_W + 1) cycles, R_W = RECIP_BITS - EXP_W + 2; latency of a lone row from its last beat in to its
 //          first beat out T + R_W + 14 (hw/ops/softmax.py: timing)
 // Layout : EXP_FILE word i is E[i], EXP_W bits; E[0] = 2**(EXP_W-1) is the largest
+// Turns  : TURNS > 1: EXP_FILE holds the tables of each turn one after the other, in a rolled encoder (turns.sv). ROUND_FILE word t: {high, less, more},
+//          OUT_W, 6 and 6 bits: the largest p of turn t, by how much its RECIP_BITS are less and its shift is more than the parameters
 // Reset  : rst drops all rows in flight
 module softmax_row #(
   parameter int MAX_TOKENS = 64,   // longest row
@@ -16,10 +18,17 @@ module softmax_row #(
   parameter int EXP_W = 11,        // bits of an exponential
   parameter EXP_FILE = "",         // hex, 2**IN_W words
   parameter int RECIP_BITS = 24,
-  parameter int SHIFT = 16         // >= 1
+  parameter int SHIFT = 16,        // >= 1
+  parameter int EXP_LEAST = EXP_W - 1,  // log2 of the least E[0] of all turns
+  parameter int TURNS = 1,
+  parameter int SENTENCES = 2,     // see turns
+  parameter int ROWS = 1,          // of a token
+  parameter int MORE = 0,          // largest `more` of ROUND_FILE
+  parameter ROUND_FILE = ""        // "": the same in each turn
 ) (
   input  wire logic             clk,
   input  wire logic             rst,
+  input  wire logic [25:0]      bus,
   input  wire logic             s_valid,
   output      logic             s_ready,
   input  wire logic [IN_W-1:0]  s_data,
@@ -31,7 +40,7 @@ module softmax_row #(
 );
   localparam int IndexW = (MAX_TOKENS > 1) ? $clog2(MAX_TOKENS) : 1;
   localparam int SumW = EXP_W + $clog2(MAX_TOKENS);
-  localparam int RecipW = RECIP_BITS - EXP_W + 2;
+  localparam int RecipW = RECIP_BITS - EXP_LEAST + 1;
 
   // Rows that each step has finished, modulo 8. Equal counts: nothing to do; the difference is how many banks are in use.
   logic [2:0] in_row_q, read_row_q, sum_row_q, taken_row_q, recip_row_q, out_row_q;
@@ -65,6 +74,16 @@ module softmax_row #(
     end
   end
 
+  // The turn of the row that is read; the same for the row in each bank of e
+  localparam int TurnW = TURNS > 1 ? $clog2(TURNS) : 1;
+  localparam int ExpW = TURNS > 1 ? TurnW + IN_W : IN_W;
+  wire [TurnW-1:0] turn;
+  logic [TurnW-1:0] turn_q, turn_read_q;       // of x_q, depth_q
+
+  /* verilator lint_off PINCONNECTEMPTY */
+  turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .ROWS(ROWS)) u_turn (.clk, .rst, .bus, .done(read && read_end), .now(turn), .base(), .word());
+  /* verilator lint_on PINCONNECTEMPTY */
+
   // Pass 2: x_q -> max - x -> exponential -> sum; never waits once a row has begun
   logic [EXP_W-1:0] e_mem [0:(4<<IndexW)-1];
   logic [IndexW-1:0] e_end [0:3];
@@ -76,7 +95,7 @@ module softmax_row #(
   logic [3:0] read_valid_q, read_last_q;       // bit i: stage i + 1
   logic read, read_end;
 
-  rom #(.WIDTH(EXP_W), .DEPTH(1 << IN_W), .FILE(EXP_FILE)) u_exp (.clk, .en(1'b1), .addr(depth_q), .q(rom_q));
+  rom #(.WIDTH(EXP_W), .DEPTH(TURNS << IN_W), .FILE(EXP_FILE)) u_exp (.clk, .en(1'b1), .addr(ExpW'({turn_read_q, depth_q})), .q(rom_q));
 
   assign read = read_row_q != in_row_q && 3'(read_row_q - out_row_q) != 3'd4;
   assign read_end = read_index_q == x_end[read_row_q[0]];
@@ -85,6 +104,8 @@ module softmax_row #(
   always_ff @(posedge clk) begin
     x_q <= x_mem[{read_row_q[0], read_index_q}];
     x_max_q <= x_max[read_row_q[0]];
+    turn_q <= turn;
+    turn_read_q <= turn_q;
     depth_q <= x_max_q - x_q;
     exp_q <= rom_q;
     read_valid_q <= {read_valid_q[2:0], read};
@@ -118,7 +139,7 @@ module softmax_row #(
   logic [RecipW-1:0] recip;
   logic recip_ready, recip_valid;
 
-  recip #(.K(RECIP_BITS), .S_W(SumW), .S_MIN_LOG2(EXP_W - 1)) u_recip (
+  recip #(.K(RECIP_BITS), .S_W(SumW), .S_MIN_LOG2(EXP_LEAST)) u_recip (
     .clk, .rst, .s_valid(taken_row_q != sum_row_q), .s_ready(recip_ready), .s_data(e_sum[taken_row_q[1:0]]),
     .m_valid(recip_valid), .m_ready(1'b1), .m_data(recip));
 
@@ -135,21 +156,50 @@ module softmax_row #(
   end
 
   // Pass 3: e_q -> e_wait_q -> product (4) -> p
-  localparam int ProdW = EXP_W + RecipW + 2;
-  localparam logic signed [ProdW-1:0] Half = ProdW'((64'd1 << SHIFT) >> 1);
+  localparam int ProdW = (EXP_W + RecipW > SHIFT + MORE ? EXP_W + RecipW : SHIFT + MORE) + 2;
   logic [IndexW-1:0] out_index_q;
   logic [EXP_W-1:0] e_q, e_wait_q;
   logic [RecipW-1:0] r_q, r_wait_q;
-  logic signed [ProdW-1:0] product, rounded;
+  logic signed [ProdW-1:0] rounded;
+  wire signed [EXP_W+RecipW+1:0] product;
+  wire [5:0] less, more;           // of r_q, of the product
+  wire [OUT_W-1:0] high;
+  wire signed [ProdW-1:0] half = ProdW'((64'd1 << SHIFT << more) >> 1);
   logic [6:0] out_valid_q, out_last_q;         // bit i: stage i + 1
   logic write, write_end, advance;
 
   assign advance = m_ready || !m_valid;
   assign write = out_row_q != recip_row_q;
   assign write_end = out_index_q == e_end[out_row_q[1:0]];
-  assign rounded = (product + Half) >>> SHIFT;
+  assign rounded = ((ProdW'(product) + half) >>> SHIFT) >>> more;
   assign m_valid = out_valid_q[6];
   assign m_last = out_last_q[6];
+
+  if (ROUND_FILE == "") begin : g_alike
+    assign {high, less, more} = {{OUT_W{1'b1}}, 12'd0};
+  end else begin : g_by_turn
+    logic [TurnW-1:0] turn_mem [0:3];          // of the rows in the banks of e
+    logic [4*TurnW-1:0] out_turn_q;            // of stages 1 to 4 behind `write`
+    logic [TurnW-1:0] read_turn_q, exp_turn_q;
+    wire [OUT_W+11:0] early, late;
+
+    always_ff @(posedge clk) begin
+      read_turn_q <= turn_read_q;
+      exp_turn_q <= read_turn_q;
+      if (read_valid_q[3] && read_last_q[3]) turn_mem[sum_row_q[1:0]] <= exp_turn_q;
+      if (advance) out_turn_q <= (4*TurnW)'({out_turn_q, turn_mem[out_row_q[1:0]]});
+    end
+    // Read like a table of few words: `less` for r_q in stage 1, the rest for the product in stage 6
+    logic [OUT_W+11:0] rounds [0:TURNS-1];
+    initial $readmemh(ROUND_FILE, rounds);
+    assign early = rounds[out_turn_q[0 +: TurnW]];
+    rom #(.WIDTH(OUT_W + 12), .DEPTH(TURNS), .FILE(ROUND_FILE)) u_round (.clk, .en(advance), .addr(last_turn_q), .q(late));
+    logic [TurnW-1:0] last_turn_q;
+    always_ff @(posedge clk) if (advance) last_turn_q <= out_turn_q[3*TurnW +: TurnW];
+    assign less = early[6 +: 6];
+    assign {high, more} = {late[12 +: OUT_W], late[0 +: 6]};
+    wire unused = &{1'b0, early, late};
+  end
 
   mul #(.A_W(EXP_W + 1), .B_W(RecipW + 1)) u_mul (
     .clk, .en(advance), .a({1'b0, e_wait_q}), .b({1'b0, r_wait_q}), .p(product));
@@ -159,8 +209,8 @@ module softmax_row #(
       e_q <= e_mem[{out_row_q[1:0], out_index_q}];
       r_q <= recip_mem[out_row_q[1:0]];
       e_wait_q <= e_q;
-      r_wait_q <= r_q;
-      m_data <= (rounded > ProdW'((64'd1 << OUT_W) - 64'd1)) ? '1 : rounded[OUT_W-1:0];
+      r_wait_q <= r_q >> less;
+      m_data <= (rounded > ProdW'({1'b0, high})) ? high : rounded[OUT_W-1:0];
       out_valid_q <= {out_valid_q[5:0], write};
       out_last_q <= {out_last_q[5:0], write_end};
       if (write) begin

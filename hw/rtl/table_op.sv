@@ -5,16 +5,20 @@
 // Timing : latency 1, II 1
 // Layout : lane i = data[i*W +: W]; a ROM of 2**IN_W words of OUT_W bits a lane; address 0 is the smallest code, so the
 //          address is the code with its sign bit inverted
+// Turns  : TURNS > 1: TABLE_FILE holds the tables of each turn one after the other, in a rolled encoder (turns.sv)
 // Reset  : rst drops what is in flight
 module table_op #(
   parameter int LANES = 1,        // elements a beat
   parameter int IN_W = 8,         // bits of a code of x
   parameter bit IN_SIGNED = 1,
   parameter int OUT_W = 8,        // bits of a code of y
-  parameter TABLE_FILE = ""       // hex, 2**IN_W words
+  parameter TABLE_FILE = "",      // hex, 2**IN_W words a turn
+  parameter int TURNS = 1,
+  parameter int SENTENCES = 2     // see turns
 ) (
   input  wire logic                   clk,
   input  wire logic                   rst,
+  input  wire logic [25:0]            bus,
   input  wire logic                   s_valid,
   output      logic                   s_ready,
   input  wire logic [LANES*IN_W-1:0]  s_data,
@@ -26,11 +30,18 @@ module table_op #(
 );
   localparam logic [IN_W-1:0] SignBit = IN_SIGNED ? IN_W'(1) << (IN_W - 1) : '0;
 
+  localparam int TurnW = TURNS > 1 ? $clog2(TURNS) : 0;
+  wire [(TURNS > 1 ? TurnW : 1)-1:0] turn;
+
   assign s_ready = m_ready || !m_valid;
 
+  /* verilator lint_off PINCONNECTEMPTY */
+  turns #(.TURNS(TURNS), .SENTENCES(SENTENCES)) u_turn (.clk, .rst, .bus, .done(s_ready && s_valid && s_last), .now(turn), .base(), .word());
+  /* verilator lint_on PINCONNECTEMPTY */
+
   for (genvar i = 0; i < LANES; i++) begin : lane
-    rom #(.WIDTH(OUT_W), .DEPTH(1 << IN_W), .FILE(TABLE_FILE)) u_rom (
-      .clk, .en(s_ready), .addr(s_data[i*IN_W +: IN_W] ^ SignBit), .q(m_data[i*OUT_W +: OUT_W]));
+    rom #(.WIDTH(OUT_W), .DEPTH(TURNS << IN_W), .FILE(TABLE_FILE)) u_rom (
+      .clk, .en(s_ready), .addr((TurnW+IN_W)'({turn, s_data[i*IN_W +: IN_W] ^ SignBit})), .q(m_data[i*OUT_W +: OUT_W]));
   end
 
   always_ff @(posedge clk) begin

@@ -13,7 +13,21 @@ from bitloom.sim.tools import find_verilator
 RTL = Path(__file__).parents[2] / "hw" / "rtl"
 MODULES = sorted(path.stem for path in RTL.glob("*.sv"))
 # Set beside the defaults where those leave parts of a module out.
-VARIANTS = {"fifo": ({"DEPTH": 5, "WIDTH": 33}, {"DEPTH": 5000}), "fifo_deep": ({"DEPTH": 5000, "WIDTH": 11}, {"DEPTH": 2049}), "stream_fork": ({"N": 3},)}
+ROLLED = {"TURNS": 6, "SENTENCES": 3}
+BY_TURN = ROLLED | {"MORE": 3, "ROUND_FILE": '"round.hex"'}
+VARIANTS = {
+    "turns": (ROLLED | {"STRIDE": 5}, ROLLED | {"ROWS": 3}),
+    "linear": (ROLLED,),
+    "table_op": (ROLLED,),
+    "requant": (BY_TURN, BY_TURN | {"PER_CHANNEL": 1}, BY_TURN | {"MULT": 3}),
+    "add": (BY_TURN | {"FACTOR_W": 4, "MULT_A": 9},),
+    "softmax": (BY_TURN | {"EXP_LEAST": 6},),
+    "layernorm": (BY_TURN,),
+    "axi_fetch": ({"CLIENTS": 5, "DATA_W": 512, "BURST": 64, "OUTSTANDING": 16},),
+    "fifo": ({"DEPTH": 5, "WIDTH": 33}, {"DEPTH": 5000}),
+    "fifo_deep": ({"DEPTH": 5000, "WIDTH": 11}, {"DEPTH": 2049}),
+    "stream_fork": ({"N": 3},),
+}
 
 
 def lint(source: Path, top: str, params: dict[str, int], folder: Path) -> str:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from axi_bench import RTL as AXI_RTL
+from axi_bench import check_data
+from axi_bench import setups as axi_setups
 from encoders import random_encoder, random_sentences
 from operator_bench import RTL_FILES, Case, check_units
 
@@ -22,9 +25,11 @@ from bitloom.sim.unit import OutSpec, Stimulus, UnitCase, run_units
 
 RESET = re.compile(r"if \(rst(?P<more> \|\| \w+)?\)(?P<body> begin.*?\n\s*end\b| [^;]*;)", re.S)
 FORK = Path(__file__).parent / "fork_unit.sv"
+AXI = [path for path in AXI_RTL if path not in RTL_FILES]
 FIFOS = {"fifo": (2, 3, 9), "fifo_deep": (65,)}  # depths
 # Resets that change nothing that a bench may see.
 REDUNDANT = {
+    ("axi_fetch", "drain_q"): "the bench resets the memory too; tests/rtl/test_axi_fetch.py has one that does not",
     ("fifo", "s_ready"): "an empty fifo may be ready in the first cycle after a reset",
     ("fifo_deep", "s_ready"): "an empty fifo may be ready in the first cycle after a reset",
     ("fifo_deep", "arrived_q"): "what then arrives is written to a slot that holds no beat, before any beat comes",
@@ -78,7 +83,11 @@ def check(module: str, files: list[Path], stall: float) -> None:
     outs = [OutSpec(f"m{i}", 1, 8, False) for i in range(3)]
     units = [UnitCase("fifo", {"WIDTH": 8, "DEPTH": depth}, stimulus, OutSpec("m", 1, 8, False), 300) for depth in FIFOS.get(module, ())]
     units += [UnitCase("fork_unit", {"WIDTH": 8}, stimulus, outs[0], 300, tuple((o, 300) for o in outs[1:]))] if module == "stream_fork" else []
-    if units:
+    if module == "axi_fetch":
+        chosen = axi_setups()[:5]
+        for setup, result in zip(chosen, run_units([s.case() for s in chosen], [*AXI, *files], stall_in=stall), strict=True):
+            check_data(setup, result, module)
+    elif units:
         for result in run_units(units, files, stall_in=stall, stall_out=stall):
             for part in (result, *result.more):
                 assert_equal_streams(module, part, stimulus["s"].beats, stimulus["s"].last)

@@ -9,7 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cocotb_tools.config import pygpi_entry_point
 
+from bitloom.hw import process
 from bitloom.sim import tools
 from bitloom.sim.doctor import package, program
 from bitloom.sim.doctor import tools as doctor
@@ -84,6 +86,15 @@ def test_what_was_meant_for_other_work_does_not_reach_a_simulation(tmp_path, mon
     assert seen["PYTHONPATH"] == os.pathsep.join(filter(None, sys.path)), "what this interpreter finds, in the same order"
     for told in (seen, tools.find_verilator().env):
         assert not {name for name in FOREIGN if told.get(name) == "x"}
+
+
+def test_what_was_meant_for_other_work_does_not_reach_bitloom():
+    """cocotb acts on its settings where it is imported, and fails on wrong ones: only inside a simulation, which is not told them."""
+    asked = "import sys; from pathlib import Path; from bitloom.sim import runner; print(runner.cocotb_env('m', 't', Path('r'))['GPI_USERS'], *sys.modules)"
+    wrong = dict.fromkeys(("COCOTB_RESOLVE_X", "COCOTB_TRUST_INERTIAL_WRITES", "COCOTB_ENABLE_PROFILING"), "x")
+    done = process.run([sys.executable, "-c", asked], env=process.environment(**process.packages(), **wrong), stdout=process.PIPE, text=True)
+    users, *modules = done.stdout.split()
+    assert users.endswith(pygpi_entry_point()) and "cocotb_tools.config" in modules and "cocotb" not in modules
 
 
 def test_wall_clock_limit(tmp_path):

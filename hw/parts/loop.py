@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""loop: sends each sentence several times through the hardware layers of a rolled encoder (hw/rtl/loop.sv)."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from bitloom.hw.cost.memories import Memory, index_bits
+from bitloom.hw.instance import Module, Params, Terms
+from bitloom.hw.parts import fifo
+
+
+def _back(p: Params) -> Params:
+    """The FIFO of what comes back."""
+    return {"WIDTH": p["WIDTH"], "DEPTH": p["SENTENCES"] * p["MAX_TOKENS"] * p["BEATS"]}
+
+
+def memories(p: Params) -> list[Memory]:
+    return fifo.memories(_back(p))
+
+
+def terms(p: Params) -> Terms:
+    count = index_bits(p["TURNS"]) * 2 * p["SENTENCES"]
+    return fifo.terms(_back(p)) | {"out_bits": p["WIDTH"], "count_bits": count + 2 * index_bits(p["MAX_TOKENS"]) + index_bits(p["BEATS"])}
+
+
+MODULE = Module(name="loop", terms=terms, memories=memories)
+
+
+class Loop:
+    """Its timing: two processes, the way out of the last layer and the way into the first, that share the order of the sentences.
+
+    orders  a channel of one beat a sentence: `end` where a new one may take its place, else it comes back
+    """
+
+    def __init__(self, turns: int, sentences: int):
+        self.turns, self.free = turns, sentences
+        self._inside: deque[int] = deque()  # turns of the sentences in the layers, oldest first
+        self._coming: deque[int] = deque()  # of those that come back
+
+    def leave(self, tail, back, leaves, orders):
+        """From the last layer: back, or out."""
+        while True:
+            turn, end, begun = None, False, False
+            while not end:
+                token = yield tail.get()
+                turn = self._inside.popleft() if turn is None else turn
+                final = turn == self.turns - 1
+                first, last = yield (leaves if final else back).put(token.first, token.last, token.beats, token.end)
+                tail.popped(first, last, token.last - token.first)
+                end = token.end
+                if not final and not begun:
+                    self._coming.append(turn + 1)
+                    yield orders.put(first, first, 1, False)
+                begun = True
+            if final:
+                yield orders.put(last, last, 1, True)
+
+    def enter(self, entry, back, orders, out):
+        """To the first layer: a new sentence where there is a place for one and it is there, else the next of those that come back."""
+        now = kept = 0  # a place that was not taken at once costs a cycle
+        while True:
+            new = (yield entry.before(orders, now + kept)) if self.free else False
+            kept = 0
+            if new:
+                self.free -= 1
+            else:
+                order = yield orders.get()
+                orders.popped(order.first, order.first)
+                now = max(now, order.first)
+                if order.end:
+                    self.free, kept = self.free + 1, 1
+                    continue
+            self._inside.append(0 if new else self._coming.popleft())
+            source, end = entry if new else back, False
+            while not end:
+                token = yield source.get()
+                first = max(now, token.first)
+                last = token.taken(first)
+                pace = last - first
+                first, last = yield out.put(first + 1, last + 1, token.beats, token.end)
+                source.popped(first - 1, last - 1, pace)
+                now, end = last, token.end

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rolling: the alike layers of a graph on fewer layers of hardware, each used in turn for several of them.
+
+A rolled graph is the first N layers, between what comes before all and what comes behind: solver, cost and timing take it like any other graph. Its tensors
+are as wide as the widest of all turns, so layers may differ in bits, scales, tables and weights; `turns` says which nodes of the whole graph a node stands for.
+The whole graph stays what is computed: its hash, the golden model and the codes do not change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from bitloom.hw.graph import Graph, Node, Tensor
+from bitloom.hw.ops import OPS
+from bitloom.hw.plan.folding import FoldingError
+
+INSIDE = 4  # sentences at once, in any turns: two keep attention and what is behind it busy, the others make up for different lengths
+LARGEST = 256  # turns, and SENTENCES * max_tokens, as hw/rtl/turns.sv counts them
+
+
+class Blocks(NamedTuple):
+    """Where a graph repeats: `count` blocks of `size` hardware nodes, from the node `start` on. The first takes the tensor `head` and no other from outside,
+    each further one the output of node `tail` of the block before."""
+
+    start: int
+    size: int
+    count: int
+    head: str
+    tail: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolledGraph(Graph):
+    """The layers that are hardware. head, tail: tensors between which sentences go round; inside: sentences at once."""
+
+    whole: Graph
+    served: dict[str, tuple[str, ...]] = field(default_factory=dict)  # node -> nodes of the whole graph, by turn
+    head: str = ""
+    tail: str = ""
+    count: int = 1  # turns
+    layers: int = 1  # of hardware
+    inside: int = INSIDE
+
+    @property
+    def source(self) -> Graph:
+        return self.whole
+
+    @property
+    def around(self) -> tuple[str, str]:
+        return self.head, self.tail
+
+    @property
+    def hash(self) -> str:
+        return self.whole.hash
+
+    def turns(self, node: Node) -> tuple[tuple[Graph, Node], ...]:
+        return tuple((self.whole, self.whole.node(name)) for name in self.served.get(node.name, (node.name,)))
+
+    def carried(self, name: str) -> tuple[str, ...]:
+        if name == self.head:
+            return (name, *self.served[self.tail][:-1])
+        return self.served.get(name, ())
+
+
+def roll(graph: Graph, layers: int, inside: int = INSIDE) -> Graph:
+    """`layers` layers of hardware for all layers of the graph; the graph itself where they are as many.
+
+    Raises FoldingError: layers that cannot share hardware: which and why, or a number that does not divide theirs.
+    """
+    nodes = [n for n in graph.nodes if not OPS[n.op].host]
+    found = _blocks(graph, nodes)
+    if found is None:
+        raise FoldingError("folding: got no layers that follow each other and are made alike, must be at least two for hardware.layers; remove the setting")
+    if found.count % layers:
+        known = ", ".join(str(n) for n in range(1, found.count + 1) if found.count % n == 0)
+        raise FoldingError(f"folding: got {layers} layers in hardware for the {found.count} of the graph, must be one of {known}; change hardware.layers")
+    turns = found.count // layers
+    if turns == 1:
+        return graph
+    if turns > LARGEST or not 2 <= inside <= LARGEST:
+        raise FoldingError(f"folding: got {turns} turns and {inside} sentences inside, must be at most {LARGEST}, and 2 .. {LARGEST}")
+    last = nodes[found.start + found.size * (found.count - 1) + found.tail].name
+    first = nodes[found.start : found.start + found.size * layers]
+    rest = nodes[found.start + found.size * found.count :]
+    served = {n.name: tuple(nodes[found.start + index + turn * layers * found.size].name for turn in range(turns)) for index, n in enumerate(first)}
+    tail = first[found.size * (layers - 1) + found.tail].name
+    inner = {nodes[i].name for i in range(found.start, found.start + found.size * found.count)} - {last}
+    _check_cut(graph, found.head, inner, [*rest, *nodes[: found.start]])
+    whole = {name: graph.tensor(name) for name in graph.tensors}
+    tensors = {name: t for name, t in whole.items() if name not in inner and name != last}
+    for name, all_turns in served.items():
+        tensors[name] = _widest([whole[n] for n in all_turns], name)
+    around = _widest([tensors[found.head], tensors[tail]], tail)
+    tensors[tail], tensors[found.head] = around, replace(around, name=found.head, scale=whole[found.head].scale)
+
+    def renamed(names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(tail if name == last else name for name in names)
+
+    kept = (
+        *(n for n in graph.nodes if OPS[n.op].host),
+        *nodes[: found.start],
+        *(replace(n, attrs=_attrs([graph.node(name) for name in served[n.name]])) for n in first),
+        *(replace(n, inputs=renamed(n.inputs)) for n in rest),
+    )
+    return RolledGraph(
+        name=graph.name,
+        nodes=kept,
+        tensors=tensors,
+        params=graph.params,
+        inputs=graph.inputs,
+        outputs=renamed(graph.outputs),
+        max_tokens=graph.max_tokens,
+        meta=graph.meta,
+        whole=graph,
+        served=served,
+        head=found.head,
+        tail=tail,
+        count=turns,
+        layers=layers,
+        inside=inside,
+    )
+
+
+def layers_of(graph: Graph) -> int:
+    """How many alike layers follow each other, 1 if none do."""
+    found = _blocks(graph, [n for n in graph.nodes if not OPS[n.op].host])
+    return found.count if found else 1
+
+
+def _blocks(graph: Graph, nodes: list[Node]) -> Blocks | None:
+    """The longest stretch of alike blocks, each connected to the one before by one tensor; of equally long ones the one where the fewest bits go round."""
+    at = {n.name: i for i, n in enumerate(nodes)}
+    found = [b for size in range(1, len(nodes) // 2 + 1) for start in range(len(nodes) - 2 * size + 1) if (b := _from(nodes, at, start, size))]
+
+    def bits(b: Blocks) -> int:
+        ends = [nodes[b.start + turn * b.size + b.tail].name for turn in range(b.count)]
+        return max(graph.tensor(name).bits * graph.tensor(name).channels for name in (b.head, *ends))
+
+    return max(found, key=lambda b: (b.count * b.size, b.count, -bits(b)), default=None)
+
+
+def _from(nodes: list[Node], at: dict[str, int], start: int, size: int) -> Blocks | None:
+    """The blocks of that size from that node on; None: not two."""
+    heads = {name for n in nodes[start : start + size] for name in n.inputs if at.get(name, -1) < start}
+    if len(heads) != 1:
+        return None
+    (head,) = heads
+    tail, count = None, 1
+    while start + (count + 1) * size <= len(nodes):
+        begin, links = start + count * size, set()
+        for index in range(size):
+            first, here = nodes[start + index], nodes[begin + index]
+            if first.op != here.op or len(first.inputs) != len(here.inputs):
+                break
+            for mine, its in zip(first.inputs, here.inputs, strict=True):
+                if mine == head:
+                    links.add(at.get(its, -1) - (begin - size))
+                elif at.get(its, -1) - begin != at[mine] - start:
+                    links.add(-1)
+        else:
+            if len(links) == 1 and (link := min(links)) in range(size) and tail in (None, link):
+                tail, count = link, count + 1
+                continue
+        break
+    return Blocks(start, size, count, head, tail) if count > 1 else None
+
+
+def _check_cut(graph: Graph, head: str, inner: set[str], around: list[Node]) -> None:
+    """Raise FoldingError where anything but the last layer's output leaves the layers."""
+    for reader, names in [*((n.name, n.inputs) for n in around), ("an output of the graph", graph.outputs)]:
+        if taken := [name for name in names if name in inner]:
+            raise FoldingError(f"folding: layers cannot share hardware: {reader} takes {taken[0]}, must be the last layer's output; remove hardware.layers")
+        if head in names:
+            raise FoldingError(f"folding: layers cannot share hardware: {reader} takes {head}, which goes round with the layers; remove hardware.layers")
+
+
+def _widest(tensors: list[Tensor], name: str) -> Tensor:
+    """A tensor that holds the codes of all of them.
+
+    Raises FoldingError: they have different shapes.
+    """
+    first = tensors[0]
+    for tensor in tensors:
+        if tensor.shape != first.shape:
+            raise FoldingError(
+                f"folding: layers cannot share hardware: {tensor.name} got shape {tensor.shape}, must be {first.shape} as {first.name}; remove hardware.layers"
+            )
+    signed = any(t.signed for t in tensors)
+    bits = max(t.bits + (signed and not t.signed) for t in tensors)
+    return replace(first, name=name, bits=bits, signed=signed)
+
+
+def _attrs(nodes: list[Node]) -> dict[str, int | str]:
+    """Of all turns: the largest of each figure; texts, and what shapes the hardware, must be the same."""
+    first = nodes[0].attrs
+    for node in nodes[1:]:
+        for key, value in first.items():
+            got = node.attrs[key]
+            if (isinstance(value, str) or key == "heads") and got != value:
+                where = f"{node.name} got {key} {got}, must be {value} as {nodes[0].name}"
+                raise FoldingError(f"folding: layers cannot share hardware: {where}; remove hardware.layers")
+    return {key: value if isinstance(value, str) else max(n.attrs[key] for n in nodes) for key, value in first.items()}

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rolled encoders: few layers of hardware in turn for all of the graph's give the same codes, in the cycles that are predicted."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from encoder_bench import Encoder, assert_cycles, assert_fills, make
+from encoders import ALL_BITS, random_encoder
+
+from bitloom.hw.graph import Graph
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.folding import FoldingError
+from bitloom.hw.plan.rolled import layers_of, roll
+from bitloom.hw.plan.solve import HardwareConfig, solve
+from bitloom.sim.encoder import visits
+from bitloom.sim.errors import SimulationError
+
+SEEDS = 30  # of rolled random encoders; FAST of them in the plain run
+FAST = (2,)
+
+
+def draw(seed: int) -> dict:
+    """A random encoder whose layers differ in all their bits, and how often each layer of hardware is used."""
+    rng = np.random.default_rng(7000 + seed)
+    heads, turns, layers = int(rng.integers(1, 4)), int(rng.integers(2, 6)), int(rng.integers(1, 3))
+    shape = dict(
+        layers=layers * turns,
+        heads=heads,
+        hidden=heads * int(rng.integers(4, 13)),
+        intermediate=int(rng.integers(5, 48)),
+        max_tokens=int(rng.integers(1, 25)),
+        head=str(rng.choice(["sequence", "token"])),
+        activation=str(rng.choice(["gelu", "relu"])),
+        **ALL_BITS,
+    )
+    lengths = rng.integers(1, shape["max_tokens"] + 1, int(rng.integers(2, 13))).tolist()
+    hardware = HardwareConfig(multipliers=int(layers * rng.uniform(10, 60)) + 5, layers=layers)
+    return {"seed": seed, "hardware": hardware, "lengths": lengths, "shape": shape}
+
+
+def check(encoder: Encoder, **how) -> None:
+    """Every value of every turn, and what leaves; without stalls the cycles."""
+    got, report = encoder.run(**how)
+    assert report.ok and report.mismatches == 0, str(report)
+    graph = Design(encoder.graph, encoder.folding).graph
+    again = sum(encoder.want[name].size for name in graph.carried(graph.head)[1:])  # come out of the layers, and go in again
+    made = [n.name for n in encoder.graph.nodes if n.op != "embed"]
+    assert report.values_compared == sum(encoder.want[name].size for name in [*made, *encoder.graph.outputs]) + again
+    assert len(got.visits) == len(encoder.lengths) * graph.count
+    if not how.get("stall_in"):
+        assert_cycles(encoder, got)
+        assert_fills(encoder, got)
+
+
+@pytest.mark.parametrize("seed", [seed if seed in FAST else pytest.param(seed, marks=pytest.mark.slow) for seed in range(SEEDS)])
+def test_random_rolled_encoder(seed, tmp_path, monkeypatch):
+    monkeypatch.setenv("BITLOOM_BUILD", "quick")
+    encoder = make(tmp_path, **draw(seed))
+    check(encoder, seed=seed, resets=2, reset_within=2000)
+    check(encoder, seed=seed + 1, stall_in=0.4, stall_out=0.4)
+
+
+def test_one_graph_unrolled_and_rolled():
+    """The same codes, hash and multiply-accumulates; a third of the multipliers' memories' units."""
+    graph = random_encoder(layers=3)
+    whole, rolled = (Design(graph, solve(graph, HardwareConfig(target_cycles=60_000, layers=n))) for n in (None, 1))
+    assert rolled.graph.hash == whole.graph.hash == graph.hash and rolled.identity == whole.identity
+    assert len(rolled.units) < len(whole.units) and layers_of(graph) == 3
+    assert sum(u.macs(16) for u in rolled.units) == sum(u.macs(16) for u in whole.units)
+    assert roll(graph, 3) is graph
+
+
+def test_alike_layers_cost_no_constants_by_turn():
+    """Where all turns shift and saturate alike, nothing is chosen by turn."""
+    graph = random_encoder(layers=2)
+    same = replace(graph, nodes=tuple(_as_in_first_layer(graph, n) for n in graph.nodes))
+    units = Design(same, solve(same, HardwareConfig(multipliers=60, layers=1))).units
+    assert not [u.name for u in units if "ROUND_FILE" in u.instance.params]
+
+
+def _as_in_first_layer(graph: Graph, node):
+    return replace(node, attrs=graph.node(node.name.replace("layer.1.", "layer.0.")).attrs)
+
+
+def test_layers_that_cannot_share():
+    graph = random_encoder(layers=4)
+    with pytest.raises(FoldingError, match=r"got 3 layers in hardware for the 4 of the graph, must be one of 1, 2, 4; change hardware.layers"):
+        roll(graph, 3)
+    with pytest.raises(FoldingError, match=r"an output of the graph takes layer.1.ffn.norm, must be the last layer's output; remove hardware.layers"):
+        roll(replace(graph, outputs=("logits", "layer.1.ffn.norm")), 1)
+    with pytest.raises(FoldingError, match=r"got no layers that follow each other and are made alike"):
+        roll(random_encoder(layers=1), 1)
+    tensors = {name: replace(t, shape=("T", 48)) if name.startswith("layer.2.ffn.up") else t for name, t in graph.tensors.items()}
+    with pytest.raises(FoldingError, match=r"layer.2.ffn.up.acc got shape \('T', 48\), must be \('T', 64\) as layer.0.ffn.up.acc"):
+        roll(replace(graph, tensors=tensors), 1)
+
+
+def test_order_of_visits():
+    assert visits([0, 0, 1, 1, 0, 1], 2, 3) == ((0, 0), (1, 0), (0, 1), (1, 1), (2, 0), (2, 1))
+    assert visits([0, 1], 2, 2) == ((0, 0), (0, 1), (1, 0), (1, 1))  # what did not come stands behind
+    with pytest.raises(SimulationError, match="visit 2 of the layers: got turn 1, in which no sentence can be"):
+        visits([0, 1, 1], 2, 2)
+    with pytest.raises(SimulationError, match="visit 0 of the layers: got turn 2"):
+        visits([2], 2, 2)
