@@ -32,9 +32,9 @@ EQUIVALENT: dict[tuple[str, int, str, str], str] = {
     (
         "hw/rtl/requant.sv",
         1,
-        "m_data[i*OUT_W +: OUT_W] <= OUT_W'(top > High ? High : top < Low ? Low : top);",
-        "m_data[i*OUT_W +: OUT_W] <= OUT_W'(top >= High ? High : top < Low ? Low : top);",
-    ): "where top is High both branches give High",
+        "m_data[i*OUT_W +: OUT_W] <= OUT_W'(top > high ? high : top < low ? low : top);",
+        "m_data[i*OUT_W +: OUT_W] <= OUT_W'(top >= high ? high : top < low ? low : top);",
+    ): "where top is high both branches give high",
     (
         "hw/synth/rtl/reset_sync.sv",
         1,
@@ -44,8 +44,8 @@ EQUIVALENT: dict[tuple[str, int, str, str], str] = {
     (
         "hw/rtl/layernorm_scale.sv",
         1,
-        "localparam int SumW = ((WideW > SHIFT + 1) ? WideW : SHIFT + 1) + 2;",
-        "localparam int SumW = ((WideW >= SHIFT + 1) ? WideW : SHIFT + 1) + 2;",
+        "localparam int SumW = ((WideW > SHIFT + MORE + 1) ? WideW : SHIFT + MORE + 1) + 2;",
+        "localparam int SumW = ((WideW >= SHIFT + MORE + 1) ? WideW : SHIFT + MORE + 1) + 2;",
     ): "where the two are equal both branches give the same",
     (
         "hw/rtl/linear.sv",

@@ -77,6 +77,7 @@ UNIT = {
     "recip": (ARITHMETIC, "tests/ops/test_softmax.py", NORM),
     "ring": MATRIX[1:],
     "rom": ("tests/ops/test_table.py", "tests/ops/test_linear.py", REQUANT),
+    "sdram": ("tests/rtl/test_sdram.py",),
     "softmax_row": ("tests/ops/test_softmax.py",),
     "stream_fork": (STREAMS,),
     "turns": (ROLLED,),

@@ -11,8 +11,11 @@ import json
 import shutil
 from pathlib import Path
 
+from bitloom.hw import image
 from bitloom.hw.hexfile import Hex
+from bitloom.hw.instance import Instance
 from bitloom.hw.plan.design import Design, Fifo, Loop, Port, Stream, Unit
+from bitloom.hw.plan.fifos import MIN_DEPTH
 
 RTL = Path(__file__).parent / "rtl"
 TOP = "encoder"
@@ -26,14 +29,14 @@ TOP_TEXT = """\
 // Input  : a sentence is 1 .. {tokens} tokens of {beats} beats; s_axis_tlast on the last beat of its last token, nowhere else. Nothing here checks it:
 //          after any other stream (more tokens, tlast within a token) what leaves is undefined, or nothing is taken, until rst.
 // Reset  : rst, one cycle of clk or more, at any time; what was inside is dropped, and the next beat begins a sentence.
-module {top} (
+{memory_text}module {top} (
   input  wire logic clk,
   input  wire logic rst,
   input  wire logic [{in_msb}:0] s_axis_tdata,
   input  wire logic s_axis_tvalid,
   output logic s_axis_tready,
   input  wire logic s_axis_tlast,
-{output_ports}  output logic [63:0] identity
+{output_ports}{memory_ports}  output logic [63:0] identity
 );
   assign identity = 64'h{identity};
 
@@ -47,6 +50,18 @@ module {top} (
 {outputs}endmodule
 """
 
+MEMORY_PORTS = """\
+  input  wire logic axi_rst,
+  input  wire logic [31:0] weights_base,
+  output logic memory_error,
+  output logic [2:0] memory_error_code,
+  output logic [31:0] memory_error_address,
+"""
+MEMORY_TEXT = """\
+// Memory : the weights' image (hw/image.py) lies at weights_base, a multiple of 4096, in external memory behind m_axi_*, as long as rst is low. An error
+//          of it is told until rst, as hw/rtl/axi_fetch.sv says; what leaves after one is undefined. axi_rst: only with rst, if the memory forgets its
+//          reads with it.
+"""
 OUTPUT_PORTS = """\
   output logic [{msb}:0] {port}_tdata,
   output logic {port}_tvalid,
@@ -75,8 +90,12 @@ class Emitter:
             self._unit(unit)
         for stream in design.forks:
             self._fork(stream, design.readers[stream.tensor])
+        for stream in design.unfolded:
+            self._unfold(stream)
         if design.loop:
             self._loop(design.loop)
+        if design.fetch:
+            self._fetch(design.fetch)
 
     def _declare(self, wire: str, stream: Stream) -> None:
         self.declarations.append(f"  logic {wire}_valid, {wire}_ready, {wire}_last;\n  logic [{stream.width - 1}:0] {wire}_data;\n")
@@ -101,9 +120,51 @@ class Emitter:
             self._fifo(port)
             ports += _bundle(port.wire, port.prefix)
         self._declare(unit.out.wire, unit.out)
-        if unit.op.module.turned:
+        if unit.fold.folded:
+            ports.insert(0, f".bus({self.design.part_bus(unit.node.inputs[0])})")
+        elif unit.op.module.turned:
             ports.insert(0, f".bus({'turns_bus' if unit.turns > 1 else TIED})")
+        if unit.fold.block:
+            ports += self._client(unit)
         self._instance(unit.instance.module, f"u_{unit.out.wire}", params, [*ports, *_bundle(self.design.produced(unit.out), "m")])
+
+    def _client(self, unit: Unit) -> list[str]:
+        """Ports of a unit that fetches weights, and the bus of the turns of the parts that it gives."""
+        client, bus, data = self.design.fetching.index(unit), self.design.part_bus(unit.name), self.design.folding.memory.data_bits
+        self.declarations.append(f"  logic [25:0] {bus};\n  logic [31:0] {bus}_addr;\n")
+        self.instances.append(f"  assign fetch_addr[{32 * client} +: 32] = {bus}_addr + weights_base;\n")
+        return [
+            f".m_bus({bus})",
+            f".req_valid(fetch_valid[{client}])",
+            f".req_ready(fetch_ready[{client}])",
+            f".req_addr({bus}_addr)",
+            f".req_beats(fetch_beats[{16 * client} +: 16])",
+            f".w_valid(weights_valid[{client}])",
+            f".w_data(weights_data[{data - 1}:0])",
+            ".w_last(weights_last)",
+        ]
+
+    def _fetch(self, fetch: Instance) -> None:
+        """What reads the external memory for the units."""
+        clients, data = fetch.params["CLIENTS"], fetch.params["DATA_W"]
+        self.declarations.append(
+            f"  logic [{clients - 1}:0] fetch_valid, fetch_ready, weights_valid;\n  logic [{32 * clients - 1}:0] fetch_addr;\n"
+            f"  logic [{16 * clients - 1}:0] fetch_beats;\n  logic [{data - 1}:0] weights_data;\n  logic weights_last;\n"
+        )
+        ports = [".axi_rst", ".req_valid(fetch_valid)", ".req_ready(fetch_ready)", ".req_addr(fetch_addr)", ".req_beats(fetch_beats)"]
+        ports += [".m_valid(weights_valid)", ".m_data(weights_data)", ".m_last(weights_last)"]
+        ports += [".error(memory_error)", ".error_code(memory_error_code)", ".error_addr(memory_error_address)"]
+        self._instance(fetch.module, "u_fetch", fetch.params, [*ports, *(f".m_axi_{name}" for _, _, name in axi_ports(data))])
+
+    def _unfold(self, stream: Stream) -> None:
+        folded = self.design.produced(stream)
+        self._declare(folded, stream)
+        bus = self.design.part_bus(stream.tensor)
+        made = self.design.unfold(stream)
+        self._declare(waits := f"{stream.wire}__unfold", stream)
+        self._instance("fifo", f"fifo_{waits}", {"WIDTH": stream.width, "DEPTH": MIN_DEPTH}, [*_bundle(folded, "s"), *_bundle(waits, "m")])
+        self._instance(made.module, f"unfold_{stream.wire}", made.params, [f".bus({bus})", *_bundle(waits, "s"), *_bundle(stream.wire, "m")])
+        self.modules |= {"blocks", "turns"}
 
     def _loop(self, loop: Loop) -> None:
         """What sends sentences round, with FIFOs in front; the turns in which they enter are a stream for benches."""
@@ -137,6 +198,20 @@ class Emitter:
             self._declare(branch, stream)
         packed = [f".m_{signal}({{{', '.join(f'{b}_{signal}' for b in reversed(branches))}}})" for signal in ("valid", "ready", "data", "last")]
         self._instance("stream_fork", f"fork_{stream.wire}", {"N": len(branches), "WIDTH": stream.width}, [*_bundle(self.design.offered(stream), "s"), *packed])
+
+
+def axi_ports(data_bits: int) -> list[tuple[str, int, str]]:
+    """Of the read port of hw/rtl/axi_fetch.sv: (direction, bits, name behind m_axi_)."""
+    sent = {"arid": 1, "araddr": 32, "arlen": 8, "arsize": 3, "arburst": 2, "arcache": 4, "arprot": 3, "arvalid": 1}
+    taken = {"rid": 1, "rdata": data_bits, "rresp": 2, "rlast": 1, "rvalid": 1}
+    ports = [("output", bits, name) for name, bits in sent.items()] + [("input", 1, "arready")]
+    return ports + [("input", bits, name) for name, bits in taken.items()] + [("output", 1, "rready")]
+
+
+def axi_port_text(data_bits: int) -> str:
+    """Its declarations among a module's ports."""
+    kinds = {"input": "input  wire logic", "output": "output logic"}
+    return "".join(f"  {kinds[way]}{f' [{bits - 1}:0]' if bits > 1 else ''} m_axi_{name},\n" for way, bits, name in axi_ports(data_bits))
 
 
 def memory_file(unit: Unit, key: str) -> str:
@@ -180,6 +255,8 @@ def _top(design: Design, emitter: Emitter) -> str:
             OUTPUT.format(port=exit.wire, width=width, depth=exit.depth, wire=exit.source, data=_slots(f"{exit.source}_data", exit.stream))
             for exit, width in widths
         ),
+        memory_ports="" if design.fetch is None else MEMORY_PORTS + axi_port_text(design.folding.memory.data_bits),
+        memory_text="" if design.fetch is None else MEMORY_TEXT,
         declarations="".join(emitter.declarations),
         first=design.produced(first),
         unpack=unpack,
@@ -209,5 +286,7 @@ def emit(design: Design, folder: Path) -> None:
     (folder / "rtl").mkdir(exist_ok=True)
     for source in sorted(RTL.glob("*.sv")):
         shutil.copy(source, folder / "rtl" / source.name)
+    if design.fetch:
+        (folder / image.FILE).write_bytes(image.make(design))
     design.folding.save(folder / "folding.json")
     (folder / "streams.json").write_text(json.dumps(streams(design), indent=1) + "\n")

@@ -76,6 +76,9 @@ class Fold:
     side                heads side by side: elements a beat of the row streams (scores, probabilities) that it takes or gives
     lanes_in, lanes_out elements a beat on its other input and output streams
     layout_in, layout_out   of those streams' tokens; None: the channels side by side
+    block               tokens of a block, of a matrix operator whose weights come from external memory (hw/plan/streamed.py); 0: they are on the chip
+    base, data_bits     where its weights lie there, in bytes, and bits of a beat
+    folded              elements of a part, of an operator that takes a folded stream (hw/rtl/blocks.sv); 0: it takes tokens in order
     multiplier          how a matrix operator makes its products: a style of hw/cost/multipliers.py; None: by its rule, for any family
     """
 
@@ -85,6 +88,10 @@ class Fold:
     lanes_in: int = 1
     lanes_out: int = 1
     multiplier: str | None = None
+    block: int = 0
+    base: int = 0
+    data_bits: int = 0
+    folded: int = 0
     layout_in: Layout | None = None
     layout_out: Layout | None = None
 

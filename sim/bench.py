@@ -15,6 +15,7 @@ class Bench:
     ports: list[str] = field(default_factory=list)
     taps: list[str] = field(default_factory=list)  # names, sinks apart
     sinks: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)  # of what is no stream
 
     def stream(self, name: str, width: int) -> None:
         """Declare the wires of a stream."""
@@ -56,7 +57,7 @@ class Bench:
         """The module. clock: it makes its own clock; else `clk` is a port, for a main loop in C++."""
         streams = self.sinks + self.taps
         moved = ", ".join(f"moved_{n}" for n in reversed(streams))
-        faults = " || ".join(f"fault_{n}" for n in streams)
+        faults = " || ".join([*(f"fault_{n}" for n in streams), *self.faults])
         ports = ",\n  ".join(["output logic done", *([] if clock else ["input wire logic clk"]), *self.ports])
         own = "  logic clk;\n  initial begin\n    clk = 1'b0;\n    forever #1 clk = !clk;\n  end\n" if clock else ""
         body = "\n".join(self.body)

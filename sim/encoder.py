@@ -6,20 +6,60 @@ from __future__ import annotations
 import re
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from bitloom.hw import process
+from bitloom.hw import image, process
+from bitloom.hw.emit import axi_ports
 from bitloom.hw.plan.design import SOURCE, TURNS, Fifo, Stream, read_fifos, read_streams
+from bitloom.hw.plan.folding import Folding, Memory
 from bitloom.sim.bench import Bench
 from bitloom.sim.errors import SimulationError
 from bitloom.sim.plusargs import settings
 from bitloom.sim.records import Record, clear, cycles_of, read_faults, read_fills, read_tap, write_source
-from bitloom.sim.runner import BENCH_FILES, Model, build, encoder_effort, needed, run
+from bitloom.sim.runner import BENCH_FILES, MEMORY_FILES, Model, build, encoder_effort, needed, run
+
+WEIGHTS = "weights"  # the external memory in a bench
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryOptions:
+    """How external memory behaves in simulation, where it is not as the design counts on it (sim/hdl/axi_memory.sv); None: as that.
+
+    latency, cycles, beats        `beats` beats in `cycles` cycles, the first of a burst behind `latency` of them
+    refresh_every, refresh_for    of so many cycles, so many give nothing
+    stall, busy, errors           share of cycles without a beat, in which no address is taken, and of beats that are errors
+    jitter                        cycles more of latency, at most, another number each burst
+    error_address                 of the byte whose beat is an error; -1: of none
+    """
+
+    latency: int | None = None
+    cycles: int | None = None
+    beats: int | None = None
+    refresh_every: int = 0
+    refresh_for: int = 0
+    stall: float = 0.0
+    busy: float = 0.0
+    errors: float = 0.0
+    jitter: int = 0
+    error_address: int = -1
+
+    def plusargs(self, memory: Memory, seed: int) -> dict[str, int]:
+        """Of the memory `weights`, which the design counts on as `memory`."""
+        said = {key: getattr(self, key) or getattr(memory, key) for key in ("latency", "cycles", "beats")}
+        said |= {key: int(getattr(self, key) * 65536) for key in ("stall", "busy", "errors")}
+        said |= {
+            "refresh_every": self.refresh_every,
+            "refresh_for": self.refresh_for,
+            "jitter": self.jitter,
+            "error_addr": self.error_address,
+            "seed": seed + 1,
+        }
+        return {f"{WEIGHTS}_{key}": value for key, value in said.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +77,7 @@ class Options:
     drain_cycles         that the bench runs on behind the last expected beat
     wall_seconds         limit of the whole simulation
     folder               where inputs, records and the log are kept; None: a temporary folder, removed if the run succeeded
+    memory               how external memory behaves, of an encoder that has its weights there
     identity             16 hex digits that the hardware must tell (the graph hash's first); None: what encoder.sv says
     """
 
@@ -52,6 +93,7 @@ class Options:
     drain_cycles: int = 2000
     wall_seconds: float = 3600.0
     folder: Path | None = None
+    memory: MemoryOptions = MemoryOptions()
     identity: str | None = None
 
 
@@ -72,6 +114,7 @@ class EncoderRun:
     left            tensor -> Record of what left at its port, for every output
     fills           FIFO, by the bundle that it gives to -> the most beats that it held (empty if taps were off)
     taps            tensor -> int64 flat, in stream order, without filled places
+    fetched         how often each beat of the weights' image was read, int64; empty if they are on the chip
     visits          in a rolled encoder: (sentence, turn) in the order in which they went through the layers, as far as taps tell; () in others
     """
 
@@ -89,15 +132,24 @@ class EncoderRun:
     fills: dict[str, int] = field(default_factory=dict)
     taps: dict[str, np.ndarray] = field(init=False)
     visits: tuple[tuple[int, int], ...] = ()
+    fetched: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "taps", {name: codes(self.infos[name], record) for name, record in self.streams.items()})
+        taps = {name: codes(self.infos[name], record, self.lengths_of(name)) for name, record in self.streams.items()}
+        object.__setattr__(self, "taps", taps)
+
+    def lengths_of(self, tensor: str) -> np.ndarray:
+        """Tokens of what a stream carries, in its order: of the sentences, or in a rolled encoder of their visits."""
+        return self.lengths[[sentence for sentence, _ in self.visits]] if self.infos[tensor].turns else self.lengths
 
 
-def codes(stream: Stream, record: Record) -> np.ndarray:
-    """A record's elements, int64 flat in stream order, without filled places; a token that broke off is kept as far as it came."""
+def codes(stream: Stream, record: Record, lengths: np.ndarray) -> np.ndarray:
+    """A record's elements, int64 flat in stream order, without filled places; a token that broke off is kept as far as it came.
+
+    lengths  tokens of the sentences, in the stream's order
+    """
     flat = record.beats.reshape(-1)
-    return flat[np.resize(stream.filled_by_channels, len(flat))] if stream.layout.filled else flat
+    return flat[np.resize(stream.holds_channel(lengths), len(flat))] if stream.layout.filled else flat
 
 
 def run_encoder(build_dir: Path, sentences: Sequence[np.ndarray], options: Options = Options()) -> EncoderRun:
@@ -113,15 +165,20 @@ def run_encoder(build_dir: Path, sentences: Sequence[np.ndarray], options: Optio
     check_sentences(sentences, infos[0])
     options = replace(options, identity=options.identity or promised_identity(build_dir))
     bench = encoder_model(build_dir, infos, taps=options.taps, waves=options.waves)
-    return simulate(bench, infos, sentences, options, memories=sorted(build_dir.glob("*.hex")))
+    weights = sorted(build_dir.glob(image.FILE))
+    more = options.memory.plusargs(read_memory(build_dir), options.seed) if weights else {}
+    return simulate(bench, infos, sentences, options, memories=[*sorted(build_dir.glob("*.hex")), *weights], more=more)
 
 
-def simulate(bench: Model, infos: Sequence[Stream], sentences: Sequence[np.ndarray], options: Options, *, memories: Sequence[Path]) -> EncoderRun:
+def simulate(
+    bench: Model, infos: Sequence[Stream], sentences: Sequence[np.ndarray], options: Options, *, memories: Sequence[Path], more: Mapping[str, int] | None = None
+) -> EncoderRun:
     """Build and run a bench around any module with the encoder's ports; options.identity is given.
 
     bench     of `bench_text`
     infos     its streams: the input first, the first output last; those without a port are read only with taps
     memories  files that the hardware loads by their bare names
+    more      arguments of the simulation besides those of the bench
     """
     executable = build(bench)
     lengths = np.array([len(s) for s in sentences], dtype=np.int64)
@@ -139,7 +196,7 @@ def simulate(bench: Model, infos: Sequence[Stream], sentences: Sequence[np.ndarr
         resets=options.resets,
         reset_within=options.reset_within,
         reset_cycles=options.reset_cycles,
-    )
+    ) | (more or {})
     args = ["--trace", "--trace-file", str(Path(options.waves).absolute())] if options.waves else []
     with nullcontext(Path(options.folder)) if options.folder else process.scratch("encoder", keep_on=SimulationError) as work:
         work.mkdir(parents=True, exist_ok=True)
@@ -183,16 +240,43 @@ def promised_identity(build_dir: Path) -> str:
 def encoder_model(build_dir: Path, infos: Sequence[Stream], *, taps: bool, waves: Path | None = None, clock: bool = True) -> Model:
     """The bench around encoder.sv."""
     encoder = build_dir / "encoder.sv"
-    sources = (*BENCH_FILES, *needed(sorted((build_dir / "rtl").glob("*.sv")), encoder.read_text()), encoder)
+    weights = weights_of(build_dir)
+    memory = MEMORY_FILES if weights else ()
+    sources = (*BENCH_FILES, *memory, *needed(sorted((build_dir / "rtl").glob("*.sv")), encoder.read_text()), encoder)
     return Model(
         sources=sources,
-        generated={"bench.sv": bench_text(infos, fifos=read_fifos(build_dir) if taps else (), taps=taps, clock=clock)},
+        generated={"bench.sv": bench_text(infos, fifos=read_fifos(build_dir) if taps else (), taps=taps, clock=clock, weights=weights)},
         options=wave_options(waves),
         effort=encoder_effort(),
     )
 
 
-def bench_text(infos: Sequence[Stream], *, fifos: Sequence[Fifo] = (), taps: bool, clock: bool = True, top: str = "encoder") -> str:
+def weights_of(build_dir: Path) -> tuple[int, int] | None:
+    """Bits of a beat and bytes of the weights in external memory; None: they are on the chip."""
+    path = Path(build_dir) / image.FILE
+    return (read_memory(build_dir).data_bits, path.stat().st_size) if path.is_file() else None
+
+
+def read_memory(build_dir: Path) -> Memory:
+    """The external memory that a built design counts on.
+
+    Raises SimulationError: it says of none.
+    """
+    memory = Folding.load(Path(build_dir) / "folding.json").memory
+    if memory is None:
+        raise SimulationError(f"{build_dir}: got {image.FILE}, but folding.json without a memory, must have both or none; run `bitloom build` again")
+    return memory
+
+
+def bench_text(
+    infos: Sequence[Stream],
+    *,
+    fifos: Sequence[Fifo] = (),
+    taps: bool,
+    clock: bool = True,
+    top: str = "encoder",
+    weights: tuple[int, int] | None = None,
+) -> str:
     """The generated module around the module `top`. Taps, and the counters of what FIFOs hold, reach its wires by hierarchical names."""
     bench = Bench(ports=["output logic [63:0] identity"])
     first, last = infos[0], sinks(infos)
@@ -200,6 +284,8 @@ def bench_text(infos: Sequence[Stream], *, fifos: Sequence[Fifo] = (), taps: boo
     for stream in last:
         bench.sink(stream.port, stream.io_width)
     bundles = ", ".join(f".{s.port}_t{part}({s.port}_{part})" for s in (first, *last) for part in ("valid", "ready", "data", "last"))
+    if weights:
+        bundles += ", " + _weights(bench, *weights)
     bench.body.append(f"  {top} dut (.clk, .rst, .identity, {bundles});")
     for info in infos if taps else ():
         bench.tap(info.wire, f"dut.{info.wire}", info.width)
@@ -207,6 +293,23 @@ def bench_text(infos: Sequence[Stream], *, fifos: Sequence[Fifo] = (), taps: boo
     for fifo in fifos:
         bench.fill(fifo.wire, f"dut.{fifo.source}", fifo.wire if fifo.wire in ports else f"dut.{fifo.wire}")
     return bench.text(clock=clock)
+
+
+def _weights(bench: Bench, data_bits: int, size: int) -> str:
+    """External memory with the weights' image beside the encoder, in a bench; the encoder's connections to it."""
+    ports = axi_ports(data_bits)
+    wires = "".join(f"  logic{f' [{bits - 1}:0]' if bits > 1 else ''} {WEIGHTS}_{name};\n" for _, bits, name in ports)
+    read = {"arcache", "arprot"}  # of no use to the memory
+    memory = ", ".join(f".s_axi_{name}({WEIGHTS}_{name})" for _, _, name in ports if name not in read)
+    bench.body.append(
+        f"{wires}  logic {WEIGHTS}_error, {WEIGHTS}_fault;\n  logic [2:0] {WEIGHTS}_code;\n  logic [31:0] {WEIGHTS}_address;\n"
+        f'  bench_memory #(.NAME("{WEIGHTS}"), .IMAGE("{image.FILE}"), .DATA_W({data_bits}), .BYTES({size})) {WEIGHTS} (.clk, .rst, .cycle, '
+        f".error({WEIGHTS}_error), .error_code({WEIGHTS}_code), .error_address({WEIGHTS}_address), .fault({WEIGHTS}_fault), {memory});"
+    )
+    bench.faults.append(f"{WEIGHTS}_fault")
+    own = [f".m_axi_{name}({WEIGHTS}_{name})" for _, _, name in ports]
+    own += [".axi_rst(rst)", ".weights_base(32'd0)", f".memory_error({WEIGHTS}_error)", f".memory_error_code({WEIGHTS}_code)"]
+    return ", ".join([*own, f".memory_error_address({WEIGHTS}_address)"])
 
 
 def write_sentences(path: Path, sentences: Sequence[np.ndarray], first: Stream) -> None:
@@ -259,6 +362,7 @@ def _collect(work: Path, infos: Sequence[Stream], lengths: np.ndarray, expect: d
         problem=problem,
         left=left,
         fills=read_fills(work),
+        fetched=np.fromfile(path, dtype=np.uint32).astype(np.int64) if (path := work / f"{WEIGHTS}.fetched").is_file() else np.zeros(0, dtype=np.int64),
         visits=visits(streams[TURNS].beats[:, 0].tolist(), len(infos[1].turns), len(lengths)) if TURNS in streams else (),
     )
 

@@ -134,6 +134,6 @@ def read_fills(folder: Path) -> dict[str, int]:
 
 def clear(folder: Path) -> None:
     """Remove the records of an earlier run, so that they cannot pass for new ones."""
-    for pattern in ("*.fault", "*.fill", "*.tap", "bench.cycles"):
+    for pattern in ("*.fault", "*.fetched", "*.fill", "*.tap", "bench.cycles"):
         for path in folder.glob(pattern):
             path.unlink()

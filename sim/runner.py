@@ -21,6 +21,7 @@ from bitloom.sim.tools import Verilator, cocotb_env, find_verilator
 TOP = "bench"
 HDL = Path(__file__).resolve().parent / "hdl"
 BENCH_FILES = (HDL / "bench.vlt", *(HDL / f"bench_{part}.sv" for part in ("control", "source", "sink", "tap", "fill")))
+MEMORY_FILES = (HDL / "axi_memory.sv", HDL / "bench_memory.sv")
 # What is not said to begin with, or is an X, has random bits: a simulation that begins with zeros does not miss a reset (sim/plusargs.py).
 COMMON = ("-O3", "-Wno-fatal", "--timescale", "1ns/1ns", "--x-initial", "unique", "--x-assign", "unique")
 

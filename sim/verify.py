@@ -115,7 +115,7 @@ def compare(graph: Graph, golden: Mapping[str, np.ndarray], run: EncoderRun, *, 
         info = run.infos[name]
         tensor = info.turns[-1] if info.turns else name
         if tensor in golden:
-            reports.append(_report(info.port, info, np.asarray(golden[tensor]).reshape(-1), codes(info, record), record.last, run.lengths))
+            reports.append(_report(info.port, info, np.asarray(golden[tensor]).reshape(-1), codes(info, record, run.lengths), record.last, run.lengths))
     values = sum(r.values for r in reports)
     if values == 0:
         raise SimulationError("verify: compared 0 values, must be at least 1; a comparison of nothing proves nothing")
@@ -212,12 +212,24 @@ def sentence_starts(info: Stream, lengths: np.ndarray, values: int) -> np.ndarra
 def expected_last(values: int, info: Stream, lengths: np.ndarray) -> np.ndarray:
     """`last` of each beat by the stream's rule: the end of each row (row streams), or of each sentence. values: of the golden tensor."""
     if info.kind != "row":
+        if info.fold:
+            return _part_ends(info, lengths)
         flags = np.zeros(values // info.channels * info.beats, dtype=bool)
         flags[sentence_starts(info, lengths, values)[1:] // info.channels * info.beats - 1] = True
         return flags
     ends = np.cumsum(info.row_lengths(lengths))
     flags = np.zeros(int(ends[-1]), dtype=bool)
     flags[ends - 1] = True
+    return flags
+
+
+def _part_ends(info: Stream, lengths: np.ndarray) -> np.ndarray:
+    """`last` of each beat of a folded stream: the end of each part of each block."""
+    parts, beats = info.layout.width // info.fold, info.fold // info.lanes
+    blocks = [min(info.block, n - first) for n in (lengths if info.kind == "token" else np.ones_like(lengths)) for first in range(0, n, info.block)]
+    ends = np.cumsum(np.repeat(np.array(blocks) * beats, parts)) - 1
+    flags = np.zeros(ends[-1] + 1, dtype=bool)
+    flags[ends] = True
     return flags
 
 

@@ -25,7 +25,7 @@ from bitloom.hw.plan.design import Design
 
 COEFFICIENTS = Path(__file__).with_name("coefficients.json")
 UNMEASURED = 2.0  # LUT and FF of a unit of a term that no measured module has
-MODULES: dict[str, Module] = {op.module.name: op.module for op in OPS.values() if op.module} | PARTS
+MODULES: dict[str, Module] = {m.name: m for op in OPS.values() for m in (op.module, op.tiled) if m} | PARTS
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,10 @@ class Estimator:
             costs[unit.name] = sum((self.cost(fifo.instance(port.stream.width, port.depth)) for port in unit.ports), self.cost(unit.instance))
         for stream in design.forks:
             costs[stream.tensor] += self.cost(stream_fork.instance(stream.width, len(design.readers[stream.tensor])))
+        for stream in design.unfolded:
+            costs[stream.tensor] += self.cost(design.unfold(stream))
+        if design.fetch:
+            costs[design.entry.tensor] += self.cost(design.fetch)
         if loop := design.loop:
             fifos = (fifo.instance(port.stream.width, port.depth) for port in (loop.new, loop.returning))
             costs[loop.back.tensor] += sum(map(self.cost, fifos), self.cost(loop.instance))

@@ -122,13 +122,16 @@ def fields(rows: Sequence[Sequence[int]], bits: Sequence[int]) -> np.ndarray:
     return words
 
 
+PARTS = 15  # of folded streams that are between a matrix unit and a place behind it, at most: as many beats as the FIFOs and pipelines between hold
+
+
 def turn_params(graph: Graph, node: Node, fold: Fold) -> dict[str, int]:
     """Parameters TURNS and SENTENCES of a unit of a rolled graph, and ROWS where it works on row streams; {} of any other."""
     count = len(graph.turns(node))
     if count == 1:
         return {}
     row = next((graph.tensor(name) for name in (*node.inputs, node.name) if graph.tensor(name).kind == "row"), None)
-    return {"TURNS": count, "SENTENCES": graph.inside} | ({"ROWS": int(row.shape[1]) // fold.side} if row else {})
+    return {"TURNS": count, "SENTENCES": PARTS if fold.folded else graph.inside} | ({"ROWS": int(row.shape[1]) // fold.side} if row else {})
 
 
 def divisors(number: int, multiple_of: int = 1) -> list[int]:

@@ -14,7 +14,7 @@ from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, require_range, turn_params
 from bitloom.hw.ops.record import Finn, Operator
-from bitloom.hw.parts import banks, mac_array
+from bitloom.hw.parts import banks, mac_array, tiles
 from bitloom.hw.parts.banks import Banks
 from bitloom.hw.parts.mac_array import mac_latency
 
@@ -97,6 +97,8 @@ def interval(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
 
 def timing(graph: Graph, node: Node, fold: Fold, ins, out):
     """Tokens are double-buffered, computed fold by fold; the numbers are those of hw/rtl/linear.sv."""
+    if fold.block:
+        yield from _tile_timing(graph, node, fold, ins, out)
     channels, inputs = _widths(graph, node, fold)
     steps, folds, beats = inputs // fold.simd, channels // fold.pe, fold.pe // fold.lanes_out
     slot = max(steps, beats)
@@ -126,12 +128,46 @@ def _turn_words(weight: np.ndarray, fold: Fold, bits: int) -> np.ndarray:
     return split.transpose(0, 2, 1, 3).reshape(-1, fold.pe * fold.simd)
 
 
+def _tile_timing(graph: Graph, node: Node, fold: Fold, ins, out):
+    """Blocks of tokens are double-buffered, computed tile by tile; the numbers are those of hw/rtl/linear_tiles.sv and tiles.sv."""
+    channels, inputs = _widths(graph, node, fold)
+    steps, beats = inputs // fold.simd, fold.pe // fold.lanes_out
+    slot, parts_in = max(steps, beats), inputs // fold.folded if fold.folded else 0
+    fetch = tiles.Tiles(ins[0].memory, tiles.beats(fold.pe * fold.simd * node.attrs["weight_bits"], steps, fold.data_bits))
+    buffer, done = Banks(), -1
+    while True:
+        token = yield ins[0].get()
+        buffer.open()
+        begun, taken, count = None, 0, 0
+        while True:
+            last = yield from buffer.take(ins[0], token)
+            begun = buffer.began + 1 if begun is None else begun
+            taken += 1
+            if taken == (parts_in or fold.block) or token.end and not parts_in:
+                break
+            token = yield ins[0].get()
+        count = token.beats * fold.lanes_in // fold.folded if parts_in else taken
+        full = last + 1
+        for tile in range(channels // fold.pe):
+            start = max(full, done + 1, fetch.next(begun))
+            first = start + steps - 1 + mac_latency(fold.simd) + 3
+            end = first + (count - 1) * slot + beats - 1
+            final = tile == channels // fold.pe - 1
+            _, moved = yield out.put(first, end, count * beats, token.end and final)
+            done = start + count * slot - 1 + moved - end
+            fetch.drop(done)
+        buffer.done(done)
+
+
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     x, acc, bits = graph.tensor(node.inputs[0]), graph.tensor(node.name), node.attrs["weight_bits"]
     channels, inputs = _widths(graph, node, fold)
     bias = np.concatenate([fold.out_of(acc.channels).place(g.param(n, "bias")) for g, n in graph.turns(node)])
+    weights: Params = {"WEIGHT_FILE": Hex.pack(lambda: _words(graph, node, fold), bits)}
+    if fold.block:
+        weights = {"TOKENS": fold.block, "FOLD": fold.folded, "DATA_W": fold.data_bits, "BASE": fold.base}
     return Instance(
-        module="linear",
+        module="linear_tiles" if fold.block else "linear",
         params={
             "K": inputs,
             "C": channels,
@@ -144,9 +180,9 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "WEIGHT_W": bits,
             "OUT_W": acc.bits,
             "MUL_STYLE": fold_style(fold, x.bits, bits),
-            "WEIGHT_FILE": Hex.pack(lambda: _words(graph, node, fold), bits),
             "BIAS_FILE": Hex.pack(bias.reshape(-1, fold.lanes_out), acc.bits),
         }
+        | weights
         | turn_params(graph, node, fold),
     )
 
@@ -207,7 +243,19 @@ def terms(p: Params) -> Terms:
     }
 
 
+def tiled_memories(p: Params) -> list[Memory]:
+    """Of hw/rtl/linear_tiles.sv: two blocks of tokens, two tiles, and the biases."""
+    steps, columns = p["K"] // p["SIMD"], p["SIMD"] // p["LANES_IN"]
+    width = p["PE"] * p["SIMD"] * p["WEIGHT_W"]
+    return [
+        *[Memory("block", p["LANES_IN"] * p["IN_W"], 2 * p["TOKENS"] * steps)] * columns,
+        *tiles.memories(width, steps, p["DATA_W"]),
+        Memory("bias", p["LANES_OUT"] * p["OUT_W"], p.get("TURNS", 1) * p["C"] // p["LANES_OUT"], rom=True),
+    ]
+
+
 MODULE = Module(name="linear", turned=True, terms=terms, memories=memories, products=products)
+TILED = Module(name="linear_tiles", turned=True, terms=terms, memories=tiled_memories, products=products)
 
 
 def finn(b, graph: Graph, node: Node) -> None:
@@ -242,6 +290,8 @@ OP = Operator(
     timing=timing,
     rtl=rtl,
     module=MODULE,
+    tiled=TILED,
+    weights=_words,
     hls=hls,
     finn=Finn(nodes=finn, values=finn_values, bias="bias", reach=finn_reach),
 )

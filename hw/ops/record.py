@@ -73,6 +73,9 @@ class Operator:
     timing    timing(graph, node, fold, ins, out): generator of the timing model (hw/plan/timing.py)
     holds     holds(graph, node, port): tokens that may be inside between an input and the output (hw/plan/fifos.py)
     rtl       rtl(graph, node, fold) -> Instance: module, parameters, memory files (hw/instance.py)
+    any_order it works on each beat by itself, so it also takes folded streams (hw/rtl/blocks.sv) and gives them
+    tiled     the module that takes its weights from external memory; None: it has none
+    weights   weights(graph, node, fold): what they are there, int64 [turns * tiles * words of a tile, elements of a word]
     looked_up looked_up(graph, node, inputs, lengths) -> {parameter of the instance: entries of its memory that these codes read, int64}; None:
               a token reads every word of all its memories
     module    what that module of hw/rtl takes of an FPGA (hw/instance.py: Module)
@@ -101,6 +104,9 @@ class Operator:
     timing: Callable[..., Any] | None = None
     holds: Callable[..., int] = holds_one
     rtl: Callable[..., Any] | None = None
+    any_order: bool = False
+    tiled: Module | None = None
+    weights: Callable[..., Any] | None = None
     looked_up: Callable[..., dict] | None = None
     module: Module | None = None
     hls: Callable[..., Any] | None = None

@@ -83,7 +83,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     }
     if constant is None:
         words = np.repeat(mults[:, None], lanes, axis=1) if count == 1 else mults.reshape(-1, lanes)
-        params |= {"PER_CHANNEL": 1, "MULT_FILE": Hex.pack(words, width)}
+        params |= {"PER_CHANNEL": 1, "MULT_FILE": Hex.pack(words, width)} | ({"FOLD": fold.folded} if fold.folded and count > 1 else {})
     else:
         params |= {"PER_CHANNEL": 0, "MULT": constant}
     if rounds.words:
@@ -166,6 +166,7 @@ OP = Operator(
     run=run,
     onnx=onnx,
     elementwise=True,
+    any_order=True,
     wants_zeros=lambda graph, node: False,
     gives_zeros=gives_zeros,
     hls_array=True,

@@ -154,6 +154,7 @@ OP = Operator(
     run=run,
     onnx=onnx,
     elementwise=True,
+    any_order=True,
     wants_zeros=lambda graph, node: False,
     gives_zeros=gives_zeros,
     hls_array=True,

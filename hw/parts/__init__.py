@@ -5,6 +5,6 @@
 """
 
 from bitloom.hw.instance import Module
-from bitloom.hw.parts import axi_fetch, fifo, loop, stream_fork
+from bitloom.hw.parts import axi_fetch, fifo, loop, stream_fork, unfold
 
-PARTS: dict[str, Module] = {part.name: part for part in (axi_fetch.MODULE, fifo.MODULE, loop.MODULE, stream_fork.MODULE)}
+PARTS: dict[str, Module] = {part.name: part for part in (axi_fetch.MODULE, fifo.MODULE, loop.MODULE, stream_fork.MODULE, unfold.MODULE)}

@@ -22,6 +22,7 @@ class Banks:
 
     def __init__(self) -> None:
         self._next = 0  # cycle from which the next beat can be taken
+        self.began = 0  # cycle of the first beat of the token that was taken last
         self._free = deque([0, 0])  # the same for the next units' banks, oldest first
 
     def open(self) -> None:
@@ -30,7 +31,7 @@ class Banks:
 
     def take(self, channel, token):
         """Take a token of the open unit from a channel of hw/plan/timing.py (`yield from`): the cycle of its last beat."""
-        first = max(token.first, self._next)
+        first = self.began = max(token.first, self._next)
         alone = token.taken(first)
         last = yield channel.leave(token, alone)
         channel.popped(first, last, alone - first)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +21,7 @@ from bitloom.hw.instance import Fold, Instance, Layout
 from bitloom.hw.keys import Keys
 from bitloom.hw.ops import OPS
 from bitloom.hw.ops.record import Operator
+from bitloom.hw.parts import axi_fetch, unfold
 from bitloom.hw.plan import fifos
 from bitloom.hw.plan.folding import Folding
 from bitloom.hw.plan.rolled import roll
@@ -43,6 +44,7 @@ class Stream:
     heads   rows a token, of a row stream, `lanes` of them side by side; 0 of others
     keys    those that a query sees, of a row stream, as its tensor's shape has them (hw/keys.py)
     port    the encoder's AXI4-Stream port that carries it, "" for a stream inside
+    fold, block  of a folded stream (hw/rtl/blocks.sv): elements of a part, tokens of a block; 0: tokens are in order
     turns   of a stream that sentences pass several times, in a rolled encoder: the tensors of the whole graph that it carries, by turn
     """
 
@@ -57,6 +59,8 @@ class Stream:
     keys: str = "T"
     port: str = ""
     turns: tuple[str, ...] = ()
+    fold: int = 0
+    block: int = 0
 
     @property
     def width(self) -> int:
@@ -107,6 +111,9 @@ class Stream:
                 places = start + np.arange(size).reshape(n, -1, self.lanes, n).swapaxes(2, 3)
                 parts.append(places[np.broadcast_to(keys.seen(n)[..., None], places.shape)])
             return np.concatenate(parts) if parts else None
+        if self.fold:
+            values = self._folded(lengths)
+            return values[values >= 0]
         if self.layout.side == 1:
             return None
         channels = self.place(np.arange(self.channels))[self.filled_by_channels]
@@ -117,6 +124,24 @@ class Stream:
         """Of a row stream: elements of each of its rows, those side by side as one, int64 [rows]."""
         keys = Keys.parse(self.keys)
         return np.concatenate([np.repeat(keys.spans(int(n)), self.heads // self.lanes) for n in lengths])
+
+    def _folded(self, lengths: np.ndarray) -> np.ndarray:
+        """Of a folded stream, for each element: its index in the golden tensor, flat; -1 in filled places."""
+        elements = np.where(self.filled_by_channels, self.place(np.arange(self.channels)), -1).reshape(-1, self.fold)
+        found, start = [], 0
+        for length in lengths if self.kind == "token" else np.ones(len(lengths), dtype=np.int64):
+            for first in range(0, length, self.block):
+                tokens = start + first + np.arange(min(self.block, length - first))
+                places = np.broadcast_to(elements[:, None, :], (len(elements), len(tokens), self.fold))
+                found.append(np.where(places < 0, -1, places + (tokens * self.channels)[None, :, None]).reshape(-1))
+            start += length
+        return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
+
+    def holds_channel(self, lengths: np.ndarray) -> np.ndarray:
+        """bool, for each element of the stream: it is no filled place."""
+        if self.fold:
+            return self._folded(lengths) >= 0
+        return np.tile(self.filled_by_channels, int(lengths.sum()) if self.kind == "token" else len(lengths))
 
     @property
     def filled_by_channels(self) -> np.ndarray:
@@ -133,13 +158,15 @@ class Stream:
             "elements": self.layout.width,
         }
         own = {key: getattr(self, key) for key in ("tensor", "wire", "lanes", "bits", "signed", "kind", "heads", "keys", "port")}
-        return own | layout | ({"turns": list(self.turns)} if self.turns else {})
+        more = {key: value for key in ("turns", "fold", "block") if (value := getattr(self, key))}
+        return own | layout | more
 
     @classmethod
     def from_dict(cls, entry: dict) -> Stream:
         """An entry of streams.json. Raises KeyError, TypeError: it is none."""
         own = {key: entry[key] for key in ("tensor", "wire", "lanes", "bits", "signed", "kind", "heads", "keys", "port")}
-        return cls(**own, turns=tuple(entry.get("turns", ())), layout=Layout(**{key: entry[key] for key in ("channels", "blocks", "space", "side")}))
+        more = {"turns": tuple(entry.get("turns", ())), "fold": entry.get("fold", 0), "block": entry.get("block", 0)}
+        return cls(**own, **more, layout=Layout(**{key: entry[key] for key in ("channels", "blocks", "space", "side")}))
 
 
 def read_streams(folder: Path) -> list[Stream]:
@@ -278,7 +305,52 @@ class Design:
                 port=SOURCE if name == self.graph.entry else outputs.get(name, ""),
                 turns=self.graph.carried(name),
             )
+            if (tiled := self._folds[name]) and not self._unfolded(name):
+                made[name] = replace(made[name], fold=tiled.pe, block=tiled.block)
         return made
+
+    @cached_property
+    def _folds(self) -> dict[str, Fold | None]:
+        """By tensor: the fold of the matrix unit that makes its producer's stream a folded one; None: it is none."""
+        found: dict[str, Fold | None] = {self.graph.entry: None}
+        for node in self.nodes:
+            fold = self.folding.folds[node.name]
+            found[node.name] = fold if fold.block else found[node.inputs[0]] if OPS[node.op].any_order else None
+        return found
+
+    def _unfolded(self, tensor: str) -> bool:
+        """What its producer gives is folded, and its readers take tokens in order."""
+        return self._folds[tensor] is not None and not any(self.folding.folds[n.name].folded for n in self.graph.readers(tensor))
+
+    @property
+    def unfolded(self) -> tuple[Stream, ...]:
+        """Streams behind an `unfold`."""
+        return tuple(stream for name, stream in self.streams.items() if self._unfolded(name))
+
+    def unfold(self, stream: Stream) -> Instance:
+        """What stands between such a stream's producer and the stream."""
+        fold = self._folds[stream.tensor]
+        return unfold.instance(elements=stream.layout.width, tokens=fold.block, lanes=stream.lanes, bits=stream.bits, fold=fold.pe)
+
+    def part_bus(self, tensor: str) -> str:
+        """The bus that tells the turns of a folded stream's parts: that of the matrix unit which began it."""
+        node = self.graph.node(tensor)
+        while not self.folding.folds[node.name].block:
+            node = self.graph.node(node.inputs[0])
+        return f"{wire(node.name)}__parts"
+
+    @cached_property
+    def fetching(self) -> tuple[Unit, ...]:
+        """The units that take weights from external memory: the clients of `fetch`, in this order."""
+        return tuple(unit for unit in self.units if unit.fold.block)
+
+    @cached_property
+    def fetch(self) -> Instance | None:
+        """What reads the external memory; None: all weights are on the chip."""
+        memory = self.folding.memory
+        if memory is None:
+            return None
+        return axi_fetch.instance(clients=len(self.fetching), address_bits=32, data_bits=memory.data_bits, burst=memory.burst, outstanding=memory.outstanding)
 
     @cached_property
     def loop(self) -> Loop | None:
@@ -297,6 +369,8 @@ class Design:
 
     def produced(self, stream: Stream) -> str:
         """The bundle that a stream's producer gives to: the stream's own, but for the first layer's input in a rolled encoder, where others join it."""
+        if self._unfolded(stream.tensor):
+            return f"{stream.wire}__folded"
         return f"{stream.wire}__new" if self.graph.around and stream.tensor == self.graph.around[0] else stream.wire
 
     def offered(self, stream: Stream) -> str:
@@ -364,7 +438,9 @@ class Design:
     @cached_property
     def _ports(self) -> dict[str, tuple[Port, ...]]:
         """By unit, in topological order; last, under "", those of the encoder's outputs."""
-        depths = fifos.depths(self.graph, self.nodes, {name: stream.beats for name, stream in self.streams.items()})
+        blocks = {n.name: self.folding.folds[n.name].block for n in self.nodes}
+        behind = {n.name: self._folds[n.name].block if self._unfolded(n.name) else 0 for n in self.nodes}
+        depths = fifos.depths(self.graph, self.nodes, {name: stream.beats for name, stream in self.streams.items()}, blocks, behind)
         taken = [name for name, *_ in self._inputs()]
         ports: dict[str, list[Port]] = {n.name: [] for n in self.nodes} | {"": []}
         for tensor, unit, index, prefix in self._inputs():

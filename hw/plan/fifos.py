@@ -21,16 +21,18 @@ from bitloom.hw.ops import OPS
 MIN_DEPTH = 2
 
 
-def depths(graph: Graph, nodes: Sequence[Node], beats: Mapping[str, int]) -> dict[tuple[str, int], int]:
+def depths(graph: Graph, nodes: Sequence[Node], beats: Mapping[str, int], blocks: Mapping[str, int], behind: Mapping[str, int]) -> dict[tuple[str, int], int]:
     """Beats of the FIFO in front of each node's input port, {(node, port): depth}.
 
-    nodes  those in hardware, in topological order; beats: of a token of each tensor's stream
+    nodes   those in hardware, in topological order; beats: of a token of each tensor's stream
+    blocks  tokens of a block, of nodes that compute blocks, 0 of others: two of them may be inside; behind: the same of the `unfold` behind a node
     """
     held: dict[str, int] = {graph.entry: 0}
     result: dict[tuple[str, int], int] = {}
     for node in nodes:
-        reach = [held[name] + OPS[node.op].holds(graph, node, port) for port, name in enumerate(node.inputs)]
-        held[node.name] = max(reach)
+        inside = 2 * blocks[node.name] + 1 if blocks[node.name] else 0
+        reach = [held[name] + (inside or OPS[node.op].holds(graph, node, port)) for port, name in enumerate(node.inputs)]
+        held[node.name] = max(reach) + 2 * behind[node.name]
         for port, name in enumerate(node.inputs):
             slack = max(reach) - reach[port] if graph.tensor(name).kind == "token" else 0
             result[node.name, port] = MIN_DEPTH + slack * beats[name]

@@ -16,6 +16,28 @@ class FoldingError(BitloomError):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Memory:
+    """External memory for weights, behind an AXI4 port, as the design counts on it.
+
+    data_bits         of a beat: 64, 128, 256 or 512
+    block             tokens that each weight is used for when it was fetched, at most
+    latency           cycles from a burst's address to its first beat
+    cycles, beats     it gives `beats` beats in `cycles` cycles
+    burst, outstanding  beats of a burst, bursts in flight
+    bytes             its size
+    """
+
+    data_bits: int = 128
+    block: int = 32
+    latency: int = 40
+    cycles: int = 1
+    beats: int = 1
+    burst: int = 16
+    outstanding: int = 8
+    bytes: int = 1 << 32
+
+
+@dataclass(frozen=True, kw_only=True)
 class Folding:
     """The solved hardware shape of a graph.
 
@@ -23,6 +45,7 @@ class Folding:
     lanes      per tensor: elements a beat of its stream
     interval   cycles between two sentences of max_tokens tokens, as the matrix units alone allow
     layers     of hardware, each used in turn for several of the graph; 0: one for each
+    memory     of the weights; None: they are on the chip
     board      the board that it was fitted to; None: none
     bound_by   what of the board keeps the next faster folding from fitting
     """
@@ -33,6 +56,7 @@ class Folding:
     multipliers: int
     per_node: dict[str, int] = field(default_factory=dict)
     layers: int = 0
+    memory: Memory | None = None
     board: str | None = None
     bound_by: str = ""
 
@@ -42,7 +66,8 @@ class Folding:
     @classmethod
     def load(cls, path: Path) -> Folding:
         text = json.loads(path.read_text())
-        return cls(**(text | {"folds": {k: _fold(v) for k, v in text["folds"].items()}}))
+        memory = Memory(**text["memory"]) if text.get("memory") else None
+        return cls(**(text | {"folds": {k: _fold(v) for k, v in text["folds"].items()}, "memory": memory}))
 
 
 def _fold(entry: dict) -> Fold:

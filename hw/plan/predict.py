@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from bitloom.hw.parts import unfold
 from bitloom.hw.parts.loop import Loop as LoopTiming
 from bitloom.hw.plan.design import Design, Loop
+from bitloom.hw.plan.fifos import MIN_DEPTH
+from bitloom.hw.plan.folding import Memory
 from bitloom.hw.plan.timing import Channel, Fork, Process, run, simulate_node, sink, source
 
 
@@ -48,6 +52,15 @@ def predict(design: Design, lengths: Sequence[int], starts: Sequence[int] | None
         outs[tensor] = branches[0] if len(branches) == 1 else Fork(branches)
     processes: dict[str, Process] = {f"sink {tensor}": sink(result) for tensor, result in results.items()}
     channels = [*edges.values(), *results.values()]
+    for stream in design.unfolded:
+        folded, made = Channel(f"{stream.wire} folded", depth=MIN_DEPTH), design.unfold(stream)
+        processes[f"unfold {stream.tensor}"] = unfold.timing(made.params, folded, outs[stream.tensor])
+        channels.append(folded)
+        outs[stream.tensor] = folded
+    if design.folding.memory:
+        memory = Served(design.folding.memory)
+        for unit in design.fetching:
+            edges[unit.name, 0].memory = memory
     if design.loop:
         channels += _go_round(design.loop, processes, outs)
     entry = outs[design.entry.tensor]
@@ -60,6 +73,44 @@ def predict(design: Design, lengths: Sequence[int], starts: Sequence[int] | None
     ends = {tensor: [t.last + result.latency for t in result.log if t.end] for tensor, result in results.items()}
     first = design.outputs[0].tensor
     return Prediction(lengths=list(lengths), in_first=[first_edge.log[i].first for i in begins], out_last=ends[first], all=ends)
+
+
+class Served:
+    """External memory in the timing network: each request takes the earliest beats that are left behind its latency.
+
+    Requests come in the order in which processes are evaluated, not of their cycles; so how they wait for each other is an estimate, what they take together
+    is not.
+    """
+
+    def __init__(self, memory: Memory):
+        self.memory = memory
+        self._ends: list[int] = []  # of the busy spans, ascending, with their starts
+        self._starts: list[int] = []
+
+    def reserve(self, cycle: int, beats: int) -> int:
+        """The cycle in which the last of the beats is at the unit (hw/rtl/axi_fetch.sv: Timing)."""
+        memory = self.memory
+        left = -(-beats * memory.cycles // memory.beats)  # cycles of the port
+        begin = cycle + 5 + memory.latency
+        at = bisect_right(self._ends, begin)
+        where = begin
+        while True:
+            until = self._starts[at] if at < len(self._starts) else None
+            if until is None or where + left <= until:
+                break
+            if until > where:
+                left -= until - where
+            where, at = self._ends[at], at + 1
+        end = where + left
+        self._take(begin, end)
+        return end - 1
+
+    def _take(self, begin: int, end: int) -> None:
+        """Everything from begin to end is busy now."""
+        first, last = bisect_left(self._ends, begin), bisect_right(self._starts, end)
+        if first < last:
+            begin, end = min(begin, self._starts[first]), max(end, self._ends[last - 1])
+        self._starts[first:last], self._ends[first:last] = [begin], [end]
 
 
 def _go_round(loop: Loop, processes: dict[str, Process], outs: dict[str, Channel | Fork]) -> list[Channel]:

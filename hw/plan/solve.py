@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from bitloom.hw.board import Board
 from bitloom.hw.graph import Graph
 from bitloom.hw.ops import OPS
-from bitloom.hw.plan import fit
-from bitloom.hw.plan.folding import Folding, FoldingError
+from bitloom.hw.plan import fit, streamed
+from bitloom.hw.plan.folding import Folding, FoldingError, Memory
 from bitloom.hw.plan.lanes import Lanes
 from bitloom.hw.plan.rolled import roll
 from bitloom.hw.settings import Number, Strict
@@ -30,12 +31,34 @@ WORTH = 0.05  # share of multiplier-cycles beyond the multiply-accumulates: up t
 WORTH_AT_TARGET = 0.2  # share of multipliers that they must save at a given target: what a dearer folding has to spare lets shorter sentences pass faster
 
 
+class MemoryConfig(Strict):
+    """External memory for the weights, as the design may count on it (hw/plan/folding.py: Memory)."""
+
+    data_bits: Literal[64, 128, 256, 512] = Field(128, description="bits of a beat of its AXI4 port")
+    block: int = Field(32, ge=1, le=4096, description="tokens that each weight is used for when it was fetched, at most")
+    latency: int = Field(40, ge=1, le=100_000, description="cycles from a burst's address to its first beat")
+    cycles: int = Field(1, ge=1, le=1000, description="it gives `beats` beats in `cycles` cycles")
+    beats: int = Field(1, ge=1, le=1000, description="see cycles")
+    burst: Literal[2, 4, 8, 16, 32, 64, 128, 256] = Field(16, description="beats of a burst")
+    outstanding: int = Field(8, ge=2, le=64, description="bursts in flight")
+    bytes: int = Field(1 << 32, ge=4096, le=1 << 32, description="its size")
+
+    @model_validator(mode="after")
+    def _within_rules(self) -> MemoryConfig:
+        if self.burst * self.data_bits > 8 * 4096:
+            raise ValueError(f"hardware.memory: got bursts of {self.burst} beats of {self.data_bits} bits, must be at most 4096 bytes; lower burst")
+        if self.beats > self.cycles:
+            raise ValueError(f"hardware.memory: got {self.beats} beats in {self.cycles} cycles, must be at most one a cycle; raise cycles")
+        return self
+
+
 class HardwareConfig(Strict):
     """What the hardware shall reach: `target_cycles` a sentence of max_tokens, or the fastest within a budget of `multipliers`, of a `board`, or of both."""
 
     target_cycles: int | None = Field(None, ge=1, description="cycles between two sentences of max_tokens tokens")
     multipliers: int | None = Field(None, ge=1, description="multipliers in all matrix units together")
     layers: int | None = Field(None, ge=1, le=1024, description="encoder layers in hardware, used in turn for all of the model's; without: all of them")
+    memory: MemoryConfig | None = Field(None, description="external memory for the weights; without: they are on the chip")
     board: str | None = Field(None, min_length=1, description="a board of `bitloom boards`, or a board file: the hardware must fit it")
     clock_mhz: Number = Field(100.0, gt=0, le=100_000, description="for times in the report; the RTL does not depend on it")
 
@@ -53,11 +76,16 @@ def solve(graph: Graph, config: HardwareConfig, board: Board | None = None, lane
     board  instead of the one that config names
     lanes  the graph's, where it is solved several times: it remembers what it found
     Raises FoldingError: nothing is that fast, or that small; the message names the stage that binds and the nearest figure, or by how much the
-    board is too small and what would fit. BoardError: no such board.
+    board is too small and what would fit; layers that cannot share hardware; weights that the memory does not hold. BoardError: no such board.
     """
-    board = board or (Board.load(config.board) if config.board else None)
     if config.layers and graph.around is None:
         graph = roll(graph, config.layers)
+    folding = _solve(graph, config, board, lanes)
+    return streamed.stream(graph, folding, Memory(**config.memory.model_dump())) if config.memory else folding
+
+
+def _solve(graph: Graph, config: HardwareConfig, board: Board | None, lanes: Lanes | None) -> Folding:
+    board = board or (Board.load(config.board) if config.board else None)
     lanes = lanes or Lanes(graph)
     work = sum(OPS[n.op].macs(graph.source, n, graph.max_tokens) for n in graph.source.nodes)
     if config.target_cycles is not None:

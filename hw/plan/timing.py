@@ -154,6 +154,7 @@ class Channel:
     def __init__(self, name: str, depth: int = UNBOUNDED, latency: int = 1):
         self.name, self.depth, self.latency = name, depth, latency
         self.branches = (self,)  # as a Fork has them
+        self.memory = None  # that its reader fetches from (hw/parts/tiles.py: Tiles)
         self.tokens: deque[Token] = deque()
         self.log: list[Token] = []  # every token, with the cycles in which it entered
         self._taken: deque[tuple[int, Token]] = deque()  # (first beat, token), got and not yet popped

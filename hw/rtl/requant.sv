@@ -23,6 +23,7 @@ module requant #(
   parameter int TURNS = 1,              // multipliers by turn
   parameter int SENTENCES = 2,          // see turns
   parameter int ROWS = 0,               // see turns
+  parameter int FOLD = 0,               // of a folded stream (blocks.sv): elements of a token that come one after the other
   parameter int MORE = 0,               // largest `more` of ROUND_FILE
   parameter ROUND_FILE = ""             // "": the shift is SHIFT, the limits are OUT_W's
 ) (
@@ -118,11 +119,21 @@ module requant #(
     logic [LANES*MULT_W-1:0] read_m, m_q;
 
     if (PER_CHANNEL) begin : g_rom
-      logic [AddrW-1:0] addr_q;
+      // Folded: a part's words again for each of its tokens, then the next part's
+      localparam int Part = FOLD > 0 ? FOLD / LANES : Words;
+      logic [AddrW-1:0] addr_q, part_q;
+      wire part_end = addr_q == part_q + AddrW'(Part - 1);
+      wire [AddrW-1:0] next_part = part_q == AddrW'(Words - Part) ? '0 : part_q + AddrW'(Part);
 
       always_ff @(posedge clk) begin
-        if (en && s_valid) addr_q <= addr_q == AddrW'(Words - 1) ? '0 : addr_q + 1'b1;
-        if (rst) addr_q <= '0;
+        if (en && s_valid) begin
+          addr_q <= !part_end ? addr_q + 1'b1 : s_last && FOLD > 0 ? next_part : part_q;
+          if (s_last && FOLD > 0) part_q <= next_part;
+        end
+        if (rst) begin
+          addr_q <= '0;
+          part_q <= '0;
+        end
       end
       rom #(.WIDTH(LANES * MULT_W), .DEPTH(TURNS * Words), .FILE(MULT_FILE)) u_mult (.clk, .en, .addr(base + addr_q), .q(read_m));
     end else begin : g_constant

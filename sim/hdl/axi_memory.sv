@@ -84,8 +84,8 @@ module axi_memory #(
 
   task automatic check_ar();
     if (waiting && (!s_axi_arvalid || s_axi_araddr != was_addr || s_axi_arlen != was_len))
-      $fatal(1, "axi_memory %s: got arvalid %b, araddr %h, arlen %0d, must stay 1, %h, %0d until arready", NAME, s_axi_arvalid, s_axi_araddr, s_axi_arlen,
-        was_addr, was_len);
+      $fatal(1, "axi_memory %s: got arvalid %b, araddr %h, arlen %0d, must stay 1, %h, %0d until arready", NAME,
+        s_axi_arvalid, s_axi_araddr, s_axi_arlen, was_addr, was_len);
     if (s_axi_arvalid && (s_axi_arburst != 2'b01 || s_axi_arsize != 3'($clog2(BeatBytes))))
       $fatal(1, "axi_memory %s: got arburst %b, arsize %0d, must be 01 (INCR), %0d", NAME, s_axi_arburst, s_axi_arsize, $clog2(BeatBytes));
     if (s_axi_arvalid && s_axi_araddr % ADDR_W'(BeatBytes) != '0)

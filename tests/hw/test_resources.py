@@ -51,7 +51,7 @@ def test_shallow_memories_are_lut_ram_and_small_roms_logic():
 
 def test_every_module_that_was_measured_is_known_and_the_others_have_a_cost():
     """A new operator has a cost before it is measured."""
-    assert set(json.loads(COEFFICIENTS.read_text())["lut4"]) == set(MODULES)
+    assert set(json.loads(COEFFICIENTS.read_text())["lut4"]) <= set(MODULES)
     assert cells("fifo", "ff", {"pair_bits": 3, "no_such_term": 9}, 4) == pytest.approx(6.0)
     assert cells("new", "ff", {"no_such_term": 9}, 4) == pytest.approx(18.0) and cells("new", "ff", {"no_such_term": 9}, 6) == pytest.approx(13.5)
     assert 0 < cells("new", "lut", {"out_bits": 10}, 4) < 20

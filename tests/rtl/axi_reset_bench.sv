@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// bench: axi_fetch is reset again and again, its memory only at power-up: no beat of a burst from before a reset reaches a client, none of a later one is lost
+// bench: axi_fetch is reset again and again, its memory only at power-up
+// Checks : no beat of a burst from before a reset reaches a client, none of a later one is lost
 // Memory : a word is f(its number), as the test writes it; slow, with stalls, ARs that wait, latencies that change
 module bench (
   output logic done
@@ -72,7 +73,8 @@ module bench (
         if (m_data != content(first[c][0] + came[c]))
           $fatal(1, "bench: client %0d got %h, must be word %0d after reset %0d", c, m_data, first[c][0] + came[c], resets);
         came[c] = came[c] + 1;
-        if (m_last != (came[c] == count[c][0])) $fatal(1, "bench: client %0d got m_last %b at beat %0d, must be at %0d", c, m_last, came[c], count[c][0]);
+        if (m_last != (came[c] == count[c][0]))
+          $fatal(1, "bench: client %0d got m_last %b at beat %0d, must be at %0d", c, m_last, came[c], count[c][0]);
         if (m_last) begin
           for (int i = 0; i < 15; i++) begin
             first[c][i] = first[c][i+1];

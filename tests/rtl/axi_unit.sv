@@ -66,8 +66,9 @@ module axi_unit #(
     .m_axi_arprot(arprot), .m_axi_arvalid(arvalid), .m_axi_arready(arready), .m_axi_rid(rid ^ (here && FAULT == 4)), .m_axi_rdata(beat),
     .m_axi_rresp(rresp), .m_axi_rlast(beat_last), .m_axi_rvalid(beat_valid), .m_axi_rready(rready));
 
-  axi_memory #(.HEX(HEX), .IMAGE(IMAGE), .ADDR_W(32), .DATA_W(DATA_W), .BYTES(BYTES), .QUEUE(QUEUE), .LATENCY(LATENCY), .CYCLES(CYCLES), .BEATS(BEATS),
-    .REFRESH_EVERY(REFRESH_EVERY), .REFRESH_FOR(REFRESH_FOR), .STALL(STALL), .BUSY(BUSY), .JITTER(JITTER), .ERROR_ADDR(ERROR_ADDR)) memory (
+  axi_memory #(.HEX(HEX), .IMAGE(IMAGE), .ADDR_W(32), .DATA_W(DATA_W), .BYTES(BYTES), .QUEUE(QUEUE), .LATENCY(LATENCY), .CYCLES(CYCLES),
+    .BEATS(BEATS), .REFRESH_EVERY(REFRESH_EVERY), .REFRESH_FOR(REFRESH_FOR), .STALL(STALL), .BUSY(BUSY), .JITTER(JITTER),
+    .ERROR_ADDR(ERROR_ADDR)) memory (
     .clk, .rst, .s_axi_arid(arid), .s_axi_araddr(araddr), .s_axi_arlen(arlen), .s_axi_arsize(arsize), .s_axi_arburst(arburst),
     .s_axi_arvalid(arvalid), .s_axi_arready(arready), .s_axi_rid(rid), .s_axi_rdata(rdata), .s_axi_rresp(rresp), .s_axi_rlast(rlast),
     .s_axi_rvalid(rvalid), .s_axi_rready(rready && !again));
@@ -91,5 +92,6 @@ module axi_unit #(
   assign e_data = {error_addr, code};
   assign e_last = 1'b1;
   always_ff @(posedge clk) told <= !rst && (told || (e_valid && e_ready));
-  always_ff @(posedge clk) if (arcache != 4'b0011 || arprot != '0) $fatal(1, "axi_unit: got arcache %b, arprot %b, must be 0011, 000", arcache, arprot);
+  always_ff @(posedge clk) if (arcache != 4'b0011 || arprot != '0)
+    $fatal(1, "axi_unit: got arcache %b, arprot %b, must be 0011, 000", arcache, arprot);
 endmodule

@@ -77,6 +77,15 @@ def test_yosys_reads_all(tmp_path):
     assert elaborate(tmp_path, MODULES) == ""
 
 
+@pytest.mark.parametrize("params", [{}, {"CLOCK_MHZ": 133, "CL": 3, "COL_W": 10, "ROW_W": 12}])
+def test_the_memory_controller_of_a_board(params, tmp_path):
+    """hw/rtl/board/sdram.sv; the others of its folder are linted as parts of their top (tests/hil/test_board.py)."""
+    assert lint(RTL / "board" / "sdram.sv", "sdram", params, RTL) == ""
+    for source in (RTL / "board" / "sdram.sv", RTL / "fifo.sv", RTL / "fifo_deep.sv"):
+        shutil.copy(source, tmp_path)
+    assert elaborate(tmp_path, ["fifo", "fifo_deep", "sdram"]) == ""
+
+
 def test_module_is_named_as_its_file():
     """The bench finds a module's file by its name (bitloom.sim.runner.needed)."""
     for module in MODULES:

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The image of a design's weights in external memory.
+
+A header of 4096 bytes, then each unit's tiles (hw/rtl/tiles.sv), turn after turn, in the order of the units. All numbers little-endian:
+  0  "bitloomW", 8 bytes        8  version 1, 4 bytes        12  bytes of a beat, 4
+ 16  bytes of the image, 8     24  number of units, 4       28  CRC-32 of all that is behind the header, 4
+ 32  SHA-256 of the graph, 32  64  SHA-256 of the shapes, 32: what any image must have that this hardware can work with
+ 96  per unit, 24 bytes: where its weights begin, 8; how many bytes they have, 8; their CRC-32, 4; 0, 4
+4092 CRC-32 of the 4092 bytes before
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bitloom.hw.errors import BitloomError
+from bitloom.hw.parts import tiles
+from bitloom.hw.plan.design import Design, Unit
+from bitloom.hw.plan.streamed import HEADER
+
+MAGIC, VERSION = b"bitloomW", 1
+FILE = "weights.bin"
+FIRST, ENTRY = struct.Struct("<8sIIQII32s32s"), struct.Struct("<QQII")
+MOST_UNITS = (HEADER - 4 - FIRST.size) // ENTRY.size
+
+
+class ImageError(BitloomError):
+    """A file that is no image of weights, or another design's."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """What a header says. units: (begin, bytes, CRC-32) of each."""
+
+    beat_bytes: int
+    size: int
+    checksum: int
+    graph: str
+    shapes: str
+    units: tuple[tuple[int, int, int], ...]
+
+
+def shapes(design: Design) -> str:
+    """SHA-256 of what decides where which weights lie: 64 hex digits."""
+    places = [[u.name, u.turns, u.fold.base, u.fold.pe, u.fold.simd, u.fold.block, u.node.attrs["weight_bits"]] for u in design.fetching]
+    return hashlib.sha256(json.dumps([design.folding.memory.data_bits, places]).encode()).hexdigest()
+
+
+def make(design: Design) -> bytes:
+    """The image of a design with weights in external memory."""
+    parts = [_tiles(unit, design.folding.memory.data_bits) for unit in design.fetching]
+    body = b"".join(parts)
+    entries, begin = [], HEADER
+    for part in parts:
+        entries.append((begin, len(part), zlib.crc32(part)))
+        begin += len(part)
+    if [entry[0] for entry in entries] != [unit.fold.base for unit in design.fetching] or len(entries) > MOST_UNITS:
+        raise ImageError(f"weights: got {len(entries)} units, must be at most {MOST_UNITS}, one behind the other")
+    sums = bytes.fromhex(design.graph.hash), bytes.fromhex(shapes(design))
+    head = FIRST.pack(MAGIC, VERSION, design.folding.memory.data_bits // 8, begin, len(entries), zlib.crc32(body), *sums)
+    head += b"".join(ENTRY.pack(*entry, 0) for entry in entries)
+    head = head.ljust(HEADER - 4, b"\0")
+    return head + struct.pack("<I", zlib.crc32(head)) + body
+
+
+def _tiles(unit: Unit, data_bits: int) -> bytes:
+    """A unit's weights as they lie in memory."""
+    words = unit.op.weights(unit.graph, unit.node, unit.fold)
+    bits, elements = unit.node.attrs["weight_bits"], words.shape[1]
+    steps = unit.instance.params["K"] // unit.fold.simd
+    columns, in_beat, rows = tiles.shape(bits * elements, steps, data_bits)
+    digits = np.empty((*words.shape, bits), dtype=np.uint8)
+    for place in range(bits):
+        digits[..., place] = words >> place & 1
+    digits = digits.reshape(-1, steps, elements * bits)
+    digits = np.pad(digits, ((0, 0), (0, rows * in_beat - steps), (0, 0)))  # to whole rows
+    digits = digits.reshape(len(digits) * rows, in_beat * elements * bits)
+    digits = np.pad(digits, ((0, 0), (0, columns * data_bits - digits.shape[1])))
+    return np.packbits(digits, axis=1, bitorder="little").tobytes()
+
+
+def read(path: Path) -> Image:
+    """The header of an image that is whole.
+
+    Raises ImageError: it is none, is cut, or was changed.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path}: got no file that can be read ({error.strerror}), must be an image of weights; run `bitloom build`") from error
+    again = "write it again with `bitloom build`"
+    if len(data) < HEADER or data[:8] != MAGIC:
+        raise ImageError(f"{path}: got {len(data):,} bytes that begin with {data[:8]!r}, must be an image of weights; {again}")
+    _, version, beat, size, count, checksum, graph, shape = FIRST.unpack_from(data)
+    if struct.unpack_from("<I", data, HEADER - 4)[0] != zlib.crc32(data[: HEADER - 4]):
+        raise ImageError(f"{path}: got a header whose CRC-32 is wrong, must be as it was written; {again}")
+    if version != VERSION:
+        raise ImageError(f"{path}: got version {version}, must be {VERSION}; {again}")
+    if len(data) != size:
+        raise ImageError(f"{path}: got {len(data):,} bytes, must be {size:,}: the file is cut; {again}")
+    units = tuple(ENTRY.unpack_from(data, FIRST.size + i * ENTRY.size)[:3] for i in range(count))
+    for number, (begin, length, crc) in enumerate(units):
+        if zlib.crc32(data[begin : begin + length]) != crc:
+            raise ImageError(f"{path}: got weights of unit {number} whose CRC-32 is wrong, must be as they were written; {again}")
+    if zlib.crc32(data[HEADER:]) != checksum:
+        raise ImageError(f"{path}: got weights whose CRC-32 is wrong, must be as they were written; {again}")
+    return Image(beat, size, checksum, graph.hex(), shape.hex(), units)
+
+
+def check(path: Path, design: Design) -> Image:
+    """The header of a whole image that this design can work with.
+
+    Raises ImageError: it is another design's.
+    """
+    image = read(path)
+    if image.shapes != shapes(design):
+        raise ImageError(f"{path}: got an image of other shapes or bits ({image.shapes[:16]}), must be of {shapes(design)[:16]}; take the one of this build")
+    if image.graph != design.graph.hash:
+        raise ImageError(f"{path}: got an image of graph {image.graph[:16]}, must be of {design.graph.hash[:16]}; take the one of this build")
+    return image

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""unfold: a folded stream to tokens in order (hw/rtl/unfold.sv, blocks.sv)."""
+
+from __future__ import annotations
+
+from bitloom.hw.cost.memories import Memory, index_bits
+from bitloom.hw.instance import Instance, Module, Params, Terms
+from bitloom.hw.parts.banks import Banks
+
+
+def instance(*, elements: int, tokens: int, lanes: int, bits: int, fold: int) -> Instance:
+    """Of a stream of tokens of `elements`, in blocks of `tokens`, in parts of `fold` elements."""
+    return Instance(module=MODULE.name, params={"C": elements, "TOKENS": tokens, "LANES": lanes, "W": bits, "FOLD": fold})
+
+
+def timing(p: Params, taken, out):
+    """Its generator of the timing network (hw/plan/timing.py)."""
+    buffer, done = Banks(), -1
+    beats, parts = p["C"] // p["LANES"], p["C"] // p["FOLD"]
+    while True:
+        buffer.open()
+        for _ in range(parts):
+            token = yield taken.get()
+            last = yield from buffer.take(taken, token)
+        count = token.beats * p["LANES"] // p["FOLD"]
+        first = max(last, done) + 1
+        for index in range(count):
+            end = token.end and index == count - 1
+            planned = first + 2 + beats - 1
+            _, moved = yield out.put(first + 2, planned, beats, end)
+            first = moved - 2 + 1
+        done = first - 1
+        buffer.done(done)
+
+
+def memories(p: Params) -> list[Memory]:
+    return [Memory("block", p["LANES"] * p["W"], 2 * p["TOKENS"] * p["C"] // p["LANES"])]
+
+
+def terms(p: Params) -> Terms:
+    return {"out_bits": p["LANES"] * p["W"], "count_bits": 2 * index_bits(p["TOKENS"] * p["C"] // p["LANES"])}
+
+
+MODULE = Module(name="unfold", terms=terms, memories=memories)

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights in external memory: which matrix units fetch theirs, for how many tokens at once, and where they lie.
+
+A unit computes a block of tokens tile by tile (hw/rtl/linear_tiles.sv), so each weight is fetched once a block: the more tokens a block has, the less
+bandwidth the memory must have, and the more memory the blocks take on the chip. What such a unit gives is folded; operators that work on each beat by
+itself pass that on, and the next matrix unit takes it as it is; in front of any other an `unfold` brings the tokens back in order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bitloom.hw.graph import Graph, Node
+from bitloom.hw.instance import Fold
+from bitloom.hw.ops import OPS
+from bitloom.hw.parts import tiles
+from bitloom.hw.plan.folding import Folding, FoldingError, Memory
+
+HEADER = 4096  # bytes in front of the weights in their image (hw/image.py)
+SMALL = 1 << 10  # bits: weights of fewer stay on the chip
+BELOW = 1 << 32  # addresses have 32 bits
+
+
+def stream(graph: Graph, folding: Folding, memory: Memory) -> Folding:
+    """The folding with weights in `memory`.
+
+    Raises FoldingError: they do not fit.
+    """
+    folds, base = dict(folding.folds), HEADER
+    for node in graph.nodes:
+        op = OPS[node.op]
+        if op.host or op.tiled is None or _bits(graph, node) < SMALL:
+            continue
+        tokens = min(memory.block, graph.max_tokens) if graph.tensor(node.name).kind == "token" else 1
+        fold = folds[node.name] = replace(folds[node.name], block=tokens, base=base, data_bits=memory.data_bits)
+        base += size(graph, node, fold)
+        _pass_on(graph, node, folds)
+    if base > memory.bytes:
+        raise FoldingError(
+            f"folding: got {base:,} bytes of weights, must be at most the memory's {memory.bytes:,}; lower the weights' bits or take a larger memory"
+        )
+    return replace(folding, folds=folds, memory=memory)
+
+
+def size(graph: Graph, node: Node, fold: Fold) -> int:
+    """Bytes of a unit's weights in all turns."""
+    words = len(graph.turns(node)) * words_of(graph, node, fold)
+    steps = fold.into(graph.tensor(node.inputs[0]).channels).width // fold.simd
+    return words // steps * tile_beats(graph, node, fold) * fold.data_bits // 8
+
+
+def words_of(graph: Graph, node: Node, fold: Fold) -> int:
+    """Words of PE x SIMD weights of one turn."""
+    elements = fold.out_of(graph.tensor(node.name).channels).width * fold.into(graph.tensor(node.inputs[0]).channels).width
+    return elements // (fold.pe * fold.simd)
+
+
+def tile_beats(graph: Graph, node: Node, fold: Fold) -> int:
+    """Beats of one of its tiles."""
+    steps = fold.into(graph.tensor(node.inputs[0]).channels).width // fold.simd
+    return tiles.beats(fold.pe * fold.simd * node.attrs["weight_bits"], steps, fold.data_bits)
+
+
+def _bits(graph: Graph, node: Node) -> int:
+    return sum(g.param(n, "weight").size for g, n in graph.turns(node)) * node.attrs["weight_bits"]
+
+
+def _pass_on(graph: Graph, node: Node, folds: dict[str, Fold]) -> None:
+    """What is behind a unit that gives a folded stream, and takes it so."""
+    tensor, part = node.name, folds[node.name].pe
+    while tensor not in graph.outputs and len(readers := graph.readers(tensor)) == 1:
+        (reader,) = readers
+        op = OPS[reader.op]
+        if op.any_order or op.tiled and _bits(graph, reader) >= SMALL and graph.tensor(reader.name).kind == "token":
+            folds[reader.name] = replace(folds[reader.name], folded=part)
+        if not op.any_order:
+            return
+        tensor = reader.name

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+// linear_tiles: acc = W x + b, exact, PE x SIMD products per cycle, weights from external memory
+// Golden : hw/ops/linear.py (bit-exact)
+// Stream : s_* tokens of K elements, in order or folded (blocks.sv) -> m_* folded: of a block of up to TOKENS tokens of one sentence the first PE
+//          channels of each token, then the next PE of each, ...; m_last ends each of these C/PE parts, m_bus tells its turn (bit 7: its block ends a
+//          sentence) when its first beat is there
+// Order  : tile f computes channels f*PE .. of all tokens of the block, a token in Slot = max(K/SIMD, PE/LANES_OUT) cycles. It is used for the
+//          whole block before the next one, which comes from memory meanwhile (tiles.sv)
+// Timing : a block of n tokens takes C/PE * n * Slot cycles where tiles come in time. From the first step of a token to its first beat
+//          K/SIMD + 7 + ceil(log4(SIMD)) cycles
+// Memory : tile f of turn t: K/SIMD words as linear has them, at BASE in external memory. Bias word a holds LANES_OUT biases, of each turn one after the other
+// Reset  : no token held
+module linear_tiles #(
+  parameter int K = 4,                 // inputs
+  parameter int C = 4,                 // outputs
+  parameter int PE = 2,                // outputs computed side by side, divides C
+  parameter int SIMD = 2,              // inputs used per cycle, divides K
+  parameter int LANES_IN = 1,          // elements per input beat, divides SIMD
+  parameter int LANES_OUT = 1,         // elements per output beat, divides PE
+  parameter int IN_W = 8,              // bits per input
+  parameter bit IN_SIGNED = 1'b1,
+  parameter int WEIGHT_W = 4,          // bits per weight; 1 is binary
+  parameter int OUT_W = 20,            // bits per accumulator
+  parameter MUL_STYLE = "one",         // multipliers: see mac_array
+  parameter BIAS_FILE = "",
+  parameter int TOKENS = 4,            // of a block, at most
+  parameter int FOLD = 0,              // of the input: see blocks
+  parameter int DATA_W = 64,           // of external memory
+  parameter int ADDR_W = 32,
+  parameter logic [63:0] BASE = 0,     // where the weights lie there
+  parameter int TURNS = 1,             // weights and biases by turn
+  parameter int SENTENCES = 2          // see turns
+) (
+  input  wire logic                       clk,
+  input  wire logic                       rst,
+  input  wire logic [25:0]                bus,
+  input  wire logic                       s_valid,
+  output      logic                       s_ready,
+  input  wire logic [LANES_IN*IN_W-1:0]   s_data,
+  input  wire logic                       s_last,
+  output      logic                       m_valid,
+  input  wire logic                       m_ready,
+  output      logic [LANES_OUT*OUT_W-1:0] m_data,
+  output      logic                       m_last,
+  output      logic [25:0]                m_bus,
+  output      logic                       req_valid,
+  input  wire logic                       req_ready,
+  output      logic [ADDR_W-1:0]          req_addr,
+  output      logic [15:0]                req_beats,
+  input  wire logic                       w_valid,
+  input  wire logic [DATA_W-1:0]          w_data,
+  input  wire logic                       w_last
+);
+  localparam int Steps = K / SIMD;
+  localparam int Folds = C / PE;
+  localparam int Beats = PE / LANES_OUT;
+  localparam int Slot = Steps > Beats ? Steps : Beats;
+  localparam int StepW = Slot > 1 ? $clog2(Slot) : 1;
+  localparam int TileStepW = Steps > 1 ? $clog2(Steps) : 1;
+  localparam int FoldW = Folds > 1 ? $clog2(Folds) : 1;
+  localparam int AtW = TOKENS * Steps > 1 ? $clog2(TOKENS * Steps) : 1;
+  localparam int CountW = $clog2(TOKENS + 1);
+  localparam int TurnW = TURNS > 1 ? $clog2(TURNS) : 1;
+  localparam int BiasWords = C / LANES_OUT;
+  localparam int BiasW = TURNS * BiasWords > 1 ? $clog2(TURNS * BiasWords) : 1;
+  localparam int BeatW = BiasWords > 1 ? $clog2(BiasWords) : 1;
+  localparam int InFlight = 15;  // parts between issue and output, at most: the pipeline is shorter than so many cycles
+
+  wire en = m_ready || !m_valid;
+
+  // Issue: which step of which token of which tile
+  logic [StepW-1:0] step_q;
+  logic [CountW-1:0] token_q;
+  logic [FoldW-1:0] fold_q;
+  logic [AtW-1:0] at_q;
+  wire full, last, ready;
+  wire [CountW-1:0] count;
+  wire [6:0] turn, next_turn;
+  wire [1:0] begun;
+
+  wire go = full && ready;
+  wire busy = (StepW+1)'(step_q) < (StepW+1)'(Steps);  // else waits for the beats of the token before
+  wire slot_end = step_q == StepW'(Slot - 1);
+  wire step_last = step_q == StepW'(Steps - 1);
+  wire part_end = slot_end && token_q + 1'b1 == count;
+  wire block_end = part_end && fold_q == FoldW'(Folds - 1);
+
+  always_ff @(posedge clk) begin
+    if (en && go) begin
+      step_q <= slot_end ? '0 : step_q + 1'b1;
+      if (slot_end) token_q <= part_end ? '0 : token_q + 1'b1;
+      if (part_end) fold_q <= block_end ? '0 : fold_q + 1'b1;
+      if (part_end) at_q <= '0;
+      else if (busy) at_q <= at_q + 1'b1;
+    end
+    if (rst) begin
+      step_q <= '0;
+      token_q <= '0;
+      fold_q <= '0;
+      at_q <= '0;
+    end
+  end
+
+  // Operands, and what the step is
+  logic [SIMD*IN_W-1:0] x;
+  logic [PE*SIMD*WEIGHT_W-1:0] w;
+  logic first_q, final_q, last_q;
+
+  blocks #(.K(K), .TOKENS(TOKENS), .LANES(LANES_IN), .WORD(SIMD), .W(IN_W), .FOLD(FOLD), .TURNS(TURNS), .SENTENCES(SENTENCES)) u_tokens (
+    .clk, .rst, .bus, .s_valid, .s_ready, .s_data, .s_last,
+    .en, .at(at_q), .done(go && block_end), .full, .count, .last, .turn, .next_turn, .begun, .word(x));
+  tiles #(.WIDTH(PE * SIMD * WEIGHT_W), .STEPS(Steps), .TILES(Folds), .TURNS(TURNS), .DATA_W(DATA_W), .ADDR_W(ADDR_W), .BASE(BASE)) u_tiles (
+    .clk, .rst, .req_valid, .req_ready, .req_addr, .req_beats, .w_valid, .w_data, .w_last,
+    .begun, .turn, .next_turn, .block_done(go && block_end), .en, .step(TileStepW'(step_q)), .done(go && part_end), .ready, .word(w));
+
+  always_ff @(posedge clk) begin
+    if (en) begin
+      first_q <= step_q == '0;
+      final_q <= go && step_last;
+      last_q <= token_q + 1'b1 == count;
+    end
+    if (rst) final_q <= 1'b0;
+  end
+
+  logic acc_valid, acc_last, beat_valid, beat_last;
+  logic [PE*OUT_W-1:0] acc;
+  logic [LANES_OUT*OUT_W-1:0] beat, bias;
+
+  mac_array #(.PE(PE), .SIMD(SIMD), .X_W(IN_W), .X_SIGNED(IN_SIGNED), .W_W(WEIGHT_W), .OUT_W(OUT_W), .MUL_STYLE(MUL_STYLE)) u_mac (
+    .clk, .rst, .en, .first(first_q), .final_step(final_q), .i_last(last_q), .x, .w,
+    .o_valid(acc_valid), .o_last(acc_last), .acc);
+  unpack #(.WORD(PE), .LANES(LANES_OUT), .W(OUT_W)) u_out (
+    .clk, .rst, .en, .load(acc_valid), .load_last(acc_last), .word(acc), .valid(beat_valid), .last(beat_last), .data(beat));
+
+  // Parts leave in the order in which they were begun: their turns, and whether their blocks end sentences
+  wire begins = en && go && step_q == '0 && token_q == '0;
+  wire [25:0] issued = {17'd0, last, turn, begins};  // as turns takes it
+  wire [7:0] part_turn;
+  wire [BiasW-1:0] bias_base;
+  wire leaves = en && beat_valid && beat_last;
+
+  /* verilator lint_off PINCONNECTEMPTY */
+  turns #(.TURNS(256), .SENTENCES(InFlight)) u_part (.clk, .rst, .bus(issued), .done(leaves), .now(part_turn), .base(), .word());
+  turns #(.TURNS(TURNS), .SENTENCES(InFlight), .STRIDE(BiasWords)) u_bias_turn (
+    .clk, .rst, .bus({18'd0, 7'(turn[TurnW-1:0]), begins}), .done(leaves), .now(), .base(bias_base), .word());
+  /* verilator lint_on PINCONNECTEMPTY */
+
+  // Bias: of the part's first channel on, again for each token
+  logic [BeatW-1:0] part_at_q, beat_at_q;  // words of the turn
+  logic [LANES_OUT*OUT_W-1:0] beat_q;
+  logic valid_q, end_q, fresh_q, enter_q;  // fresh: the next beat is a part's first
+  logic [7:0] enter_turn_q;
+  wire token_end = beat_at_q == part_at_q + BeatW'(Beats - 1);
+  wire [BeatW-1:0] next_part = part_at_q == BeatW'(BiasWords - Beats) ? '0 : part_at_q + BeatW'(Beats);
+
+  rom #(.WIDTH(LANES_OUT * OUT_W), .DEPTH(TURNS * BiasWords), .FILE(BIAS_FILE)) u_bias (.clk, .en, .addr(bias_base + BiasW'(beat_at_q)), .q(bias));
+
+  always_ff @(posedge clk) begin
+    if (en) begin
+      if (beat_valid) begin
+        beat_at_q <= beat_last ? next_part : token_end ? part_at_q : beat_at_q + 1'b1;
+        if (beat_last) part_at_q <= next_part;
+        fresh_q <= beat_last;
+      end
+      beat_q <= beat;
+      valid_q <= beat_valid;
+      end_q <= beat_last;
+      m_valid <= valid_q;
+      m_last <= end_q;
+      for (int i = 0; i < LANES_OUT; i++)
+        m_data[i*OUT_W +: OUT_W] <= beat_q[i*OUT_W +: OUT_W] + bias[i*OUT_W +: OUT_W];
+    end
+    enter_q <= en && beat_valid && fresh_q;
+    if (en) enter_turn_q <= part_turn;
+    if (rst) begin
+      part_at_q <= '0;
+      beat_at_q <= '0;
+      valid_q <= 1'b0;
+      m_valid <= 1'b0;
+      fresh_q <= 1'b1;
+      enter_q <= 1'b0;
+    end
+  end
+  assign m_bus = {17'd0, enter_turn_q, enter_q};
+
+  initial begin
+    if (C % PE != 0 || K % SIMD != 0)
+      $fatal(1, "linear_tiles: got PE %0d, SIMD %0d, must divide C %0d, K %0d", PE, SIMD, C, K);
+  end
+endmodule

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""sdram before a model of its chip that checks every timing: random words and reads as a memory would give them, the rate that its header promises."""
+
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bitloom.sim.errors import SimulationError
+from bitloom.sim.runner import HDL, Model, build, run
+from bitloom.sim.unit import OutSpec, Stimulus, UnitCase, run_units
+
+HERE = Path(__file__).parent
+LIBRARY = HERE.parents[1] / "hw" / "rtl"
+RTL = [*LIBRARY.glob("*.sv"), LIBRARY / "board" / "sdram.sv", HDL / "sdram_chip.sv", HERE / "sdram_unit.sv"]
+ROW_BYTES, ROWS = 512, 1 << 13  # of all banks: 11 bits of rows, 8 of columns
+LONG = 12000  # beats of the long read
+
+
+@dataclass(frozen=True)
+class Ops:
+    """rows: (word or beats, address, read, wait, first); beats: what the reads give, [n, 64 bits as 2 words]; last: of each."""
+
+    rows: list[tuple[int, int, int, int, int]]
+    beats: np.ndarray
+    last: np.ndarray
+
+    def case(self, **params) -> UnitCase:
+        codes = np.array([[wait | read << 1 | address << 2 | value << 24] for value, address, read, wait, _ in self.rows])
+        stimulus = Stimulus(codes, np.array([bool(row[4]) for row in self.rows]), 40)
+        return UnitCase("sdram_unit", params, {"s": stimulus}, OutSpec("m", 2, 32, False), len(self.beats))
+
+
+def random_ops(seed: int, count: int, fetch: bool) -> Ops:
+    """Rows that follow each other in some places of the chip are filled, then read and written at random; a word waits for reads that it would change."""
+    rng = np.random.default_rng(seed)
+    places = [int(rng.integers(0, ROWS - 4)) * ROW_BYTES for _ in range(3)] + [(ROWS - 3) * ROW_BYTES]
+    words, rows, asked, got, last = {}, [], set(), [], []
+    behind = -1  # the address behind the word before
+
+    def write(address: int) -> None:
+        nonlocal behind
+        word = int(rng.integers(0, 1 << 16))
+        wait = address // 8 in asked
+        if wait:
+            asked.clear()
+        first = address != behind or rng.random() < 0.1
+        rows.append((word, address if first else int(rng.integers(0, 1 << 22)) & ~1, 0, int(wait), int(first)))
+        words[address], behind = word, address + 2
+
+    for place in places:
+        for address in range(place, place + 3 * ROW_BYTES, 2):
+            write(address)
+    for _ in range(count):
+        place = places[rng.integers(len(places))]
+        if rng.random() < 0.4:
+            start, length = int(rng.integers(0, 3 * ROW_BYTES // 2 - 8)), int(rng.integers(1, 8))
+            for offset in range(length):
+                write(place + 2 * (start + offset))
+            continue
+        start = int(rng.integers(0, 3 * ROW_BYTES // 8 - 1))
+        most = 3 * ROW_BYTES // 8 - start if fetch else min(3 * ROW_BYTES - 8 * start, 4096 - (place + 8 * start) % 4096) // 8
+        beats = int(rng.integers(1, min(most, 60) + 1))
+        rows.append((beats, place + 8 * start, 1, int(rng.random() < 0.1), 0))
+        for beat in range(start, start + beats):
+            at = place + 8 * beat
+            asked.add(at // 8)
+            got.append([words[at] | words[at + 2] << 16, words[at + 4] | words[at + 6] << 16])
+            last.append(beat == start + beats - 1)
+    return Ops(rows, np.array(got), np.array(last))
+
+
+RANDOM = [  # parameters
+    dict(CLOCK_MHZ=50, CL=2, CAPTURE=2, INVERT=1),
+    dict(CLOCK_MHZ=100, CL=3, CAPTURE=4, INVERT=0, SLOW=1),
+    dict(CLOCK_MHZ=133, CL=3, CAPTURE=3, INVERT=1, FETCH=1),
+    dict(CLOCK_MHZ=25, CL=2, CAPTURE=3, INVERT=0, FETCH=1, OUTSTANDING=2),
+]
+SPEED = RANDOM[2:]
+
+
+def simulate(**options):
+    """Random cases, then long reads: one build for this file."""
+    ops = [random_ops(seed, 150, "FETCH" in params) for seed, params in enumerate(RANDOM)]
+    long = Ops([(LONG, 8 * 37, 1, 0, 0)], np.zeros((LONG, 2)), np.zeros(LONG, bool))
+    cases = [*(o.case(**params) for o, params in zip(ops, RANDOM, strict=True)), *(long.case(**params) for params in SPEED)]
+    results = run_units(cases, RTL, drain_cycles=2500, **options)
+    for params, o, result in zip(RANDOM, ops, results, strict=False):
+        wrong = np.argwhere((result.beats != o.beats).any(axis=1) | (result.last != o.last))
+        assert not len(wrong), f"{params}: {len(wrong)} of {len(o.beats)} beats differ, first {wrong[0]}"
+    return results[len(RANDOM) :]
+
+
+def test_random_reads_and_writes():
+    simulate()
+
+
+@pytest.mark.parametrize("stall", [0.5])
+def test_random_reads_and_writes_at_random_times(stall):
+    simulate(stall_in=stall, seed=2)
+
+
+def test_rate():
+    """Every beat four cycles behind the one before, but for one refresh in each interval, of the length that the header says."""
+    for params, result in zip(SPEED, simulate(), strict=True):
+        mhz = params["CLOCK_MHZ"]
+        rcd, rp, ras, rfc = (ceil(ns * mhz / 1000) for ns in (20, 20, 45, 70))
+        interval = 7812 * 15 // 16 * mhz // 1000
+        gaps = np.diff(result.cycle)
+        lost = gaps[gaps != 4] - 4
+        assert rp + rfc + rcd <= lost.min() and lost.max() <= rp + rfc + rcd + ras, (params, np.unique(lost, return_counts=True))
+        whole = int(result.cycle[-1] - result.cycle[0])
+        assert whole // interval <= len(lost) <= whole // interval + 1
+        assert 8 * LONG / whole > 2 * (1 - (rp + rfc + rcd + ras) / interval)
+
+
+SLOW_TOO = [pytest.param(time, marks=pytest.mark.slow) for time in ("t_init", "t_rp", "t_ras", "t_rc", "t_rrd", "t_rfc", "t_mrd")]
+
+
+@pytest.mark.parametrize("time", ["t_rcd", "t_wr", *SLOW_TOO])
+def test_a_chip_that_is_slower_is_told(time):
+    """The controller's own times are too short for it."""
+    name = "t" + time[2:].upper()
+    with pytest.raises(SimulationError, match=rf"sdram_chip: {name}: got \d+"):
+        simulate(more={f"chip_{time}": 90 if time != "t_init" else 6000}, resets=0)
+
+
+def test_a_chip_that_needs_more_refreshes_is_told():
+    with pytest.raises(SimulationError, match=r"sdram_chip: tREF: got \d+ ns for 64 refreshes, must be at most 400000"):
+        simulate(more={"chip_t_refresh": 400000}, resets=0)
+
+
+NOP, ACTIVE, READ, WRITE, PRECHARGE, REFRESH, MODE = 7, 3, 5, 4, 2, 1, 0
+ALL, SINGLE = 1 << 10, 0b1000100010  # all banks; the mode that sdram sets: single writes, CAS latency 2, bursts of 4
+
+
+def line(command: int, a: int = 0, bank: int = 0, oe: int = 0, dqm: int = 0, cke: int = 1, wait: int = 9) -> list[int]:
+    """A command and cycles without one behind it."""
+    return [oe << 20 | cke << 19 | dqm << 17 | bank << 15 | a << 4 | command, *[1 << 19 | 1 << 3 | NOP] * wait]
+
+
+UP = [*line(8, wait=12), *line(PRECHARGE, ALL), *line(REFRESH), *line(REFRESH)]
+SET = [*UP, *line(MODE, SINGLE)]
+OPEN = [*SET, *line(ACTIVE, 5)]
+GOOD = [*OPEN, *line(WRITE, 4, oe=1), *line(READ, 4), *line(ACTIVE, 6, bank=1), *line(READ, 0, bank=1, wait=3), *line(READ, 0), *line(PRECHARGE, ALL)]
+RULES = {
+    "a read where no row is open": [*SET, *line(READ)],
+    "a write where no row is open": [*OPEN, *line(WRITE, bank=1, oe=1)],
+    "a row is opened where one is open": [*OPEN, *line(ACTIVE, 6)],
+    "a row is opened before the mode is set": [*UP, *line(ACTIVE)],
+    "refresh before all rows were closed": [*line(8, wait=12), *line(REFRESH)],
+    "refresh while a row is open": [*OPEN, *line(REFRESH)],
+    "mode while a row is open": [*OPEN, *line(MODE, SINGLE)],
+    "mode before two refreshes": [*line(8, wait=12), *line(PRECHARGE, ALL), *line(REFRESH), *line(MODE, SINGLE)],
+    "a mode that this model has not": [*UP, *line(MODE, SINGLE | 1 << 3)],
+    "a command that this model has not": [*OPEN, *line(6)],
+    "precharge cuts off a read": [*OPEN, *line(READ, wait=2), *line(PRECHARGE)],
+    "both sides drive dq": [*OPEN, *line(READ, wait=3), *line(WRITE, oe=1)],
+    "no cycle between words read and written": [*OPEN, *line(READ, wait=5), *line(WRITE, oe=1)],
+    "a write without data": [*OPEN, *line(WRITE)],
+    "a write with auto precharge": [*OPEN, *line(WRITE, ALL, oe=1)],
+    "a read with auto precharge": [*OPEN, *line(READ, ALL)],
+    "a read with dqm": [*OPEN, *line(READ, dqm=1)],
+    "cke is low": [*OPEN, *line(8, cke=0)],
+}
+
+
+@pytest.fixture(scope="module")
+def chip() -> Path:
+    bench = HERE / "chip_bench.sv"
+    return build(Model(sources=(HDL / "bench.vlt", HDL / "sdram_chip.sv", bench), generated={}))
+
+
+def play(chip: Path, folder: Path, commands: list[int]) -> None:
+    (folder / "commands.hex").write_text("".join(f"{word:06x}\n" for word in [*commands, *[1 << 19 | 15] * (400 - len(commands))]))
+    run(chip, folder, {})
+
+
+def test_a_chip_that_is_used_well_says_nothing(chip, tmp_path):
+    play(chip, tmp_path, GOOD)
+
+
+SOME = ("a read where no row is open", "both sides drive dq")
+
+
+@pytest.mark.parametrize("rule", [*SOME, *(pytest.param(rule, marks=pytest.mark.slow) for rule in RULES if rule not in SOME)])
+def test_a_rule_that_is_broken_is_told(rule, chip, tmp_path):
+    with pytest.raises(SimulationError, match=f"sdram_chip: {rule}"):
+        play(chip, tmp_path, RULES[rule])
