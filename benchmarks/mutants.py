@@ -76,7 +76,8 @@ EQUIVALENT: dict[tuple[str, int, str, str], str] = {
         1,
         "over = (AtW + 1)'(base) + (AtW + 1)'(by) - (AtW + 1)'(Size);",
         "over = (AtW + 1)'(base) + (AtW - 1)'(by) - (AtW + 1)'(Size);",
-    ): "AtW - 1 bits are $clog2(DEPTH), which hold `by` <= DEPTH but where DEPTH is a power of two, and then `over` is not read (Wraps = 0)",
+    ): "AtW - 1 bits are $clog2(DEPTH), which hold `by` <= DEPTH but where DEPTH is a power of two, and then `over` is not read (Wraps = 0); "
+    "of DEPTH 1 it does not compile",
     (
         "hw/rtl/ring.sv",
         1,
