@@ -65,6 +65,7 @@ UNIT = {
     "banks": MATRIX,
     "fifo": (STREAMS,),
     "fifo_deep": (STREAMS,),
+    "first_key": MATRIX[1:],
     "isqrt": (ARITHMETIC, NORM),
     "layernorm_scale": (NORM,),
     "layernorm_sums": (NORM,),

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
-import math
 import re
 import shutil
 import sys
@@ -166,7 +165,10 @@ def simulate(design: Design, library: Library, sentences: Sequence[np.ndarray]) 
             raise SimulationError(f"C simulation: got a process that died ({why}), must end; the code reads or writes past an array")
         made = np.load(work / "out.npz")
         tensors = {
-            tensor: [_channels(design.streams[out.tensor if tensor == SINK else tensor], part) for part in np.split(made[tensor], _ends(made, tensor))]
+            tensor: [
+                _channels(design.streams[out.tensor if tensor == SINK else tensor], part, len(sentence))
+                for part, sentence in zip(np.split(made[tensor], _ends(made, tensor)), sentences, strict=True)
+            ]
             for tensor in [*names, SINK]
         }
         tensors["warnings"] = [line for line in done.stdout.splitlines() if line.startswith(WARNING)]
@@ -185,12 +187,18 @@ def _elements(stream: Stream, max_tokens: int) -> int:
     return stream.layout.width * (max_tokens if stream.kind == "token" else 1)
 
 
-def _channels(stream: Stream, elements: np.ndarray) -> np.ndarray:
-    """What a sentence's stream carried, flat, in the golden order, without its filled places; a token, or rows, that were cut off stay as they are."""
+def _channels(stream: Stream, elements: np.ndarray, tokens: int) -> np.ndarray:
+    """What the stream of a sentence of that many tokens carried, flat, as the golden tensor lies, without its filled places; 0 where rows have no key.
+
+    A token that was cut off, and rows of another number of elements, stay as they are.
+    """
     if stream.kind == "row":
-        tokens = math.isqrt(len(elements) // stream.heads)
-        whole = tokens and tokens * stream.heads * tokens == len(elements)
-        return elements.reshape(-1, tokens, stream.lanes).swapaxes(1, 2).reshape(-1) if whole else elements
+        order = stream.order(np.array([tokens]))
+        if order is None or len(order) != len(elements):
+            return elements
+        whole = np.zeros(tokens * stream.heads * tokens, dtype=elements.dtype)
+        whole[order] = elements
+        return whole
     whole = len(elements) // stream.layout.width * stream.layout.width
     taken = stream.take(elements[:whole].reshape(-1, stream.layout.width)).reshape(-1)
     return np.concatenate([taken, elements[whole:]])
@@ -216,7 +224,8 @@ def verify(design: Design, library: Library, ids: Sequence[Sequence[int]], segme
         for name in counts:
             tensor = graph.outputs[0] if name == SINK else name
             for index, (a, b) in enumerate(zip(got[name], split(graph, tensor, want[tensor], lengths), strict=True)):
-                counts[name] += len(b)
+                order = design.streams[tensor].order(np.array([lengths[index]]))
+                counts[name] += len(b) if order is None else len(order)
                 different = _differences(a, b)
                 wrong += len(different)
                 if len(different):

@@ -143,9 +143,14 @@ def reuse_factor(unit: Unit) -> int:
     return max(1, unit.macs(tokens) // (unit.multipliers or 1))
 
 
+def beat_type(stream: Stream) -> str:
+    """The template of hls/nnet/beat.h."""
+    return "row_beat" if stream.kind == "row" else "beat"
+
+
 def _stream_variable(stream: Stream, max_tokens: int, name: str, depth: int) -> StreamVariable:
     code = code_type(stream.bits, stream.signed)
-    kind = HLSCodeType(f"{cpp_name(stream.tensor)}_t", f"bitloom::beat<{code}, {stream.lanes}>", stream.bits, stream.signed)
+    kind = HLSCodeType(f"{cpp_name(stream.tensor)}_t", f"bitloom::{beat_type(stream)}<{code}, {stream.lanes}>", stream.bits, stream.signed)
     return StreamVariable(cpp_name(name), shape(stream, max_tokens), kind, depth)
 
 

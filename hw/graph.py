@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from bitloom.hw.errors import BitloomError
+from bitloom.hw.keys import Keys
 
 SCHEMA = "bitloom.graph/1"
 
@@ -24,7 +25,8 @@ class GraphError(BitloomError):
 class Tensor:
     """Integer codes; `scale` is what one LSB is worth (a power of two for activations).
 
-    shape  ("T", C) a token stream, ("T", heads, "T") a row stream, (1, C) one vector a sentence
+    shape  ("T", C) a token stream, ("T", heads, KEYS) a row stream, (1, C) one vector a sentence; KEYS is "T" where a query sees all keys, else a
+           range of them (hw/keys.py)
     """
 
     name: str
@@ -52,6 +54,11 @@ class Tensor:
     def channels(self) -> int:
         """C; 1 for a row stream."""
         return 1 if self.kind == "row" else int(self.shape[-1])
+
+    @property
+    def keys(self) -> Keys:
+        """Of a row stream: which keys a query sees. Raises ValueError: its shape does not say."""
+        return Keys.parse(str(self.shape[-1]))
 
 
 @dataclass(frozen=True, kw_only=True)

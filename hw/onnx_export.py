@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from bitloom.hw.errors import BitloomError
 from bitloom.hw.graph import Graph, Tensor
+from bitloom.hw.keys import Keys
 from bitloom.hw.ops import OPS
 from bitloom.hw.ops.common import half
 
@@ -59,6 +60,15 @@ class Builder:
     def clip(self, x: str, tensor: Tensor, name: str) -> str:
         return self.op("Min", self.op("Max", x, self.scalar(tensor.low)), self.scalar(tensor.high), name=name)
 
+    def seen(self, x: str, keys: Keys) -> str:
+        """bool [T, 1, T]: which keys a query sees; x has T tokens along its first axis."""
+        tokens = self.op("Gather", self.op("Shape", x), self.scalar(0))
+        at = self.op("Range", self.scalar(0), tokens, self.scalar(1))
+        behind = self.op("Sub", at, self.op("Unsqueeze", at, self.ints([1, 2])))
+        limits = [("GreaterOrEqual", None if keys.back is None else -keys.back), ("LessOrEqual", keys.ahead)]
+        sides = [self.op(test, behind, self.scalar(limit)) for test, limit in limits if limit is not None]
+        return sides[0] if len(sides) == 1 else self.op("And", *sides)
+
     def matmul(self, a: str, a_type: Tensor, b: str, b_type: Tensor, acc_bits: int) -> str:
         """a @ b of two activations; MatMulInteger where both fit 8 bits and the accumulator fits 32."""
         if max(a_type.bits, b_type.bits) <= 8 and acc_bits <= 32:
@@ -82,13 +92,18 @@ def observed(graph: Graph) -> list[str]:
     return [*graph.outputs, *(n for n in between if n not in graph.outputs)]
 
 
+def _shape(tensor: Tensor) -> list[int | str]:
+    """Rows are whole: what is not seen is 0."""
+    return ["T", tensor.shape[1], "T"] if tensor.kind == "row" else list(tensor.shape)
+
+
 def to_onnx(graph: Graph) -> onnx.ModelProto:
     """The graph as an ONNX model of standard operators only (opset 18)."""
     b = Builder()
     for node in graph.nodes:
         OPS[node.op].onnx(b, graph, node, list(node.inputs))
     inputs = [helper.make_tensor_value_info(n, TensorProto.INT64, ["T"]) for n in graph.inputs]
-    outputs = [helper.make_tensor_value_info(n, TensorProto.INT64, list(graph.tensor(n).shape)) for n in observed(graph)]
+    outputs = [helper.make_tensor_value_info(n, TensorProto.INT64, _shape(graph.tensor(n))) for n in observed(graph)]
     proto = helper.make_graph(b.nodes, graph.name, inputs, outputs, list(b.initializers.values()))
     model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="bitloom")
     helper.set_model_props(model, {"graph_hash": graph.hash})

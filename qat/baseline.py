@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,11 +15,13 @@ from torch import Tensor, nn
 from transformers import AutoConfig, BertConfig
 from transformers.utils import cached_file
 
+from bitloom.hw.keys import Keys
 from bitloom.qat.config import ModelConfig
 from bitloom.qat.families import family_of
-from bitloom.qat.families.family import Family
+from bitloom.qat.families.family import KEYS, Family
 from bitloom.qat.families.heads import HEADS
 from bitloom.qat.labels import order_by_name
+from bitloom.qat.net.operators import visible
 from bitloom.qat.quantizers import QuantError
 
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -41,13 +44,32 @@ def float_model(model: ModelConfig, vocabulary: int, labels: int, *, head: str |
     """
     head = head or ("span" if model.head == "token" else model.head)
     if model.checkpoint is not None:
-        return load_float(model.checkpoint, head=head, labels=labels, layers=model.layers, dropout=model.dropout, vocabulary=vocabulary, names=names)
-    return HEADS[head].from_config(scratch_config(model, vocabulary, labels))
+        settings = {"layers": model.layers, "dropout": model.dropout, "keys": model.keys}
+        return load_float(model.checkpoint, head=head, labels=labels, vocabulary=vocabulary, names=names, **settings)
+    return _made(scratch_config(model, vocabulary, labels), head)
+
+
+def _made(config, head: str) -> nn.Module:
+    """A model of that config, whose queries see the keys that it says."""
+    model = HEADS[head].from_config(config)
+    keys = Keys.parse(getattr(config, KEYS, "T"))
+    if not keys.all:
+        getattr(model, family_of(config).body).register_forward_pre_hook(partial(_see, keys), with_kwargs=True)
+    return model
+
+
+def _see(keys: Keys, body: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    """The encoder's arguments with a mask [B, 1, T, T], added to the scores, in the place of one of padding [B, T]."""
+    ids, mask = kwargs["input_ids"] if "input_ids" in kwargs else args[0], kwargs.get("attention_mask")
+    real = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
+    seen = visible(keys, ids[..., None], real[:, None, None, :])
+    dtype = next(body.parameters()).dtype
+    return args, kwargs | {"attention_mask": torch.zeros(seen.shape, dtype=dtype, device=ids.device).masked_fill_(~seen, -torch.inf)}
 
 
 def scratch_config(model: ModelConfig, vocabulary: int, labels: int) -> BertConfig:
     """A BERT of the recipe's own shape."""
-    return BertConfig(
+    config = BertConfig(
         vocab_size=vocabulary,
         hidden_size=model.hidden,
         num_hidden_layers=model.layers,
@@ -60,11 +82,15 @@ def scratch_config(model: ModelConfig, vocabulary: int, labels: int) -> BertConf
         num_labels=labels,
         initializer_range=0.02 * math.sqrt(768 / model.hidden),  # BERT-base's, for any width
     )
+    if model.keys is not None:
+        setattr(config, KEYS, model.keys)
+    return config
 
 
-def checkpoint_config(checkpoint: str | Path, *, labels: int, layers: int | None = None, dropout: float = 0.1, vocabulary: int = 0):
+def checkpoint_config(checkpoint: str | Path, *, labels: int, layers: int | None = None, dropout: float = 0.1, vocabulary: int = 0, keys: str | None = None):
     """A checkpoint's config, checked, with the recipe's own settings in place: (config, its family).
 
+    keys  those that a query sees; None: the config's own, or else all
     Raises QuantError: unreadable, of an unknown family, fewer layers or tokens than asked for.
     """
     try:
@@ -83,11 +109,13 @@ def checkpoint_config(checkpoint: str | Path, *, labels: int, layers: int | None
     config.problem_type = None  # the task decides
     setattr(config, family.fields.get("dropout", "hidden_dropout_prob"), dropout)
     setattr(config, family.fields.get("attention_dropout", "attention_probs_dropout_prob"), dropout)
+    if keys is not None:
+        setattr(config, KEYS, keys)
     return config, family
 
 
 def load_float(checkpoint: str | Path, *, head: str, labels: int, layers: int | None = None, dropout: float = 0.1, vocabulary: int = 0,
-               names: Sequence[str] = ()) -> nn.Module:  # fmt: skip
+               names: Sequence[str] = (), keys: str | None = None) -> nn.Module:  # fmt: skip
     """A checkpoint of a known family with a head, in evaluation mode.
 
     `model.fresh` names the parameters that were not in it, all of the head; `model.notes` tells of them, and of labels in another order.
@@ -97,12 +125,13 @@ def load_float(checkpoint: str | Path, *, head: str, labels: int, layers: int | 
     layers      keep only the first ones
     vocabulary  the tokenizer's tokens, which the checkpoint must have
     names       of the labels, in the order of the logits, into which the checkpoint's are put
+    keys        those that a query sees, as hw/keys.py has them; None: those of its config, or else all
     Raises QuantError: pickled weights, an unknown family, encoder weights that are missing, left over, of another shape or not finite; other labels.
     """
     refuse_pickle(checkpoint)
-    config, family = checkpoint_config(checkpoint, labels=labels, layers=layers, dropout=dropout, vocabulary=vocabulary)
+    config, family = checkpoint_config(checkpoint, labels=labels, layers=layers, dropout=dropout, vocabulary=vocabulary, keys=keys)
     state = _named(_read(checkpoint), family, checkpoint)
-    model = HEADS[head].from_config(config)
+    model = _made(config, head)
     model.fresh, model.notes = _fill(model, state, family, str(checkpoint))
     logits = family.module(model, "logits", head, config)
     if names and not any(model.get_parameter(name) is logits.weight for name in model.fresh):

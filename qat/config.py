@@ -40,6 +40,8 @@ class ModelConfig(Strict):
     heads: int | None = Field(None, ge=1, le=MAX_HIDDEN)
     intermediate: int | None = Field(None, ge=1, le=MAX_INTERMEDIATE)
     activation: Literal["gelu", "relu"] | None = None
+    attention: Literal["full", "window", "causal"] | None = None  # which keys a query sees; left out: the checkpoint's, or else all
+    window: int | None = Field(None, ge=0, le=MAX_TOKENS)  # of attention: window: tokens on each side
     max_tokens: int = Field(64, ge=2, le=MAX_TOKENS)
     head: Literal["sequence", "token"] = "sequence"  # one vector of logits a sentence, or one a token
     checkpoint: str | None = None
@@ -58,6 +60,21 @@ class ModelConfig(Strict):
         if clash:
             raise ConfigError(f"{clash[0]}: got {data[clash[0]]!r}, must be left out when a checkpoint gives the shape; remove '{clash[0]}' or 'checkpoint'")
         return data
+
+    @model_validator(mode="after")
+    def _window_has_a_width(self) -> ModelConfig:
+        if self.attention == "window" and self.window is None:
+            raise ConfigError("attention: got 'window' without a width, must have one; add e.g. window: 8, the tokens that are seen on each side")
+        if self.attention != "window" and self.window is not None:
+            raise ConfigError(
+                f"window: got {self.window} with attention {self.attention or 'full'}, must go with 'window'; set attention: window, or remove it"
+            )
+        return self
+
+    @property
+    def keys(self) -> str | None:
+        """As a row tensor's shape states them (hw/keys.py); None: the recipe does not say."""
+        return {None: None, "full": "T", "causal": "causal", "window": f"window {self.window}"}[self.attention]
 
     @model_validator(mode="after")
     def _heads_divide_hidden(self) -> ModelConfig:

@@ -323,7 +323,7 @@ def write_sentences(path: Path, sentences: Sequence[np.ndarray], first: Stream) 
 
 def expected_beats(stream: Stream, lengths: np.ndarray) -> int:
     """Beats of a stream for sentences of these lengths, in one turn."""
-    units = {"token": lengths, "row": lengths * lengths * stream.heads // stream.lanes, "sentence": lengths > 0}[stream.kind]
+    units = {"token": lambda: lengths, "row": lambda: stream.row_lengths(lengths), "sentence": lambda: lengths > 0}[stream.kind]()
     return int(units.sum()) * stream.beats
 
 

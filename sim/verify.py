@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 
@@ -143,14 +142,14 @@ def _report(
 ) -> TensorReport:
     """visits  (sentence, turn) in the stream's order; (): the sentences, once each"""
     lengths = lengths[[sentence for sentence, _ in visits]] if visits else lengths
-    flags, order = expected_last(len(want), info, lengths), info.order(lengths)
+    size, flags, order = len(want), expected_last(len(want), info, lengths), info.order(lengths)
     want = want if order is None else want[order]
     values, beats = _differences(got, want), _differences(last, flags)
     first = None
     if len(values):
-        first = _place(name, "value", int(values[0]), got, want, info, lengths)
+        first = _place(name, "value", int(values[0]), got, want, info, lengths, size)
     elif len(beats):
-        first = _place(name, "last", int(beats[0]), last, flags, info, lengths)
+        first = _place(name, "last", int(beats[0]), last, flags, info, lengths, size)
     if first and visits:
         sentence, turn = visits[first.sentence]
         first = replace(first, tensor=info.turns[turn], sentence=sentence)
@@ -172,19 +171,18 @@ def _differences(got: np.ndarray, want: np.ndarray) -> np.ndarray:
     return np.concatenate([np.flatnonzero(got[:common] != want[:common]), np.arange(common, max(len(got), len(want)))])
 
 
-def _place(name: str, what: str, index: int, got: np.ndarray, want: np.ndarray, info: Stream, lengths: np.ndarray) -> Place:
+def _place(name: str, what: str, index: int, got: np.ndarray, want: np.ndarray, info: Stream, lengths: np.ndarray, size: int) -> Place:
+    """size: values of the golden tensor."""
     mask, order = info.filled_by_channels, info.order(lengths)
     if info.kind == "row":
         value, lane = (index * info.lanes, 0) if what == "last" else (index, index % info.lanes)
-        values = len(want) * (info.lanes if what == "last" else 1)
     elif what == "last":  # the beat's first value, or the one before it where it holds none
         token, beat = divmod(index, info.beats)
-        value, values = token * info.channels + int(mask[: beat * info.lanes].sum()), len(want) // info.beats * info.channels
-        lane = 0
+        value, lane = token * info.channels + int(mask[: beat * info.lanes].sum()), 0
     else:
-        value, values, lane = index, len(want), int(np.flatnonzero(mask)[index % info.channels]) % info.lanes
+        value, lane = index, int(np.flatnonzero(mask)[index % info.channels]) % info.lanes
     value = value if order is None or value >= len(order) else int(order[value])
-    sentence, token, channel = locate(value, info, lengths, values)
+    sentence, token, channel = locate(value, info, lengths, size)
     return Place(
         tensor=name,
         what=what,
@@ -198,9 +196,9 @@ def _place(name: str, what: str, index: int, got: np.ndarray, want: np.ndarray, 
 
 
 def sentence_starts(info: Stream, lengths: np.ndarray, values: int) -> np.ndarray:
-    """Index of each sentence's first value in the stream, and the end: int64 [S+1].
+    """Index of each sentence's first value in the golden tensor, and the end: int64 [S+1].
 
-    Row streams have T * heads * T values a sentence; `values` of all sentences give the heads.
+    Row tensors have T * heads * T values a sentence; `values` of all sentences give the heads.
     """
     if info.kind == "sentence":
         sizes = np.full(len(lengths), info.channels)
@@ -212,16 +210,16 @@ def sentence_starts(info: Stream, lengths: np.ndarray, values: int) -> np.ndarra
 
 
 def expected_last(values: int, info: Stream, lengths: np.ndarray) -> np.ndarray:
-    """`last` of each beat by the stream's rule: the end of each row (row streams), or of each sentence."""
+    """`last` of each beat by the stream's rule: the end of each row (row streams), or of each sentence. values: of the golden tensor."""
     if info.kind != "row":
         if info.fold:
             return _part_ends(info, lengths)
         flags = np.zeros(values // info.channels * info.beats, dtype=bool)
         flags[sentence_starts(info, lengths, values)[1:] // info.channels * info.beats - 1] = True
         return flags
-    flags = np.zeros(values // info.lanes, dtype=bool)
-    for (start, end), tokens in zip(pairwise(sentence_starts(info, lengths, values) // info.lanes), lengths, strict=True):
-        flags[start + tokens - 1 : end : tokens] = True
+    ends = np.cumsum(info.row_lengths(lengths))
+    flags = np.zeros(int(ends[-1]), dtype=bool)
+    flags[ends - 1] = True
     return flags
 
 
@@ -236,7 +234,7 @@ def _part_ends(info: Stream, lengths: np.ndarray) -> np.ndarray:
 
 
 def locate(index: int, info: Stream, lengths: np.ndarray, values: int) -> tuple[int, int, int]:
-    """(sentence, token, channel) of a stream's value; an index past the end belongs to the last sentence."""
+    """(sentence, token, channel) of a golden tensor's value; an index past the end belongs to the last sentence."""
     starts = sentence_starts(info, lengths, values)
     sentence = min(int(np.searchsorted(starts, index, side="right")) - 1, len(lengths) - 1)
     within = index - int(starts[sentence])

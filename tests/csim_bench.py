@@ -21,7 +21,7 @@ import numpy as np
 from operator_bench import Case, beats, golden
 
 from bitloom.hls.layers import HEADERS, code_type, config_cpp
-from bitloom.hls.project import PARALLEL, shared_constants
+from bitloom.hls.project import PARALLEL, beat_type, shared_constants
 from bitloom.hw.instance import HlsLayer, Layout
 from bitloom.hw.ops import OPS
 from bitloom.hw.plan.design import Stream, wire
@@ -66,6 +66,7 @@ def stream(case: Case, name: str) -> Stream:
         kind=tensor.kind,
         layout=(tensor.kind != "row" and layout) or Layout(channels=tensor.channels),
         heads=int(tensor.shape[1]) if tensor.kind == "row" else 0,
+        keys=str(tensor.shape[2]) if tensor.kind == "row" else "T",
     )
 
 
@@ -90,7 +91,10 @@ def _instance(number: int, case: Case) -> str:
     lines = [f"typedef {code_type(codes.bits, codes.signed)} {name}_word;" for name, codes in layer.memories.items()]
     for name in names:
         tensor = case.graph.tensor(name)
-        lines += [f"typedef {code_type(tensor.bits, tensor.signed)} {name}_code;", f"typedef bitloom::beat<{name}_code, {width[name]}> {name}_beat;"]
+        lines += [
+            f"typedef {code_type(tensor.bits, tensor.signed)} {name}_code;",
+            f"typedef bitloom::{beat_type(stream(case, name))}<{name}_code, {width[name]}> {name}_beat;",
+        ]
     lines.append(
         config_cpp(
             SimpleNamespace(
@@ -140,7 +144,7 @@ def _numbers(case: Case) -> np.ndarray:
     parts = [codes.data for codes in _layer(case).memories.values()]
     for name, codes in zip(case.node.inputs, case.data, strict=True):
         words, last, _ = beats(case.graph.tensor(name), codes, case.lengths, lanes(case)[name])
-        parts += [[len(words)], np.column_stack([words, last])]
+        parts += [[len(words)], np.column_stack([words, _marks(case, name, last)])]
     parts.append([len(case.lengths)])
     if case.node.op in PARALLEL:
         parts += list(case.data)
@@ -167,12 +171,12 @@ def _compare(number: int, case: Case, got: _Reader) -> int:
     where, width, y = f"{case.node.op} case {number}", lanes(case), golden(case)
     words, last, _ = beats(case.output, y, case.lengths, width[case.node.name])
     made = [got.stream(width[case.node.name]) for _ in case.lengths]
-    _equal(f"{where}: beats of each sentence", np.array([len(m) for m in made]), _beats_of_sentences(case, width[case.node.name]))
+    _equal(f"{where}: beats of each sentence", np.array([len(m) for m in made]), _beats_of_sentences(case, case.node.name))
     _equal(f"{where}: value [beat, lane]", np.concatenate(made)[:, :-1], words)
-    _equal(f"{where}: last [beat]", np.concatenate(made)[:, -1], last)
+    _equal(f"{where}: last [beat]", np.concatenate(made)[:, -1], _marks(case, case.node.name, last))
     for name in case.node.inputs:
         assert len(got.stream(width[name])) == 0, f"{where}: beats of {name} were left over"
-    compared = y.size
+    compared = words.size
     if case.node.op in PARALLEL:
         _equal(f"{where} on arrays: value", got.take(y.size), y.reshape(-1))
         compared += y.size
@@ -180,10 +184,20 @@ def _compare(number: int, case: Case, got: _Reader) -> int:
     return compared
 
 
-def _beats_of_sentences(case: Case, width: int) -> np.ndarray:
-    tensor, n = case.output, case.lengths
-    elements = {"token": n * tensor.channels, "row": n * n * int(tensor.shape[1] if tensor.kind == "row" else 0), "sentence": 0 * n + tensor.channels}
-    return elements[tensor.kind] // width
+def _marks(case: Case, name: str, last: np.ndarray) -> np.ndarray:
+    """`last` of each beat; of rows, 2 more at the end of a sentence."""
+    if case.graph.tensor(name).kind != "row":
+        return last.astype(np.int64)
+    marks = last.astype(np.int64)
+    marks[np.cumsum(_beats_of_sentences(case, name)) - 1] += 2
+    return marks
+
+
+def _beats_of_sentences(case: Case, name: str) -> np.ndarray:
+    made, n = stream(case, name), case.lengths
+    if made.kind == "row":
+        return np.array([made.row_lengths(np.array([tokens])).sum() for tokens in n])
+    return (n * made.channels if made.kind == "token" else 0 * n + made.channels) // made.lanes
 
 
 def _equal(what: str, got: np.ndarray, want: np.ndarray) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from operator_bench import Case, golden
+from operator_bench import Case, carried, golden
 from ops import test_add, test_context, test_first_token, test_layernorm, test_linear, test_requant, test_scores, test_softmax, test_table
 
 from bitloom.hls.project import PARALLEL
@@ -64,9 +64,9 @@ OF_THE_RTL = {
     "linear": lambda: test_linear.CASES,
     "requant": lambda: test_requant.CASES + test_requant.EDGES,
     "table": lambda: [test_table.case(seed, *shape) for seed, shape in enumerate(test_table.SHAPES)],
-    "scores": lambda: test_scores.CASES,
-    "context": lambda: test_context.CASES,
-    "softmax": test_softmax.cases,
+    "scores": lambda: test_scores.RANGES[:4] + test_scores.CASES,
+    "context": lambda: test_context.RANGES[:4] + test_context.CASES,
+    "softmax": lambda: test_softmax.cases() + test_softmax.cases(("causal", "window 1", "window 5"))[:3],
     "layernorm": test_layernorm.cases,
     "first_token": lambda: [test_first_token.case(seed, *shape) for seed, shape in enumerate(test_first_token.SHAPES)],
 }
@@ -81,4 +81,4 @@ def cases(op: str) -> list[Case]:
 
 def values(made: list[Case]) -> int:
     """All of them, twice where an operator works on arrays too."""
-    return sum(golden(case).size * (2 if case.node.op in PARALLEL else 1) for case in made)
+    return sum(carried(case.output, golden(case), case.lengths) * (2 if case.node.op in PARALLEL else 1) for case in made)

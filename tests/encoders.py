@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -42,6 +42,7 @@ class Shape:
     labels: int = 2
     head: str = "sequence"
     activation: str = "gelu"
+    keys: str | tuple[str, ...] = "T"  # those that a query sees (hw/keys.py), of all layers or of each
     weight_bits: tuple[int, ...] = (4,)
     act_bits: tuple[int, ...] = (8,)
     score_bits: tuple[int, ...] = (8,)
@@ -103,7 +104,7 @@ class RandomEncoder:
         return ops.requant.append(self.b, op.tensor, acc, [1], shift, bits=bits, scale=scale)
 
     def scores(self, op: Scores, q: Tensor, k: Tensor) -> Tensor:
-        acc = ops.scores.append(self.b, op.acc, q, k, op.heads)
+        acc = ops.scores.append(self.b, op.acc, q, k, op.heads, op.keys)
         rms = math.sqrt(q.channels // op.heads) * self.rms[q.name] * self.rms[k.name]
         bits, self.prob_bits = self.pick(self.shape.score_bits), self.pick(self.shape.prob_bits)
         return self.shift_to(op, acc, rms, bits, 2.0 ** (2 - bits + self.pick((0, 1))))
@@ -158,12 +159,12 @@ RANDOM = {
 
 def network_of(shape: Shape) -> Network:
     """The encoder of that shape, whatever its weights."""
-    layer = LayerShape(
-        heads=shape.heads, head_width=shape.head_dim or shape.hidden // shape.heads, intermediate=shape.intermediate, activation=shape.activation
-    )
+    width = shape.head_dim or shape.hidden // shape.heads
+    keys = (shape.keys,) * shape.layers if isinstance(shape.keys, str) else shape.keys
+    layer = LayerShape(heads=shape.heads, head_width=width, intermediate=shape.intermediate, activation=shape.activation)
     encoder = EncoderShape(
         hidden=shape.hidden,
-        layers=(layer,) * shape.layers,
+        layers=tuple(replace(layer, keys=own) for own in keys),
         vocabulary=shape.vocabulary,
         positions=shape.max_tokens,
         labels=shape.labels,

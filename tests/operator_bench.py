@@ -14,6 +14,7 @@ from bitloom.hw import graph_file
 from bitloom.hw.emit import TIED
 from bitloom.hw.graph import Graph, Node, Tensor
 from bitloom.hw.instance import Fold, Layout
+from bitloom.hw.keys import Keys
 from bitloom.hw.ops import OPS
 from bitloom.hw.plan.timing import simulate_node
 from bitloom.sim.unit import OutSpec, Stimulus, UnitCase, run_units
@@ -85,8 +86,8 @@ def beats(tensor: Tensor, codes: np.ndarray, lengths: np.ndarray, lanes: int, la
     if tensor.kind == "row":
         heads = int(tensor.shape[1])
         rows = np.split(codes.reshape(-1), np.cumsum([n * heads * n for n in lengths])[:-1])
-        words = np.concatenate([row.reshape(-1, lanes, n).swapaxes(1, 2).reshape(-1, lanes) for row, n in zip(rows, lengths, strict=True)])
-        units = np.concatenate([np.full(n * heads // lanes, n) for n in lengths])
+        words = np.concatenate([_row_words(row.reshape(n, heads, n), lanes, tensor.keys) for row, n in zip(rows, lengths, strict=True)])
+        units = np.concatenate([np.repeat(tensor.keys.spans(n), heads // lanes) for n in lengths])
     else:
         words = layout.place(codes).reshape(-1, lanes)
         units = np.full(len(codes), layout.width // lanes)
@@ -94,6 +95,18 @@ def beats(tensor: Tensor, codes: np.ndarray, lengths: np.ndarray, lanes: int, la
     last = np.zeros(len(words), dtype=bool)
     last[ends if tensor.kind != "token" else ends[np.cumsum(lengths) - 1]] = True
     return words, last, ends
+
+
+def _row_words(rows: np.ndarray, lanes: int, keys: Keys) -> np.ndarray:
+    """A sentence's rows [T, heads, T] as their stream carries them [beats, lanes]: the keys that a query sees alone."""
+    low, high = keys.bounds(len(rows))
+    groups = rows.reshape(len(rows), -1, lanes, len(rows)).swapaxes(2, 3)
+    return np.concatenate([groups[i, :, low[i] : high[i]].reshape(-1, lanes) for i in range(len(rows))])
+
+
+def carried(tensor: Tensor, codes: np.ndarray, lengths) -> int:
+    """Values that a tensor's stream carries: of rows, those of the keys that a query sees."""
+    return codes.size if tensor.kind != "row" else int(tensor.shape[1]) * sum(int(tensor.keys.spans(int(n)).sum()) for n in lengths)
 
 
 def golden(case: Case) -> np.ndarray:
@@ -114,7 +127,7 @@ def unit_case(case: Case) -> UnitCase:
         instance.params,
         inputs,
         OutSpec("m", lanes, case.output.bits, case.output.signed),
-        golden(case).size // case.output.channels * _layout(case).width // lanes,
+        len(beats(case.output, golden(case), case.lengths, lanes, case.fold.layout_out)[0]),
         tied={"bus": TIED} if OPS[case.node.op].module.turned else {},
     )
 

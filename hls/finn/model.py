@@ -64,6 +64,8 @@ def check_forms(graph: Graph) -> None:
     if len(graph.outputs) != 1:
         raise FinnError(f"finn: got {len(graph.outputs)} outputs ({', '.join(graph.outputs)}), must be one; use the rtl backend")
     for node in graph.nodes:
+        if graph.tensor(node.name).kind == "row" and not graph.tensor(node.name).keys.all:
+            raise FinnError(f"finn: {node.name}: got keys '{graph.tensor(node.name).shape[2]}', must be all (attention: full); use the rtl or hls4ml backend")
         if not OPS[node.op].host and OPS[node.op].finn is None:
             raise FinnError(f"finn: {node.name}: got operator '{node.op}', must have a form in FINN's nodes (finn in hw/ops/{node.op}.py); use another backend")
 

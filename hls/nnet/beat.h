@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // beat: what moves over the streams between the operators of an encoder, and the arithmetic that they share.
 // Stream : a token stream has N elements a beat, tokens in order, `last` on the final beat of a sentence (of a one-vector stream: of the vector).
-//          A row stream (scores, probabilities) has an element of each head side by side a beat, order token i, heads, token j; `last` ends each row,
-//          so that its reader learns the sentence's length. One call of an operator works on one sentence.
+//          A row stream (scores, probabilities) has an element of each head side by side a beat, order token i, heads, token j over the keys that i sees;
+//          `last` ends each row, `end` with it the sentence. One call of an operator works on one sentence.
 // Outside: AXI4-Stream, hls::axis<nnet::array<ap_int<8 k>, N>>: elements extended to whole bytes, lane 0 lowest, TLAST ends the sentence.
 // Pragmas: PIPELINE style=flp, so that a pipeline that waits for input still gives out what it holds (a stalled one could block a residual sum).
 #ifndef BITLOOM_BEAT_H_
@@ -38,6 +38,32 @@ template <class T, unsigned N> struct beat {
     nnet::array<T, N> data;
     bool last;
 };
+
+template <class T, unsigned N> struct row_beat {
+    typedef T value_type;
+    static const unsigned size = N;
+    nnet::array<T, N> data;
+    bool last, end;
+};
+
+// The end of a sentence; the marks of another beat.
+template <class T, unsigned N> bool ends(const beat<T, N> &got) {
+#pragma HLS INLINE
+    return got.last;
+}
+template <class T, unsigned N> bool ends(const row_beat<T, N> &got) {
+#pragma HLS INLINE
+    return got.end;
+}
+template <class in_T, class T, unsigned N> void mark_like(const in_T &got, beat<T, N> &made) {
+#pragma HLS INLINE
+    made.last = got.last;
+}
+template <class in_T, class T, unsigned N> void mark_like(const in_T &got, row_beat<T, N> &made) {
+#pragma HLS INLINE
+    made.last = got.last;
+    made.end = got.end;
+}
 
 // Bits of a counter that holds 0 .. N-1.
 template <unsigned N> struct count_bits {
@@ -91,23 +117,6 @@ template <class OUT, int W> OUT clip(const ap_int<W> &v) {
         return range<OUT>::low();
     return OUT(v);
 }
-
-// Tells the end of a sentence from the `last` of its beats. HEADS: of a row stream; 0: not one.
-template <unsigned HEADS, unsigned MAX_TOKENS> struct sentence {
-    ap_uint<count_bits<MAX_TOKENS + 1>::value> tokens;
-    ap_uint<count_bits<HEADS * MAX_TOKENS + 1>::value> rows;
-    sentence() : tokens(0), rows(0) {}
-    bool ends(bool last) {
-#pragma HLS INLINE
-        if (HEADS == 0)
-            return last;
-        if (rows == 0)
-            tokens++; // the first row is as long as the sentence
-        if (last)
-            rows++;
-        return last && rows == tokens * HEADS;
-    }
-};
 
 // SIMD elements in one word from beats of fewer.
 template <class in_T, class out_T, unsigned MAX_BEATS> void widen(hls::stream<in_T> &in, hls::stream<out_T> &out) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// context: acc[i,h,d] = sum_j p[i,h,j] v[j,h,d] over the tokens that exist
+// context: acc[i,h,d] = sum_j p[i,h,j] v[j,h,d] over the keys j that a query sees
 // Golden : hw/ops/context.py (bit-exact)
 // Stream : row stream (probabilities) and token stream (values) -> token stream of accumulators. The values of a sentence fill a ping-pong
-//          buffer while the sentence before is weighted; the rows of `side` heads, interleaved in the streams, take max(tokens, side * pe / lanes) * dim / pe cycles, like hw/rtl/context_op.sv
+//          buffer while the sentence before is weighted; the rows of `side` heads, interleaved in the streams, take max(their length, side * pe / lanes) * dim / pe cycles, like hw/rtl/context_op.sv
 #ifndef BITLOOM_CONTEXT_H_
 #define BITLOOM_CONTEXT_H_
 
@@ -14,14 +14,14 @@ template <class p_T, class v_T, class out_T, class tokens_T, class CONFIG>
 void weigh(hls::stream<p_T> &p, nnet::array<v_T, out_T::size> bank[CONFIG::max_tokens * CONFIG::channels / out_T::size], hls::stream<tokens_T> &length,
            hls::stream<out_T> &out) {
     static const unsigned folds = CONFIG::channels / CONFIG::heads / CONFIG::pe, groups = CONFIG::heads / CONFIG::side;
-    const tokens_T tokens = length.read();
-    p_T row[CONFIG::max_tokens]; // read in the first fold, kept for the others; a row of one token is kept in `latest`
+    seen_keys<tokens_T, CONFIG> seen(length.read());
+    p_T row[CONFIG::max_tokens]; // read in the first fold, kept for the others; a row of one key is kept in `latest`
 #pragma HLS AGGREGATE variable=row
 #pragma HLS DEPENDENCE variable=row type=inter direction=RAW distance=2 true
     p_T latest;
     out_T acc;
 #pragma HLS ARRAY_PARTITION variable=acc.data.data complete
-    tokens_T token = 0, key = 0;
+    tokens_T key = 0;
     typename count<groups>::type group = 0;
     typename count<folds>::type fold = 0;
 weigh:
@@ -33,25 +33,25 @@ weigh:
             row[key] = weight;
             latest = weight;
         } else {
-            weight = tokens == 1 ? latest : row[key];
+            weight = seen.first == seen.final ? latest : row[key];
         }
         const nnet::array<v_T, out_T::size> value = bank[(key * groups + group) * folds + fold];
         for (unsigned e = 0; e < out_T::size; e++) {
 #pragma HLS UNROLL
-            acc.data[e] = (key == 0 ? typename out_T::value_type(0) : acc.data[e]) + weight.data[e % CONFIG::side] * value[e];
+            acc.data[e] = (key == seen.first ? typename out_T::value_type(0) : acc.data[e]) + weight.data[e % CONFIG::side] * value[e];
         }
-        const bool fold_done = key == tokens - 1, row_done = fold_done && fold == folds - 1;
+        const bool fold_done = key == seen.final, row_done = fold_done && fold == folds - 1;
         const bool token_done = row_done && group == groups - 1;
-        acc.last = token_done && token == tokens - 1;
+        acc.last = token_done && seen.at_last_query();
         if (fold_done)
             out.write(acc);
-        key = fold_done ? tokens_T(0) : tokens_T(key + 1);
         if (fold_done)
             fold = row_done ? typename count<folds>::type(0) : typename count<folds>::type(fold + 1);
         if (row_done)
             group = token_done ? typename count<groups>::type(0) : typename count<groups>::type(group + 1);
         if (token_done)
-            token++;
+            seen.next_query();
+        key = fold_done ? seen.first : tokens_T(key + 1);
         if (acc.last)
             break;
     }

@@ -82,19 +82,19 @@ void print_result(hls::stream<hls::axis<array<T, N>, 0, 0, 0>> &result, std::ost
     out << std::endl;
 }
 
-template <class save_T, class T, unsigned N> void save_beats(hls::stream<bitloom::beat<T, N>> &data, save_T *ptr, size_t size) {
+template <class save_T, class beat_T> void save_beats(hls::stream<beat_T> &data, save_T *ptr, size_t size) {
     std::fill(ptr, ptr + size, std::numeric_limits<save_T>::quiet_NaN());
     const size_t beats = data.size();
     for (size_t i = 0; i < beats; i++) {
-        const bitloom::beat<T, N> got = data.read();
-        for (size_t e = 0; e < N && i * N + e < size; e++)
-            ptr[i * N + e] = save_T(code_value(got.data[e]));
+        const beat_T got = data.read();
+        for (size_t e = 0; e < beat_T::size && i * beat_T::size + e < size; e++)
+            ptr[i * beat_T::size + e] = save_T(code_value(got.data[e]));
         data.write(got);
     }
 }
 
 // A tap: the stream's values as they are, for ModelGraph.trace.
-template <class data_T, class T, unsigned N> void save_layer_output(hls::stream<bitloom::beat<T, N>> &data, const char *layer_name, size_t size) {
+template <class beat_T> void save_stream(hls::stream<beat_T> &data, const char *layer_name, size_t size) {
     if (!trace_enabled || !trace_outputs || trace_outputs->count(layer_name) == 0)
         return;
     void *ptr = (*trace_outputs)[layer_name];
@@ -102,6 +102,13 @@ template <class data_T, class T, unsigned N> void save_layer_output(hls::stream<
         save_beats(data, (float *)ptr, size);
     else
         save_beats(data, (double *)ptr, size);
+}
+
+template <class data_T, class T, unsigned N> void save_layer_output(hls::stream<bitloom::beat<T, N>> &data, const char *layer_name, size_t size) {
+    save_stream(data, layer_name, size);
+}
+template <class data_T, class T, unsigned N> void save_layer_output(hls::stream<bitloom::row_beat<T, N>> &data, const char *layer_name, size_t size) {
+    save_stream(data, layer_name, size);
 }
 
 } // namespace nnet

@@ -14,7 +14,7 @@ fork2:
         const T got = in.read();
         a.write(got);
         b.write(got);
-        if (got.last)
+        if (ends(got))
             break;
     }
 }
@@ -27,7 +27,7 @@ fork3:
         a.write(got);
         b.write(got);
         c.write(got);
-        if (got.last)
+        if (ends(got))
             break;
     }
 }
@@ -42,7 +42,7 @@ fork4:
         b.write(got);
         c.write(got);
         d.write(got);
-        if (got.last)
+        if (ends(got))
             break;
     }
 }

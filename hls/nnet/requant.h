@@ -20,7 +20,6 @@ void requant(hls::stream<in_T> &in, hls::stream<out_T> &out, const typename CONF
     static const unsigned beats = CONFIG::n_mult > 1 ? CONFIG::n_mult / in_T::size : 1; // of a token
     const unsigned lanes = CONFIG::n_mult > 1 ? in_T::size : 1;
 #pragma HLS ARRAY_RESHAPE variable=mult cyclic factor=lanes
-    sentence<CONFIG::heads, CONFIG::max_tokens> read;
     typename count<beats>::type word = 0;
 requant:
     for (unsigned i = 0; i < CONFIG::max_beats; i++) {
@@ -32,10 +31,10 @@ requant:
             y.data[e] = requant_code<typename out_T::value_type, typename in_T::value_type, CONFIG>(
                 acc.data[e], mult[CONFIG::n_mult > 1 ? unsigned(word * in_T::size + e) : 0]);
         }
-        y.last = acc.last;
+        mark_like(acc, y);
         out.write(y);
         word = word == beats - 1 ? typename count<beats>::type(0) : typename count<beats>::type(word + 1);
-        if (read.ends(acc.last))
+        if (ends(acc))
             break;
     }
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// scores: acc[i,h,j] = sum_d q[i,h,d] k[j,h,d] over the tokens that exist
+// scores: acc[i,h,j] = sum_d q[i,h,d] k[j,h,d] over the keys that a query sees
 // Golden : hw/ops/scores.py (bit-exact)
 // Stream : two token streams (queries, keys) -> row stream of accumulators. The keys of a sentence fill a ping-pong buffer while the
-//          sentence before is attended; a row takes tokens * dim / simd cycles, like hw/rtl/scores.sv
+//          sentence before is attended; a row of n keys takes n * dim / simd cycles, like hw/rtl/scores.sv
 #ifndef BITLOOM_SCORES_H_
 #define BITLOOM_SCORES_H_
 
@@ -29,25 +29,43 @@ store:
     tokens.write(stored);
 }
 
+// The keys that a query sees, `first` .. `final` of the sentence's tokens (hw/keys.py); begins with the first query.
+template <class tokens_T, class CONFIG> struct seen_keys {
+    tokens_T tokens, query, first, final;
+    seen_keys(const tokens_T &tokens) : tokens(tokens), query(0), first(0), final(tokens - 1) {
+        if (CONFIG::ahead < CONFIG::max_tokens - 1 && tokens - 1 > CONFIG::ahead)
+            final = CONFIG::ahead;
+    }
+    bool at_last_query() const { return query == tokens - 1; }
+    void next_query() {
+#pragma HLS INLINE
+        query++;
+        if (CONFIG::back < CONFIG::max_tokens - 1 && query > CONFIG::back)
+            first++;
+        if (CONFIG::ahead < CONFIG::max_tokens - 1 && final != tokens - 1)
+            final++;
+    }
+};
+
 template <class q_T, class k_T, class out_T, class tokens_T, class CONFIG>
 void attend(hls::stream<q_T> &q, nnet::array<typename k_T::value_type, k_T::size> bank[CONFIG::max_tokens * CONFIG::channels / k_T::size],
             hls::stream<tokens_T> &length, hls::stream<out_T> &out) {
     static const unsigned steps = CONFIG::channels / CONFIG::heads / CONFIG::simd, groups = CONFIG::heads / CONFIG::side;
     typedef typename out_T::value_type acc_T;
-    const tokens_T tokens = length.read();
+    seen_keys<tokens_T, CONFIG> seen(length.read());
     q_T query[steps]; // the query's part for the heads side by side: read for the first key, kept for the others
 #pragma HLS AGGREGATE variable=query
 #pragma HLS DEPENDENCE variable=query type=inter direction=RAW distance=steps true
     acc_T acc[CONFIG::side];
 #pragma HLS ARRAY_PARTITION variable=acc complete
-    tokens_T row = 0, key = 0;
+    tokens_T key = 0;
     typename count<groups>::type group = 0;
     typename count<steps>::type step = 0;
 attend:
     for (unsigned i = 0; i < CONFIG::max_tokens * groups * CONFIG::max_tokens * steps; i++) {
 #pragma HLS PIPELINE II=1 style=flp
         q_T x;
-        if (key == 0) {
+        if (key == seen.first) {
             x = q.read();
             query[step] = x;
         } else {
@@ -64,18 +82,20 @@ attend:
             }
             made.data[h] = acc[h];
         }
-        const bool row_done = step == steps - 1 && key == tokens - 1;
+        const bool row_done = step == steps - 1 && key == seen.final;
+        const bool token_done = row_done && group == groups - 1;
+        const bool done = token_done && seen.at_last_query();
         if (step == steps - 1) {
             made.last = row_done;
+            made.end = done;
             out.write(made);
         }
-        const bool done = row_done && group == groups - 1 && row == tokens - 1;
-        if (row_done) {
-            row = group == groups - 1 ? tokens_T(row + 1) : row;
-            group = group == groups - 1 ? typename count<groups>::type(0) : typename count<groups>::type(group + 1);
-        }
+        if (row_done)
+            group = token_done ? typename count<groups>::type(0) : typename count<groups>::type(group + 1);
+        if (token_done)
+            seen.next_query();
         if (step == steps - 1)
-            key = row_done ? tokens_T(0) : tokens_T(key + 1);
+            key = row_done ? seen.first : tokens_T(key + 1);
         step = step == steps - 1 ? typename count<steps>::type(0) : typename count<steps>::type(step + 1);
         if (done)
             break;

@@ -2,7 +2,7 @@
 // softmax: e = E[max - x], S = sum e, r = floor(2**k / S), p = clip((e r + 2**(n-1)) >> n)
 // Golden : hw/ops/softmax.py (bit-exact)
 // Stream : row stream -> row stream, each lane a row of its own; four processes, each on a row of its own: largest code, exponentials and sum, reciprocal, products.
-//          In steady state a row takes max(tokens, cycles of the divider)
+//          In steady state a row takes max(its length, cycles of the divider)
 #ifndef BITLOOM_SOFTMAX_H_
 #define BITLOOM_SOFTMAX_H_
 
@@ -11,7 +11,6 @@
 namespace bitloom {
 
 template <class in_T, class CONFIG> void largest(hls::stream<in_T> &in, hls::stream<in_T> &held, hls::stream<nnet::array<typename in_T::value_type, in_T::size>> &top) {
-    sentence<CONFIG::heads, CONFIG::max_tokens> read;
     nnet::array<typename in_T::value_type, in_T::size> high;
 #pragma HLS ARRAY_PARTITION variable=high.data complete
     bool starts = true;
@@ -28,7 +27,7 @@ largest:
         if (x.last)
             top.write(high);
         starts = x.last;
-        if (read.ends(x.last))
+        if (ends(x))
             break;
     }
 }
@@ -36,7 +35,6 @@ largest:
 template <class in_T, class e_T, class sum_T, class CONFIG>
 void exponentials(hls::stream<in_T> &held, hls::stream<nnet::array<typename in_T::value_type, in_T::size>> &top, hls::stream<e_T> &terms, hls::stream<sum_T> &sums,
                   const typename CONFIG::exp_table_t exp_table[CONFIG::n_exp_table]) {
-    sentence<CONFIG::heads, CONFIG::max_tokens> read;
     nnet::array<typename in_T::value_type, in_T::size> high;
 #pragma HLS ARRAY_PARTITION variable=high.data complete
     sum_T sum;
@@ -55,14 +53,13 @@ exponentials:
             e.data[l] = exp_table[below];
             sum.data[l] = (starts ? typename sum_T::value_type(0) : sum.data[l]) + e.data[l];
         }
-        e.last = x.last;
+        mark_like(x, e);
         terms.write(e);
-        const bool done = read.ends(x.last);
-        sum.last = done;
+        sum.last = ends(x);
         if (x.last)
             sums.write(sum);
         starts = x.last;
-        if (done)
+        if (ends(x))
             break;
     }
 }
@@ -85,7 +82,6 @@ reciprocals:
 
 template <class e_T, class recip_T, class out_T, class CONFIG>
 void normalise(hls::stream<e_T> &terms, hls::stream<recip_T> &recips, hls::stream<out_T> &out) {
-    sentence<CONFIG::heads, CONFIG::max_tokens> read;
     recip_T recip;
 #pragma HLS ARRAY_PARTITION variable=recip.data complete
     bool starts = true;
@@ -101,10 +97,10 @@ normalise:
             const ap_int<width<typename e_T::value_type>::value + CONFIG::recip_width + 1> scaled = e.data[l] * recip[l];
             p.data[l] = clip<typename out_T::value_type>(round_shift<CONFIG::shift>(scaled));
         }
-        p.last = e.last;
+        mark_like(e, p);
         out.write(p);
         starts = e.last;
-        if (read.ends(e.last))
+        if (ends(e))
             break;
     }
 }
@@ -112,7 +108,7 @@ normalise:
 template <class in_T, class out_T, class CONFIG>
 void softmax(hls::stream<in_T> &in, hls::stream<out_T> &out, const typename CONFIG::exp_table_t exp_table[CONFIG::n_exp_table]) {
 #pragma HLS DATAFLOW
-    typedef beat<typename CONFIG::exp_table_t, in_T::size> e_T;
+    typedef row_beat<typename CONFIG::exp_table_t, in_T::size> e_T;
     typedef beat<ap_uint<CONFIG::sum_bits>, in_T::size> sum_T;
     typedef nnet::array<ap_uint<CONFIG::recip_width>, in_T::size> recip_T;
     typedef nnet::array<typename in_T::value_type, in_T::size> top_T;

@@ -12,6 +12,7 @@ import numpy as np
 
 from bitloom.hw.graph import Graph, GraphError, Node, Tensor
 from bitloom.hw.instance import Fold
+from bitloom.hw.keys import FORMS, Keys
 
 
 def half(shift: int) -> int:
@@ -34,6 +35,16 @@ def require(ok: bool, graph: Graph, node: Node, text: str) -> None:
     """Raise GraphError `graph: node: text` unless ok. text says what was got and what it must be."""
     if not ok:
         raise GraphError(f"graph {graph.name}: {node.op} {node.name}: {text}")
+
+
+def require_rows(tensor: Tensor, heads: int, graph: Graph, node: Node) -> None:
+    """Raise GraphError unless the tensor is rows of that many heads over keys that hw/keys.py knows."""
+    text = f"{tensor.name} got shape {tensor.shape}, must be ('T', {heads}, KEYS), KEYS {FORMS}"
+    require(len(tensor.shape) == 3 and tensor.shape[:2] == ("T", heads), graph, node, text)
+    try:
+        Keys.parse(str(tensor.shape[2]))
+    except ValueError:
+        require(False, graph, node, text)
 
 
 def require_range(value: np.ndarray, low: int, high: int, graph: Graph, node: Node, name: str) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""context: values weighted by probabilities, per head, over the tokens that exist."""
+"""context: values weighted by probabilities, per head, over the keys that a query sees."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from bitloom.hw.cost.multipliers import Product, fold_style
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops import softmax
-from bitloom.hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, sentences
+from bitloom.hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, require_rows, sentences
 from bitloom.hw.ops.record import Finn, Operator
-from bitloom.hw.parts import banks, mac_array, ring
+from bitloom.hw.parts import banks, first_key, mac_array, ring
 from bitloom.hw.parts.banks import Banks
 from bitloom.hw.parts.mac_array import mac_latency
 from bitloom.hw.parts.ring import Ring
@@ -26,7 +26,7 @@ ATTRS = ("heads",)
 def context(p, v, heads, bound):
     """acc[i,h,d] = sum_j p[i,h,j] v[j,h,d].
 
-    p        int64 [T, heads, T], unsigned codes; v int64 [T, H], heads side by side
+    p        int64 [T, heads, T], unsigned codes, 0 where query i does not see key j; v int64 [T, H], heads side by side
     bound    at least the largest |acc|
     returns  int64 [T, H], one LSB = s_p s_v
     """
@@ -42,7 +42,8 @@ def bound(p_bits: int, v_max: int, max_tokens: int) -> int:
 
 def check(graph: Graph, node: Node) -> None:
     p, v, out, heads = *(graph.tensor(n) for n in (*node.inputs, node.name)), node.attrs["heads"]
-    require(p.shape == ("T", heads, "T") and not p.signed, graph, node, f"p got {p.shape}, signed={p.signed}, must be ('T', {heads}, 'T'), unsigned")
+    require_rows(p, heads, graph, node)
+    require(not p.signed, graph, node, f"{p.name} got signed, must be unsigned")
     require(v.shape == out.shape and v.channels % heads == 0, graph, node, f"v, output got {v.shape}, {out.shape}, must be equal, divisible by {heads} heads")
     require(v.signed, graph, node, f"{v.name} got unsigned, must be signed")
     producer = graph.node(p.name).op
@@ -68,7 +69,7 @@ def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
 
 
 def macs(graph: Graph, node: Node, tokens: int) -> int:
-    return tokens * tokens * graph.tensor(node.name).channels
+    return int(graph.tensor(node.inputs[0]).keys.spans(tokens).sum()) * graph.tensor(node.name).channels
 
 
 def _width(graph: Graph, node: Node, fold: Fold) -> int:
@@ -83,8 +84,8 @@ def foldings(graph: Graph, node: Node, fold: Fold) -> list[Fold]:
 
 def interval(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
     """Cycles a sentence of that many tokens takes in steady state."""
-    channels = _width(graph, node, fold)
-    return tokens * max(channels // fold.lanes_out, tokens * channels // fold.products)
+    channels, spans = _width(graph, node, fold), graph.tensor(node.inputs[0]).keys.spans(tokens)
+    return int(np.maximum(channels // fold.lanes_out, spans * channels // fold.products).sum())
 
 
 def timing(graph: Graph, node: Node, fold: Fold, ins, out):
@@ -97,11 +98,11 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
         while not value_end:
             value = yield ins[1].get()
             tokens, value_end, value_last = tokens + 1, value.end, (yield from values.take(ins[1], value))
-        slot = max(tokens, beats)
         for index in range(tokens):
             starts = []
             for _ in range(groups):
                 row = yield ins[0].get()
+                slot = max(row.beats, beats)
                 rows.open()
                 start = max((yield from rows.take(ins[0], row)), value_last, done) + 1
                 done = start + folds * slot - 1
@@ -130,13 +131,15 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "P_W": p.bits,
             "V_W": v.bits,
             "OUT_W": acc.bits,
+            "BACK": p.keys.reach(graph.max_tokens)["BACK"],
             "MUL_STYLE": fold_style(fold, p.bits, v.bits),
         },
     )
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
-    return HlsLayer(constants={"heads": node.attrs["heads"], "side": fold.side, "pe": fold.pe, "channels": _width(graph, node, fold)})
+    reach = {key.lower(): tokens for key, tokens in graph.tensor(node.inputs[0]).keys.reach(graph.max_tokens).items()}
+    return HlsLayer(constants={"heads": node.attrs["heads"], "side": fold.side, "pe": fold.pe, "channels": _width(graph, node, fold), **reach})
 
 
 def spaces(graph: Graph, node: Node) -> dict[str, int]:
@@ -168,10 +171,11 @@ def products(p: Params) -> list[Product]:
 
 def terms(p: Params) -> Terms:
     words = p["HEADS"] * p["DIM"] // (p["SIDE"] * p["PE"])
+    sentence, held = index_bits(words * p["MAX_TOKENS"]), ring.count_bits(words * p["MAX_TOKENS"])
     head = mac_array.terms(p, pe=p["PE"], simd=1, x_bits=p["P_W"], w_bits=p["V_W"])
     return {key: p["SIDE"] * size for key, size in head.items()} | {
         "part_bits": (p["SIDE"] * p["PE"] - p["LANES"]) * p["V_W"],
-        "count_bits": index_bits(words * p["MAX_TOKENS"]) + 5 * index_bits(p["MAX_TOKENS"]) + index_bits(words) + ring.count_bits(words * p["MAX_TOKENS"]),
+        "count_bits": 2 * sentence + 4 * index_bits(p["MAX_TOKENS"]) + index_bits(words) + held + first_key.count_bits(p, words),
     }
 
 

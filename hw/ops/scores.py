@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""scores: products of queries and keys, per head, over the tokens that exist."""
+"""scores: products of queries and keys, per head, over the keys that a query sees."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from bitloom.hw.cost.memories import Memory, index_bits
 from bitloom.hw.cost.multipliers import Product, fold_style
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
-from bitloom.hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, sentences
+from bitloom.hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, require_rows, sentences
 from bitloom.hw.ops.record import Finn, Operator
-from bitloom.hw.parts import banks, mac_array, ring
+from bitloom.hw.parts import banks, first_key, mac_array, ring
 from bitloom.hw.parts.banks import Banks
 from bitloom.hw.parts.mac_array import mac_latency
 from bitloom.hw.parts.ring import Ring
@@ -23,15 +23,16 @@ PARAMS = ()
 ATTRS = ("heads",)
 
 
-def scores(q, k, heads, bound):
-    """acc[i,h,j] = sum_d q[i,h,d] k[j,h,d].
+def scores(q, k, heads, bound, seen=True):
+    """acc[i,h,j] = sum_d q[i,h,d] k[j,h,d], 0 where query i does not see key j.
 
     q, k     int64 [T, H], heads side by side; 1/sqrt(d) is already in q
     bound    at least the largest |acc|
+    seen     bool [T, 1, T] (hw/keys.py), or True: all
     returns  int64 [T, heads, T]
     """
     q, k = (m.reshape(len(m), heads, -1).transpose(1, 0, 2) for m in (q, k))
-    return exact_matmul(q, k.transpose(0, 2, 1), bound).transpose(1, 0, 2)
+    return exact_matmul(q, k.transpose(0, 2, 1), bound).transpose(1, 0, 2) * seen
 
 
 def acc_bound(q: Tensor, k: Tensor, heads: int) -> int:
@@ -46,7 +47,7 @@ def _bound(graph: Graph, node: Node) -> int:
 def check(graph: Graph, node: Node) -> None:
     q, k, out, heads = *(graph.tensor(n) for n in (*node.inputs, node.name)), node.attrs["heads"]
     require(q.shape == k.shape and q.channels % heads == 0, graph, node, f"q, k got {q.shape}, {k.shape}, must be equal and divisible by {heads} heads")
-    require(out.shape == ("T", heads, "T"), graph, node, f"output got shape {out.shape}, must be ('T', {heads}, 'T')")
+    require_rows(out, heads, graph, node)
     for tensor in (q, k):
         require_bits(tensor, 2, 16, graph, node)
         require(tensor.signed, graph, node, f"{tensor.name} got unsigned, must be signed")
@@ -54,8 +55,8 @@ def check(graph: Graph, node: Node) -> None:
 
 
 def run(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.ndarray) -> np.ndarray:
-    heads, bound = node.attrs["heads"], _bound(graph, node)
-    rows = [scores(inputs[0][tok], inputs[1][tok], heads, bound).ravel() for _, tok, _ in sentences(lengths, heads)]
+    heads, bound, keys = node.attrs["heads"], _bound(graph, node), graph.tensor(node.name).keys
+    rows = [scores(inputs[0][tok], inputs[1][tok], heads, bound, keys.seen(n)).ravel() for n, tok, _ in sentences(lengths, heads)]
     return np.concatenate(rows) if rows else np.zeros(0, np.int64)
 
 
@@ -64,12 +65,15 @@ def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
     split = b.ints([0, heads, tensors[0].channels // heads])
     q = b.op("Transpose", b.op("Reshape", inputs[0], split), perm=[1, 0, 2])
     k = b.op("Transpose", b.op("Reshape", inputs[1], split), perm=[1, 2, 0])
-    acc = b.matmul(q, tensors[0], k, tensors[1], graph.tensor(node.name).bits)
-    return b.op("Transpose", acc, perm=[1, 0, 2], name=node.name)
+    out = graph.tensor(node.name)
+    acc = b.matmul(q, tensors[0], k, tensors[1], out.bits)
+    if out.keys.all:
+        return b.op("Transpose", acc, perm=[1, 0, 2], name=node.name)
+    return b.op("Where", b.seen(inputs[0], out.keys), b.op("Transpose", acc, perm=[1, 0, 2]), b.scalar(0), name=node.name)
 
 
 def macs(graph: Graph, node: Node, tokens: int) -> int:
-    return tokens * tokens * graph.tensor(node.inputs[0]).channels
+    return int(graph.tensor(node.name).keys.spans(tokens).sum()) * graph.tensor(node.inputs[0]).channels
 
 
 def _width(graph: Graph, node: Node, fold: Fold) -> int:
@@ -84,8 +88,8 @@ def foldings(graph: Graph, node: Node, fold: Fold) -> list[Fold]:
 
 def interval(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
     """Cycles a sentence of that many tokens takes in steady state."""
-    channels = _width(graph, node, fold)
-    return tokens * max(channels // fold.lanes_in, tokens * channels // fold.products)
+    channels, spans = _width(graph, node, fold), graph.tensor(node.name).keys.spans(tokens)
+    return int(np.maximum(channels // fold.lanes_in, spans * channels // fold.products).sum())
 
 
 def timing(graph: Graph, node: Node, fold: Fold, ins, out):
@@ -108,15 +112,15 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
             tokens, key_end, key_last = tokens + 1, key.end, (yield from keys.take(ins[1], key))
             if tokens == 1 and not token.end:
                 waiting.append((yield from take_query((yield ins[0].get()))))
-        row_cycles = tokens * steps
-        for index in range(tokens):
+        for index, span in enumerate(graph.tensor(node.name).keys.spans(tokens).tolist()):
+            row_cycles = span * steps
             start = max(waiting.popleft(), key_last, done) + 1
             for _ in range(groups):
                 first = start + steps - 1 + mac_latency(fold.simd)
                 last = first + row_cycles - steps
-                _, moved = yield out.put(first, last, tokens, True)
+                _, moved = yield out.put(first, last, span, True)
                 # A stalled output stalls the multipliers, but early in a row: the rest of a short one is read by then.
-                read = start + row_cycles - 1 + (moved - last if (tokens - 2) * steps > mac_latency(fold.simd) else 0)
+                read = start + row_cycles - 1 + (moved - last if (span - 2) * steps > mac_latency(fold.simd) else 0)
                 start += row_cycles + moved - last
             done = start - 1
             queries.done(read)
@@ -139,13 +143,15 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "Q_W": q.bits,
             "K_W": k.bits,
             "OUT_W": acc.bits,
+            **acc.keys.reach(graph.max_tokens),
             "MUL_STYLE": fold_style(fold, q.bits, k.bits),
         },
     )
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
-    return HlsLayer(constants={"heads": node.attrs["heads"], "side": fold.side, "simd": fold.simd})
+    reach = {key.lower(): tokens for key, tokens in graph.tensor(node.name).keys.reach(graph.max_tokens).items()}
+    return HlsLayer(constants={"heads": node.attrs["heads"], "side": fold.side, "simd": fold.simd, **reach})
 
 
 def spaces(graph: Graph, node: Node) -> dict[str, int]:
@@ -157,10 +163,10 @@ def holds(graph: Graph, node: Node, port: int) -> int:
     return graph.max_tokens + 2 if port == 1 else 2
 
 
-def append(b: GraphBuilder, name: str, q: Tensor, k: Tensor, heads: int) -> Tensor:
-    """The node; its accumulator is as wide as a head of these codes needs."""
+def append(b: GraphBuilder, name: str, q: Tensor, k: Tensor, heads: int, keys: str = "T") -> Tensor:
+    """The node; its accumulator is as wide as a head of these codes needs. keys: those that a query sees (hw/keys.py)."""
     bits = signed_bits(acc_bound(q, k, heads))
-    out = Tensor(name=name, shape=("T", heads, "T"), bits=bits, signed=True, scale=q.scale * k.scale)
+    out = Tensor(name=name, shape=("T", heads, keys), bits=bits, signed=True, scale=q.scale * k.scale)
     return b.add("scores", out, (q.name, k.name), {"heads": heads})
 
 
@@ -176,10 +182,12 @@ def products(p: Params) -> list[Product]:
 
 def terms(p: Params) -> Terms:
     words = p["HEADS"] * p["DIM"] // (p["SIDE"] * p["SIMD"])
+    sentence = index_bits(words * p["MAX_TOKENS"])
+    last_key = index_bits(words * (p["MAX_TOKENS"] + p["AHEAD"])) if p["AHEAD"] < p["MAX_TOKENS"] - 1 else 0
     head = mac_array.terms(p, pe=1, simd=p["SIMD"], x_bits=p["Q_W"], w_bits=p["K_W"])
     return {key: p["SIDE"] * size for key, size in head.items()} | {
         "part_bits": (p["SIDE"] * p["SIMD"] - p["LANES"]) * (p["Q_W"] + p["K_W"]),
-        "count_bits": 2 * index_bits(words * p["MAX_TOKENS"]) + 3 * index_bits(words) + ring.count_bits(words * p["MAX_TOKENS"]),
+        "count_bits": 2 * sentence + 3 * index_bits(words) + ring.count_bits(words * p["MAX_TOKENS"]) + first_key.count_bits(p, words) + last_key,
     }
 
 

@@ -12,7 +12,7 @@ from bitloom.hw.cost.multipliers import Product
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
-from bitloom.hw.ops.common import clip, fields, last_read, require, require_bits, require_range, round_shift, rounding, sentences, turn_params
+from bitloom.hw.ops.common import clip, fields, last_read, require, require_bits, require_range, require_rows, round_shift, rounding, sentences, turn_params
 from bitloom.hw.ops.record import Finn, Operator
 from bitloom.hw.parts import mul
 
@@ -20,16 +20,23 @@ PARAMS = ("exp_table",)
 ATTRS = ("heads", "recip_bits", "shift")
 
 
-def softmax(x, exp_table, recip_bits, shift, bits):
-    """e = E[max - x], S = sum e, r = floor(2**k / S), p = clip((e*r + half) >> n).
+def softmax(x, exp_table, recip_bits, shift, bits, seen=True):
+    """e = E[max - x], S = sum e, r = floor(2**k / S), p = clip((e*r + half) >> n), over the keys that are seen; p = 0 elsewhere.
 
-    x          int64 [rows, T], signed codes, one LSB = s_x
+    x          int64 [.., T], signed codes, one LSB = s_x
     exp_table  int64 [2**b_x], E[i] = floor(2**ke exp(-i s_x) + 1/2)
-    returns    int64 [rows, T], unsigned, `bits` wide, one LSB = 2**-bits
+    seen       bool, to be broadcast to x (hw/keys.py), or True: all
+    returns    int64 [.., T], unsigned, `bits` wide, one LSB = 2**-bits
     """
-    e = exp_table[x.max(axis=1, keepdims=True) - x]
-    r = (1 << recip_bits) // e.sum(axis=1, keepdims=True)
+    e = exp_table[below_top(x, seen)] * seen
+    r = (1 << recip_bits) // e.sum(axis=-1, keepdims=True)
     return clip(round_shift(e * r, shift), bits, False)
+
+
+def below_top(x, seen=True):
+    """max - x over the keys that are seen; 0 elsewhere."""
+    top = x.max(axis=-1, keepdims=True, where=seen, initial=np.iinfo(np.int64).min)
+    return np.where(seen, top - x, 0)
 
 
 def exp_table(x: Tensor, p_bits: int) -> np.ndarray:
@@ -52,7 +59,8 @@ def constants(p_bits: int, max_tokens: int) -> dict[str, int]:
 def check(graph: Graph, node: Node) -> None:
     x, p, table = graph.tensor(node.inputs[0]), graph.tensor(node.name), graph.param(node, "exp_table")
     heads = node.attrs["heads"]
-    require(x.shape == p.shape == ("T", heads, "T"), graph, node, f"shapes got {x.shape} -> {p.shape}, must be equal rows of {heads} heads")
+    require_rows(x, heads, graph, node)
+    require(x.shape == p.shape, graph, node, f"output got shape {p.shape}, must be the input's {x.shape}")
     require(x.signed and not p.signed, graph, node, "must take signed codes and make unsigned ones")
     require_bits(x, 2, 10, graph, node)
     require_bits(p, 2, 12, graph, node)
@@ -65,17 +73,28 @@ def check(graph: Graph, node: Node) -> None:
 
 
 def run(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.ndarray) -> np.ndarray:
-    heads, bits, table = node.attrs["heads"], graph.tensor(node.name).bits, graph.param(node, "exp_table")
-    rows = [
-        softmax(inputs[0][row].reshape(-1, n), table, node.attrs["recip_bits"], node.attrs["shift"], bits).ravel() for n, _, row in sentences(lengths, heads)
-    ]
+    bits, table = graph.tensor(node.name).bits, graph.param(node, "exp_table")
+    constants = table, node.attrs["recip_bits"], node.attrs["shift"], bits
+    rows = [softmax(x, *constants, seen).ravel() for x, seen in _rows(graph, node, inputs[0], lengths)]
     return np.concatenate(rows) if rows else np.zeros(0, np.int64)
+
+
+def _rows(graph: Graph, node: Node, x: np.ndarray, lengths: np.ndarray):
+    """Of each sentence: the input's codes [T, heads, T], and which of them are seen [T, 1, T]."""
+    heads, keys = node.attrs["heads"], graph.tensor(node.name).keys
+    return [(x[row].reshape(n, heads, n), keys.seen(n)) for n, _, row in sentences(lengths, heads)]
 
 
 def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
     table = b.constant(f"{node.name}.exp_table", graph.param(node, "exp_table"))
-    top = b.op("ReduceMax", inputs[0], b.ints([-1]), keepdims=1)
-    e = b.op("Gather", table, b.op("Sub", top, inputs[0]))
+    x, keys = inputs[0], graph.tensor(node.name).keys
+    seen = None if keys.all else b.seen(x, keys)
+    if seen:
+        x = b.op("Where", seen, x, b.scalar(graph.tensor(node.inputs[0]).low))
+    top = b.op("ReduceMax", x, b.ints([-1]), keepdims=1)
+    e = b.op("Gather", table, b.op("Sub", top, x))
+    if seen:
+        e = b.op("Where", seen, e, b.scalar(0))
     r = b.op("Div", b.scalar(1 << node.attrs["recip_bits"]), b.op("ReduceSum", e, b.ints([-1]), keepdims=1))
     return b.clip(b.round_shift(b.op("Mul", e, r), node.attrs["shift"]), graph.tensor(node.name), name=node.name)
 
@@ -150,8 +169,8 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
 
 
 def looked_up(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.ndarray) -> dict[str, np.ndarray]:
-    rows = [inputs[0][row].reshape(-1, n) for n, _, row in sentences(lengths, node.attrs["heads"])]
-    return {"EXP_FILE": np.concatenate([(row.max(axis=1, keepdims=True) - row).ravel() for row in rows])}
+    rows = _rows(graph, node, inputs[0], lengths)
+    return {"EXP_FILE": np.concatenate([below_top(x, seen)[np.broadcast_to(seen, x.shape)] for x, seen in rows])}
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:

@@ -18,6 +18,7 @@ import numpy as np
 
 from bitloom.hw.graph import Graph, Node
 from bitloom.hw.instance import Fold, Instance, Layout
+from bitloom.hw.keys import Keys
 from bitloom.hw.ops import OPS
 from bitloom.hw.ops.record import Operator
 from bitloom.hw.parts import axi_fetch, unfold
@@ -41,6 +42,7 @@ class Stream:
     kind    `token`, `row` or `sentence` (docs/architecture.md)
     layout  of a token's channels in its beats
     heads   rows a token, of a row stream, `lanes` of them side by side; 0 of others
+    keys    those that a query sees, of a row stream, as its tensor's shape has them (hw/keys.py)
     port    the encoder's AXI4-Stream port that carries it, "" for a stream inside
     fold, block  of a folded stream (hw/rtl/blocks.sv): elements of a part, tokens of a block; 0: tokens are in order
     turns   of a stream that sentences pass several times, in a rolled encoder: the tensors of the whole graph that it carries, by turn
@@ -54,6 +56,7 @@ class Stream:
     kind: str
     layout: Layout
     heads: int = 0
+    keys: str = "T"
     port: str = ""
     turns: tuple[str, ...] = ()
     fold: int = 0
@@ -93,18 +96,20 @@ class Stream:
         return self.layout.take(elements)
 
     def order(self, lengths: np.ndarray) -> np.ndarray | None:
-        """For each value in the order in which the stream carries them, its index in the golden tensor, flat; None: they are in order.
+        """For each value in the order in which the stream carries them, its index in the golden tensor, flat; None: all of them, in order.
 
         lengths  tokens of each sentence
         """
         if self.kind == "row":
-            if self.lanes == 1:
+            keys = Keys.parse(self.keys)
+            if self.lanes == 1 and keys.all:
                 return None
             sizes = lengths * self.heads * lengths
             starts = np.cumsum(sizes) - sizes
-            parts = [
-                start + np.arange(size).reshape(-1, self.lanes, n).swapaxes(1, 2).reshape(-1) for start, size, n in zip(starts, sizes, lengths, strict=True)
-            ]
+            parts = []
+            for start, size, n in zip(starts, sizes, lengths, strict=True):
+                places = start + np.arange(size).reshape(n, -1, self.lanes, n).swapaxes(2, 3)
+                parts.append(places[np.broadcast_to(keys.seen(n)[..., None], places.shape)])
             return np.concatenate(parts) if parts else None
         if self.fold:
             values = self._folded(lengths)
@@ -114,6 +119,11 @@ class Stream:
         channels = self.place(np.arange(self.channels))[self.filled_by_channels]
         tokens = int(lengths.sum()) if self.kind == "token" else len(lengths)
         return (np.arange(tokens)[:, None] * self.channels + channels).reshape(-1)
+
+    def row_lengths(self, lengths: np.ndarray) -> np.ndarray:
+        """Of a row stream: elements of each of its rows, those side by side as one, int64 [rows]."""
+        keys = Keys.parse(self.keys)
+        return np.concatenate([np.repeat(keys.spans(int(n)), self.heads // self.lanes) for n in lengths])
 
     def _folded(self, lengths: np.ndarray) -> np.ndarray:
         """Of a folded stream, for each element: its index in the golden tensor, flat; -1 in filled places."""
@@ -147,14 +157,14 @@ class Stream:
             "side": self.layout.side,
             "elements": self.layout.width,
         }
-        own = {key: getattr(self, key) for key in ("tensor", "wire", "lanes", "bits", "signed", "kind", "heads", "port")}
+        own = {key: getattr(self, key) for key in ("tensor", "wire", "lanes", "bits", "signed", "kind", "heads", "keys", "port")}
         more = {key: value for key in ("turns", "fold", "block") if (value := getattr(self, key))}
         return own | layout | more
 
     @classmethod
     def from_dict(cls, entry: dict) -> Stream:
         """An entry of streams.json. Raises KeyError, TypeError: it is none."""
-        own = {key: entry[key] for key in ("tensor", "wire", "lanes", "bits", "signed", "kind", "heads", "port")}
+        own = {key: entry[key] for key in ("tensor", "wire", "lanes", "bits", "signed", "kind", "heads", "keys", "port")}
         more = {"turns": tuple(entry.get("turns", ())), "fold": entry.get("fold", 0), "block": entry.get("block", 0)}
         return cls(**own, **more, layout=Layout(**{key: entry[key] for key in ("channels", "blocks", "space", "side")}))
 
@@ -291,6 +301,7 @@ class Design:
                 kind=tensor.kind,
                 layout=(tensor.kind != "row" and layouts.get(name)) or Layout(channels=tensor.channels),
                 heads=int(tensor.shape[1]) if tensor.kind == "row" else 0,
+                keys=str(tensor.shape[2]) if tensor.kind == "row" else "T",
                 port=SOURCE if name == self.graph.entry else outputs.get(name, ""),
                 turns=self.graph.carried(name),
             )

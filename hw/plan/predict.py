@@ -7,7 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bitloom.hw.parts import unfold
+from bitloom.hw.parts import axi_fetch, unfold
 from bitloom.hw.parts.loop import Loop as LoopTiming
 from bitloom.hw.plan.design import Design, Loop
 from bitloom.hw.plan.fifos import MIN_DEPTH
@@ -87,11 +87,16 @@ class Served:
         self._ends: list[int] = []  # of the busy spans, ascending, with their starts
         self._starts: list[int] = []
 
-    def reserve(self, cycle: int, beats: int) -> int:
+    def reserve(self, cycle: int, address: int, beats: int) -> int:
         """The cycle in which the last of the beats is at the unit (hw/rtl/axi_fetch.sv: Timing)."""
-        memory = self.memory
-        left = -(-beats * memory.cycles // memory.beats)  # cycles of the port
-        begin = cycle + 5 + memory.latency
+        end, memory = 0, self.memory
+        for number, burst in enumerate(axi_fetch.bursts(address, beats, memory.data_bits // 8, memory.burst)):
+            end = self._burst(max(cycle + 5 + memory.latency + 2 * number, end + 1), burst)
+        return end
+
+    def _burst(self, begin: int, beats: int) -> int:
+        """The cycle of the last beat of a burst whose first may come in the cycle `begin`."""
+        left = -(-beats * self.memory.cycles // self.memory.beats)  # cycles of the port
         at = bisect_right(self._ends, begin)
         where = begin
         while True:

@@ -359,13 +359,14 @@ def simulate_node(graph: Graph, node: Node, fold: Fold, lengths: Sequence[int]) 
 def _unit_source(graph: Graph, name: str, channel: Channel, fold: Fold, lengths: Sequence[int]) -> Process:
     tensor = graph.tensor(name)
     if tensor.kind == "row":
-        return _rows(channel, lengths, int(tensor.shape[1]) // fold.side)
+        return _rows(channel, [tensor.keys.spans(n).tolist() for n in lengths], int(tensor.shape[1]) // fold.side)
     counts = lengths if tensor.kind == "token" else [1] * len(lengths)
     return source(channel, counts, fold.into(tensor.channels).width // fold.lanes_in, always_valid=True)
 
 
-def _rows(out: Channel, lengths: Sequence[int], rows: int) -> Process:
-    """rows: a token."""
-    for length in lengths:
-        for _ in range(length * rows):
-            yield out.put(0, 0, length, True)
+def _rows(out: Channel, sentences: Sequence[Sequence[int]], rows: int) -> Process:
+    """sentences: of each token, how long its rows are; rows: a token."""
+    for spans in sentences:
+        for span in spans:
+            for _ in range(rows):
+                yield out.put(0, 0, span, True)

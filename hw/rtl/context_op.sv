@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// context_op (`context` is a keyword): acc[i,h,d] = sum_j p[i,h,j] * v[j,h,d], over the T tokens of the sentence
+// context_op (`context` is a keyword): acc[i,h,d] = sum_j p[i,h,j] * v[j,h,d], over the keys j that query i sees: from max(0, i - BACK) on, as many as its rows have
 // Golden : hw/ops/context.py (bit-exact)
-// Stream : p_* rows, an unsigned element of SIDE heads a beat, order token i, heads, token j, p_last at the end of the rows (so T is
-//          known); v_* tokens of HEADS*DIM signed elements, v_last at the end of a sentence; m_* tokens of HEADS*DIM
+// Stream : p_* rows, an unsigned element of SIDE heads a beat, order token i, heads, token j, p_last at the end of the rows (of n
+//          elements each); v_* tokens of HEADS*DIM signed elements, v_last at the end of a sentence (of T tokens); m_* tokens of HEADS*DIM
 //          elements, m_last on the final beat of a sentence, that is of its T-th token
-// Order  : fold f of a row computes elements f*PE .. f*PE+PE-1 of the head (of each of the heads side by side) in T steps; the sums leave in
-//          SIDE*PE/LANES beats while the next fold is computed. A fold takes SLOT = max(T, SIDE*PE/LANES) cycles, a row DIM/PE * SLOT. The values of a
+// Order  : fold f of a row computes elements f*PE .. f*PE+PE-1 of the head (of each of the heads side by side) in n steps; the sums leave in
+//          SIDE*PE/LANES beats while the next fold is computed. A fold takes SLOT = max(n, SIDE*PE/LANES) cycles, a row DIM/PE * SLOT. The values of a
 //          sentence are stored first, in a ring of 2*MAX_TOKENS tokens, behind those of the sentences before; rows are double-buffered.
 // Timing : no cycle is lost between folds, rows, tokens or sentences. A row starts when it is whole, its sentence's values
 //          are whole and the row before is done; from the later of these last input beats to the first beat of fold f:
@@ -23,6 +23,7 @@ module context_op #(
   parameter int P_W = 8,          // bits per probability
   parameter int V_W = 8,          // bits per value element
   parameter int OUT_W = 20,       // bits per sum
+  parameter int BACK = MAX_TOKENS - 1,  // keys seen before the query's own; MAX_TOKENS - 1: all
   parameter MUL_STYLE = "one"     // multipliers: see mac_array
 ) (
   input  wire logic                    clk,
@@ -50,27 +51,32 @@ module context_op #(
   localparam int FoldW = Folds > 1 ? $clog2(Folds) : 1;
   localparam int WordW = Words > 1 ? $clog2(Words) : 1;
   localparam int VAtW = Depth > 1 ? $clog2(Depth) : 1;
+  localparam int CountW = $clog2(Depth + 1);
 
   wire en = m_ready || !m_valid;
 
   // Issue: step j of fold f. A fold that is shorter than its beats waits before its steps, so that whatever follows, sums are
-  // Beats cycles apart. `word_q` counts the folds of the token's heads (those side by side as one), `token_q` the sentence's tokens.
+  // Beats cycles apart. `word_q` counts the folds of the token's heads (those side by side as one), `next_token_q` the words up to its end.
   logic [TokenW-1:0] step_q;
   logic [WaitW-1:0] wait_q;
   logic [FoldW-1:0] fold_q;
   logic [WordW-1:0] word_q;
   logic [VAtW-1:0] v_at_q;
-  logic [TokenW-1:0] token_q, tokens;
+  logic [CountW-1:0] next_token_q, v_count;
+  logic [TokenW-1:0] span;
+  wire [VAtW-1:0] first;
   logic p_full, v_full;
 
   wire run = p_full && v_full;
-  wire waits = WaitW'(wait_q + WaitW'(tokens)) < WaitW'(Beats);
+  wire waits = WaitW'(wait_q + WaitW'(span)) < WaitW'(Beats);
   wire issue = run && !waits;
-  wire slot_end = step_q + 1'b1 == tokens;
+  wire slot_end = step_q + 1'b1 == span;
   wire row_end = slot_end && fold_q == FoldW'(Folds - 1);
   wire token_end = slot_end && word_q == WordW'(Words - 1);
-  wire sentence_last = token_q == tokens - 1'b1;
+  wire sentence_last = next_token_q == v_count;
   wire [WordW-1:0] next_word = token_end ? '0 : word_q + 1'b1;
+
+  first_key #(.MAX_TOKENS(MAX_TOKENS), .WORDS(Words), .BACK(BACK)) u_first (.clk, .rst, .token_end(en && issue && token_end), .sentence_last, .first);
 
   always_ff @(posedge clk) begin
     if (en && run && waits) wait_q <= wait_q + 1'b1;
@@ -82,8 +88,8 @@ module context_op #(
         wait_q <= '0;
         fold_q <= row_end ? '0 : fold_q + 1'b1;
         word_q <= next_word;
-        v_at_q <= VAtW'(next_word);
-        if (token_end) token_q <= sentence_last ? '0 : token_q + 1'b1;
+        v_at_q <= first + VAtW'(next_word);
+        if (token_end) next_token_q <= sentence_last ? CountW'(Words) : next_token_q + CountW'(Words);
       end
     end
     if (rst) begin
@@ -92,7 +98,7 @@ module context_op #(
       fold_q <= '0;
       word_q <= '0;
       v_at_q <= '0;
-      token_q <= '0;
+      next_token_q <= CountW'(Words);
     end
   end
 
@@ -103,11 +109,11 @@ module context_op #(
   /* verilator lint_off PINCONNECTEMPTY */
   banks #(.LANES(SIDE), .WORD(SIDE), .W(P_W), .DEPTH(MAX_TOKENS), .FIXED(1'b0)) u_row (
     .clk, .rst, .s_valid(p_valid), .s_ready(p_ready), .s_data(p_data), .s_last(p_last),
-    .en, .offset(PAtW'(step_q)), .done(issue && row_end), .full(p_full), .count(tokens), .last(), .word(p));
+    .en, .offset(PAtW'(step_q)), .done(issue && row_end), .full(p_full), .count(span), .last(), .word(p));
+  /* verilator lint_on PINCONNECTEMPTY */
   ring #(.LANES(LANES), .WORD(SIDE*PE), .W(V_W), .DEPTH(Depth)) u_values (
     .clk, .rst, .s_valid(v_valid), .s_ready(v_ready), .s_data(v_data), .s_last(v_last),
-    .en, .offset(v_at_q), .done(issue && token_end && sentence_last), .full(v_full), .count(), .word(v));
-  /* verilator lint_on PINCONNECTEMPTY */
+    .en, .offset(v_at_q), .done(issue && token_end && sentence_last), .full(v_full), .count(v_count), .word(v));
 
   always_ff @(posedge clk) begin
     if (en) begin
@@ -136,6 +142,9 @@ module context_op #(
   unpack #(.WORD(SIDE*PE), .LANES(LANES), .W(OUT_W)) u_out (
     .clk, .rst, .en, .load(&valid), .load_last(&last), .word(acc), .valid(m_valid), .last(m_last), .data(m_data));
 
-  initial if (DIM % PE != 0 || HEADS % SIDE != 0)
-    $fatal(1, "context_op: got PE %0d and SIDE %0d, must divide DIM %0d and HEADS %0d", PE, SIDE, DIM, HEADS);
+  initial begin
+    if (DIM % PE != 0 || HEADS % SIDE != 0)
+      $fatal(1, "context_op: got PE %0d and SIDE %0d, must divide DIM %0d and HEADS %0d", PE, SIDE, DIM, HEADS);
+    if (BACK < 0) $fatal(1, "context_op: got BACK %0d, must be at least 0", BACK);
+  end
 endmodule

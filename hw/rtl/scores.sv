@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// scores: acc[i,h,j] = sum_d q[i,h,d] * k[j,h,d], over the T tokens of the sentence
+// scores: acc[i,h,j] = sum_d q[i,h,d] * k[j,h,d], over the keys j that query i sees: max(0, i - BACK) .. min(T, i + AHEAD + 1) - 1
 // Golden : hw/ops/scores.py (bit-exact)
 // Stream : q_*, k_* tokens of HEADS*DIM elements, signed, `last` at the end of a sentence; m_* rows: element j of SIDE heads a
 //          beat, in the order token i, heads, token j, m_last at the end of the rows
-// Order  : the keys of a sentence are stored first, in a ring of 2*MAX_TOKENS tokens, behind those of the sentences before;
+// Order  : all keys of a sentence are stored first, in a ring of 2*MAX_TOKENS tokens, behind those of the sentences before;
 //          queries are taken token by token, double-buffered
-// Timing : a beat takes DIM/SIMD cycles, a token T*HEADS/SIDE*DIM/SIMD, with no cycle lost between rows, tokens or sentences.
+// Timing : a beat takes DIM/SIMD cycles, a token that sees n keys n*HEADS/SIDE*DIM/SIMD, with no cycle lost between rows, tokens or sentences.
 //          A token starts when its query is whole, its sentence's keys are whole and the token before is done; from the
 //          later of these last input beats to the first beat: DIM/SIMD + 5 + ceil(log4(SIMD)) cycles.
 // Layout : lane i = data[i*W +: W]; SIDE heads are interleaved: element d of head g*SIDE+p is element (g*DIM + d)*SIDE + p of its token; lane p
@@ -21,6 +21,8 @@ module scores #(
   parameter int Q_W = 8,          // bits per query element
   parameter int K_W = 8,          // bits per key element
   parameter int OUT_W = 20,       // bits per score
+  parameter int BACK = MAX_TOKENS - 1,   // keys seen before the query's own; MAX_TOKENS - 1: all
+  parameter int AHEAD = MAX_TOKENS - 1,  // and behind it
   parameter MUL_STYLE = "one"     // multipliers: see mac_array
 ) (
   input  wire logic                  clk,
@@ -53,14 +55,32 @@ module scores #(
   logic [CountW-1:0] next_key_q;
   logic [QAtW-1:0] head_q, q_at_q;
   logic [KAtW-1:0] k_at_q;
+  wire [KAtW-1:0] first;
+  wire range_end;
   logic q_full, k_full, sentence_last;
   logic [CountW-1:0] k_count;
 
   wire run = q_full && k_full;
   wire step_end = step_q == StepW'(Steps - 1);
-  wire row_end = step_end && next_key_q == k_count;
+  wire row_end = step_end && (range_end || next_key_q == k_count);
   wire token_end = row_end && head_q == QAtW'(Words - Steps);
   wire [QAtW-1:0] next_head = token_end ? '0 : head_q + QAtW'(Steps);
+
+  first_key #(.MAX_TOKENS(MAX_TOKENS), .WORDS(Words), .BACK(BACK)) u_first (.clk, .rst, .token_end(en && run && token_end), .sentence_last, .first);
+
+  if (AHEAD < MAX_TOKENS - 1) begin : g_range_end
+    localparam int EndW = $clog2((MAX_TOKENS + AHEAD) * Words + 1);
+    localparam logic [EndW-1:0] FirstEnd = EndW'((AHEAD + 1) * Words);
+    logic [EndW-1:0] end_q;  // where the key behind the query's last one would begin
+
+    assign range_end = EndW'(next_key_q) == end_q;
+    always_ff @(posedge clk) begin
+      if (en && run && token_end) end_q <= sentence_last ? FirstEnd : end_q + EndW'(Words);
+      if (rst) end_q <= FirstEnd;
+    end
+  end else begin : g_sentence_end
+    assign range_end = 1'b0;
+  end
 
   always_ff @(posedge clk) begin
     if (en && run) begin
@@ -68,10 +88,10 @@ module scores #(
       q_at_q <= q_at_q + 1'b1;
       k_at_q <= k_at_q + 1'b1;
       if (row_end) begin
-        next_key_q <= CountW'(Words);
+        next_key_q <= CountW'(first) + CountW'(Words);
         head_q <= next_head;
         q_at_q <= next_head;
-        k_at_q <= KAtW'(next_head);
+        k_at_q <= first + KAtW'(next_head);
       end else if (step_end) begin
         next_key_q <= next_key_q + CountW'(Words);
         q_at_q <= head_q;
@@ -126,6 +146,9 @@ module scores #(
   assign m_valid = &valid;
   assign m_last = &last;
 
-  initial if (DIM % SIMD != 0 || HEADS % SIDE != 0)
-    $fatal(1, "scores: got SIMD %0d and SIDE %0d, must divide DIM %0d and HEADS %0d", SIMD, SIDE, DIM, HEADS);
+  initial begin
+    if (DIM % SIMD != 0 || HEADS % SIDE != 0)
+      $fatal(1, "scores: got SIMD %0d and SIDE %0d, must divide DIM %0d and HEADS %0d", SIMD, SIDE, DIM, HEADS);
+    if (BACK < 0 || AHEAD < 0) $fatal(1, "scores: got BACK %0d and AHEAD %0d, must be at least 0", BACK, AHEAD);
+  end
 endmodule

@@ -19,6 +19,7 @@ from bitloom.qat.net.operators import Embeddings, LayerNorm, Linear
 from bitloom.qat.net.shape import EncoderShape, LayerShape
 from bitloom.qat.quantizers import QuantError
 
+KEYS = "attention_keys"  # of a config: which keys a query sees, where a recipe says it (bitloom.qat.baseline); Hugging Face's own have all
 SEGMENTS = 2  # rows of the segment table at least: a family without segments has equal ones, so that pairs read alike
 # Kinds that people bring and that this forward pass cannot be.
 REFUSED = {
@@ -92,7 +93,13 @@ class Family:
         if max_tokens > self.rows(config):
             raise QuantError(f"max_tokens: got {max_tokens}, must be at most the checkpoint's {self.rows(config)} positions; lower it")
         hidden, heads = self.get(config, "hidden"), self.get(config, "heads")
-        layer = LayerShape(heads=heads, head_width=hidden // heads, intermediate=self.get(config, "intermediate"), activation=self.get(config, "activation"))
+        layer = LayerShape(
+            heads=heads,
+            head_width=hidden // heads,
+            intermediate=self.get(config, "intermediate"),
+            activation=self.get(config, "activation"),
+            keys=getattr(config, KEYS, "T"),
+        )
         width = getattr(config, self.embedding) if self.embedding else hidden
         return EncoderShape(
             hidden=hidden,

@@ -17,7 +17,7 @@ class EncoderLayer(nn.Module):
         super().__init__()
         width = layer.heads * layer.head_width
         self.query, self.key, self.value = (Linear(hidden, width) for _ in range(3))
-        self.scores, self.probs, self.context = Scores(layer.heads), Softmax(), Context(layer.heads)
+        self.scores, self.probs, self.context = Scores(layer.heads, layer.keys), Softmax(layer.keys), Context(layer.heads)
         self.probs_dropout, self.dropout = nn.Dropout(attention_dropout), nn.Dropout(dropout)
         self.attention, self.ffn = nn.Module(), nn.Module()
         self.attention.output, self.attention.sum, self.attention.norm = Linear(width, hidden), Add(), LayerNorm(hidden, eps)

@@ -18,6 +18,7 @@ from torch.nn import functional as TF
 from bitloom.hw import ops
 from bitloom.hw.graph import GraphBuilder
 from bitloom.hw.graph import Tensor as GraphTensor
+from bitloom.hw.keys import Keys
 from bitloom.qat import functional as F
 from bitloom.qat.brevitas import qnn
 from bitloom.qat.quantizers import SPARE_BITS, ActQuant, BiasQuant, DyadicWeight, Grid, IntegerBias, PowerOfTwoAct, WeightQuant
@@ -230,17 +231,38 @@ class _Product(_Rescaled):
         return {self.acc: 2.0 ** sum(factor.grid.e for factor in self._sources)}
 
 
+def seen_keys(keys: Keys, like: Tensor) -> Tensor:
+    """bool [T, T] of a sentence as long as like's next to last axis: which keys each query sees, on its device."""
+    return torch.as_tensor(keys.seen(like.shape[-2])[:, 0], device=like.device)
+
+
+def visible(keys: Keys, like: Tensor, real: Tensor | None) -> Tensor | None:
+    """bool, broadcast to [B, heads, T, T]: keys that are seen and no padding. Padding sees itself, as a row without a key would have no softmax.
+
+    like  whose next to last axis is T; real: False for padding [B, 1, 1, T], None: all real; None is given back where all keys count
+    """
+    if keys.all:
+        return real
+    seen = seen_keys(keys, like)
+    return seen if real is None else seen & (real | torch.eye(len(seen), dtype=torch.bool, device=like.device))
+
+
 class Scores(_Product):
-    """Queries times keys; the factor 1/sqrt(d) is in the queries."""
+    """Queries times keys, 0 where a key is not seen; the factor 1/sqrt(d) is in the queries. keys: as LayerShape has them."""
 
     key = "scores"
     settings = frozenset({"scores"})
 
+    def __init__(self, heads: int, keys: str = "T"):
+        super().__init__(heads)
+        self.keys = keys
+
     def forward(self, q: Tensor, k: Tensor) -> Tensor:
-        return self.rescale(self.split(q) @ self.split(k).transpose(-1, -2))
+        acc, keys = self.split(q) @ self.split(k).transpose(-1, -2), Keys.parse(self.keys)
+        return self.rescale(acc if keys.all else acc.masked_fill(~seen_keys(keys, acc), 0))
 
     def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
-        return self.requant(b, ops.scores.append(b, self.acc, *inputs, self.heads))
+        return self.requant(b, ops.scores.append(b, self.acc, *inputs, self.heads, self.keys))
 
 
 class Context(_Product):
@@ -319,13 +341,13 @@ class LayerNorm(Operator, Grid):
 
 
 class Softmax(Operator, Grid):
-    """Integer softmax over rows of scores."""
+    """Integer softmax over rows of scores. keys: as LayerShape has them."""
 
     settings = frozenset({"probs"})
 
-    def __init__(self):
+    def __init__(self, keys: str = "T"):
         super().__init__(8, signed=False)
-        self._table = None
+        self.keys, self._table = keys, None
 
     grid = property(lambda self: self)
 
@@ -338,6 +360,7 @@ class Softmax(Operator, Grid):
         return F.softmax_plan(self.source.e, self.source.bits, self.bits, self.max_tokens)
 
     def forward(self, x: Tensor, real: Tensor | None) -> Tensor:
+        real = visible(Keys.parse(self.keys), x, real)
         if self.observer is not None:
             return torch.softmax(x if real is None else x.masked_fill(~real, -torch.inf), -1)
         key = (self.source.e, x.dtype, x.device)

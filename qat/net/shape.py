@@ -16,12 +16,14 @@ class LayerShape:
     heads, head_width  of attention; their product need not be the encoder's width
     intermediate       width of the feed-forward part
     activation         a function of hw/ops/table.py
+    keys               those that a query sees, as a row tensor's shape states them (hw/keys.py)
     """
 
     heads: int
     head_width: int
     intermediate: int
     activation: str = "gelu"
+    keys: str = "T"
 
 
 @dataclass(frozen=True, kw_only=True)

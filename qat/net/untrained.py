@@ -28,7 +28,7 @@ def untrained_shape(model: ModelConfig, *, labels: int, vocabulary: int, task: s
         config = scratch_config(model, vocabulary, labels)
         family = family_of(config)
     else:
-        config, family = checkpoint_config(model.checkpoint, labels=labels, layers=model.layers, dropout=model.dropout)
+        config, family = checkpoint_config(model.checkpoint, labels=labels, layers=model.layers, dropout=model.dropout, keys=model.keys)
     return family.shape(config, model.max_tokens, head_of_task(task, model.head), labels)
 
 

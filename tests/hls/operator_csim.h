@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // operator_csim: feeds one operator of hls/nnet from a file of numbers and writes down what it gives. tests/csim_bench.py writes and reads the files.
-// File   : little-endian int64. A stream is: its beats, then for each beat its elements (lane 0 first) and `last`.
+// File   : little-endian int64. A stream is: its beats, then for each beat its elements (lane 0 first) and `last`, of rows plus 2 at the end of a sentence.
 #ifndef BITLOOM_OPERATOR_CSIM_H_
 #define BITLOOM_OPERATOR_CSIM_H_
 
@@ -10,6 +10,14 @@
 #include <vector>
 
 #include "beat.h"
+
+template <class T, unsigned N> void set_marks(bitloom::beat<T, N> &made, long long marks) { made.last = marks; }
+template <class T, unsigned N> void set_marks(bitloom::row_beat<T, N> &made, long long marks) {
+    made.last = marks & 1;
+    made.end = marks & 2;
+}
+template <class T, unsigned N> long long marks(const bitloom::beat<T, N> &got) { return got.last; }
+template <class T, unsigned N> long long marks(const bitloom::row_beat<T, N> &got) { return got.last + 2 * got.end; }
 
 struct Numbers {
     std::vector<long long> in, out;
@@ -26,7 +34,7 @@ struct Numbers {
             beat_T made;
             for (unsigned e = 0; e < beat_T::size; e++)
                 made.data[e] = typename beat_T::value_type(next());
-            made.last = next();
+            set_marks(made, next());
             stream.write(made);
         }
     }
@@ -37,7 +45,7 @@ struct Numbers {
             const beat_T got = stream.read();
             for (unsigned e = 0; e < beat_T::size; e++)
                 out.push_back(got.data[e].to_int64());
-            out.push_back(got.last);
+            out.push_back(marks(got));
         }
     }
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from encoders import ALL_BITS, draw_encoder, random_encoder, random_sentences
 from minilm import minilm_graph, needs_checkpoint
+from operator_bench import carried
 
 from bitloom.hls import csim
 from bitloom.hls.project import to_hls4ml
@@ -34,7 +35,7 @@ def check(folder: Path, seed: int, hardware: HardwareConfig, lengths: list[int],
     report = csim.verify(design, csim.compile_project(folder), ids, segments)
     made = [n.name for n in graph.nodes if n.op != "embed"]
     assert report.ok and report.mismatches == 0, str(report)
-    assert report.per_tensor == {name: want[name].size for name in made} | {"m_axis": want[graph.outputs[0]].size}
+    assert report.per_tensor == {name: carried(graph.tensor(name), want[name], lengths) for name in made} | {"m_axis": want[graph.outputs[0]].size}
     assert report.values_compared == sum(report.per_tensor.values()) > 0
     assert np.array_equal(report.outputs, want[graph.outputs[0]].ravel())
     return graph, report
@@ -44,6 +45,13 @@ def test_small_encoder(tmp_path):
     graph, report = check(tmp_path, **SMALL)
     assert len({n.attrs["weight_bits"] for n in graph.nodes if n.op == "linear"}) > 3
     assert report.sentences == 6 and not graph.tensor("layer.0.ffn.act").signed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("keys", ["causal", "window 2"])
+def test_ranges_of_keys(keys, tmp_path):
+    graph, _ = check(tmp_path, **SMALL | {"shape": SMALL["shape"] | {"keys": keys}})
+    assert not graph.tensor("layer.0.probs").keys.all
 
 
 def test_filled_streams(tmp_path):

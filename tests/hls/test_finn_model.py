@@ -10,6 +10,7 @@ from encoders import random_encoder, random_sentences
 
 from bitloom.hls.finn.errors import FinnError
 from bitloom.hls.finn.model import build, finish
+from bitloom.hls.finn.quant_export import export
 from bitloom.hls.finn.verify import compare
 from bitloom.hw import golden
 
@@ -76,6 +77,13 @@ def test_lengths_are_checked():
         compare(graph, model, *random_sentences(graph, [6, 5]))
     with pytest.raises(FinnError, match="got 0 sentences to compare"):
         compare(graph, model, [])
+
+
+def test_ranges_of_keys_are_refused(tmp_path):
+    graph = random_encoder(1, **TINY, keys="window 3")
+    for form in (lambda: build(graph, 4), lambda: export(graph, 4, tmp_path / "m.onnx")):
+        with pytest.raises(FinnError, match=r"finn: layer.0.scores.acc: got keys 'window 3', must be all \(attention: full\); use the rtl or hls4ml backend"):
+            form()
 
 
 def test_a_model_of_another_graph_is_refused():

@@ -62,11 +62,13 @@ FAULTS = {
     "linear: last on each fold": Fault(header="linear", right="acc.last = x.last && fold == folds - 1;", wrong="acc.last = x.last;", tensor="layer.0.query.acc", operator="linear"),
     "requant: multiplier of another channel": Fault(header="requant", right="unsigned(word * in_T::size + e)", wrong="e", tensor="layer.0.query", operator="requant"),
     "scores: sums of the key before": Fault(header="scores", right="acc[h] = step == 0 ?", wrong="acc[h] = step == 0 && key == 0 ?", tensor="layer.0.scores.acc", operator="scores"),
-    "scores: last at the end of the sentence": Fault(header="scores", right="made.last = row_done;", wrong="made.last = row_done && row == tokens - 1;", tensor="layer.0.scores", operator="scores"),
+    "scores: last at the end of the sentence": Fault(header="scores", right="made.last = row_done;", wrong="made.last = row_done && seen.at_last_query();", tensor="layer.0.probs", operator="scores"),
+    "scores: keys from the sentence's first on": Fault(header="scores", right="first++;", wrong=";", operator="scores"),  # of all keys here, nothing differs
+    "scores: keys up to the first query's last": Fault(header="scores", right="final++;", wrong=";", operator="context"),
     "softmax: smallest for largest": Fault(header="softmax", right="|| x.data[l] > high[l])", wrong="|| x.data[l] < high[l])", tensor="layer.0.probs", operator="softmax"),
     "softmax: the next exponential": Fault(header="softmax", right="exp_table[below]", wrong="exp_table[below | 1]", tensor="layer.0.probs", operator="softmax"),
     "context: one value for all": Fault(header="context", right="* value[e]", wrong="* value[0]", tensor="layer.0.context.acc", operator="context"),
-    "context: probabilities of the fold before": Fault(header="context", right="if (fold == 0) {", wrong="if (fold == 0 && head == 0) {", tensor="layer.0.context.acc", operator="context"),
+    "context: probabilities of the fold before": Fault(header="context", right="if (fold == 0) {", wrong="if (fold == 0 && group == 0) {", tensor="layer.0.context.acc", operator="context"),
     "layernorm: root with > for >=": Fault(header="layernorm", right="grown >= trial", wrong="grown > trial", tensor="embeddings.norm", operator="layernorm"),
     "layernorm: no epsilon": Fault(header="layernorm", right=" + ap_uint<CONFIG::eps_bits>(CONFIG::eps)", wrong=" + 1", operator="layernorm"),  # too little to show here
     "layernorm: the mean left in": Fault(header="layernorm", right=" - total * total", wrong="", tensor="embeddings.norm", operator="layernorm"),

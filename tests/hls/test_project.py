@@ -99,7 +99,7 @@ def test_widths_of_all_types_are_the_graphs(typedefs):
     expected = {}
     for name in [GRAPH.entry, *(n.name for n in NODES)]:
         t = GRAPH.tensor(name)
-        expected[f"{cpp_name(name)}_t"] = f"bitloom::beat<{code(t.bits, t.signed)}, {FOLDING.lanes[name]}>"
+        expected[f"{cpp_name(name)}_t"] = f"bitloom::{'row_beat' if t.kind == 'row' else 'beat'}<{code(t.bits, t.signed)}, {FOLDING.lanes[name]}>"
     for node in NODES:
         for key, codes in OPS[node.op].hls(GRAPH, node, FOLDING.folds[node.name]).memories.items():
             expected[f"{cpp_name(node.name)}_{key}_t"] = code(codes.bits, codes.signed)

@@ -32,22 +32,23 @@ def lengths_to(longest):
     return tuple(max(1, n) for n in (1, longest, 1, 1, longest - 1, longest, longest, 1, 2 % (longest + 1), longest))
 
 
-def rows(rng, lengths, heads, bits):
-    """Probabilities as softmax rounds them: random rows, with rows of one certain token and of equal ones between."""
+def rows(rng, lengths, heads, bits, keys):
+    """Probabilities as softmax rounds them: random rows, with rows of one certain token and of equal ones between; 0 where a key is not seen."""
     parts = []
     for tokens in lengths:
         p = rng.dirichlet(np.full(tokens, 0.5), tokens * heads)
         p[::3] = np.eye(tokens)[rng.integers(tokens, size=len(p[::3]))]
         p[1::5] = 1 / tokens
+        p = p.reshape(tokens, heads, tokens) * keys.seen(tokens)
         parts.append(np.minimum(np.floor(p * (1 << bits) + 0.5), (1 << bits) - 1).ravel())
     return np.concatenate(parts).astype(np.int64)
 
 
-def make(seed, shape, lengths=None, producer="softmax"):
+def make(seed, shape, lengths=None, producer="softmax", keys="T"):
     heads, width, longest, pe, lanes, p_bits, v_bits = shape
     rng = np.random.default_rng(seed)
     lengths = lengths or lengths_to(longest)
-    p = Tensor(name="p", shape=("T", heads, "T"), bits=p_bits, signed=False)
+    p = Tensor(name="p", shape=("T", heads, keys), bits=p_bits, signed=False)
     v = Tensor(name="v", shape=("T", heads * width), bits=v_bits, signed=True)
     y = Tensor(name="y", shape=("T", heads * width), bits=signed_bits(context.bound(p_bits, largest(v), longest)), signed=True)
     node = Node(name="y", op="context", inputs=("p", "v"), attrs={"heads": heads})
@@ -66,12 +67,17 @@ def make(seed, shape, lengths=None, producer="softmax"):
         graph=graph,
         fold=Fold(pe=pe, lanes_in=lanes, lanes_out=lanes),
         lengths=np.array(lengths),
-        data=(rows(rng, lengths, heads, p_bits), corners(rng, v, sum(lengths))),
+        data=(rows(rng, lengths, heads, p_bits, p.keys), corners(rng, v, sum(lengths))),
     )
 
 
 CROWD = (12, *[1] * 40, 12, 12, *[2] * 20, 11, 1, 12)  # more short sentences behind a long one than the ring takes, then its places run out
 CASES = [*(make(seed, shape) for seed, shape in enumerate(SHAPES)), make(20, (2, 4, 12, 2, 1, 8, 8), CROWD)]
+KEYS = ("causal", "window 0", "window 1", "window 2", "window 4", "window 8", "window 100")
+RANGES = [
+    *(make(30 + seed, shape, keys=KEYS[seed % len(KEYS)]) for seed, shape in enumerate(SHAPES)),
+    *(make(50 + seed, (2, 4, 12, 2, 1, 8, 8), CROWD, keys=keys) for seed, keys in enumerate(("causal", "window 3"))),
+]
 
 
 @pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5)])
@@ -90,6 +96,21 @@ def test_no_cycle_is_lost_between_rows_tokens_and_sentences():
         assert longest * longest * heads * width // pe == context.interval(case.graph, case.node, case.fold, longest)
 
 
+@pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.5)])
+def test_ranges_of_keys(stall_in, stall_out):
+    assert check_units(RANGES, stall_in=stall_in, stall_out=stall_out) > 2000
+
+
+def test_a_key_that_is_not_seen_costs_no_cycle():
+    """The modelled cycles are those of the keys that are seen, and so is `interval`; a fold is never shorter than its beats out."""
+    for keys, spans in (("T", [9] * 9), ("causal", [1, 2, 3, 4, 5, 6, 7, 8, 9]), ("window 2", [3, 4, 5, 5, 5, 5, 5, 4, 3]), ("window 0", [1] * 9)):
+        for pe, lanes in ((1, 1), (6, 2)):
+            case = make(0, (2, 12, 9, pe, lanes, 8, 8), lengths=(9,) * 5, keys=keys)
+            cycles = [24 // pe * max(span, pe // lanes) for span in spans]
+            assert sum(intervals(case)[-9:]) == sum(cycles) == context.interval(case.graph, case.node, case.fold, 9), keys
+            assert context.macs(case.graph, case.node, 9) == 24 * sum(spans)
+
+
 def test_golden_by_hand():
     p = np.array([[[1, 2], [3, 0]], [[0, 1], [2, 2]]])
     assert context.context(p, np.array([[1, -1], [10, 5]]), 2, 100).tolist() == [[21, -3], [10, 8]]
@@ -106,7 +127,8 @@ def test_heads_side_by_side(stall_in, stall_out):
     for index, space, side, pe, lanes in ((0, 4, 2, 2, 1), (2, 4, 3, 4, 2), (5, 2, 2, 1, 1), (5, 2, 4, 2, 4), (6, 16, 2, 8, 16), (8, 14, 2, 7, 2)):
         heads, width, *_ = SHAPES[index]
         layout = Layout(channels=heads * width, blocks=heads, space=space, side=side)
-        cases.append(filled(CASES[index], layout_in=layout, layout_out=layout, side=side, pe=pe, lanes_in=lanes, lanes_out=lanes))
+        fold = {"layout_in": layout, "layout_out": layout, "side": side, "pe": pe, "lanes_in": lanes, "lanes_out": lanes}
+        cases += [filled(case[index], **fold) for case in (CASES, RANGES)]
     assert check_units(cases, stall_in=stall_in, stall_out=stall_out) > 1000
 
 

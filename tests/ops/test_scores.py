@@ -8,6 +8,7 @@ from operator_bench import check_units, filled, intervals, make_case
 
 from bitloom.hw.graph import GraphError, Tensor, signed_bits
 from bitloom.hw.instance import Fold, Layout
+from bitloom.hw.keys import Keys
 from bitloom.hw.ops import scores
 from bitloom.hw.ops.common import largest
 
@@ -32,13 +33,13 @@ def lengths_to(longest):
     return tuple(max(1, n) for n in (1, longest, 1, 1, longest - 1, longest, longest, 1, 2 % (longest + 1), longest))
 
 
-def make(seed, shape, lengths=None):
+def make(seed, shape, lengths=None, keys="T"):
     heads, width, longest, simd, lanes, q_bits, k_bits = shape
     rng = np.random.default_rng(seed)
     lengths = lengths or lengths_to(longest)
     q = Tensor(name="q", shape=("T", heads * width), bits=q_bits, signed=True)
     k = Tensor(name="k", shape=("T", heads * width), bits=k_bits, signed=True)
-    y = Tensor(name="y", shape=("T", heads, "T"), bits=signed_bits(width * largest(q) * largest(k)), signed=True)
+    y = Tensor(name="y", shape=("T", heads, keys), bits=signed_bits(width * largest(q) * largest(k)), signed=True)
     return make_case(
         "scores",
         [q, k],
@@ -53,6 +54,11 @@ def make(seed, shape, lengths=None):
 
 CROWD = (12, *[1] * 40, 12, 12, *[2] * 20, 11, 1, 12)  # more short sentences behind a long one than the ring takes, then its places run out
 CASES = [*(make(seed, shape) for seed, shape in enumerate(SHAPES)), make(20, (2, 4, 12, 2, 1, 8, 8), CROWD)]
+KEYS = ("causal", "window 0", "window 1", "window 2", "window 4", "window 8", "window 100")
+RANGES = [
+    *(make(30 + seed, shape, keys=KEYS[seed % len(KEYS)]) for seed, shape in enumerate(SHAPES)),
+    *(make(50 + seed, (2, 4, 12, 2, 1, 8, 8), CROWD, keys) for seed, keys in enumerate(("causal", "window 3"))),
+]
 
 
 @pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5)])
@@ -71,9 +77,32 @@ def test_no_cycle_is_lost_between_rows_tokens_and_sentences():
         assert longest * heads * longest * width // simd == scores.interval(case.graph, case.node, case.fold, longest)
 
 
+@pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.5)])
+def test_ranges_of_keys(stall_in, stall_out):
+    assert check_units(RANGES, stall_in=stall_in, stall_out=stall_out) > 2000
+
+
+def test_a_key_that_is_not_seen_costs_no_cycle():
+    """The modelled cycles are those of the keys that are seen, and so is `interval`."""
+    for keys, spans in (("T", [9] * 9), ("causal", [1, 2, 3, 4, 5, 6, 7, 8, 9]), ("window 2", [3, 4, 5, 5, 5, 5, 5, 4, 3]), ("window 0", [1] * 9)):
+        case = make(0, (2, 12, 9, 1, 1, 8, 8), lengths=(9,) * 5, keys=keys)
+        assert intervals(case)[-18:].tolist() == [12 * span for span in spans for _ in range(2)], keys
+        assert scores.interval(case.graph, case.node, case.fold, 9) == 2 * 12 * sum(spans)
+        assert scores.macs(case.graph, case.node, 9) == 24 * sum(spans)
+
+
+@pytest.mark.parametrize("keys", ["window", "window -1", "window 1.5", "window 03", "segment", "", 5])
+def test_keys_that_are_no_range_are_refused(keys):
+    with pytest.raises(
+        GraphError, match=r"y got shape \('T', 2, .*\), must be \('T', 2, KEYS\), KEYS 'T' \(all\), 'causal' or 'window W' with an integer W >= 0"
+    ):
+        make(0, SHAPES[0], keys=keys)
+
+
 def test_golden_by_hand():
     q, k = np.array([[1, 2, 3, 4], [5, 6, 7, 8]]), np.array([[1, 0, -1, 1], [2, 1, 0, -1]])
     assert scores.scores(q, k, 2, 100).tolist() == [[[1, 4], [1, -4]], [[5, 16], [1, -8]]]
+    assert scores.scores(q, k, 2, 100, Keys.parse("causal").seen(2)).tolist() == [[[1, 0], [1, 0]], [[5, 16], [1, -8]]]
 
 
 def test_unsigned_keys_are_refused():
@@ -96,9 +125,9 @@ def test_heads_side_by_side(stall_in, stall_out):
     for index, space, side, simd, lanes in ((0, 4, 2, 2, 1), (2, 4, 3, 4, 2), (5, 2, 2, 1, 1), (5, 2, 4, 2, 4), (6, 16, 2, 8, 16), (8, 14, 2, 7, 2)):
         heads, width, *_ = SHAPES[index]
         layout = Layout(channels=heads * width, blocks=heads, space=space, side=side)
-        cases.append(filled(CASES[index], layout_in=layout, side=side, simd=simd, lanes_in=lanes))
+        cases += [filled(case[index], layout_in=layout, side=side, simd=simd, lanes_in=lanes) for case in (CASES, RANGES)]
     assert check_units(cases, stall_in=stall_in, stall_out=stall_out) > 1000
-    for case in cases:
+    for case in cases[::2]:
         assert scores.interval(case.graph, case.node, case.fold, 9) == 9 * max(
             9 * case.fold.layout_in.width // case.fold.products, case.fold.layout_in.width // case.fold.lanes_in
         )

@@ -41,9 +41,9 @@ def scores(rng, bits, scale, rows, tokens):
     return x.ravel()
 
 
-def case(seed, max_tokens, heads, bits, scale, p_bits, lengths):
+def case(seed, max_tokens, heads, bits, scale, p_bits, lengths, keys="T"):
     rng = np.random.default_rng(seed)
-    x = Tensor(name="x", shape=("T", heads, "T"), bits=bits, signed=True, scale=scale)
+    x = Tensor(name="x", shape=("T", heads, keys), bits=bits, signed=True, scale=scale)
     y = Tensor(name="y", shape=x.shape, bits=p_bits, signed=False, scale=2.0**-p_bits)
     data = np.concatenate([scores(rng, bits, scale, n * heads, n) for n in lengths])
     return make_case(
@@ -59,19 +59,40 @@ def case(seed, max_tokens, heads, bits, scale, p_bits, lengths):
     )
 
 
-def cases():
-    """Sentences of mixed lengths back to back, with 1 and the longest; at 512 tokens fewer, for its T*T codes."""
+def cases(keys=("T",)):
+    """Sentences of mixed lengths back to back, with 1 and the longest; at 512 tokens fewer, for its T*T codes. keys: in turn."""
     result = []
     for seed, (top, *rest) in enumerate(SHAPES):
         mixed = sorted({1, min(2, top), top, max(1, top // 2), max(1, top // 3), min(top, 9)})
         lengths = np.random.default_rng(seed).permutation(mixed + [1, 1, min(top, 5)]) if top < 512 else [40, 1, 200, 3]
-        result.append(case(seed, top, *rest, lengths))
+        result.append(case(seed, top, *rest, lengths, keys[seed % len(keys)]))
     return result
 
 
 @pytest.mark.parametrize(("stall_in", "stall_out"), [(0, 0), (0.5, 0.5), (0, 0.5), (0.5, 0)])
 def test_rtl_equals_golden(stall_in, stall_out):
     assert check_units(cases(), stall_in=stall_in, stall_out=stall_out) > 50_000
+
+
+@pytest.mark.parametrize(("stall_in", "stall_out"), [(0, 0), (0.5, 0.5)])
+def test_ranges_of_keys(stall_in, stall_out):
+    """Rows of different lengths within a sentence."""
+    assert check_units(cases(("causal", "window 1", "window 5", "window 20")), stall_in=stall_in, stall_out=stall_out) > 10_000
+
+
+def test_the_softmax_is_over_the_keys_that_are_seen():
+    for c in cases(("causal", "window 3")):
+        y, start, heads, keys = golden(c), 0, c.node.attrs["heads"], c.output.keys
+        for n in c.lengths.tolist():
+            low, high = keys.bounds(n)
+            for row in range(n * heads):
+                seen = slice(start + low[row // heads], start + high[row // heads])
+                alone = softmax.softmax(
+                    c.data[0][None, seen], c.graph.param(c.node, "exp_table"), *map(c.node.attrs.get, ("recip_bits", "shift")), c.output.bits
+                )
+                assert y[seen].tolist() == alone[0].tolist()
+                assert not y[start : seen.start].any() and not y[seen.stop : start + n].any()
+                start += n
 
 
 @pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.5)])

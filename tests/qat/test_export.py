@@ -47,6 +47,8 @@ CASES = {
         MIXED.model_copy(update={"overrides": {k: v for k, v in MIXED.overrides.items() if k != "pooler*"}}),
     ),
     "two layers mixed": (shape(layers=2, max_tokens=40), MIXED),
+    "causal attention": (shape(layers=2, attention="causal"), QuantConfig()),
+    "a window of attention, token head": (shape(layers=2, head="token", attention="window", window=2), QuantConfig()),
     "one head of two channels": (shape(hidden=2, heads=1, intermediate=3), QuantConfig(residual=6)),
 }
 

@@ -109,6 +109,25 @@ def test_the_network_computes_what_the_float_model_does(case):
     assert (want[pick] - got[pick]).abs().max() < 0.05 * want[pick].std() + 0.01
 
 
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_a_recipe_can_give_any_family_a_window(kind, tmp_path):
+    """The float model's own attention then has the mask, and keeps it in its folder; the network computes the same."""
+    saved(tmp_path / "all", kind, "token")
+    model, inputs = load_float(tmp_path / "all", head="token", labels=2, keys="window 1"), batch(kind)
+    model.save_pretrained(tmp_path / "window")
+    taken, real = as_taken(model, inputs), inputs["attention_mask"].bool()
+    with torch.no_grad():
+        want, full = (load_float(tmp_path / folder, head="token", labels=2)(**taken).logits[real] for folder in ("window", "all"))
+        assert torch.equal(model(**taken).logits[real], want) and (want - full).abs().max() > 0.1 * want.std()
+        network = QuantModel.from_float(model, FINE, TOKENS).eval()
+        for grid in network.grids().values():
+            grid.observer = Observer(*grid.observed_range(), {"real": real})
+        if "token_type_ids" not in taken:
+            inputs["token_type_ids"] = torch.zeros_like(inputs["input_ids"])
+        got = network(**inputs).logits[real]
+    assert (want - got).abs().max() < 0.05 * want.std() + 0.01
+
+
 def agree(model, kind: str):
     """A quantized model's graph and the sentences on which Brevitas, golden and ONNX Runtime agree."""
     quantized = QuantModel.from_float(model, QuantConfig(weights=4), TOKENS).eval()

@@ -22,7 +22,10 @@ def batch(seed=0, count=16):
     return padded(*random_sentences(seed, count, 16))
 
 
-@pytest.mark.parametrize("settings", [{}, {"activation": "relu"}, {"head": "token"}, {"heads": 1}])
+CAUSAL, WINDOW = {"attention": "causal"}, {"attention": "window", "window": 2}
+
+
+@pytest.mark.parametrize("settings", [{}, {"activation": "relu"}, {"head": "token"}, {"heads": 1}, CAUSAL, WINDOW])
 def test_many_bits_are_close_to_float(settings):
     """Catches a wrong order, a missing bias, a wrong folding of 1/sqrt(d): each would be far off."""
     plain = random_float(SMALL.model_copy(update=settings), seed=2).eval()
@@ -53,6 +56,20 @@ def test_observed_model_is_the_float_model():
     assert (want - got).abs().max() < 0.1 * want.std()
 
 
+@pytest.mark.parametrize(("settings", "reached"), [(CAUSAL, range(9)), (WINDOW, range(4, 13)), ({}, range(16))])
+def test_a_token_sees_its_range_of_keys(settings, reached):
+    """Which tokens, when they change, change what is behind two layers at token 8: of the float model as of the quantized one."""
+    plain = random_float(SMALL.model_copy(update=settings | {"head": "token"}), seed=3).eval()
+    model = QuantModel.from_float(plain, FINE, 16).eval()
+    calibrate(model, [batch()])
+    ids = torch.arange(16)[None] + 3
+    for hidden in (lambda ids: plain.bert(ids).last_hidden_state, lambda ids: last_hidden(model, input_ids=ids)):
+        with torch.no_grad():
+            want = hidden(ids)[0, 8]
+            changed = [i for i in range(16) if not torch.equal(hidden(torch.where(torch.arange(16) == i, 40, ids))[0, 8], want)]
+        assert changed == list(reached)
+
+
 def test_losses_are_hugging_faces():
     inputs, labels = batch(), torch.arange(16) % 3
     plain = random_float(SMALL, labels=3).eval()
@@ -75,6 +92,10 @@ def test_span_loss_skips_answers_outside_and_padding_never_wins():
     assert (output.start_logits.argmax(-1) < inputs["attention_mask"].sum(1)).all()
     half = torch.where(torch.arange(16) < 8, inside, outside)
     assert torch.isfinite(model(**inputs, start_positions=half, end_positions=half).loss)
+    whole = {key: value[-1:, : inputs["attention_mask"][-1].sum()] for key, value in inputs.items()}  # one sentence, without padding
+    end = torch.tensor([whole["input_ids"].shape[1] - 1])
+    output = model(**whole, start_positions=end, end_positions=end)
+    torch.testing.assert_close(output.loss, -sum(torch.log_softmax(s, -1)[0, -1] for s in (output.start_logits, output.end_logits)) / 2)
 
 
 def train(model, parameters, inputs, labels, steps):

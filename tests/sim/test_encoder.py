@@ -2,6 +2,7 @@
 """The whole-encoder bench on a small stand-in (chain.sv): it passes when all is well and names the place of each planted mistake."""
 
 import re
+from dataclasses import replace
 
 import chain_encoder as chain
 import numpy as np
@@ -174,12 +175,13 @@ def test_missing_streams(tmp_path):
 
 def test_places_in_row_streams():
     """Order sentence, token i, head, token j; `last` ends each row."""
-    info = Stream(tensor="p", wire="p", lanes=1, bits=8, signed=False, kind="row", layout=Layout(channels=1))
+    info = Stream(tensor="p", wire="p", lanes=1, bits=8, signed=False, kind="row", layout=Layout(channels=1), heads=2)
     lengths = np.array([2, 3])
     values = 2 * (4 + 9)  # 2 heads
     assert np.flatnonzero(expected_last(values, info, lengths)).tolist() == [1, 3, 5, 7, 10, 13, 16, 19, 22, 25]
     assert locate(3, info, lengths, values) == (0, 0, 3)  # head 1, j 1
     assert locate(8 + 6 + 4, info, lengths, values) == (1, 1, 4)
+    assert np.flatnonzero(expected_last(values, replace(info, keys="causal"), lengths)).tolist() == [0, 1, 3, 5, 6, 7, 9, 11, 14, 17]
     info = Stream(tensor="x", wire="x", lanes=2, bits=8, signed=False, kind="sentence", layout=Layout(channels=4))
     assert np.flatnonzero(expected_last(8, info, lengths)).tolist() == [1, 3]
     assert locate(6, info, lengths, 8) == (1, 0, 2)

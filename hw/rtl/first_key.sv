@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// first_key: where a query's keys begin in its sentence: token i sees none before max(0, i - BACK)
+// Golden : hw/keys.py (lo)
+// Control: `token_end` in the last cycle of a token, `sentence_last` with it where the sentence ends there
+// Timing : `first` is that of the row which begins in the next cycle: of the next token while `token_end`, else of the present one
+// Reset  : at the first token of a sentence
+module first_key #(
+  parameter int MAX_TOKENS = 4,   // longest sentence
+  parameter int WORDS = 1,        // of a key
+  parameter int BACK = 3,         // keys seen before the query's own; MAX_TOKENS - 1: all
+  localparam int AT_W = MAX_TOKENS * WORDS > 1 ? $clog2(MAX_TOKENS * WORDS) : 1
+) (
+  input  wire logic            clk,
+  input  wire logic            rst,
+  input  wire logic            token_end,
+  input  wire logic            sentence_last,
+  output logic      [AT_W-1:0] first          // word of the sentence
+);
+  if (BACK < MAX_TOKENS - 1) begin : g_moves
+    localparam int BackW = $clog2(BACK + 2);
+    logic [AT_W-1:0] first_q;
+    logic [BackW-1:0] before_q;  // keys seen before the present query's own
+    wire moves = before_q == BackW'(BACK);
+
+    assign first = !token_end ? first_q : sentence_last ? '0 : moves ? first_q + AT_W'(WORDS) : first_q;
+    always_ff @(posedge clk) begin
+      first_q <= first;
+      if (token_end) before_q <= sentence_last ? '0 : moves ? before_q : before_q + 1'b1;
+      if (rst) begin
+        first_q <= '0;
+        before_q <= '0;
+      end
+    end
+  end else begin : g_stays
+    wire unused = &{1'b0, clk, rst, token_end, sentence_last};
+    assign first = '0;
+  end
+endmodule
