@@ -21,7 +21,7 @@ def parse(row: Row, value: Any) -> Answer:
     """Of {text: [...], answer_start: [...]}. Raises DataError: another shape."""
     try:
         answer = Answer(list(value["text"]), list(value["answer_start"]))
-        if not answer.texts or len(answer.texts) != len(answer.starts) or {*map(type, answer.texts)} != {str} or {*map(type, answer.starts)} != {int}:
+        if len(answer.texts) != len(answer.starts) or {*map(type, answer.texts)} != {str} or {*map(type, answer.starts)} != {int}:
             raise ValueError
     except (TypeError, KeyError, ValueError):
         raise DataError(

@@ -133,7 +133,7 @@ def _tile_timing(graph: Graph, node: Node, fold: Fold, ins, out):
     channels, inputs = _widths(graph, node, fold)
     steps, beats = inputs // fold.simd, fold.pe // fold.lanes_out
     slot, parts_in = max(steps, beats), inputs // fold.folded if fold.folded else 0
-    fetch = tiles.Tiles(ins[0].memory, tiles.beats(fold.pe * fold.simd * node.attrs["weight_bits"], steps, fold.data_bits))
+    fetch = tiles.Tiles(ins[0].memory, fold.base, tiles.beats(fold.pe * fold.simd * node.attrs["weight_bits"], steps, fold.data_bits), fold.data_bits)
     buffer, done = Banks(), -1
     while True:
         token = yield ins[0].get()
@@ -149,7 +149,7 @@ def _tile_timing(graph: Graph, node: Node, fold: Fold, ins, out):
         count = token.beats * fold.lanes_in // fold.folded if parts_in else taken
         full = last + 1
         for tile in range(channels // fold.pe):
-            start = max(full, done + 1, fetch.next(begun))
+            start = max(full, done + 1, fetch.next(tile, begun))
             first = start + steps - 1 + mac_latency(fold.simd) + 3
             end = first + (count - 1) * slot + beats - 1
             final = tile == channels // fold.pe - 1

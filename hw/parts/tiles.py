@@ -28,18 +28,19 @@ def memories(width: int, steps: int, data_bits: int) -> list[Memory]:
 class Tiles:
     """Their timing, for the operators' generators.
 
-    memory  reserve(cycle, beats): the cycle in which the last beat is there of a request that is made in that cycle; None: at once
+    memory   reserve(cycle, address, beats): the cycle in which the last beat is there of a request that is made in that cycle; None: at once
+    address  of the first tile; the others of the same turn are behind it, of `count` beats of data_bits each
     """
 
-    def __init__(self, memory, count: int):
-        self._memory, self._beats = memory, count
+    def __init__(self, memory, address: int, count: int, data_bits: int):
+        self._memory, self._address, self._beats, self._bytes = memory, address, count, count * data_bits // 8
         self._free = deque([0, 0])  # cycles from which the two places can be asked for
         self._asked = -1
 
-    def next(self, begun: int) -> int:
-        """The next tile can be read from that cycle on; `begun`: its block is known from that cycle on."""
+    def next(self, tile: int, begun: int) -> int:
+        """The next tile, of that number in its turn, can be read from that cycle on; `begun`: its block is known from that cycle on."""
         self._asked = max(self._free.popleft(), self._asked + 1, begun)
-        return (self._asked if self._memory is None else self._memory.reserve(self._asked, self._beats)) + 1
+        return (self._asked if self._memory is None else self._memory.reserve(self._asked, self._address + tile * self._bytes, self._beats)) + 1
 
     def drop(self, cycle: int) -> None:
         """The oldest tile is read for the last time in that cycle."""

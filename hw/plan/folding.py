@@ -45,6 +45,7 @@ class Folding:
     lanes      per tensor: elements a beat of its stream
     interval   cycles between two sentences of max_tokens tokens, as the matrix units alone allow
     layers     of hardware, each used in turn for several of the graph; 0: one for each
+    inside     sentences that they hold at once
     memory     of the weights; None: they are on the chip
     board      the board that it was fitted to; None: none
     bound_by   what of the board keeps the next faster folding from fitting
@@ -56,6 +57,7 @@ class Folding:
     multipliers: int
     per_node: dict[str, int] = field(default_factory=dict)
     layers: int = 0
+    inside: int = 0
     memory: Memory | None = None
     board: str | None = None
     bound_by: str = ""

@@ -207,8 +207,8 @@ class Lanes:
         per_node = {n.name: folds[n.name].products for n in self.units}
         interval = max(self.turns[n.name] * OPS[n.op].interval(self.graph, n, folds[n.name], self.graph.max_tokens) for n in self.units)
         lanes = {name: self._lanes(name, chosen) for name in self.graph.tensors}
-        layers = self.graph.layers if self.graph.around else 0
-        return Folding(folds=folds, lanes=lanes, interval=interval, multipliers=sum(per_node.values()), per_node=per_node, layers=layers)
+        layers, inside = (self.graph.layers, self.graph.inside) if self.graph.around else (0, 0)
+        return Folding(folds=folds, lanes=lanes, interval=interval, multipliers=sum(per_node.values()), per_node=per_node, layers=layers, inside=inside)
 
     def _lanes(self, tensor: str, chosen: dict[Group, Way]) -> int:
         if tensor in self._rows:

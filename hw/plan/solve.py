@@ -24,7 +24,7 @@ from bitloom.hw.ops import OPS
 from bitloom.hw.plan import fit, streamed
 from bitloom.hw.plan.folding import Folding, FoldingError, Memory
 from bitloom.hw.plan.lanes import Lanes
-from bitloom.hw.plan.rolled import roll
+from bitloom.hw.plan.rolled import BEHIND, INSIDE, roll
 from bitloom.hw.settings import Number, Strict
 
 WORTH = 0.05  # share of multiplier-cycles beyond the multiply-accumulates: up to it, the common lanes are kept; and of multipliers that others must save
@@ -58,6 +58,7 @@ class HardwareConfig(Strict):
     target_cycles: int | None = Field(None, ge=1, description="cycles between two sentences of max_tokens tokens")
     multipliers: int | None = Field(None, ge=1, description="multipliers in all matrix units together")
     layers: int | None = Field(None, ge=1, le=1024, description="encoder layers in hardware, used in turn for all of the model's; without: all of them")
+    inside: int | None = Field(None, ge=2, le=256, description="sentences at once in layers that are used in turn; without: as many as keep them busy")
     memory: MemoryConfig | None = Field(None, description="external memory for the weights; without: they are on the chip")
     board: str | None = Field(None, min_length=1, description="a board of `bitloom boards`, or a board file: the hardware must fit it")
     clock_mhz: Number = Field(100.0, gt=0, le=100_000, description="for times in the report; the RTL does not depend on it")
@@ -79,7 +80,7 @@ def solve(graph: Graph, config: HardwareConfig, board: Board | None = None, lane
     board is too small and what would fit; layers that cannot share hardware; weights that the memory does not hold. BoardError: no such board.
     """
     if config.layers and graph.around is None:
-        graph = roll(graph, config.layers)
+        graph = roll(graph, config.layers, config.inside or INSIDE + (BEHIND if config.memory else 0))
     folding = _solve(graph, config, board, lanes)
     return streamed.stream(graph, folding, Memory(**config.memory.model_dump())) if config.memory else folding
 

@@ -214,3 +214,11 @@ def test_offsets_that_count_something_else_are_recognised(tmp_path, context, sta
     with pytest.raises(DataError, match=r"train.jsonl:1: got answer 'Ann' at") as caught:
         read(tmp_path, name="squad")
     assert str(caught.value).endswith(advice)
+
+
+def test_a_start_before_the_text_is_no_place_from_its_end(tmp_path):
+    """Where Python would find the answer."""
+    row = {"question": "who?", "context": "it was Ann B", "answers": {"text": ["Ann"], "answer_start": [-5]}}
+    write(tmp_path, {f"{split}.jsonl": json.dumps(row) + "\n" for split in ("train", "dev")})
+    with pytest.raises(DataError, match=r"got answer 'Ann' at -5, where the text has 'it ', must stand there; it stands at 7: correct answer_start"):
+        read(tmp_path, name="squad")

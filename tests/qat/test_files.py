@@ -82,6 +82,11 @@ def test_at_the_limits_all_is_taken(tmp_path):
         ),
         ({"question": "a", "context": "b", "answers": {"text": [None], "answer_start": [0]}}, {"task": "span", "text": ["question", "context"]}, "got answers"),
         ({"question": "a", "context": "b", "answers": {"text": "b", "answer_start": 0}}, {"task": "span", "text": ["question", "context"]}, "got answers"),
+        (
+            {"question": "a", "context": "b", "answers": {"text": ["b"], "answer_start": [0, 0]}},
+            {"task": "span", "text": ["question", "context"]},
+            "got answers",
+        ),
     ],
 )
 def test_values_of_other_kinds_are_refused_with_their_line(tmp_path, row, settings, message):

@@ -2,10 +2,12 @@
 """Labels of a checkpoint and of a data set are matched by name, whatever their order."""
 
 import json
+import string
 
 import pytest
 import torch
 from random_models import random_float
+from safetensors.torch import load_file
 
 from bitloom.hw.errors import BitloomError
 from bitloom.qat.baseline import load_float
@@ -71,6 +73,23 @@ def test_a_checkpoint_in_another_order(permuted):
     config.write_text(json.dumps(json.loads(config.read_text()) | {"id2label": {"0": "good", "1": "bad"}, "label2id": {"good": 0, "bad": 1}}))
     with pytest.raises(BitloomError, match="got labels good, bad, must be the data set's"):
         load_float(folder, head="sequence", labels=2, names=["negative", "positive"])
+
+
+def test_a_teacher_in_another_order_teaches_the_same(permuted, tmp_path):
+    folder, model = permuted
+    vocabulary = "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *string.ascii_lowercase, "the", "a", "film"])
+    data, learned = DataConfig(max_train_examples=16, max_dev_examples=4, vocab=200), {}
+    for turn, labels in enumerate((["positive", "negative"], ["negative", "positive"])):
+        if turn:
+            model.classifier.weight.data, model.classifier.bias.data = (p.data.flip(0) for p in (model.classifier.weight, model.classifier.bias))
+        model.config.id2label, model.config.label2id = dict(enumerate(labels)), {label: i for i, label in enumerate(labels)}
+        model.save_pretrained(folder)
+        (folder / "vocab.txt").write_text(vocabulary + "\n")
+        distill = DistillConfig(teacher=str(folder), alpha=1.0)
+        training = TrainConfig(float_epochs=0, qat_epochs=1, max_steps=1, qat_learning_rate=1e-2, warmup_ratio=0, calibration_batches=1, distill=distill)
+        train(SMALL, QuantConfig(), training, data, None, tmp_path / str(turn))
+        learned[turn] = load_file(tmp_path / str(turn) / "qat" / "model.safetensors")["network.logits.weight"]
+    assert torch.equal(learned[0], learned[1])
 
 
 def test_a_teacher_without_a_head_is_refused(permuted, tmp_path):

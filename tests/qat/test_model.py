@@ -92,6 +92,10 @@ def test_span_loss_skips_answers_outside_and_padding_never_wins():
     assert (output.start_logits.argmax(-1) < inputs["attention_mask"].sum(1)).all()
     half = torch.where(torch.arange(16) < 8, inside, outside)
     assert torch.isfinite(model(**inputs, start_positions=half, end_positions=half).loss)
+    whole = {key: value[-1:, : inputs["attention_mask"][-1].sum()] for key, value in inputs.items()}  # one sentence, without padding
+    end = torch.tensor([whole["input_ids"].shape[1] - 1])
+    output = model(**whole, start_positions=end, end_positions=end)
+    torch.testing.assert_close(output.loss, -sum(torch.log_softmax(s, -1)[0, -1] for s in (output.start_logits, output.end_logits)) / 2)
 
 
 def train(model, parameters, inputs, labels, steps):
