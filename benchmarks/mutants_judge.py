@@ -57,18 +57,20 @@ class Verdict:
 
 MATRIX = ("tests/ops/test_linear.py", "tests/ops/test_scores.py", "tests/ops/test_context.py")
 PRODUCTS, ARITHMETIC, STREAMS = "tests/rtl/test_products.py", "tests/hw/test_arithmetic.py", "tests/rtl/test_streams.py"
-ROLLED = "tests/hw/test_rolled.py"
+ROLLED, STREAMED = "tests/hw/test_rolled.py", "tests/hw/test_streamed.py"
 NORM, REQUANT, BOARD = "tests/ops/test_layernorm.py", "tests/ops/test_requant.py", "tests/hil/test_board.py"
 # Unit benches of what is no operator, the quickest first: by module, then by folder.
 UNIT = {
     "axi_fetch": ("tests/rtl/test_axi_fetch.py",),
     "banks": MATRIX,
+    "blocks": (STREAMED,),
     "fifo": (STREAMS,),
     "fifo_deep": (STREAMS,),
     "first_key": MATRIX[1:],
     "isqrt": (ARITHMETIC, NORM),
     "layernorm_scale": (NORM,),
     "layernorm_sums": (NORM,),
+    "linear_tiles": (STREAMED,),
     "link_out": ("tests/hil/test_link_out.py", BOARD),
     "loop": (ROLLED,),
     "mac_array": (PRODUCTS, *MATRIX),
@@ -80,7 +82,9 @@ UNIT = {
     "sdram": ("tests/rtl/test_sdram.py",),
     "softmax_row": ("tests/ops/test_softmax.py",),
     "stream_fork": (STREAMS,),
+    "tiles": (STREAMED,),
     "turns": (ROLLED,),
+    "unfold": (STREAMED,),
     "unpack": (MATRIX[0], MATRIX[2]),
     "hw/rtl/board": (BOARD,),
     "hw/synth/rtl": ("tests/hw/test_reset_sync.py",),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 from bitloom.hw.emit import emit
@@ -11,7 +12,7 @@ from bitloom.hw.graph import Graph
 from bitloom.hw.ops import OPS
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import Folding
-from bitloom.hw.plan.predict import predict, stage_intervals
+from bitloom.hw.plan.predict import predict, stage_intervals, steady_interval
 from bitloom.hw.plan.solve import HardwareConfig, solve
 
 
@@ -39,7 +40,6 @@ def weight_bits(graph: Graph) -> int:
 def timing_report(design: Design) -> dict:
     """Predicted figures: interval of equal sentences of max_tokens, latency by length, and each stage's share."""
     top = design.graph.max_tokens
-    steady = predict(design, [top] * 4)
     lengths = sorted({1, top, *range(max(1, top // 8), top, max(1, top // 8))})
     intervals = stage_intervals(design, top)
     stages = [
@@ -58,7 +58,7 @@ def timing_report(design: Design) -> dict:
     ]
     return {
         "max_tokens": top,
-        "interval": steady.out_last[-1] - steady.out_last[-2],
+        "interval": math.ceil(steady_interval(design)),
         "multipliers": design.multipliers,
         "macs_per_sentence": macs_per_sentence(design.graph, top),
         "weight_bits": weight_bits(design.graph),

@@ -15,6 +15,7 @@ import hashlib
 import json
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ import numpy as np
 
 from bitloom.hw.errors import BitloomError
 from bitloom.hw.parts import tiles
+from bitloom.hw.plan import streamed
 from bitloom.hw.plan.design import Design, Unit
 from bitloom.hw.plan.streamed import HEADER
 
@@ -84,6 +86,19 @@ def _tiles(unit: Unit, data_bits: int) -> bytes:
     digits = digits.reshape(len(digits) * rows, in_beat * elements * bits)
     digits = np.pad(digits, ((0, 0), (0, columns * data_bits - digits.shape[1])))
     return np.packbits(digits, axis=1, bitorder="little").tobytes()
+
+
+def reads(design: Design, lengths: Sequence[int]) -> np.ndarray:
+    """How often each beat of the image is fetched for sentences of these lengths: every tile once a block. int64 [beats]."""
+    beat = design.folding.memory.data_bits // 8
+    end = max(unit.fold.base + streamed.size(unit.graph, unit.node, unit.fold) for unit in design.fetching)
+    counts = np.zeros(end // beat, dtype=np.int64)
+    for unit in design.fetching:
+        begin = unit.fold.base // beat
+        beats = streamed.size(unit.graph, unit.node, unit.fold) // beat
+        tokens = lengths if unit.out.kind == "token" else [1] * len(lengths)
+        counts[begin : begin + beats] = sum(-(-n // unit.fold.block) for n in tokens)
+    return counts
 
 
 def read(path: Path) -> Image:

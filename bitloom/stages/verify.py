@@ -13,12 +13,12 @@ import numpy as np
 
 from bitloom.errors import VerificationError
 from bitloom.flow import Context
-from bitloom.hw import golden
+from bitloom.hw import golden, image
 from bitloom.hw.build import macs_per_sentence
 from bitloom.hw.graph import Graph
 from bitloom.hw.memory_files import MemoryFileError, Reads, check_memory_files
 from bitloom.hw.plan.design import Design
-from bitloom.hw.plan.predict import predict
+from bitloom.hw.plan.predict import mean_interval, predict
 from bitloom.qat.data import Dataset
 from bitloom.sentences import Sentences, score_some
 from bitloom.sim.encoder import EncoderRun, Options, encoder_model, load_streams, run_encoder
@@ -62,19 +62,23 @@ class Bench:
     def __init__(self, context: Context):
         self.context, self.folder = context, context.run.stage("build")
         self.graph, self.folding = context.graph, context.folding
+        self.design = Design(self.graph, self.folding)
         self.outcomes: list[Outcome] = []
         self.reads: Reads | None = None
         self.fills: dict[str, int] = {}
+        self.fetched = 0  # beats of weights, each as often as planned
 
     def compare_memories(self) -> None:
         """Every memory file against the graph, which also tells of words that no simulated sentence reads.
 
         Raises VerificationError: a word differs.
         """
-        design = Design(self.graph, self.folding)
+        design = self.design
         try:
             self.reads = Reads(design, check_memory_files(design, self.folder))
-        except MemoryFileError as error:
+            if design.fetch:
+                image.check(self.folder / image.FILE, design)
+        except (MemoryFileError, image.ImageError) as error:
             raise VerificationError(f"verify: {self.folder}: {error}; it is not the graph's: run `{STAGES['build'].command(self.context.run.path)}`") from error
 
     def compile(self) -> None:
@@ -87,7 +91,7 @@ class Bench:
     @cached_property
     def filled(self) -> int:
         """Cycles in which the hardware goes from empty to busy everywhere: a reset in one of them comes in mid-sentence."""
-        return int(predict(Design(self.graph, self.folding), [self.graph.max_tokens] * 2).out_last[-1])
+        return int(predict(self.design, [self.graph.max_tokens] * 2).out_last[-1])
 
     def slow_gap(self, sentences: Sentences) -> float:
         """Mean cycles between two beats that a slow consumer takes."""
@@ -140,16 +144,27 @@ class Bench:
         )
         if not report.ok:
             raise VerificationError(f"verify: {name}: {report}")
+        if self.design.fetch:
+            self.count_fetches(name, got)
         self.reads.add(want, np.array(sentences.lengths))
         self.fills |= {name: max(most, self.fills.get(name, 0)) for name, most in got.fills.items()}
         return got
+
+    def count_fetches(self, name: str, got: EncoderRun) -> None:
+        """Raises VerificationError: a beat of the weights' image was read more or less often than the blocks of these sentences need."""
+        planned = image.reads(self.design, got.lengths)
+        if len(wrong := np.flatnonzero(got.fetched != planned)):
+            beat = int(wrong[0])
+            where = f"{self.folder / image.FILE}, beat {beat} at byte {beat * self.design.folding.memory.data_bits // 8}"
+            raise VerificationError(f"verify: {name}: {where}: read {got.fetched[beat]} times, must be {planned[beat]} ({len(wrong)} beats differ)")
+        self.fetched += int(planned.sum())
 
     def fifos(self) -> list[dict]:
         """Every FIFO of the hardware: whose input it is, its depth, and the most beats that it held in all runs together.
 
         Raises VerificationError: one held more than its depth, or was not counted.
         """
-        design = Design(self.graph, self.folding)
+        design = self.design
         ports = [*(port for unit in design.units for port in unit.ports), *design.exits, *((design.loop.new, design.loop.returning) if design.loop else ())]
         found = [{"reader": p.unit or p.prefix, "stream": p.stream.tensor, "depth": p.depth, "most": self.fills.get(p.wire, -1)} for p in ports]
         if wrong := [one for one in found if not 0 < one["most"] <= one["depth"]]:
@@ -167,7 +182,7 @@ def run(context: Context) -> str:
     dataset, _, dev = context.dev
     chosen = dev.spread(settings.sentences, settings.seed)
     mixed = bench.simulate("back to back", chosen)
-    full_sentences = dev.of_length(bench.graph.max_tokens, FULL_SENTENCES)
+    full_sentences = dev.of_length(bench.graph.max_tokens, max(FULL_SENTENCES, 2 * bench.design.together if bench.design.together > 1 else 0))
     full = bench.simulate("full length", full_sentences)
     alone = [(s.lengths[0], bench.simulate(f"{s.lengths[0]} tokens alone", s)) for s in dev.alone(bench.graph.max_tokens)]
     if settings.stall_sentences:
@@ -186,6 +201,7 @@ def run(context: Context) -> str:
         "stall_runs": sum(o.name in ("random stalls", "slow consumer") for o in bench.outcomes),
         "memories": (memories := bench.reads.summary()),
         "fifos": bench.fifos(),
+        "fetched_beats": bench.fetched,
         "runs": [asdict(o) for o in bench.outcomes],
         "cycles": cycles,
         "rtl_accuracy": _accuracy(dataset, bench.graph, chosen, mixed),
@@ -210,7 +226,7 @@ def _cycles(
     for name, (sentences, got) in (("full", full), ("mixed", mixed)):
         guess = predict(Design(graph, folding), sentences.lengths)
         figures[name] = {
-            "interval": (guess.interval, _interval(got)),
+            "interval": (guess.interval, mean_interval(got.out_last_cycle, guess.together)),
             "latency": (guess.latency[0], _latencies(got)[0]),
             "all": (guess.out_last[-1], int(got.out_last_cycle[-1] - got.in_first_cycle[0])),
             QUEUED: (float(np.mean(guess.latency)), float(np.mean(_latencies(got)))),
@@ -219,14 +235,15 @@ def _cycles(
         table += [
             {"name": f"{key}, {label}", "predicted": pair[0], "measured": pair[1]}
             for key, pair in figures[name].items()
-            if len(sentences) > 1 or key == "latency"
+            if len(sentences) > guess.together or key == "latency"
         ]
     points = [[n, _latencies(got)[0]] for n, got in alone]
     table += [{"name": f"latency, {n} tokens", "predicted": predict(Design(graph, folding), [n]).latency[0], "measured": m} for n, m in points]
     interval, latency = figures["full"]["interval"], figures["full"]["latency"]
     work = macs_per_sentence(graph, graph.max_tokens)
-    real = sum(macs_per_sentence(graph, n) for n in mixed[0].lengths[1:])
-    span = mixed[1].out_last_cycle[-1] - mixed[1].out_last_cycle[0]
+    first = guess.together  # sentences that fill the hardware
+    real = sum(macs_per_sentence(graph, n) for n in mixed[0].lengths[first:])
+    span = mixed[1].out_last_cycle[-1] - mixed[1].out_last_cycle[min(first, len(mixed[0])) - 1]
     return {
         "tokens": graph.max_tokens,
         "interval_predicted": interval[0],
@@ -234,7 +251,7 @@ def _cycles(
         "latency_predicted": latency[0],
         "latency_measured": latency[1],
         "latency_points": [*points, [graph.max_tokens, latency[1]]],
-        "mac_utilization": work / (folding.multipliers * interval[1]),
+        "mac_utilization": work / (folding.multipliers * interval[1]) if interval[1] else None,
         "mac_utilization_real": real / (folding.multipliers * int(span)) if real else None,
         "table": table,
     }
@@ -242,12 +259,6 @@ def _cycles(
 
 def _latencies(got: EncoderRun) -> list[int]:
     return [int(out) - int(start) for start, out in zip(got.in_first_cycle, got.out_last_cycle, strict=True)]
-
-
-def _interval(got: EncoderRun) -> float:
-    """Mean cycles between the sentences' last beats."""
-    count = len(got.out_last_cycle) - 1
-    return int(got.out_last_cycle[-1] - got.out_last_cycle[0]) / count if count else 0.0
 
 
 def check_cycles(table: Sequence[dict]) -> None:

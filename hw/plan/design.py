@@ -276,7 +276,7 @@ class Design:
 
     @cached_property
     def graph(self) -> Graph:
-        return roll(self.whole, self.folding.layers) if self.folding.layers and self.whole.around is None else self.whole
+        return roll(self.whole, self.folding.layers, self.folding.inside) if self.folding.layers and self.whole.around is None else self.whole
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
@@ -425,6 +425,11 @@ class Design:
     @property
     def multipliers(self) -> int:
         return self.folding.multipliers
+
+    @property
+    def together(self) -> int:
+        """Sentences that leave shortly after each other, as they go round together in a rolled encoder; 1 of any other."""
+        return self.graph.inside if self.graph.around else 1
 
     @property
     def identity(self) -> str:

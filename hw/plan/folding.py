@@ -45,6 +45,7 @@ class Folding:
     lanes      per tensor: elements a beat of its stream
     interval   cycles between two sentences of max_tokens tokens, as the matrix units alone allow
     layers     of hardware, each used in turn for several of the graph; 0: one for each
+    inside     sentences that they hold at once
     memory     of the weights; None: they are on the chip
     board      the board that it was fitted to; None: none
     bound_by   what of the board keeps the next faster folding from fitting
@@ -56,9 +57,16 @@ class Folding:
     multipliers: int
     per_node: dict[str, int] = field(default_factory=dict)
     layers: int = 0
+    inside: int = 0
     memory: Memory | None = None
     board: str | None = None
     bound_by: str = ""
+
+    @property
+    def how(self) -> str:
+        """How many layers are hardware, and where the weights are."""
+        layers = f"{self.layers} in turn" if self.layers else "all"
+        return f"{layers}, weights in memory for {self.memory.block} tokens" if self.memory else layers
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self), indent=1) + "\n")

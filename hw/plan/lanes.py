@@ -50,6 +50,7 @@ class Lanes:
     """One graph's foldings; remembers the frontiers and paces of its units, and the foldings that it found."""
 
     graph: Graph
+    rolled: dict[tuple[int, int], Lanes] = field(default_factory=dict)  # of the graph rolled: (layers, sentences inside) -> its foldings
     _frontiers: dict = field(default_factory=dict)
     _grouped: dict[int, Folding | None] = field(default_factory=dict)
     _paces: dict = field(default_factory=dict)
@@ -207,8 +208,8 @@ class Lanes:
         per_node = {n.name: folds[n.name].products for n in self.units}
         interval = max(self.turns[n.name] * OPS[n.op].interval(self.graph, n, folds[n.name], self.graph.max_tokens) for n in self.units)
         lanes = {name: self._lanes(name, chosen) for name in self.graph.tensors}
-        layers = self.graph.layers if self.graph.around else 0
-        return Folding(folds=folds, lanes=lanes, interval=interval, multipliers=sum(per_node.values()), per_node=per_node, layers=layers)
+        layers, inside = (self.graph.layers, self.graph.inside) if self.graph.around else (0, 0)
+        return Folding(folds=folds, lanes=lanes, interval=interval, multipliers=sum(per_node.values()), per_node=per_node, layers=layers, inside=inside)
 
     def _lanes(self, tensor: str, chosen: dict[Group, Way]) -> int:
         if tensor in self._rows:

@@ -20,12 +20,14 @@ class Prediction:
     """Cycles per sentence, counted from the first accepted input beat of the first sentence.
 
     out_last  of the graph's first output; all: of every output, by tensor
+    together  sentences that leave shortly after each other (Design.together)
     """
 
     lengths: list[int]
     in_first: list[int]
     out_last: list[int]
     all: dict[str, list[int]] = field(default_factory=dict)
+    together: int = 1
 
     @property
     def latency(self) -> list[int]:
@@ -34,9 +36,13 @@ class Prediction:
 
     @property
     def interval(self) -> float:
-        """Mean cycles between the sentences' last beats (0 for one sentence)."""
-        count = len(self.out_last) - 1
-        return (self.out_last[-1] - self.out_last[0]) / count if count else 0.0
+        return mean_interval(self.out_last, self.together)
+
+
+def mean_interval(ends: Sequence[int], together: int) -> float:
+    """Mean cycles between the sentences' last beats, those of the first `together` left out but the last of them; 0 where there are no more."""
+    count = len(ends) - together
+    return (int(ends[-1]) - int(ends[together - 1])) / count if count > 0 else 0.0
 
 
 def predict(design: Design, lengths: Sequence[int], starts: Sequence[int] | None = None) -> Prediction:
@@ -72,7 +78,14 @@ def predict(design: Design, lengths: Sequence[int], starts: Sequence[int] | None
     begins = [0, *(i + 1 for i, t in enumerate(first_edge.log) if t.end)][:-1]
     ends = {tensor: [t.last + result.latency for t in result.log if t.end] for tensor, result in results.items()}
     first = design.outputs[0].tensor
-    return Prediction(lengths=list(lengths), in_first=[first_edge.log[i].first for i in begins], out_last=ends[first], all=ends)
+    return Prediction(lengths=list(lengths), in_first=[first_edge.log[i].first for i in begins], out_last=ends[first], all=ends, together=design.together)
+
+
+def steady_interval(design: Design) -> float:
+    """Cycles between two sentences of max_tokens, all operators counted."""
+    count = 3 * design.together if design.together > 1 else 4
+    ends = predict(design, [design.graph.max_tokens] * count).out_last
+    return (ends[-1] - ends[-1 - design.together]) / design.together
 
 
 class Served:

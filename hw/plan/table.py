@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -15,10 +16,9 @@ from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.fit import Fitter
 from bitloom.hw.plan.folding import Folding, FoldingError
 from bitloom.hw.plan.lanes import Lanes
-from bitloom.hw.plan.predict import predict
+from bitloom.hw.plan.predict import predict, steady_interval
 from bitloom.hw.plan.solve import HardwareConfig, solve
 
-SENTENCES = 3  # of max_tokens one after the other: the last two are in the steady state
 ALL = "*"  # stands for the number of a layer in a component's name
 
 
@@ -151,9 +151,7 @@ def _planned(lanes: Lanes, config: HardwareConfig, board: Board | None, lengths:
     key = tuple(replace(fold, multiplier=None) for fold in folding.folds.values())
     if key not in cycles:
         design = Design(graph, folding)
-        full = predict(design, [graph.max_tokens] * SENTENCES)  # the first of them is not held up by those behind it
-        alone = {n: predict(design, [n]).latency[0] for n in lengths if n != graph.max_tokens}
-        cycles[key] = full.out_last[-1] - full.out_last[-2], {n: alone.get(n, full.latency[0]) for n in lengths}
+        cycles[key] = math.ceil(steady_interval(design)), {n: predict(design, [n]).latency[0] for n in lengths}
     interval, latency = cycles[key]
     return BoardPlan(
         **about,

@@ -17,6 +17,9 @@ ROLLED = {"TURNS": 6, "SENTENCES": 3}
 BY_TURN = ROLLED | {"MORE": 3, "ROUND_FILE": '"round.hex"'}
 VARIANTS = {
     "turns": (ROLLED | {"STRIDE": 5}, ROLLED | {"ROWS": 3}),
+    "blocks": (ROLLED, {"FOLD": 4, "WORD": 4, "LANES": 2}),
+    "tiles": ({"WIDTH": 200}, {"WIDTH": 20, "TURNS": 3}, {"WIDTH": 64, "DATA_W": 128}),
+    "linear_tiles": (ROLLED, {"FOLD": 2}, {"PE": 4, "SIMD": 4, "K": 16, "C": 16, "WEIGHT_W": 8}),
     "linear": (ROLLED,),
     "table_op": (ROLLED,),
     "requant": (BY_TURN, BY_TURN | {"PER_CHANNEL": 1}, BY_TURN | {"MULT": 3}),

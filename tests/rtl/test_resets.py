@@ -62,9 +62,13 @@ def without(text: str, register: str) -> str:
 
 @cache
 def operators() -> tuple[Case, ...]:
-    """The units of a small encoder, each alone, with what they would get."""
-    graph = random_encoder(5, layers=1, hidden=12, heads=2, intermediate=20, max_tokens=6)
-    lengths = [1, 6, 4, 6, 2, 1, 5]
+    """The units of a small encoder, each alone, with what they would get; those of attention again with windows of keys, the first sentence longer."""
+    shape = dict(layers=1, hidden=12, heads=2, intermediate=20, max_tokens=6)
+    all_keys, window = units(random_encoder(5, **shape), [1, 6, 4, 6, 2, 1, 5]), units(random_encoder(5, **shape, keys="window 1"), [4, 6, 1, 6, 2, 1, 5])
+    return *all_keys, *(c for c in window if any(tensor.kind == "row" for tensor in c.graph.tensors.values()))
+
+
+def units(graph: Graph, lengths: list[int]) -> list[Case]:
     data, folding, cases = golden.run(graph, *random_sentences(graph, lengths)), solve(graph, HardwareConfig(multipliers=60)), []
     for node in graph.nodes:
         tensors = {name: graph.tensor(name) for name in (*node.inputs, node.name) if not OPS[node.op].host}
@@ -73,7 +77,7 @@ def operators() -> tuple[Case, ...]:
         params = {key: value for key, value in graph.params.items() if key.rpartition(".")[0] == node.name}
         alone = Graph(name=node.name, nodes=(node,), tensors=tensors, params=params, inputs=node.inputs, outputs=(node.name,), max_tokens=graph.max_tokens)
         cases.append(Case(graph=alone, fold=folding.folds[node.name], data=tuple(data[name] for name in node.inputs), lengths=np.array(lengths)))
-    return tuple(cases)
+    return cases
 
 
 def check(module: str, files: list[Path], stall: float) -> None:

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Encoders with their weights in external memory: the same codes, every weight fetched as often as planned, in the cycles that are predicted."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from encoder_bench import Encoder, assert_cycles, make
+from encoders import ALL_BITS, random_encoder, random_sentences
+
+from bitloom.hw import golden, image
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.folding import FoldingError
+from bitloom.hw.plan.solve import HardwareConfig, MemoryConfig, solve
+from bitloom.sim.encoder import MemoryOptions, Options, run_encoder
+from bitloom.sim.errors import SimulationError
+from bitloom.sim.verify import compare
+
+SEEDS = 30  # of random encoders; FAST of them in the plain run
+FAST = (1,)
+
+
+def draw(seed: int) -> dict:
+    """A random encoder, rolled or not, and a memory of any width, blocks of any size."""
+    rng = np.random.default_rng(9000 + seed)
+    heads, turns, layers = int(rng.integers(1, 4)), int(rng.integers(1, 4)), int(rng.integers(1, 3))
+    shape = dict(
+        layers=layers * turns,
+        heads=heads,
+        hidden=heads * int(rng.integers(6, 17)),
+        intermediate=int(rng.integers(20, 64)),
+        max_tokens=int(rng.integers(2, 25)),
+        head=str(rng.choice(["sequence", "token"])),
+        **ALL_BITS,
+    )
+    memory = MemoryConfig(data_bits=int(rng.choice([64, 128, 256, 512])), block=int(rng.integers(1, 30)), latency=int(rng.integers(1, 60)), outstanding=16)
+    hardware = HardwareConfig(multipliers=int(layers * rng.uniform(10, 60)) + 5, layers=layers if turns > 1 else None, memory=memory)
+    lengths = rng.integers(1, shape["max_tokens"] + 1, int(rng.integers(2, 9))).tolist()
+    return {"seed": seed, "hardware": hardware, "lengths": lengths, "shape": shape}
+
+
+def check(encoder: Encoder, **how) -> None:
+    got, report = encoder.run(**how)
+    assert report.ok and report.mismatches == 0, str(report)
+    assert np.array_equal(got.fetched, image.reads(Design(encoder.graph, encoder.folding), encoder.lengths))
+
+
+@pytest.mark.parametrize("seed", [seed if seed in FAST else pytest.param(seed, marks=pytest.mark.slow) for seed in range(SEEDS)])
+def test_random_streamed_encoder(seed, tmp_path, monkeypatch):
+    monkeypatch.setenv("BITLOOM_BUILD", "quick")
+    encoder = make(tmp_path, **draw(seed))
+    assert Design(encoder.graph, encoder.folding).fetching
+    check(encoder, seed=seed, resets=2, reset_within=2000)
+    rough = MemoryOptions(stall=0.3, busy=0.3, jitter=40, refresh_every=400, refresh_for=30)
+    check(encoder, seed=seed + 1, stall_in=0.4, stall_out=0.4, memory=rough)
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory) -> Encoder:
+    """Of a size at which tiles are long beside the memory's latency."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BITLOOM_BUILD", "quick")
+        hardware = HardwareConfig(multipliers=200, layers=1, memory=MemoryConfig(data_bits=256, block=16, outstanding=16))
+        shape = dict(layers=2, hidden=64, heads=2, intermediate=128, max_tokens=16)
+        yield make(tmp_path_factory.mktemp("streamed"), 3, hardware, [16, 16, 16, 16, 3, 9], shape)
+
+
+def test_cycles(encoder):
+    got, report = encoder.run(seed=1)
+    assert report.ok
+    assert_cycles(encoder, got)
+
+
+@pytest.mark.parametrize(
+    "memory, what",
+    [
+        (MemoryOptions(error_address=4096 + 160), "external memory: error 2 in the burst at byte 4"),
+        (MemoryOptions(errors=0.02), "external memory: error 2 in the burst"),
+    ],
+    ids=["an address", "any"],
+)
+def test_memory_errors_are_told(encoder, memory, what):
+    got, report = encoder.run(memory=memory)
+    assert what in got.problem and not report.ok
+
+
+def test_another_image_of_the_same_shapes(encoder, tmp_path):
+    """The same hardware with another image computes the other weights' codes."""
+    other = random_encoder(4, layers=2, hidden=64, heads=2, intermediate=128, max_tokens=16)
+    params = encoder.graph.params | {k: other.params[k] for k in other.params if k.endswith(".weight")}
+    graph = replace(encoder.graph, params=params)
+    design = Design(graph, encoder.folding)
+    shutil.copytree(encoder.folder, tmp_path / "build")
+    path = tmp_path / "build" / image.FILE
+    path.write_bytes(image.make(design))
+    with pytest.raises(image.ImageError, match=f"got an image of graph {graph.hash[:16]}, must be of {encoder.graph.hash[:16]}"):
+        image.check(path, Design(encoder.graph, encoder.folding))
+    assert image.check(path, design).graph == graph.hash
+    inputs = np.split(encoder.want[graph.entry], np.cumsum(encoder.lengths)[:-1])
+    got = run_encoder(tmp_path / "build", inputs, Options(identity=encoder.graph.hash[:16]))
+    want = golden.run(graph, encoder.ids, encoder.segments)
+    kept = {name: codes for name, codes in want.items() if not name.startswith("logits")}  # whose few weights are on the chip
+    report = compare(graph, kept, got)
+    assert report.ok and not np.array_equal(want["pooler"], encoder.want["pooler"]), str(report)
+
+
+def test_images_that_are_not_taken(encoder, tmp_path):
+    design, path = Design(encoder.graph, encoder.folding), tmp_path / image.FILE
+    data = (encoder.folder / image.FILE).read_bytes()
+    assert image.check(encoder.folder / image.FILE, design).size == len(data)
+
+    def refused(changed: bytes, match: str) -> None:
+        path.write_bytes(changed)
+        with pytest.raises(image.ImageError, match=match):
+            image.check(path, design)
+
+    refused(data[:-1], f"got {len(data) - 1:,} bytes, must be {len(data):,}: the file is cut")
+    refused(data[:100], "got 100 bytes that begin with b'bitloomW', must be an image of weights")
+    refused(b"x" * len(data), "must be an image of weights; write it again with `bitloom build`")
+    refused(data[:5000] + bytes([data[5000] ^ 4]) + data[5001:], "got weights of unit 0 whose CRC-32 is wrong")
+    refused(data[:40] + bytes([data[40] ^ 4]) + data[41:], "got a header whose CRC-32 is wrong")
+    other = Design(encoder.graph, solve(encoder.graph, HardwareConfig(multipliers=100, layers=1, memory=MemoryConfig())))
+    refused(image.make(other), "got an image of other shapes or bits")
+    with pytest.raises(image.ImageError, match="got no file that can be read"):
+        image.check(tmp_path / "absent.bin", design)
+
+
+def test_bad_memories():
+    with pytest.raises(ValueError, match="got bursts of 256 beats of 256 bits, must be at most 4096 bytes; lower burst"):
+        MemoryConfig(burst=256, data_bits=256)
+    with pytest.raises(ValueError, match="got 2 beats in 1 cycles, must be at most one a cycle"):
+        MemoryConfig(beats=2)
+    with pytest.raises(FoldingError, match=r"got [\d,]+ bytes of weights, must be at most the memory's 8,192; lower the weights' bits or take a larger memory"):
+        solve(random_encoder(hidden=64, intermediate=128), HardwareConfig(multipliers=60, memory=MemoryConfig(bytes=8192)))
+
+
+def test_a_memory_that_the_build_does_not_name(encoder, tmp_path):
+    shutil.copytree(encoder.folder, tmp_path / "build")
+    replace(encoder.folding, memory=None).save(tmp_path / "build" / "folding.json")
+    with pytest.raises(SimulationError, match=r"got weights.bin, but folding.json without a memory"):
+        run_encoder(tmp_path / "build", [encoder.want[encoder.graph.entry][:4]])
+
+
+def test_one_token(encoder, tmp_path):
+    """A lone sentence of one token: each weight is fetched once for it."""
+    ids, segments = random_sentences(encoder.graph, [1], 5)
+    lone = replace(encoder, ids=ids, segments=segments, want=golden.run(encoder.graph, ids, segments))
+    check(lone)
