@@ -76,7 +76,7 @@ module axi_fetch #(
     assign grant = issue && turn_q[c];
     assign load = grant ? end_q : !offer_q;
     assign new_rest = new_beats - 1'b1;
-    assign new_fill = ~new_at[SizeW-1:0];
+    assign new_fill = SizeW'(~new_at);
     assign new_end = new_rest <= 16'(new_fill);
     assign after_rest = rest_q - 16'(size_q) - 1'b1;       // what is left behind a burst begins with a whole one
     assign after_end = after_rest <= 16'(BURST - 1);
@@ -91,12 +91,12 @@ module axi_fetch #(
         at_q <= new_at;
         rest_q <= new_rest;
         end_q <= new_end;
-        size_q <= new_end ? new_rest[SizeW-1:0] : new_fill;
+        size_q <= new_end ? SizeW'(new_rest) : new_fill;
       end else if (grant) begin
         at_q <= {at_q[AtW-1:SizeW] + 1'b1, SizeW'(0)};
         rest_q <= after_rest;
         end_q <= after_end;
-        size_q <= after_end ? after_rest[SizeW-1:0] : '1;
+        size_q <= after_end ? SizeW'(after_rest) : '1;
       end
       if (rst) offer_q <= 1'b0;
     end
