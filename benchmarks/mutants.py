@@ -60,11 +60,24 @@ EQUIVALENT: dict[tuple[str, int, str, str], str] = {
         'if (MUL_STYLE == "lut" || W_W != 1) begin : g_lut',
     ): "both branches are a register with `en`: product_reg is one, too, written so that synthesis finds a multiplier's own",
     (
+        "hw/rtl/board/link_rx.sv",
+        1,
+        "beats_q <= '0;",
+        ";",
+    ): "read only behind the header, whose every bit has written it; a reset and a flag begin with a header",
+    (
+        "hw/rtl/board/link_out.sv",
+        1,
+        "{room_q, worth, answered} <= '0;",
+        "{worth, answered} <= '0;",
+    ): "differs in the first cycle after a reset alone, when all places are free: no word is there then, as stamps_left_q and the encoder are reset too",
+    (
         "hw/rtl/ring.sv",
         1,
         "over = (AtW + 1)'(base) + (AtW + 1)'(by) - (AtW + 1)'(Size);",
         "over = (AtW + 1)'(base) + (AtW - 1)'(by) - (AtW + 1)'(Size);",
-    ): "AtW - 1 bits are $clog2(DEPTH), which hold `by` <= DEPTH but where DEPTH is a power of two, and then `over` is not read (Wraps = 0)",
+    ): "AtW - 1 bits are $clog2(DEPTH), which hold `by` <= DEPTH but where DEPTH is a power of two, and then `over` is not read (Wraps = 0); "
+    "of DEPTH 1 it does not compile",
     (
         "hw/rtl/ring.sv",
         1,

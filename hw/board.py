@@ -113,12 +113,25 @@ class Transport(Frozen):
     baud: Count | None = None
 
 
+class MemoryPort(Frozen):
+    """How the fabric reads external memory: `beats` beats of `data_bits` in `cycles` cycles of the design's clock at most, behind `latency` of them."""
+
+    data_bits: Literal[64, 128, 256, 512]
+    cycles: Count
+    beats: Count
+    latency: Count
+
+
 class ExternalMemory(Frozen):
-    """Memory beside the FPGA. `mbytes` in 2**20 bytes, `bus_bits` data bits of all its chips together."""
+    """Memory beside the FPGA. `mbytes` in 2**20 bytes, `bus_bits` data bits of all its chips together.
+
+    port  where weights can be fetched from it; None: nothing here connects it
+    """
 
     kind: Text
     mbytes: Count
     bus_bits: Count
+    port: MemoryPort | None = None
 
 
 class Board(Frozen):

@@ -19,7 +19,8 @@ def run(context: Context) -> str:
     folding = build(context.graph, hardware, context.out)
     timing = json.loads((context.out / "timing.json").read_text())
     bound = f", bound by {folding.bound_by} of {folding.board}" if folding.board else ""
+    how = f"layers in hardware: {folding.how}, " if folding.layers or folding.memory else ""
     return (
-        f"{folding.multipliers} multipliers, {timing['interval']:,} cycles between sentences of {timing['max_tokens']} "
+        f"{how}{folding.multipliers} multipliers, {timing['interval']:,} cycles between sentences of {timing['max_tokens']} "
         f"tokens predicted, bottleneck {timing['bottleneck']}{bound}"
     )

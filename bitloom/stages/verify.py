@@ -13,7 +13,7 @@ import numpy as np
 
 from bitloom.errors import VerificationError
 from bitloom.flow import Context
-from bitloom.hw import golden
+from bitloom.hw import golden, image
 from bitloom.hw.build import macs_per_sentence
 from bitloom.hw.graph import Graph
 from bitloom.hw.memory_files import MemoryFileError, Reads, check_memory_files
@@ -66,6 +66,7 @@ class Bench:
         self.outcomes: list[Outcome] = []
         self.reads: Reads | None = None
         self.fills: dict[str, int] = {}
+        self.fetched = 0  # beats of weights, each as often as planned
 
     def compare_memories(self) -> None:
         """Every memory file against the graph, which also tells of words that no simulated sentence reads.
@@ -75,7 +76,9 @@ class Bench:
         design = self.design
         try:
             self.reads = Reads(design, check_memory_files(design, self.folder))
-        except MemoryFileError as error:
+            if design.fetch:
+                image.check(self.folder / image.FILE, design)
+        except (MemoryFileError, image.ImageError) as error:
             raise VerificationError(f"verify: {self.folder}: {error}; it is not the graph's: run `{STAGES['build'].command(self.context.run.path)}`") from error
 
     def compile(self) -> None:
@@ -141,9 +144,20 @@ class Bench:
         )
         if not report.ok:
             raise VerificationError(f"verify: {name}: {report}")
+        if self.design.fetch:
+            self.count_fetches(name, got)
         self.reads.add(want, np.array(sentences.lengths))
         self.fills |= {name: max(most, self.fills.get(name, 0)) for name, most in got.fills.items()}
         return got
+
+    def count_fetches(self, name: str, got: EncoderRun) -> None:
+        """Raises VerificationError: a beat of the weights' image was read more or less often than the blocks of these sentences need."""
+        planned = image.reads(self.design, got.lengths)
+        if len(wrong := np.flatnonzero(got.fetched != planned)):
+            beat = int(wrong[0])
+            where = f"{self.folder / image.FILE}, beat {beat} at byte {beat * self.design.folding.memory.data_bits // 8}"
+            raise VerificationError(f"verify: {name}: {where}: read {got.fetched[beat]} times, must be {planned[beat]} ({len(wrong)} beats differ)")
+        self.fetched += int(planned.sum())
 
     def fifos(self) -> list[dict]:
         """Every FIFO of the hardware: whose input it is, its depth, and the most beats that it held in all runs together.
@@ -187,6 +201,7 @@ def run(context: Context) -> str:
         "stall_runs": sum(o.name in ("random stalls", "slow consumer") for o in bench.outcomes),
         "memories": (memories := bench.reads.summary()),
         "fifos": bench.fifos(),
+        "fetched_beats": bench.fetched,
         "runs": [asdict(o) for o in bench.outcomes],
         "cycles": cycles,
         "rtl_accuracy": _accuracy(dataset, bench.graph, chosen, mixed),

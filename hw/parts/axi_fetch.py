@@ -69,7 +69,7 @@ def instance(*, clients: int, address_bits: int, data_bits: int, burst: int, out
 
 
 def rate(burst: int, outstanding: int, memory: ExternalMemory) -> Fraction:
-    """Beats a cycle of whole bursts that are asked for without a break, refresh apart."""
+    """Beats a cycle of whole bursts that are asked for without a break, refresh apart; of a client alone `burst` / 2 at most."""
     period = Fraction(memory.cycles, memory.beats)
     return min(1 / period, outstanding * burst / (memory.latency + 2 + (burst - 1) * period))
 
@@ -102,12 +102,12 @@ class _Client:
         self.accepted.append(max(request.cycle, *(cycle + 1 for cycle in behind), 0))
         self.loaded.append(max(self.accepted[number] + 1, free))
         self.left = bursts(request.address, request.beats, self.beat_bytes, self.burst)
-        self.offer = self.loaded[-1] + 2
+        self.offer = self.loaded[-1] + 1
 
     def grant(self, cycle: int) -> tuple[int, int | None]:
         """Beats of the burst that is granted, and the request that ends with it."""
         beats = self.left.pop(0)
-        self.offer = cycle + 2
+        self.offer = cycle + 1
         if self.left:
             return beats, None
         ended = self.requests[len(self.loaded) - 1][0]
@@ -132,9 +132,9 @@ def last_beats(requests: Sequence[Request], made: Instance, memory: ExternalMemo
     granted, turn, due = -1, 0, 0  # due: in parts of 1 / memory.beats cycles, when the memory may give its next beat
     while waiting := [c for c, client in enumerate(clients) if client.offer is not None]:
         free = ends[-p["OUTSTANDING"]] + 1 if len(ends) >= p["OUTSTANDING"] else 0
-        granted = max(granted + 1, free, min(clients[c].offer for c in waiting))
-        ready = [c for c in waiting if clients[c].offer <= granted]
-        chosen = min(ready, key=lambda c: (c - turn) % p["CLIENTS"])
+        decided = max(granted, min(clients[c].offer for c in waiting))
+        chosen = min((c for c in waiting if clients[c].offer <= decided), key=lambda c: (c - turn) % p["CLIENTS"])
+        granted = max(decided + 1, free)
         turn = chosen + 1
         beats, ended = clients[chosen].grant(granted)
         end, due = _transfer(beats, granted + 1 + memory.latency, due, memory)

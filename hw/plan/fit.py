@@ -23,6 +23,7 @@ from bitloom.hw.plan.folding import Folding, FoldingError
 
 # The UART bridge and reset beside the encoder (hw/rtl/board), without its buffers; as synthesized for ECP5.
 BRIDGE = Cost(lut=1500, ff=1000)
+BANDWIDTH = "memory bandwidth"
 ANSWERS = Memory("answers", 16, 1024, checked=False)
 
 
@@ -100,11 +101,15 @@ class Fitter:
         return sum(map_memory(memory, self.board).blocks for memory in (sentence, ANSWERS))
 
 
-def fastest(fitter: Fitter, fold_all: Callable[[int], Folding | None], slowest: int, allowed: Callable[[Folding], bool]) -> Folding:
-    """The fastest folding that fits the board and is allowed, by bisection over the interval.
+def fastest(
+    fitter: Fitter, fold_all: Callable[[int], Folding | None], slowest: int, forbids: Callable[[Folding, int], str], below: int | None = None
+) -> Folding | None:
+    """The fastest folding that fits the board and is not forbidden, by bisection over the interval.
 
     fold_all  folding for a target interval, None if there is none
     slowest   an interval that every encoder meets
+    forbids   what forbids a folding for a target, "" if nothing does
+    below     only a folding of a smaller interval is looked for; None comes back where there is none
     Raises FoldingError: not even the slowest fits; by how much, and what would.
     """
 
@@ -112,14 +117,19 @@ def fastest(fitter: Fitter, fold_all: Callable[[int], Folding | None], slowest: 
         folding = fold_all(target)
         if folding is None:
             return None, ["the streams' lanes and the folding of heads"]
-        if not allowed(folding):
-            return None, ["hardware.multipliers"]
+        if what := forbids(folding, target):
+            return None, [what]
         styled, costs = fitter.styled(folding)
         over = fitter.over(costs)
         return (None if over else styled), over
 
-    least, _ = attempt(slowest)
+    slowest = slowest if below is None else below - 1
+    least, short = attempt(slowest) if slowest else (None, [])
+    if least is None and below is not None:
+        return None
     if least is None:
+        if short == [BANDWIDTH]:
+            raise FoldingError(f"folding: {fitter.board.name}: no folding can live with the memory's bandwidth; raise hardware.memory.block")
         folding = fold_all(slowest)
         _, costs = fitter.styled(folding)
         raise FoldingError(f"folding: {fitter.board.name}: {fitter.excess(costs) or 'got a budget of too few multipliers; raise hardware.multipliers'}")
@@ -132,6 +142,11 @@ def fastest(fitter: Fitter, fold_all: Callable[[int], Folding | None], slowest: 
         else:
             low, bound = middle + 1, over
     return replace(best, bound_by=", ".join(bound))
+
+
+def unforbidden(folding: Folding, target: int) -> str:
+    """Of foldings that nothing but the board limits."""
+    return ""
 
 
 def must_fit(graph: Graph, board: Board, folding: Folding) -> Folding:

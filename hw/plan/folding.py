@@ -62,6 +62,12 @@ class Folding:
     board: str | None = None
     bound_by: str = ""
 
+    @property
+    def how(self) -> str:
+        """How many layers are hardware, and where the weights are."""
+        layers = f"{self.layers} in turn" if self.layers else "all"
+        return f"{layers}, weights in memory for {self.memory.block} tokens" if self.memory else layers
+
     def save(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self), indent=1) + "\n")
 

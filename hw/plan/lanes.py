@@ -50,6 +50,7 @@ class Lanes:
     """One graph's foldings; remembers the frontiers and paces of its units, and the foldings that it found."""
 
     graph: Graph
+    rolled: dict[tuple[int, int], Lanes] = field(default_factory=dict)  # of the graph rolled: (layers, sentences inside) -> its foldings
     _frontiers: dict = field(default_factory=dict)
     _grouped: dict[int, Folding | None] = field(default_factory=dict)
     _paces: dict = field(default_factory=dict)

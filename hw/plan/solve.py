@@ -24,9 +24,10 @@ from bitloom.hw.ops import OPS
 from bitloom.hw.plan import fit, streamed
 from bitloom.hw.plan.folding import Folding, FoldingError, Memory
 from bitloom.hw.plan.lanes import Lanes
-from bitloom.hw.plan.rolled import BEHIND, INSIDE, roll
+from bitloom.hw.plan.rolled import BEHIND, INSIDE, layers_of, roll
 from bitloom.hw.settings import Number, Strict
 
+OUTSTANDING = 16  # bursts of a board's memory in flight
 WORTH = 0.05  # share of multiplier-cycles beyond the multiply-accumulates: up to it, the common lanes are kept; and of multipliers that others must save
 WORTH_AT_TARGET = 0.2  # share of multipliers that they must save at a given target: what a dearer folding has to spare lets shorter sentences pass faster
 
@@ -79,32 +80,84 @@ def solve(graph: Graph, config: HardwareConfig, board: Board | None = None, lane
     Raises FoldingError: nothing is that fast, or that small; the message names the stage that binds and the nearest figure, or by how much the
     board is too small and what would fit; layers that cannot share hardware; weights that the memory does not hold. BoardError: no such board.
     """
-    if config.layers and graph.around is None:
-        graph = roll(graph, config.layers, config.inside or INSIDE + (BEHIND if config.memory else 0))
-    folding = _solve(graph, config, board, lanes)
-    return streamed.stream(graph, folding, Memory(**config.memory.model_dump())) if config.memory else folding
-
-
-def _solve(graph: Graph, config: HardwareConfig, board: Board | None, lanes: Lanes | None) -> Folding:
     board = board or (Board.load(config.board) if config.board else None)
     lanes = lanes or Lanes(graph)
+    if config.layers:
+        lanes = _rolled(lanes, config.layers, config.inside, config.memory is not None)
+    if config.memory or config.layers or board is None:
+        return _solve(lanes, config, board, config.memory and Memory(**config.memory.model_dump()))
+    return _choose(lanes, config, board)
+
+
+def _rolled(lanes: Lanes, layers: int, inside: int | None, behind: bool) -> Lanes:
+    """Of the graph rolled to so many layers; remembered with the graph's own. behind: weights come from external memory."""
+    key = layers, inside or INSIDE + (BEHIND if behind else 0)
+    if key not in lanes.rolled:
+        graph = roll(lanes.graph, *key)
+        lanes.rolled[key] = lanes if graph is lanes.graph else Lanes(graph)
+    return lanes.rolled[key]
+
+
+def _choose(lanes: Lanes, config: HardwareConfig, board: Board) -> Folding:
+    """The fastest that fits the board: all layers in hardware, one of them used in turn, or that with weights from the board's memory."""
+    best, errors = None, []
+    ways: list[tuple[Lanes, Memory | None]] = [(lanes, None)]
+    if layers_of(lanes.graph) > 1:
+        ways.append((_rolled(lanes, 1, config.inside, False), None))
+        ways += [(_rolled(lanes, 1, config.inside, True), memory) for memory in _memories(lanes.graph, board)]
+    for way, memory in ways:
+        try:
+            found = _solve(way, config, board, memory, best and best.interval)
+        except FoldingError as error:
+            errors.append(error)
+            continue
+        if found is not None and (best is None or found.interval < best.interval):
+            best = found
+    if best is None:
+        raise errors[-1]
+    return best
+
+
+def _memories(graph: Graph, board: Board) -> list[Memory]:
+    """The board's memory with blocks of all tokens of the longest sentence, half of them, ..."""
+    if board.external_memory is None or (port := board.external_memory.port) is None:
+        return []
+    size = min(board.external_memory.mbytes << 20, 1 << 32)
+    blocks = sorted({max(1, -(-graph.max_tokens // parts)) for parts in (1, 2, 4, 8)}, reverse=True)
+    return [Memory(**port.model_dump(), block=block, outstanding=OUTSTANDING, bytes=size) for block in blocks]
+
+
+def _solve(lanes: Lanes, config: HardwareConfig, board: Board | None, memory: Memory | None, below: int | None = None) -> Folding | None:
+    """below: only a smaller interval on the board is looked for; None where there is none."""
+    graph = lanes.graph
     work = sum(OPS[n.op].macs(graph.source, n, graph.max_tokens) for n in graph.source.nodes)
+
+    def dressed(folding: Folding) -> Folding:
+        return streamed.stream(graph, folding, memory) if memory else folding
+
     if config.target_cycles is not None:
-        folding = _meet(lanes, config.target_cycles, work)
+        folding = dressed(_meet(lanes, config.target_cycles, work))
         return folding if board is None else fit.must_fit(graph, board, folding)
     most = config.multipliers or math.inf
-
     fitter = board and fit.Fitter(graph, board)
+
+    def forbids(folding: Folding, target: int) -> str:
+        if folding.multipliers > most:
+            return "hardware.multipliers"
+        return fit.BANDWIDTH if memory and streamed.fetch_cycles(graph, folding) > max(target, folding.interval) else ""
 
     def fastest(fold_all: Callable[[int], Folding | None]) -> Folding | None:
         if fitter is None:
-            return _within(lanes, fold_all, most)
-        return fit.fastest(fitter, fold_all, lanes.slowest, lambda folding: folding.multipliers <= most)
+            folding = _within(lanes, fold_all, most)
+            return folding and dressed(folding)
+        return fit.fastest(fitter, lambda target: (plain := fold_all(target)) and dressed(plain), lanes.slowest, forbids, below)
 
     plain = fastest(lanes.common)
     if plain is not None and plain.interval * most <= (1 + WORTH) * work:
         return plain
     filled = fastest(lanes.grouped)
+    if filled is None and below is not None:
+        return plain
     if filled is None:
         least = lanes.common(lanes.slowest) or lanes.grouped(lanes.slowest)
         raise FoldingError(

@@ -49,6 +49,16 @@ def size(graph: Graph, node: Node, fold: Fold) -> int:
     return words // steps * tile_beats(graph, node, fold) * fold.data_bits // 8
 
 
+def fetch_cycles(graph: Graph, folding: Folding) -> int:
+    """Cycles that the memory takes for the weights of one sentence of max_tokens."""
+    memory, beats = folding.memory, 0
+    for node in graph.nodes:
+        if (fold := folding.folds.get(node.name)) and fold.block:
+            tokens = graph.max_tokens if graph.tensor(node.name).kind == "token" else 1
+            beats += -(-tokens // fold.block) * size(graph, node, fold) // (memory.data_bits // 8)
+    return -(-beats * memory.cycles // memory.beats)
+
+
 def words_of(graph: Graph, node: Node, fold: Fold) -> int:
     """Words of PE x SIMD weights of one turn."""
     elements = fold.out_of(graph.tensor(node.name).channels).width * fold.into(graph.tensor(node.inputs[0]).channels).width

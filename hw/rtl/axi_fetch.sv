@@ -5,8 +5,9 @@
 //          order of its requests. m_* has no ready: a client asks for what it has room for
 // Bursts : a request is cut at each multiple of BURST beats in the address space, so at 4 KiB, too. Clients take turns burst by burst. One
 //          ID, so beats come in order of the bursts; `routes` holds a word for each burst in flight: its client, beats, address
-// Timing : a request taken in cycle a is offered from a + 3 on, a client's next burst two cycles behind its last; a burst granted in cycle g
-//          has its AR in g + 1; a beat that R takes in cycle r is at m_* in r + 1. All outputs are registers
+// Timing : a request taken in cycle a is offered from a + 2 on, a client's next burst from the cycle on behind the last one's grant. Whose turn
+//          is next is decided in the cycle of a grant, or in the first later one in which a burst is offered, and granted in the one behind
+//          it or later; a burst granted in cycle g has its AR in g + 1; a beat that R takes in cycle r is at m_* in r + 1. All outputs are registers
 // Errors : `error` holds from the first error until rst, with error_code and error_addr, its burst's address. 1, 2, 3: RRESP; 4: RLAST before
 //          the last beat; 5: none with it; 6: a beat when none is due (address 0); 7: RID is not 0. Beats are counted by ARLEN alone
 // Reset  : rst drops all requests; beats of bursts that are in flight are dropped when they come, and new bursts wait for the last of them.
@@ -51,7 +52,8 @@ module axi_fetch #(
   localparam int AtW = ADDR_W - ByteW;     // bits of a beat's address
   localparam int SizeW = $clog2(BURST);    // bits of a burst's beats, less one
 
-  logic [CLIENTS-1:0] offers, ends, first, pick, route_client, later_q;  // later_q: clients behind the one served last
+  logic [CLIENTS-1:0] offers, others, less, pick, ends, route_client;
+  logic [CLIENTS-1:0] turn_q, later_q;  // turn_q: whose burst is next; later_q: the clients behind the last one whose turn it was
   logic [CLIENTS*AtW-1:0] ats;       // each client's next burst
   logic [CLIENTS*SizeW-1:0] sizes;   // its beats, less one
   logic [AtW-1:0] at, route_at;
@@ -60,22 +62,24 @@ module axi_fetch #(
   logic [2:0] code;
 
   for (genvar c = 0; c < CLIENTS; c++) begin : g_client
-    logic waits, load, grant, short, offer_q, end_q, unused_last;  // end_q: the burst is its request's last
-    logic [AtW-1:0] next_at, at_q;
-    logic [15:0] next_left, left_q, rest;  // beats of the request from at_q on; less one
-    logic [SizeW-1:0] fill, size_q;        // fill: beats up to the end of the aligned burst, less one
+    logic waits, load, grant, offer_q, end_q, new_end, after_end, unused_last;  // end: the burst is its request's last
+    logic [AtW-1:0] new_at, at_q;
+    logic [15:0] new_beats, new_rest, after_rest, rest_q;  // beats of the request from the offered burst on, less one
+    logic [SizeW-1:0] new_fill, size_q;                    // new_fill: beats up to the end of the aligned burst, less one
     wire unused_low = |req_addr[c*ADDR_W +: ByteW];
 
     fifo #(.WIDTH(AtW + 16), .DEPTH(2)) requests (
       .clk, .rst, .s_valid(req_valid[c]), .s_ready(req_ready[c]),
       .s_data({req_addr[c*ADDR_W+ByteW +: AtW], req_beats[c*16 +: 16]}), .s_last(1'b0),
-      .m_valid(waits), .m_ready(load), .m_data({next_at, next_left}), .m_last(unused_last));
+      .m_valid(waits), .m_ready(load), .m_data({new_at, new_beats}), .m_last(unused_last));
 
-    assign grant = issue && pick[c];
-    assign load = grant ? end_q : left_q == '0;
-    assign rest = left_q - 1'b1;
-    assign fill = ~at_q[SizeW-1:0];
-    assign short = rest <= 16'(fill);
+    assign grant = issue && turn_q[c];
+    assign load = grant ? end_q : !offer_q;
+    assign new_rest = new_beats - 1'b1;
+    assign new_fill = ~new_at[SizeW-1:0];
+    assign new_end = new_rest <= 16'(new_fill);
+    assign after_rest = rest_q - 16'(size_q) - 1'b1;       // what is left behind a burst begins with a whole one
+    assign after_end = after_rest <= 16'(BURST - 1);
     assign offers[c] = offer_q;
     assign ends[c] = end_q;
     assign ats[c*AtW +: AtW] = at_q;
@@ -83,29 +87,32 @@ module axi_fetch #(
 
     always_ff @(posedge clk) begin
       if (load) begin
-        at_q <= next_at;
-        left_q <= waits ? next_left : '0;
+        offer_q <= waits && new_beats != '0;
+        at_q <= new_at;
+        rest_q <= new_rest;
+        end_q <= new_end;
+        size_q <= new_end ? new_rest[SizeW-1:0] : new_fill;
       end else if (grant) begin
-        at_q <= at_q + AtW'(size_q) + 1'b1;
-        left_q <= left_q - 16'(size_q) - 1'b1;
+        at_q <= {at_q[AtW-1:SizeW] + 1'b1, SizeW'(0)};
+        rest_q <= after_rest;
+        end_q <= after_end;
+        size_q <= after_end ? after_rest[SizeW-1:0] : '1;
       end
-      size_q <= short ? rest[SizeW-1:0] : fill;
-      end_q <= short;
-      offer_q <= left_q != '0 && !grant;  // no burst is granted in the cycle behind a reset
-      if (rst) left_q <= '0;
+      if (rst) offer_q <= 1'b0;
     end
   end
 
-  // The first client behind the one served last, else the first of all
-  assign first = |(offers & later_q) ? offers & later_q : offers;
-  assign pick = first & (~first + 1'b1);
-  assign issue = |offers && room && (!m_axi_arvalid || m_axi_arready) && !drain_q;
+  // Of those that offer a burst, whose turn it is not: the first behind the last one, else the first of all
+  assign others = |(offers & ~turn_q & later_q) ? offers & ~turn_q & later_q : offers & ~turn_q;
+  assign less = others - 1'b1;  // another one up to the first, the same behind it
+  assign pick = others & ~less;
+  assign issue = turn_q != '0 && room && (!m_axi_arvalid || m_axi_arready) && !drain_q;
 
   always_comb begin
     at = '0;
     size = '0;
     for (int c = 0; c < CLIENTS; c++) begin
-      if (pick[c]) begin
+      if (turn_q[c]) begin
         at = at | ats[c*AtW +: AtW];
         size = size | sizes[c*SizeW +: SizeW];
       end
@@ -113,7 +120,7 @@ module axi_fetch #(
   end
 
   fifo #(.WIDTH(CLIENTS + AtW + SizeW), .DEPTH(OUTSTANDING)) routes (
-    .clk, .rst(axi_rst), .s_valid(issue), .s_ready(room), .s_data({pick, at, size}), .s_last(|(pick & ends)),
+    .clk, .rst(axi_rst), .s_valid(issue), .s_ready(room), .s_data({turn_q, at, size}), .s_last(|(turn_q & ends)),
     .m_valid(due), .m_ready(m_axi_rvalid && final_beat), .m_data({route_client, route_at, route_size}), .m_last(route_end));
 
   assign m_axi_arid = 1'b0;
@@ -128,7 +135,10 @@ module axi_fetch #(
     if (issue) begin
       m_axi_araddr <= {at, ByteW'(0)};
       m_axi_arlen <= 8'(size);
-      later_q <= ~(pick | (pick - 1'b1));
+    end
+    if (issue || turn_q == '0) begin
+      turn_q <= pick;
+      if (others != '0) later_q <= ~(others ^ less);
     end
     if (!m_axi_arvalid || m_axi_arready) m_axi_arvalid <= issue;
     if (m_axi_rvalid && due) beat_q <= final_beat ? '0 : beat_q + 1'b1;
@@ -137,6 +147,7 @@ module axi_fetch #(
     m_data <= m_axi_rdata;
     m_last <= final_beat && route_end;
     if (rst) begin
+      turn_q <= '0;
       later_q <= '1;
       drain_q <= 1'b1;
       m_valid <= '0;

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an encoder needs is known, and said, before it is made."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -27,9 +29,14 @@ def test_parameters_are_the_networks(settings):
     assert parameters(shape) == sum(p.numel() for name, p in network.named_parameters() if not name.endswith("log_scale"))
 
 
-def test_what_a_batch_keeps_for_the_gradient_is_about_what_the_formula_says():
-    config, batch = ModelConfig(layers=1, hidden=64, heads=4, intermediate=128, max_tokens=32), 8
-    model, ids = QuantModel.from_float(random_float(config), QuantConfig(), 32), torch.randint(0, 50, (batch, 32))
+# Each with another part of the formula as the largest: the layer's width, its inner width, pairs of tokens, the weights.
+@pytest.mark.parametrize(
+    ("layers", "hidden", "heads", "intermediate", "tokens", "batch"),
+    [(1, 64, 4, 128, 32, 8), (2, 8, 1, 256, 16, 8), (2, 16, 8, 16, 48, 4), (2, 64, 1, 128, 2, 1)],
+)
+def test_what_a_batch_keeps_for_the_gradient_is_about_what_the_formula_says(layers, hidden, heads, intermediate, tokens, batch):
+    config = ModelConfig(layers=layers, hidden=hidden, heads=heads, intermediate=intermediate, max_tokens=tokens)
+    model, ids = QuantModel.from_float(random_float(config), QuantConfig(), tokens), torch.randint(0, 50, (batch, tokens))
     calibrate(model, [{"input_ids": ids}])
     weights, kept = {p.untyped_storage().data_ptr() for p in model.parameters()}, {}
 
@@ -41,8 +48,9 @@ def test_what_a_batch_keeps_for_the_gradient_is_about_what_the_formula_says():
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         loss = model.train()(input_ids=ids, labels=torch.zeros(batch, dtype=torch.long)).loss
-    formula = need(model.shape, batch) - memory.FROZEN * parameters(model.shape)
+    formula = need(model.shape, batch) - need(model.shape)
     assert loss.isfinite() and 0.8 < formula / sum(kept.values()) < 1.2
+    assert need(model.shape) == 20 * parameters(model.shape)  # without a training
 
 
 def test_the_largest_published_encoders_fit_a_workstation():
@@ -65,6 +73,24 @@ def test_too_much_is_refused_before_training_and_before_a_plan(tmp_path, monkeyp
     monkeypatch.setattr(memory, "machine", lambda device=None: 1000)
     with pytest.raises(ModelSizeError, match="for which the integer graph takes at least"):
         untrained_graph(model, QuantConfig(), labels=2, vocabulary=50)
+
+
+@pytest.mark.parametrize(("batch_size", "epochs", "batch"), [(8, 1, 8), (64, 1, 20), (64, 0, 0)])
+def test_what_is_asked_for_is_the_largest_batch_that_there_will_be(batch_size, epochs, batch, tmp_path, monkeypatch):
+    """On the device of the training: of a GPU its own memory counts."""
+    asked, model = [], ModelConfig(layers=2, hidden=16, heads=2, intermediate=32, max_tokens=8)
+
+    def require(shape, batch, device):
+        asked.append((batch, device.type))
+        raise ModelSizeError("enough")
+
+    monkeypatch.setattr(memory, "require", require)
+    training = TrainConfig(batch_size=batch_size, float_epochs=0, qat_epochs=epochs)
+    with pytest.raises(ModelSizeError, match="enough"):
+        train(model, QuantConfig(), training, DataConfig(max_train_examples=20, max_dev_examples=10, vocab=250), None, tmp_path)
+    assert asked == [(batch, "cuda" if torch.cuda.is_available() else "cpu")]
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=7))
+    assert memory.machine(torch.device("cuda")) == 7 < memory.machine(torch.device("cpu"))
 
 
 def test_a_control_group_limits_the_machine(tmp_path, monkeypatch):

@@ -5,8 +5,9 @@
 // Layout : byte address {row, bank, column, byte}, so rows that follow each other lie in different banks; a beat is four columns, the lowest first
 // Method : a beat is a READ of burst length 4. Bursts are cut at rows; while one is read, the row of the next is opened, if its bank is another.
 //          A row stays open until another of its bank is asked for, or a refresh closes all
-// Timing : beats four cycles apart, as long as the next burst's row is in another bank or open; a READ's beat is at R CAPTURE + 4 cycles after it
-//          is at the pins. A refresh, every REFRESH_NS / 2**ROW_W * 15/16, takes tRP + tRFC + tRCD, and up to tRAS more where a row was just
+// Timing : from AR accepted to the first beat at R 9 + CAPTURE cycles where the row is open and nothing in the way, tRCD more where its bank has
+//          none open, tRP + tRCD more where it has another one. Beats four cycles apart, as long as the next burst's row is in another
+//          bank or open. A word in two cycles is taken at load_*. A refresh, every REFRESH_NS / 2**ROW_W * 15/16, takes tRP + tRFC + tRCD, and up to tRAS more where a row was just
 //          opened; so of I cycles between refreshes I - (tRP + tRFC + tRCD) give 2 bytes each
 // Clock  : pins are registers. CAPTURE is CL + 1 where the chip's clock is clk, CL where it is clk inverted
 // Reset  : anew from power-up on (T_INIT, in which all counters run out, all rows closed, 8 refreshes, mode); what is loaded stays, AXI bursts
