@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An encoder that no chip holds, with one layer of hardware and weights from external memory: python -m benchmarks.large [--layers 12 --hidden 768].
+"""Encoders of many layers on few layers of hardware: python -m benchmarks.large, for BERT-base's shape with weights from external memory.
 
-BERT-base's shape with random weights, which change no cycle. Printed are what is predicted for sentences of max_tokens, one after the other, and, of one
-sentence in the simulated RTL with its modelled memory, mismatches against the golden model, cycles beside the prediction, and whether each weight was
-fetched as often as planned.
+With `--on-chip` all weights are in ROMs by turn. Weights are random, which changes no cycle. Printed are what is predicted for sentences of max_tokens,
+one after the other, and of sentences in the simulated RTL (one of `--tokens`, or `--sentences` of random lengths) the mismatches against the golden
+model, cycles beside the prediction, the useful share of the multipliers' cycles, and whether each weight was fetched as often as planned.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ def show_plan(graph: Graph, folding: Folding) -> None:
     """What is predicted for sentences of max_tokens."""
     design, top = Design(graph, folding), graph.max_tokens
     interval = steady_interval(design)
-    fetched = int(image.reads(design, [top]).sum()) * folding.memory.data_bits // 8
+    fetched = int(image.reads(design, [top]).sum()) * folding.memory.data_bits // 8 if folding.memory else 0
     useful = macs_per_sentence(graph, top) / (folding.multipliers * interval)
-    latency, beat = predict(design, [top]).latency[0], folding.memory.data_bits // 8
+    latency = predict(design, [top]).latency[0]
     print(
         f"{graph.name}: {folding.multipliers} multipliers, {top} tokens: interval {interval:,.0f} cycles, latency of one {latency:,}, {useful:.1%} of the "
-        f"multipliers' cycles useful, {fetched:,} bytes of weights a sentence, {fetched / interval:.1f} a cycle of {beat}",
+        f"multipliers' cycles useful, {fetched:,} bytes of weights fetched a sentence, {fetched / interval:.1f} a cycle",
         flush=True,
     )
 
@@ -53,9 +53,11 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=value)
     for name, value in (("data-bits", 256), ("block", 64), ("latency", 60), ("hardware-layers", 1), ("inside", 8)):
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--sentences", type=int, default=0, help="of random lengths, in the place of one of --tokens")
+    parser.add_argument("--on-chip", action="store_true", help="all weights in ROMs")
     parser.add_argument("--plan", action="store_true", help="predict only")
     args = parser.parse_args()
-    memory = MemoryConfig(data_bits=args.data_bits, block=args.block, latency=args.latency, outstanding=16)
+    memory = None if args.on_chip else MemoryConfig(data_bits=args.data_bits, block=args.block, latency=args.latency, outstanding=16)
     hardware, graph = HardwareConfig(multipliers=args.multipliers, layers=args.hardware_layers, inside=args.inside, memory=memory), graph_of(args)
     with tempfile.TemporaryDirectory() as name:
         began = time.monotonic()
@@ -63,16 +65,28 @@ def main() -> None:
         show_plan(graph, folding)
         if args.plan:
             return
-        design, ids = Design(graph, folding), [np.random.default_rng(0).integers(1, 1000, args.tokens).tolist()]
-        want = golden.run(graph, ids)
-        got = run_encoder(Path(name), [want[graph.entry]], Options(wall_seconds=36_000, timeout_cycles=5_000_000))
-        report, predicted = compare(graph, want, got), predict(design, [args.tokens]).latency[0]
-        measured, planned = int(got.out_last_cycle[0]), np.array_equal(got.fetched, image.reads(design, [args.tokens]))
-        print(
-            f"{graph.name}: {args.tokens} tokens through {args.layers} layers in RTL: {report.mismatches} of {report.values_compared:,} values differ, "
-            f"{measured:,} cycles, {predicted:,} predicted ({predicted / measured - 1:+.2%}), weights fetched as planned: {planned}, "
-            f"{got.wall_seconds:,.0f} s of simulation, {time.monotonic() - began:,.0f} s in all; {report.problem}"
-        )
+        simulate(graph, folding, Path(name), args)
+        print(f"{time.monotonic() - began:,.0f} s in all")
+
+
+def simulate(graph: Graph, folding: Folding, folder: Path, args: argparse.Namespace) -> None:
+    """Sentences through the RTL, every stream compared."""
+    design, rng = Design(graph, folding), np.random.default_rng(0)
+    lengths = rng.integers(1, graph.max_tokens + 1, args.sentences).tolist() or [args.tokens]
+    ids = [rng.integers(1, 1000, n).tolist() for n in lengths]
+    want = golden.run(graph, ids)
+    got = run_encoder(folder, np.split(want[graph.entry], np.cumsum(lengths)[:-1]), Options(wall_seconds=36_000, timeout_cycles=5_000_000))
+    report, guess = compare(graph, want, got), predict(design, lengths)
+    measured, predicted = int(got.out_last_cycle[-1]), guess.out_last[-1]
+    text = f"{graph.name}: {sum(lengths)} tokens of {len(lengths)} sentences through {args.layers} layers in RTL: {report.mismatches} of "
+    text += f"{report.values_compared:,} values differ, {measured:,} cycles, {predicted:,} predicted ({predicted / measured - 1:+.2%})"
+    if folding.memory:
+        text += f", weights fetched as planned: {np.array_equal(got.fetched, image.reads(design, lengths))}"
+    if len(lengths) > design.together:
+        span = int(got.out_last_cycle[-1] - got.out_last_cycle[design.together - 1])
+        work = sum(macs_per_sentence(graph, n) for n in lengths[design.together :])
+        text += f", {work / (folding.multipliers * span):.1%} of the multipliers' cycles useful"
+    print(f"{text}, {got.wall_seconds:,.0f} s of simulation; {report.problem}")
 
 
 if __name__ == "__main__":

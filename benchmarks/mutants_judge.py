@@ -95,6 +95,7 @@ VERIFY = {
     "hw/rtl": Bench(("tests/hw/test_encoder_rtl.py",), "(bits_and_cycles or stalls) and (filled or few)"),
     "hw/rtl/board": Bench((BOARD,), "disturbed_line or encoder_alone", "slow"),
 }
+ALONE = ("sdram",)  # in no design that is simulated whole
 NO_BENCH = ("hw/synth/rtl/harness.sv",)  # its frequency is measured, what it computes is not read
 # What a top needs that is generated for each encoder.
 STAND_IN = """\
@@ -153,7 +154,7 @@ class Judge:
     def judge(self, mutant: Mutant) -> Verdict:
         """Raises MutantError: a bench fails without the change, too, or has no test."""
         spent, benches, folder = 0.0, {"unit": unit_bench(self.root, mutant.file)}, str(Path(mutant.file).parent)
-        if folder in VERIFY:
+        if folder in VERIFY and Path(mutant.file).stem not in ALONE:
             benches["verify"] = VERIFY[folder]
         with self._planted(mutant):
             if not compiles(self.tree, mutant.file):

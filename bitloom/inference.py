@@ -65,7 +65,7 @@ class Prediction:
 def predict(run: RunFolder, sentence: str, pair: str | None = None, *, on: Literal["golden", "rtl"] = "golden") -> Prediction:
     """Run one sentence (or pair) through the golden model or the simulated RTL.
 
-    Raises PredictError: longer than the hardware's longest sentence, or a question without a text. RunError: a stage is missing or stale.
+    Raises PredictError: no word, longer than the hardware's longest sentence, or a question without a text. RunError: a stage is missing or stale.
     VerificationError: the simulated hardware gave other logits than the golden model.
     """
     require_current(run, "build" if on == "rtl" else "export")
@@ -85,6 +85,10 @@ def predict(run: RunFolder, sentence: str, pair: str | None = None, *, on: Liter
     tokenizer, rows = load_tokenizer(export), len(graph.params[f"{graph.entry}.word"])
     if len(tokenizer) > rows:
         raise PredictError(f"{export}/tokenizer: got {len(tokenizer)} tokens, must be at most the graph's {rows}; run `bitloom export {run.path} --force`")
+    nothing = tokenizer.encode([""]).ids
+    for text in (sentence, *([] if pair is None else [pair])):
+        if tokenizer.encode([text]).ids == nothing:  # blanks and control characters alone, too
+            raise PredictError(f"predict: got {text[:40]!r}, in which there is no word, must have one; write a text")
     if task == "token_classification":
         words = sentence.split()
         ids, segments, first = tokenizer.encode_words([words])

@@ -54,9 +54,10 @@ def to_hls4ml(
                 f"hls4ml: got operator '{node.op}' of {node.name}, must have hls() in hw/ops/{node.op}.py and a header hls/nnet/{node.op}.h; "
                 "write them (docs/architecture.md) or use another backend"
             )
-    if design.loop:
+    if design.loop or design.fetch:
         raise HlsError(
-            f"hls4ml: got {design.folding.layers} layers in hardware used in turn, must be all of them; remove hardware.layers or use the rtl backend"
+            f"hls4ml: got layers in hardware: {design.folding.how}; must be all, with their weights on the chip; remove hardware.layers and hardware.memory, "
+            "or use the rtl backend"
         )
     if len(outputs := design.graph.outputs) != 1:
         raise HlsError(f"hls4ml: got {len(outputs)} outputs ({', '.join(outputs)}), must be one; use the rtl backend")

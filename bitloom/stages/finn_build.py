@@ -14,6 +14,7 @@ import onnx
 from bitloom.errors import UsageError
 from bitloom.flow import Context
 from bitloom.hls.finn import tool
+from bitloom.hls.finn.errors import FinnError
 from bitloom.hls.finn.lower import Lowered, lower
 from bitloom.hls.finn.model import build
 from bitloom.hls.finn.quant_export import export
@@ -27,6 +28,11 @@ def run(context: Context) -> str:
     """Raises FinnError: no finn-plus, a board, graph or length that FINN does not take."""
     tool.require_installed()
     graph, folding = context.graph, context.folding
+    if folding.layers or folding.memory:
+        raise FinnError(
+            f"finn: got layers in hardware: {folding.how}; must be all, with their weights on the chip; remove hardware.layers and hardware.memory, or use "
+            "the rtl backend"
+        )
     board, tokens = Board.load(context.option("board")), wanted_tokens(context)
     clock = context.recipe.hardware.clock_mhz
     context.progress(None, f"QONNX for {tokens} tokens, FINN's steps for {board.part}: a minute or two")

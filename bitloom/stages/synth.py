@@ -16,6 +16,7 @@ from bitloom.hw.graph import Graph
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import Folding
 from bitloom.hw.synth import synthesize
+from bitloom.hw.synth.tools import SynthError
 from bitloom.hw.vivado import build_project, write_project
 
 
@@ -26,6 +27,11 @@ def run(context: Context) -> str:
     if name is None:
         raise UsageError(
             f"synth: got no board, must be given once, here or to build; `bitloom synth {context.run.path} --board NAME` (`bitloom boards` lists them)"
+        )
+    if folding.memory:
+        raise SynthError(
+            f"synth: got layers in hardware: {folding.how}; must have the weights on the chip: no board's top connects external memory yet; "
+            "remove hardware.memory, or take a board that holds them"
         )
     board, clock = Board.load(name), context.option("clock")
 

@@ -99,13 +99,16 @@ def _rolled(lanes: Lanes, layers: int, inside: int | None, behind: bool) -> Lane
 
 
 def _choose(lanes: Lanes, config: HardwareConfig, board: Board) -> Folding:
-    """The fastest that fits the board: all layers in hardware, one of them used in turn, or that with weights from the board's memory."""
+    """The fastest that fits the board: all layers in hardware or one of them used in turn; where neither does, that with weights from the board's memory."""
     best, errors = None, []
+    several = layers_of(lanes.graph) > 1
     ways: list[tuple[Lanes, Memory | None]] = [(lanes, None)]
-    if layers_of(lanes.graph) > 1:
+    if several:
         ways.append((_rolled(lanes, 1, config.inside, False), None))
-        ways += [(_rolled(lanes, 1, config.inside, True), memory) for memory in _memories(lanes.graph, board)]
+    ways += [(_rolled(lanes, 1, config.inside, True) if several else lanes, memory) for memory in _memories(lanes.graph, board)]
     for way, memory in ways:
+        if memory and best and best.memory is None:
+            break
         try:
             found = _solve(way, config, board, memory, best and best.interval)
         except FoldingError as error:

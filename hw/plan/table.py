@@ -110,8 +110,7 @@ def folds(graph: Graph, folding: Folding) -> dict[str, str]:
     """PE x SIMD of the components that multiply, by heads side by side; more than one where the layers differ."""
     found: dict[str, list[str]] = {}
     for node in graph.nodes:
-        if OPS[node.op].matrix:
-            fold = folding.folds[node.name]
+        if OPS[node.op].matrix and (fold := folding.folds.get(node.name)):  # in a rolled encoder only the first layers are hardware
             found.setdefault(_component(node.name), []).append(f"{fold.pe} x {fold.simd}" + (f" x {fold.side}" if fold.side > 1 else ""))
     return {name: ", ".join(dict.fromkeys(texts)) for name, texts in found.items()}
 

@@ -43,7 +43,7 @@ module sdram_chip #(
   logic [ROW_W-1:0] row [0:3];
   longint now, opened [0:3], closed [0:3], wrote [0:3], busy [0:3];  // ps; busy: the last word of a READ leaves the bank
   longint last_open, last_refresh, last_mode, last_read_word, refreshes [0:ROWS-1];
-  longint cycle;
+  longint cycle, mode_cycle;
   int t_init, t_rcd, t_rp, t_ras, t_rc, t_rrd, t_wr, t_rfc, t_mrd, t_refresh;
   int refreshed, oldest, length, latency;
   logic all_closed, mode_set, single;
@@ -68,6 +68,7 @@ module sdram_chip #(
     end
     least("tRFC", last_refresh, t_rfc);
     least("tMRD", last_mode, t_mrd);
+    rule(cycle - mode_cycle > 1, "a cycle behind mode");
   endtask
 
   task automatic close(input int b);
@@ -98,7 +99,7 @@ module sdram_chip #(
       open[b] = 1'b0;
       {opened[b], closed[b], wrote[b], busy[b]} = {4{Never}};
     end
-    {last_open, last_refresh, last_mode, last_read_word} = {4{Never}};
+    {last_open, last_refresh, last_mode, last_read_word, mode_cycle} = {5{Never}};
   end
 
   always @(posedge clk) begin
@@ -144,6 +145,7 @@ module sdram_chip #(
           single = a[9];
           mode_set = 1'b1;
           last_mode = now;
+          mode_cycle = cycle;
         end
         3'b011: begin
           rule(mode_set, "a row is opened before the mode is set");
@@ -153,6 +155,7 @@ module sdram_chip #(
           least("tRRD", last_open, t_rrd);
           least("tRFC", last_refresh, t_rfc);
           least("tMRD", last_mode, t_mrd);
+          rule(cycle - mode_cycle > 1, "a cycle behind mode");
           open[ba] = 1'b1;
           row[ba] = a;
           opened[ba] = now;

@@ -95,7 +95,9 @@ class Shape:
 
     @classmethod
     def of(cls, design: Design) -> Shape:
-        """Raises TargetError: several outputs."""
+        """Raises TargetError: several outputs, or weights in external memory."""
+        if design.fetch:
+            raise TargetError("hil: got weights in external memory, must be on the chip: no board's top connects that memory yet; verify it in simulation")
         if len(design.outputs) != 1:
             names = ", ".join(stream.tensor for stream in design.outputs)
             raise TargetError(f"hil: got {len(design.outputs)} outputs ({names}), must be one: a board sends one answer a sentence; verify it in simulation")

@@ -58,3 +58,15 @@ def test_a_model_of_words_takes_no_pair(tmp_path, monkeypatch):
     run = SimpleNamespace(stage=lambda name: tmp_path, recipe=None, record=lambda name: {})
     with pytest.raises(inference.PredictError, match="got --pair for a model that labels the words of one text, must be without; leave it out"):
         inference.predict(run, "Bob", "Ann")
+
+
+@pytest.mark.parametrize("texts", [("",), (" \t",), ("\x01\u200b",), ("who met bob", ""), ("", "who")])
+def test_a_text_without_a_word_is_refused(texts, tokenizer, tmp_path, monkeypatch):
+    """A model gives a label for it, which would say nothing."""
+    graph = SimpleNamespace(meta={"task": "classification", "labels": ["a", "b"], "pairs": len(texts) > 1}, entry="e", params={"e.word": range(1000)})
+    monkeypatch.setattr(inference, "require_current", lambda *_: None)
+    monkeypatch.setattr(inference.graph_file, "load", lambda folder: graph)
+    monkeypatch.setattr(inference, "load_tokenizer", lambda folder: tokenizer)
+    run = SimpleNamespace(stage=lambda name: tmp_path, recipe=None, record=lambda name: {})
+    with pytest.raises(inference.PredictError, match="predict: got '.*', in which there is no word, must have one"):
+        inference.predict(run, *texts)

@@ -17,7 +17,7 @@ from bitloom.hw.instance import Fold
 from bitloom.hw.ops import OPS
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import Folding
-from bitloom.hw.plan.solve import HardwareConfig, solve
+from bitloom.hw.plan.solve import HardwareConfig, MemoryConfig, solve
 
 GRAPH = random_encoder(8, layers=1, hidden=8, heads=2, intermediate=12, max_tokens=6)
 FOLDING = solve(GRAPH, HardwareConfig(multipliers=20))
@@ -92,3 +92,13 @@ def test_padding():
     assert padded[0, 0].tolist() == [1, -2] and padded[1, :2].tolist() == [[3, 4], [5, 6]]
     with pytest.raises(HlsError, match=r"^hls4ml: got sentence 1 of 0 tokens, must be 1 \.\. 3; cut or drop it$"):
         pad([np.zeros((1, 2)), np.zeros((0, 2))], 3)
+
+
+def test_layers_in_turn_and_weights_in_memory(tmp_path):
+    graph = random_encoder(8, layers=2, hidden=32, heads=2, intermediate=64, max_tokens=6)
+    for config, how in (
+        (HardwareConfig(multipliers=60, layers=1), "1 in turn"),
+        (HardwareConfig(multipliers=60, memory=MemoryConfig(block=4)), "all, weights in memory for 4 tokens"),
+    ):
+        refused(f"hls4ml: got layers in hardware: {how}; must be all, with their weights on the chip; remove hardware.layers and hardware.memory, "
+                "or use the rtl backend", tmp_path, graph=graph, folding=solve(graph, config))  # fmt: skip

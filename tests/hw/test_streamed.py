@@ -10,11 +10,14 @@ from encoder_bench import Encoder, assert_cycles, make
 from encoders import ALL_BITS, random_encoder, random_sentences
 
 from bitloom.hw import golden, image
+from bitloom.hw.board import Board
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import FoldingError
 from bitloom.hw.plan.solve import HardwareConfig, MemoryConfig, solve
 from bitloom.sim.encoder import MemoryOptions, Options, run_encoder
 from bitloom.sim.errors import SimulationError
+from bitloom.sim.hil.errors import TargetError
+from bitloom.sim.hil.target import Shape
 from bitloom.sim.verify import compare
 
 SEEDS = 30  # of random encoders; FAST of them in the plain run
@@ -157,3 +160,25 @@ def test_one_token(encoder, tmp_path):
     ids, segments = random_sentences(encoder.graph, [1], 5)
     lone = replace(encoder, ids=ids, segments=segments, want=golden.run(encoder.graph, ids, segments))
     check(lone)
+
+
+def test_boards_that_do_not_connect_the_memory(encoder):
+    with pytest.raises(TargetError, match="hil: got weights in external memory, must be on the chip: no board's top connects that memory yet"):
+        Shape.of(Design(encoder.graph, encoder.folding))
+
+
+@pytest.mark.slow
+def test_where_nothing_fits_on_the_chip_weights_come_from_the_boards_memory():
+    """With half of its block RAM the board takes one layer in turn, with a third weights from its memory; without a memory it says what is short."""
+    graph, board = random_encoder(layers=4, hidden=64, intermediate=256, max_tokens=8), Board.load("ulx3s_85f")
+
+    def smaller(share: float, **changes) -> Board:
+        ram = board.resources.block_ram[0]
+        few = board.resources.model_copy(update={"block_ram": (ram.model_copy(update={"count": int(ram.count * share)}),)})
+        return board.model_copy(update={"resources": few, **changes})
+
+    config = HardwareConfig(board="ulx3s_85f")
+    assert solve(graph, config, smaller(0.5)).how == "1 in turn"
+    assert "1 in turn, weights in memory for" in solve(graph, config, smaller(0.3)).how
+    with pytest.raises(FoldingError, match="DP16KD"):
+        solve(graph, config, smaller(0.3, external_memory=None))

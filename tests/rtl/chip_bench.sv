@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// bench: plays the commands of commands.hex to sdram_chip at 100 MHz, one a cycle: {oe, cke, dqm, ba, a, cs_n, ras_n, cas_n, we_n}
+// bench: plays the commands of commands.hex to sdram_chip one a cycle: {oe, cke, dqm, ba, a, cs_n, ras_n, cas_n, we_n}
 module bench (
   output logic done
 );
@@ -25,7 +25,7 @@ module bench (
     else line <= line + 1;
   end
 
-  sdram_chip #(.CLOCK_MHZ(100), .ROW_W(11), .COL_W(8), .T_INIT(100)) chip (
+  sdram_chip #(.CLOCK_MHZ(100), .ROW_W(11), .COL_W(8), .T_INIT(100), .T_MRD(5)) chip (
     .clk, .cke(now[19]), .cs_n(now[3]), .ras_n(now[2]), .cas_n(now[1]), .we_n(now[0]), .ba(now[16:15]), .a(now[14:4]), .dqm(now[18:17]),
     .dq_i(16'd1), .dq_oe_i(now[20]), .dq_o(dq_up), .dq_oe_o(oe_up));
 endmodule

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """sdram before a model of its chip that checks every timing: random words and reads as a memory would give them, the rate that its header promises."""
 
+import json
+import shutil
 from dataclasses import dataclass
+from functools import cache
 from math import ceil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from yosys import run_yosys
 
 from bitloom.sim.errors import SimulationError
 from bitloom.sim.runner import HDL, Model, build, run
@@ -79,6 +83,7 @@ RANDOM = [  # parameters
     dict(CLOCK_MHZ=25, CL=2, CAPTURE=3, INVERT=0, FETCH=1, OUTSTANDING=2),
 ]
 SPEED = RANDOM[2:]
+WORDS = 60  # that are written in rows of one bank in turn, then as many in one row
 WAITING = RANDOM[1] | dict(SLOW=0)
 # Reads one behind the other, of one beat: address, and whether its row is open, no row of its bank is, or another one.
 LATENCIES = [(0, "none"), (8, "open"), (ROW_BYTES, "none"), (2 * ROW_BYTES, "none"), (4 * ROW_BYTES, "other"), (4 * ROW_BYTES + 256, "open"), (0, "other")]
@@ -88,7 +93,9 @@ def simulate(**options):
     """Random cases, then long reads: one build for this file."""
     ops = [random_ops(seed, 150, "FETCH" in params) for seed, params in enumerate(RANDOM)]
     long = Ops([(LONG, 8 * 37, 1, 0, 0)], np.zeros((LONG, 2)), np.zeros(LONG, bool))
-    apart = Ops([(1, address, 1, 1, 0) for address, _ in LATENCIES], np.zeros((len(LATENCIES), 2)), np.ones(len(LATENCIES), bool))
+    reads = [(1, address, 1, 1, 0) for address, _ in LATENCIES]
+    words = [(number, 64 + 4 * ROW_BYTES * (number % 2), 0, number == 0, 1) for number in range(WORDS)] + [(0, 0, 0, 0, 0)] * WORDS  # where nothing is read
+    apart = Ops(reads + words, np.zeros((len(reads), 2)), np.ones(len(reads), bool))
     cases = [*(o.case(**params) for o, params in zip(ops, RANDOM, strict=True)), *(long.case(**params) for params in SPEED), apart.case(**WAITING)]
     results = run_units(cases, RTL, drain_cycles=2500, **options)
     for params, o, result in zip(RANDOM, ops, results, strict=False):
@@ -97,8 +104,13 @@ def simulate(**options):
     return results[len(RANDOM) :]
 
 
+@cache
+def unhindered():
+    return simulate()
+
+
 def test_random_reads_and_writes():
-    simulate()
+    unhindered()
 
 
 @pytest.mark.parametrize("stall", [0.5])
@@ -108,7 +120,7 @@ def test_random_reads_and_writes_at_random_times(stall):
 
 def test_rate():
     """Every beat four cycles behind the one before, but for one refresh in each interval, of the length that the header says."""
-    for params, result in zip(SPEED, simulate(), strict=False):
+    for params, result in zip(SPEED, unhindered(), strict=False):
         mhz = params["CLOCK_MHZ"]
         rcd, rp, ras, rfc = (ceil(ns * mhz / 1000) for ns in (20, 20, 45, 70))
         interval = 7812 * 15 // 16 * mhz // 1000
@@ -124,10 +136,13 @@ SLOW_TOO = [pytest.param(time, marks=pytest.mark.slow) for time in ("t_init", "t
 
 
 def test_latency():
-    """From AR accepted to the beat: as the header says, but for the first, which waits for the chip."""
-    *_, result = simulate()
+    """From AR accepted to the beat, and between words: as the header says, but for the first, which waits for the chip, and refreshes among the words."""
+    *_, result = unhindered()
     wait = {"open": 0, "none": 2, "other": 4}  # tRCD, tRP + tRCD at 100 MHz
-    got = (result.cycle - result.inputs["s"].cycle).tolist()
+    took = np.diff(result.inputs["s"].cycle[len(LATENCIES) :])
+    assert 5 + 2 == np.median(took[4 : WORDS - 2]) == took[4 : WORDS - 2].min()  # tRAS + tRP
+    assert np.median(took[WORDS + 4 :]) == 2 == took[WORDS + 4 :].min()
+    got = (result.cycle - result.inputs["s"].cycle[: len(LATENCIES)]).tolist()
     assert got[1:] == [9 + WAITING["CAPTURE"] + wait[row] for _, row in LATENCIES[1:]]
 
 
@@ -142,6 +157,20 @@ def test_a_chip_that_is_slower_is_told(time):
 def test_a_chip_that_needs_more_refreshes_is_told():
     with pytest.raises(SimulationError, match=r"sdram_chip: tREF: got \d+ ns for 64 refreshes, must be at most 400000"):
         simulate(more={"chip_t_refresh": 400000}, resets=0)
+
+
+@pytest.mark.slow
+def test_synthesis(tmp_path):
+    """For the ECP5 of a ULX3S: no block RAM, little logic."""
+    for source in (LIBRARY / "board" / "sdram.sv", LIBRARY / "fifo.sv", LIBRARY / "fifo_deep.sv"):
+        shutil.copy(source, tmp_path)
+    (tmp_path / "run.ys").write_text(
+        "read_verilog -sv sdram.sv fifo.sv fifo_deep.sv\nsynth_ecp5 -noabc9 -top sdram -run begin:json\ntee -o stat.json stat -json\n"
+    )
+    done = run_yosys(tmp_path, "-q", "run.ys")
+    assert done.returncode == 0, done.stdout + done.stderr
+    cells = json.loads((tmp_path / "stat.json").read_text())["design"]["num_cells_by_type"]
+    assert "DP16KD" not in cells and cells["LUT4"] < 1200 and cells["TRELLIS_FF"] < 900, cells
 
 
 NOP, ACTIVE, READ, WRITE, PRECHARGE, REFRESH, MODE = 7, 3, 5, 4, 2, 1, 0
@@ -175,6 +204,7 @@ RULES = {
     "a write with auto precharge": [*OPEN, *line(WRITE, ALL, oe=1)],
     "a read with auto precharge": [*OPEN, *line(READ, ALL)],
     "a read with dqm": [*OPEN, *line(READ, dqm=1)],
+    "a cycle behind mode": [*UP, *line(MODE, SINGLE, wait=0), *line(ACTIVE)],
     "cke is low": [*OPEN, *line(8, cke=0)],
 }
 

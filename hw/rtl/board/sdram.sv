@@ -3,12 +3,14 @@
 // Stream : s_axi_*: INCR bursts of whole beats (arsize, arburst are not there), one ID, in order. load_*: a word of 16 bits goes to the byte
 //          address load_addr (even) with load_first, else behind the word before; a word that was taken before an AR is seen by it
 // Layout : byte address {row, bank, column, byte}, so rows that follow each other lie in different banks; a beat is four columns, the lowest first
-// Method : a beat is a READ of burst length 4. Bursts are cut at rows; while one is read, the row of the next is opened, if its bank is another.
-//          A row stays open until another of its bank is asked for, or a refresh closes all
+// Method : a beat is a READ of burst length 4. Bursts are cut at rows; while one is read, what is open instead of the next one's row is closed, if
+//          its bank is another. That row is opened when it is its turn: tRCD is over when the words of the READ before have come. A row stays
+//          open until another of its bank is asked for, or a refresh closes all
 // Timing : from AR accepted to the first beat at R 9 + CAPTURE cycles where the row is open and nothing in the way, tRCD more where its bank has
 //          none open, tRP + tRCD more where it has another one. Beats four cycles apart, as long as the next burst's row is in another
-//          bank or open. A word in two cycles is taken at load_*. A refresh, every REFRESH_NS / 2**ROW_W * 15/16, takes tRP + tRFC + tRCD, and up to tRAS more where a row was just
-//          opened; so of I cycles between refreshes I - (tRP + tRFC + tRCD) give 2 bytes each
+//          bank or open and tRCD is three cycles at most. A word is taken at load_* in two cycles, in tRAS + tRP (tRC, if that is more)
+//          where each is in another row of one bank. A refresh, every REFRESH_NS / 2**ROW_W * 15/16, takes tRP + tRFC + tRCD, and up to
+//          tRAS more where a row was just opened; so of I cycles between refreshes I - (tRP + tRFC + tRCD) give 2 bytes each
 // Clock  : pins are registers. CAPTURE is CL + 1 where the chip's clock is clk, CL where it is clk inverted
 // Reset  : anew from power-up on (T_INIT, in which all counters run out, all rows closed, 8 refreshes, mode); what is loaded stays, AXI bursts
 //          in flight are forgotten. Refreshes are a 16th more frequent than the chip needs, which makes up for a T_INIT without any
@@ -65,7 +67,6 @@ module sdram #(
 
   localparam int InitCycles = cycles(T_INIT);
   localparam int Interval = (REFRESH_NS >> ROW_W) * 15 / 16 * CLOCK_MHZ / 1000;  // cycles between refreshes
-  localparam int MrdCycles = cycles(T_MRD) > 2 ? cycles(T_MRD) : 2;
   localparam int Held = 8;                            // beats that are read or wait at R
   localparam int BeatW = COL_W - 2;                   // bits of a beat in a row
   localparam int InitW = $clog2(InitCycles + 1);
@@ -73,8 +74,8 @@ module sdram #(
   localparam int WaitW = 6;                           // bits of the counters below: 63 cycles
   localparam logic [3:0] Nop = 4'b0111, Active = 4'b0011, Read = 4'b0101, Write = 4'b0100, Precharge = 4'b0010, Refresh = 4'b0001, Mode = 4'b0000;
   localparam logic [WaitW-1:0] Rcd = WaitW'(cycles(T_RCD) - 1), Rp = WaitW'(cycles(T_RP) - 1), Ras = WaitW'(cycles(T_RAS) - 1);
-  localparam logic [WaitW-1:0] Rc = WaitW'(cycles(T_RC) - 1), Rrd = WaitW'(cycles(T_RRD) - 1), Wr = WaitW'(cycles(T_WR) - 1);
-  localparam logic [WaitW-1:0] Rfc = WaitW'(cycles(T_RFC) - 1), Mrd = WaitW'(MrdCycles - 1);
+  localparam logic [WaitW-1:0] Rc = WaitW'(cycles(T_RC) - 1), Wr = WaitW'(cycles(T_WR) - 1);
+  localparam logic [WaitW-1:0] Rfc = WaitW'(cycles(T_RFC) - 1), Mrd = WaitW'(cycles(T_MRD));  // tMRD is two cycles at least: one more
   localparam logic [WaitW-1:0] Burst = 6'd3, Turn = WaitW'(CL + 4);  // from a READ: to the next, or to the closing of its row; to a WRITE
 
   typedef enum logic [2:0] {Power, Close, Again, Set, Run} state_t;
@@ -94,15 +95,15 @@ module sdram #(
   (* mem2reg *) logic [WaitW-1:0] open_wait_q [0:3];
   (* mem2reg *) logic [WaitW-1:0] use_wait_q [0:3];
   (* mem2reg *) logic [WaitW-1:0] close_wait_q [0:3];
-  logic [WaitW-1:0] any_open_wait_q, read_wait_q, write_wait_q;
+  logic [WaitW-1:0] read_wait_q, write_wait_q;
   logic [1:0] cur_bank, nxt_bank, bank;
-  logic [ROW_W-1:0] cur_row, nxt_row, row;
-  logic cur_here, nxt_here, all_closable, all_openable, uses, opening, closing, step, go, may_open_cur, may_open_nxt;
+  logic [ROW_W-1:0] cur_row, nxt_row;
+  logic cur_same, nxt_same, all_closable, all_openable, go, uses, opening, close_cur, close_nxt, closing, step;
 
   assign {cur_row, cur_bank} = cur_at_q[ADDR_W-1 -: ROW_W + 2];
   assign {nxt_row, nxt_bank} = nxt_at_q[ADDR_W-1 -: ROW_W + 2];
-  assign cur_here = open_q[cur_bank] && row_q[cur_bank] == cur_row;
-  assign nxt_here = open_q[nxt_bank] && row_q[nxt_bank] == nxt_row;
+  assign cur_same = row_q[cur_bank] == cur_row;
+  assign nxt_same = row_q[nxt_bank] == nxt_row;
 
   // AXI bursts, cut at rows; words to be written go first
   logic ar_waits, ar_load, part_valid_q, part_short, nxt_take, nxt_load, unused_last;
@@ -146,24 +147,22 @@ module sdram #(
       part_valid_q <= ar_waits;
       {part_at_q, part_left_q} <= {ar_at, ar_len};
     end else if (nxt_load) begin
-      part_at_q <= part_at_q + (ADDR_W-3)'(part_fill) + 1'b1;
+      part_at_q <= {part_at_q[ADDR_W-4:BeatW] + 1'b1, BeatW'(0)};  // the next row
       part_left_q <= part_left_q - 8'(part_fill) - 1'b1;
     end
     if (rst) {cur_valid_q, nxt_valid_q, part_valid_q} <= '0;
   end
 
-  // What may be done in this cycle, the first of: use the present row, else bring it there, else the next one's
-  assign go = state_q == Run;
-  assign uses = go && cur_valid_q && cur_here && use_wait_q[cur_bank] == '0 && (cur_write_q ? write_wait_q == '0 : read_wait_q == '0 && room);
+  // What is done in this cycle: the present row is used, opened, or what is open instead is closed; else that is done for the next one
+  assign go = state_q == Run && cur_valid_q;
+  assign uses = go && open_q[cur_bank] && cur_same && use_wait_q[cur_bank] == '0 && (cur_write_q ? write_wait_q == '0 : read_wait_q == '0 && room);
   assign step = uses && cur_left_q == '0;
-  assign may_open_cur = go && cur_valid_q && !cur_here
-    && (open_q[cur_bank] ? close_wait_q[cur_bank] == '0 : open_wait_q[cur_bank] == '0 && any_open_wait_q == '0);
-  assign may_open_nxt = go && nxt_valid_q && cur_valid_q && !nxt_here && nxt_bank != cur_bank
-    && (open_q[nxt_bank] ? close_wait_q[nxt_bank] == '0 : open_wait_q[nxt_bank] == '0 && any_open_wait_q == '0);
-  assign bank = uses || may_open_cur ? cur_bank : nxt_bank;
-  assign row = may_open_cur ? cur_row : nxt_row;
-  assign opening = !uses && (may_open_cur || may_open_nxt) && !open_q[bank];
-  assign closing = !uses && (may_open_cur || may_open_nxt) && open_q[bank];
+  assign opening = go && !open_q[cur_bank] && open_wait_q[cur_bank] == '0;
+  assign close_cur = go && open_q[cur_bank] && !cur_same && close_wait_q[cur_bank] == '0;
+  assign close_nxt = go && nxt_valid_q && nxt_bank != cur_bank && open_q[nxt_bank] && !nxt_same && close_wait_q[nxt_bank] == '0
+    && !uses && !opening && !close_cur;
+  assign closing = close_cur || close_nxt;
+  assign bank = close_nxt ? nxt_bank : cur_bank;
 
   always_comb begin
     all_closable = 1'b1;
@@ -185,7 +184,7 @@ module sdram #(
       close_wait_q[b] <= close_wait_q[b] == '0 ? '0 : close_wait_q[b] - 1'b1;
       if (opens[b]) begin
         open_q[b] <= 1'b1;
-        row_q[b] <= row;
+        row_q[b] <= cur_row;
         open_wait_q[b] <= Rc;
         use_wait_q[b] <= Rcd;
         close_wait_q[b] <= Ras;
@@ -201,7 +200,6 @@ module sdram #(
   end
 
   always_ff @(posedge clk) begin
-    any_open_wait_q <= opening ? Rrd : any_open_wait_q == '0 ? '0 : any_open_wait_q - 1'b1;
     read_wait_q <= uses && !cur_write_q ? Burst : read_wait_q == '0 ? '0 : read_wait_q - 1'b1;
     write_wait_q <= uses && !cur_write_q ? Turn : write_wait_q == '0 ? '0 : write_wait_q - 1'b1;
     interval_q <= interval_q == '0 ? IntervalW'(Interval - 1) : interval_q - 1'b1;
@@ -249,7 +247,7 @@ module sdram #(
   always_ff @(posedge clk) begin
     command_q <= Nop;
     sdram_ba <= bank;
-    sdram_a <= row;
+    sdram_a <= cur_row;
     sdram_dq_o <= cur_word_q;
     sdram_dq_oe <= uses && cur_write_q;
     sdram_dqm <= {2{state_q == Power}};
@@ -272,7 +270,6 @@ module sdram #(
     if (rst) begin
       command_q <= Nop;
       sdram_dq_oe <= 1'b0;
-      sdram_dqm <= 2'b11;
     end
   end
 
@@ -309,6 +306,7 @@ module sdram #(
     if (CL < 2 || CL > 3 || CAPTURE < CL || CAPTURE > CL + 2) $fatal(1, "sdram: got CL %0d, CAPTURE %0d, must be 2 or 3, CL .. CL + 2", CL, CAPTURE);
     if (COL_W < 8 || COL_W > 10 || ROW_W < 11) $fatal(1, "sdram: got ROW_W %0d, COL_W %0d, must be at least 11, 8 .. 10", ROW_W, COL_W);
     if (cycles(T_RFC) > 63 || cycles(T_RC) > 63) $fatal(1, "sdram: got CLOCK_MHZ %0d, must be less: tRFC or tRC take more than 63 cycles", CLOCK_MHZ);
+    if (T_RRD > T_RCD) $fatal(1, "sdram: got T_RRD %0d, must be at most T_RCD %0d: a row is opened when the one before is used", T_RRD, T_RCD);
     if (InitCycles < 64) $fatal(1, "sdram: got T_INIT %0d, must be 64 cycles at least", T_INIT);
   end
 endmodule
