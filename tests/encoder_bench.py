@@ -14,7 +14,7 @@ from bitloom.hw.graph import Graph
 from bitloom.hw.onnx_export import OnnxReferee, to_onnx
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import Folding
-from bitloom.hw.plan.predict import predict
+from bitloom.hw.plan.predict import mean_interval, predict
 from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.sim.encoder import EncoderRun, Options, run_encoder
 from bitloom.sim.verify import VerifyReport, compare
@@ -47,7 +47,7 @@ class Encoder:
         guess, last = predict(Design(self.graph, self.folding), self.lengths), got.out_last_cycle
         return {
             "latency": (int(last[0]), guess.out_last[0]),
-            "interval": (int(last[-1] - last[0]) / (len(last) - 1), guess.interval),
+            "interval": (mean_interval(last, guess.together), guess.interval),
             "end": (int(last[-1]), guess.out_last[-1]),
         }
 

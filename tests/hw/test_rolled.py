@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from encoder_bench import Encoder, assert_cycles, assert_fills, make
 from encoders import ALL_BITS, random_encoder
+from operator_bench import carried
 
 from bitloom.hw.graph import Graph
 from bitloom.hw.plan.design import Design
@@ -44,9 +45,10 @@ def check(encoder: Encoder, **how) -> None:
     got, report = encoder.run(**how)
     assert report.ok and report.mismatches == 0, str(report)
     graph = Design(encoder.graph, encoder.folding).graph
-    again = sum(encoder.want[name].size for name in graph.carried(graph.head)[1:])  # come out of the layers, and go in again
+    values = {name: carried(encoder.graph.tensor(name), codes, encoder.lengths) for name, codes in encoder.want.items()}
+    again = sum(values[name] for name in graph.carried(graph.head)[1:])  # come out of the layers, and go in again
     made = [n.name for n in encoder.graph.nodes if n.op != "embed"]
-    assert report.values_compared == sum(encoder.want[name].size for name in [*made, *encoder.graph.outputs]) + again
+    assert report.values_compared == sum(values[name] for name in [*made, *encoder.graph.outputs]) + again
     assert len(got.visits) == len(encoder.lengths) * graph.count
     if not how.get("stall_in"):
         assert_cycles(encoder, got)
@@ -59,6 +61,24 @@ def test_random_rolled_encoder(seed, tmp_path, monkeypatch):
     encoder = make(tmp_path, **draw(seed))
     check(encoder, seed=seed, resets=2, reset_within=2000)
     check(encoder, seed=seed + 1, stall_in=0.4, stall_out=0.4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seed", "keys"), [(0, ("window 2",)), (2, ("causal", "window 0")), (5, ("window 1", "T"))])
+def test_ranges_of_keys(seed, keys, tmp_path, monkeypatch):
+    """Those of a layer of hardware are the same in all turns; layers that stand beside each other may differ."""
+    monkeypatch.setenv("BITLOOM_BUILD", "quick")
+    drawn = draw(seed)
+    own = [keys[i % len(keys)] for i in range(drawn["hardware"].layers)]
+    turns = drawn["shape"]["layers"] // len(own)
+    encoder = make(tmp_path, **drawn | {"shape": drawn["shape"] | {"keys": tuple(own * turns)}})
+    check(encoder, seed=seed, resets=2, reset_within=2000)
+    check(encoder, seed=seed + 1, stall_in=0.4, stall_out=0.4)
+
+
+def test_layers_that_see_different_keys_are_refused():
+    with pytest.raises(FoldingError, match=r"layers cannot share hardware: .* got shape \('T', 2, 'causal'\), must be \('T', 2, 'T'\) as"):
+        solve(random_encoder(layers=2, keys=("T", "causal")), HardwareConfig(multipliers=60, layers=1))
 
 
 def test_one_graph_unrolled_and_rolled():

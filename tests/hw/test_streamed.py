@@ -59,6 +59,16 @@ def test_random_streamed_encoder(seed, tmp_path, monkeypatch):
     check(encoder, seed=seed + 1, stall_in=0.4, stall_out=0.4, memory=rough)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("seed", "keys"), [(1, "window 2"), (4, "causal")])
+def test_ranges_of_keys(seed, keys, tmp_path, monkeypatch):
+    monkeypatch.setenv("BITLOOM_BUILD", "quick")
+    drawn = draw(seed)
+    encoder = make(tmp_path, **drawn | {"shape": drawn["shape"] | {"keys": keys}})
+    check(encoder, seed=seed, resets=2, reset_within=2000)
+    check(encoder, seed=seed + 1, stall_in=0.4, stall_out=0.4)
+
+
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory) -> Encoder:
     """Of a size at which tiles are long beside the memory's latency."""
