@@ -163,7 +163,7 @@ class Emitter:
         made = self.design.unfold(stream)
         self._declare(waits := f"{stream.wire}__unfold", stream)
         self._instance("fifo", f"fifo_{waits}", {"WIDTH": stream.width, "DEPTH": MIN_DEPTH}, [*_bundle(folded, "s"), *_bundle(waits, "m")])
-        self._instance(made.module, f"unfold_{stream.wire}", made.params, [f".bus({bus})", *_bundle(waits, "s"), *_bundle(stream.wire, "m")])
+        self._instance(made.module, f"unfold_{stream.wire}", made.params, [f".bus({bus})", *_bundle(waits, "s"), *_bundle(self.design.in_order(stream), "m")])
         self.modules |= {"blocks", "turns"}
 
     def _loop(self, loop: Loop) -> None:

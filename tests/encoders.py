@@ -37,6 +37,7 @@ class Shape:
     heads: int = 2
     head_dim: int | None = None  # hidden / heads if not given; fewer in a pruned head
     intermediate: int = 64
+    embedding: int | None = None  # hidden if not given
     max_tokens: int = 16
     vocabulary: int = 50
     labels: int = 2
@@ -164,6 +165,7 @@ def network_of(shape: Shape) -> Network:
     layer = LayerShape(heads=shape.heads, head_width=width, intermediate=shape.intermediate, activation=shape.activation)
     encoder = EncoderShape(
         hidden=shape.hidden,
+        embedding=shape.embedding,
         layers=tuple(replace(layer, keys=own) for own in keys),
         vocabulary=shape.vocabulary,
         positions=shape.max_tokens,

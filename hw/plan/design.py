@@ -264,7 +264,6 @@ class Loop:
     returning: Port
     turn: Stream
     instance: Instance
-    latency: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -361,16 +360,18 @@ class Design:
         entry, back = (self.streams[name] for name in graph.around)
         params = {"TURNS": graph.count, "SENTENCES": graph.inside, "MAX_TOKENS": graph.max_tokens, "BEATS": entry.beats, "WIDTH": entry.width}
         ports = {
-            prefix: Port(unit=LOOP, index=i, prefix=prefix, stream=stream, wire=f"{LOOP}__{prefix}", source=self.produced(stream), depth=fifos.MIN_DEPTH)
+            prefix: Port(unit=LOOP, index=i, prefix=prefix, stream=stream, wire=f"{LOOP}__{prefix}", source=self.in_order(stream), depth=fifos.MIN_DEPTH)
             for i, (prefix, stream) in enumerate((("s", entry), ("b", back)))
         }
         turn = Stream(tensor=TURNS, wire=TURNS, lanes=1, bits=8, signed=False, kind="sentence", layout=Layout(channels=1), turns=("",) * graph.count)
         return Loop(entry=entry, back=back, new=ports["s"], returning=ports["b"], turn=turn, instance=Instance(module="loop", params=params))
 
     def produced(self, stream: Stream) -> str:
-        """The bundle that a stream's producer gives to: the stream's own, but for the first layer's input in a rolled encoder, where others join it."""
-        if self._unfolded(stream.tensor):
-            return f"{stream.wire}__folded"
+        """The bundle that a stream's producer gives to: in front of an `unfold` one of its own."""
+        return f"{stream.wire}__folded" if self._unfolded(stream.tensor) else self.in_order(stream)
+
+    def in_order(self, stream: Stream) -> str:
+        """The bundle behind that `unfold`: the stream's own, but for the first layer's input in a rolled encoder, where others join it."""
         return f"{stream.wire}__new" if self.graph.around and stream.tensor == self.graph.around[0] else stream.wire
 
     def offered(self, stream: Stream) -> str:

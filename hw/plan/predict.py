@@ -58,17 +58,17 @@ def predict(design: Design, lengths: Sequence[int], starts: Sequence[int] | None
         outs[tensor] = branches[0] if len(branches) == 1 else Fork(branches)
     processes: dict[str, Process] = {f"sink {tensor}": sink(result) for tensor, result in results.items()}
     channels = [*edges.values(), *results.values()]
-    for stream in design.unfolded:
-        folded, made = Channel(f"{stream.wire} folded", depth=MIN_DEPTH), design.unfold(stream)
-        processes[f"unfold {stream.tensor}"] = unfold.timing(made.params, folded, outs[stream.tensor])
-        channels.append(folded)
-        outs[stream.tensor] = folded
     if design.folding.memory:
         memory = Served(design.folding.memory)
         for unit in design.fetching:
             edges[unit.name, 0].memory = memory
     if design.loop:
         channels += _go_round(design.loop, processes, outs)
+    for stream in design.unfolded:
+        folded, made = Channel(f"{stream.wire} folded", depth=MIN_DEPTH), design.unfold(stream)
+        processes[f"unfold {stream.tensor}"] = unfold.timing(made.params, folded, outs[stream.tensor])
+        channels.append(folded)
+        outs[stream.tensor] = folded
     entry = outs[design.entry.tensor]
     first_edge = entry if isinstance(entry, Channel) else entry.branches[0]
     processes["source"] = source(entry, lengths, design.entry.beats, starts=starts)

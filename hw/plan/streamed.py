@@ -35,6 +35,8 @@ def stream(graph: Graph, folding: Folding, memory: Memory) -> Folding:
         fold = folds[node.name] = replace(folds[node.name], block=tokens, base=base, data_bits=memory.data_bits)
         base += size(graph, node, fold)
         _pass_on(graph, node, folds)
+    if base == HEADER:
+        raise FoldingError(f"folding: got no matrix with {SMALL} bits of weights or more, must be one for hardware.memory; remove the setting")
     if base > memory.bytes:
         raise FoldingError(
             f"folding: got {base:,} bytes of weights, must be at most the memory's {memory.bytes:,}; lower the weights' bits or take a larger memory"

@@ -118,6 +118,18 @@ def test_another_image_of_the_same_shapes(encoder, tmp_path):
     assert report.ok and not np.array_equal(want["pooler"], encoder.want["pooler"]), str(report)
 
 
+@pytest.mark.parametrize("layers", [None, 1], ids=["all layers", "in turn"])
+@pytest.mark.slow
+def test_a_projection_in_front_of_the_layers(layers, tmp_path, monkeypatch):
+    """Its folded stream is brought in order, then joined by what comes back."""
+    monkeypatch.setenv("BITLOOM_BUILD", "quick")
+    shape = dict(layers=2, hidden=32, heads=2, intermediate=48, max_tokens=8, embedding=40)
+    hardware = HardwareConfig(multipliers=60, layers=layers, memory=MemoryConfig(data_bits=64, block=3))
+    encoder = make(tmp_path, 6, hardware, [5, 8, 1, 7, 8, 3], shape)
+    assert Design(encoder.graph, encoder.folding).unit("embeddings.project.acc").fold.block == 3
+    check(encoder, resets=1)
+
+
 def test_images_that_are_not_taken(encoder, tmp_path):
     design, path = Design(encoder.graph, encoder.folding), tmp_path / image.FILE
     data = (encoder.folder / image.FILE).read_bytes()
@@ -146,6 +158,8 @@ def test_bad_memories():
         MemoryConfig(beats=2)
     with pytest.raises(FoldingError, match=r"got [\d,]+ bytes of weights, must be at most the memory's 8,192; lower the weights' bits or take a larger memory"):
         solve(random_encoder(hidden=64, intermediate=128), HardwareConfig(multipliers=60, memory=MemoryConfig(bytes=8192)))
+    with pytest.raises(FoldingError, match="got no matrix with 1024 bits of weights or more, must be one for hardware.memory; remove the setting"):
+        solve(random_encoder(hidden=8, intermediate=8, heads=1), HardwareConfig(multipliers=60, memory=MemoryConfig()))
 
 
 def test_a_memory_that_the_build_does_not_name(encoder, tmp_path):
