@@ -9,6 +9,9 @@ is full, the long path has received all that it needs and gives a token, the joi
 the longest path's holdings (longest path over the graph) minus the branch's own, plus two beats so that a FIFO never costs a cycle.
 A double buffer or a ring that waits for an older unit or sentence to leave waits only for tokens downstream of it, so it adds no cycle: a ring of twice
 max_tokens holds a whole sentence beside the one that is attended, whatever their lengths.
+A unit that computes blocks of tokens needs a whole block before it gives the first part of it, and an `unfold` a whole one before its first token: a block
+each is counted. Both may hold a second one, which they need only to go on without a pause; while the first is computed the FIFO is emptied as fast as the
+second fills, so counting it as well makes no encoder faster.
 """
 
 from __future__ import annotations
@@ -25,14 +28,14 @@ def depths(graph: Graph, nodes: Sequence[Node], beats: Mapping[str, int], blocks
     """Beats of the FIFO in front of each node's input port, {(node, port): depth}.
 
     nodes   those in hardware, in topological order; beats: of a token of each tensor's stream
-    blocks  tokens of a block, of nodes that compute blocks, 0 of others: two of them may be inside; behind: the same of the `unfold` behind a node
+    blocks  tokens of a block, of nodes that compute blocks, 0 of others; behind: the same of the `unfold` behind a node
     """
     held: dict[str, int] = {graph.entry: 0}
     result: dict[tuple[str, int], int] = {}
     for node in nodes:
-        inside = 2 * blocks[node.name] + 1 if blocks[node.name] else 0
+        inside = blocks[node.name] + 1 if blocks[node.name] else 0
         reach = [held[name] + (inside or OPS[node.op].holds(graph, node, port)) for port, name in enumerate(node.inputs)]
-        held[node.name] = max(reach) + 2 * behind[node.name]
+        held[node.name] = max(reach) + behind[node.name]
         for port, name in enumerate(node.inputs):
             slack = max(reach) - reach[port] if graph.tensor(name).kind == "token" else 0
             result[node.name, port] = MIN_DEPTH + slack * beats[name]

@@ -16,7 +16,7 @@ from bitloom.hw.ops import OPS
 from bitloom.hw.plan.folding import FoldingError
 
 INSIDE = 4  # sentences at once, in any turns: two keep attention and what is behind it busy, the others make up for different lengths
-BEHIND = 4  # more of them where weights come from external memory: a block waits until it is whole in each matrix unit, and to be unfolded
+BEHIND = 2  # more of them where weights come from external memory: a block waits until it is whole in each matrix unit, and to be unfolded
 LARGEST = 256  # turns, and SENTENCES * max_tokens, as hw/rtl/turns.sv counts them
 
 

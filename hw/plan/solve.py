@@ -27,6 +27,7 @@ from bitloom.hw.plan.lanes import Lanes
 from bitloom.hw.plan.rolled import BEHIND, INSIDE, layers_of, roll
 from bitloom.hw.settings import Number, Strict
 
+PLANNED = 0.85  # of a memory's bandwidth: near all of it, tiles come too late now and then (docs/results.md)
 OUTSTANDING = 16  # bursts of a board's memory in flight
 WORTH = 0.05  # share of multiplier-cycles beyond the multiply-accumulates: up to it, the common lanes are kept; and of multipliers that others must save
 WORTH_AT_TARGET = 0.2  # share of multipliers that they must save at a given target: what a dearer folding has to spare lets shorter sentences pass faster
@@ -122,11 +123,11 @@ def _choose(lanes: Lanes, config: HardwareConfig, board: Board) -> Folding:
 
 
 def _memories(graph: Graph, board: Board) -> list[Memory]:
-    """The board's memory with blocks of all tokens of the longest sentence, half of them, ..."""
+    """The board's memory with blocks of all tokens of the longest sentence, half of them, a third, ..."""
     if board.external_memory is None or (port := board.external_memory.port) is None:
         return []
     size = min(board.external_memory.mbytes << 20, 1 << 32)
-    blocks = sorted({max(1, -(-graph.max_tokens // parts)) for parts in (1, 2, 4, 8)}, reverse=True)
+    blocks = sorted({max(1, -(-graph.max_tokens // parts)) for parts in (1, 2, 3, 4, 8)}, reverse=True)
     return [Memory(**port.model_dump(), block=block, outstanding=OUTSTANDING, bytes=size) for block in blocks]
 
 
@@ -147,7 +148,7 @@ def _solve(lanes: Lanes, config: HardwareConfig, board: Board | None, memory: Me
     def forbids(folding: Folding, target: int) -> str:
         if folding.multipliers > most:
             return "hardware.multipliers"
-        return fit.BANDWIDTH if memory and streamed.fetch_cycles(graph, folding) > max(target, folding.interval) else ""
+        return fit.BANDWIDTH if memory and streamed.fetch_cycles(graph, folding) > PLANNED * max(target, folding.interval) else ""
 
     def fastest(fold_all: Callable[[int], Folding | None]) -> Folding | None:
         if fitter is None:
