@@ -71,7 +71,7 @@ FAULTS = {
     "a table entry off by one": (edit_words("layer.0.probs.exp.hex", one_less), "layer.0.probs"),
     "swapped multipliers": (edit_words("layer.0.value.mult.hex", swap_first_two), "layer.0.value"),
     "a dropped rounding term": (
-        edit_text("rtl/requant.sv", ("prod[i] + Half", "prod[i]")),
+        edit_text("rtl/requant.sv", ("prod[i] + half", "prod[i]")),
         r"layer.0.(query|key|value)",
     ),
     "swapped lanes": (
