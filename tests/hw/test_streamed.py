@@ -196,3 +196,38 @@ def test_where_nothing_fits_on_the_chip_weights_come_from_the_boards_memory():
     assert "1 in turn, weights in memory for" in solve(graph, config, smaller(0.3)).how
     with pytest.raises(FoldingError, match="DP16KD"):
         solve(graph, config, smaller(0.3, external_memory=None))
+
+
+FAULTS = {
+    "layer stride of the biases": ("turns.sv", "BASE_W'(next) * BASE_W'(STRIDE)", "BASE_W'(next) * BASE_W'(STRIDE - 1)"),
+    "layer stride of the weights": ("tiles.sv", "(TileBytes * ADDR_W'(TILES)) +", "(TileBytes * ADDR_W'(TILES - 1)) +"),
+    "tiles swapped": ("tiles.sv", "wire [AddrW-1:0] read_at = (bank_q ?", "wire [AddrW-1:0] read_at = (!bank_q ?"),
+    "blocks swapped": ("blocks.sv", "wire [AddrW-1:0] read_at = (read_bank_q ?", "wire [AddrW-1:0] read_at = (!read_bank_q ?"),
+    "a tile asked for twice": (
+        "tiles.sv",
+        "offset_q <= tile_end ? '0 : offset_q + TileBytes",
+        "offset_q <= tile_end ? '0 : offset_q + (offset_q == '0 ? '0 : TileBytes)",
+    ),
+    "a sentence a turn too few": ("loop.sv", "turn == TurnW'(TURNS - 1)", "turn == TurnW'(TURNS - 2)"),
+    "order of what comes back": ("loop.sv", "order_q[0] == '0", "order_q[0] != '0"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
+def test_planted_faults_are_found(fault, encoder, tmp_path):
+    """By values, by what was fetched, or by a turn in which no sentence can be."""
+    file, right, wrong = FAULTS[fault]
+    shutil.copytree(encoder.folder, tmp_path / "build")
+    path = tmp_path / "build" / "rtl" / file
+    assert path.read_text().count(right) == 1
+    path.write_text(path.read_text().replace(right, wrong))
+    faulty = replace(encoder, folder=tmp_path / "build")
+    try:
+        got, report = faulty.run(timeout_cycles=20_000)
+    except SimulationError as error:
+        assert "in which no sentence can be" in str(error)
+        return
+    planned = image.reads(Design(encoder.graph, encoder.folding), encoder.lengths)
+    assert not report.ok or not np.array_equal(got.fetched, planned)
+    assert report.first is None or report.first.tensor in encoder.want
