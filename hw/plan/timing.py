@@ -361,7 +361,16 @@ def _unit_source(graph: Graph, name: str, channel: Channel, fold: Fold, lengths:
     if tensor.kind == "row":
         return _rows(channel, [tensor.keys.spans(n).tolist() for n in lengths], int(tensor.shape[1]) // fold.side)
     counts = lengths if tensor.kind == "token" else [1] * len(lengths)
+    if fold.folded:
+        return _parts(channel, counts, fold.into(tensor.channels).width, fold)
     return source(channel, counts, fold.into(tensor.channels).width // fold.lanes_in, always_valid=True)
+
+
+def _parts(out: Channel, counts: Sequence[int], elements: int, fold: Fold) -> Process:
+    """A folded stream (hw/rtl/blocks.sv), each sentence as one block."""
+    for count in counts:
+        for part in range(elements // fold.folded):
+            yield out.put(0, 0, count * fold.folded // fold.lanes_in, part == elements // fold.folded - 1)
 
 
 def _rows(out: Channel, sentences: Sequence[Sequence[int]], rows: int) -> Process:

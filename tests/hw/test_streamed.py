@@ -13,6 +13,7 @@ from bitloom.hw import golden, image
 from bitloom.hw.board import Board
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import FoldingError
+from bitloom.hw.plan.predict import stage_intervals
 from bitloom.hw.plan.solve import HardwareConfig, MemoryConfig, solve
 from bitloom.sim.encoder import MemoryOptions, Options, run_encoder
 from bitloom.sim.errors import SimulationError
@@ -21,7 +22,7 @@ from bitloom.sim.hil.target import Shape
 from bitloom.sim.verify import compare
 
 SEEDS = 30  # of random encoders; FAST of them in the plain run
-FAST = (1,)
+FAST = (29,)
 
 
 def draw(seed: int) -> dict:
@@ -231,3 +232,12 @@ def test_planted_faults_are_found(fault, encoder, tmp_path):
     planned = image.reads(Design(encoder.graph, encoder.folding), encoder.lengths)
     assert not report.ok or not np.array_equal(got.fetched, planned)
     assert report.first is None or report.first.tensor in encoder.want
+
+
+def test_intervals_of_units_alone(encoder):
+    """In the report each unit stands with the cycles of a sentence that its folding allows, folded inputs or not."""
+    design = Design(encoder.graph, encoder.folding)
+    made = stage_intervals(design, encoder.graph.max_tokens)
+    assert {bool(unit.fold.folded) for unit in design.fetching} == {False, True}
+    for unit in design.fetching:
+        assert made[unit.name] == unit.turns * unit.op.interval(design.graph, unit.node, unit.fold, encoder.graph.max_tokens)
