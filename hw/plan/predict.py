@@ -4,15 +4,20 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from bitloom.hw.instance import Instance
 from bitloom.hw.parts import axi_fetch, unfold
 from bitloom.hw.parts.loop import Loop as LoopTiming
 from bitloom.hw.plan.design import Design, Loop
 from bitloom.hw.plan.fifos import MIN_DEPTH
 from bitloom.hw.plan.folding import Memory
 from bitloom.hw.plan.timing import Channel, Fork, Process, run, simulate_node, sink, source
+
+ROUNDS = 3  # in which the waiting for external memory is settled
+REPLAYED = 20_000  # bursts of a run, up to which that is done: some 10 microseconds each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +54,24 @@ def predict(design: Design, lengths: Sequence[int], starts: Sequence[int] | None
     """Back-to-back sentences of these lengths through the whole encoder, source and sinks never stalling.
 
     starts  of sentences that come apart: the earliest cycle of each one's first beat, from 0 on
+
+    How long requests of external memory wait for each other is first estimated. Where they are not too many, the network is run again with what each of
+    them would have taken behind hw/rtl/axi_fetch.sv, had they come in the cycles of the run before.
     """
+    if design.folding.memory is None:
+        return _run(design, lengths, starts, None)
+    port: Estimated | Replayed = Estimated(design.folding.memory)
+    found = _run(design, lengths, starts, port)
+    for _ in range(ROUNDS):
+        if sum(request.beats for request in port.requests) > REPLAYED * design.folding.memory.burst:
+            break
+        port = Replayed(design.fetch, design.folding.memory, port.requests)
+        found = _run(design, lengths, starts, port)
+    return found
+
+
+def _run(design: Design, lengths: Sequence[int], starts: Sequence[int] | None, port: Estimated | Replayed | None) -> Prediction:
+    """port: of external memory; None: there is none."""
     edges = {(p.unit, p.index): Channel(p.wire, depth=p.depth) for unit in design.units for p in unit.ports}
     results = {p.stream.tensor: Channel(p.wire) for p in design.exits}
     outs: dict[str, Channel | Fork] = {}
@@ -58,10 +80,8 @@ def predict(design: Design, lengths: Sequence[int], starts: Sequence[int] | None
         outs[tensor] = branches[0] if len(branches) == 1 else Fork(branches)
     processes: dict[str, Process] = {f"sink {tensor}": sink(result) for tensor, result in results.items()}
     channels = [*edges.values(), *results.values()]
-    if design.folding.memory:
-        memory = Served(design.folding.memory)
-        for unit in design.fetching:
-            edges[unit.name, 0].memory = memory
+    for client, unit in enumerate(design.fetching):
+        edges[unit.name, 0].memory = ClientPort(port, client)
     if design.loop:
         channels += _go_round(design.loop, processes, outs)
     for stream in design.unfolded:
@@ -88,7 +108,35 @@ def steady_interval(design: Design) -> float:
     return (ends[-1] - ends[-1 - design.together]) / design.together
 
 
-class Served:
+@dataclass
+class ClientPort:
+    """What one unit sees of external memory."""
+
+    port: Estimated | Replayed
+    client: int
+
+    def reserve(self, cycle: int, address: int, beats: int) -> int:
+        """The cycle in which the last of the beats is at the unit, which asks in `cycle`."""
+        request = axi_fetch.Request(client=self.client, cycle=cycle, address=address, beats=beats)
+        self.port.requests.append(request)
+        return self.port.last(request)
+
+
+class Replayed:
+    """External memory in the timing network: each request takes as long as it would have taken behind the fetch unit in the run before."""
+
+    def __init__(self, fetch: Instance, memory: Memory, before: Sequence[axi_fetch.Request]):
+        self.requests: list[axi_fetch.Request] = []
+        external = axi_fetch.ExternalMemory(latency=memory.latency, cycles=memory.cycles, beats=memory.beats)
+        self._waits: dict[int, deque[int]] = {}
+        for request, served in zip(before, axi_fetch.last_beats(before, fetch, external), strict=True):
+            self._waits.setdefault(request.client, deque()).append(served.last - request.cycle)
+
+    def last(self, request: axi_fetch.Request) -> int:
+        return request.cycle + self._waits[request.client].popleft()
+
+
+class Estimated:
     """External memory in the timing network: each request takes the earliest beats that are left behind its latency.
 
     Requests come in the order in which processes are evaluated, not of their cycles; so how they wait for each other is an estimate, what they take together
@@ -99,12 +147,12 @@ class Served:
         self.memory = memory
         self._ends: list[int] = []  # of the busy spans, ascending, with their starts
         self._starts: list[int] = []
+        self.requests: list[axi_fetch.Request] = []
 
-    def reserve(self, cycle: int, address: int, beats: int) -> int:
-        """The cycle in which the last of the beats is at the unit (hw/rtl/axi_fetch.sv: Timing)."""
+    def last(self, request: axi_fetch.Request) -> int:
         end, memory = 0, self.memory
-        for number, burst in enumerate(axi_fetch.bursts(address, beats, memory.data_bits // 8, memory.burst)):
-            end = self._burst(max(cycle + 5 + memory.latency + 2 * number, end + 1), burst)
+        for number, burst in enumerate(axi_fetch.bursts(request.address, request.beats, memory.data_bits // 8, memory.burst)):
+            end = self._burst(max(request.cycle + 5 + memory.latency + 2 * number, end + 1), burst)
         return end
 
     def _burst(self, begin: int, beats: int) -> int:

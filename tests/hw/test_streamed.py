@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from encoder_bench import Encoder, assert_cycles, make
+from encoder_bench import TOLERANCE, Encoder, make
 from encoders import ALL_BITS, random_encoder, random_sentences
 
 from bitloom.hw import golden, image
 from bitloom.hw.board import Board
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import FoldingError
-from bitloom.hw.plan.predict import stage_intervals
+from bitloom.hw.plan.predict import predict, stage_intervals
 from bitloom.hw.plan.solve import HardwareConfig, MemoryConfig, solve
 from bitloom.sim.encoder import MemoryOptions, Options, run_encoder
 from bitloom.sim.errors import SimulationError
@@ -75,15 +75,21 @@ def encoder(tmp_path_factory) -> Encoder:
     """Of a size at which tiles are long beside the memory's latency."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BITLOOM_BUILD", "quick")
-        hardware = HardwareConfig(multipliers=200, layers=1, memory=MemoryConfig(data_bits=256, block=16, outstanding=16))
+        hardware = HardwareConfig(multipliers=200, layers=1, memory=MemoryConfig(data_bits=128, block=16, outstanding=16))
         shape = dict(layers=2, hidden=64, heads=2, intermediate=128, max_tokens=16)
-        yield make(tmp_path_factory.mktemp("streamed"), 3, hardware, [16, 16, 16, 16, 3, 9], shape)
+        yield make(tmp_path_factory.mktemp("streamed"), 3, hardware, [16] * 12, shape)
 
 
 def test_cycles(encoder):
+    """Of many sentences the interval and the end, of a lone one the latency."""
     got, report = encoder.run(seed=1)
     assert report.ok
-    assert_cycles(encoder, got)
+    many = encoder.cycles(got)
+    lone = replace(encoder, ids=encoder.ids[:1], segments=encoder.segments[:1], want=golden.run(encoder.graph, encoder.ids[:1], encoder.segments[:1]))
+    alone, _ = lone.run(seed=2)
+    guess = predict(Design(encoder.graph, encoder.folding), lone.lengths).out_last[0]
+    for measured, predicted in (many["interval"], many["end"], (int(alone.out_last_cycle[0]), guess)):
+        assert measured > 0 and abs(measured - predicted) <= TOLERANCE * measured
 
 
 @pytest.mark.parametrize(
