@@ -6,7 +6,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bitloom.hw.instance import Instance
 from bitloom.hw.parts import axi_fetch, unfold
@@ -26,6 +26,7 @@ class Prediction:
 
     out_last  of the graph's first output; all: of every output, by tensor
     together  sentences that leave shortly after each other (Design.together)
+    settled   no waiting for external memory is only estimated
     """
 
     lengths: list[int]
@@ -33,6 +34,7 @@ class Prediction:
     out_last: list[int]
     all: dict[str, list[int]] = field(default_factory=dict)
     together: int = 1
+    settled: bool = True
 
     @property
     def latency(self) -> list[int]:
@@ -64,7 +66,7 @@ def predict(design: Design, lengths: Sequence[int], starts: Sequence[int] | None
     found = _run(design, lengths, starts, port)
     for _ in range(ROUNDS):
         if sum(request.beats for request in port.requests) > REPLAYED * design.folding.memory.burst:
-            break
+            return replace(found, settled=False)
         port = Replayed(design.fetch, design.folding.memory, port.requests)
         found = _run(design, lengths, starts, port)
     return found

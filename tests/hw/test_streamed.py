@@ -240,10 +240,11 @@ def test_planted_faults_are_found(fault, encoder, tmp_path):
     assert report.first is None or report.first.tensor in encoder.want
 
 
-def test_intervals_of_units_alone(encoder):
-    """In the report each unit stands with the cycles of a sentence that its folding allows, folded inputs or not."""
-    design = Design(encoder.graph, encoder.folding)
-    made = stage_intervals(design, encoder.graph.max_tokens)
+def test_intervals_of_units_alone():
+    """In the report each unit stands with the cycles of a sentence that its folding allows, folded inputs or not, of short sentences too."""
+    graph = random_encoder(3, layers=2, hidden=64, heads=2, intermediate=128, max_tokens=3)
+    design = Design(graph, solve(graph, HardwareConfig(multipliers=200, layers=1, memory=MemoryConfig(block=3))))
+    made = stage_intervals(design, graph.max_tokens)
     assert {bool(unit.fold.folded) for unit in design.fetching} == {False, True}
     for unit in design.fetching:
-        assert made[unit.name] == unit.turns * unit.op.interval(design.graph, unit.node, unit.fold, encoder.graph.max_tokens)
+        assert made[unit.name] == unit.turns * unit.op.interval(design.graph, unit.node, unit.fold, graph.max_tokens)
