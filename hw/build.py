@@ -49,6 +49,7 @@ def timing_report(design: Design) -> dict:
             "pe": unit.fold.pe,
             "simd": unit.fold.simd,
             "side": unit.fold.side,
+            "queries": unit.fold.queries,
             "multipliers": unit.multipliers,
             "interval": intervals[unit.name],
             "macs": unit.macs(top),

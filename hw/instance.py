@@ -72,8 +72,9 @@ class Layout:
 class Fold:
     """How one operator is spread over time.
 
-    pe, simd            outputs and inputs processed each cycle (matrix operators; of attention, by each of the heads side by side)
-    side                heads side by side: elements a beat of the row streams (scores, probabilities) that it takes or gives
+    pe, simd            outputs and inputs processed each cycle (matrix operators; of attention, by each of the heads and tokens side by side)
+    side                heads side by side, of attention
+    queries             tokens side by side, of attention: a beat of the row streams (scores, probabilities) has queries * side elements
     lanes_in, lanes_out elements a beat on its other input and output streams
     layout_in, layout_out   of those streams' tokens; None: the channels side by side
     block               tokens of a block, of a matrix operator whose weights come from external memory (hw/plan/streamed.py); 0: they are on the chip
@@ -85,6 +86,7 @@ class Fold:
     pe: int = 1
     simd: int = 1
     side: int = 1
+    queries: int = 1
     lanes_in: int = 1
     lanes_out: int = 1
     multiplier: str | None = None
@@ -98,7 +100,7 @@ class Fold:
     @property
     def products(self) -> int:
         """Of a matrix operator, each cycle."""
-        return self.pe * self.simd * self.side
+        return self.pe * self.simd * self.side * self.queries
 
     def into(self, channels: int) -> Layout:
         """Of an input's tokens of that many channels."""

@@ -149,7 +149,7 @@ def codes(stream: Stream, record: Record, lengths: np.ndarray) -> np.ndarray:
     lengths  tokens of the sentences, in the stream's order
     """
     flat = record.beats.reshape(-1)
-    return flat[np.resize(stream.holds_channel(lengths), len(flat))] if stream.layout.filled else flat
+    return flat[np.resize(stream.holds_channel(lengths), len(flat))] if stream.filled else flat
 
 
 def run_encoder(build_dir: Path, sentences: Sequence[np.ndarray], options: Options = Options()) -> EncoderRun:

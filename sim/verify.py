@@ -175,7 +175,8 @@ def _place(name: str, what: str, index: int, got: np.ndarray, want: np.ndarray, 
     """size: values of the golden tensor."""
     mask, order = info.filled_by_channels, info.order(lengths)
     if info.kind == "row":
-        value, lane = (index * info.lanes, 0) if what == "last" else (index, index % info.lanes)
+        kept = np.flatnonzero(info.holds_channel(lengths))
+        value, lane = (int((kept < index * info.lanes).sum()), 0) if what == "last" else (index, int(kept[index]) % info.lanes if index < len(kept) else 0)
     elif what == "last":  # the beat's first value, or the one before it where it holds none
         token, beat = divmod(index, info.beats)
         value, lane = token * info.channels + int(mask[: beat * info.lanes].sum()), 0

@@ -80,14 +80,19 @@ def filled(case: Case, **fold) -> Case:
     return replace(case, fold=replace(case.fold, **fold))
 
 
-def beats(tensor: Tensor, codes: np.ndarray, lengths: np.ndarray, lanes: int, layout: Layout | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A tensor as beats [n, lanes], their `last` [n], and the index of each token's (row's) last beat."""
+def beats(
+    tensor: Tensor, codes: np.ndarray, lengths: np.ndarray, lanes: int, layout: Layout | None = None, queries: int = 1
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A tensor as beats [n, lanes], their `last` [n], and the index of each token's (row's) last beat.
+
+    queries  tokens side by side in rows; MISSING is in the lanes of those that are not there
+    """
     layout = layout or Layout(channels=tensor.channels)
     if tensor.kind == "row":
         heads = int(tensor.shape[1])
         rows = np.split(codes.reshape(-1), np.cumsum([n * heads * n for n in lengths])[:-1])
-        words = np.concatenate([_row_words(row.reshape(n, heads, n), lanes, tensor.keys) for row, n in zip(rows, lengths, strict=True)])
-        units = np.concatenate([np.repeat(tensor.keys.spans(n), heads // lanes) for n in lengths])
+        words = np.concatenate([_row_words(row.reshape(n, heads, n), lanes, queries, tensor.keys) for row, n in zip(rows, lengths, strict=True)])
+        units = np.concatenate([np.repeat(tensor.keys.spans(n)[::queries], heads * queries // lanes) for n in lengths])
     else:
         words = layout.place(codes).reshape(-1, lanes)
         units = np.full(len(codes), layout.width // lanes)
@@ -97,11 +102,21 @@ def beats(tensor: Tensor, codes: np.ndarray, lengths: np.ndarray, lanes: int, la
     return words, last, ends
 
 
-def _row_words(rows: np.ndarray, lanes: int, keys: Keys) -> np.ndarray:
+MISSING = 1 << 40  # no code
+ANY = 1  # what an input has there
+
+
+def _row_words(rows: np.ndarray, lanes: int, queries: int, keys: Keys) -> np.ndarray:
     """A sentence's rows [T, heads, T] as their stream carries them [beats, lanes]: the keys that a query sees alone."""
-    low, high = keys.bounds(len(rows))
-    groups = rows.reshape(len(rows), -1, lanes, len(rows)).swapaxes(2, 3)
-    return np.concatenate([groups[i, :, low[i] : high[i]].reshape(-1, lanes) for i in range(len(rows))])
+    tokens, side = len(rows), lanes // queries
+    low, high = keys.bounds(tokens)
+    found = []
+    for first in range(0, tokens, queries):
+        group = np.full((queries, *rows.shape[1:]), MISSING)
+        group[: tokens - first] = rows[first : first + queries]
+        group = group.reshape(queries, -1, side, tokens)[..., low[first] : high[first]]  # [query, heads, head, key]
+        found.append(group.transpose(1, 3, 0, 2).reshape(-1, lanes))
+    return np.concatenate(found)
 
 
 def carried(tensor: Tensor, codes: np.ndarray, lengths) -> int:
@@ -113,21 +128,27 @@ def golden(case: Case) -> np.ndarray:
     return OPS[case.node.op].run(case.graph, case.node, list(case.data), case.lengths)
 
 
+def _beats_out(case: Case, lanes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    queries = case.fold.queries if case.output.kind == "row" else 1
+    return beats(case.output, golden(case), case.lengths, lanes, case.fold.layout_out, queries)
+
+
 def unit_case(case: Case) -> UnitCase:
     instance = OPS[case.node.op].rtl(case.graph, case.node, case.fold)
     inputs = {}
     for port, name, codes in zip(OPS[case.node.op].ports, case.node.inputs, case.data, strict=True):
         tensor = case.graph.tensor(name)
         row = tensor.kind == "row"
-        words, last, _ = beats(tensor, codes, case.lengths, case.fold.side if row else case.fold.lanes_in, None if row else case.fold.layout_in)
-        inputs[port] = Stimulus(words, last, tensor.bits)
-    lanes = case.fold.lanes_out if case.output.kind != "row" else case.fold.side
+        lanes, layout, queries = (case.fold.side * case.fold.queries, None, case.fold.queries) if row else (case.fold.lanes_in, case.fold.layout_in, 1)
+        words, last, _ = beats(tensor, codes, case.lengths, lanes, layout, queries)
+        inputs[port] = Stimulus(np.where(words == MISSING, ANY, words), last, tensor.bits)
+    lanes = case.fold.lanes_out if case.output.kind != "row" else case.fold.side * case.fold.queries
     return UnitCase(
         instance.module,
         instance.params,
         inputs,
         OutSpec("m", lanes, case.output.bits, case.output.signed),
-        len(beats(case.output, golden(case), case.lengths, lanes, case.fold.layout_out)[0]),
+        len(_beats_out(case, lanes)[0]),
         tied={"bus": TIED} if OPS[case.node.op].module.turned else {},
     )
 
@@ -143,7 +164,7 @@ def check_units(cases: Sequence[Case], *, stall_in: float = 0.0, stall_out: floa
     compared = 0
     for number, (case, result) in enumerate(zip(cases, results, strict=True)):
         where = f"{case.node.op} case {number}"
-        words, last, ends = beats(case.output, golden(case), case.lengths, result.beats.shape[1], case.fold.layout_out)
+        words, last, ends = _beats_out(case, result.beats.shape[1])
         layout = _layout(case)
         if not layout.plain:  # what is in the filled places is the operator's to say
             got, words = (layout.take(m.reshape(-1, layout.width)) for m in (result.beats, words))
@@ -152,7 +173,7 @@ def check_units(cases: Sequence[Case], *, stall_in: float = 0.0, stall_out: floa
                 empty = result.beats.reshape(-1, layout.width)[:, ~layout.place(np.ones(layout.channels, dtype=bool))]
                 _equal(f"{where}: filled place [token, place]", empty, np.zeros_like(empty))
         else:
-            _equal(f"{where}: value [beat, lane]", result.beats, words)
+            _equal(f"{where}: value [beat, lane]", np.where(words == MISSING, words, result.beats), words)
         _equal(f"{where}: last [beat]", result.last, last)
         if not stall_in and not stall_out:
             trace = simulate_node(case.graph, case.node, case.fold, case.lengths.tolist())

@@ -14,9 +14,10 @@ from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops import softmax
 from bitloom.hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, require_rows, sentences
 from bitloom.hw.ops.record import Finn, Operator
-from bitloom.hw.parts import banks, first_key, mac_array, ring
+from bitloom.hw.parts import banks, first_key, mac_array, regroup, ring
 from bitloom.hw.parts.banks import Banks
 from bitloom.hw.parts.mac_array import mac_latency
+from bitloom.hw.parts.regroup import Regroup
 from bitloom.hw.parts.ring import Ring
 
 PARAMS = ()
@@ -84,21 +85,22 @@ def foldings(graph: Graph, node: Node, fold: Fold) -> list[Fold]:
 
 def interval(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
     """Cycles a sentence of that many tokens takes in steady state."""
-    channels, spans = _width(graph, node, fold), graph.tensor(node.inputs[0]).keys.spans(tokens)
-    return int(np.maximum(channels // fold.lanes_out, spans * channels // fold.products).sum())
+    channels, spans = _width(graph, node, fold), graph.tensor(node.inputs[0]).keys.spans(tokens)[:: fold.queries]
+    return int(np.maximum(fold.queries * channels // fold.lanes_out, spans * channels // (fold.pe * fold.side)).sum())
 
 
 def timing(graph: Graph, node: Node, fold: Fold, ins, out):
-    """A sentence's values are stored, then its rows weight them one by one; numbers as in hw/rtl/context_op.sv."""
+    """A sentence's values are stored, then its rows weight them, those of fold.queries tokens at once; numbers as in hw/rtl/context_op.sv."""
     heads, channels = node.attrs["heads"], _width(graph, node, fold)
-    folds, groups, beats = channels // heads // fold.pe, heads // fold.side, fold.side * fold.pe // fold.lanes_out
+    folds, groups, beats = channels // heads // fold.pe, heads // fold.side, fold.queries * fold.side * fold.pe // fold.lanes_out
     rows, values, done = Banks(), Ring(graph.max_tokens), -1
+    leaving = Regroup(channels // fold.lanes_out)
     while True:
         tokens, value_end = 0, False
         while not value_end:
             value = yield ins[1].get()
             tokens, value_end, value_last = tokens + 1, value.end, (yield from values.take(ins[1], value))
-        for index in range(tokens):
+        for index in range(0, tokens, fold.queries):
             starts = []
             for _ in range(groups):
                 row = yield ins[0].get()
@@ -110,7 +112,11 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
                 starts.append(start)
             latency = slot - 1 + mac_latency(1) + 1  # 1: unpacked
             last = starts[-1] + (folds - 1) * slot + latency + beats - 1
-            _, moved = yield out.put(starts[0] + latency, last, groups * folds * beats, index == tokens - 1)
+            if fold.queries == 1:
+                _, moved = yield out.put(starts[0] + latency, last, groups * folds * beats, index == tokens - 1)
+            else:
+                count = min(fold.queries, tokens - index)
+                moved = yield from leaving.pass_on(out, starts[0] + latency, last, count, index + count == tokens)
             # A stalled output stalls the multipliers, but early in a token: its other words may be read by then.
             read = done if (groups * folds - 2) * slot <= mac_latency(1) + 1 else done + moved - last
             done += moved - last
@@ -126,6 +132,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "DIM": _width(graph, node, fold) // heads,
             "MAX_TOKENS": graph.max_tokens,
             "SIDE": fold.side,
+            "QUERIES": fold.queries,
             "PE": fold.pe,
             "LANES": fold.lanes_out,
             "P_W": p.bits,
@@ -146,10 +153,10 @@ def spaces(graph: Graph, node: Node) -> dict[str, int]:
     return dict.fromkeys((node.inputs[1], node.name), node.attrs["heads"])
 
 
-def holds(graph: Graph, node: Node, port: int) -> int:
+def holds(graph: Graph, node: Node, fold: Fold, port: int) -> int:
     """Values wait for their sentence's first row, which comes when the keys and a softmax's rows have been held."""
-    own = 4
-    return graph.max_tokens + softmax.HELD + own + 2 if port == 1 else own
+    own = 4 * fold.queries + (2 * fold.queries if fold.queries > 1 else 0)
+    return graph.max_tokens + softmax.HELD * fold.queries + own + 2 * fold.queries if port == 1 else own
 
 
 def append(b: GraphBuilder, name: str, p: Tensor, v: Tensor, heads: int) -> Tensor:
@@ -162,20 +169,24 @@ def append(b: GraphBuilder, name: str, p: Tensor, v: Tensor, heads: int) -> Tens
 def memories(p: Params) -> list[Memory]:
     word = p["SIDE"] * p["PE"]
     words = p["HEADS"] * p["DIM"] // word
-    return [banks.memory("row", p["P_W"], p["SIDE"], p["MAX_TOKENS"]), ring.memory("values", p["V_W"], word, words * p["MAX_TOKENS"])]
+    row = banks.memory("row", p["P_W"], p["QUERIES"] * p["SIDE"], p["MAX_TOKENS"])
+    own = [row, ring.memory("values", p["V_W"], word, words * p["MAX_TOKENS"])]
+    return own + ([regroup.memory(p["QUERIES"] * words * word // p["LANES"], p["LANES"] * p["OUT_W"])] if p["QUERIES"] > 1 else [])
 
 
 def products(p: Params) -> list[Product]:
-    return p["SIDE"] * mac_array.products(p, pe=p["PE"], simd=1, x_bits=p["P_W"], x_signed=False, w_bits=p["V_W"])
+    return p["QUERIES"] * p["SIDE"] * mac_array.products(p, pe=p["PE"], simd=1, x_bits=p["P_W"], x_signed=False, w_bits=p["V_W"])
 
 
 def terms(p: Params) -> Terms:
-    words = p["HEADS"] * p["DIM"] // (p["SIDE"] * p["PE"])
+    word = p["SIDE"] * p["PE"]
+    words = p["HEADS"] * p["DIM"] // word
     sentence, held = index_bits(words * p["MAX_TOKENS"]), ring.count_bits(words * p["MAX_TOKENS"])
     head = mac_array.terms(p, pe=p["PE"], simd=1, x_bits=p["P_W"], w_bits=p["V_W"])
-    return {key: p["SIDE"] * size for key, size in head.items()} | {
-        "part_bits": (p["SIDE"] * p["PE"] - p["LANES"]) * p["V_W"],
-        "count_bits": 2 * sentence + 4 * index_bits(p["MAX_TOKENS"]) + index_bits(words) + held + first_key.count_bits(p, words),
+    leaving = regroup.count_bits(p["QUERIES"], words * word // p["LANES"]) if p["QUERIES"] > 1 else 0
+    return {key: p["QUERIES"] * p["SIDE"] * size for key, size in head.items()} | {
+        "part_bits": (word - p["LANES"]) * p["V_W"],
+        "count_bits": leaving + 2 * sentence + 4 * index_bits(p["MAX_TOKENS"]) + index_bits(words) + held + first_key.count_bits(p, words),
     }
 
 

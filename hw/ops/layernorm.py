@@ -224,7 +224,7 @@ def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
     )
 
 
-def holds(graph: Graph, node: Node, port: int) -> int:
+def holds(graph: Graph, node: Node, fold: Fold, port: int) -> int:
     """Its banks."""
     return 4
 

@@ -209,7 +209,7 @@ def gives_zeros(graph: Graph, node: Node, zeros: bool) -> bool:
     return node.attrs["weight_bits"] > 1
 
 
-def holds(graph: Graph, node: Node, port: int) -> int:
+def holds(graph: Graph, node: Node, fold: Fold, port: int) -> int:
     """Two input buffers, and the token that is given out."""
     return 3
 

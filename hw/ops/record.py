@@ -15,7 +15,7 @@ def no_macs(graph, node, tokens: int) -> int:
     return 0
 
 
-def holds_one(graph, node, port: int) -> int:
+def holds_one(graph, node, fold, port: int) -> int:
     """Of pipelines: their registers hold less than a token."""
     return 1
 
@@ -71,7 +71,7 @@ class Operator:
     foldings  foldings(graph, node, fold): legal Folds of a matrix operator, `fold` with its streams' lanes and layouts; None: no matrix operator
     interval  interval(graph, node, fold, tokens): cycles a sentence takes a matrix operator in steady state
     timing    timing(graph, node, fold, ins, out): generator of the timing model (hw/plan/timing.py)
-    holds     holds(graph, node, port): tokens that may be inside between an input and the output (hw/plan/fifos.py)
+    holds     holds(graph, node, fold, port): tokens that may be inside between an input and the output (hw/plan/fifos.py)
     rtl       rtl(graph, node, fold) -> Instance: module, parameters, memory files (hw/instance.py)
     any_order it works on each beat by itself, so it also takes folded streams (hw/rtl/blocks.sv) and gives them
     tiled     the module that takes its weights from external memory; None: it has none

@@ -89,32 +89,42 @@ def foldings(graph: Graph, node: Node, fold: Fold) -> list[Fold]:
 def interval(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
     """Cycles a sentence of that many tokens takes in steady state."""
     channels, spans = _width(graph, node, fold), graph.tensor(node.name).keys.spans(tokens)
-    return int(np.maximum(channels // fold.lanes_in, spans * channels // fold.products).sum())
+    groups = np.arange(0, tokens, fold.queries)
+    came = np.minimum(fold.queries, tokens - groups) * channels // fold.lanes_in
+    return int(np.maximum(came, spans[groups] * channels // (fold.simd * fold.side)).sum())
 
 
 def timing(graph: Graph, node: Node, fold: Fold, ins, out):
-    """A sentence's keys are stored, then its queries attend to them one by one; numbers as in hw/rtl/scores.sv."""
+    """A sentence's keys are stored, then its queries attend to them, fold.queries at once; numbers as in hw/rtl/scores.sv."""
     heads = node.attrs["heads"]
     steps, groups = _width(graph, node, fold) // heads // fold.simd, heads // fold.side
-    queries, keys, done = Banks(), Ring(graph.max_tokens), -1
+    side = fold.queries
+    queries, keys, done = [Banks() for _ in range(side)], Ring(graph.max_tokens), -1
 
-    def take_query(token):
-        queries.open()
-        return (yield from queries.take(ins[0], token))
+    def take_query(index, token):
+        lane = queries[index % side]
+        lane.open()
+        last = yield from lane.take(ins[0], token)
+        for other in queries:
+            other.after(last)
+        return last
 
     while True:
-        # The two query banks fill while the keys come.
+        # The query banks, two for each of those side by side, fill while the keys come.
         token = yield ins[0].get()
-        waiting = deque([(yield from take_query(token))])
+        waiting = deque([(yield from take_query(0, token))])
         tokens, key_end = 0, False
         while not key_end:
             key = yield ins[1].get()
             tokens, key_end, key_last = tokens + 1, key.end, (yield from keys.take(ins[1], key))
-            if tokens == 1 and not token.end:
-                waiting.append((yield from take_query((yield ins[0].get()))))
-        for index, span in enumerate(graph.tensor(node.name).keys.spans(tokens).tolist()):
+            if tokens < 2 * side and not token.end:
+                token = yield ins[0].get()
+                waiting.append((yield from take_query(tokens, token)))
+        spans = graph.tensor(node.name).keys.spans(tokens).tolist()
+        for index in range(0, tokens, side):
+            span, count = spans[index], min(side, tokens - index)
             row_cycles = span * steps
-            start = max(waiting.popleft(), key_last, done) + 1
+            start = max(*[waiting.popleft() for _ in range(count)], key_last, done) + 1
             for _ in range(groups):
                 first = start + steps - 1 + mac_latency(fold.simd)
                 last = first + row_cycles - steps
@@ -123,9 +133,10 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
                 read = start + row_cycles - 1 + (moved - last if (span - 2) * steps > mac_latency(fold.simd) else 0)
                 start += row_cycles + moved - last
             done = start - 1
-            queries.done(read)
-            if index + 2 < tokens:
-                waiting.append((yield from take_query((yield ins[0].get()))))
+            for lane in range(count):
+                queries[lane].done(read)
+            for later in range(index + 2 * side, min(index + 3 * side, tokens)):
+                waiting.append((yield from take_query(later, (yield ins[0].get()))))
         keys.done(read)
 
 
@@ -138,6 +149,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "DIM": _width(graph, node, fold) // heads,
             "MAX_TOKENS": graph.max_tokens,
             "SIDE": fold.side,
+            "QUERIES": fold.queries,
             "SIMD": fold.simd,
             "LANES": fold.lanes_in,
             "Q_W": q.bits,
@@ -158,9 +170,9 @@ def spaces(graph: Graph, node: Node) -> dict[str, int]:
     return dict.fromkeys(node.inputs, node.attrs["heads"])
 
 
-def holds(graph: Graph, node: Node, port: int) -> int:
-    """A whole sentence of keys; two queries."""
-    return graph.max_tokens + 2 if port == 1 else 2
+def holds(graph: Graph, node: Node, fold: Fold, port: int) -> int:
+    """A whole sentence of keys; two queries, or twice as many as go side by side."""
+    return graph.max_tokens + 2 * fold.queries if port == 1 else 2 * fold.queries
 
 
 def append(b: GraphBuilder, name: str, q: Tensor, k: Tensor, heads: int, keys: str = "T") -> Tensor:
@@ -173,11 +185,11 @@ def append(b: GraphBuilder, name: str, q: Tensor, k: Tensor, heads: int, keys: s
 def memories(p: Params) -> list[Memory]:
     word = p["SIDE"] * p["SIMD"]
     words = p["HEADS"] * p["DIM"] // word
-    return [banks.memory("query", p["Q_W"], word, words), ring.memory("keys", p["K_W"], word, words * p["MAX_TOKENS"])]
+    return p["QUERIES"] * [banks.memory("query", p["Q_W"], word, words)] + [ring.memory("keys", p["K_W"], word, words * p["MAX_TOKENS"])]
 
 
 def products(p: Params) -> list[Product]:
-    return p["SIDE"] * mac_array.products(p, pe=1, simd=p["SIMD"], x_bits=p["Q_W"], x_signed=True, w_bits=p["K_W"])
+    return p["QUERIES"] * p["SIDE"] * mac_array.products(p, pe=1, simd=p["SIMD"], x_bits=p["Q_W"], x_signed=True, w_bits=p["K_W"])
 
 
 def terms(p: Params) -> Terms:
@@ -185,9 +197,10 @@ def terms(p: Params) -> Terms:
     sentence = index_bits(words * p["MAX_TOKENS"])
     last_key = index_bits(words * (p["MAX_TOKENS"] + p["AHEAD"])) if p["AHEAD"] < p["MAX_TOKENS"] - 1 else 0
     head = mac_array.terms(p, pe=1, simd=p["SIMD"], x_bits=p["Q_W"], w_bits=p["K_W"])
-    return {key: p["SIDE"] * size for key, size in head.items()} | {
-        "part_bits": (p["SIDE"] * p["SIMD"] - p["LANES"]) * (p["Q_W"] + p["K_W"]),
-        "count_bits": 2 * sentence + 3 * index_bits(words) + ring.count_bits(words * p["MAX_TOKENS"]) + first_key.count_bits(p, words) + last_key,
+    query_banks = p["QUERIES"] if p["QUERIES"] > 1 else 0  # each with counters of its own
+    return {key: p["QUERIES"] * p["SIDE"] * size for key, size in head.items()} | {
+        "part_bits": (p["SIDE"] * p["SIMD"] - p["LANES"]) * (p["QUERIES"] * p["Q_W"] + p["K_W"]),
+        "count_bits": 2 * sentence + (3 + query_banks) * index_bits(words) + ring.count_bits(words * p["MAX_TOKENS"]) + first_key.count_bits(p, words) + last_key,
     }
 
 

@@ -154,7 +154,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     return Instance(
         module="softmax",
         params={
-            "SIDE": fold.side,
+            "SIDE": fold.side * fold.queries,
             "MAX_TOKENS": graph.max_tokens,
             "IN_W": x.bits,
             "OUT_W": p.bits,
@@ -187,11 +187,11 @@ def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
     )
 
 
-HELD = 4  # rows inside
+HELD = 4  # rows inside, those side by side as one
 
 
-def holds(graph: Graph, node: Node, port: int) -> int:
-    return HELD
+def holds(graph: Graph, node: Node, fold: Fold, port: int) -> int:
+    return HELD * fold.queries
 
 
 def append(b: GraphBuilder, name: str, x: Tensor, bits: int) -> Tensor:

@@ -29,6 +29,10 @@ class Banks:
         """The next token begins a unit; the unit two before must be done."""
         self._next = max(self._next, self._free.popleft())
 
+    def after(self, cycle: int) -> None:
+        """No beat is taken until that cycle is over."""
+        self._next = max(self._next, cycle + 1)
+
     def take(self, channel, token):
         """Take a token of the open unit from a channel of hw/plan/timing.py (`yield from`): the cycle of its last beat."""
         first = self.began = max(token.first, self._next)

@@ -41,7 +41,8 @@ class Stream:
 
     kind    `token`, `row` or `sentence` (docs/architecture.md)
     layout  of a token's channels in its beats
-    heads   rows a token, of a row stream, `lanes` of them side by side; 0 of others
+    heads   rows a token, of a row stream; 0 of others
+    queries tokens side by side, of a row stream: its lanes are those of lanes / queries heads for each of them
     keys    those that a query sees, of a row stream, as its tensor's shape has them (hw/keys.py)
     port    the encoder's AXI4-Stream port that carries it, "" for a stream inside
     fold, block  of a folded stream (hw/rtl/blocks.sv): elements of a part, tokens of a block; 0: tokens are in order
@@ -56,6 +57,7 @@ class Stream:
     kind: str
     layout: Layout
     heads: int = 0
+    queries: int = 1
     keys: str = "T"
     port: str = ""
     turns: tuple[str, ...] = ()
@@ -101,16 +103,10 @@ class Stream:
         lengths  tokens of each sentence
         """
         if self.kind == "row":
-            keys = Keys.parse(self.keys)
-            if self.lanes == 1 and keys.all:
+            if self.lanes == 1 and Keys.parse(self.keys).all:
                 return None
-            sizes = lengths * self.heads * lengths
-            starts = np.cumsum(sizes) - sizes
-            parts = []
-            for start, size, n in zip(starts, sizes, lengths, strict=True):
-                places = start + np.arange(size).reshape(n, -1, self.lanes, n).swapaxes(2, 3)
-                parts.append(places[np.broadcast_to(keys.seen(n)[..., None], places.shape)])
-            return np.concatenate(parts) if parts else None
+            places = self._rows(lengths)
+            return places[places >= 0]
         if self.fold:
             values = self._folded(lengths)
             return values[values >= 0]
@@ -122,8 +118,21 @@ class Stream:
 
     def row_lengths(self, lengths: np.ndarray) -> np.ndarray:
         """Of a row stream: elements of each of its rows, those side by side as one, int64 [rows]."""
-        keys = Keys.parse(self.keys)
-        return np.concatenate([np.repeat(keys.spans(int(n)), self.heads // self.lanes) for n in lengths])
+        keys, groups = Keys.parse(self.keys), self.heads * self.queries // self.lanes
+        return np.concatenate([np.repeat(keys.spans(int(n))[:: self.queries], groups) for n in lengths])
+
+    def _rows(self, lengths: np.ndarray) -> np.ndarray:
+        """Of a row stream, for each element: its index in the golden tensor, flat; -1 in the lanes of tokens that a sentence's last group lacks."""
+        keys, side = Keys.parse(self.keys), self.lanes // self.queries
+        sizes = lengths * self.heads * lengths
+        found = [np.zeros(0, dtype=np.int64)]
+        for start, size, n in zip(np.cumsum(sizes) - sizes, sizes, lengths, strict=True):
+            places = (start + np.arange(size)).reshape(n, -1, side, n)
+            places = np.pad(places, ((0, -n % self.queries), (0, 0), (0, 0), (0, 0)), constant_values=-1)
+            places = places.reshape(-1, self.queries, self.heads // side, side, n).transpose(0, 2, 4, 1, 3)
+            seen = keys.seen(n)[:: self.queries]  # [group, 1, key]: all, where several go side by side
+            found.append(places[np.broadcast_to(seen[..., None, None], places.shape)])
+        return np.concatenate(found)
 
     def _folded(self, lengths: np.ndarray) -> np.ndarray:
         """Of a folded stream, for each element: its index in the golden tensor, flat; -1 in filled places."""
@@ -138,10 +147,17 @@ class Stream:
         return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
 
     def holds_channel(self, lengths: np.ndarray) -> np.ndarray:
-        """bool, for each element of the stream: it is no filled place."""
+        """bool, for each element of the stream: it is no filled place, and of no token that is not there."""
         if self.fold:
             return self._folded(lengths) >= 0
+        if self.kind == "row":
+            return self._rows(lengths) >= 0
         return np.tile(self.filled_by_channels, int(lengths.sum()) if self.kind == "token" else len(lengths))
+
+    @property
+    def filled(self) -> bool:
+        """Some elements may hold nothing."""
+        return self.layout.filled or self.queries > 1
 
     @property
     def filled_by_channels(self) -> np.ndarray:
@@ -159,13 +175,14 @@ class Stream:
         }
         own = {key: getattr(self, key) for key in ("tensor", "wire", "lanes", "bits", "signed", "kind", "heads", "keys", "port")}
         more = {key: value for key in ("turns", "fold", "block") if (value := getattr(self, key))}
+        more |= {"queries": self.queries} if self.queries > 1 else {}
         return own | layout | more
 
     @classmethod
     def from_dict(cls, entry: dict) -> Stream:
         """An entry of streams.json. Raises KeyError, TypeError: it is none."""
         own = {key: entry[key] for key in ("tensor", "wire", "lanes", "bits", "signed", "kind", "heads", "keys", "port")}
-        more = {"turns": tuple(entry.get("turns", ())), "fold": entry.get("fold", 0), "block": entry.get("block", 0)}
+        more = {"turns": tuple(entry.get("turns", ())), "fold": entry.get("fold", 0), "block": entry.get("block", 0), "queries": entry.get("queries", 1)}
         return cls(**own, **more, layout=Layout(**{key: entry[key] for key in ("channels", "blocks", "space", "side")}))
 
 
@@ -300,6 +317,7 @@ class Design:
                 kind=tensor.kind,
                 layout=(tensor.kind != "row" and layouts.get(name)) or Layout(channels=tensor.channels),
                 heads=int(tensor.shape[1]) if tensor.kind == "row" else 0,
+                queries=self._queries(name) if tensor.kind == "row" else 1,
                 keys=str(tensor.shape[2]) if tensor.kind == "row" else "T",
                 port=SOURCE if name == self.graph.entry else outputs.get(name, ""),
                 turns=self.graph.carried(name),
@@ -307,6 +325,10 @@ class Design:
             if (tiled := self._folds[name]) and not self._unfolded(name):
                 made[name] = replace(made[name], fold=tiled.pe, block=tiled.block)
         return made
+
+    def _queries(self, tensor: str) -> int:
+        """Tokens side by side in a row stream: as its producer gives them."""
+        return self.folding.folds[tensor].queries
 
     @cached_property
     def _folds(self) -> dict[str, Fold | None]:
@@ -444,9 +466,8 @@ class Design:
     @cached_property
     def _ports(self) -> dict[str, tuple[Port, ...]]:
         """By unit, in topological order; last, under "", those of the encoder's outputs."""
-        blocks = {n.name: self.folding.folds[n.name].block for n in self.nodes}
         behind = {n.name: self._folds[n.name].block if self._unfolded(n.name) else 0 for n in self.nodes}
-        depths = fifos.depths(self.graph, self.nodes, {name: stream.beats for name, stream in self.streams.items()}, blocks, behind)
+        depths = fifos.depths(self.graph, self.nodes, {name: stream.beats for name, stream in self.streams.items()}, self.folding.folds, behind)
         taken = [name for name, *_ in self._inputs()]
         ports: dict[str, list[Port]] = {n.name: [] for n in self.nodes} | {"": []}
         for tensor, unit, index, prefix in self._inputs():

@@ -19,22 +19,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from bitloom.hw.graph import Graph, Node
+from bitloom.hw.instance import Fold
 from bitloom.hw.ops import OPS
 
 MIN_DEPTH = 2
 
 
-def depths(graph: Graph, nodes: Sequence[Node], beats: Mapping[str, int], blocks: Mapping[str, int], behind: Mapping[str, int]) -> dict[tuple[str, int], int]:
+def depths(graph: Graph, nodes: Sequence[Node], beats: Mapping[str, int], folds: Mapping[str, Fold], behind: Mapping[str, int]) -> dict[tuple[str, int], int]:
     """Beats of the FIFO in front of each node's input port, {(node, port): depth}.
 
     nodes   those in hardware, in topological order; beats: of a token of each tensor's stream
-    blocks  tokens of a block, of nodes that compute blocks, 0 of others; behind: the same of the `unfold` behind a node
+    folds   of the nodes; behind: tokens of a block, of the `unfold` behind a node, 0 where there is none
     """
     held: dict[str, int] = {graph.entry: 0}
     result: dict[tuple[str, int], int] = {}
     for node in nodes:
-        inside = blocks[node.name] + 1 if blocks[node.name] else 0
-        reach = [held[name] + (inside or OPS[node.op].holds(graph, node, port)) for port, name in enumerate(node.inputs)]
+        fold = folds[node.name]
+        inside = fold.block + 1 if fold.block else 0
+        reach = [held[name] + (inside or OPS[node.op].holds(graph, node, fold, port)) for port, name in enumerate(node.inputs)]
         held[node.name] = max(reach) + behind[node.name]
         for port, name in enumerate(node.inputs):
             slack = max(reach) - reach[port] if graph.tensor(name).kind == "token" else 0

@@ -21,15 +21,17 @@ FILL = 0.1  # of a block, at most, that may be filled up
 WIDTHS = 10  # filled widths that are tried: those with most divisors
 LANE = 1.0  # multipliers that a lane of an elementwise operator counts for when widths are chosen: what a requant takes
 SENTENCES = 3  # after which an operator alone is in its steady state
+QUERIES = 16  # side by side, at most
 ROUNDS = 2  # of choosing each group's width given its neighbours'
 
 
 class Way(NamedTuple):
-    """How a group's streams go: elements of a block, lanes, blocks interleaved."""
+    """How a group's streams go: elements of a block, lanes; of attention's, heads and tokens side by side."""
 
     space: int
     lanes: int
     side: int = 1
+    queries: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,8 @@ class Lanes:
         numbers: dict[tuple, int] = {}
         self._shapes = {n.name: numbers.setdefault(self._shape(n), len(numbers)) for n in self.nodes}
         self._sides = {n.name: tuple(self.of[name] for name in (*n.inputs, n.name) if name in self.of) for n in self.units}  # groups, inputs first
-        self._rows, self._interleaves = self._row_groups()
+        self._rows, self._attended, self._interleaves = self._row_groups()
+        self._queries = self.most_turns == 1 and all(graph.tensor(name).keys.all for name in self._rows)
         self._passing = {g: sum(OPS[n.op].elementwise and n.name in g.tensors for n in self.nodes) for g in self.groups}
         self._touching = {g: [n for n in self.units if g in self._sides[n.name]] for g in self.groups}
 
@@ -77,7 +80,7 @@ class Lanes:
         lanes = self._common_lanes(target)
         if lanes is None:
             return None
-        return self._folding({g: Way(g.channels // g.blocks, 1 if g.narrow else lanes, self._side(g, target)) for g in self.groups}, target)
+        return self._folding({g: Way(g.channels // g.blocks, 1 if g.narrow else lanes, *self._beside(g, target)) for g in self.groups}, target)
 
     def grouped(self, target: int) -> Folding | None:
         """The same with lanes by group and filled widths, chosen for fewest multipliers."""
@@ -119,29 +122,35 @@ class Lanes:
         chosen = {g: options[0] for g, options in ways.items()}
         return next((n.name for n in self.units if self._cheapest(n, chosen, target) is None), self.nodes[-1].name)
 
-    def _row_groups(self) -> tuple[dict[str, Group], bool]:
-        """The token streams that go with each row stream, and whether heads may be interleaved at all: not where streams are shared by attentions with
-        different numbers of heads, or lie at the encoder's ports.
+    def _row_groups(self) -> tuple[dict[str, Group], set[Group], bool]:
+        """The token streams that go with each row stream, all that go with any, and whether heads may be interleaved at all: not where streams are shared
+        by attentions with different numbers of heads, or lie at the encoder's ports.
         """
-        rows, possible = {}, True
+        rows, attended, possible = {}, set(), True
         for node in self.nodes:
             op = OPS[node.op]
             own = [name for name in (*node.inputs, node.name) if self.graph.tensor(name).kind == "row"]
             spaces = op.spaces(self.graph, node) if op.spaces else {}
             for name, count in spaces.items():
                 group = self.of[name]
+                attended.add(group)
                 possible &= group.blocks == count and not {self.graph.entry, *self.graph.outputs} & {*group.tensors, *own}
                 rows |= dict.fromkeys(own, group)
             if not spaces and len(own) > 1:
                 rows[node.name] = rows[own[0]]
-        return rows, possible
+        return rows, attended, possible
 
-    def _side(self, group: Group, target: int) -> int:
-        """Heads side by side: as few as let a query pass them in its share of the target, at a key a cycle."""
-        if group.blocks == 1 or not self._interleaves:
-            return 1
-        rows = self.most_turns * self.graph.max_tokens**2
-        return next((n for n in divisors(group.blocks) if rows * (group.blocks // n) <= target), group.blocks)
+    def _beside(self, group: Group, target: int) -> tuple[int, int]:
+        """Heads and queries side by side: as few heads as let a query pass them in its share of the target, at a key a cycle; where all are too few,
+        as few queries, if all keys are seen and layers take no turns.
+        """
+        if not self._interleaves or group not in self._attended:
+            return 1, 1
+        top, blocks = self.graph.max_tokens, group.blocks
+        rows = self.most_turns * top**2
+        if (side := next((n for n in divisors(blocks) if rows * (blocks // n) <= target), 0)) or not self._queries:
+            return side or blocks, 1
+        return blocks, next((n for n in range(2, min(QUERIES, top) + 1) if -(-top // n) * top <= target), min(QUERIES, top))
 
     def _common_lanes(self, target: int) -> int | None:
         """The smallest number of lanes that carries every token stream within the target; None if heads are too narrow for it."""
@@ -154,14 +163,14 @@ class Lanes:
         """Widths to try, each with the fewest lanes that carry it within the target; the own width first."""
         own = group.channels // group.blocks
         if group.narrow:
-            return [Way(space=own, lanes=1, side=self._side(group, target))]
+            return [Way(own, 1, *self._beside(group, target))]
         spaces = range(own + 1, int(own * (1 + FILL)) + 2) if group.fillable else ()
         spaces = [own, *sorted(sorted(spaces, key=lambda s: -len(divisors(s)))[:WIDTHS])]
         found = []
         for space in spaces:
             lanes = next((n for n in divisors(space) if self._times(group) * self.graph.max_tokens * group.blocks * space // n <= target), None)
             if lanes is not None:
-                found.append(Way(space=space, lanes=lanes, side=self._side(group, target)))
+                found.append(Way(space, lanes, *self._beside(group, target)))
         return found
 
     def _times(self, group: Group) -> int:
@@ -213,7 +222,7 @@ class Lanes:
 
     def _lanes(self, tensor: str, chosen: dict[Group, Way]) -> int:
         if tensor in self._rows:
-            return chosen[self._rows[tensor]].side
+            return chosen[self._rows[tensor]].side * chosen[self._rows[tensor]].queries
         return chosen[self.of[tensor]].lanes if tensor in self.of and self.graph.tensor(tensor).kind == "token" else 1
 
     def _layout(self, tensor: str, chosen: dict[Group, Way]) -> Layout | None:
@@ -228,8 +237,10 @@ class Lanes:
         """The streams of a unit; PE and SIMD are open."""
         layouts = [self._layout(name, chosen) for name in node.inputs]
         tokens = [name for name in node.inputs if name not in self._rows] or node.inputs
+        rows = next((chosen[self._rows[name]] for name in (*node.inputs, node.name) if name in self._rows), None)
         return Fold(
-            side=max((chosen[self._rows[name]].side for name in (*node.inputs, node.name) if name in self._rows), default=1),
+            side=rows.side if rows else 1,
+            queries=rows.queries if rows else 1,
             lanes_in=max(self._lanes(name, chosen) for name in tokens),
             lanes_out=self._lanes(node.name, chosen),
             layout_in=next((layout for layout in layouts if layout), None),

@@ -359,7 +359,7 @@ def simulate_node(graph: Graph, node: Node, fold: Fold, lengths: Sequence[int]) 
 def _unit_source(graph: Graph, name: str, channel: Channel, fold: Fold, lengths: Sequence[int]) -> Process:
     tensor = graph.tensor(name)
     if tensor.kind == "row":
-        return _rows(channel, [tensor.keys.spans(n).tolist() for n in lengths], int(tensor.shape[1]) // fold.side)
+        return _rows(channel, [tensor.keys.spans(n)[:: fold.queries].tolist() for n in lengths], int(tensor.shape[1]) // fold.side)
     counts = lengths if tensor.kind == "token" else [1] * len(lengths)
     if fold.folded:
         return _parts(channel, counts, fold.into(tensor.channels).width, fold)
@@ -374,7 +374,7 @@ def _parts(out: Channel, counts: Sequence[int], elements: int, fold: Fold) -> Pr
 
 
 def _rows(out: Channel, sentences: Sequence[Sequence[int]], rows: int) -> Process:
-    """sentences: of each token, how long its rows are; rows: a token."""
+    """sentences: of each token, or of those side by side, how long their rows are; rows: a token."""
     for spans in sentences:
         for span in spans:
             for _ in range(rows):

@@ -1,24 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 // context_op (`context` is a keyword): acc[i,h,d] = sum_j p[i,h,j] * v[j,h,d], over the keys j that query i sees: from max(0, i - BACK) on, as many as its rows have
 // Golden : hw/ops/context.py (bit-exact)
-// Stream : p_* rows, an unsigned element of SIDE heads a beat, order token i, heads, token j, p_last at the end of the rows (of n
-//          elements each); v_* tokens of HEADS*DIM signed elements, v_last at the end of a sentence (of T tokens); m_* tokens of HEADS*DIM
+// Stream : p_* rows, an unsigned element of SIDE heads of QUERIES tokens a beat, order tokens i, heads, token j, p_last at the end of the rows (of n
+//          elements each); where a sentence's last tokens are fewer than QUERIES, the lanes of the others are not looked at; v_* tokens of HEADS*DIM signed elements, v_last at the end of a sentence (of T tokens); m_* tokens of HEADS*DIM
 //          elements, m_last on the final beat of a sentence, that is of its T-th token
 // Order  : fold f of a row computes elements f*PE .. f*PE+PE-1 of the head (of each of the heads side by side) in n steps; the sums leave in
-//          SIDE*PE/LANES beats while the next fold is computed. A fold takes SLOT = max(n, SIDE*PE/LANES) cycles, a row DIM/PE * SLOT. The values of a
+//          QUERIES*SIDE*PE/LANES beats while the next fold is computed. A fold takes SLOT = max(n, QUERIES*SIDE*PE/LANES) cycles, a row DIM/PE * SLOT. The values of a
 //          sentence are stored first, in a ring of 2*MAX_TOKENS tokens, behind those of the sentences before; rows are double-buffered.
 // Timing : no cycle is lost between folds, rows, tokens or sentences. A row starts when it is whole, its sentence's values
 //          are whole and the row before is done; from the later of these last input beats to the first beat of fold f:
-//          6 + (f+1)*SLOT cycles.
-// Layout : lane i = data[i*W +: W]; SIDE heads are interleaved: element d of head g*SIDE+s is element (g*DIM + d)*SIDE + s of its token; lane s
-//          of p is head g*SIDE+s
+//          6 + (f+1)*SLOT cycles. Tokens side by side leave one after the other, 3 cycles after their last sums (regroup.sv).
+// Layout : lane i = data[i*W +: W]; SIDE heads are interleaved: element d of head g*SIDE+s is element (g*DIM + d)*SIDE + s of its token; lane
+//          r*SIDE+s of p is head g*SIDE+s of the r-th of the tokens side by side
 // Reset  : no row or token held
 module context_op #(
   parameter int HEADS = 2,
   parameter int DIM = 4,          // elements per head
   parameter int MAX_TOKENS = 4,   // longest sentence
   parameter int SIDE = 1,         // heads side by side, divides HEADS
-  parameter int PE = 2,           // products per head and cycle, divides DIM
+  parameter int QUERIES = 1,      // tokens side by side; more than one only where all keys are seen
+  parameter int PE = 2,           // products per head, token and cycle, divides DIM
   parameter int LANES = 1,        // elements per beat of v and m, divides SIDE*PE
   parameter int P_W = 8,          // bits per probability
   parameter int V_W = 8,          // bits per value element
@@ -30,7 +31,7 @@ module context_op #(
   input  wire logic                    rst,
   input  wire logic                    p_valid,
   output      logic                         p_ready,
-  input  wire logic [SIDE*P_W-1:0]     p_data,
+  input  wire logic [QUERIES*SIDE*P_W-1:0] p_data,
   input  wire logic                    p_last,
   input  wire logic                    v_valid,
   output      logic                         v_ready,
@@ -44,19 +45,21 @@ module context_op #(
   localparam int Folds = DIM / PE;
   localparam int Words = HEADS / SIDE * Folds;      // per token
   localparam int Depth = MAX_TOKENS * Words;        // per sentence
-  localparam int Beats = SIDE * PE / LANES;
+  localparam int Beats = SIDE * PE / LANES;         // of a token's sums of a fold
+  localparam int SlotBeats = QUERIES * Beats;
   localparam int TokenW = $clog2(MAX_TOKENS + 1);
-  localparam int WaitW = $clog2(MAX_TOKENS + Beats + 1);
+  localparam int WaitW = $clog2(MAX_TOKENS + SlotBeats + 1);
   localparam int PAtW = MAX_TOKENS > 1 ? $clog2(MAX_TOKENS) : 1;
   localparam int FoldW = Folds > 1 ? $clog2(Folds) : 1;
   localparam int WordW = Words > 1 ? $clog2(Words) : 1;
   localparam int VAtW = Depth > 1 ? $clog2(Depth) : 1;
   localparam int CountW = $clog2(Depth + 1);
+  localparam int EndW = $clog2(Depth + QUERIES * Words + 1);
 
-  wire en = m_ready || !m_valid;
+  wire en;
 
   // Issue: step j of fold f. A fold that is shorter than its beats waits before its steps, so that whatever follows, sums are
-  // Beats cycles apart. `word_q` counts the folds of the token's heads (those side by side as one), `next_token_q` the words up to its end.
+  // SlotBeats cycles apart. `word_q` counts the folds of the token's heads (those side by side as one), `next_token_q` the words up to its end.
   logic [TokenW-1:0] step_q;
   logic [WaitW-1:0] wait_q;
   logic [FoldW-1:0] fold_q;
@@ -68,12 +71,13 @@ module context_op #(
   logic p_full, v_full;
 
   wire run = p_full && v_full;
-  wire waits = WaitW'(wait_q + WaitW'(span)) < WaitW'(Beats);
+  wire waits = WaitW'(wait_q + WaitW'(span)) < WaitW'(SlotBeats);
   wire issue = run && !waits;
   wire slot_end = step_q + 1'b1 == span;
   wire row_end = slot_end && fold_q == FoldW'(Folds - 1);
   wire token_end = slot_end && word_q == WordW'(Words - 1);
-  wire sentence_last = next_token_q == v_count;
+  wire [QUERIES-1:0] ends;  // of the tokens side by side, which one is the sentence's last
+  wire sentence_last = |ends;
   wire [WordW-1:0] next_word = token_end ? '0 : word_q + 1'b1;
 
   first_key #(.MAX_TOKENS(MAX_TOKENS), .WORDS(Words), .BACK(BACK)) u_first (.clk, .rst, .token_end(en && issue && token_end), .sentence_last, .first);
@@ -89,7 +93,7 @@ module context_op #(
         fold_q <= row_end ? '0 : fold_q + 1'b1;
         word_q <= next_word;
         v_at_q <= first + VAtW'(next_word);
-        if (token_end) next_token_q <= sentence_last ? CountW'(Words) : next_token_q + CountW'(Words);
+        if (token_end) next_token_q <= sentence_last ? CountW'(Words) : next_token_q + CountW'(QUERIES * Words);
       end
     end
     if (rst) begin
@@ -102,12 +106,17 @@ module context_op #(
     end
   end
 
-  logic [SIDE*P_W-1:0] p;
+  for (genvar r = 0; r < QUERIES; r++) begin : g_end
+    assign ends[r] = EndW'(next_token_q) + EndW'(r * Words) == EndW'(v_count);
+  end
+
+  logic [QUERIES*SIDE*P_W-1:0] p;
   logic [SIDE*PE*V_W-1:0] v;
-  logic first_q, final_q, last_q;
+  logic first_q, final_q;
+  logic [QUERIES-1:0] last_q;
 
   /* verilator lint_off PINCONNECTEMPTY */
-  banks #(.LANES(SIDE), .WORD(SIDE), .W(P_W), .DEPTH(MAX_TOKENS), .FIXED(1'b0)) u_row (
+  banks #(.LANES(QUERIES*SIDE), .WORD(QUERIES*SIDE), .W(P_W), .DEPTH(MAX_TOKENS), .FIXED(1'b0)) u_row (
     .clk, .rst, .s_valid(p_valid), .s_ready(p_ready), .s_data(p_data), .s_last(p_last),
     .en, .offset(PAtW'(step_q)), .done(issue && row_end), .full(p_full), .count(span), .last(), .word(p));
   /* verilator lint_on PINCONNECTEMPTY */
@@ -119,32 +128,56 @@ module context_op #(
     if (en) begin
       first_q <= step_q == '0;
       final_q <= issue && slot_end;
-      last_q <= word_q == WordW'(Words - 1) && sentence_last;
+      last_q <= word_q == WordW'(Words - 1) ? ends : '0;
     end
     if (rst) final_q <= 1'b0;
   end
 
-  wire [SIDE-1:0] valid, last;  // all alike
-  wire [SIDE*PE*OUT_W-1:0] acc;
+  wire [QUERIES*SIDE-1:0] valid, last;  // those of a token are alike, and all valid
+  wire [QUERIES*SIDE*PE*OUT_W-1:0] acc;
 
-  for (genvar h = 0; h < SIDE; h++) begin : g_head
-    wire [PE*V_W-1:0] w;
-    wire [PE*OUT_W-1:0] sums;
+  for (genvar r = 0; r < QUERIES; r++) begin : g_token
+    for (genvar h = 0; h < SIDE; h++) begin : g_head
+      wire [PE*V_W-1:0] w;
+      wire [PE*OUT_W-1:0] sums;
 
-    for (genvar i = 0; i < PE; i++) begin : g_element
-      assign w[i*V_W +: V_W] = v[(i*SIDE+h)*V_W +: V_W];
-      assign acc[(i*SIDE+h)*OUT_W +: OUT_W] = sums[i*OUT_W +: OUT_W];
+      for (genvar i = 0; i < PE; i++) begin : g_element
+        assign w[i*V_W +: V_W] = v[(i*SIDE+h)*V_W +: V_W];
+        assign acc[((r*PE+i)*SIDE+h)*OUT_W +: OUT_W] = sums[i*OUT_W +: OUT_W];
+      end
+      mac_array #(.PE(PE), .SIMD(1), .X_W(P_W), .X_SIGNED(1'b0), .W_W(V_W), .OUT_W(OUT_W), .MUL_STYLE(MUL_STYLE)) u_mac (
+        .clk, .rst, .en, .first(first_q), .final_step(final_q), .i_last(last_q[r]), .x(p[(r*SIDE+h)*P_W +: P_W]), .w,
+        .o_valid(valid[r*SIDE+h]), .o_last(last[r*SIDE+h]), .acc(sums));
     end
-    mac_array #(.PE(PE), .SIMD(1), .X_W(P_W), .X_SIGNED(1'b0), .W_W(V_W), .OUT_W(OUT_W), .MUL_STYLE(MUL_STYLE)) u_mac (
-      .clk, .rst, .en, .first(first_q), .final_step(final_q), .i_last(last_q), .x(p[h*P_W +: P_W]), .w,
-      .o_valid(valid[h]), .o_last(last[h]), .acc(sums));
   end
-  unpack #(.WORD(SIDE*PE), .LANES(LANES), .W(OUT_W)) u_out (
-    .clk, .rst, .en, .load(&valid), .load_last(&last), .word(acc), .valid(m_valid), .last(m_last), .data(m_data));
+
+  if (QUERIES == 1) begin : g_out
+    assign en = m_ready || !m_valid;
+    unpack #(.WORD(SIDE*PE), .LANES(LANES), .W(OUT_W)) u_out (
+      .clk, .rst, .en, .load(&valid), .load_last(&last), .word(acc), .valid(m_valid), .last(m_last), .data(m_data));
+  end else begin : g_outs
+    wire beat_valid, beat_ready;
+    wire [LANES*OUT_W-1:0] beat;
+    wire [QUERIES-1:0] which;
+    logic [QUERIES-1:0] which_q;  // of the word that leaves beat by beat
+
+    for (genvar r = 0; r < QUERIES; r++) begin : g_which
+      assign which[r] = &last[r*SIDE +: SIDE];
+    end
+    always_ff @(posedge clk) if (en && (&valid)) which_q <= which;
+    assign en = beat_ready || !beat_valid;
+    /* verilator lint_off PINCONNECTEMPTY */
+    unpack #(.WORD(QUERIES*SIDE*PE), .LANES(LANES), .W(OUT_W)) u_out (
+      .clk, .rst, .en, .load(&valid), .load_last(1'b0), .word(acc), .valid(beat_valid), .last(), .data(beat));
+    /* verilator lint_on PINCONNECTEMPTY */
+    regroup #(.TOKENS(QUERIES), .PARTS(Words), .BEATS(Beats), .WIDTH(LANES * OUT_W)) u_regroup (
+      .clk, .rst, .s_valid(beat_valid), .s_ready(beat_ready), .s_data(beat), .s_ends(which_q), .m_valid, .m_ready, .m_data, .m_last);
+  end
 
   initial begin
     if (DIM % PE != 0 || HEADS % SIDE != 0)
       $fatal(1, "context_op: got PE %0d and SIDE %0d, must divide DIM %0d and HEADS %0d", PE, SIDE, DIM, HEADS);
+    if (QUERIES > 1 && BACK < MAX_TOKENS - 1) $fatal(1, "context_op: got QUERIES %0d with a range of keys, must be 1 there", QUERIES);
     if (BACK < 0) $fatal(1, "context_op: got BACK %0d, must be at least 0", BACK);
   end
 endmodule

@@ -1,22 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 // scores: acc[i,h,j] = sum_d q[i,h,d] * k[j,h,d], over the keys j that query i sees: max(0, i - BACK) .. min(T, i + AHEAD + 1) - 1
 // Golden : hw/ops/scores.py (bit-exact)
-// Stream : q_*, k_* tokens of HEADS*DIM elements, signed, `last` at the end of a sentence; m_* rows: element j of SIDE heads a
-//          beat, in the order token i, heads, token j, m_last at the end of the rows
+// Stream : q_*, k_* tokens of HEADS*DIM elements, signed, `last` at the end of a sentence; m_* rows: element j of SIDE heads of QUERIES tokens a
+//          beat, in the order tokens i, heads, token j, m_last at the end of the rows. Where a sentence's last tokens are fewer than QUERIES,
+//          the lanes of the others carry 0
 // Order  : all keys of a sentence are stored first, in a ring of 2*MAX_TOKENS tokens, behind those of the sentences before;
-//          queries are taken token by token, double-buffered
-// Timing : a beat takes DIM/SIMD cycles, a token that sees n keys n*HEADS/SIDE*DIM/SIMD, with no cycle lost between rows, tokens or sentences.
-//          A token starts when its query is whole, its sentence's keys are whole and the token before is done; from the
+//          queries are taken token by token, double-buffered, QUERIES of them for each key that is read
+// Timing : a beat takes DIM/SIMD cycles, QUERIES tokens that see n keys n*HEADS/SIDE*DIM/SIMD, with no cycle lost between rows, tokens or sentences.
+//          They start when their queries are whole, their sentence's keys are whole and the tokens before are done; from the
 //          later of these last input beats to the first beat: DIM/SIMD + 5 + ceil(log4(SIMD)) cycles.
-// Layout : lane i = data[i*W +: W]; SIDE heads are interleaved: element d of head g*SIDE+p is element (g*DIM + d)*SIDE + p of its token; lane p
-//          of m is head g*SIDE+p
+// Layout : lane i = data[i*W +: W]; SIDE heads are interleaved: element d of head g*SIDE+p is element (g*DIM + d)*SIDE + p of its token; lane
+//          r*SIDE+p of m is head g*SIDE+p of the r-th of the tokens side by side
 // Reset  : no token held
 module scores #(
   parameter int HEADS = 2,
   parameter int DIM = 4,          // elements per head
   parameter int MAX_TOKENS = 4,   // longest sentence
   parameter int SIDE = 1,         // heads side by side, divides HEADS
-  parameter int SIMD = 2,         // products per head and cycle, divides DIM
+  parameter int QUERIES = 1,      // tokens side by side; more than one only where all keys are seen
+  parameter int SIMD = 2,         // products per head, query and cycle, divides DIM
   parameter int LANES = 1,        // elements per input beat, divides SIDE*SIMD
   parameter int Q_W = 8,          // bits per query element
   parameter int K_W = 8,          // bits per key element
@@ -37,7 +39,7 @@ module scores #(
   input  wire logic                  k_last,
   output      logic                       m_valid,
   input  wire logic                  m_ready,
-  output      logic [SIDE*OUT_W-1:0]      m_data,
+  output      logic [QUERIES*SIDE*OUT_W-1:0] m_data,
   output      logic                       m_last
 );
   localparam int Steps = DIM / SIMD;
@@ -57,7 +59,9 @@ module scores #(
   logic [KAtW-1:0] k_at_q;
   wire [KAtW-1:0] first;
   wire range_end;
-  logic q_full, k_full, sentence_last;
+  wire q_full, sentence_last;
+  wire [QUERIES-1:0] there;  // of the tokens side by side, those that the sentence has
+  logic k_full;
   logic [CountW-1:0] k_count;
 
   wire run = q_full && k_full;
@@ -107,14 +111,49 @@ module scores #(
     end
   end
 
-  logic [SIDE*SIMD*Q_W-1:0] q;
+  logic [QUERIES*SIDE*SIMD*Q_W-1:0] q;
   logic [SIDE*SIMD*K_W-1:0] k;
   logic first_q, final_q, last_q;
+  logic [QUERIES-1:0] there_q;
 
   /* verilator lint_off PINCONNECTEMPTY */
-  banks #(.LANES(LANES), .WORD(SIDE*SIMD), .W(Q_W), .DEPTH(Words), .FIXED(1'b1)) u_query (
-    .clk, .rst, .s_valid(q_valid), .s_ready(q_ready), .s_data(q_data), .s_last(q_last),
-    .en, .offset(q_at_q), .done(run && token_end), .full(q_full), .count(), .last(sentence_last), .word(q));
+  if (QUERIES == 1) begin : g_query
+    assign there = 1'b1;
+    banks #(.LANES(LANES), .WORD(SIDE*SIMD), .W(Q_W), .DEPTH(Words), .FIXED(1'b1)) u_query (
+      .clk, .rst, .s_valid(q_valid), .s_ready(q_ready), .s_data(q_data), .s_last(q_last),
+      .en, .offset(q_at_q), .done(run && token_end), .full(q_full), .count(), .last(sentence_last), .word(q));
+  end else begin : g_queries
+    // Token i of a sentence goes to lane i % QUERIES; `group_q` is where the key of the first token side by side begins
+    localparam int Beats = Words * SIDE * SIMD / LANES;  // of a token
+    localparam int BeatW = Beats > 1 ? $clog2(Beats) : 1;
+    localparam int LaneW = $clog2(QUERIES);
+    localparam int GroupW = $clog2(Depth + 2 * QUERIES * Words);
+    logic [BeatW-1:0] beat_q;
+    logic [LaneW-1:0] lane_q;
+    logic [GroupW-1:0] group_q;
+    wire [QUERIES-1:0] ready, full;
+    wire taken = q_valid && q_ready && beat_q == BeatW'(Beats - 1);
+
+    assign q_ready = ready[lane_q];
+    assign q_full = &(full | ~there);
+    assign sentence_last = group_q + GroupW'(QUERIES * Words) >= GroupW'(k_count);
+    always_ff @(posedge clk) begin
+      if (q_valid && q_ready) beat_q <= taken ? '0 : beat_q + 1'b1;
+      if (taken) lane_q <= q_last || lane_q == LaneW'(QUERIES - 1) ? '0 : lane_q + 1'b1;
+      if (en && run && token_end) group_q <= sentence_last ? '0 : group_q + GroupW'(QUERIES * Words);
+      if (rst) begin
+        beat_q <= '0;
+        lane_q <= '0;
+        group_q <= '0;
+      end
+    end
+    for (genvar r = 0; r < QUERIES; r++) begin : g_lane
+      assign there[r] = group_q + GroupW'(r * Words) < GroupW'(k_count);
+      banks #(.LANES(LANES), .WORD(SIDE*SIMD), .W(Q_W), .DEPTH(Words), .FIXED(1'b1)) u_query (
+        .clk, .rst, .s_valid(q_valid && lane_q == LaneW'(r)), .s_ready(ready[r]), .s_data(q_data), .s_last(q_last),
+        .en, .offset(q_at_q), .done(run && token_end && there[r]), .full(full[r]), .count(), .last(), .word(q[r*SIDE*SIMD*Q_W +: SIDE*SIMD*Q_W]));
+    end
+  end
   /* verilator lint_on PINCONNECTEMPTY */
   ring #(.LANES(LANES), .WORD(SIDE*SIMD), .W(K_W), .DEPTH(Depth)) u_keys (
     .clk, .rst, .s_valid(k_valid), .s_ready(k_ready), .s_data(k_data), .s_last(k_last),
@@ -125,23 +164,26 @@ module scores #(
       first_q <= step_q == '0;
       final_q <= run && step_end;
       last_q <= row_end;
+      there_q <= there;
     end
     if (rst) final_q <= 1'b0;
   end
 
-  wire [SIDE-1:0] valid, last;  // all alike
+  wire [QUERIES*SIDE-1:0] valid, last;  // all alike
 
-  for (genvar p = 0; p < SIDE; p++) begin : g_head
-    wire [SIMD*Q_W-1:0] x;
-    wire [SIMD*K_W-1:0] w;
+  for (genvar r = 0; r < QUERIES; r++) begin : g_token
+    for (genvar p = 0; p < SIDE; p++) begin : g_head
+      wire [SIMD*Q_W-1:0] x;
+      wire [SIMD*K_W-1:0] w;
 
-    for (genvar i = 0; i < SIMD; i++) begin : g_element
-      assign x[i*Q_W +: Q_W] = q[(i*SIDE+p)*Q_W +: Q_W];
-      assign w[i*K_W +: K_W] = k[(i*SIDE+p)*K_W +: K_W];
+      for (genvar i = 0; i < SIMD; i++) begin : g_element
+        assign x[i*Q_W +: Q_W] = there_q[r] ? q[((r*SIMD+i)*SIDE+p)*Q_W +: Q_W] : '0;
+        assign w[i*K_W +: K_W] = k[(i*SIDE+p)*K_W +: K_W];
+      end
+      mac_array #(.PE(1), .SIMD(SIMD), .X_W(Q_W), .X_SIGNED(1'b1), .W_W(K_W), .OUT_W(OUT_W), .MUL_STYLE(MUL_STYLE)) u_mac (
+        .clk, .rst, .en, .first(first_q), .final_step(final_q), .i_last(last_q), .x, .w,
+        .o_valid(valid[r*SIDE+p]), .o_last(last[r*SIDE+p]), .acc(m_data[(r*SIDE+p)*OUT_W +: OUT_W]));
     end
-    mac_array #(.PE(1), .SIMD(SIMD), .X_W(Q_W), .X_SIGNED(1'b1), .W_W(K_W), .OUT_W(OUT_W), .MUL_STYLE(MUL_STYLE)) u_mac (
-      .clk, .rst, .en, .first(first_q), .final_step(final_q), .i_last(last_q), .x, .w,
-      .o_valid(valid[p]), .o_last(last[p]), .acc(m_data[p*OUT_W +: OUT_W]));
   end
   assign m_valid = &valid;
   assign m_last = &last;
@@ -149,6 +191,8 @@ module scores #(
   initial begin
     if (DIM % SIMD != 0 || HEADS % SIDE != 0)
       $fatal(1, "scores: got SIMD %0d and SIDE %0d, must divide DIM %0d and HEADS %0d", SIMD, SIDE, DIM, HEADS);
+    if (QUERIES > 1 && (BACK < MAX_TOKENS - 1 || AHEAD < MAX_TOKENS - 1))
+      $fatal(1, "scores: got QUERIES %0d with a range of keys, must be 1 there", QUERIES);
     if (BACK < 0 || AHEAD < 0) $fatal(1, "scores: got BACK %0d and AHEAD %0d, must be at least 0", BACK, AHEAD);
   end
 endmodule

@@ -15,6 +15,7 @@ from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import Folding, FoldingError
 from bitloom.hw.plan.groups import groups
 from bitloom.hw.plan.lanes import Lanes
+from bitloom.hw.plan.lanes import QUERIES
 from bitloom.hw.plan.solve import HardwareConfig, solve
 
 
@@ -109,7 +110,7 @@ def test_odd_widths_cost_a_few_per_cent(name):
     with pytest.raises(FoldingError) as caught:
         solve(graph, HardwareConfig(target_cycles=10))
     fastest = int(str(caught.value).split("at least ")[1].split()[0])
-    assert fastest == 64 * 64  # a score a cycle, all heads side by side: no stream and no width is slower
+    assert fastest == 64 * 64 // QUERIES  # a score a cycle for each head and query side by side: no stream and no width is slower
     for hardware in (*(HardwareConfig(multipliers=n) for n in (150, 210, 400, 840)), HardwareConfig(target_cycles=fastest)):
         folding = solve(graph, hardware)
         assert folding.interval <= 1.1 * work / folding.multipliers, hardware

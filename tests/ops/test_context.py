@@ -121,6 +121,20 @@ def test_rows_that_no_softmax_bounds_are_refused():
         make(0, SHAPES[0], producer="table")
 
 
+QUERIES = ((0, 2, 1), (0, 3, 2), (2, 4, 1), (3, 2, 2), (4, 8, 1), (8, 2, 2), (10, 2, 1), (11, 5, 2), (11, 16, 1))  # shape, queries, heads side by side
+
+
+def beside(case, queries, side):
+    layout = Layout(channels=case.output.channels, blocks=case.node.attrs["heads"], side=side)
+    layout = None if layout.plain else layout
+    return filled(case, queries=queries, side=side, layout_in=layout, layout_out=layout)
+
+
+@pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5)])
+def test_queries_side_by_side(stall_in, stall_out):
+    assert check_units([beside(CASES[index], queries, side) for index, queries, side in QUERIES], stall_in=stall_in, stall_out=stall_out) > 1000
+
+
 @pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.5)])
 def test_heads_side_by_side(stall_in, stall_out):
     cases = []

@@ -133,6 +133,27 @@ def test_heads_side_by_side(stall_in, stall_out):
         )
 
 
+QUERIES = ((0, 2, 1), (0, 3, 2), (2, 4, 1), (3, 2, 2), (4, 8, 1), (8, 2, 2), (10, 2, 1), (11, 5, 2), (11, 16, 1))  # shape, queries, heads side by side
+
+
+def beside(case, queries, side):
+    layout = Layout(channels=case.graph.tensor("k").channels, blocks=case.node.attrs["heads"], side=side)
+    return filled(case, queries=queries, side=side, layout_in=None if layout.plain else layout)
+
+
+@pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5)])
+def test_queries_side_by_side(stall_in, stall_out):
+    assert check_units([beside(CASES[index], queries, side) for index, queries, side in QUERIES], stall_in=stall_in, stall_out=stall_out) > 1000
+
+
+def test_queries_side_by_side_take_as_many_cycles_as_one():
+    """A sentence takes its keys' cycles once for each group of queries, where they come fast enough; the last group has fewer."""
+    for tokens, queries, groups in ((12, 4, 3), (12, 5, 3), (11, 2, 6), (12, 1, 12)):
+        case = beside(make(20, (2, 4, 12, 2, 4, 8, 8), lengths=(tokens,) * 4), queries, 2)
+        ends = np.cumsum(intervals(case))[groups - 1 :: groups]
+        assert set(np.diff(ends)) == {groups * tokens * 2} == {scores.interval(case.graph, case.node, case.fold, tokens)}
+
+
 @pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.5)])
 def test_filled_heads_carry_the_same(stall_in, stall_out):
     cases = []
