@@ -59,6 +59,11 @@ def to_hls4ml(
             f"hls4ml: got layers in hardware: {design.folding.how}; must be all, with their weights on the chip; remove hardware.layers and hardware.memory, "
             "or use the rtl backend"
         )
+    if beside := [stream for stream in design.streams.values() if stream.queries > 1]:
+        raise HlsError(
+            f"hls4ml: got {beside[0].queries} queries side by side in {beside[0].tensor}, must be one; raise hardware.target_cycles to "
+            f"{design.graph.max_tokens**2} or lower hardware.multipliers, or use the rtl backend"
+        )
     if len(outputs := design.graph.outputs) != 1:
         raise HlsError(f"hls4ml: got {len(outputs)} outputs ({', '.join(outputs)}), must be one; use the rtl backend")
     layers.register()

@@ -126,12 +126,13 @@ PARTS = 15  # of folded streams that are between a matrix unit and a place behin
 
 
 def turn_params(graph: Graph, node: Node, fold: Fold) -> dict[str, int]:
-    """Parameters TURNS and SENTENCES of a unit of a rolled graph, and ROWS where it works on row streams; {} of any other."""
+    """Parameters TURNS and SENTENCES of a unit of a rolled graph, and ROWS and QUERIES where it works on row streams; {} of any other."""
     count = len(graph.turns(node))
     if count == 1:
         return {}
     row = next((graph.tensor(name) for name in (*node.inputs, node.name) if graph.tensor(name).kind == "row"), None)
-    return {"TURNS": count, "SENTENCES": PARTS if fold.folded else graph.inside} | ({"ROWS": int(row.shape[1]) // fold.side} if row else {})
+    own = {"TURNS": count, "SENTENCES": PARTS if fold.folded else graph.inside}
+    return own | {"ROWS": int(row.shape[1]) // fold.side, "QUERIES": fold.queries} if row else own
 
 
 def divisors(number: int, multiple_of: int = 1) -> list[int]:

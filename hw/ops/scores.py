@@ -200,7 +200,11 @@ def terms(p: Params) -> Terms:
     query_banks = p["QUERIES"] if p["QUERIES"] > 1 else 0  # each with counters of its own
     return {key: p["QUERIES"] * p["SIDE"] * size for key, size in head.items()} | {
         "part_bits": (p["SIDE"] * p["SIMD"] - p["LANES"]) * (p["QUERIES"] * p["Q_W"] + p["K_W"]),
-        "count_bits": 2 * sentence + (3 + query_banks) * index_bits(words) + ring.count_bits(words * p["MAX_TOKENS"]) + first_key.count_bits(p, words) + last_key,
+        "count_bits": 2 * sentence
+        + (3 + query_banks) * index_bits(words)
+        + ring.count_bits(words * p["MAX_TOKENS"])
+        + first_key.count_bits(p, words)
+        + last_key,
     }
 
 

@@ -71,7 +71,7 @@ class Lanes:
         self._shapes = {n.name: numbers.setdefault(self._shape(n), len(numbers)) for n in self.nodes}
         self._sides = {n.name: tuple(self.of[name] for name in (*n.inputs, n.name) if name in self.of) for n in self.units}  # groups, inputs first
         self._rows, self._attended, self._interleaves = self._row_groups()
-        self._queries = self.most_turns == 1 and all(graph.tensor(name).keys.all for name in self._rows)
+        self._queries = all(graph.tensor(name).keys.all for name in self._rows)
         self._passing = {g: sum(OPS[n.op].elementwise and n.name in g.tensors for n in self.nodes) for g in self.groups}
         self._touching = {g: [n for n in self.units if g in self._sides[n.name]] for g in self.groups}
 
@@ -142,7 +142,7 @@ class Lanes:
 
     def _beside(self, group: Group, target: int) -> tuple[int, int]:
         """Heads and queries side by side: as few heads as let a query pass them in its share of the target, at a key a cycle; where all are too few,
-        as few queries, if all keys are seen and layers take no turns.
+        as few queries, if all keys are seen.
         """
         if not self._interleaves or group not in self._attended:
             return 1, 1
@@ -150,7 +150,7 @@ class Lanes:
         rows = self.most_turns * top**2
         if (side := next((n for n in divisors(blocks) if rows * (blocks // n) <= target), 0)) or not self._queries:
             return side or blocks, 1
-        return blocks, next((n for n in range(2, min(QUERIES, top) + 1) if -(-top // n) * top <= target), min(QUERIES, top))
+        return blocks, next((n for n in range(2, min(QUERIES, top) + 1) if self.most_turns * -(-top // n) * top <= target), min(QUERIES, top))
 
     def _common_lanes(self, target: int) -> int | None:
         """The smallest number of lanes that carries every token stream within the target; None if heads are too narrow for it."""

@@ -111,7 +111,9 @@ def folds(graph: Graph, folding: Folding) -> dict[str, str]:
     found: dict[str, list[str]] = {}
     for node in graph.nodes:
         if OPS[node.op].matrix and (fold := folding.folds.get(node.name)):  # in a rolled encoder only the first layers are hardware
-            found.setdefault(_component(node.name), []).append(f"{fold.pe} x {fold.simd}" + (f" x {fold.side * fold.queries}" if fold.side * fold.queries > 1 else ""))
+            found.setdefault(_component(node.name), []).append(
+                f"{fold.pe} x {fold.simd}" + (f" x {fold.side * fold.queries}" if fold.side * fold.queries > 1 else "")
+            )
     return {name: ", ".join(dict.fromkeys(texts)) for name, texts in found.items()}
 
 

@@ -23,6 +23,7 @@ module requant #(
   parameter int TURNS = 1,              // multipliers by turn
   parameter int SENTENCES = 2,          // see turns
   parameter int ROWS = 0,               // see turns
+  parameter int QUERIES = 1,            // see turns
   parameter int FOLD = 0,               // of a folded stream (blocks.sv): elements of a token that come one after the other
   parameter int MORE = 0,               // largest `more` of ROUND_FILE
   parameter ROUND_FILE = ""             // "": the shift is SHIFT, the limits are OUT_W's
@@ -62,7 +63,7 @@ module requant #(
   wire signed [SumW-1:0] half = (SumW'(1) << SHIFT << more) >> 1;
 
   /* verilator lint_off PINCONNECTEMPTY */
-  turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .ROWS(ROWS), .STRIDE(Words)) u_turn (
+  turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .ROWS(ROWS), .QUERIES(QUERIES), .STRIDE(Words)) u_turn (
     .clk, .rst, .bus, .done(en && s_valid && s_last), .now(turn), .base, .word());
   /* verilator lint_on PINCONNECTEMPTY */
 

@@ -17,7 +17,8 @@ module softmax #(
   parameter int EXP_LEAST = EXP_W - 1,  // log2 of the least E[0] of all turns
   parameter int TURNS = 1,         // tables by turn
   parameter int SENTENCES = 2,     // see turns
-  parameter int ROWS = 1,          // of a token
+  parameter int ROWS = 1,          // see turns
+  parameter int QUERIES = 1,       // see turns
   parameter int MORE = 0,          // see softmax_row
   parameter ROUND_FILE = ""
 ) (
@@ -37,7 +38,7 @@ module softmax #(
 
   for (genvar i = 0; i < SIDE; i++) begin : g_row
     softmax_row #(.MAX_TOKENS(MAX_TOKENS), .IN_W(IN_W), .OUT_W(OUT_W), .EXP_W(EXP_W), .EXP_FILE(EXP_FILE), .RECIP_BITS(RECIP_BITS), .SHIFT(SHIFT),
-      .EXP_LEAST(EXP_LEAST), .TURNS(TURNS), .SENTENCES(SENTENCES), .ROWS(ROWS), .MORE(MORE), .ROUND_FILE(ROUND_FILE)) u_row (
+      .EXP_LEAST(EXP_LEAST), .TURNS(TURNS), .SENTENCES(SENTENCES), .ROWS(ROWS), .QUERIES(QUERIES), .MORE(MORE), .ROUND_FILE(ROUND_FILE)) u_row (
       .clk, .rst, .bus, .s_valid, .s_ready(ready[i]), .s_data(s_data[i*IN_W +: IN_W]), .s_last,
       .m_valid(valid[i]), .m_ready, .m_data(m_data[i*OUT_W +: OUT_W]), .m_last(last[i]));
   end

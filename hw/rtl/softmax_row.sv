@@ -22,7 +22,8 @@ module softmax_row #(
   parameter int EXP_LEAST = EXP_W - 1,  // log2 of the least E[0] of all turns
   parameter int TURNS = 1,
   parameter int SENTENCES = 2,     // see turns
-  parameter int ROWS = 1,          // of a token
+  parameter int ROWS = 1,          // see turns
+  parameter int QUERIES = 1,       // see turns
   parameter int MORE = 0,          // largest `more` of ROUND_FILE
   parameter ROUND_FILE = ""        // "": the same in each turn
 ) (
@@ -81,7 +82,7 @@ module softmax_row #(
   logic [TurnW-1:0] turn_q, turn_read_q;       // of x_q, depth_q
 
   /* verilator lint_off PINCONNECTEMPTY */
-  turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .ROWS(ROWS)) u_turn (.clk, .rst, .bus, .done(read && read_end), .now(turn), .base(), .word());
+  turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .ROWS(ROWS), .QUERIES(QUERIES)) u_turn (.clk, .rst, .bus, .done(read && read_end), .now(turn), .base(), .word());
   /* verilator lint_on PINCONNECTEMPTY */
 
   // Pass 2: x_q -> max - x -> exponential -> sum; never waits once a row has begun

@@ -9,6 +9,7 @@ module turns #(
   parameter int TURNS = 1,          // 1: the hardware is not rolled, the bus is not looked at
   parameter int SENTENCES = 2,      // that may be inside at once, >= 2
   parameter int ROWS = 0,           // 0: `done` ends a sentence; else it ends a row, and ROWS of them belong to each token
+  parameter int QUERIES = 1,        // or to so many tokens, at a sentence's end to fewer
   parameter int STRIDE = 1,         // words of a memory that belong to a turn
   parameter int WIDTH = 1,          // bits of a turn's constants
   parameter FILE = "",              // their memory; "" where there are none
@@ -54,7 +55,7 @@ module turns #(
       wire pass = bus[9];
       wire row_end = row_q == RowW'(ROWS - 1);
       wire unused = &{1'b0, bus};
-      assign pop = done && row_end && known_q != '0 && token_q + 1'b1 == length_q[0];
+      assign pop = done && row_end && known_q != '0 && token_q + TokenW'(QUERIES) >= length_q[0];
 
       always_ff @(posedge clk) begin
         if (pop) for (int i = 1; i < Places; i++) length_q[i-1] <= length_q[i];
@@ -62,7 +63,7 @@ module turns #(
         if (pop != pass) known_q <= pop ? known_q - 1'b1 : known_q + 1'b1;
         if (done) begin
           row_q <= row_end ? '0 : row_q + 1'b1;
-          if (row_end) token_q <= pop ? '0 : token_q + 1'b1;
+          if (row_end) token_q <= pop ? '0 : token_q + TokenW'(QUERIES);
         end
         if (rst) begin
           known_q <= '0;

@@ -94,6 +94,17 @@ def test_padding():
         pad([np.zeros((1, 2)), np.zeros((0, 2))], 3)
 
 
+def test_queries_side_by_side(tmp_path):
+    graph = random_encoder(8, layers=1, hidden=32, heads=2, intermediate=64, max_tokens=16)
+    refused(
+        "hls4ml: got 3 queries side by side in layer.0.scores.acc, must be one; raise hardware.target_cycles to 256 or lower hardware.multipliers, "
+        "or use the rtl backend",
+        tmp_path,
+        graph=graph,
+        folding=solve(graph, HardwareConfig(target_cycles=100)),
+    )
+
+
 def test_layers_in_turn_and_weights_in_memory(tmp_path):
     graph = random_encoder(8, layers=2, hidden=32, heads=2, intermediate=64, max_tokens=6)
     for config, how in (

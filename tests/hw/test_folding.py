@@ -14,8 +14,7 @@ from bitloom.hw.ops import OPS
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import Folding, FoldingError
 from bitloom.hw.plan.groups import groups
-from bitloom.hw.plan.lanes import Lanes
-from bitloom.hw.plan.lanes import QUERIES
+from bitloom.hw.plan.lanes import QUERIES, Lanes
 from bitloom.hw.plan.solve import HardwareConfig, solve
 
 

@@ -6,9 +6,13 @@ One of them alone, whatever its seed: `BITLOOM_SEEDS=17 pytest tests/hw/test_ran
 
 import os
 
+import numpy as np
 import pytest
 from encoder_bench import assert_cycles, assert_equal, assert_fills, assert_onnx_agrees, make
 from encoders import draw_encoder, draw_run
+
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.solve import HardwareConfig
 
 ALL = 100
 PLAIN = (27,)  # of three heads side by side
@@ -33,3 +37,21 @@ def test_random_encoder(seed, tmp_path, monkeypatch):
     if not how["stall_in"] and not how["stall_out"]:
         assert_cycles(encoder, got)
     assert_onnx_agrees(encoder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20))
+def test_queries_side_by_side(seed, tmp_path, monkeypatch):
+    """The same with a target that a key a cycle for one query would not meet."""
+    monkeypatch.setenv("BITLOOM_BUILD", "quick")
+    drawn, how = draw_encoder(seed), draw_run(seed)
+    tokens = drawn["shape"]["max_tokens"] = max(drawn["shape"]["max_tokens"], 8)
+    rng = np.random.default_rng(4000 + seed)
+    drawn["hardware"] = HardwareConfig(target_cycles=max(tokens * tokens // int(rng.integers(2, 8)), 4 * tokens))
+    encoder = make(tmp_path, **drawn)
+    assert {s.queries for s in Design(encoder.graph, encoder.folding).streams.values() if s.kind == "row"} != {1}
+    got, report = encoder.run(**how)
+    assert_equal(encoder, report)
+    assert_fills(encoder, got)
+    if not how["stall_in"] and not how["stall_out"]:
+        assert_cycles(encoder, got)

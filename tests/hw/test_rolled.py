@@ -63,6 +63,16 @@ def test_random_rolled_encoder(seed, tmp_path, monkeypatch):
     check(encoder, seed=seed + 1, stall_in=0.4, stall_out=0.4)
 
 
+def test_queries_side_by_side(tmp_path, monkeypatch):
+    """Rows of several tokens at once, also of fewer at a sentence's end, in the turn that is theirs."""
+    monkeypatch.setenv("BITLOOM_BUILD", "quick")
+    shape = dict(layers=3, hidden=16, heads=2, intermediate=16, max_tokens=10, **ALL_BITS)
+    encoder = make(tmp_path, seed=3, hardware=HardwareConfig(target_cycles=150, layers=1), lengths=[10, 1, 3, 10, 7, 2, 5, 10, 4], shape=shape)
+    assert {s.queries for s in Design(encoder.graph, encoder.folding).streams.values() if s.kind == "row"} == {2}
+    check(encoder, seed=3, resets=2, reset_within=2000)
+    check(encoder, seed=4, stall_in=0.4, stall_out=0.4)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("seed", "keys"), [(0, ("window 2",)), (2, ("causal", "window 0")), (5, ("window 1", "T"))])
 def test_ranges_of_keys(seed, keys, tmp_path, monkeypatch):

@@ -70,6 +70,19 @@ def test_ranges_of_keys(seed, keys, tmp_path, monkeypatch):
     check(encoder, seed=seed + 1, stall_in=0.4, stall_out=0.4)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("turns", [1, 3])
+def test_queries_side_by_side(turns, tmp_path, monkeypatch):
+    monkeypatch.setenv("BITLOOM_BUILD", "quick")
+    shape = dict(layers=turns, hidden=16, heads=2, intermediate=16, max_tokens=10, **ALL_BITS)
+    memory = MemoryConfig(data_bits=256, block=4, outstanding=16)
+    hardware = HardwareConfig(target_cycles=50 * turns, layers=1 if turns > 1 else None, memory=memory)
+    encoder = make(tmp_path, seed=3, hardware=hardware, lengths=[10, 1, 3, 10, 7, 2, 5, 10, 4], shape=shape)
+    assert {s.queries for s in Design(encoder.graph, encoder.folding).streams.values() if s.kind == "row"} == {2}
+    check(encoder, seed=3, resets=2, reset_within=2000)
+    check(encoder, seed=4, stall_in=0.4, stall_out=0.4)
+
+
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory) -> Encoder:
     """Of a size at which tiles are long beside the memory's latency."""

@@ -16,12 +16,13 @@ MODULES = sorted(path.stem for path in RTL.glob("*.sv"))
 ROLLED = {"TURNS": 6, "SENTENCES": 3}
 BY_TURN = ROLLED | {"MORE": 3, "ROUND_FILE": '"round.hex"'}
 VARIANTS = {
-    "turns": (ROLLED | {"STRIDE": 5}, ROLLED | {"ROWS": 3}),
+    "turns": (ROLLED | {"STRIDE": 5}, ROLLED | {"ROWS": 3, "QUERIES": 2}),
     "blocks": (ROLLED, {"FOLD": 4, "WORD": 4, "LANES": 2}),
     "tiles": ({"WIDTH": 200}, {"WIDTH": 20, "TURNS": 3}, {"WIDTH": 64, "DATA_W": 128}),
     "linear_tiles": (ROLLED, {"FOLD": 2}, {"PE": 4, "SIMD": 4, "K": 16, "C": 16, "WEIGHT_W": 8}),
-    "scores": ({"BACK": 1, "AHEAD": 2}, {"AHEAD": 0}),
-    "context_op": ({"BACK": 1},),
+    "scores": ({"BACK": 1, "AHEAD": 2}, {"AHEAD": 0}, {"QUERIES": 3}, {"QUERIES": 2, "SIDE": 2, "LANES": 4}),
+    "context_op": ({"BACK": 1}, {"QUERIES": 3}, {"QUERIES": 2, "SIDE": 2, "LANES": 4}),
+    "regroup": ({"TOKENS": 3, "PARTS": 5, "BEATS": 2}, {"PARTS": 1}),
     "first_key": ({"BACK": 0}, {"BACK": 2, "WORDS": 3}),
     "linear": (ROLLED,),
     "table_op": (ROLLED,),
