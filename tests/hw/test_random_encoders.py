@@ -45,9 +45,9 @@ def test_queries_side_by_side(seed, tmp_path, monkeypatch):
     """The same with a target that a key a cycle for one query would not meet."""
     monkeypatch.setenv("BITLOOM_BUILD", "quick")
     drawn, how = draw_encoder(seed), draw_run(seed)
-    tokens = drawn["shape"]["max_tokens"] = max(drawn["shape"]["max_tokens"], 8)
+    tokens = drawn["shape"]["max_tokens"] = max(drawn["shape"]["max_tokens"], 16)
     rng = np.random.default_rng(4000 + seed)
-    drawn["hardware"] = HardwareConfig(target_cycles=max(tokens * tokens // int(rng.integers(2, 8)), 4 * tokens))
+    drawn["hardware"] = HardwareConfig(target_cycles=max(tokens * tokens // int(rng.integers(2, 8)), 6 * tokens, 100))
     encoder = make(tmp_path, **drawn)
     assert {s.queries for s in Design(encoder.graph, encoder.folding).streams.values() if s.kind == "row"} != {1}
     got, report = encoder.run(**how)
