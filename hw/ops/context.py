@@ -162,7 +162,7 @@ def append(b: GraphBuilder, name: str, p: Tensor, v: Tensor, heads: int) -> Tens
 def memories(p: Params) -> list[Memory]:
     word = p["SIDE"] * p["PE"]
     words = p["HEADS"] * p["DIM"] // word
-    return [banks.memory("row", p["P_W"], p["SIDE"], p["MAX_TOKENS"]), ring.memory("values", p["V_W"], word, words * p["MAX_TOKENS"])]
+    return [banks.memory("row", p["P_W"], p["SIDE"], p["MAX_TOKENS"]), ring.memory(p, "values", p["V_W"], word, words * p["MAX_TOKENS"])]
 
 
 def products(p: Params) -> list[Product]:
@@ -179,7 +179,7 @@ def terms(p: Params) -> Terms:
     }
 
 
-MODULE = Module(name="context_op", terms=terms, memories=memories, products=products)
+MODULE = Module(name="context_op", terms=terms, memories=memories, products=products, styles=ring.STYLES)
 
 
 def finn(b, graph: Graph, node: Node) -> None:

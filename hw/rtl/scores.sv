@@ -23,7 +23,8 @@ module scores #(
   parameter int OUT_W = 20,       // bits per score
   parameter int BACK = MAX_TOKENS - 1,   // keys seen before the query's own; MAX_TOKENS - 1: all
   parameter int AHEAD = MAX_TOKENS - 1,  // and behind it
-  parameter MUL_STYLE = "one"     // multipliers: see mac_array
+  parameter MUL_STYLE = "one",    // multipliers: see mac_array
+  parameter RAM_STYLE = "auto"    // of the keys: see ring
 ) (
   input  wire logic                  clk,
   input  wire logic                  rst,
@@ -116,7 +117,7 @@ module scores #(
     .clk, .rst, .s_valid(q_valid), .s_ready(q_ready), .s_data(q_data), .s_last(q_last),
     .en, .offset(q_at_q), .done(run && token_end), .full(q_full), .count(), .last(sentence_last), .word(q));
   /* verilator lint_on PINCONNECTEMPTY */
-  ring #(.LANES(LANES), .WORD(SIDE*SIMD), .W(K_W), .DEPTH(Depth)) u_keys (
+  ring #(.LANES(LANES), .WORD(SIDE*SIMD), .W(K_W), .DEPTH(Depth), .RAM_STYLE(RAM_STYLE)) u_keys (
     .clk, .rst, .s_valid(k_valid), .s_ready(k_ready), .s_data(k_data), .s_last(k_last),
     .en, .offset(k_at_q), .done(run && token_end && sentence_last), .full(k_full), .count(k_count), .word(k));
 

@@ -11,6 +11,8 @@ from encoders import ALL_BITS, random_encoder, random_sentences
 
 from bitloom.hw import golden, image
 from bitloom.hw.board import Board
+from bitloom.hw.cost.resources import MODULES
+from bitloom.hw.emit import emit
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import FoldingError
 from bitloom.hw.plan.predict import predict, stage_intervals
@@ -90,6 +92,23 @@ def test_cycles(encoder):
     guess = predict(Design(encoder.graph, encoder.folding), lone.lengths).out_last[0]
     for measured, predicted in (many["interval"], many["end"], (int(alone.out_last_cycle[0]), guess)):
         assert measured > 0 and abs(measured - predicted) <= TOLERANCE * measured
+
+
+def test_memories_that_are_moved_change_neither_bits_nor_cycles(encoder, tmp_path, monkeypatch):
+    """Each memory that can be in UltraRAM or LUT RAM: the loop's, FIFOs', keys, values, blocks, tiles."""
+    monkeypatch.setenv("BITLOOM_BUILD", "quick")
+    design = Design(encoder.graph, encoder.folding)
+    styles = {name: dict(found) for _, name, made in design.instances if (found := MODULES[made.module].styles)}
+    assert {made.module for _, name, made in design.instances if name in styles} == {"fifo", "scores", "context_op", "linear_tiles", "unfold", "loop"}
+    emit(Design(encoder.graph, replace(encoder.folding, styles=styles)), tmp_path)
+    text = (tmp_path / "encoder.sv").read_text()
+    assert text.count('.RAM_STYLE("ultra")') == len(styles) - len(design.exits) and text.count('.TILE_STYLE("distributed")') == len(design.fetching)
+    ids, segments = encoder.ids[:3], encoder.segments[:3]
+    few = replace(encoder, ids=ids, segments=segments, want=golden.run(encoder.graph, ids, segments))
+    moved = replace(few, folder=tmp_path, folding=replace(encoder.folding, styles=styles))
+    (got, report), (want, _) = (one.run(seed=2, stall_in=0.3, stall_out=0.3) for one in (moved, few))
+    assert report.ok and report.mismatches == 0, str(report)
+    assert np.array_equal(got.out_last_cycle, want.out_last_cycle)
 
 
 @pytest.mark.parametrize(
