@@ -16,6 +16,8 @@ from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.fit import Fitter
 from bitloom.hw.plan.folding import Folding, FoldingError
 from bitloom.hw.plan.solve import HardwareConfig, solve
+from bitloom.hw.synth import synthesize
+from bitloom.sim.runner import cache_dir
 
 KV260 = Board.load("kv260")
 
@@ -123,6 +125,18 @@ def test_the_largest_savings_move_first(graph):
 
     assert style == {"RAM_STYLE": ULTRA} and costs.total.block_ram <= need - 1
     assert worth(made[name]) == max(worth(one) for one in made.values() if "RAM_STYLE" in MODULES[one.module].styles)
+
+
+@pytest.mark.slow
+def test_a_design_is_synthesized_as_planned(graph, tmp_path):
+    """Yosys may put more into UltraRAM by itself; what is asked for, it does."""
+    folding = solve(graph, HardwareConfig(target_cycles=700_000))
+    need = Fitter(graph, board(288, 64)).styled(folding)[1].total.block_ram
+    small = board(need - 9, 4)
+    folding = solve(graph, HardwareConfig(target_cycles=700_000), small)
+    emit(Design(graph, folding), tmp_path)
+    report = synthesize(tmp_path, small, cache_dir() / "synth-tests" / "ultraram", top="harness", place=False)
+    assert report.resources["URAM288"].used >= estimate(Design(graph, folding), small).total.ultra_ram > 0
 
 
 def test_instances_without_memories_of_their_own_have_no_style():
