@@ -20,6 +20,7 @@ from bitloom.hw.cost.resources import MODULES, Cost, Estimate, Estimator
 from bitloom.hw.graph import Graph, Node
 from bitloom.hw.instance import Fold
 from bitloom.hw.ops import OPS
+from bitloom.hw.plan import streamed
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import Folding, FoldingError
 
@@ -154,6 +155,7 @@ def fastest(
     slowest = slowest if below is None else below - 1
     least, short = attempt(slowest) if slowest else (None, [])
     rams = {ram.kind for ram in fitter.board.resources.block_ram}
+    first = short
     faster = slowest // 2  # more multipliers read wider words, which may lie better in the board's memories
     while least is None and below is None and faster and set(short) <= rams:
         least, short = attempt(faster)
@@ -161,9 +163,9 @@ def fastest(
     if least is None and below is not None:
         return None
     if least is None:
-        if short == [BANDWIDTH]:
-            raise FoldingError(f"folding: {fitter.board.name}: no folding can live with the memory's bandwidth; raise hardware.memory.block")
         folding = fold_all(slowest)
+        if first == [BANDWIDTH]:
+            raise FoldingError(f"folding: {fitter.board.name}: {streamed.shortage(fitter.graph, folding, slowest)}")
         _, costs = fitter.styled(folding)
         raise FoldingError(f"folding: {fitter.board.name}: {fitter.excess(costs) or 'got a budget of too few multipliers; raise hardware.multipliers'}")
     low, high, best, bound = 1, slowest, least, []

@@ -27,7 +27,6 @@ from bitloom.hw.plan.lanes import Lanes
 from bitloom.hw.plan.rolled import BEHIND, INSIDE, layers_of, roll
 from bitloom.hw.settings import Number, Strict
 
-PLANNED = 0.85  # of a memory's bandwidth: near all of it, tiles come too late now and then (docs/results.md)
 OUTSTANDING = 16  # bursts of a board's memory in flight
 WORTH = 0.05  # share of multiplier-cycles beyond the multiply-accumulates: up to it, the common lanes are kept; and of multipliers that others must save
 WORTH_TABLES = 0.2  # share of the interval that LUT RAM must save, in the place of block RAM
@@ -144,6 +143,8 @@ def _solve(lanes: Lanes, config: HardwareConfig, board: Board | None, memory: Me
 
     if config.target_cycles is not None:
         folding = dressed(_meet(lanes, config.target_cycles, work))
+        if memory and (text := streamed.shortage(graph, folding, config.target_cycles)):
+            raise FoldingError(f"folding: {text}")
         return folding if board is None else fit.must_fit(graph, board, folding)
     most = config.multipliers or math.inf
     fitter = board and fit.Fitter(graph, board, tables)
@@ -151,7 +152,7 @@ def _solve(lanes: Lanes, config: HardwareConfig, board: Board | None, memory: Me
     def forbids(folding: Folding, target: int) -> str:
         if folding.multipliers > most:
             return "hardware.multipliers"
-        return fit.BANDWIDTH if memory and streamed.fetch_cycles(graph, folding) > PLANNED * max(target, folding.interval) else ""
+        return fit.BANDWIDTH if memory and streamed.shortage(graph, folding, target) else ""
 
     def fastest(fold_all: Callable[[int], Folding | None]) -> Folding | None:
         if fitter is None:
