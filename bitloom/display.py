@@ -176,10 +176,11 @@ def show_boards() -> None:
     from bitloom.hw.board import boards
 
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in ("board", "part", "LUT", "DSP", "block RAM, kbit", "flow"):
+    for title in ("board", "part", "LUT", "DSP", "block RAM, kbit", "UltraRAM, kbit", "flow"):
         table.add_column(title, overflow="fold")
     for name, board in boards().items():
         r = board.resources
-        memory = sum(ram.bits * ram.count for ram in r.block_ram) // 1024
-        _row(table, name, board.part or "-", f"{r.lut:,}", f"{r.dsp.count:,}", f"{memory:,}", board.flow)
+        kbits = {ram.kind: ram.bits * ram.count // 1024 for ram in r.block_ram}
+        ultra = kbits.pop(r.ultra_ram.kind) if r.ultra_ram else 0
+        _row(table, name, board.part or "-", f"{r.lut:,}", f"{r.dsp.count:,}", f"{sum(kbits.values()):,}", f"{ultra:,}" if ultra else "-", board.flow)
     _console().print(table)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from bitloom.hw import yaml_file
+from bitloom.hw.cost.memories import ULTRA_BITS, ULTRA_WORDS
 from bitloom.hw.errors import BitloomError
 from bitloom.hw.settings import Frozen, did_you_mean, rule
 
@@ -103,6 +104,11 @@ class Resources(Frozen):
     lut_ram: Flag
     dsp: Dsp
     block_ram: Annotated[tuple[BlockRam, ...], Field(min_length=1)]
+
+    @property
+    def ultra_ram(self) -> BlockRam | None:
+        """AMD's UltraRAM; None: there is none."""
+        return next((ram for ram in self.block_ram[1:] if ram.kind == "URAM288" and (ULTRA_WORDS, ULTRA_BITS) in ram.shapes), None)
 
 
 class Transport(Frozen):

@@ -14,7 +14,7 @@ from pathlib import Path
 from bitloom.hw import image
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Instance
-from bitloom.hw.plan.design import Design, Fifo, Loop, Port, Stream, Unit
+from bitloom.hw.plan.design import Design, Fifo, Loop, Port, Stream, Unit, fifo_name, unit_name
 from bitloom.hw.plan.fifos import MIN_DEPTH
 
 RTL = Path(__file__).parent / "rtl"
@@ -101,6 +101,7 @@ class Emitter:
         self.declarations.append(f"  logic {wire}_valid, {wire}_ready, {wire}_last;\n  logic [{stream.width - 1}:0] {wire}_data;\n")
 
     def _instance(self, module: str, name: str, params: dict[str, int | str], ports: list[str]) -> None:
+        params = params | self.design.folding.styles.get(name, {})
         self.modules.add(module)
         values = ", ".join(f'.{k}("{v}")' if isinstance(v, str) else f".{k}({_literal(v)})" for k, v in params.items())
         self.instances.append(f"  {module} #({values}) {name} (.clk, .rst, {', '.join(ports)});\n")
@@ -126,7 +127,7 @@ class Emitter:
             ports.insert(0, f".bus({'turns_bus' if unit.turns > 1 else TIED})")
         if unit.fold.block:
             ports += self._client(unit)
-        self._instance(unit.instance.module, f"u_{unit.out.wire}", params, [*ports, *_bundle(self.design.produced(unit.out), "m")])
+        self._instance(unit.instance.module, unit_name(unit), params, [*ports, *_bundle(self.design.produced(unit.out), "m")])
 
     def _client(self, unit: Unit) -> list[str]:
         """Ports of a unit that fetches weights, and the bus of the turns of the parts that it gives."""
@@ -189,7 +190,7 @@ class Emitter:
         )
 
     def _fifo(self, port: Port) -> None:
-        self._instance("fifo", f"fifo_{port.wire}", {"WIDTH": port.stream.width, "DEPTH": port.depth}, [*_bundle(port.source, "s"), *_bundle(port.wire, "m")])
+        self._instance("fifo", fifo_name(port), {"WIDTH": port.stream.width, "DEPTH": port.depth}, [*_bundle(port.source, "s"), *_bundle(port.wire, "m")])
 
     def _fork(self, stream: Stream, readers: tuple[Port, ...]) -> None:
         """A fork behind a tensor with several readers; branch i in the packed ports' bit (or word) i."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -133,6 +133,7 @@ class Module:
     memories  memories(params): its memories
     products  products(params): its multiplications
     turned    it has constants, so it takes the bus of hw/rtl/turns.sv, which says whose
+    styles    parameters that move memories elsewhere, with where to (hw/cost/memories.py); `memories` says which and in what shape
     """
 
     name: str
@@ -140,6 +141,7 @@ class Module:
     memories: Callable[[Params], list[Memory]] = nothing
     products: Callable[[Params], list[Product]] = nothing
     turned: bool = False
+    styles: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from functools import cache
 from pathlib import Path
 from statistics import median
@@ -20,7 +20,7 @@ from bitloom.hw.cost.multipliers import dsps
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Instance, Module, Terms
 from bitloom.hw.ops import OPS
-from bitloom.hw.parts import PARTS, fifo, stream_fork
+from bitloom.hw.parts import PARTS
 from bitloom.hw.plan.design import Design
 
 COEFFICIENTS = Path(__file__).with_name("coefficients.json")
@@ -30,18 +30,19 @@ MODULES: dict[str, Module] = {m.name: m for op in OPS.values() for m in (op.modu
 
 @dataclass(frozen=True)
 class Cost:
-    """What something takes. lut and ff are estimates; block_ram counts the board's first kind."""
+    """What something takes. lut and ff are estimates; block_ram counts the board's first kind, ultra_ram its UltraRAMs."""
 
     lut: float = 0.0
     ff: float = 0.0
     dsp: int = 0
     block_ram: int = 0
+    ultra_ram: int = 0
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(self.lut + other.lut, self.ff + other.ff, self.dsp + other.dsp, self.block_ram + other.block_ram)
+        return Cost(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
 
     def __mul__(self, times: int) -> Cost:
-        return Cost(self.lut * times, self.ff * times, self.dsp * times, self.block_ram * times)
+        return Cost(*(mine * times for mine in astuple(self)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +58,9 @@ class Estimate:
 
     def counted(self) -> dict:
         """As hw/synth/report.py takes them: lut, ff, dsp, block_ram {kind: n}."""
-        total, kind = self.total, self.board.resources.block_ram[0].kind
-        return {"lut": math.ceil(total.lut), "ff": math.ceil(total.ff), "dsp": total.dsp, "block_ram": {kind: total.block_ram}}
+        total, have = self.total, self.board.resources
+        rams = {have.block_ram[0].kind: total.block_ram} | ({have.ultra_ram.kind: total.ultra_ram} if have.ultra_ram else {})
+        return {"lut": math.ceil(total.lut), "ff": math.ceil(total.ff), "dsp": total.dsp, "block_ram": rams}
 
 
 def estimate(design: Design, board: Board) -> Estimate:
@@ -83,19 +85,8 @@ class Estimator:
     def estimate(self, design: Design) -> Estimate:
         """Of every unit, with the FIFOs in front of it, the fork behind it and the encoder's output."""
         costs = dict.fromkeys((node.name for node in design.graph.nodes), Cost())
-        for unit in design.units:
-            costs[unit.name] = sum((self.cost(fifo.instance(port.stream.width, port.depth)) for port in unit.ports), self.cost(unit.instance))
-        for stream in design.forks:
-            costs[stream.tensor] += self.cost(stream_fork.instance(stream.width, len(design.readers[stream.tensor])))
-        for stream in design.unfolded:
-            costs[stream.tensor] += self.cost(design.unfold(stream))
-        if design.fetch:
-            costs[design.entry.tensor] += self.cost(design.fetch)
-        if loop := design.loop:
-            fifos = (fifo.instance(port.stream.width, port.depth) for port in (loop.new, loop.returning))
-            costs[loop.back.tensor] += sum(map(self.cost, fifos), self.cost(loop.instance))
-        for port in design.exits:
-            costs[port.stream.tensor] += self.cost(fifo.instance(port.stream.width, port.depth))
+        for tensor, name, made in design.instances:
+            costs[tensor] += self.cost(design.styled(name, made))
         return Estimate(board=self.board, per_node=costs)
 
 
@@ -104,8 +95,14 @@ def instance_cost(made: Instance, board: Board) -> Cost:
     module = MODULES[made.module]
     sizes = terms(made, board)
     lut, ff = (cells(made.module, what, sizes, board.resources.lut_inputs) for what in ("lut", "ff"))
-    blocks = sum(map_memory(memory, board).blocks for memory in module.memories(made.params))
-    return Cost(lut=lut, ff=ff, dsp=dsps(module.products(made.params), board.family), block_ram=blocks)
+    mapped = [map_memory(memory, board) for memory in module.memories(made.params)]
+    return Cost(
+        lut=lut + sum(m.tables for m in mapped),
+        ff=ff,
+        dsp=dsps(module.products(made.params), board.family),
+        block_ram=sum(m.blocks for m in mapped),
+        ultra_ram=sum(m.ultra for m in mapped),
+    )
 
 
 def terms(made: Instance, board: Board) -> Terms:
@@ -117,8 +114,8 @@ def terms(made: Instance, board: Board) -> Terms:
         "one": 1,
         "lut_ram": sum(m.lut_ram for m in mapped),
         "rom_bits": sum(m.logic_bits for m in mapped),
-        # a block RAM has the register behind it inside
-        "read_bits": sum(memory.width for memory, m in zip(memories, mapped, strict=True) if not m.blocks),
+        # a block RAM and an UltraRAM have the register behind it inside
+        "read_bits": sum(memory.width for memory, m in zip(memories, mapped, strict=True) if not m.blocks and not m.ultra),
     }
     return ram | module.terms(made.params)
 

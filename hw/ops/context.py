@@ -170,7 +170,7 @@ def memories(p: Params) -> list[Memory]:
     word = p["SIDE"] * p["PE"]
     words = p["HEADS"] * p["DIM"] // word
     row = banks.memory("row", p["P_W"], p["QUERIES"] * p["SIDE"], p["MAX_TOKENS"])
-    own = [row, ring.memory("values", p["V_W"], word, words * p["MAX_TOKENS"])]
+    own = [row, ring.memory(p, "values", p["V_W"], word, words * p["MAX_TOKENS"])]
     return own + ([regroup.memory(p["QUERIES"] * words * word // p["LANES"], p["LANES"] * p["OUT_W"])] if p["QUERIES"] > 1 else [])
 
 
@@ -190,7 +190,7 @@ def terms(p: Params) -> Terms:
     }
 
 
-MODULE = Module(name="context_op", terms=terms, memories=memories, products=products)
+MODULE = Module(name="context_op", terms=terms, memories=memories, products=products, styles=ring.STYLES)
 
 
 def finn(b, graph: Graph, node: Node) -> None:

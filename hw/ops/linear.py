@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from bitloom.hw.cost.memories import Memory, index_bits
+from bitloom.hw.cost.memories import DISTRIBUTED, Memory, index_bits
 from bitloom.hw.cost.multipliers import Product, fold_style
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, require_range, turn_params
 from bitloom.hw.ops.record import Finn, Operator
-from bitloom.hw.parts import banks, mac_array, tiles
+from bitloom.hw.parts import banks, blocks, mac_array, tiles
 from bitloom.hw.parts.banks import Banks
 from bitloom.hw.parts.mac_array import mac_latency
 
@@ -248,14 +248,21 @@ def tiled_memories(p: Params) -> list[Memory]:
     steps, columns = p["K"] // p["SIMD"], p["SIMD"] // p["LANES_IN"]
     width = p["PE"] * p["SIMD"] * p["WEIGHT_W"]
     return [
-        *[Memory("block", p["LANES_IN"] * p["IN_W"], 2 * p["TOKENS"] * steps)] * columns,
-        *tiles.memories(width, steps, p["DATA_W"]),
+        *blocks.memories(p, p["LANES_IN"] * p["IN_W"], columns, 2 * p["TOKENS"] * steps),
+        *tiles.memories(width, steps, p["DATA_W"], p.get("TILE_STYLE", "")),
         Memory("bias", p["LANES_OUT"] * p["OUT_W"], p.get("TURNS", 1) * p["C"] // p["LANES_OUT"], rom=True),
     ]
 
 
 MODULE = Module(name="linear", turned=True, terms=terms, memories=memories, products=products)
-TILED = Module(name="linear_tiles", turned=True, terms=terms, memories=tiled_memories, products=products)
+TILED = Module(
+    name="linear_tiles",
+    turned=True,
+    terms=terms,
+    memories=tiled_memories,
+    products=products,
+    styles=blocks.STYLES | {"TILE_STYLE": DISTRIBUTED},
+)
 
 
 def finn(b, graph: Graph, node: Node) -> None:

@@ -185,7 +185,7 @@ def append(b: GraphBuilder, name: str, q: Tensor, k: Tensor, heads: int, keys: s
 def memories(p: Params) -> list[Memory]:
     word = p["SIDE"] * p["SIMD"]
     words = p["HEADS"] * p["DIM"] // word
-    return p["QUERIES"] * [banks.memory("query", p["Q_W"], word, words)] + [ring.memory("keys", p["K_W"], word, words * p["MAX_TOKENS"])]
+    return p["QUERIES"] * [banks.memory("query", p["Q_W"], word, words)] + [ring.memory(p, "keys", p["K_W"], word, words * p["MAX_TOKENS"])]
 
 
 def products(p: Params) -> list[Product]:
@@ -208,7 +208,7 @@ def terms(p: Params) -> Terms:
     }
 
 
-MODULE = Module(name="scores", terms=terms, memories=memories, products=products)
+MODULE = Module(name="scores", terms=terms, memories=memories, products=products, styles=ring.STYLES)
 
 
 def finn(b, graph: Graph, node: Node) -> None:

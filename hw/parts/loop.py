@@ -12,7 +12,7 @@ from bitloom.hw.parts import fifo
 
 def _back(p: Params) -> Params:
     """The FIFO of what comes back."""
-    return {"WIDTH": p["WIDTH"], "DEPTH": p["SENTENCES"] * p["MAX_TOKENS"] * p["BEATS"]}
+    return {"WIDTH": p["WIDTH"], "DEPTH": p["SENTENCES"] * p["MAX_TOKENS"] * p["BEATS"], "RAM_STYLE": p.get("RAM_STYLE", "")}
 
 
 def memories(p: Params) -> list[Memory]:
@@ -24,7 +24,7 @@ def terms(p: Params) -> Terms:
     return fifo.terms(_back(p)) | {"out_bits": p["WIDTH"], "count_bits": count + 2 * index_bits(p["MAX_TOKENS"]) + index_bits(p["BEATS"])}
 
 
-MODULE = Module(name="loop", terms=terms, memories=memories)
+MODULE = Module(name="loop", terms=terms, memories=memories, styles=fifo.MODULE.styles)
 
 
 class Loop:

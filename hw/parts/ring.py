@@ -5,14 +5,16 @@ from __future__ import annotations
 
 from collections import deque
 
-from bitloom.hw.cost.memories import Memory, index_bits
+from bitloom.hw.cost.memories import ULTRA, Memory, index_bits
+from bitloom.hw.instance import Params
 
 SENTENCES = 16  # whole ones that a ring holds at most
+STYLES = {"RAM_STYLE": ULTRA}  # of modules that have one
 
 
-def memory(name: str, element_bits: int, word: int, words: int) -> Memory:
+def memory(p: Params, name: str, element_bits: int, word: int, words: int) -> Memory:
     """words  of `word` elements: the longest sentence's."""
-    return Memory(name, element_bits * word, 2 * words)
+    return Memory(name, element_bits * word, 2 * words, style=p.get("RAM_STYLE", ""))
 
 
 def count_bits(words: int) -> int:

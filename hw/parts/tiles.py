@@ -20,9 +20,10 @@ def beats(width: int, steps: int, data_bits: int) -> int:
     return rows * columns
 
 
-def memories(width: int, steps: int, data_bits: int) -> list[Memory]:
+def memories(width: int, steps: int, data_bits: int, style: str = "") -> list[Memory]:
+    """style: of Memory."""
     columns, _, rows = shape(width, steps, data_bits)
-    return [Memory("tile", data_bits, 2 * rows)] * columns
+    return [Memory("tile", data_bits, 2 * rows, style=style)] * columns
 
 
 class Tiles:

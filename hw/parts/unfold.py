@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from bitloom.hw.cost.memories import Memory, index_bits
+from bitloom.hw.cost.memories import ULTRA, Memory, beside, index_bits
 from bitloom.hw.instance import Instance, Module, Params, Terms
+from bitloom.hw.parts import blocks
 from bitloom.hw.parts.banks import Banks
 
 
@@ -33,12 +34,19 @@ def timing(p: Params, taken, out):
         buffer.done(done)
 
 
+def _pack(p: Params) -> int:
+    """Beats in one word: in UltraRAM as many as have room, a power of two that divides a token's."""
+    most = beside(p["LANES"] * p["W"]) if p.get("RAM_STYLE") == ULTRA else 1
+    return next(pack for pack in (8, 4, 2, 1) if pack <= most and p["C"] // p["LANES"] % pack == 0)
+
+
 def memories(p: Params) -> list[Memory]:
-    return [Memory("block", p["LANES"] * p["W"], 2 * p["TOKENS"] * p["C"] // p["LANES"])]
+    return blocks.memories(p, p["LANES"] * p["W"], _pack(p), 2 * p["TOKENS"] * p["C"] // p["LANES"] // _pack(p))
 
 
 def terms(p: Params) -> Terms:
-    return {"out_bits": p["LANES"] * p["W"], "count_bits": 2 * index_bits(p["TOKENS"] * p["C"] // p["LANES"])}
+    choice = {"part_bits": (_pack(p) - 1) * p["LANES"] * p["W"]} if _pack(p) > 1 else {}
+    return choice | {"out_bits": p["LANES"] * p["W"], "count_bits": 2 * index_bits(p["TOKENS"] * p["C"] // p["LANES"])}
 
 
-MODULE = Module(name="unfold", terms=terms, memories=memories)
+MODULE = Module(name="unfold", terms=terms, memories=memories, styles=blocks.STYLES)

@@ -21,7 +21,7 @@ from bitloom.hw.instance import Fold, Instance, Layout
 from bitloom.hw.keys import Keys
 from bitloom.hw.ops import OPS
 from bitloom.hw.ops.record import Operator
-from bitloom.hw.parts import axi_fetch, unfold
+from bitloom.hw.parts import axi_fetch, fifo, stream_fork, unfold
 from bitloom.hw.plan import fifos
 from bitloom.hw.plan.folding import Folding
 from bitloom.hw.plan.rolled import roll
@@ -269,6 +269,16 @@ class Unit:
         return self.fold.products if self.op.matrix else 0
 
 
+def unit_name(unit: Unit) -> str:
+    """Its instance in encoder.sv."""
+    return f"u_{unit.out.wire}"
+
+
+def fifo_name(port: Port) -> str:
+    """The instance of the FIFO in front of it."""
+    return f"fifo_{port.wire}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Loop:
     """Where sentences go round in a rolled encoder: new ones come from `entry`, the first layer's input, and those of `back`, the last one's output,
@@ -387,6 +397,26 @@ class Design:
         }
         turn = Stream(tensor=TURNS, wire=TURNS, lanes=1, bits=8, signed=False, kind="sentence", layout=Layout(channels=1), turns=("",) * graph.count)
         return Loop(entry=entry, back=back, new=ports["s"], returning=ports["b"], turn=turn, instance=Instance(module="loop", params=params))
+
+    @cached_property
+    def instances(self) -> tuple[tuple[str, str, Instance], ...]:
+        """All of encoder.sv, but for FIFOs of two beats in front of an `unfold`: (tensor whose cost it is, name, instance)."""
+        found = [(unit.name, unit_name(unit), unit.instance) for unit in self.units]
+        found += [(unit.name, fifo_name(port), fifo.instance(port.stream.width, port.depth)) for unit in self.units for port in unit.ports]
+        found += [(stream.tensor, f"fork_{stream.wire}", stream_fork.instance(stream.width, len(self.readers[stream.tensor]))) for stream in self.forks]
+        found += [(stream.tensor, f"unfold_{stream.wire}", self.unfold(stream)) for stream in self.unfolded]
+        if self.fetch:
+            found.append((self.entry.tensor, "u_fetch", self.fetch))
+        if loop := self.loop:
+            ports = (loop.new, loop.returning)
+            found += [(loop.back.tensor, fifo_name(port), fifo.instance(port.stream.width, port.depth)) for port in ports]
+            found.append((loop.back.tensor, "u_loop", loop.instance))
+        found += [(port.stream.tensor, fifo_name(port), fifo.instance(port.stream.width, port.depth)) for port in self.exits]
+        return tuple(found)
+
+    def styled(self, name: str, made: Instance) -> Instance:
+        """An instance with the parameters that move its memories."""
+        return replace(made, params=made.params | self.folding.styles[name]) if name in self.folding.styles else made
 
     def produced(self, stream: Stream) -> str:
         """The bundle that a stream's producer gives to: in front of an `unfold` one of its own."""

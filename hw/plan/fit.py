@@ -2,22 +2,25 @@
 """Foldings that fit a board: the multiplier style of each matrix unit, and the fastest folding within the board's budget.
 
 A folding for a target interval is first given the style that the family's DSPs do best (hw/cost/multipliers.py). Where DSPs run out, matrix units are moved to
-LUT multipliers one by one, the one first that pays fewest LUTs for each DSP saved.
+LUT multipliers one by one, the one first that pays fewest LUTs for each DSP saved. Where block RAM runs out, memories move to UltraRAM, the one first that
+saves most block RAMs for each; then, on fabrics of six-input tables, to LUT RAM, the one first that pays fewest tables for each.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
 from bitloom.hw.board import Board
 from bitloom.hw.cost.budget import Usage, label, planned, too_much, usage
-from bitloom.hw.cost.memories import Memory, map_memory
+from bitloom.hw.cost.memories import DISTRIBUTED, ULTRA, Memory, map_memory
 from bitloom.hw.cost.multipliers import multiplier_style
-from bitloom.hw.cost.resources import Cost, Estimate, Estimator
+from bitloom.hw.cost.resources import MODULES, Cost, Estimate, Estimator
 from bitloom.hw.graph import Graph, Node
 from bitloom.hw.instance import Fold
 from bitloom.hw.ops import OPS
+from bitloom.hw.plan import streamed
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import Folding, FoldingError
 
@@ -28,10 +31,10 @@ ANSWERS = Memory("answers", 16, 1024, checked=False)
 
 
 class Fitter:
-    """Foldings of one graph on one board; remembers what they take."""
+    """Foldings of one graph on one board; remembers what they take. tables: LUT RAM may hold what block RAM has no room for."""
 
-    def __init__(self, graph: Graph, board: Board):
-        self.graph, self.board = graph, board
+    def __init__(self, graph: Graph, board: Board, tables: bool = False):
+        self.graph, self.board, self.tables = graph, board, tables
         self.costs = Estimator(board)
         self._known: dict[tuple[Fold, ...], tuple[Folding, Estimate]] = {}
 
@@ -46,18 +49,44 @@ class Fitter:
         folds = dict(folding.folds)
         for name in folding.per_node:
             folds[name] = replace(folds[name], multiplier=self._style(self.graph.node(name), folds[name].pe))
-        folding = replace(folding, folds=folds, board=self.board.name)
+        folding = replace(folding, folds=folds, board=self.board.name, styles={})
         costs = self.costs.estimate(Design(self.graph, folding))
         over = costs.total.dsp - self.board.resources.dsp.count
-        if over <= 0:
-            return folding, costs
-        for name, saved in self._cheapest_moves(folding):
-            folds[name] = replace(folds[name], multiplier="lut")
-            over -= saved
-            if over <= 0:
-                break
-        folding = replace(folding, folds=folds)
-        return folding, self.costs.estimate(Design(self.graph, folding))
+        if over > 0:
+            for name, saved in self._cheapest_moves(folding):
+                folds[name] = replace(folds[name], multiplier="lut")
+                over -= saved
+                if over <= 0:
+                    break
+            folding = replace(folding, folds=folds)
+            costs = self.costs.estimate(Design(self.graph, folding))
+        if styles := self._moved(Design(self.graph, folding), costs):
+            folding = replace(folding, styles=styles)
+            costs = self.costs.estimate(Design(self.graph, folding))
+        return folding, costs
+
+    def _moved(self, design: Design, costs: Estimate) -> dict[str, dict[str, str]]:
+        """Memories that leave block RAM, as Folding has them: as few as it takes, or all that can where even these are too few."""
+        have, moved = self.board.resources, {}
+        over = costs.total.block_ram - have.block_ram[0].count
+        room = {ULTRA: have.ultra_ram.count if have.ultra_ram else 0, DISTRIBUTED: have.lut if self.tables else 0}
+        if over <= 0 or not any(room.values()):
+            return moved
+        moves = []
+        for _, name, made in design.instances:
+            now = self.costs.cost(made)
+            for param, style in MODULES[made.module].styles.items():
+                then = self.costs.cost(replace(made, params=made.params | {param: style}))
+                taken = then.ultra_ram if style == ULTRA else math.ceil(then.lut - now.lut)
+                if now.block_ram > then.block_ram:
+                    saved = now.block_ram - then.block_ram
+                    moves.append((style == DISTRIBUTED, taken / saved, name, param, style, taken, saved))
+        for *_, name, param, style, taken, saved in sorted(moves):
+            if over > 0 and taken <= room[style]:
+                moved.setdefault(name, {})[param] = style
+                room[style] -= taken
+                over -= saved
+        return moved
 
     def _style(self, node: Node, pe: int) -> str:
         x, w = (self.graph.tensor(name).bits for name in (node.inputs * 2)[:2])
@@ -125,12 +154,18 @@ def fastest(
 
     slowest = slowest if below is None else below - 1
     least, short = attempt(slowest) if slowest else (None, [])
+    rams = {ram.kind for ram in fitter.board.resources.block_ram}
+    first = short
+    faster = slowest // 2  # more multipliers read wider words, which may lie better in the board's memories
+    while least is None and below is None and faster and set(short) <= rams:
+        least, short = attempt(faster)
+        slowest, faster = (slowest, faster // 2) if least is None else (faster, 0)
     if least is None and below is not None:
         return None
     if least is None:
-        if short == [BANDWIDTH]:
-            raise FoldingError(f"folding: {fitter.board.name}: no folding can live with the memory's bandwidth; raise hardware.memory.block")
         folding = fold_all(slowest)
+        if first == [BANDWIDTH]:
+            raise FoldingError(f"folding: {fitter.board.name}: {streamed.shortage(fitter.graph, folding, slowest)}")
         _, costs = fitter.styled(folding)
         raise FoldingError(f"folding: {fitter.board.name}: {fitter.excess(costs) or 'got a budget of too few multipliers; raise hardware.multipliers'}")
     low, high, best, bound = 1, slowest, least, []
@@ -154,8 +189,14 @@ def must_fit(graph: Graph, board: Board, folding: Folding) -> Folding:
 
     Raises FoldingError: the board is too small for it.
     """
-    fitter = Fitter(graph, board)
-    styled, costs = fitter.styled(folding)
-    if (text := fitter.excess(costs)) is not None:
-        raise FoldingError(f"folding: {board.name}: {text}")
-    return styled
+    for tables in (False, has_tables(board)):
+        fitter = Fitter(graph, board, tables)
+        styled, costs = fitter.styled(folding)
+        if (text := fitter.excess(costs)) is None:
+            return styled
+    raise FoldingError(f"folding: {board.name}: {text}")
+
+
+def has_tables(board: Board) -> bool:
+    """Whether LUT RAM is counted for memories that leave block RAM: on six-input fabrics (hw/cost/memories.py)."""
+    return board.resources.lut_ram and board.resources.lut_inputs == 6

@@ -48,6 +48,7 @@ class Folding:
     inside     sentences that they hold at once
     memory     of the weights; None: they are on the chip
     board      the board that it was fitted to; None: none
+    styles     by instance of encoder.sv: its parameters that move memories out of block RAM (hw/instance.py: Module)
     bound_by   what of the board keeps the next faster folding from fitting
     """
 
@@ -60,6 +61,7 @@ class Folding:
     inside: int = 0
     memory: Memory | None = None
     board: str | None = None
+    styles: dict[str, dict[str, str]] = field(default_factory=dict)
     bound_by: str = ""
 
     @property

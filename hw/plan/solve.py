@@ -27,9 +27,9 @@ from bitloom.hw.plan.lanes import Lanes
 from bitloom.hw.plan.rolled import BEHIND, INSIDE, layers_of, roll
 from bitloom.hw.settings import Number, Strict
 
-PLANNED = 0.85  # of a memory's bandwidth: near all of it, tiles come too late now and then (docs/results.md)
 OUTSTANDING = 16  # bursts of a board's memory in flight
 WORTH = 0.05  # share of multiplier-cycles beyond the multiply-accumulates: up to it, the common lanes are kept; and of multipliers that others must save
+WORTH_TABLES = 0.2  # share of the interval that LUT RAM must save, in the place of block RAM
 WORTH_AT_TARGET = 0.2  # share of multipliers that they must save at a given target: what a dearer folding has to spare lets shorter sentences pass faster
 
 
@@ -107,16 +107,18 @@ def _choose(lanes: Lanes, config: HardwareConfig, board: Board) -> Folding:
     if several:
         ways.append((_rolled(lanes, 1, config.inside, False), None))
     ways += [(_rolled(lanes, 1, config.inside, True) if several else lanes, memory) for memory in _memories(lanes.graph, board)]
-    for way, memory in ways:
-        if memory and best and best.memory is None:
-            break
-        try:
-            found = _solve(way, config, board, memory, best and best.interval)
-        except FoldingError as error:
-            errors.append(error)
-            continue
-        if found is not None and (best is None or found.interval < best.interval):
-            best = found
+    for tables in (False, True)[: 1 + fit.has_tables(board)]:
+        below = best and (int((1 - WORTH_TABLES) * best.interval) if tables else best.interval)
+        for way, memory in ways:
+            if memory and best and best.memory is None:
+                break
+            try:
+                found = _solve(way, config, board, memory, below, tables)
+            except FoldingError as error:
+                errors.append(error)
+                continue
+            if found is not None and (below is None or found.interval < below):
+                best, below = found, found.interval
     if best is None:
         raise errors[-1]
     return best
@@ -127,12 +129,12 @@ def _memories(graph: Graph, board: Board) -> list[Memory]:
     if board.external_memory is None or (port := board.external_memory.port) is None:
         return []
     size = min(board.external_memory.mbytes << 20, 1 << 32)
-    blocks = sorted({max(1, -(-graph.max_tokens // parts)) for parts in (1, 2, 3, 4, 8)}, reverse=True)
+    blocks = sorted({max(1, -(-graph.max_tokens // parts)) for parts in (1, 2, 3, 4, 5, 6, 8)}, reverse=True)
     return [Memory(**port.model_dump(), block=block, outstanding=OUTSTANDING, bytes=size) for block in blocks]
 
 
-def _solve(lanes: Lanes, config: HardwareConfig, board: Board | None, memory: Memory | None, below: int | None = None) -> Folding | None:
-    """below: only a smaller interval on the board is looked for; None where there is none."""
+def _solve(lanes: Lanes, config: HardwareConfig, board: Board | None, memory: Memory | None, below: int | None = None, tables: bool = False) -> Folding | None:
+    """below: only a smaller interval on the board is looked for; None where there is none. tables: as Fitter takes it."""
     graph = lanes.graph
     work = sum(OPS[n.op].macs(graph.source, n, graph.max_tokens) for n in graph.source.nodes)
 
@@ -141,14 +143,16 @@ def _solve(lanes: Lanes, config: HardwareConfig, board: Board | None, memory: Me
 
     if config.target_cycles is not None:
         folding = dressed(_meet(lanes, config.target_cycles, work))
+        if memory and (text := streamed.shortage(graph, folding, config.target_cycles)):
+            raise FoldingError(f"folding: {text}")
         return folding if board is None else fit.must_fit(graph, board, folding)
     most = config.multipliers or math.inf
-    fitter = board and fit.Fitter(graph, board)
+    fitter = board and fit.Fitter(graph, board, tables)
 
     def forbids(folding: Folding, target: int) -> str:
         if folding.multipliers > most:
             return "hardware.multipliers"
-        return fit.BANDWIDTH if memory and streamed.fetch_cycles(graph, folding) > PLANNED * max(target, folding.interval) else ""
+        return fit.BANDWIDTH if memory and streamed.shortage(graph, folding, target) else ""
 
     def fastest(fold_all: Callable[[int], Folding | None]) -> Folding | None:
         if fitter is None:

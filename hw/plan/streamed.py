@@ -19,6 +19,7 @@ from bitloom.hw.plan.folding import Folding, FoldingError, Memory
 HEADER = 4096  # bytes in front of the weights in their image (hw/image.py)
 SMALL = 1 << 10  # bits: weights of fewer stay on the chip
 BELOW = 1 << 32  # addresses have 32 bits
+PLANNED = 0.85  # of a memory's bandwidth: near all of it, tiles come too late now and then (docs/results.md)
 
 
 def stream(graph: Graph, folding: Folding, memory: Memory) -> Folding:
@@ -59,6 +60,20 @@ def fetch_cycles(graph: Graph, folding: Folding) -> int:
             tokens = graph.max_tokens if graph.tensor(node.name).kind == "token" else 1
             beats += -(-tokens // fold.block) * size(graph, node, fold) // (memory.data_bits // 8)
     return -(-beats * memory.cycles // memory.beats)
+
+
+def shortage(graph: Graph, folding: Folding, target: int) -> str:
+    """By how much the memory is too slow for a sentence of max_tokens in `target` cycles, or those of the folding if it has more; "" if it is not."""
+    memory, cycles = folding.memory, max(target, folding.interval)
+    times = fetch_cycles(graph, folding) / (PLANNED * cycles)
+    if times <= 1:
+        return ""
+    rate = memory.data_bits / 8 * memory.beats / memory.cycles
+    blocks = "hardware.memory.block, " if memory.block < graph.max_tokens else ""
+    return (
+        f"got a memory of {rate:.4g} bytes a cycle, must be at least {rate * times:.4g} for blocks of {memory.block} tokens in {cycles:,} cycles a sentence "
+        f"({times:.1f} times); raise {blocks}hardware.target_cycles or the memory's rate"
+    )
 
 
 def words_of(graph: Graph, node: Node, fold: Fold) -> int:

@@ -165,5 +165,5 @@ def _planned(lanes: Lanes, config: HardwareConfig, board: Board | None, lengths:
 
 
 def _used(fitter: Fitter, folding: Folding) -> dict[str, Usage]:
-    _, costs = fitter.styled(folding)
+    costs = fitter.costs.estimate(Design(fitter.graph, folding)) if folding.board else fitter.styled(folding)[1]
     return {label(fitter.board, name): use for name, use in fitter.used(costs).items()}

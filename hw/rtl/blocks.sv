@@ -8,7 +8,7 @@
 // Timing : a block whose last beat is taken in cycle t is `full` from t + 1
 // Turns  : of the oldest block and of the one behind it; `begun`: how many have begun to come
 // Layout : element i of a word = word[i*W +: W]; WORD/LANES beats fill a word, the first beat the lowest elements. A memory for each of
-//          these beats, so that they can be written in any order
+//          these beats, so that they can be written in any order; in UltraRAM one memory for all of them, each in bytes of 9 bits of its own
 // Reset  : no block; the memories keep their contents
 module blocks #(
   parameter int K = 8,           // elements of a token
@@ -19,6 +19,7 @@ module blocks #(
   parameter int FOLD = 0,        // 0, or a multiple of LANES that divides K
   parameter int TURNS = 1,
   parameter int SENTENCES = 2,   // see turns
+  parameter RAM_STYLE = "auto",  // "ultra": in UltraRAM
   localparam int WORDS = K / WORD,
   localparam int AT_W = TOKENS * WORDS > 1 ? $clog2(TOKENS * WORDS) : 1,
   localparam int COUNT_W = $clog2(TOKENS + 1)
@@ -41,6 +42,9 @@ module blocks #(
   output      logic [1:0]         begun,
   output      logic [WORD*W-1:0]  word
 );
+  /* verilator lint_off WIDTHEXPAND */
+  localparam bit Ultra = RAM_STYLE == "ultra";
+  /* verilator lint_on WIDTHEXPAND */
   localparam int Chunk = (FOLD > 0 ? FOLD : K) / LANES;  // beats of a token that come one after the other
   localparam int Parts = FOLD > 0 ? K / FOLD : 1;
   localparam int Columns = WORD / LANES;
@@ -139,10 +143,25 @@ module blocks #(
   assign begun = 2'(full_q[0]) + 2'(full_q[1]) + 2'(begun_q);
 
   wire [AddrW-1:0] read_at = (read_bank_q ? AddrW'(Size) : '0) + AddrW'(at);
-  for (genvar i = 0; i < Columns; i++) begin : g_column
-    logic [LANES*W-1:0] mem [0:2*Size-1];
-    always_ff @(posedge clk) if (take && column_q == ColumnW'(i)) mem[write_at] <= s_data;
-    always_ff @(posedge clk) if (en) word[i*LANES*W +: LANES*W] <= mem[read_at];
+  if (Ultra) begin : g_ultra
+    localparam int Column = 9 * ((LANES * W + 8) / 9);
+    (* ram_style = "ultra" *) logic [Columns*Column-1:0] mem [0:2*Size-1];
+    logic [Columns*Column-1:0] read_q;
+
+    always_ff @(posedge clk) begin
+      for (int i = 0; i < Columns; i++) if (take && column_q == ColumnW'(i)) mem[write_at][i*Column +: Column] <= Column'(s_data);
+    end
+    always_ff @(posedge clk) if (en) read_q <= mem[read_at];
+    for (genvar i = 0; i < Columns; i++) begin : g_column
+      assign word[i*LANES*W +: LANES*W] = read_q[i*Column +: LANES*W];
+    end
+    wire unused_bits = &{1'b0, read_q};
+  end else begin : g_auto
+    for (genvar i = 0; i < Columns; i++) begin : g_column
+      logic [LANES*W-1:0] mem [0:2*Size-1];
+      always_ff @(posedge clk) if (take && column_q == ColumnW'(i)) mem[write_at] <= s_data;
+      always_ff @(posedge clk) if (en) word[i*LANES*W +: LANES*W] <= mem[read_at];
+    end
   end
 
   initial begin

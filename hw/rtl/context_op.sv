@@ -25,7 +25,8 @@ module context_op #(
   parameter int V_W = 8,          // bits per value element
   parameter int OUT_W = 20,       // bits per sum
   parameter int BACK = MAX_TOKENS - 1,  // keys seen before the query's own; MAX_TOKENS - 1: all
-  parameter MUL_STYLE = "one"     // multipliers: see mac_array
+  parameter MUL_STYLE = "one",    // multipliers: see mac_array
+  parameter RAM_STYLE = "auto"    // of the values: see ring
 ) (
   input  wire logic                    clk,
   input  wire logic                    rst,
@@ -120,7 +121,7 @@ module context_op #(
     .clk, .rst, .s_valid(p_valid), .s_ready(p_ready), .s_data(p_data), .s_last(p_last),
     .en, .offset(PAtW'(step_q)), .done(issue && row_end), .full(p_full), .count(span), .last(), .word(p));
   /* verilator lint_on PINCONNECTEMPTY */
-  ring #(.LANES(LANES), .WORD(SIDE*PE), .W(V_W), .DEPTH(Depth)) u_values (
+  ring #(.LANES(LANES), .WORD(SIDE*PE), .W(V_W), .DEPTH(Depth), .RAM_STYLE(RAM_STYLE)) u_values (
     .clk, .rst, .s_valid(v_valid), .s_ready(v_ready), .s_data(v_data), .s_last(v_last),
     .en, .offset(v_at_q), .done(issue && token_end && sentence_last), .full(v_full), .count(v_count), .word(v));
 

@@ -8,7 +8,8 @@
 // Reset  : empties it
 module fifo #(
   parameter int WIDTH = 8,   // bits of data
-  parameter int DEPTH = 2    // beats, any integer >= 2
+  parameter int DEPTH = 2,   // beats, any integer >= 2
+  parameter RAM_STYLE = "auto"  // of fifo_deep
 ) (
   input  wire logic             clk,
   input  wire logic             rst,
@@ -22,7 +23,7 @@ module fifo #(
   output logic                  m_last
 );
   if (DEPTH > 64) begin : g_deep
-    fifo_deep #(.WIDTH(WIDTH), .DEPTH(DEPTH)) u_deep (.clk, .rst, .s_valid, .s_ready, .s_data, .s_last, .m_valid, .m_ready, .m_data, .m_last);
+    fifo_deep #(.WIDTH(WIDTH), .DEPTH(DEPTH), .RAM_STYLE(RAM_STYLE)) u_deep (.clk, .rst, .s_valid, .s_ready, .s_data, .s_last, .m_valid, .m_ready, .m_data, .m_last);
   end else begin : g_shallow
     localparam int CountW = $clog2(DEPTH + 1);
 

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// fifo_deep: a fifo in block RAM, for DEPTH > 4; `fifo` takes it where it is deep
+// fifo_deep: a fifo in block RAM or UltraRAM, for DEPTH > 4; `fifo` takes it where it is deep
 // Stream : as fifo: latency 1, II 1, DEPTH beats
 // Timing : s_ready and m_valid are registers, m_data is one of four. A word moves from block RAM to a register with nothing between.
 // Method : four slots hold the oldest beats, the memory the others. A beat gets its slot when it is put there or when its read is
 //          issued, which is once a slot is free: beats are in the memory only while three or four slots are taken, so a read, which takes
 //          three cycles, is there before the three beats in front of it have left.
-// Memory : blocks of ChunkWords words, each with registers of its own, so that the choice between them comes after these
+// Memory : chunks of ChunkWords words, each with registers of its own, so that the choice between them comes after these. A chunk is a block RAM; in
+//          UltraRAM, whose words have 72 bits, Side of them lie side by side in one memory, each in whole bytes of 9 bits, which are written alone
 // Layout : {last, data} is one word
 // Reset  : empties it
 module fifo_deep #(
   parameter int WIDTH = 8,     // bits of data
-  parameter int DEPTH = 100    // beats
+  parameter int DEPTH = 100,   // beats
+  parameter RAM_STYLE = "auto" // "ultra": in UltraRAM
 ) (
   input  wire logic             clk,
   input  wire logic             rst,
@@ -23,9 +25,16 @@ module fifo_deep #(
   output logic [WIDTH-1:0]      m_data,
   output logic                  m_last
 );
+  /* verilator lint_off WIDTHEXPAND */
+  localparam bit Ultra = RAM_STYLE == "ultra";
+  /* verilator lint_on WIDTHEXPAND */
   // What 18 kbit hold at that width: one block RAM of most families.
-  localparam int ChunkWords = WIDTH < 9 ? 2048 : WIDTH < 18 ? 1024 : 512;
+  localparam int ChunkWords = Ultra ? 4096 : WIDTH < 9 ? 2048 : WIDTH < 18 ? 1024 : 512;
   localparam int Chunks = (DEPTH + ChunkWords - 1) / ChunkWords;
+  localparam int Slot = Ultra ? 9 * ((WIDTH + 9) / 9) : WIDTH + 1;  // bits of a chunk's word
+  localparam int Fits = Ultra && Slot < 72 ? 72 / Slot : 1;
+  localparam int Side = Fits < Chunks ? Fits : Chunks;
+  localparam int Memories = (Chunks + Side - 1) / Side;
   localparam int OffsetW = $clog2(ChunkWords);
   localparam int ChunkW = Chunks > 1 ? $clog2(Chunks) : 1;
   localparam int AddrW = OffsetW + ChunkW;
@@ -79,24 +88,36 @@ module fifo_deep #(
     end
   end
 
-  for (genvar i = 0; i < (1 << ChunkW); i++) begin : g_chunk
-    if (i < Chunks) begin : g_memory
-      localparam int Words = DEPTH - i * ChunkWords < ChunkWords ? DEPTH - i * ChunkWords : ChunkWords;
-      localparam int AtW = Words > 1 ? $clog2(Words) : 1;
+  wire [Memories*Side*Slot-1:0] reads;  // of all chunks, a cycle behind the address
 
-      // A word is read only after the cycle in which it was written.
-      (* no_rw_check *) logic [WIDTH:0] mem [0:Words-1];
-      logic [WIDTH:0] read;
+  for (genvar g = 0; g < Memories; g++) begin : g_memory
+    localparam int Words = DEPTH - g * Side * ChunkWords < ChunkWords ? DEPTH - g * Side * ChunkWords : ChunkWords;
+    localparam int AtW = Words > 1 ? $clog2(Words) : 1;
+    logic [Side*Slot-1:0] read;
 
-      always_ff @(posedge clk) if (push && !direct && write_q[AddrW-1 -: ChunkW] == ChunkW'(i)) mem[write_q[AtW-1:0]] <= {s_last, s_data};
+    assign reads[g*Side*Slot +: Side*Slot] = read;
+
+    // A word is read only after the cycle in which it was written.
+    if (Ultra) begin : g_ultra
+      (* ram_style = "ultra" *) logic [Side*Slot-1:0] mem [0:Words-1];
+
       always_ff @(posedge clk) begin
-        read <= mem[read_q[AtW-1:0]];
-        chunk_q[i] <= read;
+        for (int i = 0; i < Side; i++)
+          if (push && !direct && write_q[AddrW-1 -: ChunkW] == ChunkW'(g * Side + i)) mem[write_q[AtW-1:0]][i*Slot +: Slot] <= Slot'({s_last, s_data});
       end
-    end else begin : g_none
-      always_ff @(posedge clk) chunk_q[i] <= '0;
+      always_ff @(posedge clk) read <= mem[read_q[AtW-1:0]];
+    end else begin : g_auto
+      (* no_rw_check *) logic [WIDTH:0] mem [0:Words-1];
+
+      always_ff @(posedge clk) if (push && !direct && write_q[AddrW-1 -: ChunkW] == ChunkW'(g)) mem[write_q[AtW-1:0]] <= {s_last, s_data};
+      always_ff @(posedge clk) read <= mem[read_q[AtW-1:0]];
     end
   end
+
+  for (genvar i = 0; i < (1 << ChunkW); i++) begin : g_chunk
+    always_ff @(posedge clk) chunk_q[i] <= i < Chunks ? reads[(i < Chunks ? i : 0)*Slot +: WIDTH+1] : '0;
+  end
+  wire unused = &{1'b0, reads};
 
   initial if (DEPTH <= 4) $fatal(1, "fifo_deep: got DEPTH %0d, must be above 4; take fifo", DEPTH);
 endmodule

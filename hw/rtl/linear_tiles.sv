@@ -29,7 +29,9 @@ module linear_tiles #(
   parameter int ADDR_W = 32,
   parameter logic [63:0] BASE = 0,     // where the weights lie there
   parameter int TURNS = 1,             // weights and biases by turn
-  parameter int SENTENCES = 2          // see turns
+  parameter int SENTENCES = 2,         // see turns
+  parameter RAM_STYLE = "auto",        // of the blocks of tokens: see blocks
+  parameter TILE_STYLE = "auto"        // of the tiles: see tiles
 ) (
   input  wire logic                       clk,
   input  wire logic                       rst,
@@ -106,10 +108,12 @@ module linear_tiles #(
   logic [PE*SIMD*WEIGHT_W-1:0] w;
   logic first_q, final_q, last_q;
 
-  blocks #(.K(K), .TOKENS(TOKENS), .LANES(LANES_IN), .WORD(SIMD), .W(IN_W), .FOLD(FOLD), .TURNS(TURNS), .SENTENCES(SENTENCES)) u_tokens (
+  blocks #(.K(K), .TOKENS(TOKENS), .LANES(LANES_IN), .WORD(SIMD), .W(IN_W), .FOLD(FOLD), .TURNS(TURNS), .SENTENCES(SENTENCES),
+           .RAM_STYLE(RAM_STYLE)) u_tokens (
     .clk, .rst, .bus, .s_valid, .s_ready, .s_data, .s_last,
     .en, .at(at_q), .done(go && block_end), .full, .count, .last, .turn, .next_turn, .begun, .word(x));
-  tiles #(.WIDTH(PE * SIMD * WEIGHT_W), .STEPS(Steps), .TILES(Folds), .TURNS(TURNS), .DATA_W(DATA_W), .ADDR_W(ADDR_W), .BASE(BASE)) u_tiles (
+  tiles #(.WIDTH(PE * SIMD * WEIGHT_W), .STEPS(Steps), .TILES(Folds), .TURNS(TURNS), .DATA_W(DATA_W), .ADDR_W(ADDR_W), .BASE(BASE),
+          .RAM_STYLE(TILE_STYLE)) u_tiles (
     .clk, .rst, .req_valid, .req_ready, .req_addr, .req_beats, .w_valid, .w_data, .w_last,
     .begun, .turn, .next_turn, .block_done(go && block_end), .en, .step(TileStepW'(step_q)), .done(go && part_end), .ready, .word(w));
 

@@ -12,7 +12,8 @@ module loop #(
   parameter int SENTENCES = 2,      // that may be inside at once, >= 2
   parameter int MAX_TOKENS = 64,
   parameter int BEATS = 4,          // of a token
-  parameter int WIDTH = 8           // bits of a beat
+  parameter int WIDTH = 8,          // bits of a beat
+  parameter RAM_STYLE = "auto"      // of the FIFO of what comes back (fifo_deep)
 ) (
   input  wire logic             clk,
   input  wire logic             rst,
@@ -53,7 +54,7 @@ module loop #(
   /* verilator lint_off PINCONNECTEMPTY */
   turns #(.TURNS(TURNS), .SENTENCES(SENTENCES)) u_turn (.clk, .rst, .bus, .done, .now(turn), .base(), .word());
   /* verilator lint_on PINCONNECTEMPTY */
-  fifo #(.WIDTH(WIDTH), .DEPTH(SENTENCES * MAX_TOKENS * BEATS)) u_back (
+  fifo #(.WIDTH(WIDTH), .DEPTH(SENTENCES * MAX_TOKENS * BEATS), .RAM_STYLE(RAM_STYLE)) u_back (
     .clk, .rst, .s_valid(b_valid && !final_turn), .s_ready(back_ready), .s_data(b_data), .s_last(b_last),
     .m_valid(back_valid), .m_ready(back_take), .m_data(back_data), .m_last(back_last));
   assign b_ready = final_turn ? x_ready : back_ready;

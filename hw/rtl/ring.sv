@@ -15,6 +15,9 @@ module ring #(
   parameter int W = 8,           // bits per element
   parameter int DEPTH = 2,       // words of the longest sentence
   parameter int SENTENCES = 16,  // whole ones that it holds at most, a power of two
+  /* verilator lint_off UNUSEDPARAM */  // an attribute takes it
+  parameter RAM_STYLE = "auto",  // "ultra": in UltraRAM
+  /* verilator lint_on UNUSEDPARAM */
   localparam int OFFSET_W = DEPTH > 1 ? $clog2(DEPTH) : 1,
   localparam int COUNT_W = $clog2(DEPTH + 1)
 ) (
@@ -38,7 +41,7 @@ module ring #(
   localparam int SentenceW = $clog2(SENTENCES);
   localparam bit Wraps = (1 << AtW) != Size;  // else addresses wrap by themselves
 
-  logic [WORD*W-1:0] ram [0:Size-1];
+  (* ram_style = RAM_STYLE *) logic [WORD*W-1:0] ram [0:Size-1];
   logic [COUNT_W-1:0] counts [0:SENTENCES-1];  // words of the whole sentences; of the oldest, `count` has them too
   logic [WORD*W-1:0] filled;
   logic [AtW-1:0] write_at_q, base_q, read_at, next_base;

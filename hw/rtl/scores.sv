@@ -25,7 +25,8 @@ module scores #(
   parameter int OUT_W = 20,       // bits per score
   parameter int BACK = MAX_TOKENS - 1,   // keys seen before the query's own; MAX_TOKENS - 1: all
   parameter int AHEAD = MAX_TOKENS - 1,  // and behind it
-  parameter MUL_STYLE = "one"     // multipliers: see mac_array
+  parameter MUL_STYLE = "one",    // multipliers: see mac_array
+  parameter RAM_STYLE = "auto"    // of the keys: see ring
 ) (
   input  wire logic                  clk,
   input  wire logic                  rst,
@@ -155,7 +156,7 @@ module scores #(
     end
   end
   /* verilator lint_on PINCONNECTEMPTY */
-  ring #(.LANES(LANES), .WORD(SIDE*SIMD), .W(K_W), .DEPTH(Depth)) u_keys (
+  ring #(.LANES(LANES), .WORD(SIDE*SIMD), .W(K_W), .DEPTH(Depth), .RAM_STYLE(RAM_STYLE)) u_keys (
     .clk, .rst, .s_valid(k_valid), .s_ready(k_ready), .s_data(k_data), .s_last(k_last),
     .en, .offset(k_at_q), .done(run && token_end && sentence_last), .full(k_full), .count(k_count), .word(k));
 

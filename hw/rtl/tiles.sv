@@ -16,6 +16,9 @@ module tiles #(
   parameter int DATA_W = 64,      // bits of a beat
   parameter int ADDR_W = 32,
   parameter logic [63:0] BASE = 0,
+  /* verilator lint_off UNUSEDPARAM */  // an attribute takes it
+  parameter RAM_STYLE = "auto",   // "distributed": in LUT RAM
+  /* verilator lint_on UNUSEDPARAM */
   localparam int STEP_W = STEPS > 1 ? $clog2(STEPS) : 1
 ) (
   input  wire logic              clk,
@@ -136,7 +139,7 @@ module tiles #(
 
   wire [AddrW-1:0] read_at = (bank_q ? AddrW'(Rows) : '0) + AddrW'(row);
   for (genvar i = 0; i < Columns; i++) begin : g_column
-    logic [DATA_W-1:0] mem [0:2*Rows-1];
+    (* ram_style = RAM_STYLE *) logic [DATA_W-1:0] mem [0:2*Rows-1];
     logic [DATA_W-1:0] read_q;
     always_ff @(posedge clk) if (w_valid && column_q == ColumnW'(i)) mem[write_at] <= w_data;
     always_ff @(posedge clk) if (en) read_q <= mem[read_at];

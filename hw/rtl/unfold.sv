@@ -9,7 +9,8 @@ module unfold #(
   parameter int TOKENS = 4,  // of a block, at most
   parameter int LANES = 1,   // elements per beat, divides FOLD
   parameter int W = 8,       // bits per element
-  parameter int FOLD = 2     // elements of a token that come one after the other, divides C
+  parameter int FOLD = 2,    // elements of a token that come one after the other, divides C
+  parameter RAM_STYLE = "auto"  // "ultra": in UltraRAM, Pack beats to a word
 ) (
   input  wire logic               clk,
   input  wire logic               rst,
@@ -24,6 +25,14 @@ module unfold #(
   output      logic               m_last
 );
   localparam int Beats = C / LANES;
+  /* verilator lint_off WIDTHEXPAND */
+  localparam bit Ultra = RAM_STYLE == "ultra";
+  /* verilator lint_on WIDTHEXPAND */
+  // As many beats as have room in 72 bits, each in whole bytes of 9: a power of two that divides a token's
+  localparam int Most = Ultra ? 8 / ((LANES * W + 8) / 9) : 1;
+  localparam int Pack = Most >= 8 && Beats % 8 == 0 ? 8 : Most >= 4 && Beats % 4 == 0 ? 4 : Most >= 2 && Beats % 2 == 0 ? 2 : 1;
+  localparam int PackW = $clog2(Pack);
+  localparam int WordAtW = TOKENS * Beats / Pack > 1 ? $clog2(TOKENS * Beats / Pack) : 1;
   localparam int AtW = TOKENS * Beats > 1 ? $clog2(TOKENS * Beats) : 1;
   localparam int BeatW = Beats > 1 ? $clog2(Beats) : 1;
   localparam int CountW = $clog2(TOKENS + 1);
@@ -34,16 +43,25 @@ module unfold #(
   logic read_q, last_q;
   wire full, last;
   wire [CountW-1:0] count;
-  wire [LANES*W-1:0] word;
+  wire [Pack*LANES*W-1:0] word;
+  wire [LANES*W-1:0] beat;
   wire en = m_ready || !m_valid;
   wire token_end = beat_q == BeatW'(Beats - 1);
   wire done = full && token_end && token_q + 1'b1 == count;
 
   /* verilator lint_off PINCONNECTEMPTY */
-  blocks #(.K(C), .TOKENS(TOKENS), .LANES(LANES), .WORD(LANES), .W(W), .FOLD(FOLD)) u_blocks (
+  blocks #(.K(C), .TOKENS(TOKENS), .LANES(LANES), .WORD(Pack * LANES), .W(W), .FOLD(FOLD), .RAM_STYLE(RAM_STYLE)) u_blocks (
     .clk, .rst, .bus, .s_valid, .s_ready, .s_data, .s_last,
-    .en, .at(at_q), .done, .full, .count, .last, .turn(), .next_turn(), .begun(), .word);
+    .en, .at(WordAtW'(at_q >> PackW)), .done, .full, .count, .last, .turn(), .next_turn(), .begun(), .word);
   /* verilator lint_on PINCONNECTEMPTY */
+
+  if (Pack == 1) begin : g_whole
+    assign beat = word;
+  end else begin : g_packed
+    logic [PackW-1:0] place_q;
+    always_ff @(posedge clk) if (en) place_q <= at_q[PackW-1:0];
+    assign beat = word[place_q*LANES*W +: LANES*W];
+  end
 
   always_ff @(posedge clk) begin
     if (en) begin
@@ -56,7 +74,7 @@ module unfold #(
       last_q <= done && last;
       m_valid <= read_q;
       m_last <= last_q;
-      m_data <= word;
+      m_data <= beat;
     end
     if (rst) begin
       at_q <= '0;

@@ -153,6 +153,8 @@ class _Flow:
         # Packages first
         sources = " ".join(f"src/{path.name}" for path in sorted((self.out / "src").glob("*.sv"), key=lambda path: (path.name != SHAPE_FILE, path.name)))
         command = FAMILIES[self.board.family].synth.format(top=self.top.name)
+        if self.board.resources.ultra_ram:
+            command += " -uram"  # else Yosys refuses memories that the RTL asks UltraRAM for
         # A Yosys that dies in the mapper exits with 0 all the same: the figures are written last.
         lines = [f"read_verilog -sv {sources}", command, f"write_json {NETLIST}", "tee -q -o cells.json stat -json"]
         (self.out / "synth.ys").write_text("\n".join(lines) + "\n")

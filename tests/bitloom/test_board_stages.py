@@ -106,3 +106,4 @@ def test_synthesis_for_an_ecp5_board_ends_in_a_bitstream(tiny_copy, bitloom):
 def test_boards_lists_every_board(bitloom):
     code, out, _ = bitloom("boards")
     assert code == 0 and all(re.search(rf"^{name} ", out, flags=re.M) for name in boards())
+    assert re.search(r"^kv260 .* 5,184 +18,432 ", out, flags=re.M) and re.search(r"^zcu102 .* 32,832 +- ", out, flags=re.M)  # block RAM, UltraRAM

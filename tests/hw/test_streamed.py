@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Encoders with their weights in external memory: the same codes, every weight fetched as often as planned, in the cycles that are predicted."""
 
+import re
 import shutil
 from dataclasses import replace
 
@@ -11,10 +12,13 @@ from encoders import ALL_BITS, random_encoder, random_sentences
 
 from bitloom.hw import golden, image
 from bitloom.hw.board import Board
+from bitloom.hw.cost.resources import MODULES
+from bitloom.hw.emit import emit
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import FoldingError
 from bitloom.hw.plan.predict import predict, stage_intervals
 from bitloom.hw.plan.solve import HardwareConfig, MemoryConfig, solve
+from bitloom.hw.plan.streamed import fetch_cycles
 from bitloom.sim.encoder import MemoryOptions, Options, run_encoder
 from bitloom.sim.errors import SimulationError
 from bitloom.sim.hil.errors import TargetError
@@ -103,6 +107,23 @@ def test_cycles(encoder):
     guess = predict(Design(encoder.graph, encoder.folding), lone.lengths).out_last[0]
     for measured, predicted in (many["interval"], many["end"], (int(alone.out_last_cycle[0]), guess)):
         assert measured > 0 and abs(measured - predicted) <= TOLERANCE * measured
+
+
+def test_memories_that_are_moved_change_neither_bits_nor_cycles(encoder, tmp_path, monkeypatch):
+    """Each memory that can be in UltraRAM or LUT RAM: the loop's, FIFOs', keys, values, blocks, tiles."""
+    monkeypatch.setenv("BITLOOM_BUILD", "quick")
+    design = Design(encoder.graph, encoder.folding)
+    styles = {name: dict(found) for _, name, made in design.instances if (found := MODULES[made.module].styles)}
+    assert {made.module for _, name, made in design.instances if name in styles} == {"fifo", "scores", "context_op", "linear_tiles", "unfold", "loop"}
+    emit(Design(encoder.graph, replace(encoder.folding, styles=styles)), tmp_path)
+    text = (tmp_path / "encoder.sv").read_text()
+    assert text.count('.RAM_STYLE("ultra")') == len(styles) - len(design.exits) and text.count('.TILE_STYLE("distributed")') == len(design.fetching)
+    ids, segments = encoder.ids[:3], encoder.segments[:3]
+    few = replace(encoder, ids=ids, segments=segments, want=golden.run(encoder.graph, ids, segments))
+    moved = replace(few, folder=tmp_path, folding=replace(encoder.folding, styles=styles))
+    (got, report), (want, _) = (one.run(seed=2, stall_in=0.3, stall_out=0.3) for one in (moved, few))
+    assert report.ok and report.mismatches == 0, str(report)
+    assert np.array_equal(got.out_last_cycle, want.out_last_cycle)
 
 
 @pytest.mark.parametrize(
@@ -199,6 +220,23 @@ def test_one_token(encoder, tmp_path):
 def test_boards_that_do_not_connect_the_memory(encoder):
     with pytest.raises(TargetError, match="hil: got weights in external memory, must be on the chip: no board's top connects that memory yet"):
         Shape.of(Design(encoder.graph, encoder.folding))
+
+
+def test_a_memory_that_is_too_slow_says_by_how_much(encoder):
+    """For a target, and on a board where not even the slowest folding can live with it."""
+    graph, slow = encoder.graph, MemoryConfig(data_bits=64, block=4, cycles=2)
+    text = r"folding: got a memory of 4 bytes a cycle, must be at least (\S+) for blocks of 4 tokens in 30,000 cycles a sentence \((\S+) times\); raise "
+    with pytest.raises(FoldingError, match=text + "hardware.memory.block, hardware.target_cycles or the memory's rate$") as caught:
+        solve(graph, HardwareConfig(layers=1, target_cycles=30_000, memory=slow))
+    need, times = (float(found) for found in re.search(text, str(caught.value)).groups())
+    folding = solve(graph, HardwareConfig(layers=1, target_cycles=30_000, memory=slow.model_copy(update={"cycles": 1})))
+    fetched = 8 * fetch_cycles(Design(graph, folding).graph, folding)  # 8 bytes a cycle, which does
+    assert need == pytest.approx(fetched / (0.85 * 30_000), rel=0.001) and times == pytest.approx(need / 4, rel=0.03)
+    with pytest.raises(
+        FoldingError, match=r"folding: zcu102: got a memory of 0.008 bytes a cycle, must be at least \S+ for blocks of 16 tokens in .* times\)"
+    ) as caught:
+        solve(graph, HardwareConfig(layers=1, board="zcu102", memory=MemoryConfig(data_bits=64, block=16, cycles=1000)))
+    assert "hardware.memory.block" not in str(caught.value)  # they are the whole sentence already
 
 
 @pytest.mark.slow

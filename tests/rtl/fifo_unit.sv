@@ -2,7 +2,8 @@
 // fifo_unit: a fifo beside the plainest one there is; stops the simulation unless they agree in every cycle
 module fifo_unit #(
   parameter int WIDTH = 8,
-  parameter int DEPTH = 2
+  parameter int DEPTH = 2,
+  parameter RAM_STYLE = "auto"
 ) (
   input  wire logic             clk,
   input  wire logic             rst,
@@ -15,7 +16,7 @@ module fifo_unit #(
   output logic [WIDTH-1:0]      m_data,
   output logic                  m_last
 );
-  fifo #(.WIDTH(WIDTH), .DEPTH(DEPTH)) dut (.clk, .rst, .s_valid, .s_ready, .s_data, .s_last, .m_valid, .m_ready, .m_data, .m_last);
+  fifo #(.WIDTH(WIDTH), .DEPTH(DEPTH), .RAM_STYLE(RAM_STYLE)) dut (.clk, .rst, .s_valid, .s_ready, .s_data, .s_last, .m_valid, .m_ready, .m_data, .m_last);
 
   logic [WIDTH:0] mem [0:DEPTH-1];
   int write_q, read_q, count_q;

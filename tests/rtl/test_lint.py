@@ -14,12 +14,16 @@ RTL = Path(__file__).parents[2] / "hw" / "rtl"
 MODULES = sorted(path.stem for path in RTL.glob("*.sv"))
 # Set beside the defaults where those leave parts of a module out.
 ROLLED = {"TURNS": 6, "SENTENCES": 3}
+ULTRA = {"RAM_STYLE": '"ultra"'}
 BY_TURN = ROLLED | {"MORE": 3, "ROUND_FILE": '"round.hex"'}
 VARIANTS = {
     "turns": (ROLLED | {"STRIDE": 5}, ROLLED | {"ROWS": 3, "QUERIES": 2}),
-    "blocks": (ROLLED, {"FOLD": 4, "WORD": 4, "LANES": 2}),
-    "tiles": ({"WIDTH": 200}, {"WIDTH": 20, "TURNS": 3}, {"WIDTH": 64, "DATA_W": 128}),
-    "linear_tiles": (ROLLED, {"FOLD": 2}, {"PE": 4, "SIMD": 4, "K": 16, "C": 16, "WEIGHT_W": 8}),
+    "blocks": (ROLLED, {"FOLD": 4, "WORD": 4, "LANES": 2}, ULTRA, ULTRA | {"WORD": 4, "W": 11}),
+    "unfold": (ULTRA, ULTRA | {"W": 12}, ULTRA | {"LANES": 2, "W": 30}, ULTRA | {"C": 12}),
+    "ring": (ULTRA,),
+    "loop": (ULTRA,),
+    "tiles": ({"WIDTH": 200}, {"WIDTH": 20, "TURNS": 3}, {"WIDTH": 64, "DATA_W": 128}, {"RAM_STYLE": '"distributed"'}),
+    "linear_tiles": (ROLLED, {"FOLD": 2}, ULTRA | {"TILE_STYLE": '"distributed"'}, {"PE": 4, "SIMD": 4, "K": 16, "C": 16, "WEIGHT_W": 8}),
     "scores": ({"BACK": 1, "AHEAD": 2}, {"AHEAD": 0}, {"QUERIES": 3}, {"QUERIES": 2, "SIDE": 2, "LANES": 4}),
     "context_op": ({"BACK": 1}, {"QUERIES": 3}, {"QUERIES": 2, "SIDE": 2, "LANES": 4}),
     "regroup": ({"TOKENS": 3, "PARTS": 5, "BEATS": 2}, {"PARTS": 1}),
@@ -31,8 +35,8 @@ VARIANTS = {
     "softmax": (BY_TURN | {"EXP_LEAST": 6},),
     "layernorm": (BY_TURN,),
     "axi_fetch": ({"CLIENTS": 5, "DATA_W": 512, "BURST": 64, "OUTSTANDING": 16},),
-    "fifo": ({"DEPTH": 5, "WIDTH": 33}, {"DEPTH": 5000}),
-    "fifo_deep": ({"DEPTH": 5000, "WIDTH": 11}, {"DEPTH": 2049}),
+    "fifo": ({"DEPTH": 5, "WIDTH": 33}, {"DEPTH": 5000}, ULTRA | {"DEPTH": 5000}),
+    "fifo_deep": ({"DEPTH": 5000, "WIDTH": 11}, {"DEPTH": 2049}, ULTRA, ULTRA | {"DEPTH": 50_000}, ULTRA | {"DEPTH": 50_000, "WIDTH": 80}),
     "stream_fork": ({"N": 3},),
 }
 

@@ -13,23 +13,25 @@ from bitloom.sim.unit import OutSpec, Stimulus, UnitCase, run_units
 RTL = sorted((Path(__file__).parents[2] / "hw" / "rtl").glob("*.sv")) + [Path(__file__).parent / f"{unit}_unit.sv" for unit in ("fork", "fifo")]
 FIFOS = [(2, 1, 1), (3, 8, 1), (4, 8, 1), (5, 8, 4), (16, 33, 1), (7, 61, 2), (64, 4, 5), (65, 8, 1), (300, 8, 1), (520, 20, 1)]  # depth, bits, lanes
 BEATS = 600
+ULTRA = {"RAM_STYLE": "ultra"}
 
 
-def stimulus(bits: int, lanes: int, seed: int = 0) -> Stimulus:
+def stimulus(bits: int, lanes: int, seed: int = 0, beats: int = BEATS) -> Stimulus:
     rng = np.random.default_rng(seed)
-    return Stimulus(rng.integers(0, 1 << bits, size=(BEATS, lanes)), rng.random(BEATS) < 0.1, bits)
+    return Stimulus(rng.integers(0, 1 << bits, size=(beats, lanes)), rng.random(beats) < 0.1, bits)
 
 
 def fifo_cases() -> list[UnitCase]:
     return [
         UnitCase(
             "fifo_unit",
-            {"WIDTH": bits * lanes, "DEPTH": depth},
+            {"WIDTH": bits * lanes, "DEPTH": depth, **style},
             {"s": stimulus(bits, lanes, depth)},
             OutSpec("m", lanes, bits, False),
             BEATS,
         )
         for depth, bits, lanes in FIFOS
+        for style in ({}, ULTRA)[: 1 + (depth > 64)]
     ]
 
 
@@ -63,11 +65,19 @@ def test_stalls_lose_nothing(stall_in, stall_out):
 
 def test_fifo_holds_depth_beats():
     """Under a slow reader the fill level reaches DEPTH and never passes it."""
-    for case, result in simulate(stall_out=0.9)[:-1]:
+    for case, result in simulate(stall_out=0.95)[:-1]:
         events = np.arange(int(result.cycle[-1]) + 1)
         taken = np.searchsorted(result.inputs["s"].cycle, events, side="right")
         left = np.searchsorted(result.cycle, events, side="right")
         assert (taken - left).max() == case.params["DEPTH"], dict(case.params)
+
+
+def test_a_fifo_in_several_ultrarams_goes_round():
+    """Three chunks, two of them side by side in the first memory; the slow reader fills all, and the addresses go round."""
+    beats = 12_000
+    case = UnitCase("fifo_unit", {"WIDTH": 30, "DEPTH": 9_000, **ULTRA}, {"s": stimulus(30, 1, beats=beats)}, OutSpec("m", 1, 30, False), beats)
+    (result,) = run_units([case], RTL, stall_out=0.9, resets=0)
+    assert_equal_streams("fifo_unit", result, case.inputs["s"].beats, case.inputs["s"].last)
 
 
 def test_fork_branches_are_independent():

@@ -11,11 +11,14 @@ import pytest
 from encoders import random_encoder
 from yosys import run_yosys
 
+from bitloom.hw.board import Board
+from bitloom.hw.cost.memories import DISTRIBUTED, ULTRA, Memory, map_memory
 from bitloom.hw.cost.multipliers import dsps, multiplier_style
 from bitloom.hw.cost.resources import MODULES
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Fold, Instance
 from bitloom.hw.ops import OPS
+from bitloom.hw.parts import blocks, ring, tiles
 
 RTL = Path(__file__).parents[2] / "hw" / "rtl"
 # Family: how Yosys synthesizes for it, the label behind its multipliers and the one behind its memories, the multipliers' cells and what each
@@ -34,7 +37,7 @@ def literal(value) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
-def synthesize(family: str, units: dict[str, Instance], folder: Path, memories: bool = False) -> dict[str, dict[str, int]]:
+def synthesize(family: str, units: dict[str, Instance], folder: Path, memories: bool = False, more: str = "") -> dict[str, dict[str, int]]:
     """Cells of each unit, by type: {unit: {cell: count}}; as far as its multipliers, or its memories too."""
     command, multipliers, behind, *_ = FAMILIES[family]
     for source in RTL.glob("*.sv"):
@@ -52,7 +55,7 @@ def synthesize(family: str, units: dict[str, Instance], folder: Path, memories: 
         script += [
             "design -push-copy",
             f"chparam {sets} {made.module}",
-            f"{command} -run begin:{behind if memories else multipliers} -top {made.module}",
+            f"{command} {more} -run begin:{behind if memories else multipliers} -top {made.module}",
             f"tee -q -o {name}.json stat -json",
             "design -pop",
         ]
@@ -126,3 +129,31 @@ def test_deep_memories_are_block_ram_and_shallow_ones_are_not(family, tmp_path):
     cells = synthesize(family, units, tmp_path, memories=True)
     blocks = {name: sum(n for cell, n in cells[name].items() if re.fullmatch(FAMILIES[family][4], cell)) for name in units}
     assert blocks["fifo_deep"] > 0 and blocks["fifo_shallow"] == 0 and blocks["keys"] > 0 and blocks["weights"] > 0, blocks
+
+
+def test_moved_memories_are_mapped_as_planned(tmp_path):
+    """Yosys's UltraRAM and LUT RAM of UltraScale+: as many of each primitive as hw/cost/memories.py says; nothing else is moved."""
+    board, ultra = Board.load("kv260"), {"RAM_STYLE": ULTRA}
+    units = {
+        "fifo": Instance(module="fifo", params={"WIDTH": 8, "DEPTH": 70_000} | ultra),
+        "keys": Instance(module="ring", params={"LANES": 1, "WORD": 32, "W": 8, "DEPTH": 3072} | ultra),
+        "unfold": Instance(module="unfold", params={"C": 96, "TOKENS": 100, "LANES": 1, "W": 10, "FOLD": 8} | ultra),
+        "block": Instance(module="blocks", params={"K": 3072, "TOKENS": 32, "LANES": 1, "WORD": 16, "W": 8, "FOLD": 24} | ultra),
+        "tiles": Instance(module="tiles", params={"WIDTH": 256, "STEPS": 32, "DATA_W": 256, "RAM_STYLE": DISTRIBUTED}),
+    }
+    said = {name: sum(map_memory(m, board).ultra for m in memories_of(made)) for name, made in units.items()}
+    cells = synthesize("virtex-ultrascale+", units, tmp_path, memories=True, more="-uram")
+    assert {name: cells[name].get("URAM288", 0) for name in units} == said
+    assert said == {"fifo": 3, "keys": 8, "unfold": 2, "block": 6, "tiles": 0}
+    tables = map_memory(tiles.memories(256, 32, 256, DISTRIBUTED)[0], board).tables
+    assert 8 * cells["tiles"]["RAM64M8"] == tables and not any(re.fullmatch("RAMB.*", cell) for name in units for cell in cells[name])
+
+
+def memories_of(made: Instance) -> list[Memory]:
+    """Also of parts that are inside of operators."""
+    p = made.params
+    if made.module == "ring":
+        return [ring.memory(p, "ring", p["W"], p["WORD"], p["DEPTH"])]
+    if made.module == "blocks":
+        return blocks.memories(p, p["LANES"] * p["W"], p["WORD"] // p["LANES"], 2 * p["TOKENS"] * p["K"] // p["WORD"])
+    return tiles.memories(p["WIDTH"], p["STEPS"], p["DATA_W"]) if made.module == "tiles" else MODULES[made.module].memories(p)
