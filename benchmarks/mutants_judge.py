@@ -67,6 +67,7 @@ UNIT = {
     "fifo": (STREAMS,),
     "fifo_deep": (STREAMS,),
     "first_key": MATRIX[1:],
+    "image_loader": ("tests/rtl/test_image_loader.py",),
     "isqrt": (ARITHMETIC, NORM),
     "layernorm_scale": (NORM,),
     "layernorm_sums": (NORM,),

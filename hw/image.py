@@ -5,6 +5,7 @@ A header of 4096 bytes, then each unit's tiles (hw/rtl/tiles.sv), turn after tur
   0  "bitloomW", 8 bytes        8  version 1, 4 bytes        12  bytes of a beat, 4
  16  bytes of the image, 8     24  number of units, 4       28  CRC-32 of all that is behind the header, 4
  32  SHA-256 of the graph, 32  64  SHA-256 of the shapes, 32: what any image must have that this hardware can work with
+    The hardware reads what is above (hw/rtl/image_loader.sv)
  96  per unit, 24 bytes: where its weights begin, 8; how many bytes they have, 8; their CRC-32, 4; 0, 4
 4092 CRC-32 of the 4092 bytes before
 """
@@ -22,13 +23,15 @@ from pathlib import Path
 import numpy as np
 
 from bitloom.hw.errors import BitloomError
-from bitloom.hw.parts import tiles
+from bitloom.hw.hexfile import Hex
+from bitloom.hw.parts import image_loader, tiles
 from bitloom.hw.plan import streamed
 from bitloom.hw.plan.design import Design, Unit
 from bitloom.hw.plan.streamed import HEADER
 
 MAGIC, VERSION = b"bitloomW", 1
 FILE = "weights.bin"
+GRAPH = slice(32, 64)  # its place in the header
 FIRST, ENTRY = struct.Struct("<8sIIQII32s32s"), struct.Struct("<QQII")
 MOST_UNITS = (HEADER - 4 - FIRST.size) // ENTRY.size
 
@@ -50,9 +53,13 @@ class Image:
 
 
 def shapes(design: Design) -> str:
-    """SHA-256 of what decides where which weights lie: 64 hex digits."""
-    places = [[u.name, u.turns, u.fold.base, u.fold.pe, u.fold.simd, u.fold.block, u.node.attrs["weight_bits"]] for u in design.fetching]
-    return hashlib.sha256(json.dumps([design.folding.memory.data_bits, places]).encode()).hexdigest()
+    """SHA-256 of all that an image must fit to, 64 hex digits: every unit's parameters and inputs, what memories on the chip hold, where weights lie."""
+    units = [[u.name, list(u.node.inputs), u.instance.module, [[key, _told(value)] for key, value in u.instance.params.items()]] for u in design.units]
+    return hashlib.sha256(json.dumps([design.folding.memory.data_bits, list(design.graph.outputs), units]).encode()).hexdigest()
+
+
+def _told(value: int | str | Hex) -> int | str:
+    return hashlib.sha256(value.text().encode()).hexdigest() if isinstance(value, Hex) else value
 
 
 def make(design: Design) -> bytes:
@@ -89,10 +96,11 @@ def _tiles(unit: Unit, data_bits: int) -> bytes:
 
 
 def reads(design: Design, lengths: Sequence[int]) -> np.ndarray:
-    """How often each beat of the image is fetched for sentences of these lengths: every tile once a block. int64 [beats]."""
+    """How often each beat of the image is fetched after a reset, for sentences of these lengths: the header once, every tile once a block. int64 [beats]."""
     beat = design.folding.memory.data_bits // 8
     end = max(unit.fold.base + streamed.size(unit.graph, unit.node, unit.fold) for unit in design.fetching)
     counts = np.zeros(end // beat, dtype=np.int64)
+    counts[: image_loader.beats(8 * beat)] = 1
     for unit in design.fetching:
         begin = unit.fold.base // beat
         beats = streamed.size(unit.graph, unit.node, unit.fold) // beat

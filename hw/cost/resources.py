@@ -90,7 +90,7 @@ class Estimator:
         for stream in design.unfolded:
             costs[stream.tensor] += self.cost(design.unfold(stream))
         if design.fetch:
-            costs[design.entry.tensor] += self.cost(design.fetch)
+            costs[design.entry.tensor] += self.cost(design.fetch) + self.cost(design.loader)
         if loop := design.loop:
             fifos = (fifo.instance(port.stream.width, port.depth) for port in (loop.new, loop.returning))
             costs[loop.back.tensor] += sum(map(self.cost, fifos), self.cost(loop.instance))

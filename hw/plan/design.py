@@ -21,7 +21,7 @@ from bitloom.hw.instance import Fold, Instance, Layout
 from bitloom.hw.keys import Keys
 from bitloom.hw.ops import OPS
 from bitloom.hw.ops.record import Operator
-from bitloom.hw.parts import axi_fetch, unfold
+from bitloom.hw.parts import axi_fetch, image_loader, unfold
 from bitloom.hw.plan import fifos
 from bitloom.hw.plan.folding import Folding
 from bitloom.hw.plan.rolled import roll
@@ -362,7 +362,7 @@ class Design:
 
     @cached_property
     def fetching(self) -> tuple[Unit, ...]:
-        """The units that take weights from external memory: the clients of `fetch`, in this order."""
+        """The units that take weights from external memory: the first clients of `fetch`, in this order."""
         return tuple(unit for unit in self.units if unit.fold.block)
 
     @cached_property
@@ -371,7 +371,13 @@ class Design:
         memory = self.folding.memory
         if memory is None:
             return None
-        return axi_fetch.instance(clients=len(self.fetching), address_bits=32, data_bits=memory.data_bits, burst=memory.burst, outstanding=memory.outstanding)
+        clients = len(self.fetching) + 1  # the last one is the loader
+        return axi_fetch.instance(clients=clients, address_bits=32, data_bits=memory.data_bits, burst=memory.burst, outstanding=memory.outstanding)
+
+    @property
+    def loader(self) -> Instance | None:
+        """What reads the image's header, but for the shapes that it must have; None: all weights are on the chip."""
+        return self.folding.memory and image_loader.instance(data_bits=self.folding.memory.data_bits)
 
     @cached_property
     def loop(self) -> Loop | None:

@@ -3,6 +3,7 @@
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from encoders import ALL_BITS, random_encoder, random_sentences
 
 from bitloom.hw import golden, image
 from bitloom.hw.board import Board
+from bitloom.hw.graph import Graph
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import FoldingError
 from bitloom.hw.plan.predict import predict, stage_intervals
@@ -118,24 +120,60 @@ def test_memory_errors_are_told(encoder, memory, what):
     assert what in got.problem and not report.ok
 
 
+def with_image(encoder: Encoder, folder, data: bytes) -> Path:
+    """A copy of the build with another image."""
+    shutil.copytree(encoder.folder, folder)
+    (folder / image.FILE).write_bytes(data)
+    return folder
+
+
+def other_weights(encoder: Encoder) -> Graph:
+    """The same but for the weights that come from memory."""
+    other, fetched = random_encoder(4, layers=2, hidden=64, heads=2, intermediate=128, max_tokens=16), Design(encoder.graph, encoder.folding).fetching
+    names = [f"{node.name}.weight" for unit in fetched for _, node in unit.graph.turns(unit.node)]
+    return replace(encoder.graph, params=encoder.graph.params | {name: other.params[name] for name in names})
+
+
 def test_another_image_of_the_same_shapes(encoder, tmp_path):
-    """The same hardware with another image computes the other weights' codes."""
-    other = random_encoder(4, layers=2, hidden=64, heads=2, intermediate=128, max_tokens=16)
-    params = encoder.graph.params | {k: other.params[k] for k in other.params if k.endswith(".weight")}
-    graph = replace(encoder.graph, params=params)
+    """The same hardware with another image computes the other weights' codes, and tells whose they are (run_encoder compares it with the image)."""
+    graph = other_weights(encoder)
     design = Design(graph, encoder.folding)
-    shutil.copytree(encoder.folder, tmp_path / "build")
-    path = tmp_path / "build" / image.FILE
-    path.write_bytes(image.make(design))
+    folder = with_image(encoder, tmp_path / "build", image.make(design))
     with pytest.raises(image.ImageError, match=f"got an image of graph {graph.hash[:16]}, must be of {encoder.graph.hash[:16]}"):
-        image.check(path, Design(encoder.graph, encoder.folding))
-    assert image.check(path, design).graph == graph.hash
+        image.check(folder / image.FILE, Design(encoder.graph, encoder.folding))
+    assert image.check(folder / image.FILE, design).graph == graph.hash
+    other = replace(encoder, folder=folder, want=golden.run(graph, encoder.ids, encoder.segments))
     inputs = np.split(encoder.want[graph.entry], np.cumsum(encoder.lengths)[:-1])
-    got = run_encoder(tmp_path / "build", inputs, Options(identity=encoder.graph.hash[:16]))
-    want = golden.run(graph, encoder.ids, encoder.segments)
-    kept = {name: codes for name, codes in want.items() if not name.startswith("logits")}  # whose few weights are on the chip
-    report = compare(graph, kept, got)
-    assert report.ok and not np.array_equal(want["pooler"], encoder.want["pooler"]), str(report)
+    got = run_encoder(folder, inputs, Options(identity=encoder.graph.hash[:16]))
+    report = compare(graph, other.want, got)
+    assert report.ok and not np.array_equal(other.want["pooler"], encoder.want["pooler"]), str(report)
+
+
+def test_the_hash_of_another_image_is_read_back(encoder, monkeypatch):
+    """What the hardware tells is compared: with the place of another hash it is found."""
+    monkeypatch.setattr(image, "GRAPH", slice(64, 96))
+    told, file = (encoder.folder / image.FILE).read_bytes()[64:72].hex(), encoder.graph.hash[:16]
+    with pytest.raises(SimulationError, match=f"weights: got {file}, must be {told}; the hardware has read another image"):
+        encoder.run()
+
+
+def test_an_image_that_does_not_fit_is_refused(encoder, tmp_path):
+    """Of another structure, of other constants on the chip, or none: error 8, no input is taken, and image.check refuses it, too."""
+    own = Design(encoder.graph, encoder.folding)
+    params = encoder.graph.params | {"layer.0.query.mult": encoder.graph.params["layer.0.query.mult"] ^ 1}
+    constants = image.make(Design(replace(encoder.graph, params=params), encoder.folding))
+    structure = image.make(Design(encoder.graph, solve(encoder.graph, HardwareConfig(multipliers=100, layers=1, memory=MemoryConfig()))))
+    whole = (encoder.folder / image.FILE).read_bytes()
+    foreign = structure[:4096].ljust(len(whole), b"\0")
+    for number, (data, match) in enumerate(
+        [(constants, "other shapes or bits"), (foreign, "the file is cut"), (b"bitloom\0" + whole[8:], "an image of weights")]
+    ):
+        folder = with_image(encoder, tmp_path / str(number), data)
+        with pytest.raises(image.ImageError, match=match):
+            image.check(folder / image.FILE, own)
+        got, report = replace(encoder, folder=folder).run()
+        assert "external memory: error 8 in the burst at byte 0" in got.problem and not report.ok
+        assert not len(got.in_first_cycle)
 
 
 @pytest.mark.parametrize("layers", [None, 1], ids=["all layers", "in turn"])
