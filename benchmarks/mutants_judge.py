@@ -79,7 +79,7 @@ UNIT = {
     "product_reg": (PRODUCTS, ARITHMETIC, REQUANT, NORM),
     "recip": (ARITHMETIC, "tests/ops/test_softmax.py", NORM),
     "ring": MATRIX[1:],
-    "rom": ("tests/ops/test_table.py", "tests/ops/test_linear.py", REQUANT),
+    "rom": ("tests/ops/test_table.py", "tests/ops/test_linear.py", REQUANT, STREAMED),
     "sdram": ("tests/rtl/test_sdram.py",),
     "softmax_row": ("tests/ops/test_softmax.py",),
     "stream_fork": (STREAMS,),

@@ -20,6 +20,7 @@ from bitloom.hw.plan.fifos import MIN_DEPTH
 
 RTL = Path(__file__).parent / "rtl"
 TOP = "encoder"
+NOT_LOADED = "33'd0"  # the bus that loads memories (hw/rtl/rom.sv), where they are read from files
 TIED = "26'd0"  # the bus of turns (hw/rtl/turns.sv) of units that serve one node
 
 
@@ -61,10 +62,11 @@ MEMORY_PORTS = """\
   output logic [31:0] memory_error_address,
 """
 MEMORY_TEXT = """\
-// Memory : the weights' image (hw/image.py) lies at weights_base, a multiple of 4096, in external memory behind m_axi_*, as long as rst is low. After rst
-//          its header is read: weights_ready says that it is one for this hardware, weights_hash of which graph (as identity is that of the graph that
-//          this was built from); until then no beat is taken. An error is told until rst, as hw/rtl/axi_fetch.sv and image_loader.sv say; what leaves
-//          after one is undefined. axi_rst: only with rst, if the memory forgets its reads with it.
+// Memory : the image (hw/image.py) lies at weights_base, a multiple of 4096, in external memory behind m_axi_*, as long as rst is low. After rst its
+//          header is read and the memories on the chip are loaded from it; weights_ready says that it is one for this hardware and all is loaded,
+//          weights_hash of which graph (identity is that of the graph that this was built from); until then no beat is taken. An error is told until
+//          rst, as hw/rtl/axi_fetch.sv and image_loader.sv say; what leaves after one is undefined. axi_rst: only with rst, if the memory forgets its
+//          reads with it.
 """
 OUTPUT_PORTS = """\
   output logic [{msb}:0] {port}_tdata,
@@ -117,6 +119,8 @@ class Emitter:
             if isinstance(value, Hex):
                 file = memory_file(unit, key)
                 self.memories[file] = value
+                if self.design.fetch:
+                    params[key.removesuffix("FILE") + "LOAD"] = len(self.memories)  # as image.memories counts them
                 value = file
             params[key] = value
         ports = []
@@ -129,6 +133,8 @@ class Emitter:
             ports.insert(0, f".bus({self.design.part_bus(unit.node.inputs[0])})")
         elif unit.op.module.turned:
             ports.insert(0, f".bus({'turns_bus' if unit.turns > 1 else TIED})")
+        if unit.op.module.turned:
+            ports.insert(0, f".load({'load_bus' if self.design.fetch else NOT_LOADED})")
         if unit.fold.block:
             ports += self._client(unit)
         self._instance(unit.instance.module, f"u_{unit.out.wire}", params, [*ports, *_bundle(self.design.produced(unit.out), "m")])
@@ -159,7 +165,7 @@ class Emitter:
         self.declarations.append(
             f"  logic [{clients - 1}:0] fetch_valid, fetch_ready, weights_valid;\n  logic [{32 * clients - 1}:0] fetch_addr;\n"
             f"  logic [{16 * clients - 1}:0] fetch_beats;\n  logic [{data - 1}:0] weights_data;\n  logic weights_last;\n"
-            "  logic fetch_error;\n  logic [2:0] fetch_code;\n  logic [31:0] fetch_address;\n"
+            "  logic [32:0] load_bus;\n  logic fetch_error;\n  logic [2:0] fetch_code;\n  logic [31:0] fetch_address;\n"
         )
         ports = [".axi_rst", ".req_valid(fetch_valid)", ".req_ready(fetch_ready)", ".req_addr(fetch_addr)", ".req_beats(fetch_beats)"]
         ports += [".m_valid(weights_valid)", ".m_data(weights_data)", ".m_last(weights_last)"]
@@ -169,8 +175,14 @@ class Emitter:
     def _load(self) -> None:
         """What reads the image's header, as the last client."""
         design, client = self.design, len(self.design.fetching)
-        made = image_loader.instance(data_bits=design.folding.memory.data_bits, version=image.VERSION, shapes=image.shapes(design))
-        ports = [".base(weights_base)", *self._fetch_ports(client, f"fetch_addr[{32 * client} +: 32]"), ".weights_ready", ".weights_hash"]
+        made = image_loader.instance(
+            data_bits=design.folding.memory.data_bits,
+            version=image.VERSION,
+            shapes=image.shapes(design),
+            begin=image.begin(design),
+            chunks=image.chunks(design),
+        )
+        ports = [".base(weights_base)", *self._fetch_ports(client, f"fetch_addr[{32 * client} +: 32]"), ".load(load_bus)", ".weights_ready", ".weights_hash"]
         ports += [".fetch_error", ".fetch_code", ".fetch_address"]
         ports += [".error(memory_error)", ".error_code(memory_error_code)", ".error_address(memory_error_address)"]
         self._instance(made.module, "u_loader", made.params, ports)
@@ -301,7 +313,7 @@ def emit(design: Design, folder: Path) -> None:
     """Write encoder.sv, rtl/*.sv, *.hex, folding.json and streams.json into an existing folder."""
     emitter = Emitter(design)
     (folder / f"{TOP}.sv").write_text(_top(design, emitter))
-    for file, memory in emitter.memories.items():
+    for file, memory in emitter.memories.items() if design.fetch is None else ():  # else they are loaded from the image
         memory.write(folder / file)
     (folder / "rtl").mkdir(exist_ok=True)
     for source in sorted(RTL.glob("*.sv")):

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// loader_unit: image_loader behind axi_fetch on axi_memory; weights_ready is a stream of one beat, the hash, and so is its error
-// Streams: s, taken at once and not looked at; m {weights_hash}; e {address, code}
+// loader_unit: image_loader behind axi_fetch on axi_memory; weights_ready is a stream of one beat, the hash, and so is its error; what it loads is another
+// Streams: s, taken at once and not looked at; m {weights_hash}; e {address, code}; l {first, 31 bits}, which must be taken at once
 module loader_unit #(
   parameter int DATA_W = 64,
   parameter logic [31:0] VERSION = 1,
   parameter logic [255:0] SHAPES = '0,
+  parameter logic [31:0] PARAMS = 4096,
+  parameter int CHUNKS = 1,
   parameter logic [31:0] AT = 0,        // where the image lies
   parameter HEX = "",
   parameter int BYTES = 8192,
@@ -23,6 +25,10 @@ module loader_unit #(
   input  wire logic        m_ready,
   output logic [63:0]      m_data,
   output logic             m_last,
+  output logic             l_valid,
+  input  wire logic        l_ready,
+  output logic [31:0]      l_data,
+  output logic             l_last,
   output logic             e_valid,
   input  wire logic        e_ready,
   output logic [35:0]      e_data,
@@ -39,8 +45,8 @@ module loader_unit #(
   logic [7:0] arlen;
   logic [1:0] arburst, rresp;
 
-  image_loader #(.DATA_W(DATA_W), .VERSION(VERSION), .SHAPES(SHAPES)) dut (
-    .clk, .rst, .base(AT), .req_valid, .req_ready, .req_addr, .req_beats, .w_valid, .w_data, .w_last, .weights_ready(ready), .weights_hash(hash),
+  image_loader #(.DATA_W(DATA_W), .VERSION(VERSION), .SHAPES(SHAPES), .PARAMS(PARAMS), .CHUNKS(CHUNKS)) dut (
+    .clk, .rst, .base(AT), .req_valid, .req_ready, .req_addr, .req_beats, .w_valid, .w_data, .w_last, .load({l_valid, l_data}), .weights_ready(ready), .weights_hash(hash),
     .fetch_error, .fetch_code, .fetch_address, .error, .error_code, .error_address);
 
   axi_fetch #(.DATA_W(DATA_W), .BURST(4)) fetch (
@@ -55,7 +61,7 @@ module loader_unit #(
     .s_axi_arvalid(arvalid), .s_axi_arready(arready), .s_axi_rid(rid), .s_axi_rdata(rdata), .s_axi_rresp(rresp), .s_axi_rlast(rlast),
     .s_axi_rvalid(rvalid), .s_axi_rready(rready));
 
-  assign s_ready = 1'b1;
+  assign {s_ready, l_last} = 2'b11;
   assign {m_data, m_last, e_data, e_last} = {hash, 1'b1, error_address, error_code, 1'b1};
   assign m_valid = ready && !said_q;
   assign e_valid = error && !told_q;

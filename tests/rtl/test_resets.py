@@ -93,7 +93,7 @@ def check(module: str, files: list[Path], stall: float) -> None:
         for setup, result in zip(chosen, run_units([s.case() for s in chosen], [*AXI, *files], stall_in=stall), strict=True):
             check_data(setup, result, module)
     elif module == "image_loader":
-        check_headers([*AXI, *files], stall_out=stall)
+        check_headers([*AXI, *files], stall_in=stall)
     elif units:
         for result in run_units(units, files, stall_in=stall, stall_out=stall):
             for part in (result, *result.more):
