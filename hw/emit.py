@@ -119,9 +119,10 @@ class Emitter:
             if isinstance(value, Hex):
                 file = memory_file(unit, key)
                 self.memories[file] = value
+                value = file
                 if self.design.fetch:
                     params[key.removesuffix("FILE") + "LOAD"] = len(self.memories)  # as image.memories counts them
-                value = file
+                    value = file.removesuffix(".hex")  # no file, but not "", which would say that there are no constants
             params[key] = value
         ports = []
         for port in unit.ports:

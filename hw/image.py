@@ -8,9 +8,11 @@ with (hw/rtl/rom.sv). All numbers little-endian:
  32  SHA-256 of the graph, 32  64  SHA-256 of the shapes, 32: what any image must have that this hardware can work with
     The hardware reads what is above (hw/rtl/image_loader.sv)
  96  per unit, 24 bytes: where its weights begin, 8; how many bytes they have, 8; their CRC-32, 4; 0, 4
+4084 where the structure begins, 8
 4092 CRC-32 of the 4092 bytes before
 Behind the last unit, words of 32 bits: for each memory, in the order of the units and their parameters, its number (from 1 on) with bit 31 set, then its
-words from address 0 on, each in as many parts of 31 bits as it needs, the lowest first; numbers 0 up to whole chunks of 16 beats.
+words from address 0 on, each in as many parts of 31 bits as it needs, the lowest first; numbers 0 up to whole chunks of 16 beats. At the end the structure,
+whose SHA-256 is that of the shapes: JSON, compressed, with its length in 4 bytes in front; the hardware does not read it.
 """
 
 from __future__ import annotations
@@ -38,8 +40,9 @@ MAGIC, VERSION = b"bitloomW", 2
 NUMBER, PART = 1 << 31, 31  # of the words of parameters: what marks a memory's number, and bits of a part
 FILE = "weights.bin"
 GRAPH = slice(32, 64)  # its place in the header
+TAIL, BEAT = 4084, 64  # of the header, where the place of the structure is; bytes of the widest beat
 FIRST, ENTRY = struct.Struct("<8sIIQII32s32s"), struct.Struct("<QQII")
-MOST_UNITS = (HEADER - 4 - FIRST.size) // ENTRY.size
+MOST_UNITS = (TAIL - FIRST.size) // ENTRY.size
 
 
 class ImageError(BitloomError):
@@ -48,7 +51,7 @@ class ImageError(BitloomError):
 
 @dataclass(frozen=True)
 class Image:
-    """What a header says. units: (begin, bytes, CRC-32) of each."""
+    """What a header says. units: (begin, bytes, CRC-32) of each; structure: what `shapes` is the SHA-256 of."""
 
     beat_bytes: int
     size: int
@@ -56,12 +59,32 @@ class Image:
     graph: str
     shapes: str
     units: tuple[tuple[int, int, int], ...]
+    structure: str
 
 
 def shapes(design: Design) -> str:
-    """SHA-256 of all that an image must fit to, 64 hex digits: every unit's parameters and inputs, the sizes of memories, where weights lie."""
-    units = [[u.name, list(u.node.inputs), u.instance.module, [[key, _told(value)] for key, value in u.instance.params.items()]] for u in design.units]
-    return hashlib.sha256(json.dumps([design.folding.memory.data_bits, list(design.graph.outputs), units]).encode()).hexdigest()
+    """SHA-256 of the structure, 64 hex digits."""
+    return hashlib.sha256(structure(design).encode()).hexdigest()
+
+
+def structure(design: Design) -> str:
+    """All that an image must fit to: every unit's parameters (of memories words and parts of a word) and inputs, where weights lie. JSON."""
+    units = {u.name: {"module": u.instance.module, "inputs": list(u.node.inputs)} for u in design.units}
+    for unit in design.units:
+        units[unit.name] |= {key: _told(value) for key, value in unit.instance.params.items()}
+    whole = {"data_bits": design.folding.memory.data_bits, "outputs": list(design.graph.outputs)}
+    return json.dumps({"memory": whole, **units})
+
+
+def difference(got: str, want: str) -> str:
+    """The first place where two structures differ, of which unit, in words; "" if they do not."""
+    one, other = json.loads(got), json.loads(want)
+    for name in {**other, **one}:
+        a, b = one.get(name, {}), other.get(name, {})
+        for key in {**b, **a}:
+            if a.get(key) != b.get(key):
+                return f"{name}: {key} {a.get(key, 'none')}, must be {b.get(key, 'none')}"
+    return "" if list(one) == list(other) else "units in another order"
 
 
 def _told(value: int | str | Hex) -> int | str | list[int]:
@@ -110,6 +133,8 @@ def make(design: Design) -> bytes:
     """The image of a design with weights in external memory."""
     parts = [_tiles(unit, design.folding.memory.data_bits) for unit in design.fetching]
     body = b"".join([*parts, parameters(design)])
+    tail = HEADER + len(body)
+    body += _tail(design)
     entries, place = [], HEADER
     for part in parts:
         entries.append((place, len(part), zlib.crc32(part)))
@@ -119,7 +144,13 @@ def make(design: Design) -> bytes:
     sums = bytes.fromhex(design.graph.hash), bytes.fromhex(shapes(design))
     head = FIRST.pack(MAGIC, VERSION, design.folding.memory.data_bits // 8, HEADER + len(body), len(entries), 0, *sums)
     head += b"".join(ENTRY.pack(*entry, 0) for entry in entries)
-    return sealed(head.ljust(HEADER, b"\0") + body)
+    return sealed(head.ljust(TAIL, b"\0") + struct.pack("<QI", tail, 0) + body)
+
+
+def _tail(design: Design) -> bytes:
+    packed = zlib.compress(structure(design).encode(), 9)
+    packed = struct.pack("<I", len(packed)) + packed
+    return packed + bytes(-len(packed) % BEAT)
 
 
 def sealed(data: bytes) -> bytes:
@@ -147,8 +178,9 @@ def _tiles(unit: Unit, data_bits: int) -> bytes:
 def reads(design: Design, lengths: Sequence[int]) -> np.ndarray:
     """How often each beat of the image is fetched for sentences of these lengths: header and parameters once, every tile once a block. int64 [beats]."""
     beat = design.folding.memory.data_bits // 8
-    counts = np.ones(begin(design) // beat + chunks(design) * image_loader.CHUNK, dtype=np.int64)
-    counts[: begin(design) // beat] = 0
+    first, end = begin(design) // beat, begin(design) // beat + chunks(design) * image_loader.CHUNK
+    counts = np.zeros(end + len(_tail(design)) // beat, dtype=np.int64)
+    counts[first:end] = 1
     counts[: image_loader.beats(8 * beat)] = 1
     for unit in design.fetching:
         first = unit.fold.base // beat
@@ -183,7 +215,9 @@ def read(path: Path) -> Image:
             raise ImageError(f"{path}: got weights of unit {number} whose CRC-32 is wrong, must be as they were written; {again}")
     if zlib.crc32(data[HEADER:]) != checksum:
         raise ImageError(f"{path}: got parameters whose CRC-32 is wrong, must be as they were written; {again}")
-    return Image(beat, size, checksum, graph.hex(), shape.hex(), units)
+    tail = struct.unpack_from("<Q", data, TAIL)[0]
+    told = zlib.decompress(data[tail + 4 : tail + 4 + struct.unpack_from("<I", data, tail)[0]]).decode()
+    return Image(beat, size, checksum, graph.hex(), shape.hex(), units, told)
 
 
 def check(path: Path, design: Design) -> Image:
@@ -193,14 +227,15 @@ def check(path: Path, design: Design) -> Image:
     """
     image = read(path)
     if image.shapes != shapes(design):
-        raise ImageError(f"{path}: got an image of other shapes or bits ({image.shapes[:16]}), must be of {shapes(design)[:16]}; take the one of this build")
+        where = difference(image.structure, structure(design))
+        raise ImageError(f"{path}: got an image of other shapes or bits, {where}; take the one of this build, or build hardware for it")
     if image.graph != design.graph.hash:
         raise ImageError(f"{path}: got an image of graph {image.graph[:16]}, must be of {design.graph.hash[:16]}; take the one of this build")
     data, again = Path(path).read_bytes(), "write it again with `bitloom build`"
     for unit, (place, length, _) in zip(design.fetching, image.units, strict=True):
         if data[place : place + length] != _tiles(unit, design.folding.memory.data_bits):
             raise ImageError(f"{path}: got weights of {unit.name} that are not the graph's, must be; {again}")
-    got, at = np.frombuffer(data[begin(design) :], dtype="<u4"), 0
+    got, at = np.frombuffer(data[begin(design) : begin(design) + len(parameters(design))], dtype="<u4"), 0
     for number, (name, memory) in enumerate(memories(design), 1):
         want = memory.parts(PART)
         part = got[at + 1 : at + 1 + want.size].reshape(want.shape)

@@ -195,13 +195,18 @@ def test_the_hash_of_another_image_is_read_back(encoder, monkeypatch):
 def test_an_image_that_does_not_fit_is_refused(encoder, tmp_path):
     """Of another structure, of other constants of the hardware, or none: error 8, no input is taken, and image.check refuses it, too."""
     own = Design(encoder.graph, encoder.folding)
+    shift = encoder.graph.node("logits").attrs["shift"]
     nodes = tuple(replace(n, attrs=n.attrs | {"shift": n.attrs["shift"] + 1}) if n.name == "logits" else n for n in encoder.graph.nodes)
     constants = image.make(Design(replace(encoder.graph, nodes=nodes), encoder.folding))
     structure = image.make(Design(encoder.graph, solve(encoder.graph, HardwareConfig(multipliers=100, layers=1, memory=MemoryConfig()))))
     whole = (encoder.folder / image.FILE).read_bytes()
     foreign = structure[:4096].ljust(len(whole), b"\0")
     for number, (data, match) in enumerate(
-        [(constants, "other shapes or bits"), (foreign, "the file is cut"), (b"bitloom\0" + whole[8:], "an image of weights")]
+        [
+            (constants, rf"other shapes or bits, logits: SHIFT {shift + 1}, must be {shift}; take"),
+            (foreign, "the file is cut"),
+            (b"bitloom\0" + whole[8:], "an image of weights"),
+        ]
     ):
         folder = with_image(encoder, tmp_path / str(number), data)
         with pytest.raises(image.ImageError, match=match):
@@ -239,7 +244,7 @@ def test_images_that_are_not_taken(encoder, tmp_path):
     refused(data[:5000] + bytes([data[5000] ^ 4]) + data[5001:], "got weights of unit 0 whose CRC-32 is wrong")
     refused(data[:40] + bytes([data[40] ^ 4]) + data[41:], "got a header whose CRC-32 is wrong")
     other = Design(encoder.graph, solve(encoder.graph, HardwareConfig(multipliers=100, layers=1, memory=MemoryConfig())))
-    refused(image.make(other), "got an image of other shapes or bits")
+    refused(image.make(other), r"got an image of other shapes or bits, [\w.]+: \w+ .*, must be .*; take the one of this build, or build hardware for it")
     with pytest.raises(image.ImageError, match="got no file that can be read"):
         image.check(tmp_path / "absent.bin", design)
 
@@ -334,7 +339,7 @@ FAULTS = {
     "a sentence a turn too few": ("loop.sv", "turn == TurnW'(TURNS - 1)", "turn == TurnW'(TURNS - 2)"),
     "another memory loaded": ("rom.sv", "load[30:0] == ItemW'(LOAD)", "load[30:0] == ItemW'(LOAD + 1)"),
     "words loaded to the next address": ("rom.sv", "at_q <= first ? '0", "at_q <= first ? ADDR_W'(1)"),
-    "parameters from a chunk too far": ("image_loader.sv", "offset_q <= ADDR_W'(PARAMS)", "offset_q <= ADDR_W'(PARAMS) + ADDR_W'(Chunk * DATA_W / 8)"),
+    "parameters from a chunk before": ("image_loader.sv", "offset_q <= ADDR_W'(PARAMS)", "offset_q <= ADDR_W'(PARAMS) - ADDR_W'(Chunk * DATA_W / 8)"),
     "order of what comes back": ("loop.sv", "order_q[0] == '0", "order_q[0] != '0"),
 }
 
