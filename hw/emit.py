@@ -14,11 +14,13 @@ from pathlib import Path
 from bitloom.hw import image
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Instance
+from bitloom.hw.parts import image_loader
 from bitloom.hw.plan.design import Design, Fifo, Loop, Port, Stream, Unit, fifo_name, unit_name
 from bitloom.hw.plan.fifos import MIN_DEPTH
 
 RTL = Path(__file__).parent / "rtl"
 TOP = "encoder"
+NOT_LOADED = "33'd0"  # the bus that loads memories (hw/rtl/rom.sv), where they are read from files
 TIED = "26'd0"  # the bus of turns (hw/rtl/turns.sv) of units that serve one node
 
 
@@ -42,9 +44,9 @@ TOP_TEXT = """\
 
 {declarations}
   assign {first}_data = {{{unpack}}};
-  assign {first}_valid = s_axis_tvalid;
+  assign {first}_valid = s_axis_tvalid{begun};
   assign {first}_last = s_axis_tlast;
-  assign s_axis_tready = {first}_ready;
+  assign s_axis_tready = {first}_ready{begun};
 {unused}
 {instances}
 {outputs}endmodule
@@ -53,13 +55,17 @@ TOP_TEXT = """\
 MEMORY_PORTS = """\
   input  wire logic axi_rst,
   input  wire logic [31:0] weights_base,
+  output logic weights_ready,
+  output logic [63:0] weights_hash,
   output logic memory_error,
-  output logic [2:0] memory_error_code,
+  output logic [3:0] memory_error_code,
   output logic [31:0] memory_error_address,
 """
 MEMORY_TEXT = """\
-// Memory : the weights' image (hw/image.py) lies at weights_base, a multiple of 4096, in external memory behind m_axi_*, as long as rst is low. An error
-//          of it is told until rst, as hw/rtl/axi_fetch.sv says; what leaves after one is undefined. axi_rst: only with rst, if the memory forgets its
+// Memory : the image (hw/image.py) lies at weights_base, a multiple of 4096, in external memory behind m_axi_*, as long as rst is low. After rst its
+//          header is read and the memories on the chip are loaded from it; weights_ready says that it is one for this hardware and all is loaded,
+//          weights_hash of which graph (identity is that of the graph that this was built from); until then no beat is taken. An error is told until
+//          rst, as hw/rtl/axi_fetch.sv and image_loader.sv say; what leaves after one is undefined. axi_rst: only with rst, if the memory forgets its
 //          reads with it.
 """
 OUTPUT_PORTS = """\
@@ -96,6 +102,7 @@ class Emitter:
             self._loop(design.loop)
         if design.fetch:
             self._fetch(design.fetch)
+            self._load()
 
     def _declare(self, wire: str, stream: Stream) -> None:
         self.declarations.append(f"  logic {wire}_valid, {wire}_ready, {wire}_last;\n  logic [{stream.width - 1}:0] {wire}_data;\n")
@@ -114,6 +121,9 @@ class Emitter:
                 file = memory_file(unit, key)
                 self.memories[file] = value
                 value = file
+                if self.design.fetch:
+                    params[key.removesuffix("FILE") + "LOAD"] = len(self.memories)  # as image.memories counts them
+                    value = file.removesuffix(".hex")  # no file, but not "", which would say that there are no constants
             params[key] = value
         ports = []
         for port in unit.ports:
@@ -125,20 +135,26 @@ class Emitter:
             ports.insert(0, f".bus({self.design.part_bus(unit.node.inputs[0])})")
         elif unit.op.module.turned:
             ports.insert(0, f".bus({'turns_bus' if unit.turns > 1 else TIED})")
+        if unit.op.module.turned:
+            ports.insert(0, f".load({'load_bus' if self.design.fetch else NOT_LOADED})")
         if unit.fold.block:
             ports += self._client(unit)
         self._instance(unit.instance.module, unit_name(unit), params, [*ports, *_bundle(self.design.produced(unit.out), "m")])
 
     def _client(self, unit: Unit) -> list[str]:
         """Ports of a unit that fetches weights, and the bus of the turns of the parts that it gives."""
-        client, bus, data = self.design.fetching.index(unit), self.design.part_bus(unit.name), self.design.folding.memory.data_bits
+        client, bus = self.design.fetching.index(unit), self.design.part_bus(unit.name)
         self.declarations.append(f"  logic [25:0] {bus};\n  logic [31:0] {bus}_addr;\n")
         self.instances.append(f"  assign fetch_addr[{32 * client} +: 32] = {bus}_addr + weights_base;\n")
+        return [f".m_bus({bus})", *self._fetch_ports(client, f"{bus}_addr")]
+
+    def _fetch_ports(self, client: int, address: str) -> list[str]:
+        """Of a client of the fetch unit, that asks at `address`."""
+        data = self.design.folding.memory.data_bits
         return [
-            f".m_bus({bus})",
             f".req_valid(fetch_valid[{client}])",
             f".req_ready(fetch_ready[{client}])",
-            f".req_addr({bus}_addr)",
+            f".req_addr({address})",
             f".req_beats(fetch_beats[{16 * client} +: 16])",
             f".w_valid(weights_valid[{client}])",
             f".w_data(weights_data[{data - 1}:0])",
@@ -151,11 +167,27 @@ class Emitter:
         self.declarations.append(
             f"  logic [{clients - 1}:0] fetch_valid, fetch_ready, weights_valid;\n  logic [{32 * clients - 1}:0] fetch_addr;\n"
             f"  logic [{16 * clients - 1}:0] fetch_beats;\n  logic [{data - 1}:0] weights_data;\n  logic weights_last;\n"
+            "  logic [32:0] load_bus;\n  logic fetch_error;\n  logic [2:0] fetch_code;\n  logic [31:0] fetch_address;\n"
         )
         ports = [".axi_rst", ".req_valid(fetch_valid)", ".req_ready(fetch_ready)", ".req_addr(fetch_addr)", ".req_beats(fetch_beats)"]
         ports += [".m_valid(weights_valid)", ".m_data(weights_data)", ".m_last(weights_last)"]
-        ports += [".error(memory_error)", ".error_code(memory_error_code)", ".error_addr(memory_error_address)"]
+        ports += [".error(fetch_error)", ".error_code(fetch_code)", ".error_addr(fetch_address)"]
         self._instance(fetch.module, "u_fetch", fetch.params, [*ports, *(f".m_axi_{name}" for _, _, name in axi_ports(data))])
+
+    def _load(self) -> None:
+        """What reads the image's header, as the last client."""
+        design, client = self.design, len(self.design.fetching)
+        made = image_loader.instance(
+            data_bits=design.folding.memory.data_bits,
+            version=image.VERSION,
+            shapes=image.shapes(design),
+            begin=image.begin(design),
+            chunks=image.chunks(design),
+        )
+        ports = [".base(weights_base)", *self._fetch_ports(client, f"fetch_addr[{32 * client} +: 32]"), ".load(load_bus)", ".weights_ready", ".weights_hash"]
+        ports += [".fetch_error", ".fetch_code", ".fetch_address"]
+        ports += [".error(memory_error)", ".error_code(memory_error_code)", ".error_address(memory_error_address)"]
+        self._instance(made.module, "u_loader", made.params, ports)
 
     def _unfold(self, stream: Stream) -> None:
         folded = self.design.produced(stream)
@@ -227,7 +259,7 @@ def _bundle(wire: str, prefix: str) -> list[str]:
 
 def _literal(value: int) -> str:
     """Verilog integer parameters are 32 bits; wider ones are written as sized constants."""
-    return str(value) if -(1 << 31) <= value < 1 << 31 else f"{value.bit_length() + 1}'d{value}"
+    return str(value) if -(1 << 31) <= value < 1 << 31 else f"{value.bit_length()}'d{value}"
 
 
 def _slots(word: str, stream: Stream) -> str:
@@ -261,6 +293,7 @@ def _top(design: Design, emitter: Emitter) -> str:
         declarations="".join(emitter.declarations),
         first=design.produced(first),
         unpack=unpack,
+        begun=" && weights_ready" if design.fetch else "",
         instances="".join(emitter.instances),
         unused="  wire logic unused = &{1'b0, s_axis_tdata};\n" if slot != first.bits else "",
     )
@@ -282,7 +315,7 @@ def emit(design: Design, folder: Path) -> None:
     """Write encoder.sv, rtl/*.sv, *.hex, folding.json and streams.json into an existing folder."""
     emitter = Emitter(design)
     (folder / f"{TOP}.sv").write_text(_top(design, emitter))
-    for file, memory in emitter.memories.items():
+    for file, memory in emitter.memories.items() if design.fetch is None else ():  # else they are loaded from the image
         memory.write(folder / file)
     (folder / "rtl").mkdir(exist_ok=True)
     for source in sorted(RTL.glob("*.sv")):

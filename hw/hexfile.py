@@ -56,6 +56,14 @@ class Hex:
         """Each word as a number."""
         return tuple(int.from_bytes(row.tobytes(), "little") for row in self._packed()[0])
 
+    def parts(self, bits: int) -> np.ndarray:
+        """Each word in parts of that many bits (at most 31), its lowest first: uint32 [words, parts]."""
+        packed, elements = self._packed()
+        digits = np.unpackbits(packed, axis=1, bitorder="little", count=self.bits * elements)
+        digits = np.pad(digits, ((0, 0), (0, -digits.shape[1] % bits))).reshape(len(digits), -1, bits)
+        digits = np.pad(digits, ((0, 0), (0, 0), (0, 32 - bits)))
+        return np.packbits(digits, axis=2, bitorder="little").view("<u4")[..., 0]
+
     def text(self) -> str:
         """The file: one word a line, in as many digits as its bits need."""
         packed, elements = self._packed()

@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The image of a design's weights in external memory.
+"""The image of a design's parameters in external memory.
 
-A header of 4096 bytes, then each unit's tiles (hw/rtl/tiles.sv), turn after turn, in the order of the units. All numbers little-endian:
-  0  "bitloomW", 8 bytes        8  version 1, 4 bytes        12  bytes of a beat, 4
+A header of 4096 bytes, then each unit's tiles (hw/rtl/tiles.sv), turn after turn, in the order of the units, then what the memories on the chip are loaded
+with (hw/rtl/rom.sv). All numbers little-endian:
+  0  "bitloomW", 8 bytes        8  version 2, 4 bytes        12  bytes of a beat, 4
  16  bytes of the image, 8     24  number of units, 4       28  CRC-32 of all that is behind the header, 4
  32  SHA-256 of the graph, 32  64  SHA-256 of the shapes, 32: what any image must have that this hardware can work with
+    The hardware reads what is above (hw/rtl/image_loader.sv)
  96  per unit, 24 bytes: where its weights begin, 8; how many bytes they have, 8; their CRC-32, 4; 0, 4
+4084 where the structure begins, 8
 4092 CRC-32 of the 4092 bytes before
+Behind the last unit, words of 32 bits: for each memory, in the order of the units and their parameters, its number (from 1 on) with bit 31 set, then its
+words from address 0 on, each in as many parts of 31 bits as it needs, the lowest first; numbers 0 up to whole chunks of 16 beats. At the end the structure,
+whose SHA-256 is that of the shapes: JSON, compressed, with its length in 4 bytes in front; the hardware does not read it.
 """
 
 from __future__ import annotations
@@ -22,15 +28,21 @@ from pathlib import Path
 import numpy as np
 
 from bitloom.hw.errors import BitloomError
-from bitloom.hw.parts import tiles
+from bitloom.hw.hexfile import Hex
+from bitloom.hw.instance import Instance
+from bitloom.hw.parts import image_loader, tiles
+from bitloom.hw.parts.axi_fetch import ExternalMemory
 from bitloom.hw.plan import streamed
 from bitloom.hw.plan.design import Design, Unit
 from bitloom.hw.plan.streamed import HEADER
 
-MAGIC, VERSION = b"bitloomW", 1
+MAGIC, VERSION = b"bitloomW", 2
+NUMBER, PART = 1 << 31, 31  # of the words of parameters: what marks a memory's number, and bits of a part
 FILE = "weights.bin"
+GRAPH = slice(32, 64)  # its place in the header
+TAIL, BEAT = 4084, 64  # of the header, where the place of the structure is; bytes of the widest beat
 FIRST, ENTRY = struct.Struct("<8sIIQII32s32s"), struct.Struct("<QQII")
-MOST_UNITS = (HEADER - 4 - FIRST.size) // ENTRY.size
+MOST_UNITS = (TAIL - FIRST.size) // ENTRY.size
 
 
 class ImageError(BitloomError):
@@ -39,7 +51,7 @@ class ImageError(BitloomError):
 
 @dataclass(frozen=True)
 class Image:
-    """What a header says. units: (begin, bytes, CRC-32) of each."""
+    """What a header says. units: (begin, bytes, CRC-32) of each; structure: what `shapes` is the SHA-256 of."""
 
     beat_bytes: int
     size: int
@@ -47,29 +59,104 @@ class Image:
     graph: str
     shapes: str
     units: tuple[tuple[int, int, int], ...]
+    structure: str
 
 
 def shapes(design: Design) -> str:
-    """SHA-256 of what decides where which weights lie: 64 hex digits."""
-    places = [[u.name, u.turns, u.fold.base, u.fold.pe, u.fold.simd, u.fold.block, u.node.attrs["weight_bits"]] for u in design.fetching]
-    return hashlib.sha256(json.dumps([design.folding.memory.data_bits, places]).encode()).hexdigest()
+    """SHA-256 of the structure, 64 hex digits."""
+    return hashlib.sha256(structure(design).encode()).hexdigest()
+
+
+def structure(design: Design) -> str:
+    """All that an image must fit to: every unit's parameters (of memories words and parts of a word) and inputs, where weights lie. JSON."""
+    units = {u.name: {"module": u.instance.module, "inputs": list(u.node.inputs)} for u in design.units}
+    for unit in design.units:
+        units[unit.name] |= {key: _told(value) for key, value in unit.instance.params.items()}
+    whole = {"data_bits": design.folding.memory.data_bits, "outputs": list(design.graph.outputs)}
+    return json.dumps({"memory": whole, **units})
+
+
+def difference(got: str, want: str) -> str:
+    """The first place where two structures differ, of which unit, in words; "" if they do not."""
+    one, other = json.loads(got), json.loads(want)
+    for name in {**other, **one}:
+        a, b = one.get(name, {}), other.get(name, {})
+        for key in {**b, **a}:
+            if a.get(key) != b.get(key):
+                return f"{name}: {key} {a.get(key, 'none')}, must be {b.get(key, 'none')}"
+    return "" if list(one) == list(other) else "units in another order"
+
+
+def _told(value: int | str | Hex) -> int | str | list[int]:
+    return list(value.parts(PART).shape) if isinstance(value, Hex) else value
+
+
+def memories(design: Design) -> list[tuple[str, Hex]]:
+    """What is loaded on the chip, (name, contents) in the order of the numbers from 1 on."""
+    return [
+        (f"{u.name}.{key.removesuffix('_FILE').lower()}", value) for u in design.units for key, value in u.instance.params.items() if isinstance(value, Hex)
+    ]
+
+
+def parameters(design: Design) -> bytes:
+    """What the memories on the chip are loaded with, in whole chunks."""
+    words = []
+    for number, (_, memory) in enumerate(memories(design), 1):
+        words += [np.array([NUMBER | number], dtype="<u4"), memory.parts(PART).reshape(-1)]
+    data, chunk = np.concatenate(words).astype("<u4").tobytes(), image_loader.CHUNK * design.folding.memory.data_bits // 8
+    return data + struct.pack("<I", NUMBER) * (-len(data) % chunk // 4)
+
+
+def begin(design: Design) -> int:
+    """Where they begin: behind the last unit's weights."""
+    return max(unit.fold.base + streamed.size(unit.graph, unit.node, unit.fold) for unit in design.fetching)
+
+
+def chunks(design: Design) -> int:
+    """Chunks of them."""
+    return 8 * len(parameters(design)) // (image_loader.CHUNK * design.folding.memory.data_bits)
+
+
+def loader(design: Design) -> Instance:
+    """What reads it after reset."""
+    return image_loader.instance(data_bits=design.folding.memory.data_bits, version=VERSION, shapes=shapes(design), begin=begin(design), chunks=chunks(design))
+
+
+def load_cycles(design: Design) -> int:
+    """Cycles from reset until the encoder takes beats, where the memory is as planned."""
+    memory = design.folding.memory
+    external = ExternalMemory(latency=memory.latency, cycles=memory.cycles, beats=memory.beats)
+    return image_loader.load_cycles(memory.data_bits, chunks(design), external)
 
 
 def make(design: Design) -> bytes:
     """The image of a design with weights in external memory."""
     parts = [_tiles(unit, design.folding.memory.data_bits) for unit in design.fetching]
-    body = b"".join(parts)
-    entries, begin = [], HEADER
+    body = b"".join([*parts, parameters(design)])
+    tail = HEADER + len(body)
+    body += _tail(design)
+    entries, place = [], HEADER
     for part in parts:
-        entries.append((begin, len(part), zlib.crc32(part)))
-        begin += len(part)
+        entries.append((place, len(part), zlib.crc32(part)))
+        place += len(part)
     if [entry[0] for entry in entries] != [unit.fold.base for unit in design.fetching] or len(entries) > MOST_UNITS:
         raise ImageError(f"weights: got {len(entries)} units, must be at most {MOST_UNITS}, one behind the other")
     sums = bytes.fromhex(design.graph.hash), bytes.fromhex(shapes(design))
-    head = FIRST.pack(MAGIC, VERSION, design.folding.memory.data_bits // 8, begin, len(entries), zlib.crc32(body), *sums)
+    head = FIRST.pack(MAGIC, VERSION, design.folding.memory.data_bits // 8, HEADER + len(body), len(entries), 0, *sums)
     head += b"".join(ENTRY.pack(*entry, 0) for entry in entries)
-    head = head.ljust(HEADER - 4, b"\0")
-    return head + struct.pack("<I", zlib.crc32(head)) + body
+    return sealed(head.ljust(TAIL, b"\0") + struct.pack("<QI", tail, 0) + body)
+
+
+def _tail(design: Design) -> bytes:
+    packed = zlib.compress(structure(design).encode(), 9)
+    packed = struct.pack("<I", len(packed)) + packed
+    return packed + bytes(-len(packed) % BEAT)
+
+
+def sealed(data: bytes) -> bytes:
+    """An image with the checksums of its body and its header."""
+    head = data[:28] + struct.pack("<I", zlib.crc32(data[HEADER:])) + data[32 : HEADER - 4]
+    return head + struct.pack("<I", zlib.crc32(head)) + data[HEADER:]
 
 
 def _tiles(unit: Unit, data_bits: int) -> bytes:
@@ -89,15 +176,17 @@ def _tiles(unit: Unit, data_bits: int) -> bytes:
 
 
 def reads(design: Design, lengths: Sequence[int]) -> np.ndarray:
-    """How often each beat of the image is fetched for sentences of these lengths: every tile once a block. int64 [beats]."""
+    """How often each beat of the image is fetched for sentences of these lengths: header and parameters once, every tile once a block. int64 [beats]."""
     beat = design.folding.memory.data_bits // 8
-    end = max(unit.fold.base + streamed.size(unit.graph, unit.node, unit.fold) for unit in design.fetching)
-    counts = np.zeros(end // beat, dtype=np.int64)
+    first, end = begin(design) // beat, begin(design) // beat + chunks(design) * image_loader.CHUNK
+    counts = np.zeros(end + len(_tail(design)) // beat, dtype=np.int64)
+    counts[first:end] = 1
+    counts[: image_loader.beats(8 * beat)] = 1
     for unit in design.fetching:
-        begin = unit.fold.base // beat
+        first = unit.fold.base // beat
         beats = streamed.size(unit.graph, unit.node, unit.fold) // beat
         tokens = lengths if unit.out.kind == "token" else [1] * len(lengths)
-        counts[begin : begin + beats] = sum(-(-n // unit.fold.block) for n in tokens)
+        counts[first : first + beats] = sum(-(-n // unit.fold.block) for n in tokens)
     return counts
 
 
@@ -121,22 +210,39 @@ def read(path: Path) -> Image:
     if len(data) != size:
         raise ImageError(f"{path}: got {len(data):,} bytes, must be {size:,}: the file is cut; {again}")
     units = tuple(ENTRY.unpack_from(data, FIRST.size + i * ENTRY.size)[:3] for i in range(count))
-    for number, (begin, length, crc) in enumerate(units):
-        if zlib.crc32(data[begin : begin + length]) != crc:
+    for number, (place, length, crc) in enumerate(units):
+        if zlib.crc32(data[place : place + length]) != crc:
             raise ImageError(f"{path}: got weights of unit {number} whose CRC-32 is wrong, must be as they were written; {again}")
     if zlib.crc32(data[HEADER:]) != checksum:
-        raise ImageError(f"{path}: got weights whose CRC-32 is wrong, must be as they were written; {again}")
-    return Image(beat, size, checksum, graph.hex(), shape.hex(), units)
+        raise ImageError(f"{path}: got parameters whose CRC-32 is wrong, must be as they were written; {again}")
+    tail = struct.unpack_from("<Q", data, TAIL)[0]
+    told = zlib.decompress(data[tail + 4 : tail + 4 + struct.unpack_from("<I", data, tail)[0]]).decode()
+    return Image(beat, size, checksum, graph.hex(), shape.hex(), units, told)
 
 
 def check(path: Path, design: Design) -> Image:
-    """The header of a whole image that this design can work with.
+    """The header of a whole image of this design, every bit as the graph says.
 
-    Raises ImageError: it is another design's.
+    Raises ImageError: it is another design's, or the first unit or word that differs.
     """
     image = read(path)
     if image.shapes != shapes(design):
-        raise ImageError(f"{path}: got an image of other shapes or bits ({image.shapes[:16]}), must be of {shapes(design)[:16]}; take the one of this build")
+        where = difference(image.structure, structure(design))
+        raise ImageError(f"{path}: got an image of other shapes or bits, {where}; take the one of this build, or build hardware for it")
     if image.graph != design.graph.hash:
         raise ImageError(f"{path}: got an image of graph {image.graph[:16]}, must be of {design.graph.hash[:16]}; take the one of this build")
+    data, again = Path(path).read_bytes(), "write it again with `bitloom build`"
+    for unit, (place, length, _) in zip(design.fetching, image.units, strict=True):
+        if data[place : place + length] != _tiles(unit, design.folding.memory.data_bits):
+            raise ImageError(f"{path}: got weights of {unit.name} that are not the graph's, must be; {again}")
+    got, at = np.frombuffer(data[begin(design) : begin(design) + len(parameters(design))], dtype="<u4"), 0
+    for number, (name, memory) in enumerate(memories(design), 1):
+        want = memory.parts(PART)
+        part = got[at + 1 : at + 1 + want.size].reshape(want.shape)
+        if got[at] != NUMBER | number or (wrong := np.flatnonzero((part != want).any(axis=1))).size:
+            where = f"number {got[at] & ~NUMBER}, must be {number}" if got[at] != NUMBER | number else f"word {wrong[0]} that is not the graph's, must be"
+            raise ImageError(f"{path}: {name}: got {where}; {again}")
+        at += 1 + want.size
+    if (got[at:] != NUMBER).any():
+        raise ImageError(f"{path}: got parameters behind the last memory's, must be none; {again}")
     return image

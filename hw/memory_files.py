@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bitloom.hw import image
 from bitloom.hw.emit import memory_file
 from bitloom.hw.errors import BitloomError
 from bitloom.hw.hexfile import Hex
@@ -25,10 +26,13 @@ def memories(design: Design) -> dict[str, tuple[Unit, str, Hex]]:
 
 
 def check_memory_files(design: Design, folder: Path) -> dict[str, int]:
-    """Compare every memory file with the graph, word for word; file -> how many words it has.
+    """Compare every memory file with the graph, word for word; file -> how many words it has. Memories that are loaded have no files, but words in the image.
 
-    Raises MemoryFileError: the first word that differs, or a file that is missing, or has more or fewer words.
+    Raises MemoryFileError: the first word that differs, or a file that is missing, or has more or fewer words. ImageError: the image is not the graph's.
     """
+    if design.fetch:
+        image.check(Path(folder) / image.FILE, design)
+        return {name: len(memory.parts(image.PART)) for name, (_, _, memory) in memories(design).items()}
     words = {}
     for name, (_, _, memory) in memories(design).items():
         want = memory.text().split()

@@ -167,11 +167,19 @@ def run_encoder(build_dir: Path, sentences: Sequence[np.ndarray], options: Optio
     bench = encoder_model(build_dir, infos, taps=options.taps, waves=options.waves)
     weights = sorted(build_dir.glob(image.FILE))
     more = options.memory.plusargs(read_memory(build_dir), options.seed) if weights else {}
-    return simulate(bench, infos, sentences, options, memories=[*sorted(build_dir.glob("*.hex")), *weights], more=more)
+    told = weights[0].read_bytes()[image.GRAPH].hex()[:16] if weights else ""
+    return simulate(bench, infos, sentences, options, memories=[*sorted(build_dir.glob("*.hex")), *weights], more=more, weights_hash=told)
 
 
 def simulate(
-    bench: Model, infos: Sequence[Stream], sentences: Sequence[np.ndarray], options: Options, *, memories: Sequence[Path], more: Mapping[str, int] | None = None
+    bench: Model,
+    infos: Sequence[Stream],
+    sentences: Sequence[np.ndarray],
+    options: Options,
+    *,
+    memories: Sequence[Path],
+    more: Mapping[str, int] | None = None,
+    weights_hash: str = "",
 ) -> EncoderRun:
     """Build and run a bench around any module with the encoder's ports; options.identity is given.
 
@@ -179,6 +187,7 @@ def simulate(
     infos     its streams: the input first, the first output last; those without a port are read only with taps
     memories  files that the hardware loads by their bare names
     more      arguments of the simulation besides those of the bench
+    weights_hash  16 hex digits that the hardware must tell of the weights that it has read
     """
     executable = build(bench)
     lengths = np.array([len(s) for s in sentences], dtype=np.int64)
@@ -204,7 +213,14 @@ def simulate(
         link_memories(memories, work)
         write_sentences(work / f"{SOURCE}.in", sentences, infos[0])
         began = time.monotonic()
-        run(executable, work, plusargs, env={"BITLOOM_IDENTITY": options.identity}, args=args, wall_seconds=options.wall_seconds)
+        run(
+            executable,
+            work,
+            plusargs,
+            env={"BITLOOM_IDENTITY": options.identity, "BITLOOM_WEIGHTS": weights_hash},
+            args=args,
+            wall_seconds=options.wall_seconds,
+        )
         result = _collect(work, infos, lengths, expect, options.taps, time.monotonic() - began)
         if result.problem and not options.folder:
             process.keep(work)
@@ -302,14 +318,15 @@ def _weights(bench: Bench, data_bits: int, size: int) -> str:
     read = {"arcache", "arprot"}  # of no use to the memory
     memory = ", ".join(f".s_axi_{name}({WEIGHTS}_{name})" for _, _, name in ports if name not in read)
     bench.body.append(
-        f"{wires}  logic {WEIGHTS}_error, {WEIGHTS}_fault;\n  logic [2:0] {WEIGHTS}_code;\n  logic [31:0] {WEIGHTS}_address;\n"
+        f"{wires}  logic {WEIGHTS}_error, {WEIGHTS}_fault;\n  logic [3:0] {WEIGHTS}_code;\n  logic [31:0] {WEIGHTS}_address;\n"
         f'  bench_memory #(.NAME("{WEIGHTS}"), .IMAGE("{image.FILE}"), .DATA_W({data_bits}), .BYTES({size})) {WEIGHTS} (.clk, .rst, .cycle, '
         f".error({WEIGHTS}_error), .error_code({WEIGHTS}_code), .error_address({WEIGHTS}_address), .fault({WEIGHTS}_fault), {memory});"
     )
     bench.faults.append(f"{WEIGHTS}_fault")
     own = [f".m_axi_{name}({WEIGHTS}_{name})" for _, _, name in ports]
     own += [".axi_rst(rst)", ".weights_base(32'd0)", f".memory_error({WEIGHTS}_error)", f".memory_error_code({WEIGHTS}_code)"]
-    return ", ".join([*own, f".memory_error_address({WEIGHTS}_address)"])
+    bench.ports += ["output logic weights_ready", "output logic [63:0] weights_hash"]
+    return ", ".join([*own, f".memory_error_address({WEIGHTS}_address)", ".weights_ready", ".weights_hash"])
 
 
 def write_sentences(path: Path, sentences: Sequence[np.ndarray], first: Stream) -> None:

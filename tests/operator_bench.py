@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bitloom.hw import graph_file
-from bitloom.hw.emit import TIED
+from bitloom.hw.emit import NOT_LOADED, TIED
 from bitloom.hw.graph import Graph, Node, Tensor
 from bitloom.hw.instance import Fold, Layout
 from bitloom.hw.keys import Keys
@@ -149,7 +149,7 @@ def unit_case(case: Case) -> UnitCase:
         inputs,
         OutSpec("m", lanes, case.output.bits, case.output.signed),
         len(_beats_out(case, lanes)[0]),
-        tied={"bus": TIED} if OPS[case.node.op].module.turned else {},
+        tied={"bus": TIED, "load": NOT_LOADED} if OPS[case.node.op].module.turned else {},
     )
 
 

@@ -71,15 +71,13 @@ class Bench:
         self.fetched = 0  # beats of weights, each as often as planned
 
     def compare_memories(self) -> None:
-        """Every memory file against the graph, which also tells of words that no simulated sentence reads.
+        """Every memory file, or the image, against the graph, which also tells of words that no simulated sentence reads.
 
         Raises VerificationError: a word differs.
         """
         design = self.design
         try:
             self.reads = Reads(design, check_memory_files(design, self.folder))
-            if design.fetch:
-                image.check(self.folder / image.FILE, design)
         except (MemoryFileError, image.ImageError) as error:
             raise VerificationError(f"verify: {self.folder}: {error}; it is not the graph's: run `{STAGES['build'].command(self.context.run.path)}`") from error
 
@@ -89,6 +87,11 @@ class Bench:
         Raises BuildError: the RTL cannot be compiled.
         """
         build(encoder_model(self.folder, load_streams(self.folder), taps=True))
+
+    @cached_property
+    def loading(self) -> int:
+        """Cycles from reset in which memories are loaded from the image; 0 where there is none."""
+        return image.load_cycles(self.design) if self.design.fetch else 0
 
     @cached_property
     def filled(self) -> int:
@@ -118,11 +121,11 @@ class Bench:
                 Options(
                     stall_in=stall_in,
                     stall_out=stall_out,
-                    timeout_cycles=PATIENCE + int(GAPS / (1 - stall_out)),
+                    timeout_cycles=self.loading + PATIENCE + int(GAPS / (1 - stall_out)),
                     waves=waves,
                     seed=seed,
                     resets=resets,
-                    reset_within=self.filled,
+                    reset_within=self.loading + self.filled,
                     identity=self.graph.hash[:16],
                 ),
             )

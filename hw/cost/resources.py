@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from statistics import median
 
 from bitloom.hw.board import Board
-from bitloom.hw.cost.memories import map_memory
+from bitloom.hw.cost.memories import Memory, index_bits, map_memory
 from bitloom.hw.cost.multipliers import dsps
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Instance, Module, Terms
@@ -75,27 +75,29 @@ class Estimator:
         self.board = board
         self.known: dict[tuple, Cost] = {}
 
-    def cost(self, made: Instance) -> Cost:
-        """One instance of a module of hw/rtl."""
-        key = (made.module, *((name, value) for name, value in made.params.items() if not isinstance(value, Hex)))
+    def cost(self, made: Instance, loaded: bool = False) -> Cost:
+        """One instance of a module of hw/rtl; loaded: its ROMs are written after reset (hw/rtl/rom.sv)."""
+        key = (loaded, made.module, *((name, value) for name, value in made.params.items() if not isinstance(value, Hex)))
         if key not in self.known:
-            self.known[key] = instance_cost(made, self.board)
+            self.known[key] = instance_cost(made, self.board, loaded)
         return self.known[key]
 
     def estimate(self, design: Design) -> Estimate:
         """Of every unit, with the FIFOs in front of it, the fork behind it and the encoder's output."""
+        loaded = design.fetch is not None
         costs = dict.fromkeys((node.name for node in design.graph.nodes), Cost())
         for tensor, name, made in design.instances:
-            costs[tensor] += self.cost(design.styled(name, made))
+            costs[tensor] += self.cost(design.styled(name, made), loaded)
         return Estimate(board=self.board, per_node=costs)
 
 
-def instance_cost(made: Instance, board: Board) -> Cost:
+def instance_cost(made: Instance, board: Board, loaded: bool = False) -> Cost:
     """One instance of a module of hw/rtl."""
     module = MODULES[made.module]
-    sizes = terms(made, board)
+    sizes = terms(made, board, loaded)
     lut, ff = (cells(made.module, what, sizes, board.resources.lut_inputs) for what in ("lut", "ff"))
-    mapped = [map_memory(memory, board) for memory in module.memories(made.params)]
+    mapped = [map_memory(memory, board) for memory in _memories(made, loaded)]
+    ff += sum(memory.width + index_bits(memory.depth) for memory in module.memories(made.params) if loaded and memory.rom)  # a word that comes in parts
     return Cost(
         lut=lut + sum(m.tables for m in mapped),
         ff=ff,
@@ -105,10 +107,15 @@ def instance_cost(made: Instance, board: Board) -> Cost:
     )
 
 
-def terms(made: Instance, board: Board) -> Terms:
+def _memories(made: Instance, loaded: bool) -> list[Memory]:
+    """Of an instance; those that are loaded are RAM, which is not read while it is written."""
+    return [replace(m, rom=False, checked=False) if loaded and m.rom else m for m in MODULES[made.module].memories(made.params)]
+
+
+def terms(made: Instance, board: Board, loaded: bool = False) -> Terms:
     """The sizes that decide a module's LUT and FF, by name: its own, and those of its memories."""
     module = MODULES[made.module]
-    memories = module.memories(made.params)
+    memories = _memories(made, loaded)
     mapped = [map_memory(memory, board) for memory in memories]
     ram = {
         "one": 1,

@@ -5,6 +5,7 @@
 """
 
 from bitloom.hw.instance import Module
-from bitloom.hw.parts import axi_fetch, fifo, loop, stream_fork, unfold
+from bitloom.hw.parts import axi_fetch, fifo, image_loader, loop, stream_fork, unfold
 
-PARTS: dict[str, Module] = {part.name: part for part in (axi_fetch.MODULE, fifo.MODULE, loop.MODULE, stream_fork.MODULE, unfold.MODULE)}
+_BETWEEN = (axi_fetch, fifo, image_loader, loop, stream_fork, unfold)
+PARTS: dict[str, Module] = {part.MODULE.name: part.MODULE for part in _BETWEEN}

@@ -21,7 +21,7 @@ from bitloom.hw.instance import Fold, Instance, Layout
 from bitloom.hw.keys import Keys
 from bitloom.hw.ops import OPS
 from bitloom.hw.ops.record import Operator
-from bitloom.hw.parts import axi_fetch, fifo, stream_fork, unfold
+from bitloom.hw.parts import axi_fetch, fifo, image_loader, stream_fork, unfold
 from bitloom.hw.plan import fifos
 from bitloom.hw.plan.folding import Folding
 from bitloom.hw.plan.rolled import roll
@@ -372,7 +372,7 @@ class Design:
 
     @cached_property
     def fetching(self) -> tuple[Unit, ...]:
-        """The units that take weights from external memory: the clients of `fetch`, in this order."""
+        """The units that take weights from external memory: the first clients of `fetch`, in this order."""
         return tuple(unit for unit in self.units if unit.fold.block)
 
     @cached_property
@@ -381,7 +381,13 @@ class Design:
         memory = self.folding.memory
         if memory is None:
             return None
-        return axi_fetch.instance(clients=len(self.fetching), address_bits=32, data_bits=memory.data_bits, burst=memory.burst, outstanding=memory.outstanding)
+        clients = len(self.fetching) + 1  # the last one is the loader
+        return axi_fetch.instance(clients=clients, address_bits=32, data_bits=memory.data_bits, burst=memory.burst, outstanding=memory.outstanding)
+
+    @property
+    def loader(self) -> Instance | None:
+        """What reads the image's header, but for the shapes that it must have; None: all weights are on the chip."""
+        return self.folding.memory and image_loader.instance(data_bits=self.folding.memory.data_bits)
 
     @cached_property
     def loop(self) -> Loop | None:
@@ -406,7 +412,7 @@ class Design:
         found += [(stream.tensor, f"fork_{stream.wire}", stream_fork.instance(stream.width, len(self.readers[stream.tensor]))) for stream in self.forks]
         found += [(stream.tensor, f"unfold_{stream.wire}", self.unfold(stream)) for stream in self.unfolded]
         if self.fetch:
-            found.append((self.entry.tensor, "u_fetch", self.fetch))
+            found += [(self.entry.tensor, "u_fetch", self.fetch), (self.entry.tensor, "u_loader", self.loader)]
         if loop := self.loop:
             ports = (loop.new, loop.returning)
             found += [(loop.back.tensor, fifo_name(port), fifo.instance(port.stream.width, port.depth)) for port in ports]

@@ -21,11 +21,13 @@ module add #(
   parameter int SENTENCES = 2,  // see turns
   parameter int MORE = 0,       // largest `more` of ROUND_FILE
   parameter int FACTOR_W = 1,   // of its multipliers; MULT_A and MULT_B are the largest of them
-  parameter ROUND_FILE = ""     // "": the same in each turn
+  parameter ROUND_FILE = "",    // "": the same in each turn
+  parameter int ROUND_LOAD = 0  // see rom
 ) (
   input  wire logic                   clk,
   input  wire logic                   rst,
   input  wire logic [25:0]            bus,
+  input  wire logic [32:0]            load,
   input  wire logic                   a_valid,
   output      logic                   a_ready,
   input  wire logic [LANES*A_W-1:0]   a_data,
@@ -67,14 +69,14 @@ module add #(
     assign {low, high, more} = {Low, High, 6'd0};
     assign mult_a = ProdAW'(MULT_A);
     assign mult_b = ProdBW'(MULT_B);
-    wire unused_bus = &{1'b0, bus};
+    wire unused_bus = &{1'b0, bus, load};
   end else begin : g_by_turn
     wire [2*OUT_W+2*FACTOR_W+5:0] round;
     logic [2*OUT_W+5:0] round_q;
 
     /* verilator lint_off PINCONNECTEMPTY */
-    turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .WIDTH(2 * OUT_W + 2 * FACTOR_W + 6), .FILE(ROUND_FILE)) u_turn (
-      .clk, .rst, .bus, .done(a_valid && a_ready && a_last), .now(), .base(), .word(round));
+    turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .WIDTH(2 * OUT_W + 2 * FACTOR_W + 6), .FILE(ROUND_FILE), .LOAD(ROUND_LOAD)) u_turn (
+      .clk, .rst, .bus, .load, .done(a_valid && a_ready && a_last), .now(), .base(), .word(round));
     /* verilator lint_on PINCONNECTEMPTY */
     always_ff @(posedge clk) if (advance) round_q <= round[2*FACTOR_W +: 2*OUT_W+6];
     assign {low, high, more} = round_q;

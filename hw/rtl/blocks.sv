@@ -83,13 +83,13 @@ module blocks #(
   if (FOLD > 0) begin : g_folded
     // Bit 7 of a part's turn: its block ends a sentence.
     /* verilator lint_off PINCONNECTEMPTY */
-    turns #(.TURNS(256), .SENTENCES(15)) u_turn (.clk, .rst, .bus, .done(part_end), .now, .base(), .word());
+    turns #(.TURNS(256), .SENTENCES(15)) u_turn (.clk, .rst, .bus, .load(33'd0), .done(part_end), .now, .base(), .word());
     /* verilator lint_on PINCONNECTEMPTY */
     assign sentence_end = now[TurnW-1];
     wire unused = &{1'b0, TURNS, SENTENCES};
   end else begin : g_in_order
     /* verilator lint_off PINCONNECTEMPTY */
-    turns #(.TURNS(TURNS), .SENTENCES(SENTENCES)) u_turn (.clk, .rst, .bus, .done(chunk_end && s_last), .now, .base(), .word());
+    turns #(.TURNS(TURNS), .SENTENCES(SENTENCES)) u_turn (.clk, .rst, .bus, .load(33'd0), .done(chunk_end && s_last), .now, .base(), .word());
     /* verilator lint_on PINCONNECTEMPTY */
     assign sentence_end = s_last;
   end

@@ -24,16 +24,20 @@ module layernorm #(
   parameter int GAMMA_W = 12,                // bits of gamma, signed
   parameter int BETA_W = 12,                 // bits of beta, signed
   parameter GAMMA_FILE = "",                 // hex, WIDTH/LANES words
+  parameter int GAMMA_LOAD = 0,              // see rom
   parameter BETA_FILE = "",                  // hex, WIDTH/LANES words
+  parameter int BETA_LOAD = 0,               // see rom
   parameter logic [63:0] EPS_LEAST = EPS,    // of all turns; EPS is the largest
   parameter int TURNS = 1,                   // gamma and beta by turn
   parameter int SENTENCES = 2,               // see turns
   parameter int MORE = 0,                    // largest `more` of ROUND_FILE
-  parameter ROUND_FILE = ""                  // "": the same in each turn
+  parameter ROUND_FILE = "",                 // "": the same in each turn
+  parameter int ROUND_LOAD = 0               // see rom
 ) (
   input  wire logic                   clk,
   input  wire logic                   rst,
   input  wire logic [25:0]            bus,
+  input  wire logic [32:0]            load,
   input  wire logic                   s_valid,
   output      logic                   s_ready,
   input  wire logic [LANES*IN_W-1:0]  s_data,
@@ -86,16 +90,16 @@ module layernorm #(
     wire [EpsW+2*OUT_W+11:0] round, recip_round;
 
     /* verilator lint_off PINCONNECTEMPTY */
-    turns #(.TURNS(TURNS), .SENTENCES(SENTENCES)) u_turn (.clk, .rst, .bus, .done(take && in_end && s_last), .now(turn), .base(), .word());
+    turns #(.TURNS(TURNS), .SENTENCES(SENTENCES)) u_turn (.clk, .rst, .bus, .load(33'd0), .done(take && in_end && s_last), .now(turn), .base(), .word());
     /* verilator lint_on PINCONNECTEMPTY */
-    rom #(.WIDTH(EpsW + 2 * OUT_W + 12), .DEPTH(TURNS), .FILE(ROUND_FILE)) u_eps (.clk, .en(1'b1), .addr(turn_q[8*TurnW +: TurnW]), .q(round));
-    logic [EpsW+2*OUT_W+11:0] rounds [0:TURNS-1];
-    initial $readmemh(ROUND_FILE, rounds);
+    rom #(.WIDTH(EpsW + 2 * OUT_W + 12), .DEPTH(TURNS), .FILE(ROUND_FILE), .LOAD(ROUND_LOAD)) u_eps (
+      .clk, .load, .en(1'b1), .addr(turn_q[8*TurnW +: TurnW]), .q(round));
+    rom #(.WIDTH(EpsW + 2 * OUT_W + 12), .DEPTH(TURNS), .FILE(ROUND_FILE), .LOAD(ROUND_LOAD), .NOW(1'b1)) u_recip_round (
+      .clk, .load, .en(1'b1), .addr(turn_mem[out_row_q[1:0]]), .q(recip_round));
     always_ff @(posedge clk) begin
       turn_q <= (9*TurnW)'({turn_q, turn});
       if (take && in_end) turn_mem[in_row_q[1:0]] <= turn;
     end
-    assign recip_round = rounds[turn_mem[out_row_q[1:0]]];
     assign eps = round[2*OUT_W+12 +: EpsW];
     assign counts = {RecipW{1'b1}} << recip_round[6 +: 6];
     wire unused = &{1'b0, round, recip_round};
@@ -190,8 +194,10 @@ module layernorm #(
 
   layernorm_scale #(
     .H(H), .WIDTH(WIDTH), .LANES(LANES), .IN_W(IN_W), .OUT_W(OUT_W), .SUM1_W(Sum1W), .RECIP_W(RecipW), .U_SHIFT(RECIP_BITS - FRAC_BITS), .FRAC_BITS(FRAC_BITS),
-    .SHIFT(SHIFT), .GAMMA_W(GAMMA_W), .BETA_W(BETA_W), .GAMMA_FILE(GAMMA_FILE), .BETA_FILE(BETA_FILE),
-    .TURNS(TURNS), .SENTENCES(SENTENCES), .MORE(MORE), .ROUND_W(EpsW + 2 * OUT_W + 12), .ROUND_FILE(ROUND_FILE)
+    .SHIFT(SHIFT), .GAMMA_W(GAMMA_W), .BETA_W(BETA_W), .GAMMA_FILE(GAMMA_FILE), .GAMMA_LOAD(GAMMA_LOAD),
+    .BETA_FILE(BETA_FILE), .BETA_LOAD(BETA_LOAD),
+    .TURNS(TURNS), .SENTENCES(SENTENCES), .MORE(MORE), .ROUND_W(EpsW + 2 * OUT_W + 12), .ROUND_FILE(ROUND_FILE),
+    .ROUND_LOAD(ROUND_LOAD)
   ) u_scale (
-    .clk, .rst, .bus, .advance, .valid(valid_q), .last(last_q), .x(x_q), .sum1(sum1_q), .recip(recip_q), .m_valid, .m_data, .m_last);
+    .clk, .rst, .bus, .load, .advance, .valid(valid_q), .last(last_q), .x(x_q), .sum1(sum1_q), .recip(recip_q), .m_valid, .m_data, .m_last);
 endmodule

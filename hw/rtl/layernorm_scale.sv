@@ -18,16 +18,20 @@ module layernorm_scale #(
   parameter int GAMMA_W = 12,          // signed
   parameter int BETA_W = 12,           // signed
   parameter GAMMA_FILE = "",           // hex, WIDTH/LANES words
+  parameter int GAMMA_LOAD = 0,        // see rom
   parameter BETA_FILE = "",            // hex, WIDTH/LANES words
+  parameter int BETA_LOAD = 0,         // see rom
   parameter int TURNS = 1,
   parameter int SENTENCES = 2,         // see turns
   parameter int MORE = 0,              // largest `more` of ROUND_FILE
   parameter int ROUND_W = 1,           // bits of its words, see layernorm
-  parameter ROUND_FILE = ""            // "": the same in each turn
+  parameter ROUND_FILE = "",           // "": the same in each turn
+  parameter int ROUND_LOAD = 0         // see rom
 ) (
   input  wire logic                     clk,
   input  wire logic                     rst,
   input  wire logic [25:0]              bus,
+  input  wire logic [32:0]              load,
   input  wire logic                     advance,
   input  wire logic                     valid,
   input  wire logic                     last,
@@ -67,7 +71,7 @@ module layernorm_scale #(
 
   /* verilator lint_off PINCONNECTEMPTY */
   turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .STRIDE(Beats)) u_turn (
-    .clk, .rst, .bus, .done(advance && valid_q[5] && last_q[5]), .now(turn6), .base(base6), .word());
+    .clk, .rst, .bus, .load(33'd0), .done(advance && valid_q[5] && last_q[5]), .now(turn6), .base(base6), .word());
   /* verilator lint_on PINCONNECTEMPTY */
 
   if (ROUND_FILE == "") begin : g_alike
@@ -77,8 +81,9 @@ module layernorm_scale #(
     logic [4*TurnW-1:0] turn_q;                       // stages 7 to 10
     wire [ROUND_W-1:0] round7, round11;
 
-    rom #(.WIDTH(ROUND_W), .DEPTH(TURNS), .FILE(ROUND_FILE)) u_half (.clk, .en(advance), .addr(turn6), .q(round7));
-    rom #(.WIDTH(ROUND_W), .DEPTH(TURNS), .FILE(ROUND_FILE)) u_round (.clk, .en(advance), .addr(turn_q[3*TurnW +: TurnW]), .q(round11));
+    rom #(.WIDTH(ROUND_W), .DEPTH(TURNS), .FILE(ROUND_FILE), .LOAD(ROUND_LOAD)) u_half (.clk, .load, .en(advance), .addr(turn6), .q(round7));
+    rom #(.WIDTH(ROUND_W), .DEPTH(TURNS), .FILE(ROUND_FILE), .LOAD(ROUND_LOAD)) u_round (
+      .clk, .load, .en(advance), .addr(turn_q[3*TurnW +: TurnW]), .q(round11));
     always_ff @(posedge clk) if (advance) turn_q <= (4*TurnW)'({turn_q, turn6});
     assign more7 = round7[5:0];
     assign {low11, high11} = round11[12 +: 2*OUT_W];
@@ -86,8 +91,10 @@ module layernorm_scale #(
     wire unused = &{1'b0, round7, round11};
   end
 
-  rom #(.WIDTH(LANES * GAMMA_W), .DEPTH(TURNS * Beats), .FILE(GAMMA_FILE)) u_gamma (.clk, .en(advance), .addr(base6 + IndexBaseW'(index_q)), .q(gamma7_q));
-  rom #(.WIDTH(LANES * BETA_W), .DEPTH(TURNS * Beats), .FILE(BETA_FILE)) u_beta (.clk, .en(advance), .addr(base6 + IndexBaseW'(index_q)), .q(beta7_q));
+  rom #(.WIDTH(LANES * GAMMA_W), .DEPTH(TURNS * Beats), .FILE(GAMMA_FILE), .LOAD(GAMMA_LOAD)) u_gamma (
+    .clk, .load, .en(advance), .addr(base6 + IndexBaseW'(index_q)), .q(gamma7_q));
+  rom #(.WIDTH(LANES * BETA_W), .DEPTH(TURNS * Beats), .FILE(BETA_FILE), .LOAD(BETA_LOAD)) u_beta (
+    .clk, .load, .en(advance), .addr(base6 + IndexBaseW'(index_q)), .q(beta7_q));
 
   assign m_valid = valid_q[11];
   assign m_last = last_q[11];

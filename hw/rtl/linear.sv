@@ -24,13 +24,16 @@ module linear #(
   parameter int OUT_W = 20,            // bits per accumulator
   parameter MUL_STYLE = "one",         // multipliers: see mac_array
   parameter WEIGHT_FILE = "",
+  parameter int WEIGHT_LOAD = 0,  // see rom
   parameter BIAS_FILE = "",
+  parameter int BIAS_LOAD = 0,  // see rom
   parameter int TURNS = 1,             // weights and biases by turn
   parameter int SENTENCES = 2          // see turns
 ) (
   input  wire logic                       clk,
   input  wire logic                       rst,
   input  wire logic [25:0]                bus,
+  input  wire logic [32:0]                load,
   input  wire logic                       s_valid,
   output      logic                            s_ready,
   input  wire logic [LANES_IN*IN_W-1:0]   s_data,
@@ -91,9 +94,9 @@ module linear #(
     .clk, .rst, .s_valid, .s_ready, .s_data, .s_last,
     .en, .offset(WordW'(step_q)), .done(full && token_end), .full, .count(), .last(token_last), .word(x));
   turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .STRIDE(Words)) u_turn (
-    .clk, .rst, .bus, .done(en && full && token_end && token_last), .now(), .base, .word());
+    .clk, .rst, .bus, .load(33'd0), .done(en && full && token_end && token_last), .now(), .base, .word());
   /* verilator lint_on PINCONNECTEMPTY */
-  rom #(.WIDTH(PE * SIMD * WEIGHT_W), .DEPTH(TURNS * Words), .FILE(WEIGHT_FILE)) u_weight (.clk, .en, .addr(base + addr_q), .q(w));
+  rom #(.WIDTH(PE * SIMD * WEIGHT_W), .DEPTH(TURNS * Words), .FILE(WEIGHT_FILE), .LOAD(WEIGHT_LOAD)) u_weight (.clk, .load, .en, .addr(base + addr_q), .q(w));
 
   always_ff @(posedge clk) begin
     if (en) begin
@@ -123,9 +126,10 @@ module linear #(
 
   /* verilator lint_off PINCONNECTEMPTY */
   turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .STRIDE(BiasWords)) u_bias_turn (
-    .clk, .rst, .bus, .done(en && beat_valid && beat_last), .now(), .base(bias_base), .word());
+    .clk, .rst, .bus, .load(33'd0), .done(en && beat_valid && beat_last), .now(), .base(bias_base), .word());
   /* verilator lint_on PINCONNECTEMPTY */
-  rom #(.WIDTH(LANES_OUT * OUT_W), .DEPTH(TURNS * BiasWords), .FILE(BIAS_FILE)) u_bias (.clk, .en, .addr(bias_base + bias_at_q), .q(bias));
+  rom #(.WIDTH(LANES_OUT * OUT_W), .DEPTH(TURNS * BiasWords), .FILE(BIAS_FILE), .LOAD(BIAS_LOAD)) u_bias (
+    .clk, .load, .en, .addr(bias_base + bias_at_q), .q(bias));
 
   always_ff @(posedge clk) begin
     if (en) begin

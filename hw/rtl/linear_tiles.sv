@@ -23,6 +23,7 @@ module linear_tiles #(
   parameter int OUT_W = 20,            // bits per accumulator
   parameter MUL_STYLE = "one",         // multipliers: see mac_array
   parameter BIAS_FILE = "",
+  parameter int BIAS_LOAD = 0,  // see rom
   parameter int TOKENS = 4,            // of a block, at most
   parameter int FOLD = 0,              // of the input: see blocks
   parameter int DATA_W = 64,           // of external memory
@@ -36,6 +37,7 @@ module linear_tiles #(
   input  wire logic                       clk,
   input  wire logic                       rst,
   input  wire logic [25:0]                bus,
+  input  wire logic [32:0]                load,
   input  wire logic                       s_valid,
   output      logic                       s_ready,
   input  wire logic [LANES_IN*IN_W-1:0]   s_data,
@@ -144,9 +146,9 @@ module linear_tiles #(
   wire leaves = en && beat_valid && beat_last;
 
   /* verilator lint_off PINCONNECTEMPTY */
-  turns #(.TURNS(256), .SENTENCES(InFlight)) u_part (.clk, .rst, .bus(issued), .done(leaves), .now(part_turn), .base(), .word());
+  turns #(.TURNS(256), .SENTENCES(InFlight)) u_part (.clk, .rst, .bus(issued), .load(33'd0), .done(leaves), .now(part_turn), .base(), .word());
   turns #(.TURNS(TURNS), .SENTENCES(InFlight), .STRIDE(BiasWords)) u_bias_turn (
-    .clk, .rst, .bus({18'd0, 7'(turn[TurnW-1:0]), begins}), .done(leaves), .now(), .base(bias_base), .word());
+    .clk, .rst, .bus({18'd0, 7'(turn[TurnW-1:0]), begins}), .load(33'd0), .done(leaves), .now(), .base(bias_base), .word());
   /* verilator lint_on PINCONNECTEMPTY */
 
   // Bias: of the part's first channel on, again for each token
@@ -157,7 +159,8 @@ module linear_tiles #(
   wire token_end = beat_at_q == part_at_q + BeatW'(Beats - 1);
   wire [BeatW-1:0] next_part = part_at_q == BeatW'(BiasWords - Beats) ? '0 : part_at_q + BeatW'(Beats);
 
-  rom #(.WIDTH(LANES_OUT * OUT_W), .DEPTH(TURNS * BiasWords), .FILE(BIAS_FILE)) u_bias (.clk, .en, .addr(bias_base + BiasW'(beat_at_q)), .q(bias));
+  rom #(.WIDTH(LANES_OUT * OUT_W), .DEPTH(TURNS * BiasWords), .FILE(BIAS_FILE), .LOAD(BIAS_LOAD)) u_bias (
+    .clk, .load, .en, .addr(bias_base + BiasW'(beat_at_q)), .q(bias));
 
   always_ff @(posedge clk) begin
     if (en) begin

@@ -52,7 +52,7 @@ module loop #(
   logic back_take;
 
   /* verilator lint_off PINCONNECTEMPTY */
-  turns #(.TURNS(TURNS), .SENTENCES(SENTENCES)) u_turn (.clk, .rst, .bus, .done, .now(turn), .base(), .word());
+  turns #(.TURNS(TURNS), .SENTENCES(SENTENCES)) u_turn (.clk, .rst, .bus, .load(33'd0), .done, .now(turn), .base(), .word());
   /* verilator lint_on PINCONNECTEMPTY */
   fifo #(.WIDTH(WIDTH), .DEPTH(SENTENCES * MAX_TOKENS * BEATS), .RAM_STYLE(RAM_STYLE)) u_back (
     .clk, .rst, .s_valid(b_valid && !final_turn), .s_ready(back_ready), .s_data(b_data), .s_last(b_last),

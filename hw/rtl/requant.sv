@@ -20,17 +20,20 @@ module requant #(
   parameter bit PER_CHANNEL = 1'b0,     // 1: multipliers from MULT_FILE; 0: the constant MULT
   parameter int MULT = 1,
   parameter MULT_FILE = "",
+  parameter int MULT_LOAD = 0,  // see rom
   parameter int TURNS = 1,              // multipliers by turn
   parameter int SENTENCES = 2,          // see turns
   parameter int ROWS = 0,               // see turns
   parameter int QUERIES = 1,            // see turns
   parameter int FOLD = 0,               // of a folded stream (blocks.sv): elements of a token that come one after the other
   parameter int MORE = 0,               // largest `more` of ROUND_FILE
-  parameter ROUND_FILE = ""             // "": the shift is SHIFT, the limits are OUT_W's
+  parameter ROUND_FILE = "",            // "": the shift is SHIFT, the limits are OUT_W's
+  parameter int ROUND_LOAD = 0          // see rom
 ) (
   input  wire logic                   clk,
   input  wire logic                   rst,
   input  wire logic [25:0]            bus,
+  input  wire logic [32:0]            load,
   input  wire logic                   s_valid,
   output      logic                        s_ready,
   input  wire logic [LANES*IN_W-1:0]  s_data,
@@ -64,14 +67,14 @@ module requant #(
 
   /* verilator lint_off PINCONNECTEMPTY */
   turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .ROWS(ROWS), .QUERIES(QUERIES), .STRIDE(Words)) u_turn (
-    .clk, .rst, .bus, .done(en && s_valid && s_last), .now(turn), .base, .word());
+    .clk, .rst, .bus, .load(33'd0), .done(en && s_valid && s_last), .now(turn), .base, .word());
   /* verilator lint_on PINCONNECTEMPTY */
 
   if (ROUND_FILE == "") begin : g_alike
     assign more = '0;
     assign more_q = '0;
     assign {least_q, most_q} = {OUT_W'(Low), OUT_W'(High)};
-    wire unused = &{1'b0, turn, base};
+    wire unused = &{1'b0, turn, base, load};
   end else begin : g_by_turn
     wire [TurnW-1:0] at;  // of the beat in the stage before the sum's
     wire [2*OUT_W+5:0] round;
@@ -79,14 +82,12 @@ module requant #(
 
     if (ShiftOnly) begin : g_now
       assign at = turn;
-      logic [2*OUT_W+5:0] rounds [0:TURNS-1];
-      initial $readmemh(ROUND_FILE, rounds);
-      assign round = rounds[at];
+      rom #(.WIDTH(2 * OUT_W + 6), .DEPTH(TURNS), .FILE(ROUND_FILE), .LOAD(ROUND_LOAD), .NOW(1'b1)) u_round (.clk, .load, .en(1'b1), .addr(at), .q(round));
     end else begin : g_later
       logic [3*TurnW-1:0] turn_q;
       always_ff @(posedge clk) if (en) turn_q <= (3*TurnW)'({turn_q, turn});
       assign at = turn_q[2*TurnW +: TurnW];
-      rom #(.WIDTH(2 * OUT_W + 6), .DEPTH(TURNS), .FILE(ROUND_FILE)) u_round (.clk, .en, .addr(at), .q(round));
+      rom #(.WIDTH(2 * OUT_W + 6), .DEPTH(TURNS), .FILE(ROUND_FILE), .LOAD(ROUND_LOAD)) u_round (.clk, .load, .en, .addr(at), .q(round));
     end
     assign {low, high, more} = round;
     wire unused = &{1'b0, base};
@@ -136,7 +137,7 @@ module requant #(
           part_q <= '0;
         end
       end
-      rom #(.WIDTH(LANES * MULT_W), .DEPTH(TURNS * Words), .FILE(MULT_FILE)) u_mult (.clk, .en, .addr(base + addr_q), .q(read_m));
+      rom #(.WIDTH(LANES * MULT_W), .DEPTH(TURNS * Words), .FILE(MULT_FILE), .LOAD(MULT_LOAD)) u_mult (.clk, .load, .en, .addr(base + addr_q), .q(read_m));
     end else begin : g_constant
       assign read_m = {LANES{MULT_W'(MULT)}};
     end

@@ -12,6 +12,7 @@ module softmax #(
   parameter int OUT_W = 8,         // bits of p, unsigned
   parameter int EXP_W = 11,        // bits of an exponential
   parameter EXP_FILE = "",         // hex, 2**IN_W words
+  parameter int EXP_LOAD = 0,      // see rom
   parameter int RECIP_BITS = 24,
   parameter int SHIFT = 16,        // >= 1
   parameter int EXP_LEAST = EXP_W - 1,  // log2 of the least E[0] of all turns
@@ -20,11 +21,13 @@ module softmax #(
   parameter int ROWS = 1,          // see turns
   parameter int QUERIES = 1,       // see turns
   parameter int MORE = 0,          // see softmax_row
-  parameter ROUND_FILE = ""
+  parameter ROUND_FILE = "",
+  parameter int ROUND_LOAD = 0  // see rom
 ) (
   input  wire logic                  clk,
   input  wire logic                  rst,
   input  wire logic [25:0]           bus,
+  input  wire logic [32:0]           load,
   input  wire logic                  s_valid,
   output      logic                  s_ready,
   input  wire logic [SIDE*IN_W-1:0]  s_data,
@@ -37,9 +40,10 @@ module softmax #(
   wire [SIDE-1:0] ready, valid, last;  // all alike
 
   for (genvar i = 0; i < SIDE; i++) begin : g_row
-    softmax_row #(.MAX_TOKENS(MAX_TOKENS), .IN_W(IN_W), .OUT_W(OUT_W), .EXP_W(EXP_W), .EXP_FILE(EXP_FILE), .RECIP_BITS(RECIP_BITS), .SHIFT(SHIFT),
-      .EXP_LEAST(EXP_LEAST), .TURNS(TURNS), .SENTENCES(SENTENCES), .ROWS(ROWS), .QUERIES(QUERIES), .MORE(MORE), .ROUND_FILE(ROUND_FILE)) u_row (
-      .clk, .rst, .bus, .s_valid, .s_ready(ready[i]), .s_data(s_data[i*IN_W +: IN_W]), .s_last,
+    softmax_row #(.MAX_TOKENS(MAX_TOKENS), .IN_W(IN_W), .OUT_W(OUT_W), .EXP_W(EXP_W), .EXP_FILE(EXP_FILE), .EXP_LOAD(EXP_LOAD),
+      .RECIP_BITS(RECIP_BITS), .SHIFT(SHIFT), .EXP_LEAST(EXP_LEAST), .TURNS(TURNS), .SENTENCES(SENTENCES), .ROWS(ROWS), .QUERIES(QUERIES), .MORE(MORE),
+      .ROUND_FILE(ROUND_FILE), .ROUND_LOAD(ROUND_LOAD)) u_row (
+      .clk, .rst, .bus, .load, .s_valid, .s_ready(ready[i]), .s_data(s_data[i*IN_W +: IN_W]), .s_last,
       .m_valid(valid[i]), .m_ready, .m_data(m_data[i*OUT_W +: OUT_W]), .m_last(last[i]));
   end
   assign s_ready = &ready;

@@ -17,6 +17,7 @@ module softmax_row #(
   parameter int OUT_W = 8,         // bits of p, unsigned
   parameter int EXP_W = 11,        // bits of an exponential
   parameter EXP_FILE = "",         // hex, 2**IN_W words
+  parameter int EXP_LOAD = 0,      // see rom
   parameter int RECIP_BITS = 24,
   parameter int SHIFT = 16,        // >= 1
   parameter int EXP_LEAST = EXP_W - 1,  // log2 of the least E[0] of all turns
@@ -25,11 +26,13 @@ module softmax_row #(
   parameter int ROWS = 1,          // see turns
   parameter int QUERIES = 1,       // see turns
   parameter int MORE = 0,          // largest `more` of ROUND_FILE
-  parameter ROUND_FILE = ""        // "": the same in each turn
+  parameter ROUND_FILE = "",       // "": the same in each turn
+  parameter int ROUND_LOAD = 0     // see rom
 ) (
   input  wire logic             clk,
   input  wire logic             rst,
   input  wire logic [25:0]      bus,
+  input  wire logic [32:0]      load,
   input  wire logic             s_valid,
   output      logic             s_ready,
   input  wire logic [IN_W-1:0]  s_data,
@@ -82,7 +85,8 @@ module softmax_row #(
   logic [TurnW-1:0] turn_q, turn_read_q;       // of x_q, depth_q
 
   /* verilator lint_off PINCONNECTEMPTY */
-  turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .ROWS(ROWS), .QUERIES(QUERIES)) u_turn (.clk, .rst, .bus, .done(read && read_end), .now(turn), .base(), .word());
+  turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .ROWS(ROWS), .QUERIES(QUERIES)) u_turn (
+    .clk, .rst, .bus, .load(33'd0), .done(read && read_end), .now(turn), .base(), .word());
   /* verilator lint_on PINCONNECTEMPTY */
 
   // Pass 2: x_q -> max - x -> exponential -> sum; never waits once a row has begun
@@ -96,7 +100,7 @@ module softmax_row #(
   logic [3:0] read_valid_q, read_last_q;       // bit i: stage i + 1
   logic read, read_end;
 
-  rom #(.WIDTH(EXP_W), .DEPTH(TURNS << IN_W), .FILE(EXP_FILE)) u_exp (.clk, .en(1'b1), .addr(ExpW'({turn_read_q, depth_q})), .q(rom_q));
+  rom #(.WIDTH(EXP_W), .DEPTH(TURNS << IN_W), .FILE(EXP_FILE), .LOAD(EXP_LOAD)) u_exp (.clk, .load, .en(1'b1), .addr(ExpW'({turn_read_q, depth_q})), .q(rom_q));
 
   assign read = read_row_q != in_row_q && 3'(read_row_q - out_row_q) != 3'd4;
   assign read_end = read_index_q == x_end[read_row_q[0]];
@@ -191,10 +195,9 @@ module softmax_row #(
       if (advance) out_turn_q <= (4*TurnW)'({out_turn_q, turn_mem[out_row_q[1:0]]});
     end
     // Read like a table of few words: `less` for r_q in stage 1, the rest for the product in stage 6
-    logic [OUT_W+11:0] rounds [0:TURNS-1];
-    initial $readmemh(ROUND_FILE, rounds);
-    assign early = rounds[out_turn_q[0 +: TurnW]];
-    rom #(.WIDTH(OUT_W + 12), .DEPTH(TURNS), .FILE(ROUND_FILE)) u_round (.clk, .en(advance), .addr(last_turn_q), .q(late));
+    rom #(.WIDTH(OUT_W + 12), .DEPTH(TURNS), .FILE(ROUND_FILE), .LOAD(ROUND_LOAD), .NOW(1'b1)) u_early (
+      .clk, .load, .en(1'b1), .addr(out_turn_q[0 +: TurnW]), .q(early));
+    rom #(.WIDTH(OUT_W + 12), .DEPTH(TURNS), .FILE(ROUND_FILE), .LOAD(ROUND_LOAD)) u_round (.clk, .load, .en(advance), .addr(last_turn_q), .q(late));
     logic [TurnW-1:0] last_turn_q;
     always_ff @(posedge clk) if (advance) last_turn_q <= out_turn_q[3*TurnW +: TurnW];
     assign less = early[6 +: 6];

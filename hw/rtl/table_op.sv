@@ -13,12 +13,14 @@ module table_op #(
   parameter bit IN_SIGNED = 1,
   parameter int OUT_W = 8,        // bits of a code of y
   parameter TABLE_FILE = "",      // hex, 2**IN_W words a turn
+  parameter int TABLE_LOAD = 0,   // see rom
   parameter int TURNS = 1,
   parameter int SENTENCES = 2     // see turns
 ) (
   input  wire logic                   clk,
   input  wire logic                   rst,
   input  wire logic [25:0]            bus,
+  input  wire logic [32:0]            load,
   input  wire logic                   s_valid,
   output      logic                   s_ready,
   input  wire logic [LANES*IN_W-1:0]  s_data,
@@ -36,12 +38,12 @@ module table_op #(
   assign s_ready = m_ready || !m_valid;
 
   /* verilator lint_off PINCONNECTEMPTY */
-  turns #(.TURNS(TURNS), .SENTENCES(SENTENCES)) u_turn (.clk, .rst, .bus, .done(s_ready && s_valid && s_last), .now(turn), .base(), .word());
+  turns #(.TURNS(TURNS), .SENTENCES(SENTENCES)) u_turn (.clk, .rst, .bus, .load(33'd0), .done(s_ready && s_valid && s_last), .now(turn), .base(), .word());
   /* verilator lint_on PINCONNECTEMPTY */
 
   for (genvar i = 0; i < LANES; i++) begin : lane
-    rom #(.WIDTH(OUT_W), .DEPTH(TURNS << IN_W), .FILE(TABLE_FILE)) u_rom (
-      .clk, .en(s_ready), .addr((TurnW+IN_W)'({turn, s_data[i*IN_W +: IN_W] ^ SignBit})), .q(m_data[i*OUT_W +: OUT_W]));
+    rom #(.WIDTH(OUT_W), .DEPTH(TURNS << IN_W), .FILE(TABLE_FILE), .LOAD(TABLE_LOAD)) u_rom (
+      .clk, .load, .en(s_ready), .addr((TurnW+IN_W)'({turn, s_data[i*IN_W +: IN_W] ^ SignBit})), .q(m_data[i*OUT_W +: OUT_W]));
   end
 
   always_ff @(posedge clk) begin

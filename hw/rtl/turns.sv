@@ -13,12 +13,14 @@ module turns #(
   parameter int STRIDE = 1,         // words of a memory that belong to a turn
   parameter int WIDTH = 1,          // bits of a turn's constants
   parameter FILE = "",              // their memory; "" where there are none
+  parameter int LOAD = 0,           // see rom
   localparam int TURN_W = TURNS > 1 ? $clog2(TURNS) : 1,
   localparam int BASE_W = TURNS * STRIDE > 1 ? $clog2(TURNS * STRIDE) : 1
 ) (
   input  wire logic              clk,
   input  wire logic              rst,
   input  wire logic [25:0]       bus,          // {tokens 16, pass, turn 8, enter}
+  input  wire logic [32:0]       load,         // see rom
   input  wire logic              done,
   output      logic [TURN_W-1:0] now,
   output      logic [BASE_W-1:0] base,         // now * STRIDE
@@ -85,8 +87,9 @@ module turns #(
   end
 
   if (FILE != "") begin : g_constants
-    rom #(.WIDTH(WIDTH), .DEPTH(TURNS), .FILE(FILE)) u_word (.clk, .en(1'b1), .addr(next), .q(word));
+    rom #(.WIDTH(WIDTH), .DEPTH(TURNS), .FILE(FILE), .LOAD(LOAD)) u_word (.clk, .load, .en(1'b1), .addr(next), .q(word));
   end else begin : g_none
     assign word = '0;
+    wire unused_load = &{1'b0, load};
   end
 endmodule

@@ -12,7 +12,7 @@ module bench_memory #(
   input  wire logic              rst,
   input  wire logic [30:0]       cycle,
   input  wire logic              error,
-  input  wire logic [2:0]        error_code,
+  input  wire logic [3:0]        error_code,
   input  wire logic [31:0]       error_address,
   output      logic              fault,
   input  wire logic              s_axi_arid,
@@ -39,7 +39,7 @@ module bench_memory #(
   always @(posedge clk) begin
     if (!rst && error && !fault) begin
       report = $fopen({NAME, ".fault"}, "w");
-      $fdisplay(report, "%0d external memory: error %0d in the burst at byte %0d (1 to 3: its response, 4 to 7: its order; docs/architecture.md)", cycle, error_code, error_address);
+      $fdisplay(report, "%0d external memory: error %0d in the burst at byte %0d (1 to 3: its response, 4 to 7: its order, 8: no image for this hardware; docs/architecture.md)", cycle, error_code, error_address);
       $fclose(report);
       fault <= 1'b1;
     end

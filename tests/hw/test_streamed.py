@@ -3,7 +3,9 @@
 
 import re
 import shutil
+import zlib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from bitloom.hw import golden, image
 from bitloom.hw.board import Board
 from bitloom.hw.cost.resources import MODULES
 from bitloom.hw.emit import emit
+from bitloom.hw.graph import Graph, Node
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import FoldingError
 from bitloom.hw.plan.predict import predict, stage_intervals
@@ -25,6 +28,7 @@ from bitloom.sim.hil.errors import TargetError
 from bitloom.sim.hil.target import Shape
 from bitloom.sim.verify import compare
 
+SHAPE = dict(layers=2, hidden=64, heads=2, intermediate=128, max_tokens=16)
 SEEDS = 30  # of random encoders; FAST of them in the plain run
 FAST = (29,)
 
@@ -49,6 +53,8 @@ def draw(seed: int) -> dict:
 
 
 def check(encoder: Encoder, **how) -> None:
+    if "reset_within" in how:
+        how["reset_within"] += image.load_cycles(Design(encoder.graph, encoder.folding))
     got, report = encoder.run(**how)
     assert report.ok and report.mismatches == 0, str(report)
     assert np.array_equal(got.fetched, image.reads(Design(encoder.graph, encoder.folding), encoder.lengths))
@@ -93,8 +99,7 @@ def encoder(tmp_path_factory) -> Encoder:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BITLOOM_BUILD", "quick")
         hardware = HardwareConfig(multipliers=200, layers=1, memory=MemoryConfig(data_bits=128, block=16, outstanding=16))
-        shape = dict(layers=2, hidden=64, heads=2, intermediate=128, max_tokens=16)
-        yield make(tmp_path_factory.mktemp("streamed"), 3, hardware, [16] * 12, shape)
+        yield make(tmp_path_factory.mktemp("streamed"), 3, hardware, [16] * 12, SHAPE)
 
 
 def test_cycles(encoder):
@@ -139,24 +144,97 @@ def test_memory_errors_are_told(encoder, memory, what):
     assert what in got.problem and not report.ok
 
 
-def test_another_image_of_the_same_shapes(encoder, tmp_path):
-    """The same hardware with another image computes the other weights' codes."""
-    other = random_encoder(4, layers=2, hidden=64, heads=2, intermediate=128, max_tokens=16)
-    params = encoder.graph.params | {k: other.params[k] for k in other.params if k.endswith(".weight")}
-    graph = replace(encoder.graph, params=params)
-    design = Design(graph, encoder.folding)
-    shutil.copytree(encoder.folder, tmp_path / "build")
-    path = tmp_path / "build" / image.FILE
-    path.write_bytes(image.make(design))
+def with_image(encoder: Encoder, folder, data: bytes) -> Path:
+    """A copy of the build with another image."""
+    shutil.copytree(encoder.folder, folder)
+    (folder / image.FILE).write_bytes(data)
+    return folder
+
+
+def other_parameters(graph: Graph, shape: dict) -> Graph:
+    """Of the same shapes, bits and constants: all parameters another encoder's, what layers say by turn exchanged between them."""
+    other = random_encoder(4, **shape).params
+    params = {key: other[key].copy() for key in graph.params}
+    for key, values in graph.params.items():
+        if key.endswith((".gamma", ".beta", ".mult")):  # as wide as before
+            params[key][0] = values[np.abs(values).argmax()]
+            params[key] = np.clip(params[key], -np.abs(values).max(), np.abs(values).max())
+        elif key.endswith(".table"):
+            params[key] = np.roll(values, 1)
+        elif key.endswith(".exp_table"):
+            params[key][1:] = values[1:] // 2
+    exchanged = {"layer.0": "layer.1", "layer.1": "layer.0"}
+    nodes = {node.name: node for node in graph.nodes}
+
+    def turned(node: Node) -> Node:
+        twin = nodes.get(exchanged.get(node.name[:7], "none") + node.name[7:])
+        return replace(node, attrs=twin.attrs) if twin and node.op in ("add", "requant") else node
+
+    return replace(graph, params=params, nodes=tuple(map(turned, graph.nodes)))
+
+
+def check_other_image(encoder: Encoder, graph: Graph, folder: Path) -> None:
+    """The build with the image of another graph computes that one's codes, and tells whose they are (run_encoder compares it with the image)."""
+    own, design = Design(encoder.graph, encoder.folding), Design(graph, encoder.folding)
+    pairs = zip(image.memories(own), image.memories(design), strict=True)
+    same = [name for (name, a), (_, b) in pairs if np.array_equal(a.parts(31), b.parts(31)) and not name.endswith(".round")]
+    assert not same
+    folder = with_image(encoder, folder, image.make(design))
     with pytest.raises(image.ImageError, match=f"got an image of graph {graph.hash[:16]}, must be of {encoder.graph.hash[:16]}"):
-        image.check(path, Design(encoder.graph, encoder.folding))
-    assert image.check(path, design).graph == graph.hash
-    inputs = np.split(encoder.want[graph.entry], np.cumsum(encoder.lengths)[:-1])
-    got = run_encoder(tmp_path / "build", inputs, Options(identity=encoder.graph.hash[:16]))
+        image.check(folder / image.FILE, own)
+    assert image.check(folder / image.FILE, design).graph == graph.hash
     want = golden.run(graph, encoder.ids, encoder.segments)
-    kept = {name: codes for name, codes in want.items() if not name.startswith("logits")}  # whose few weights are on the chip
-    report = compare(graph, kept, got)
-    assert report.ok and not np.array_equal(want["pooler"], encoder.want["pooler"]), str(report)
+    got = run_encoder(folder, np.split(want[graph.entry], np.cumsum(encoder.lengths)[:-1]), Options(identity=encoder.graph.hash[:16]))
+    report = compare(graph, want, got)
+    assert report.ok and report.mismatches == 0 and not np.array_equal(want["logits"], encoder.want["logits"]), str(report)
+
+
+def test_another_image_of_the_same_shapes(encoder, tmp_path):
+    """Layers in turn: every parameter from the image."""
+    assert not list(encoder.folder.glob("*.hex"))
+    check_other_image(encoder, other_parameters(encoder.graph, SHAPE), tmp_path / "build")
+
+
+def test_another_image_where_all_layers_are_hardware(tmp_path, monkeypatch):
+    monkeypatch.setenv("BITLOOM_BUILD", "quick")
+    hardware = HardwareConfig(multipliers=30, memory=MemoryConfig(data_bits=64, block=4))
+    shape = dict(layers=1, hidden=24, heads=2, intermediate=44, max_tokens=8)
+    encoder = make(tmp_path, 3, hardware, [5, 8, 1], shape)
+    check(encoder)
+    other = replace(other_parameters(encoder.graph, shape), nodes=encoder.graph.nodes)  # of units without turns shifts are constants
+    check_other_image(encoder, other, tmp_path / "build")
+
+
+def test_the_hash_of_another_image_is_read_back(encoder, monkeypatch):
+    """What the hardware tells is compared: with the place of another hash it is found."""
+    monkeypatch.setattr(image, "GRAPH", slice(64, 96))
+    told, file = (encoder.folder / image.FILE).read_bytes()[64:72].hex(), encoder.graph.hash[:16]
+    with pytest.raises(SimulationError, match=f"weights: got {file}, must be {told}; the hardware has read another image"):
+        encoder.run()
+
+
+def test_an_image_that_does_not_fit_is_refused(encoder, tmp_path):
+    """Of another structure, of other constants of the hardware, or none: error 8, no input is taken, and image.check refuses it, too."""
+    own = Design(encoder.graph, encoder.folding)
+    shift = encoder.graph.node("logits").attrs["shift"]
+    nodes = tuple(replace(n, attrs=n.attrs | {"shift": n.attrs["shift"] + 1}) if n.name == "logits" else n for n in encoder.graph.nodes)
+    constants = image.make(Design(replace(encoder.graph, nodes=nodes), encoder.folding))
+    structure = image.make(Design(encoder.graph, solve(encoder.graph, HardwareConfig(multipliers=100, layers=1, memory=MemoryConfig()))))
+    whole = (encoder.folder / image.FILE).read_bytes()
+    foreign = structure[:4096].ljust(len(whole), b"\0")
+    for number, (data, match) in enumerate(
+        [
+            (constants, rf"other shapes or bits, logits: SHIFT {shift + 1}, must be {shift}; take"),
+            (foreign, "the file is cut"),
+            (b"bitloom\0" + whole[8:], "an image of weights"),
+        ]
+    ):
+        folder = with_image(encoder, tmp_path / str(number), data)
+        with pytest.raises(image.ImageError, match=match):
+            image.check(folder / image.FILE, own)
+        got, report = replace(encoder, folder=folder).run()
+        assert "external memory: error 8 in the burst at byte 0" in got.problem and not report.ok
+        assert not len(got.in_first_cycle)
 
 
 @pytest.mark.parametrize("layers", [None, 1], ids=["all layers", "in turn"])
@@ -187,9 +265,39 @@ def test_images_that_are_not_taken(encoder, tmp_path):
     refused(data[:5000] + bytes([data[5000] ^ 4]) + data[5001:], "got weights of unit 0 whose CRC-32 is wrong")
     refused(data[:40] + bytes([data[40] ^ 4]) + data[41:], "got a header whose CRC-32 is wrong")
     other = Design(encoder.graph, solve(encoder.graph, HardwareConfig(multipliers=100, layers=1, memory=MemoryConfig())))
-    refused(image.make(other), "got an image of other shapes or bits")
+    refused(image.make(other), r"got an image of other shapes or bits, [\w.]+: \w+ .*, must be .*; take the one of this build, or build hardware for it")
     with pytest.raises(image.ImageError, match="got no file that can be read"):
         image.check(tmp_path / "absent.bin", design)
+
+
+def test_every_memory_of_an_image_is_compared(encoder, tmp_path):
+    """A bit of the first, the last and any word of each memory, with checksums to match: it is named. Without them the checksum tells."""
+    design, path, rng = Design(encoder.graph, encoder.folding), tmp_path / image.FILE, np.random.default_rng(1)
+    whole, at = (encoder.folder / image.FILE).read_bytes(), image.begin(design)
+
+    def changed(place: int) -> bytes:
+        data = bytearray(whole)
+        data[place] ^= 1
+        return bytes(data)
+
+    path.write_bytes(changed(at + 4))
+    with pytest.raises(image.ImageError, match="got parameters whose CRC-32 is wrong"):
+        image.check(path, design)
+    for name, memory in image.memories(design):
+        count, parts = memory.parts(31).shape
+        for word in {0, count - 1, int(rng.integers(count))}:
+            path.write_bytes(image.sealed(changed(at + 4 * (1 + word * parts + int(rng.integers(parts))))))
+            with pytest.raises(image.ImageError, match=rf"{name}: got word {word} that is not the graph's, must be"):
+                image.check(path, design)
+        at += 4 * (1 + count * parts)
+    place = design.fetching[1].fold.base
+    data = bytearray(changed(place))
+    entry = image.FIRST.size + image.ENTRY.size
+    begin, length, _, _ = image.ENTRY.unpack_from(data, entry)
+    image.ENTRY.pack_into(data, entry, begin, length, zlib.crc32(data[begin : begin + length]), 0)
+    path.write_bytes(image.sealed(bytes(data)))
+    with pytest.raises(image.ImageError, match=f"got weights of {design.fetching[1].name} that are not the graph's"):
+        image.check(path, design)
 
 
 def test_bad_memories():
@@ -267,6 +375,9 @@ FAULTS = {
         "offset_q <= tile_end ? '0 : offset_q + (offset_q == '0 ? '0 : TileBytes)",
     ),
     "a sentence a turn too few": ("loop.sv", "turn == TurnW'(TURNS - 1)", "turn == TurnW'(TURNS - 2)"),
+    "another memory loaded": ("rom.sv", "load[30:0] == ItemW'(LOAD)", "load[30:0] == ItemW'(LOAD + 1)"),
+    "words loaded to the next address": ("rom.sv", "at_q <= first ? '0", "at_q <= first ? ADDR_W'(1)"),
+    "parameters from a chunk before": ("image_loader.sv", "offset_q <= ADDR_W'(PARAMS)", "offset_q <= ADDR_W'(PARAMS) - ADDR_W'(Chunk * DATA_W / 8)"),
     "order of what comes back": ("loop.sv", "order_q[0] == '0", "order_q[0] != '0"),
 }
 

@@ -35,6 +35,7 @@ VARIANTS = {
     "softmax": (BY_TURN | {"EXP_LEAST": 6},),
     "layernorm": (BY_TURN,),
     "axi_fetch": ({"CLIENTS": 5, "DATA_W": 512, "BURST": 64, "OUTSTANDING": 16},),
+    "image_loader": ({"DATA_W": 128}, {"DATA_W": 256}, {"DATA_W": 512}),
     "fifo": ({"DEPTH": 5, "WIDTH": 33}, {"DEPTH": 5000}, ULTRA | {"DEPTH": 5000}),
     "fifo_deep": ({"DEPTH": 5000, "WIDTH": 11}, {"DEPTH": 2049}, ULTRA, ULTRA | {"DEPTH": 50_000}, ULTRA | {"DEPTH": 50_000, "WIDTH": 80}),
     "stream_fork": ({"N": 3},),

@@ -12,6 +12,7 @@ from axi_bench import RTL as AXI_RTL
 from axi_bench import check_data
 from axi_bench import setups as axi_setups
 from encoders import random_encoder, random_sentences
+from loader_bench import check_headers
 from operator_bench import RTL_FILES, Case, check_units
 
 from bitloom.hw import golden
@@ -91,6 +92,8 @@ def check(module: str, files: list[Path], stall: float) -> None:
         chosen = axi_setups()[:5]
         for setup, result in zip(chosen, run_units([s.case() for s in chosen], [*AXI, *files], stall_in=stall), strict=True):
             check_data(setup, result, module)
+    elif module == "image_loader":
+        check_headers([*AXI, *files], stall_in=stall)
     elif units:
         for result in run_units(units, files, stall_in=stall, stall_out=stall):
             for part in (result, *result.more):

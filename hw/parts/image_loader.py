@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""image_loader: reads the image's header after reset, and loads the memories on the chip from it (hw/rtl/image_loader.sv)."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import ceil
+
+from bitloom.hw.cost.memories import Memory
+from bitloom.hw.instance import Instance, Module, Params, Terms
+from bitloom.hw.parts.axi_fetch import ExternalMemory
+
+HEADER_BITS = 768  # of the header, that are looked at
+CHUNK = 16  # beats of the parameters that are asked for at once
+BEHIND = 6  # cycles from the last word until the encoder takes beats
+
+
+def instance(*, data_bits: int, version: int = 0, shapes: str = "", begin: int = 0, chunks: int = 1) -> Instance:
+    """shapes: SHA-256 that the image's header must have, in hex; begin: where its parameters begin, in bytes; chunks: how many of them there are."""
+    digest = int.from_bytes(bytes.fromhex(shapes), "little")
+    params = {"DATA_W": data_bits, "ADDR_W": 32, "VERSION": version, "SHAPES": digest, "PARAMS": begin, "CHUNKS": chunks}
+    return Instance(module=MODULE.name, params=params)
+
+
+def beats(data_bits: int) -> int:
+    """Beats of the header that are read."""
+    return -(-HEADER_BITS // data_bits)
+
+
+def load_cycles(data_bits: int, chunks: int, memory: ExternalMemory) -> int:
+    """Cycles from reset until the encoder takes beats, where nothing is in the way of the requests."""
+    period = Fraction(memory.cycles, memory.beats)
+    asks = 7 + memory.latency + ceil((beats(data_bits) - 1) * period)
+    sent = 0  # of a chunk, cycles from that in which it is asked for until its last word is sent
+    for beat in range(CHUNK):
+        sent = max(sent, 5 + memory.latency + ceil(beat * period)) + data_bits // 32
+    return asks + chunks * (sent + 1) + BEHIND - 1
+
+
+def terms(p: Params) -> Terms:
+    return {"compared_bits": p["DATA_W"], "hash_bits": 64, "count_bits": 48, "word_bits": 33}
+
+
+def memories(p: Params) -> list[Memory]:
+    """That of its FIFO."""
+    return [Memory("chunk", p["DATA_W"] + 1, CHUNK, checked=False)]
+
+
+MODULE = Module(name="image_loader", terms=terms, memories=memories)
