@@ -64,7 +64,7 @@ def test_lut_ram_of_six_input_tables(width, depth, tables):
         ("fifo", {"WIDTH": 32, "DEPTH": 16384}, 32, 2),
         ("fifo", {"WIDTH": 79, "DEPTH": 8192}, 48, 4),
         # keys of 12 heads of 64, 128 tokens twice, 256 bits a word: 6144 words; of block RAMs 29 of 9 bits wide, 3 of 2048 words deep
-        ("scores", {"HEADS": 12, "DIM": 64, "MAX_TOKENS": 128, "SIDE": 1, "SIMD": 32, "LANES": 1, "Q_W": 8, "K_W": 8}, 87, 8),
+        ("scores", {"HEADS": 12, "DIM": 64, "MAX_TOKENS": 128, "SIDE": 1, "QUERIES": 1, "SIMD": 32, "LANES": 1, "Q_W": 8, "K_W": 8}, 87, 8),
         # two blocks of 32 tokens of 768 bytes: 8 bytes a word, 6144 words
         ("unfold", {"C": 768, "TOKENS": 32, "LANES": 1, "W": 8, "FOLD": 8}, 24, 2),
         # 20 beats of a token: 4 side by side, 160 words of 16 beats' bytes
