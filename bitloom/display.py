@@ -157,16 +157,18 @@ def show_plan(graph, made) -> None:
         figures = (f"{n:,}" for n in (part.nodes, part.parameters, part.weight_bits, part.macs))
         _row(sizes, f"{part.name}{' (host)' if part.host else ''}", *figures, folding.get(part.name, ""))
     fits = Table(box=None, padding=(0, 2, 0, 0))
-    for title in ("board", "layers", "multipliers", "interval", "sentences/s", "latency by tokens", "used", "bound by"):
+    for title in ("board", "layers", "multipliers", "useful", "interval", "sentences/s", "latency by tokens", "used", "bound by"):
         fits.add_column(title, overflow="fold")
     for one in (made.goal, *made.boards):
         name = one.board if one is not made.goal else f"recipe's goal{one.board and f' on {one.board}'}"
         used = ", ".join(f"{use.used:,}/{use.available:,} {kind}" for kind, use in one.used.items() if use.used)
         if one.folding is None:
-            _row(fits, name, "-", "-", "-", "-", "-", used, f"does not fit: {one.used[one.binds].share:.1f} x {one.binds}" if one.used else one.problem)
+            _row(fits, name, "-", "-", "-", "-", "-", "-", used, f"does not fit: {one.used[one.binds].share:.1f} x {one.binds}" if one.used else one.problem)
             continue
         latency = ", ".join(f"{n}: {cycles:,}" for n, cycles in one.latency.items())
-        _row(fits, name, one.folding.how, f"{one.folding.multipliers:,}", f"{one.interval:,}", f"{one.sentences_per_second:,.0f}", latency, used, one.binds)
+        how = one.folding.how + (f", {one.fetched:.1f} bytes a cycle" if one.folding.memory else "")
+        figures = f"{one.folding.multipliers:,}", f"{one.useful:.1%}", f"{one.interval:,}", f"{one.sentences_per_second:,.0f}"
+        _row(fits, name, how, *figures, latency, used, one.binds)
     for table in (sizes, fits):
         _console().print(table)
 

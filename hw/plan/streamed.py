@@ -54,12 +54,18 @@ def size(graph: Graph, node: Node, fold: Fold) -> int:
 
 def fetch_cycles(graph: Graph, folding: Folding) -> int:
     """Cycles that the memory takes for the weights of one sentence of max_tokens."""
+    memory = folding.memory
+    return -(-fetch_beats(graph, folding) * memory.cycles // memory.beats)
+
+
+def fetch_beats(graph: Graph, folding: Folding) -> int:
+    """Beats of the memory for the weights of one sentence of max_tokens."""
     memory, beats = folding.memory, 0
     for node in graph.nodes:
         if (fold := folding.folds.get(node.name)) and fold.block:
             tokens = graph.max_tokens if graph.tensor(node.name).kind == "token" else 1
             beats += -(-tokens // fold.block) * size(graph, node, fold) // (memory.data_bits // 8)
-    return -(-beats * memory.cycles // memory.beats)
+    return beats
 
 
 def shortage(graph: Graph, folding: Folding, target: int) -> str:

@@ -12,6 +12,7 @@ from bitloom.hw.board import Board
 from bitloom.hw.cost.budget import Usage, label
 from bitloom.hw.graph import Graph
 from bitloom.hw.ops import OPS
+from bitloom.hw.plan import streamed
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.fit import Fitter
 from bitloom.hw.plan.folding import Folding, FoldingError
@@ -54,6 +55,8 @@ class BoardPlan:
     used      by resource (LUT6, FF, the board's DSPs and block RAMs): taken, of what may be planned with; of the least design where none fits
     binds     what keeps the next faster folding from fitting; where none fits, what is short the most
     interval  cycles between two sentences of max_tokens, all operators counted; latency: tokens -> cycles of a sentence alone
+    useful    share of the multipliers' cycles between them that are multiply-accumulates
+    fetched   bytes of weights a cycle from external memory
     """
 
     board: str
@@ -64,6 +67,8 @@ class BoardPlan:
     binds: str = ""
     interval: int = 0
     latency: dict[int, int] = field(default_factory=dict)
+    useful: float = 0.0
+    fetched: float = 0.0
 
     @property
     def sentences_per_second(self) -> float:
@@ -154,6 +159,8 @@ def _planned(lanes: Lanes, config: HardwareConfig, board: Board | None, lengths:
         design = Design(graph, folding)
         cycles[key] = math.ceil(steady_interval(design)), {n: predict(design, [n]).latency[0] for n in lengths}
     interval, latency = cycles[key]
+    work = sum(OPS[n.op].macs(graph, n, graph.max_tokens) for n in graph.nodes)
+    memory, rolled = folding.memory, Design(graph, folding).graph
     return BoardPlan(
         **about,
         folding=folding,
@@ -161,6 +168,8 @@ def _planned(lanes: Lanes, config: HardwareConfig, board: Board | None, lengths:
         binds=folding.bound_by,
         interval=interval,
         latency=latency,
+        useful=work / (folding.multipliers * interval),
+        fetched=streamed.fetch_beats(rolled, folding) * memory.data_bits / 8 / interval if memory else 0.0,
     )
 
 

@@ -4,11 +4,12 @@
 import pytest
 from encoders import random_encoder
 
+from bitloom.hw import image
 from bitloom.hw.board import Board
 from bitloom.hw.build import macs_per_sentence, weight_bits
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.predict import predict
-from bitloom.hw.plan.solve import HardwareConfig, solve
+from bitloom.hw.plan.solve import HardwareConfig, MemoryConfig, solve
 from bitloom.hw.plan.table import folds, plan
 
 
@@ -35,6 +36,7 @@ def test_a_board_that_fits_and_one_that_does_not(graph):
     assert ulx3s.interval == guess.out_last[-1] - guess.out_last[-2] and ulx3s.latency == {n: predict(Design(graph, folding), [n]).latency[0] for n in (3, 16)}
     assert set(ulx3s.used) == {"LUT4", "FF", "MULT18X18D", "DP16KD"} and all(use.used <= use.available for use in ulx3s.used.values())
     assert ulx3s.sentences_per_second == pytest.approx(1e8 / ulx3s.interval)
+    assert ulx3s.useful == pytest.approx(macs_per_sentence(graph, 16) / (folding.multipliers * ulx3s.interval)) and ulx3s.fetched == 0
     assert icebreaker.folding is None and "folding: icebreaker: got" in icebreaker.problem and icebreaker.used[icebreaker.binds].share > 1
     assert icebreaker.sentences_per_second == 0 and not icebreaker.latency
 
@@ -47,6 +49,13 @@ def test_a_goal_stands_apart_from_the_boards(graph):
     shown = folds(graph, table.goal.folding)
     fold = table.goal.folding.folds["layer.0.ffn.up.acc"]
     assert shown["layer.*.ffn.up.acc"] == f"{fold.pe} x {fold.simd}" and set(shown) < {c.name for c in table.components}
+
+
+def test_weights_from_memory_tell_their_rate(graph):
+    """A sentence of 16 tokens in blocks of 8: what the image says is read, twice a sentence."""
+    goal = plan(graph, [], HardwareConfig(multipliers=20, layers=1, memory=MemoryConfig(block=8, data_bits=64))).goal
+    beats = int(image.reads(Design(graph, goal.folding), [16]).sum())
+    assert goal.fetched == pytest.approx(8 * beats / goal.interval) and 0 < goal.useful <= 1
 
 
 def test_a_goal_that_nothing_meets(graph):

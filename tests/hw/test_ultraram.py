@@ -16,7 +16,10 @@ from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.fit import Fitter
 from bitloom.hw.plan.folding import Folding, FoldingError
 from bitloom.hw.plan.solve import HardwareConfig, solve
+from bitloom.hw.plan.table import plan
 from bitloom.hw.synth import synthesize
+from bitloom.qat.config import ModelConfig, QuantConfig
+from bitloom.qat.net.untrained import untrained_graph
 from bitloom.sim.runner import cache_dir
 
 KV260 = Board.load("kv260")
@@ -61,7 +64,7 @@ def test_lut_ram_of_six_input_tables(width, depth, tables):
         ("fifo", {"WIDTH": 32, "DEPTH": 16384}, 32, 2),
         ("fifo", {"WIDTH": 79, "DEPTH": 8192}, 48, 4),
         # keys of 12 heads of 64, 128 tokens twice, 256 bits a word: 6144 words; of block RAMs 29 of 9 bits wide, 3 of 2048 words deep
-        ("scores", {"HEADS": 12, "DIM": 64, "MAX_TOKENS": 128, "SIDE": 1, "SIMD": 32, "LANES": 1, "Q_W": 8, "K_W": 8}, 87, 8),
+        ("scores", {"HEADS": 12, "DIM": 64, "MAX_TOKENS": 128, "SIDE": 1, "QUERIES": 1, "SIMD": 32, "LANES": 1, "Q_W": 8, "K_W": 8}, 87, 8),
         # two blocks of 32 tokens of 768 bytes: 8 bytes a word, 6144 words
         ("unfold", {"C": 768, "TOKENS": 32, "LANES": 1, "W": 8, "FOLD": 8}, 24, 2),
         # 20 beats of a token: 4 side by side, 160 words of 16 beats' bytes
@@ -137,6 +140,16 @@ def test_a_design_is_synthesized_as_planned(graph, tmp_path):
     emit(Design(graph, folding), tmp_path)
     report = synthesize(tmp_path, small, cache_dir() / "synth-tests" / "ultraram", top="harness", place=False)
     assert report.resources["URAM288"].used >= estimate(Design(graph, folding), small).total.ultra_ram > 0
+
+
+@pytest.mark.slow
+def test_bert_base_fits_a_kv260():
+    """Twelve layers of 768, 128 tokens, W4A8: one layer in turn, weights from the board's memory, multipliers at least 90 % busy; not without UltraRAM."""
+    model = ModelConfig(layers=12, hidden=768, heads=12, intermediate=3072, max_tokens=128)
+    bert = untrained_graph(model, QuantConfig(weights=4, activations=8), labels=2, vocabulary=1000)
+    fits, lacks = plan(bert, [KV260, board(288, 0).model_copy(update={"external_memory": KV260.external_memory})], lengths=[128]).boards
+    assert fits.folding.memory and fits.folding.layers == 1 and all(use.used <= use.available for use in fits.used.values())
+    assert fits.useful >= 0.9 and fits.used["URAM288"].used > 0 and lacks.folding is None and "RAMB18 of 288" in lacks.problem
 
 
 def test_instances_without_memories_of_their_own_have_no_style():
