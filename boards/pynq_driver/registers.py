@@ -6,8 +6,12 @@ IDENTITY_LOW, IDENTITY_HIGH = 0x08, 0x0C
 DONE, LATEST = 0x10, 0x14
 WAITED_IN, WAITED_OUT = 0x18, 0x1C
 BEAT_BYTES = 0x20  # input in bits 15:0, output in bits 31:16
+WEIGHTS_BASE, CONTROL = 0x24, 0x28  # written by the host, where MEMORY_BITS is not 0
+MEMORY_STATE, MEMORY_ERROR_ADDRESS = 0x2C, 0x30
+WEIGHTS_LOW, WEIGHTS_HIGH = 0x34, 0x38
+MEMORY_BITS = 0x3C
 LOG = 0x200  # entry e at LOG + 8 e: cycle of the first beat in, then of the last beat out
 LOG_ENTRIES = 64
 
 MAGIC_VALUE = 0x424C4D31
-VERSION_VALUE = 1
+VERSION_VALUE = 2

@@ -39,12 +39,17 @@ class Port:
 
 @dataclass(frozen=True, kw_only=True)
 class Ip:
-    """What a host must know about a built encoder. `identity`: 16 hex digits, the first of the graph's hash."""
+    """What a host must know about a built encoder.
+
+    identity     16 hex digits, the first of the graph's hash
+    memory_bits  of a beat at m_axi, from which the weights come; 0: they are on the chip
+    """
 
     identity: str
     max_tokens: int
     input: Port
     output: Port
+    memory_bits: int = 0
 
     def as_dict(self) -> dict:
         return asdict(self)
@@ -59,8 +64,11 @@ def read_ip(build_dir: Path) -> Ip:
     try:
         streams = read_streams(build_dir)
         tokens = json.loads((build_dir / "timing.json").read_text())["max_tokens"]
-        identity = re.search(r"identity = 64'h([0-9a-f]{16});", (build_dir / "encoder.sv").read_text())[1]
-        return Ip(identity=identity, max_tokens=tokens, input=_port(streams[0]), output=_port(streams[-1]))
+        text = (build_dir / "encoder.sv").read_text()
+        identity = re.search(r"identity = 64'h([0-9a-f]{16});", text)[1]
+        memory = re.search(r"\[(\d+):0\] m_axi_rdata,", text)
+        bits = int(memory[1]) + 1 if memory else 0
+        return Ip(identity=identity, max_tokens=tokens, input=_port(streams[0]), output=_port(streams[-1]), memory_bits=bits)
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise SynthError(
             f"vivado: {build_dir}: got no whole build ({type(error).__name__}: {error}), must hold encoder.sv, streams.json and timing.json; "

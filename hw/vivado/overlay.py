@@ -27,6 +27,8 @@ def pack_overlay(project: Path, out: Path) -> Path:
     said = load_project(project)
     if "hwh" not in said["outcome"]:
         raise SynthError(f"vivado: {project}: got the flow {said['flow']}, must be zynq or mpsoc for PYNQ; use a board with a processing system")
+    if said["ip"]["memory_bits"]:
+        raise SynthError(f"vivado: {project}: got weights in external memory, must be on the chip: the board's driver loads no image yet; use encoder.xsa")
     files = {name: project / said["outcome"][key] for name, key in (("bit", "bitstream"), ("hwh", "hwh"))}
     for path in files.values():
         if not path.is_file():

@@ -14,6 +14,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bitloom.hw.board import Board
+from bitloom.hw.emit import axi_ports
 from bitloom.hw.synth.flow import OWN_RTL
 from bitloom.hw.synth.tools import SynthError
 from bitloom.hw.synth.top import board_top
@@ -25,6 +26,8 @@ PROJECT = "project.json"
 SCHEMA = "bitloom.vivado/1"
 # How a board's encoder is reached, and so what is built around the IP: a block design, the UART bridge, or nothing.
 FLOWS = {"zynq-7000": "zynq", "zynq-ultrascale+": "mpsoc"}
+# Flow -> data bits of a high-performance port of the processing system (AMD UG585, UG1085), MHz that it is run at, at most (set here, below AMD's limits).
+MEMORY_PORTS = {"zynq": (64, 200.0), "mpsoc": (128, 300.0)}
 # Patterns of Vivado's board files: where they are installed, their preset of the processing system is applied.
 BOARD_FILES = {"pynq_z2": "*:pynq-z2:*", "zcu104": "*:zcu104:*", "zcu102": "*:zcu102:*", "kv260": "*:kv260_som:*"}
 
@@ -47,6 +50,7 @@ def write_project(build_dir: Path, board: Board, out: Path, *, clock_mhz: float 
     flow = project_flow(board)
     _check_clock(board, flow, clock)
     ip = read_ip(build_dir)
+    memory_mhz = _memory_clock(board, flow, clock, ip.memory_bits)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SynthError(f"vivado: got {out} with files in it, must be new or empty; give another folder")
     out.mkdir(parents=True, exist_ok=True)
@@ -62,10 +66,12 @@ def write_project(build_dir: Path, board: Board, out: Path, *, clock_mhz: float 
         out_bits=ip.output.data_bits,
         in_bytes=ip.input.beat_bytes,
         out_bytes=ip.output.beat_bytes,
+        memory_bits=ip.memory_bits,
+        memory_ports=axi_ports(ip.memory_bits) if ip.memory_bits else [],
     )
     if flow == "uart":
         _add_uart_top(build_dir, out, board, clock)
-    _write_flow(out, board, flow, clock, ip)
+    _write_flow(out, board, flow, clock, memory_mhz, ip)
     return out
 
 
@@ -100,6 +106,24 @@ def _check_clock(board: Board, flow: str, clock: float) -> None:
         raise SynthError(f"vivado: clock_mhz: got {clock:g}, must be the board's own {board.clocks[0].mhz:g}; there is no PLL in this flow: leave it out")
 
 
+def _memory_clock(board: Board, flow: str, clock: float, bits: int) -> float:
+    """MHz of the processing system's port for the weights: a port narrower than a beat runs faster by as much. 0: no such port.
+
+    Raises SynthError: nothing connects the memory, or the port is too slow for it.
+    """
+    if not bits or flow == "out_of_context":
+        return 0.0
+    if flow not in MEMORY_PORTS:
+        raise SynthError(f"vivado: {board.name}: got weights in external memory, must be on the chip: there is no processing system; take another board")
+    width, most = MEMORY_PORTS[flow]
+    if (needed := clock * max(1, bits // width)) > most:
+        raise SynthError(
+            f"vivado: {board.name}: got a memory port of {width} bits at {needed:g} MHz for beats of {bits} bits, must be at most {most:g} MHz; "
+            "lower clock_mhz or hardware.memory.data_bits"
+        )
+    return needed
+
+
 def _graph_name(build_dir: Path) -> str:
     """For a comment: the second line of encoder.sv names the graph."""
     found = re.match(r".*\n// encoder: (.*), graph ", (build_dir / "encoder.sv").read_text())
@@ -125,7 +149,7 @@ def _copy_sources(build_dir: Path, out: Path) -> None:
     (out / "src" / "encoder.sv").write_text(text)
 
 
-def _write_flow(out: Path, board: Board, flow: str, clock: float, ip: Ip) -> None:
+def _write_flow(out: Path, board: Board, flow: str, clock: float, memory_mhz: float, ip: Ip) -> None:
     if flow != "uart":
         _render("clock.xdc.j2" if flow == "out_of_context" else "bitstream.xdc.j2", out / "constraints" / f"{flow}.xdc", period_ns=1000 / clock)
     _render(
@@ -137,6 +161,7 @@ def _write_flow(out: Path, board: Board, flow: str, clock: float, ip: Ip) -> Non
         clock_mhz=clock,
         in_bits=8 * ip.input.beat_bytes,
         out_bits=8 * ip.output.beat_bytes,
+        memory_mhz=memory_mhz,
         top="board_top" if flow == "uart" else "encoder_ip",
     )
     outcome = {"utilization": "reports/utilization.rpt", "timing": "reports/timing.rpt"}

@@ -15,7 +15,7 @@ from tcl_interpreter import interpreter
 
 from bitloom.hw.board import Board
 from bitloom.hw.build import build
-from bitloom.hw.plan.solve import HardwareConfig
+from bitloom.hw.plan.solve import HardwareConfig, MemoryConfig
 from bitloom.hw.synth import DoesNotFit, SynthError
 from bitloom.hw.vivado import build_project, collect, find_vivado, pack_overlay, write_project
 from bitloom.hw.vivado.project import load_project, tcl_word
@@ -154,6 +154,48 @@ def test_block_design_of_zynq(built, tool, tmp_path):
         "connect_bd_intf_net encoder_0/m_axis axi_dma_0/S_AXIS_S2MM",
     ]
     assert tool.calls("launch_runs") == ["launch_runs synth_1 -jobs 2", "launch_runs impl_1 -jobs 2 -to_step write_bitstream"]
+
+
+@pytest.fixture(scope="module")
+def streamed(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("streamed")
+    graph = random_encoder(seed=5, layers=1, hidden=24, heads=2, intermediate=20, max_tokens=8, labels=3)
+    build(graph, HardwareConfig(multipliers=12, memory=MemoryConfig(data_bits=256, block=8, outstanding=4)), folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("board", "clock", "port", "faster"),
+    [
+        ("pynq_z2", 50, "S_AXI_HP1", "ps/FCLK_CLK1 weights_bus/aclk1"),
+        ("kv260", 100, "S_AXI_HP1_FPD", "ps/pl_clk1 weights_bus/aclk1"),
+        ("zcu102", 150, "S_AXI_HP1_FPD", "ps/pl_clk1 weights_bus/aclk1"),
+    ],
+)
+def test_weights_come_through_a_port_of_their_own(streamed, tool, tmp_path, board, clock, port, faster):
+    """256 bits a beat: the port, 64 or 128 bits wide, has four times or twice the clock."""
+    folder, board = project(streamed, board, tmp_path, clock_mhz=clock)
+    sites = "| URAM              |    0 |     0 |          0 |        96 |  0.00 |\n| Block RAM Tile    |"
+    if any(ram.kind == "URAM288" for ram in board.resources.block_ram):
+        tool.report("utilization", "| Block RAM Tile    |", sites)
+    build_project(folder, board)
+    assert tool.calls("connect_bd_intf_net")[-2:] == [
+        "connect_bd_intf_net encoder_0/m_axi weights_bus/S00_AXI",
+        f"connect_bd_intf_net weights_bus/M00_AXI ps/{port}",
+    ]
+    assert f"connect_bd_net {faster}" in tool.calls("connect_bd_net")
+    assert any(f"FREQMHZ {clock * (4 if port == 'S_AXI_HP1' else 2)}" in call for call in tool.calls("set_property"))
+    assert load_project(folder)["ip"]["memory_bits"] == 256
+    with pytest.raises(SynthError, match="got weights in external memory, must be on the chip: the board's driver loads no image yet"):
+        pack_overlay(folder, tmp_path / "packed")
+
+
+def test_weights_that_no_port_brings(streamed, tmp_path):
+    with pytest.raises(SynthError, match="vivado: kv260: got a memory port of 128 bits at 400 MHz for beats of 256 bits, must be at most 300 MHz; lower clock"):
+        project(streamed, "kv260", tmp_path, clock_mhz=200)
+    with pytest.raises(SynthError, match="vivado: arty_a7_100t: got weights in external memory, must be on the chip"):
+        project(streamed, "arty_a7_100t", tmp_path)
+    assert not (tmp_path / "project").exists()
 
 
 def test_without_board_files(built, tool, tmp_path):

@@ -13,12 +13,12 @@ from encoders import random_encoder, random_sentences
 from yosys import run_yosys
 
 from bitloom.boards.pynq_driver.layout import Stream, packet, unpack
-from bitloom.hw import golden
+from bitloom.hw import golden, image
 from bitloom.hw.board import Board
 from bitloom.hw.build import build
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.predict import predict
-from bitloom.hw.plan.solve import HardwareConfig
+from bitloom.hw.plan.solve import HardwareConfig, MemoryConfig
 from bitloom.hw.vivado.ip import read_ip
 from bitloom.hw.vivado.project import write_project
 from bitloom.sim.encoder import Options, run_encoder
@@ -44,12 +44,12 @@ SHAPES = {
 class Built:
     """A small encoder, its project for a board, its sentences and their golden answers."""
 
-    def __init__(self, name: str, folder: Path):
+    def __init__(self, name: str, folder: Path, memory: MemoryConfig | None = None):
         shape, multipliers = SHAPES[name]
         self.graph = random_encoder(seed=5, layers=1, max_tokens=8, **shape)
         self.build = folder / "build"
         self.build.mkdir(parents=True)
-        self.folding = build(self.graph, HardwareConfig(multipliers=multipliers), self.build)
+        self.folding = build(self.graph, HardwareConfig(multipliers=multipliers, memory=memory), self.build)
         self.ip = read_ip(self.build)
         self.project = write_project(self.build, Board.load("pynq_z2"), folder / "project")
         values = golden.run(self.graph, *random_sentences(self.graph, LENGTHS))
@@ -58,8 +58,8 @@ class Built:
         self.answers = np.split(out, np.cumsum(LENGTHS)[:-1]) if self.ip.output.kind == "token" else [row[None] for row in out]
         self.input, self.output = Stream(**self.ip.as_dict()["input"]), Stream(**self.ip.as_dict()["output"])
 
-    def simulate(self, folder: Path, *, packets: list[int], stalls: bool = False) -> dict:
-        """What tests/hw/vivado_cocotb.py saw. packets: sentences in each."""
+    def simulate(self, folder: Path, *, packets: list[int], stalls: bool = False, **more) -> dict:
+        """What tests/hw/vivado_cocotb.py saw. packets: sentences in each. more: of the job."""
         folder.mkdir()
         text = (self.project / "src" / "encoder_ip.v").read_text().replace("module encoder_ip", "module bench")
         generated = {"bench.vlt": '`verilator_config\npublic_flat_rw -module "bench" -var "*"\n', "bench.v": text}
@@ -68,7 +68,7 @@ class Built:
             (folder / path.name).symlink_to(path)
         ends = np.cumsum(packets)
         data = [packet(self.sentences[end - size : end], self.input).tobytes().hex() for size, end in zip(packets, ends, strict=True)]
-        job = {"seed": 1, "stalls": stalls, "packets": data}
+        job = {"seed": 1, "stalls": stalls, "packets": data, **more}
         (folder / "ip.json").write_text(json.dumps(job))
         env = {**os.environ, **cocotb_env("vivado_cocotb", "bench", folder / "results.xml"), "COCOTB_ANSI_OUTPUT": "0"}
         env["PYTHONPATH"] = os.pathsep.join([str(HERE), env["PYTHONPATH"]])
@@ -97,7 +97,7 @@ def test_alone(built, tmp_path):
     built.check(seen["frames"], [1] * len(LENGTHS))
     before, identity = seen["before"], int(built.graph.hash[:16], 16)
     sizes = built.ip.output.beat_bytes << 16 | built.ip.input.beat_bytes
-    assert before == [MAGIC, 1, identity & 0xFFFFFFFF, identity >> 32, 0, 0, 0, 0, sizes, *[0] * (32 - 9), *before[32:44], 0, 0]
+    assert before == [MAGIC, 2, identity & 0xFFFFFFFF, identity >> 32, 0, 0, 0, 0, sizes, 0, 1, *[0] * (32 - 11), *before[32:44], 0, 0]
     assert seen["writes"] == WRITES
     for index, words in enumerate(seen["after"]):
         start, stop = words[32 + 2 * index : 34 + 2 * index]
@@ -126,8 +126,28 @@ def test_stalls(built, tmp_path):
     seen = built.simulate(tmp_path / "run", packets=packets, stalls=True)
     built.check(seen["frames"], packets)
     assert seen["writes"] == WRITES
-    assert seen["before"][:3] == [MAGIC, 1, int(built.graph.hash[8:16], 16)]
+    assert seen["before"][:3] == [MAGIC, 2, int(built.graph.hash[8:16], 16)]
     assert seen["after"][-1][6] > 0 and seen["after"][-1][7] > 0
+
+
+def test_weights_in_memory(tmp_path):
+    """The encoder waits until it is let go, reads the image at the base register, tells its graph, and refuses one that is none."""
+    built = Built("sequence", tmp_path, MemoryConfig(data_bits=64, block=8, outstanding=4))
+    good = (built.build / image.FILE).read_bytes()
+    shape, _ = SHAPES["sequence"]
+    other = tmp_path / "other"
+    other.mkdir()
+    foreign = random_encoder(seed=6, layers=1, max_tokens=8, **shape)
+    build(foreign, HardwareConfig(multipliers=SHAPES["sequence"][1], memory=MemoryConfig(data_bits=64, block=8, outstanding=4)), other)
+    images = {0x10000: b"no image".ljust(len(good), b"\0"), 0x40000: (other / image.FILE).read_bytes(), 0x80000: good}
+    seen = built.simulate(tmp_path / "run", packets=[1] * len(LENGTHS), images=[[base, data.hex()] for base, data in images.items()])
+    assert seen["held"] == {"state": 0, "control": 0, "reads": 0, "taken": 0, "bits": 64}
+    bad, second, third = seen["images"]
+    assert (bad["base"], bad["state"] & 3, bad["state"] >> 4, bad["address"]) == (0x10000, 2, 8, 0x10000)
+    assert (second["base"], second["state"], second["hash"]) == (0x40000, 0x82, foreign.hash[:16]), "of other shapes"
+    assert (third["base"], third["state"], third["hash"]) == (0x80000, 1, built.graph.hash[:16])
+    built.check(seen["frames"], [1] * len(LENGTHS))
+    assert seen["after"][-1][4] == len(LENGTHS) and seen["after"][-1][11] == 1
 
 
 @pytest.mark.parametrize("module", sorted(path.stem for path in RTL.glob("*.sv")))

@@ -8,7 +8,7 @@ from pathlib import Path
 import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
-from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStreamSource
+from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiRamRead, AxiReadBus, AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStreamSource
 
 WAIT = 200_000  # cycles for one sentence's answer
 WRITES = 16  # at once
@@ -37,6 +37,37 @@ class WriteChannels:
             self.moved = {channel: count + self.moves(channel) for channel, count in self.moved.items()}
 
 
+async def read(axi: AxiLiteMaster, address: int) -> int:
+    return int.from_bytes((await axi.read(address, 4)).data, "little")
+
+
+async def load(dut, axi: AxiLiteMaster, job: dict, result: dict) -> None:
+    """Let the encoder go with one image after the other; held, it reads nothing and takes no beat."""
+    memory = AxiRamRead(AxiReadBus.from_prefix(dut, "m_axi"), dut.aclk, dut.aresetn, reset_active_level=False, size=1 << 20)
+    counts = {"reads": 0, "taken": 0}
+
+    async def watch() -> None:
+        while True:
+            await RisingEdge(dut.aclk)
+            counts["reads"] += int(dut.m_axi_arvalid.value)
+            counts["taken"] += int(dut.s_axis_tready.value)
+
+    watching = cocotb.start_soon(watch())
+    await ClockCycles(dut.aclk, 200)
+    watching.cancel()
+    result["held"] = {"state": await read(axi, 0x2C), "control": await read(axi, 0x28), **counts, "bits": await read(axi, 0x3C)}
+    result["images"] = []
+    for base, data in job["images"]:
+        await axi.write(0x28, bytes(4))
+        memory.write(base, bytes.fromhex(data))
+        await axi.write(0x24, (base | 0xABC).to_bytes(4, "little"))  # the lowest 12 bits are none
+        await axi.write(0x24, b"\xff")  # not a whole word: dropped
+        await axi.write(0x28, (1).to_bytes(4, "little"))
+        await ClockCycles(dut.aclk, 3000)
+        graph = f"{await read(axi, 0x38):08x}{await read(axi, 0x34):08x}"
+        result["images"].append({"base": await read(axi, 0x24), "state": await read(axi, 0x2C), "address": await read(axi, 0x30), "hash": graph})
+
+
 @cocotb.test()
 async def play(dut):
     job = json.loads(Path("ip.json").read_text())
@@ -59,6 +90,8 @@ async def play(dut):
     await ClockCycles(dut.aclk, 16)
     watching.cancel()
     result["writes"] = {"answers": answers, "early": channels.early, **channels.moved}
+    if "images" in job:
+        await load(dut, axi, job, result)
     for packet in job["packets"]:
         await source.send(AxiStreamFrame(bytes.fromhex(packet)))
         frame = await with_timeout(sink.recv(), 2 * WAIT, "ns")

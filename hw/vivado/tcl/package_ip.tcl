@@ -15,7 +15,11 @@ proc package_ip {here} {
     set_property display_name {bitloom encoder} $core
     set_property description {Integer BERT encoder: AXI4-Stream in and out, AXI4-Lite registers} $core
     # Interfaces come from the ports' names and the clock's attributes in encoder_ip.v; a changed name shall not go unnoticed.
-    foreach interface {s_axis m_axis s_axi aclk aresetn} {
+    set expected {s_axis m_axis s_axi aclk aresetn}
+    if {$settings(memory_mhz) > 0} {
+        lappend expected m_axi
+    }
+    foreach interface $expected {
         if {[llength [ipx::get_bus_interfaces $interface -of_objects $core]] == 0} {
             error "package_ip: got no interface '$interface', must be inferred from the ports of encoder_ip.v; look at their names"
         }

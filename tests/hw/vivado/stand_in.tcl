@@ -110,6 +110,12 @@ proc do_set_property {options plain} {
             wrong "no board part $value"
         }
         set properties($objects,$name) $value
+        set short [string range $name 7 end]
+        if {[info exists cells($objects)] && $value == 1 && [dict exists $::optional $short]} {
+            lassign [dict get $::optional $short] ip more_interfaces more_pins
+            lappend ::interfaces($ip) {*}$more_interfaces
+            lappend ::pins($ip) {*}$more_pins
+        }
     }
 }
 proc do_get_property {options plain} {
@@ -181,7 +187,7 @@ proc do_ipx_current_core {options plain} { return core }
 proc do_ipx_check_integrity {options plain} { return [expr {$::fault ne "integrity"}] }
 proc do_ipx_get_bus_interfaces {options plain} {
     set name [lindex $plain 0]
-    if {[regexp "X_INTERFACE_INFO = \"\[^\"]* $name (CLK|RST)\"|\\y${name}_(tvalid|awvalid)\\y" [top_text]]} {
+    if {[regexp "X_INTERFACE_INFO = \"\[^\"]* $name (CLK|RST)\"|\\y${name}_(tvalid|arvalid)\\y" [top_text]]} {
         return $name
     }
 }
@@ -221,6 +227,9 @@ proc side {kind table name} {
     if {![info exists cells($cell)]} {
         wrong "no cell $cell"
     }
+    if {$kind eq "plain" && $cells($cell) eq "smartconnect" && $pin eq "aclk1" && $properties($cell,CONFIG.NUM_CLKS) == 2} {
+        return in
+    }
     if {$kind eq "intf" && $cells($cell) eq "smartconnect"} {
         if {[regexp {^([SM])0?(\d+)_AXI$} $pin all way number] && $number < $properties($cell,CONFIG.NUM_${way}I)} {
             return [expr {$way eq "S" ? "slave" : "master"}]
@@ -229,6 +238,12 @@ proc side {kind table name} {
         return [dict get [set ::${table}($cells($cell))] $pin]
     }
     wrong "$cells($cell) has no $kind pin $pin"
+}
+proc do_get_bd_cells {options plain} {
+    if {![info exists ::cells([lindex $plain 0])]} {
+        wrong "get_bd_cells: no cell $plain"
+    }
+    return [lindex $plain 0]
 }
 proc do_get_bd_pins {options plain} { side plain pins [lindex $plain 0]; return [lindex $plain 0] }
 proc do_get_bd_intf_pins {options plain} { side intf interfaces [lindex $plain 0]; return [lindex $plain 0] }
@@ -262,6 +277,9 @@ proc do_validate_bd_design {options plain} {
             }
         }
         if {$ip eq "smartconnect"} {
+            if {$properties($cell,CONFIG.NUM_CLKS) == 2 && ![info exists nets($cell/aclk1)]} {
+                wrong "validate_bd_design: nothing drives $cell/aclk1"
+            }
             set names {}
             for {set i 0} {$i < $properties($cell,CONFIG.NUM_SI)} {incr i} { lappend names [format S%02d_AXI $i] }
             for {set i 0} {$i < $properties($cell,CONFIG.NUM_MI)} {incr i} { lappend names [format M%02d_AXI $i] }
@@ -289,6 +307,9 @@ proc do_create_bd_design {options plain} {
     set in [open [file join src encoder_ip.v]]
     set ::ip_text [read $in]
     close $in
+    if {[regexp {\ym_axi_arvalid\y} $::ip_text]} {
+        lappend ::interfaces(encoder_ip) m_axi master
+    }
 }
 proc do_make_wrapper {options plain} { return system_wrapper.v }
 
