@@ -14,7 +14,6 @@ from pathlib import Path
 from bitloom.hw import image
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Instance
-from bitloom.hw.parts import image_loader
 from bitloom.hw.plan.design import Design, Fifo, Loop, Port, Stream, Unit, fifo_name, unit_name
 from bitloom.hw.plan.fifos import MIN_DEPTH
 
@@ -177,13 +176,7 @@ class Emitter:
     def _load(self) -> None:
         """What reads the image's header, as the last client."""
         design, client = self.design, len(self.design.fetching)
-        made = image_loader.instance(
-            data_bits=design.folding.memory.data_bits,
-            version=image.VERSION,
-            shapes=image.shapes(design),
-            begin=image.begin(design),
-            chunks=image.chunks(design),
-        )
+        made = image.loader(design)
         ports = [".base(weights_base)", *self._fetch_ports(client, f"fetch_addr[{32 * client} +: 32]"), ".load(load_bus)", ".weights_ready", ".weights_hash"]
         ports += [".fetch_error", ".fetch_code", ".fetch_address"]
         ports += [".error(memory_error)", ".error_code(memory_error_code)", ".error_address(memory_error_address)"]
