@@ -72,6 +72,7 @@ UNIT = {
     "layernorm_scale": (NORM,),
     "layernorm_sums": (NORM,),
     "linear_tiles": (STREAMED,),
+    "link_load": ("tests/hil/test_load.py",),
     "link_out": ("tests/hil/test_link_out.py", BOARD),
     "loop": (ROLLED,),
     "mac_array": (PRODUCTS, *MATRIX),
@@ -101,10 +102,14 @@ NO_BENCH = ("hw/synth/rtl/harness.sv",)  # its frequency is measured, what it co
 # What a top needs that is generated for each encoder.
 STAND_IN = """\
 package encoder_shape;
-  localparam int IN_LANES = 2, IN_BITS = 10, IN_SIGNED = 1, IN_DEPTH = 64, OUT_W = 16;
+  localparam int IN_LANES = 2, IN_BITS = 10, IN_SIGNED = 1, IN_DEPTH = 64, OUT_W = 16, MEMORY = 1;
 endpackage
-module encoder (input wire logic clk, rst, s_axis_tvalid, s_axis_tlast, m_axis_tready, input wire logic [31:0] s_axis_tdata,
-  output logic s_axis_tready, m_axis_tvalid, m_axis_tlast, output logic [15:0] m_axis_tdata, output logic [63:0] identity);
+module board_encoder #(parameter int CLOCK_MHZ = 25) (input wire logic clk, rst, clear, s_axis_tvalid, s_axis_tlast, m_axis_tready,
+  input wire logic [31:0] s_axis_tdata, output logic s_axis_tready, m_axis_tvalid, m_axis_tlast, output logic [15:0] m_axis_tdata,
+  output logic [63:0] identity, input wire logic load_valid, input wire logic [24:0] load_addr, input wire logic [15:0] load_data,
+  output logic load_ready, weights_ready, memory_error, output logic [63:0] weights_hash, output logic [3:0] memory_error_code,
+  output logic [31:0] memory_error_address, output logic sdram_cke, sdram_cs_n, sdram_ras_n, sdram_cas_n, sdram_we_n, sdram_dq_oe,
+  output logic [1:0] sdram_ba, sdram_dqm, output logic [12:0] sdram_a, output logic [15:0] sdram_dq_o, input wire logic [15:0] sdram_dq_i);
 endmodule
 """
 

@@ -42,12 +42,13 @@ class BoardError(BitloomError):
 
 
 class Pin(Frozen):
-    """One pin of the FPGA package, as the tool flow names it. `active_low`: pressed or lit is 0."""
+    """One pin of the FPGA package, as the tool flow names it. `active_low`: pressed or lit is 0. `slew`: how steep its edges are, as an output."""
 
     pin: Text
     io_standard: Text
     active_low: Flag = False
     pull: Literal["none", "up", "down"] = "none"
+    slew: Literal["slow", "fast"] = "slow"
 
 
 class Pins(Frozen):
@@ -128,16 +129,41 @@ class MemoryPort(Frozen):
     latency: Count
 
 
+class SdramPins(Frozen):
+    """Where a 16-bit SDR SDRAM of 2**13 rows and 2**9 columns lies: names of FPGA pins, bit 0 first where there are several."""
+
+    io_standard: Text
+    clk: Text
+    cke: Text
+    cs_n: Text
+    ras_n: Text
+    cas_n: Text
+    we_n: Text
+    ba: Annotated[tuple[Text, ...], Field(min_length=2, max_length=2)]
+    a: Annotated[tuple[Text, ...], Field(min_length=13, max_length=13)]
+    dqm: Annotated[tuple[Text, ...], Field(min_length=2, max_length=2)]
+    dq: Annotated[tuple[Text, ...], Field(min_length=16, max_length=16)]
+
+    def by_port(self) -> dict[str, Pin]:
+        """The pin of each bit of the ports sdram_* of a board's top."""
+        names = {f"sdram_{key}": value for key, value in self.model_dump(exclude={"io_standard"}).items()}
+        bits = {f"{port}[{i}]": name for port, value in names.items() if not isinstance(value, str) for i, name in enumerate(value)}
+        bits |= {port: name for port, name in names.items() if isinstance(name, str)}
+        return {port: Pin(pin=name, io_standard=self.io_standard, slew="fast") for port, name in bits.items()}
+
+
 class ExternalMemory(Frozen):
     """Memory beside the FPGA. `mbytes` in 2**20 bytes, `bus_bits` data bits of all its chips together.
 
     port  where weights can be fetched from it; None: nothing here connects it
+    pins  of an SDRAM that the board's top connects (hw/rtl/board/sdram.sv); None: it connects none
     """
 
     kind: Text
     mbytes: Count
     bus_bits: Count
     port: MemoryPort | None = None
+    pins: SdramPins | None = None
 
 
 class Board(Frozen):

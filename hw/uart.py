@@ -6,8 +6,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from bitloom.hw import image
+from bitloom.hw.emit import axi_ports
 from bitloom.hw.errors import BitloomError
 from bitloom.hw.plan.design import read_streams
+from bitloom.hw.plan.folding import Folding, Memory
 
 SHAPE_FILE = "encoder_shape.sv"
 BOARD_RTL = Path(__file__).parent / "rtl" / "board"
@@ -22,21 +25,87 @@ package encoder_shape;
   localparam int IN_SIGNED = {in_signed};
   localparam int IN_DEPTH = {in_depth};  // beats of the input buffer: the longest sentence
   localparam int OUT_W = {out_width};  // bits per output beat
+  localparam int MEMORY = {memory};  // 1: weights in external memory
 endpackage
+
+// board_encoder: the encoder and its memory. Instances only.
+// Reset  : clear resets the encoder; rst also the memory's controller, and never comes without clear
+module board_encoder #(
+  parameter int CLOCK_MHZ = 25  // rounded up
+) (
+  input  wire logic clk,
+  input  wire logic rst,
+  input  wire logic clear,
+  input  wire logic [{in_msb}:0] s_axis_tdata,
+  input  wire logic s_axis_tvalid,
+  output logic s_axis_tready,
+  input  wire logic s_axis_tlast,
+  output logic [{out_msb}:0] m_axis_tdata,
+  output logic m_axis_tvalid,
+  input  wire logic m_axis_tready,
+  output logic m_axis_tlast,
+  output logic [63:0] identity,
+  input  wire logic load_valid,
+  output logic load_ready,
+  input  wire logic [24:0] load_addr,
+  input  wire logic [15:0] load_data,
+  output logic weights_ready,
+  output logic [63:0] weights_hash,
+  output logic memory_error,
+  output logic [3:0] memory_error_code,
+  output logic [31:0] memory_error_address,
+  output logic sdram_cke,
+  output logic sdram_cs_n,
+  output logic sdram_ras_n,
+  output logic sdram_cas_n,
+  output logic sdram_we_n,
+  output logic [1:0] sdram_ba,
+  output logic [12:0] sdram_a,
+  output logic [1:0] sdram_dqm,
+  output logic [15:0] sdram_dq_o,
+  output logic sdram_dq_oe,
+  input  wire logic [15:0] sdram_dq_i
+);
+{body}endmodule
 """
+CHIP = """\
+  encoder u_encoder (.clk, .rst(clear), .s_axis_tdata, .s_axis_tvalid, .s_axis_tready, .s_axis_tlast, .m_axis_tdata, .m_axis_tvalid, .m_axis_tready,
+    .m_axis_tlast, .identity);
+  assign {load_ready, weights_ready, weights_hash, memory_error, memory_error_code, memory_error_address} = '0;
+  assign {sdram_cke, sdram_cs_n, sdram_ras_n, sdram_cas_n, sdram_we_n, sdram_ba, sdram_a, sdram_dqm, sdram_dq_o, sdram_dq_oe} = '0;
+  wire unused = &{rst, load_valid, load_addr, load_data, sdram_dq_i};
+"""
+SDRAM = """\
+{wires}  encoder u_encoder (.clk, .rst(clear), .axi_rst(rst), .weights_base(32'd0), .s_axis_tdata, .s_axis_tvalid, .s_axis_tready, .s_axis_tlast,
+    .m_axis_tdata, .m_axis_tvalid, .m_axis_tready, .m_axis_tlast, .identity, .weights_ready, .weights_hash, .memory_error, .memory_error_code,
+    .memory_error_address, {encoder});
+  sdram #(.CLOCK_MHZ(CLOCK_MHZ)) u_sdram (.clk, .rst, .load_valid, .load_ready, .load_first(1'b1), .load_addr, .load_data,
+    .sdram_cke, .sdram_cs_n, .sdram_ras_n, .sdram_cas_n, .sdram_we_n, .sdram_ba, .sdram_a, .sdram_dqm, .sdram_dq_o, .sdram_dq_oe, .sdram_dq_i,
+    {memory});
+  wire unused = &{{{unused}}};
+"""
+# Of the encoder's read port, what the controller has no use for: it has one ID, whole beats and bursts that go on
+NOT_SDRAM = ("arid", "arsize", "arburst", "arcache", "arprot")
+SDRAM_BITS = 64
 
 
 class UartError(BitloomError):
     """An encoder that cannot stand behind a serial line."""
 
 
+def read_memory(build_dir: Path) -> Memory | None:
+    """The external memory that a built encoder counts on; None: its weights are on the chip. Raises OSError, ValueError, KeyError, TypeError."""
+    return Folding.load(build_dir / "folding.json").memory if (build_dir / image.FILE).is_file() else None
+
+
 def shape_package(build_dir: Path) -> str:
     """The text of encoder_shape.sv, which must be read before uart_top.sv.
 
-    Raises UartError: a build folder without streams.json and timing.json, or a sentence that no buffer of the protocol holds.
+    Raises UartError: a build folder without streams.json and timing.json, a sentence that no buffer of the protocol holds, or a memory port that no
+    controller of a board's memory has.
     """
     try:
-        streams = read_streams(build_dir)
+        streams, memory = read_streams(build_dir), read_memory(build_dir)
         tokens = json.loads((build_dir / "timing.json").read_text())["max_tokens"]
         first, last = streams[0], streams[-1]
         beats = tokens * first.beats
@@ -45,10 +114,31 @@ def shape_package(build_dir: Path) -> str:
             in_bits=first.bits,
             in_signed=int(first.signed),
             in_depth=max(64, 1 << (beats - 1).bit_length()),
+            in_msb=first.io_width - 1,
             out_width=last.io_width,
+            out_msb=last.io_width - 1,
+            memory=int(memory is not None),
+            body=CHIP if memory is None else _with_sdram(memory, str(build_dir)),
         )
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise UartError(f"{build_dir}: not a whole build ({error}), must have streams.json and timing.json; run `bitloom build` again") from error
     if beats > MAX_DEPTH:
         raise UartError(f"{build_dir}: got sentences of {beats} beats, must be at most {MAX_DEPTH}; build for shorter sentences")
     return text
+
+
+def _with_sdram(memory: Memory, where: str) -> str:
+    """The body of board_encoder with the encoder's read port at hw/rtl/board/sdram.sv."""
+    if memory.data_bits != SDRAM_BITS:
+        raise UartError(
+            f"{where}: got a memory port of {memory.data_bits} bits, must be {SDRAM_BITS} as the SDRAM's; set hardware.memory.data_bits and build again"
+        )
+    ports = axi_ports(memory.data_bits)
+    wires = "".join(f"  logic{f' [{bits - 1}:0]' if bits > 1 else ''} {name};\n" for _, bits, name in ports)
+    connected = [f".s_axi_{name}({name}{'[24:0]' if name == 'araddr' else ''})" for _, _, name in ports if name not in NOT_SDRAM]
+    return SDRAM.format(
+        wires=wires,
+        encoder=", ".join(f".m_axi_{name}({name})" for _, _, name in ports),
+        memory=", ".join(connected),
+        unused=", ".join([*NOT_SDRAM, "araddr[31:25]"]),
+    )

@@ -9,7 +9,7 @@ import numpy as np
 
 from bitloom.errors import UsageError, VerificationError
 from bitloom.flow import Context
-from bitloom.hw import golden
+from bitloom.hw import golden, image
 from bitloom.hw.board import Board
 from bitloom.hw.plan.design import Design
 from bitloom.sentences import Sentences, score_some
@@ -35,7 +35,8 @@ def run(context: Context) -> str:
     def progress(done: int) -> None:
         context.progress(done / len(chosen), f"{spec}: {done} of {len(chosen)} sentences")
 
-    report = hil(design, target, inputs, answers, progress=progress)
+    weights = built / image.FILE if design.fetch else None
+    report = hil(design, target, inputs, answers, weights=weights, progress=progress)
     result = report.as_dict() | {
         "graph_hash": graph.hash,
         "accuracy": {

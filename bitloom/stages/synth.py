@@ -28,12 +28,12 @@ def run(context: Context) -> str:
         raise UsageError(
             f"synth: got no board, must be given once, here or to build; `bitloom synth {context.run.path} --board NAME` (`bitloom boards` lists them)"
         )
-    if folding.memory:
+    board, clock = Board.load(name), context.option("clock")
+    if folding.memory and board.vitis_hls:
         raise SynthError(
-            f"synth: got layers in hardware: {folding.how}; must have the weights on the chip: no board's top connects external memory yet; "
+            f"synth: got layers in hardware: {folding.how}; must have the weights on the chip: the board's server does not load an image yet; "
             "remove hardware.memory, or take a board that holds them"
         )
-    board, clock = Board.load(name), context.option("clock")
 
     def step(text: str) -> None:
         context.progress(None, text)

@@ -20,7 +20,7 @@ from bitloom.hw.synth.registers import absorb
 from bitloom.hw.synth.report import ClockResult, SynthReport, must_fit
 from bitloom.hw.synth.tools import SynthError, find, run
 from bitloom.hw.synth.top import Top, board_top, harness
-from bitloom.hw.uart import BOARD_RTL, SHAPE_FILE, shape_package
+from bitloom.hw.uart import BOARD_RTL, SHAPE_FILE, read_memory, shape_package
 
 OWN_RTL = Path(__file__).parent / "rtl"
 NETLIST, PLACED, REPORT = "netlist.json", "placed.json", "synth.json"
@@ -101,11 +101,15 @@ def synthesize(
 
 def _top(build_dir: Path, board: Board, top: str, clock_mhz: float | None) -> Top:
     try:
-        streams = read_streams(build_dir)
+        streams, memory = read_streams(build_dir), read_memory(build_dir)
         bits = [stream.io_width for stream in (streams[0], streams[-1])]
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise SynthError(f"synth: {build_dir}: got no readable streams.json ({error}), must be a folder of `bitloom build`; run that first") from error
-    return board_top(board, clock_mhz) if top == "board" else harness(board, *bits, clock_mhz)
+    if top == "board":
+        return board_top(board, clock_mhz, memory=memory is not None)
+    if memory is not None:
+        raise SynthError(f"synth: {build_dir}: got weights in external memory, must be on the chip for top='harness', which connects none; take top='board'")
+    return harness(board, *bits, clock_mhz)
 
 
 def _gather(build_dir: Path, out: Path, top: Top, *, with_board: bool) -> None:

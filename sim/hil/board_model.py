@@ -10,16 +10,20 @@ import tty
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 
 from bitloom.sim.hil.frames import (
     END,
+    FAULT,
     HELLO,
     HOLD,
+    LOAD,
     NAK,
     REWIND,
     WELCOME,
+    WORD_BYTES,
     BoardFrame,
     Deframer,
     HostFrame,
@@ -32,6 +36,7 @@ from bitloom.sim.hil.frames import (
 from bitloom.sim.hil.target import Shape
 
 ANSWER_WORDS = 64  # most in one frame
+LOAD_AHEAD = 1 << 22  # words: no bound, as what comes is written at once
 Compute = Callable[[np.ndarray], tuple[np.ndarray, int]]  # elements [T, width] -> (answer's codes, cycles)
 
 
@@ -40,11 +45,12 @@ class BoardModel:
 
     depth    beats of its buffer
     compute  the encoder
+    With `info.weights` it has a memory, `image`, and works with any image: what `hw/rtl/image_loader.sv` refuses it takes.
     """
 
     def __init__(self, shape: Shape, info: Info, depth: int, compute: Compute):
         self.shape, self.info, self.depth, self.compute = shape, info, depth, compute
-        self.resets = 0
+        self.resets, self.image = 0, b""
         self._restart(0)
 
     def reset(self) -> None:
@@ -52,30 +58,44 @@ class BoardModel:
         self.resets += 1
         self._restart(0)
 
+    def fail(self, code: int, address: int) -> None:
+        """The memory has an error, until the next session."""
+        self.info = replace(self.info, weights=replace(self.info.weights, code=code, address=address))
+
     def feed(self, data: bytes) -> bytes:
         """What the host sent, in any pieces -> what the board says to it."""
         out = []
         for body in self._deframer.feed(data):
             frame = HostFrame.parse(body)
-            if frame is not None and len(frame.payload) == -(-frame.count * self.info.beat_bits // 8):
+            load = self.info.weights is not None and frame is not None and bool(frame.flags & LOAD)
+            if frame is None or (frame.flags & LOAD and not load):
+                continue
+            if len(frame.payload) == (frame.count * WORD_BYTES if load else -(-frame.count * self.info.beat_bits // 8)):
                 out += self._handle(frame)
         return b"".join(encode(frame.body()) for frame in out)
 
-    def _restart(self, session: int) -> None:
-        self.session, self._deframer = session, Deframer()
+    def _restart(self, session: int, loading: bool = False) -> None:
+        self.session, self._deframer, self._loading = session, Deframer(), loading
+        if self.info.weights:
+            self.fail(0, 0)
+            if loading or not session:
+                self.image = b""
+                self.info = replace(self.info, weights=replace(self.info.weights, loaded=False, ready=False, graph="0" * 16))
         self._written = self._read = self._acked = self._sent = self._clock = 0
         self._beats: list[bytes] = []  # of the sentence that is coming
         self._held: deque[np.ndarray] = deque()
         self._words: deque[bytes] = deque()  # from position `_acked` on
 
     def _handle(self, frame: HostFrame) -> list[BoardFrame]:
-        if frame.flags & HELLO:
+        if frame.flags & HELLO and not frame.flags & LOAD:
             if frame.session != self.session:
-                self._restart(frame.session)
+                self._restart(frame.session, bool(frame.flags & END) and self.info.weights is not None)
             payload = self.info.pack()
             return [self._frame(WELCOME, count=len(payload), payload=payload)]
         if self.session == 0 or frame.session != self.session:
             return [self._frame(0)]
+        if frame.flags & LOAD:
+            return [self._frame(self._load(frame))]
         self._acknowledge(unwrap(frame.ack, self._acked), bool(frame.flags & REWIND))
         flags = 0
         if frame.count:
@@ -85,6 +105,19 @@ class BoardModel:
             elif position >= self._written:  # one that came before is no news
                 flags = NAK
         return [self._frame(flags), *self._answers()]
+
+    def _load(self, frame: HostFrame) -> int:
+        """Words of the image; the flags of the answer."""
+        if not frame.count:
+            return 0
+        next_word = len(self.image) // WORD_BYTES if self._loading else 0
+        position = unwrap(frame.position, next_word)
+        if not self._loading or self.info.weights.ready or position != next_word:
+            return NAK if position >= next_word else 0
+        self.image += frame.payload
+        if frame.flags & END:
+            self.info = replace(self.info, weights=replace(self.info.weights, loaded=True, ready=True, graph=self.image[32:40].hex()))
+        return 0
 
     def _acknowledge(self, ack: int, rewind: bool) -> None:
         for _ in range(ack - self._acked):
@@ -120,7 +153,13 @@ class BoardModel:
         return out
 
     def _frame(self, flags: int, *, count: int = 0, payload: bytes = b"") -> BoardFrame:
-        return BoardFrame(flags, self.session, self._sent, self._written, self._read + self.depth, count, payload)
+        expected, limit = self._written, self._read + self.depth
+        if self._loading:
+            expected = len(self.image) // WORD_BYTES
+            limit = expected + LOAD_AHEAD
+        if self.info.weights and self.info.weights.code:
+            flags |= FAULT
+        return BoardFrame(flags, self.session, self._sent, expected, limit, count, payload)
 
 
 class Wire:

@@ -12,8 +12,11 @@ VERSION = 1
 FLAG, ESCAPE, FLIP = 0x7E, 0x7D, 0x20
 HOST, BOARD = 0x10, 0x20  # who sends: the high nibble of `kind`
 HELLO, END, HOLD, REWIND = 1, 2, 4, 8  # the host's flags
-WELCOME, NAK = 1, 2  # the board's flags
+LOAD = 0x20  # the host's, too: the frame carries words of the weights' image
+WELCOME, NAK, FAULT = 1, 2, 4  # the board's flags
 HOST_HEADER, BOARD_HEADER, CRC_BYTES, INFO_BYTES = 10, 13, 4, 18
+WEIGHTS_BYTES = 14  # behind the info, of a board whose encoder has its weights in memory
+WORD_BYTES = 2  # of the image: what a LOAD frame counts
 POSITION_BITS = 24
 MAX_COUNT = 255
 LONGEST = 4096  # bytes between two flags; more is noise
@@ -21,7 +24,7 @@ LONGEST = 4096  # bytes between two flags; more is noise
 
 @dataclass(frozen=True, slots=True)
 class HostFrame:
-    """From the host: `count` beats from `position` on; all answer words before `ack` have come."""
+    """From the host: `count` beats from `position` on (with LOAD, words of the image); all answer words before `ack` have come."""
 
     flags: int
     session: int
@@ -43,11 +46,11 @@ class HostFrame:
     @classmethod
     def parse(cls, body: bytes) -> HostFrame | None:
         """None: not a frame of a host."""
-        if len(body) < HOST_HEADER or body[0] & 0xF0 != HOST:
+        if len(body) < HOST_HEADER or body[0] & 0xF0 not in (HOST, HOST | LOAD):
             return None
         number = int.from_bytes
         return cls(
-            body[0] & 0xF, number(body[1:3], "little"), number(body[3:6], "little"), number(body[6:9], "little"),
+            body[0] ^ HOST, number(body[1:3], "little"), number(body[3:6], "little"), number(body[6:9], "little"),
             body[9], body[10:],
         )  # fmt: skip
 
@@ -92,6 +95,40 @@ class BoardFrame:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Weights:
+    """What a board tells of its memory.
+
+    loaded   it holds a whole image
+    ready    its encoder works with that: it is the weights of `graph`, 16 hex digits
+    code     of its first error since the session began (hw/rtl/axi_fetch.sv, image_loader.sv), in the burst at byte `address`; 0: none
+    size_bits  it has 2**size_bits bytes
+    """
+
+    loaded: bool
+    ready: bool
+    graph: str
+    code: int = 0
+    address: int = 0
+    size_bits: int = 25
+
+    def pack(self) -> bytes:
+        numbers = ((self.ready | self.loaded << 1 | self.code << 4, 1), (self.size_bits, 1), (self.address, 4), (int(self.graph, 16), 8))
+        return b"".join(value.to_bytes(size, "little") for value, size in numbers)
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Weights:
+        number = int.from_bytes
+        return cls(
+            loaded=bool(payload[0] & 2),
+            ready=bool(payload[0] & 1),
+            code=payload[0] >> 4,
+            size_bits=payload[1],
+            address=number(payload[2:6], "little"),
+            graph=f"{number(payload[6:14], 'little'):016x}",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Info:
     """What a board tells in its WELCOME.
 
@@ -100,6 +137,7 @@ class Info:
     divider     cycles of one bit on the line
     beat_bits   of one input beat: lanes x bits of an element
     word_bytes  of one answer word: a beat of m_axis
+    weights     of its memory; None: its weights are on the chip
     """
 
     identity: str
@@ -108,10 +146,11 @@ class Info:
     beat_bits: int
     word_bytes: int
     version: int = VERSION
+    weights: Weights | None = None
 
     def pack(self) -> bytes:
         numbers = ((int(self.identity, 16), 8), (self.clock_hz, 4), (self.beat_bits, 2), (self.divider, 2), (self.word_bytes, 1), (self.version, 1))
-        return b"".join(value.to_bytes(size, "little") for value, size in numbers)
+        return b"".join(value.to_bytes(size, "little") for value, size in numbers) + (self.weights.pack() if self.weights else b"")
 
     @classmethod
     def parse(cls, payload: bytes) -> Info:
@@ -123,6 +162,7 @@ class Info:
             divider=number(payload[14:16], "little"),
             word_bytes=payload[16],
             version=payload[17],
+            weights=Weights.parse(payload[INFO_BYTES:]) if len(payload) > INFO_BYTES else None,
         )
 
 

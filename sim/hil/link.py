@@ -15,14 +15,18 @@ import numpy as np
 from bitloom.sim.hil.errors import SessionTakenError, SilentError, TargetError, WrongBitstreamError
 from bitloom.sim.hil.frames import (
     END,
+    FAULT,
     HELLO,
     HOLD,
     INFO_BYTES,
+    LOAD,
     MAX_COUNT,
     NAK,
     REWIND,
     VERSION,
+    WEIGHTS_BYTES,
     WELCOME,
+    WORD_BYTES,
     BoardFrame,
     Deframer,
     HostFrame,
@@ -34,6 +38,7 @@ from bitloom.sim.hil.frames import (
 from bitloom.sim.hil.target import Answer, Progress, Shape, Traffic
 
 STAMP_BYTES = 8  # start and end cycle behind an answer, 32 bits each
+NO_IMAGE = 8  # error of hw/rtl/image_loader.sv: what the memory holds is no image for this hardware
 HELD_SENTENCES = 15  # that a board lets into its encoder before the first has left
 
 
@@ -66,12 +71,20 @@ class LinkSettings:
 
 @dataclass(slots=True)
 class _Piece:
-    """A frame of a sentence: `count` beats from `position` on."""
+    """A frame of a sentence, or of the image: `count` beats (words of 16 bits) from `position` on."""
 
     position: int
     count: int
     flags: int
     payload: bytes
+
+
+class _Watch:
+    """When the board was heard, when things moved, questions since then; damaged frames before."""
+
+    def __init__(self, damaged: int):
+        self.heard = self.moved = time.monotonic()
+        self.asked, self.damaged = 0, damaged
 
 
 class Link:
@@ -88,14 +101,15 @@ class Link:
         self._session = 0
         self._deframer = Deframer()
 
-    def hello(self) -> Info:
+    def hello(self, *, load: bool = False) -> Info:
         """Begin a session: the board forgets all that came before it.
 
+        load  one in which the image of the weights is sent
         Raises SilentError: no answer; WrongBitstreamError: another version of the protocol.
         """
         for _ in range(self.settings.patience):
             self._session = 1 + secrets.randbelow(0xFFFF)
-            frame = self._welcome()
+            frame = self._welcome(END if load else 0)
             if frame.next == 0:  # else the board was in a session of that very number
                 break
         else:
@@ -111,6 +125,50 @@ class Link:
         self._waiting: deque[_Piece] = deque()
         self._arrived, self._gap_at = 0, -1  # arrived: beats that the board has taken; gap_at: answer words already asked for
         self._ignore_nak = self._go_back = False
+        if not load:
+            self._settle()
+        return self.info
+
+    def _settle(self) -> None:
+        """Wait until the encoder has read the image that the board holds, or says what is wrong with it."""
+        began = time.monotonic()
+        while (weights := self.info.weights) is not None and weights.loaded and not weights.ready and not weights.code:
+            if time.monotonic() - began > self.settings.stuck_s:
+                raise SilentError(
+                    f"{self.name}: got an image that is not read after {self.settings.stuck_s:g} s, must be; the encoder hangs: verify its build in simulation"
+                )
+            self.ask()
+
+    def load(self, data: bytes, progress: Progress | None = None) -> None:
+        """Send an image of weights, in a session of its own; then begin one for sentences.
+
+        data      an odd byte at its end gets a 0 to its word
+        progress  called with the number of bytes that have arrived
+        Raises as `run`.
+        """
+        data += bytes(len(data) % WORD_BYTES)
+        for _ in range(self.settings.patience):
+            try:
+                self.hello(load=True)
+                step, words = min(self.settings.payload_bytes // WORD_BYTES, MAX_COUNT), len(data) // WORD_BYTES
+                for start in range(0, words, step):
+                    count = min(step, words - start)
+                    flags = LOAD | (END if start + count == words else 0)
+                    self._waiting.append(_Piece(start, count, flags, data[start * WORD_BYTES : (start + count) * WORD_BYTES]))
+                watch = _Watch(self.traffic.frames_damaged)
+                while self._arrived < words:
+                    self._turn(watch, f"{self._arrived} of {words} words of the image")
+                    if progress:
+                        progress(self._arrived * WORD_BYTES)
+                self.hello()
+                return
+            except _BoardRestarted:
+                self.traffic.resets += 1
+        raise SilentError(f"{self.name}: the board was reset {self.settings.patience} times in one load, must stay up; check its supply")
+
+    def ask(self) -> Info:
+        """What the board tells of itself now, in the same session."""
+        self.info = Info.parse(self._welcome().payload)
         return self.info
 
     def run(self, batch: Sequence[np.ndarray], *, hold: bool = False, progress: Progress | None = None) -> list[Answer]:
@@ -135,48 +193,52 @@ class Link:
 
     def _run_session(self, batch: Sequence[np.ndarray], answers: list[Answer], hold: bool, progress: Progress | None) -> None:
         following = len(answers)  # the next sentence to be cut into pieces
-        heard = moved = time.monotonic()
-        asked, damaged = 0, self.traffic.frames_damaged
+        watch = _Watch(self.traffic.frames_damaged)
         while len(answers) < len(batch):
             while following < len(batch) and len(self._waiting) < MAX_COUNT:
                 self._cut(batch[following], HOLD if hold and following < len(batch) - 1 else 0)
                 following += 1
-            self._send_pieces()
-            frames, mark = self._receive(self.settings.timeout_s), self._progress
-            for frame in frames:
-                self._handle(frame)
-            before, now = len(answers), time.monotonic()
+            self._turn(watch, f"{len(answers)} of {len(batch)} answers")
+            before = len(answers)
             while len(answers) < following and (answer := self._next_answer(batch[len(answers)])) is not None:
                 answers.append(answer)
             if progress and len(answers) > before:
                 progress(len(answers))
-            if frames:
-                heard, asked = now, 0
-            if self._progress != mark:
-                moved = now
-            elif now - moved > self.settings.stuck_s:
-                raise self._stuck(f"{len(answers)} of {len(batch)} answers", damaged)
-            if now - heard > self.settings.timeout_s:
-                asked += 1
-                self._must_be_patient(asked, f"{len(answers)} of {len(batch)} answers")
-                self._poll(REWIND, back=True)
-                heard = now
         if self._acked < self._got:
             self._poll(0)  # so that the board's answers have gone before the next batch
+
+    def _turn(self, watch: _Watch, got: str) -> None:
+        """Send what may be sent, take in what comes, ask where nothing does. got: what has come so far, for errors."""
+        self._send_pieces()
+        frames, mark = self._receive(self.settings.timeout_s), self._progress
+        for frame in frames:
+            self._handle(frame)
+        now = time.monotonic()
+        if frames:
+            watch.heard, watch.asked = now, 0
+        if self._progress != mark:
+            watch.moved = now
+        elif now - watch.moved > self.settings.stuck_s:
+            raise self._stuck(got, watch.damaged)
+        if now - watch.heard > self.settings.timeout_s:
+            watch.asked += 1
+            self._must_be_patient(watch.asked, got)
+            self._poll(REWIND, back=True)
+            watch.heard = now
 
     @property
     def _progress(self) -> tuple[int, int]:
         return self._arrived, self._got
 
-    def _welcome(self) -> BoardFrame:
+    def _welcome(self, flags: int = 0) -> BoardFrame:
         """Say hello until the board answers in the new session."""
         damaged = self.traffic.frames_damaged
         for _ in range(self.settings.patience):
-            self._send(HostFrame(HELLO, self._session))
+            self._send(HostFrame(HELLO | flags, self._session))
             deadline = time.monotonic() + self.settings.timeout_s
             while (left := deadline - time.monotonic()) > 0:
                 for frame in self._receive(left):
-                    if frame.flags & WELCOME and frame.session == self._session and len(frame.payload) == INFO_BYTES:
+                    if frame.flags & WELCOME and frame.session == self._session and len(frame.payload) in (INFO_BYTES, INFO_BYTES + WEIGHTS_BYTES):
                         return frame
         self._must_be_patient(self.settings.patience + 1, "no answer to a hello", damaged)
         raise AssertionError("unreachable")
@@ -259,7 +321,7 @@ class Link:
     def _handle(self, frame: BoardFrame) -> None:
         """Take over what a frame says: beats that arrived, room, answer words.
 
-        Raises _BoardRestarted; SessionTakenError: another program said hello.
+        Raises _BoardRestarted; SessionTakenError: another program said hello; TargetError: the board's memory has an error.
         """
         if frame.session != self._session:
             if frame.session == 0:
@@ -267,6 +329,8 @@ class Link:
             raise SessionTakenError(
                 f"{self.name}: got session {frame.session:04x}, must be {self._session:04x}; another program began to use the board: end it and run this again"
             )
+        if frame.flags & FAULT:
+            raise self.fault()
         expected = unwrap(frame.next, self._arrived)
         if expected > self._arrived:
             self._arrived, self._ignore_nak = expected, False  # what follows may be lost anew
@@ -279,6 +343,19 @@ class Link:
             self._go_back, self._ignore_nak = False, True  # those under way each bring a NAK more
         if frame.count and not frame.flags & WELCOME:
             self._take_words(frame)
+
+    def fault(self) -> TargetError:
+        """What is wrong with the board's memory."""
+        weights = self.ask().weights
+        if weights.code == NO_IMAGE:
+            return TargetError(
+                f"{self.name}: the hardware refused the image of weights (error {NO_IMAGE} at byte {weights.address}), "
+                "must be one that it can work with; load the bitstream of this run"
+            )
+        return TargetError(
+            f"{self.name}: external memory: got error {weights.code} in the burst at byte {weights.address}, must be none; "
+            "reset the board and run this again: the image is loaded anew"
+        )
 
     def _take_words(self, frame: BoardFrame) -> None:
         size = self.info.word_bytes

@@ -46,7 +46,7 @@ class BoardInfo:
 def open_pynq(design: Design, place: str, **options) -> PynqTarget:
     """The target `pynq://PLACE`, PLACE a HOST, HOST:PORT or [IPv6]:PORT, not yet opened.
 
-    Raises TargetError: no such place.
+    Raises TargetError: no such place, or weights in external memory.
     """
     try:
         parts = socket_place(place)
@@ -54,6 +54,8 @@ def open_pynq(design: Design, place: str, **options) -> PynqTarget:
         raise TargetError(
             f"hil: --target: got 'pynq://{place}', must be pynq://HOST or pynq://HOST:PORT with a port of 1 .. 65535; for example pynq://192.168.2.99"
         ) from None
+    if design.fetch:
+        raise TargetError("hil: --target: got weights in external memory, must be on the chip: the board's server does not load an image yet; verify it in simulation")
     return PynqTarget(design, *parts, **options)
 
 

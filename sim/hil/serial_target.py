@@ -7,9 +7,11 @@ import errno
 import os
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 
+from bitloom.hw.image import ImageError, check
 from bitloom.hw.plan.design import Design
 from bitloom.sim.hil.errors import PortError, SilentError, TargetError
 from bitloom.sim.hil.frames import Info
@@ -81,7 +83,7 @@ class SerialTarget:
     """
 
     def __init__(self, design: Design, path: str, *, baud: int = BAUD, settings: LinkSettings | None = None):
-        self.shape, self.path, self.baud = Shape.of(design), path, baud
+        self.design, self.shape, self.path, self.baud = design, Shape.of(design), path, baud
         self.settings = settings or LinkSettings()
         self.name, self.traffic = f"serial:{path}", Traffic()
         self._port: SerialPort | None = None
@@ -109,12 +111,41 @@ class SerialTarget:
         return self._link.info
 
     def identify(self) -> str:
-        """The identity word of the board's bitstream, 16 hex digits."""
-        return self.info.identity
+        """The identity word of the board's bitstream, or of the image of weights in its memory, 16 hex digits."""
+        return self.info.weights.graph if self.info.weights else self.info.identity
+
+    def load(self, path: Path, progress: Progress | None = None) -> None:
+        """`bitloom.sim.hil.target.Target.load`: through the line, in a session of its own."""
+        try:
+            image = check(path, self.design)
+        except ImageError as error:
+            raise TargetError(f"{self.name}: {error}") from error
+        weights = self.info.weights
+        if weights is None:
+            raise TargetError(f"{self.name}: got a bitstream without memory, must have one for {path}; load the bitstream of this run")
+        if weights.ready and weights.graph == self.shape.identity:
+            return
+        if image.size > 1 << weights.size_bits:
+            raise TargetError(
+                f"{self.name}: got an image of {image.size:,} bytes, must be at most the memory's {1 << weights.size_bits:,}; lower the weights' bits"
+            )
+        self._link.load(Path(path).read_bytes(), progress)
+        self._must_be_ready()
+
+    def _must_be_ready(self) -> None:
+        """Raise TargetError unless the board's memory holds this graph's weights."""
+        weights = self.info.weights
+        if weights is None:
+            return
+        if weights.code:
+            raise self._link.fault()
+        if not weights.ready:
+            raise TargetError(f"{self.name}: got a memory without weights, must hold the image of graph {self.shape.identity}; load it first")
 
     def run(self, batch: Sequence[np.ndarray], *, burst: bool = False, progress: Progress | None = None) -> list[Answer]:
         """`bitloom.sim.hil.target.Target.run`; the board's identity is checked before anything is sent."""
         batch = self.shape.elements(batch)
+        self._must_be_ready()
         self.shape.must_match(self.name, self.identify())
         must_fit(self.name, self.info, self.shape, self._link.depth)
         if not burst:

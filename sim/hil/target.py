@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -61,7 +62,14 @@ class Target(Protocol):
         """Connect. Raises TargetError: absent, busy, silent."""
 
     def identify(self) -> str:
-        """The 64-bit identity word of the bitstream, 16 hex digits."""
+        """Whose answers it gives, 16 hex digits of the graph's hash: the identity word of the bitstream, or of the weights in the board's memory."""
+
+    def load(self, path: Path, progress: Progress | None = None) -> None:
+        """Put an image of weights (hw/image.py) into the board's memory, unless it holds that one.
+
+        progress  called with the number of bytes so far
+        Raises TargetError: a file that is no whole image of this design, a board without memory or with too little, one that refuses it.
+        """
 
     def run(self, batch: Sequence[np.ndarray], *, burst: bool = False, progress: Progress | None = None) -> list[Answer]:
         """Every sentence's answer, in order, each exactly once.
@@ -95,9 +103,7 @@ class Shape:
 
     @classmethod
     def of(cls, design: Design) -> Shape:
-        """Raises TargetError: several outputs, or weights in external memory."""
-        if design.fetch:
-            raise TargetError("hil: got weights in external memory, must be on the chip: no board's top connects that memory yet; verify it in simulation")
+        """Raises TargetError: several outputs."""
         if len(design.outputs) != 1:
             names = ", ".join(stream.tensor for stream in design.outputs)
             raise TargetError(f"hil: got {len(design.outputs)} outputs ({names}), must be one: a board sends one answer a sentence; verify it in simulation")

@@ -62,8 +62,9 @@ class Case:
         assert wrong == []
 
 
-def make_case(sentences: int, seed: int = 1, hardware: HardwareConfig = HARDWARE, **shape) -> Case:
-    graph = random_encoder(seed, **(SHAPE | shape))
+def make_case(sentences: int, seed: int = 1, hardware: HardwareConfig = HARDWARE, graph: Graph | None = None, **shape) -> Case:
+    """A random encoder, or `graph`, and random sentences for it."""
+    graph = graph or random_encoder(seed, **(SHAPE | shape))
     lengths = np.random.default_rng(seed).integers(1, graph.max_tokens + 1, sentences).tolist()
     ids, segments = random_sentences(graph, lengths, seed)
     all_codes = golden.run(graph, ids, segments)

@@ -104,6 +104,21 @@ def test_the_boards_top_has_its_pins_clock_and_polarities():
         board_top(Board.load("zcu104"), None)
 
 
+def test_the_boards_sdram_is_connected_where_weights_lie_in_it():
+    top = board_top(Board.load("ulx3s_85f"), None, memory=True)
+    lpf = top.constraints["board.lpf"]
+    assert (
+        lpf.count('LOCATE COMP "sdram_') == 39
+        and lpf.count("SLEWRATE=FAST") == 39
+        and 'COMP "sdram_dq[15]" SITE "J17"' in lpf
+        and 'COMP "sdram_clk" SITE "F19"' in lpf
+    )
+    assert "inout wire [15:0] sdram_dq" in top.text and "ODDRX1F" in top.text and ".sdram_dq_oe(dq_oe)" in top.text
+    assert "sdram" not in board_top(Board.load("ulx3s_85f"), None).constraints["board.lpf"]
+    with pytest.raises(SynthError, match="icebreaker: got weights in external memory, must be on the chip: no memory of this board is connected"):
+        board_top(Board.load("icebreaker"), None, memory=True)
+
+
 def test_what_does_not_fit_says_by_how_much_and_what_would():
     board = Board.load("icebreaker")
     needs = {"lut": Usage(used=12000, available=5280), "ff": Usage(used=10, available=5280), "dsp": Usage(used=40, available=8)}

@@ -15,12 +15,13 @@ module link_tx #(
   input  wire logic                    go,
   input  wire logic                    welcome,   // the payload is `info`, not words
   input  wire logic                    nak,
+  input  wire logic                    fault,     // the memory has an error
   input  wire logic [15:0]             session,
   input  wire logic [23:0]             position,  // of the first word
   input  wire logic [23:0]             next,
   input  wire logic [23:0]             limit,
   input  wire logic [7:0]              count,     // words; with `welcome`, INFO_BYTES
-  input  wire logic [8*INFO_BYTES-1:0] info,      // a constant
+  input  wire logic [8*INFO_BYTES-1:0] info,      // lowest byte first; not held
   output logic [ADDR_W-1:0]            word_addr,
   input  wire logic [WORD_W-1:0]       word,
   output logic                         m_valid,
@@ -55,7 +56,7 @@ module link_tx #(
   always_ff @(posedge clk) begin
     case (state_q)
       IDLE: begin
-        header_q <= {count, limit, next, position, session, 4'h2, 2'b00, nak, welcome};
+        header_q <= {count, limit, next, position, session, 4'h2, 1'b0, fault, nak, welcome};
         welcome_q <= welcome;
         count_q <= count;
         word_addr <= position[ADDR_W-1:0];
