@@ -79,6 +79,7 @@ UNIT = {
     "mul": (ARITHMETIC, NORM),
     "product_reg": (PRODUCTS, ARITHMETIC, REQUANT, NORM),
     "recip": (ARITHMETIC, "tests/ops/test_softmax.py", NORM),
+    "regroup": (MATRIX[2],),
     "ring": MATRIX[1:],
     "rom": ("tests/ops/test_table.py", "tests/ops/test_linear.py", REQUANT, STREAMED),
     "sdram": ("tests/rtl/test_sdram.py",),
@@ -92,9 +93,9 @@ UNIT = {
     "hw/synth/rtl": ("tests/hw/test_reset_sync.py",),
     "hw/vivado/rtl": ("tests/hw/test_vivado_ip.py",),
 }
-# Encoders in simulation, stalls included; of two kinds, which hold every module. The IP's unit bench is one itself.
+# Encoders in simulation, stalls included; of three kinds, which hold every module. The IP's unit bench is one itself.
 VERIFY = {
-    "hw/rtl": Bench(("tests/hw/test_encoder_rtl.py",), "(bits_and_cycles or stalls) and (filled or few)"),
+    "hw/rtl": Bench(("tests/hw/test_encoder_rtl.py",), "(bits_and_cycles or stalls) and (filled or few or queries)"),
     "hw/rtl/board": Bench((BOARD,), "disturbed_line or encoder_alone", "slow"),
 }
 ALONE = ("sdram",)  # in no design that is simulated whole

@@ -55,7 +55,9 @@ def open_pynq(design: Design, place: str, **options) -> PynqTarget:
             f"hil: --target: got 'pynq://{place}', must be pynq://HOST or pynq://HOST:PORT with a port of 1 .. 65535; for example pynq://192.168.2.99"
         ) from None
     if design.fetch:
-        raise TargetError("hil: --target: got weights in external memory, must be on the chip: the board's server does not load an image yet; verify it in simulation")
+        raise TargetError(
+            "hil: --target: got weights in external memory, must be on the chip: the board's server does not load an image yet; verify it in simulation"
+        )
     return PynqTarget(design, *parts, **options)
 
 

@@ -66,7 +66,10 @@ CASES = {
 }
 
 
-@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.slow) if name == "odd heads, one lane" else name for name in CASES])
+SLOW = ("odd heads, one lane", "heads side by side")  # the latter are in "queries side by side" too
+
+
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in CASES])
 def encoder(request, tmp_path_factory) -> Encoder:
     return make(tmp_path_factory.mktemp("encoder"), **CASES[request.param])
 
