@@ -17,6 +17,7 @@ from bitloom.hw.plan.folding import Memory
 from bitloom.hw.plan.timing import Channel, Fork, Process, run, simulate_node, sink, source
 
 ROUNDS = 3  # in which the waiting for external memory is settled
+SETTLED = 0.005  # by how much the last two rounds differ, at most, where it is: sentences that crowd an overloaded memory overtake each other anew each time
 REPLAYED = 20_000  # bursts of a run, up to which that is done: some 10 microseconds each
 
 
@@ -26,7 +27,7 @@ class Prediction:
 
     out_last  of the graph's first output; all: of every output, by tensor
     together  sentences that leave shortly after each other (Design.together)
-    settled   no waiting for external memory is only estimated
+    settled   no waiting for external memory is only estimated, and the estimates have come to rest
     """
 
     lengths: list[int]
@@ -67,9 +68,9 @@ def predict(design: Design, lengths: Sequence[int], starts: Sequence[int] | None
     for _ in range(ROUNDS):
         if sum(request.beats for request in port.requests) > REPLAYED * design.folding.memory.burst:
             return replace(found, settled=False)
-        port = Replayed(design.fetch, design.folding.memory, port.requests)
+        port, before = Replayed(design.fetch, design.folding.memory, port.requests), found
         found = _run(design, lengths, starts, port)
-    return found
+    return replace(found, settled=all(abs(now - then) <= SETTLED * now for now, then in zip(found.out_last, before.out_last, strict=True)))
 
 
 def _run(design: Design, lengths: Sequence[int], starts: Sequence[int] | None, port: Estimated | Replayed | None) -> Prediction:
