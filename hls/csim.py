@@ -23,7 +23,8 @@ import numpy as np
 from bitloom.hls.errors import HlsError
 from bitloom.hw import golden, process
 from bitloom.hw.graph import Graph
-from bitloom.hw.plan.design import SINK, Design, Stream
+from bitloom.hw.plan.design import SINK, Design
+from bitloom.hw.plan.streams import Stream
 from bitloom.sim.errors import SimulationError, ToolError
 from bitloom.sim.runner import QUICK, cache_dir, encoder_effort
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from bitloom.hw import image
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Instance
-from bitloom.hw.plan.design import Design, Fifo, Loop, Port, Stream, Unit, fifo_name, unit_name
+from bitloom.hw.plan.design import Design, Loop, Port, Unit, fifo_name, unit_name
 from bitloom.hw.plan.fifos import MIN_DEPTH
+from bitloom.hw.plan.streams import Fifo, Stream
 
 RTL = Path(__file__).parent / "rtl"
 TOP = "encoder"

@@ -9,8 +9,8 @@ from pathlib import Path
 from bitloom.hw import image
 from bitloom.hw.emit import axi_ports
 from bitloom.hw.errors import BitloomError
-from bitloom.hw.plan.design import read_streams
 from bitloom.hw.plan.folding import Folding, Memory
+from bitloom.hw.plan.streams import read_streams
 
 SHAPE_FILE = "encoder_shape.sv"
 BOARD_RTL = Path(__file__).parent / "rtl" / "board"

@@ -15,8 +15,9 @@ import numpy as np
 
 from bitloom.hw import image, process
 from bitloom.hw.emit import axi_ports
-from bitloom.hw.plan.design import SOURCE, TURNS, Fifo, Stream, read_fifos, read_streams
+from bitloom.hw.plan.design import SOURCE, TURNS
 from bitloom.hw.plan.folding import Folding, Memory
+from bitloom.hw.plan.streams import Fifo, Stream, read_fifos, read_streams
 from bitloom.sim.bench import Bench
 from bitloom.sim.errors import SimulationError
 from bitloom.sim.plusargs import settings

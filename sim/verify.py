@@ -10,7 +10,7 @@ import numpy as np
 
 from bitloom.hw.graph import Graph
 from bitloom.hw.ops import OPS
-from bitloom.hw.plan.design import Stream
+from bitloom.hw.plan.streams import Stream
 from bitloom.sim.encoder import EncoderRun, codes
 from bitloom.sim.errors import SimulationError
 

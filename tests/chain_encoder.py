@@ -12,7 +12,7 @@ import numpy as np
 from bitloom.hw.graph import Graph, Node, Tensor
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Layout
-from bitloom.hw.plan.design import Stream
+from bitloom.hw.plan.streams import Stream
 
 HERE = Path(__file__).parent / "sim"
 RTL = HERE.parents[1] / "hw" / "rtl"

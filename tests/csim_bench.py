@@ -24,7 +24,7 @@ from bitloom.hls.layers import HEADERS, code_type, config_cpp
 from bitloom.hls.project import PARALLEL, beat_type, shared_constants
 from bitloom.hw.instance import HlsLayer, Layout
 from bitloom.hw.ops import OPS
-from bitloom.hw.plan.design import Stream, wire
+from bitloom.hw.plan.streams import Stream, wire
 from bitloom.sim.runner import cache_dir
 
 BENCH = Path(__file__).parent / "hls" / "operator_csim.h"

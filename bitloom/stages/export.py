@@ -17,7 +17,7 @@ from bitloom.hw.cost.sizes import sizes
 from bitloom.hw.graph import Graph
 from bitloom.hw.instance import Layout
 from bitloom.hw.onnx_export import OnnxReferee, observed, to_onnx
-from bitloom.hw.plan.design import Stream
+from bitloom.hw.plan.streams import Stream
 from bitloom.report import score
 from bitloom.sentences import Sentences, load_dev, score_all
 from bitloom.sim.verify import locate

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bitloom.hw.board import Board
 from bitloom.hw.cost.budget import usage
-from bitloom.hw.plan.design import read_streams
+from bitloom.hw.plan.streams import read_streams
 from bitloom.hw.synth.families import FAMILIES, count
 from bitloom.hw.synth.registers import absorb
 from bitloom.hw.synth.report import ClockResult, SynthReport, must_fit

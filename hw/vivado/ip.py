@@ -8,7 +8,7 @@ import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bitloom.hw.plan.design import Stream, read_streams
+from bitloom.hw.plan.streams import Stream, read_streams
 from bitloom.hw.synth.tools import SynthError
 
 DMA_BYTES = (4, 8, 16, 32, 64, 128)  # beats of AXI DMA's streams (AMD PG021: up to 1024 bits), from the width of its narrowest memory port

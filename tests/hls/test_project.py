@@ -18,8 +18,9 @@ from bitloom.hls.layers import HEADERS, cpp_name
 from bitloom.hls.project import PARALLEL
 from bitloom.hw import golden, graph_file
 from bitloom.hw.ops import OPS, layernorm
-from bitloom.hw.plan.design import Design, io_bits
+from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.solve import HardwareConfig, solve
+from bitloom.hw.plan.streams import io_bits
 from bitloom.sim.errors import SimulationError, ToolError
 
 SHAPE = dict(layers=1, hidden=24, heads=3, intermediate=40, max_tokens=12, labels=3, activation="relu", **ALL_BITS)

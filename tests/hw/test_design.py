@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from encoders import random_encoder
 
-from bitloom.hw.plan.design import Design, Stream
+from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.solve import HardwareConfig, solve
+from bitloom.hw.plan.streams import Stream
 
 
 @pytest.fixture(scope="module")

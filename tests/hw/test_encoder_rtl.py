@@ -119,7 +119,8 @@ def test_stalls_cost_no_bit(encoder, stall_in, stall_out):
     got, report = encoder.run(stall_in=stall_in, stall_out=stall_out, seed=5)
     assert_equal(encoder, report)
     measured, without = encoder.cycles(got)["latency"]  # the first sentence: a later one may wait for others in any case
-    assert measured > without or (stall_in < 0.5 and measured == without)  # few beats of many lanes may hide behind LayerNorm's digits
+    hidden = encoder.folding.interval <= 60 and stall_in < 0.5  # so few beats of so many lanes may hide behind LayerNorm's digits
+    assert measured > without or hidden and measured == without
     assert_fills(encoder, got)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bitloom.hw.instance import Layout
-from bitloom.hw.plan.design import Stream
+from bitloom.hw.plan.streams import Stream
 from bitloom.sim.bare import run_bare
 from bitloom.sim.encoder import Options, run_encoder
 from bitloom.sim.errors import SimulationError
