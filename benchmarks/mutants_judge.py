@@ -57,6 +57,7 @@ class Verdict:
 
 MATRIX = ("tests/ops/test_linear.py", "tests/ops/test_scores.py", "tests/ops/test_context.py")
 PRODUCTS, ARITHMETIC, STREAMS = "tests/rtl/test_products.py", "tests/hw/test_arithmetic.py", "tests/rtl/test_streams.py"
+SPARSE = "tests/ops/test_linear_sparse.py"
 ROLLED, STREAMED = "tests/hw/test_rolled.py", "tests/hw/test_streamed.py"
 NORM, REQUANT, BOARD = "tests/ops/test_layernorm.py", "tests/ops/test_requant.py", "tests/hil/test_board.py"
 # Unit benches of what is no operator, the quickest first: by module, then by folder.
@@ -82,6 +83,7 @@ UNIT = {
     "regroup": (MATRIX[2],),
     "ring": MATRIX[1:],
     "rom": ("tests/ops/test_table.py", "tests/ops/test_linear.py", REQUANT, STREAMED),
+    "schedule": (SPARSE, MATRIX[0], ROLLED, "tests/hw/test_sparse.py"),
     "sdram": ("tests/rtl/test_sdram.py",),
     "softmax_row": ("tests/ops/test_softmax.py",),
     "stream_fork": (STREAMS,),

@@ -80,6 +80,7 @@ class Fold:
     block               tokens of a block, of a matrix operator whose weights come from external memory (hw/plan/streamed.py); 0: they are on the chip
     base, data_bits     where its weights lie there, in bytes, and bits of a beat
     folded              elements of a part, of an operator that takes a folded stream (hw/rtl/blocks.sv); 0: it takes tokens in order
+    words               of the weights of each turn, where a matrix operator leaves zero tiles out (hw/parts/schedule.py), and so cycles of a token; (): none is
     multiplier          how a matrix operator makes its products: a style of hw/cost/multipliers.py; None: by its rule, for any family
     """
 
@@ -89,6 +90,7 @@ class Fold:
     queries: int = 1
     lanes_in: int = 1
     lanes_out: int = 1
+    words: tuple[int, ...] = ()
     multiplier: str | None = None
     block: int = 0
     base: int = 0

@@ -49,6 +49,8 @@ class Shape:
     score_bits: tuple[int, ...] = (8,)
     prob_bits: tuple[int, ...] = (8,)
     residual_bits: tuple[int, ...] = (10,)
+    tile: tuple[int, int] = (8, 8)  # rows and columns of the tiles of a matrix that
+    zero_tiles: tuple[float, ...] = (0.0,)  # are zero to one of these shares; tiles at the edges are smaller
 
 
 class RandomEncoder:
@@ -81,13 +83,24 @@ class RandomEncoder:
         self.rms[op.tensor] = 1 / scale
         return ops.layernorm.append(self.b, op.tensor, x, g, b, eps=ops.layernorm.constants(x, 1e-12)["eps"], shift=shift, bits=bits, scale=scale)
 
+    def thinned(self, weight: np.ndarray, bits: int) -> np.ndarray:
+        """The weights with some tiles that are zero; those of one bit cannot be."""
+        if bits == 1 or self.shape.zero_tiles == (0.0,):
+            return weight
+        rows, columns = (-(-size // tile) for size, tile in zip(weight.shape, self.shape.tile, strict=True))
+        zero = np.zeros(rows * columns, dtype=bool)
+        zero[self.rng.permutation(zero.size)[: round(float(self.rng.choice(self.shape.zero_tiles)) * zero.size)]] = True
+        gone = np.repeat(np.repeat(zero.reshape(rows, columns), self.shape.tile[0], axis=0), self.shape.tile[1], axis=1)
+        return np.where(gone[: weight.shape[0], : weight.shape[1]], 0, weight)
+
     def linear(self, op: Linear, x: Tensor) -> Tensor:
         bits_out = op.fixed_bits or self.normal_or(x, 8)
         scale = 2.0 ** (3 - bits_out) if op.into_table else 0.25
         channels, bits = op.out_features, self.pick(self.shape.weight_bits)
         low, high = ops.linear.weight_range(bits)
         weight = self.rng.choice([-1, 1], (channels, x.channels)) if bits == 1 else self.rng.integers(low, high + 1, (channels, x.channels))
-        rms = math.sqrt(x.channels) * float(np.sqrt((weight**2).mean())) * self.rms[x.name]
+        weight = self.thinned(weight, bits)
+        rms = max(1.0, math.sqrt(x.channels) * float(np.sqrt((weight**2).mean()))) * self.rms[x.name]
         bias = np.floor(self.rng.normal(0, rms / 4, channels) + 0.5).astype(np.int64)
         acc = ops.linear.append(self.b, op.acc, x, weight, bias, bits)
         target = 2.0 ** (bits_out - 1) / 3

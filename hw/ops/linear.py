@@ -14,7 +14,7 @@ from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, require_range, turn_params
 from bitloom.hw.ops.record import Finn, Operator
-from bitloom.hw.parts import banks, blocks, mac_array, tiles
+from bitloom.hw.parts import banks, blocks, mac_array, schedule, tiles
 from bitloom.hw.parts.banks import Banks
 from bitloom.hw.parts.mac_array import mac_latency
 
@@ -84,48 +84,110 @@ def foldings(graph: Graph, node: Node, fold: Fold) -> list[Fold]:
     for pe in divisors(channels, fold.lanes_out):
         enough = next((simd for simd in simds if channels // pe * (inputs // simd) <= pace), simds[-1])
         found += [replace(fold, pe=pe, simd=simd) for simd in simds if simd <= enough]
+    return found + _skipping(graph, node, fold, simds, pace)
+
+
+def _skipping(graph: Graph, node: Node, fold: Fold, simds: list[int], pace: int) -> list[Fold]:
+    """Those that leave zero tiles out, where bits of memory are saved with the schedule's counted; SIMD up to the one that waits for the input."""
+    pattern = contents(graph, node)
+    if pattern is None:
+        return []
+    (channels, inputs), bits = _widths(graph, node, fold), node.attrs["weight_bits"]
+    into, out_of = fold.into(graph.tensor(node.inputs[0]).channels), fold.out_of(graph.tensor(node.name).channels)
+    found = []
+    for pe in divisors(channels, fold.lanes_out):
+        counts, least = schedule.counts(pattern, into, out_of, pe), max(1, pe // fold.lanes_out)
+        for simd in simds:
+            steps, width = inputs // simd, pe * simd * bits
+            if least > steps:
+                break
+            words = tuple(int(np.maximum(own, least).sum()) for own in counts(simd))
+            if sum(words) * (width + schedule.word_bits(steps)) < len(words) * channels // pe * steps * width:
+                found.append(replace(fold, pe=pe, simd=simd, words=words))
+            if sum(words) <= len(words) * pace:
+                break
     return found
 
 
+def left_out(graph: Graph, node: Node, fold: Fold) -> Fold:
+    """The fold with its zero tiles left out, whatever that saves."""
+    fold = replace(fold, words=(0,))
+    return replace(fold, words=tuple(int(stay.sum()) for stay in _kept(graph, node, fold)))
+
+
+def contents(graph: Graph, node: Node) -> schedule.Pattern | None:
+    """Which of its weights are zero; None where too few are to leave any out."""
+    return schedule.Pattern.of([g.param(n, "weight") for g, n in graph.turns(node)])
+
+
 def interval(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
-    """Cycles a sentence of that many tokens takes in steady state (numbers as in hw/rtl/linear.sv)."""
+    """Cycles a sentence of that many tokens takes in steady state (numbers as in hw/rtl/linear.sv); of several turns the mean, rounded up."""
     channels, inputs = _widths(graph, node, fold)
     rows = tokens if graph.tensor(node.name).kind == "token" else 1
-    per_fold = max(inputs // fold.simd, fold.pe // fold.lanes_out)
-    return rows * max(inputs // fold.lanes_in, channels // fold.pe * per_fold)
+    every = channels // fold.pe * max(inputs // fold.simd, fold.pe // fold.lanes_out)
+    turns = [max(inputs // fold.lanes_in, words) for words in fold.words or (every,)]
+    return -(-rows * sum(turns) // len(turns))
+
+
+def made(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
+    """All, but for the zero tiles that are left out."""
+    if not fold.words:
+        return macs(graph, node, tokens)
+    rows = tokens if graph.tensor(node.name).kind == "token" else 1
+    return rows * fold.products * sum(fold.words) // len(fold.words)
 
 
 def timing(graph: Graph, node: Node, fold: Fold, ins, out):
     """Tokens are double-buffered, computed fold by fold; the numbers are those of hw/rtl/linear.sv."""
     if fold.block:
         yield from _tile_timing(graph, node, fold, ins, out)
-    channels, inputs = _widths(graph, node, fold)
-    steps, folds, beats = inputs // fold.simd, channels // fold.pe, fold.pe // fold.lanes_out
-    slot = max(steps, beats)
-    buffer, done = Banks(), -1
+    channels, beats = _widths(graph, node, fold)[0], fold.pe // fold.lanes_out
+    turns = _turn_cycles(graph, node, fold)
+    buffer, done, sentence = Banks(), -1, 0
     while True:
         token = yield ins[0].get()
         buffer.open()
         start = max((yield from buffer.take(ins[0], token)), done) + 1
-        first = start + steps - 1 + mac_latency(fold.simd) + 3  # 3: unpacked, bias read, bias added
-        last = first + (folds - 1) * slot + beats - 1
-        _, moved = yield out.put(first, last, folds * beats, token.end)
-        done = start + folds * slot - 1 + moved - last  # a stalled output stalls the multipliers
+        to_first, to_last, cycles = turns[ins[0].turn(sentence) if len(turns) > 1 else 0]
+        first = start + to_first - 1 + mac_latency(fold.simd) + 3  # 3: unpacked, bias read, bias added
+        last = first + to_last - to_first + beats - 1
+        _, moved = yield out.put(first, last, channels // fold.lanes_out, token.end)
+        done = start + cycles - 1 + moved - last  # a stalled output stalls the multipliers
         buffer.done(done)
+        sentence += token.end
+
+
+def _turn_cycles(graph: Graph, node: Node, fold: Fold) -> list[tuple[int, int, int]]:
+    """Of a token, in each turn (one for all where all are alike): cycles until the last step of its first fold, of its last fold, and in all."""
+    channels, inputs = _widths(graph, node, fold)
+    steps, folds = inputs // fold.simd, channels // fold.pe
+    if not fold.words:
+        slot = max(steps, fold.pe // fold.lanes_out)
+        return [(steps, steps + (folds - 1) * slot, folds * slot)]
+    return [(int(stay[0].sum()), int(stay.sum()), int(stay.sum())) for stay in _kept(graph, node, fold)]
+
+
+def _weights(graph: Graph, node: Node, fold: Fold) -> list[np.ndarray]:
+    """Of each turn, as the streams' layouts place them: int64 [width of the output, width of the input]."""
+    weights = [g.param(n, "weight") for g, n in graph.turns(node)]
+    return [fold.out_of(weight.shape[0]).place(fold.into(weight.shape[1]).place(weight), axis=0) for weight in weights]
+
+
+def _kept(graph: Graph, node: Node, fold: Fold) -> list[np.ndarray]:
+    """The tiles that the unit computes, of each turn: bool [folds, steps]."""
+    least = max(1, fold.pe // fold.lanes_out)
+    full = [schedule.tiles(weight != 0, fold.pe, fold.simd) for weight in _weights(graph, node, fold)]
+    return [schedule.kept(own, least) if fold.words else np.ones_like(own) for own in full]
 
 
 def _words(graph: Graph, node: Node, fold: Fold) -> np.ndarray:
-    """The weight memory, int64 [turns * folds * steps, PE * SIMD]: a word a cycle. One-bit weights: 0 is -1, 1 is +1."""
-    return np.concatenate([_turn_words(g.param(n, "weight"), fold, node.attrs["weight_bits"]) for g, n in graph.turns(node)])
-
-
-def _turn_words(weight: np.ndarray, fold: Fold, bits: int) -> np.ndarray:
-    channels, inputs = weight.shape
-    weight = fold.out_of(channels).place(fold.into(inputs).place(weight), axis=0)
-    channels, inputs = weight.shape
-    codes = (weight > 0).astype(np.int64) if bits == 1 else weight
-    split = codes.reshape(channels // fold.pe, fold.pe, inputs // fold.simd, fold.simd)
-    return split.transpose(0, 2, 1, 3).reshape(-1, fold.pe * fold.simd)
+    """The weight memory, int64 [words of all turns, PE * SIMD]: a word a cycle. One-bit weights: 0 is -1, 1 is +1."""
+    weights, found = _weights(graph, node, fold), []
+    for weight, stay in zip(weights, _kept(graph, node, fold), strict=True):
+        codes = (weight > 0).astype(np.int64) if node.attrs["weight_bits"] == 1 else weight
+        split = codes.reshape(len(stay), fold.pe, stay.shape[1], fold.simd).transpose(0, 2, 1, 3)
+        found.append(split[stay].reshape(-1, fold.pe * fold.simd))
+    return np.concatenate(found)
 
 
 def _tile_timing(graph: Graph, node: Node, fold: Fold, ins, out):
@@ -183,14 +245,29 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "BIAS_FILE": Hex.pack(bias.reshape(-1, fold.lanes_out), acc.bits),
         }
         | weights
+        | _schedule(graph, node, fold)
         | turn_params(graph, node, fold),
     )
+
+
+def _schedule(graph: Graph, node: Node, fold: Fold) -> Params:
+    """Parameters of a unit that leaves zero tiles out; {} of any other."""
+    if not fold.words:
+        return {}
+    depth, steps = sum(fold.words), _widths(graph, node, fold)[1] // fold.simd
+    made: Params = {
+        "WORDS": depth,
+        "SCHEDULE_FILE": Hex.pack(lambda: np.concatenate([schedule.entries(stay) for stay in _kept(graph, node, fold)]), schedule.word_bits(steps)),
+    }
+    if len(fold.words) > 1:
+        made["START_FILE"] = Hex.pack(np.cumsum([0, *fold.words[:-1]])[:, None], index_bits(depth))
+    return made
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
     acc, bits = graph.tensor(node.name), node.attrs["weight_bits"]
     channels, inputs = _widths(graph, node, fold)
-    words = _words(graph, node, fold)
+    words = _words(graph, node, replace(fold, words=()))  # the header takes every step
     return HlsLayer(
         constants={"in_features": inputs, "out_features": channels, "pe": fold.pe, "simd": fold.simd, "block_ram": len(words) >= BLOCK_RAM_WORDS},
         memories={
@@ -223,11 +300,12 @@ def append(b: GraphBuilder, name: str, x: Tensor, weight: np.ndarray, bias: np.n
 
 def memories(p: Params) -> list[Memory]:
     steps, folds = p["K"] // p["SIMD"], p["C"] // p["PE"]
-    turns = p.get("TURNS", 1)
+    turns, words = p.get("TURNS", 1), p.get("WORDS", 0)
     return [
         banks.memory("token", p["IN_W"], p["SIMD"], steps),
-        Memory("weight", p["PE"] * p["SIMD"] * p["WEIGHT_W"], turns * folds * steps, rom=True),
+        Memory("weight", p["PE"] * p["SIMD"] * p["WEIGHT_W"], words or turns * folds * steps, rom=True),
         Memory("bias", p["LANES_OUT"] * p["OUT_W"], turns * p["C"] // p["LANES_OUT"], rom=True),
+        *(schedule.memories(words, steps, turns) if words else []),
     ]
 
 
@@ -289,6 +367,8 @@ OP = Operator(
     onnx=onnx,
     macs=macs,
     foldings=foldings,
+    made=made,
+    contents=contents,
     interval=interval,
     holds=holds,
     wants_zeros=wants_zeros,

@@ -69,6 +69,8 @@ class Operator:
     gives_zeros  gives_zeros(graph, node, zeros): filled places of its output carry zeros; `zeros`: those of its inputs do
     macs      macs(graph, node, tokens): multiply-accumulates for one sentence of that many tokens
     foldings  foldings(graph, node, fold): legal Folds of a matrix operator, `fold` with its streams' lanes and layouts; None: no matrix operator
+    made      made(graph, node, fold, tokens): of these as many as its hardware makes, in the mean of its turns; None: all
+    contents  contents(graph, node): what its foldings depend on besides shapes and attributes, hashable; None: nothing
     interval  interval(graph, node, fold, tokens): cycles a sentence takes a matrix operator in steady state
     timing    timing(graph, node, fold, ins, out): generator of the timing model (hw/plan/timing.py)
     holds     holds(graph, node, fold, port): tokens that may be inside between an input and the output (hw/plan/fifos.py)
@@ -100,6 +102,8 @@ class Operator:
     gives_zeros: Callable[..., bool] = lambda graph, node, zeros: zeros
     macs: Callable[..., int] = no_macs
     foldings: Callable[..., list] | None = None
+    made: Callable[..., int] | None = None
+    contents: Callable[..., Any] | None = None
     interval: Callable[..., int] | None = None
     timing: Callable[..., Any] | None = None
     holds: Callable[..., int] = holds_one
@@ -117,3 +121,7 @@ class Operator:
     def matrix(self) -> bool:
         """It has multiplier arrays, spread by PE x SIMD."""
         return self.foldings is not None
+
+    def work(self, graph, node, fold, tokens: int) -> int:
+        """Multiply-accumulates that its hardware makes for one sentence of that many tokens, in the mean of its turns."""
+        return self.made(graph, node, fold, tokens) if self.made else self.macs(graph, node, tokens)

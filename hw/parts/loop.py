@@ -37,6 +37,7 @@ class Loop:
         self.turns, self.free = turns, sentences
         self._inside: deque[int] = deque()  # turns of the sentences in the layers, oldest first
         self._coming: deque[int] = deque()  # of those that come back
+        self.entered: list[int] = []  # of all that have entered, in order
 
     def leave(self, tail, back, leaves, orders):
         """From the last layer: back, or out."""
@@ -72,6 +73,7 @@ class Loop:
                     self.free, kept = self.free + 1, 1
                     continue
             self._inside.append(0 if new else self._coming.popleft())
+            self.entered.append(self._inside[-1])
             source, end = entry if new else back, False
             while not end:
                 token = yield source.get()

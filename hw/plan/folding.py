@@ -82,4 +82,4 @@ class Folding:
 
 def _fold(entry: dict) -> Fold:
     layouts = {key: Layout(**entry[key]) for key in ("layout_in", "layout_out") if entry.get(key)}
-    return Fold(**(entry | layouts))
+    return Fold(**(entry | layouts | {"words": tuple(entry.get("words", ()))}))

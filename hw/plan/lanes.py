@@ -114,6 +114,10 @@ class Lanes:
             self._paces[key] = self.turns[node.name] * (last[-1] - last[-1 - len(last) // SENTENCES])
         return self._paces[key]
 
+    def work(self, folding: Folding) -> int:
+        """Multiply-accumulates that its units make for a sentence of max_tokens."""
+        return sum(self.turns[n.name] * OPS[n.op].work(self.graph, n, folding.folds[n.name], self.graph.max_tokens) for n in self.units)
+
     def binding(self, target: int) -> str:
         """The stream or unit that cannot meet the target."""
         ways = {g: self._ways(g, target) for g in self.groups}
@@ -277,4 +281,6 @@ class Lanes:
     def _shape(self, node: Node) -> tuple:
         """Units of equal shape have equal foldings."""
         tensors = [self.graph.tensor(name) for name in (*node.inputs, node.name)]
-        return (node.op, *sorted(node.attrs.items()), *(t.shape for t in tensors), *(self.of[t.name].blocks for t in tensors if t.name in self.of))
+        contents = OPS[node.op].contents
+        own = (contents(self.graph, node),) if contents else ()
+        return (node.op, *own, *sorted(node.attrs.items()), *(t.shape for t in tensors), *(self.of[t.name].blocks for t in tensors if t.name in self.of))

@@ -86,7 +86,7 @@ def _run(design: Design, lengths: Sequence[int], starts: Sequence[int] | None, p
     for client, unit in enumerate(design.fetching):
         edges[unit.name, 0].memory = ClientPort(port, client)
     if design.loop:
-        channels += _go_round(design.loop, processes, outs)
+        channels += _go_round(design.loop, processes, outs, list(edges.values()))
     for stream in design.unfolded:
         folded, made = Channel(f"{stream.wire} folded", depth=MIN_DEPTH), design.unfold(stream)
         processes[f"unfold {stream.tensor}"] = unfold.timing(made.params, folded, outs[stream.tensor])
@@ -185,12 +185,17 @@ class Estimated:
         self._starts[first:last], self._ends[first:last] = [begin], [end]
 
 
-def _go_round(loop: Loop, processes: dict[str, Process], outs: dict[str, Channel | Fork]) -> list[Channel]:
-    """The two processes of a rolled encoder's loop, between the channels of its FIFOs, which are put in the place of its streams' in `outs`."""
+def _go_round(loop: Loop, processes: dict[str, Process], outs: dict[str, Channel | Fork], told: Sequence[Channel]) -> list[Channel]:
+    """The two processes of a rolled encoder's loop, between the channels of its FIFOs, which are put in the place of its streams' in `outs`.
+
+    told  channels in front of units, which are told the turns
+    """
     params = loop.instance.params
     new, returning = (Channel(port.wire, depth=port.depth) for port in (loop.new, loop.returning))
     back, orders = Channel("loop back", depth=params["SENTENCES"] * params["MAX_TOKENS"] * params["BEATS"]), Channel("loop orders")
     timing = LoopTiming(params["TURNS"], params["SENTENCES"])
+    for channel in told:
+        channel.turns = timing.entered
     into, leaves = outs[loop.entry.tensor], outs[loop.back.tensor]
     outs |= {loop.entry.tensor: new, loop.back.tensor: returning}
     processes |= {"loop enter": timing.enter(new, back, orders, into), "loop leave": timing.leave(returning, back, leaves, orders)}
@@ -201,7 +206,7 @@ def stage_intervals(design: Design, tokens: int) -> dict[str, int]:
     """Steady-state cycles per sentence of that many tokens, for each unit alone; of a rolled encoder, in all turns."""
     intervals = {}
     for unit in design.units:
-        trace = simulate_node(design.graph, unit.node, unit.fold, [tokens] * 4)
-        per_sentence = len(trace.last) // 4
-        intervals[unit.name] = unit.turns * (trace.last[-1] - trace.last[-1 - per_sentence])
+        unlike = range(unit.turns if unit.fold.words else 1)  # turns
+        traces = [simulate_node(design.graph, unit.node, unit.fold, [tokens] * 4, turn) for turn in unlike]
+        intervals[unit.name] = unit.turns // len(traces) * sum(t.last[-1] - t.last[-1 - len(t.last) // 4] for t in traces)
     return intervals

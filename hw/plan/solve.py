@@ -20,7 +20,6 @@ from pydantic import Field, model_validator
 
 from bitloom.hw.board import Board
 from bitloom.hw.graph import Graph
-from bitloom.hw.ops import OPS
 from bitloom.hw.plan import fit, streamed
 from bitloom.hw.plan.folding import Folding, FoldingError, Memory
 from bitloom.hw.plan.lanes import Lanes
@@ -136,13 +135,12 @@ def _memories(graph: Graph, board: Board) -> list[Memory]:
 def _solve(lanes: Lanes, config: HardwareConfig, board: Board | None, memory: Memory | None, below: int | None = None, tables: bool = False) -> Folding | None:
     """below: only a smaller interval on the board is looked for; None where there is none. tables: as Fitter takes it."""
     graph = lanes.graph
-    work = sum(OPS[n.op].macs(graph.source, n, graph.max_tokens) for n in graph.source.nodes)
 
     def dressed(folding: Folding) -> Folding:
         return streamed.stream(graph, folding, memory) if memory else folding
 
     if config.target_cycles is not None:
-        folding = dressed(_meet(lanes, config.target_cycles, work))
+        folding = dressed(_meet(lanes, config.target_cycles))
         if memory and (text := streamed.shortage(graph, folding, config.target_cycles)):
             raise FoldingError(f"folding: {text}")
         return folding if board is None else fit.must_fit(graph, board, folding)
@@ -161,7 +159,7 @@ def _solve(lanes: Lanes, config: HardwareConfig, board: Board | None, memory: Me
         return fit.fastest(fitter, lambda target: (plain := fold_all(target)) and dressed(plain), lanes.slowest, forbids, below)
 
     plain = fastest(lanes.common)
-    if plain is not None and plain.interval * most <= (1 + WORTH) * work:
+    if plain is not None and plain.interval * most <= (1 + WORTH) * lanes.work(plain):
         return plain
     filled = fastest(lanes.grouped)
     if filled is None and below is not None:
@@ -196,10 +194,10 @@ def _within(lanes: Lanes, fold_all: Callable[[int], Folding | None], multipliers
     return best
 
 
-def _meet(lanes: Lanes, target: int, work: int) -> Folding:
+def _meet(lanes: Lanes, target: int) -> Folding:
     """The cheapest folding for a target interval."""
     plain = lanes.common(target)
-    if plain is not None and plain.multipliers * target <= (1 + WORTH) * work:
+    if plain is not None and plain.multipliers * target <= (1 + WORTH) * lanes.work(plain):
         return plain
     filled = lanes.grouped(target)
     if plain is not None:

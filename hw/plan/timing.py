@@ -155,6 +155,7 @@ class Channel:
         self.name, self.depth, self.latency = name, depth, latency
         self.branches = (self,)  # as a Fork has them
         self.memory = None  # that its reader fetches from (hw/parts/tiles.py: Tiles)
+        self.turns: Sequence[int] | int = 0  # in which sentences come: all in that one, or each in its own (hw/parts/loop.py)
         self.tokens: deque[Token] = deque()
         self.log: list[Token] = []  # every token, with the cycles in which it entered
         self._taken: deque[tuple[int, Token]] = deque()  # (first beat, token), got and not yet popped
@@ -169,6 +170,10 @@ class Channel:
     def head(self) -> Token | None:
         """The token that comes next, if it is known."""
         return self.tokens[0] if self.tokens else None
+
+    def turn(self, sentence: int) -> int:
+        """In which a sentence comes that has begun to."""
+        return self.turns if isinstance(self.turns, int) else self.turns[sentence]
 
     def get(self) -> Get:
         return self._get
@@ -345,9 +350,11 @@ class NodeTrace:
     last: list[int]
 
 
-def simulate_node(graph: Graph, node: Node, fold: Fold, lengths: Sequence[int]) -> NodeTrace:
-    """One operator alone, its sources always valid, its sink always ready; cycle 0 is the first accepted beat."""
+def simulate_node(graph: Graph, node: Node, fold: Fold, lengths: Sequence[int], turn: int = 0) -> NodeTrace:
+    """One operator alone, its sources always valid, its sink always ready; cycle 0 is the first accepted beat. turn: of all sentences, in a rolled graph."""
     ins = [Channel(f"{node.name}.in{i}", latency=0) for i in range(len(node.inputs))]
+    for channel in ins:
+        channel.turns = turn
     out = Channel(f"{node.name}.out", latency=0)
     processes = {node.name: OPS[node.op].timing(graph, node, fold, ins, out), "sink": sink(out)}
     for index, (channel, name) in enumerate(zip(ins, node.inputs, strict=True)):

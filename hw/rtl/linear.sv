@@ -4,10 +4,14 @@
 // Stream : s_* tokens of K elements -> m_* tokens of C elements; s_last of a token's final beat becomes its m_last
 // Order  : fold f computes channels f*PE .. f*PE+PE-1 in K/SIMD steps; its PE sums leave in PE/LANES_OUT beats while
 //          the next fold is computed. A fold takes Slot = max(K/SIMD, PE/LANES_OUT) cycles.
-// Timing : II per token max(K/LANES_IN, C/PE * Slot). A token may enter while the one before is computed.
-//          From a token's last input beat to the first beat of fold f: K/SIMD + 8 + ceil(log4(SIMD)) + f*Slot cycles.
+//          WORDS > 0: a tile, the PE x SIMD weights of a step, that is all zero is left out (schedule.sv): fold f takes
+//          Slot(f) = max(its tiles that are not zero, PE/LANES_OUT, 1) cycles; one without any gives its biases
+// Timing : II per token max(K/LANES_IN, sum of all folds' Slots). A token may enter while the one before is computed.
+//          From a token's last input beat to the first beat of fold f: K/SIMD + 8 + ceil(log4(SIMD)) + f*Slot cycles;
+//          WORDS > 0: Slot(0) + .. + Slot(f) + 8 + ceil(log4(SIMD))
 // Memory : weight word f*(K/SIMD)+step, row pe, element simd at bit (pe*SIMD+simd)*WEIGHT_W; signed, or 0/1 for -1/+1 when
-//          WEIGHT_W = 1. Bias word a holds LANES_OUT biases of OUT_W bits, of channels a*LANES_OUT ..
+//          WEIGHT_W = 1. WORDS > 0: the words that are left, in that order; a fold of fewer than Slot(f) keeps some zero ones.
+//          Bias word a holds LANES_OUT biases of OUT_W bits, of channels a*LANES_OUT ..
 //          TURNS > 1: of each turn one after the other, in a rolled encoder (turns.sv)
 // Layout : lane i = data[i*W +: W]
 // Reset  : no token held
@@ -27,6 +31,11 @@ module linear #(
   parameter int WEIGHT_LOAD = 0,  // see rom
   parameter BIAS_FILE = "",
   parameter int BIAS_LOAD = 0,  // see rom
+  parameter int WORDS = 0,             // of weights of all turns, where zero tiles are left out; 0: none is
+  parameter SCHEDULE_FILE = "",        // see schedule
+  parameter int SCHEDULE_LOAD = 0,     // see rom
+  parameter START_FILE = "",           // see schedule
+  parameter int START_LOAD = 0,        // see rom
   parameter int TURNS = 1,             // weights and biases by turn
   parameter int SENTENCES = 2          // see turns
 ) (
@@ -46,63 +55,38 @@ module linear #(
   localparam int Steps = K / SIMD;
   localparam int Folds = C / PE;
   localparam int Beats = PE / LANES_OUT;
-  localparam int Slot = Steps > Beats ? Steps : Beats;
-  localparam int StepW = Slot > 1 ? $clog2(Slot) : 1;
-  localparam int FoldW = Folds > 1 ? $clog2(Folds) : 1;
   localparam int WordW = Steps > 1 ? $clog2(Steps) : 1;
-  localparam int Words = Folds * Steps;
+  localparam int Words = WORDS > 0 ? WORDS : TURNS * Folds * Steps;
   localparam int BiasWords = C / LANES_OUT;
-  localparam int AddrW = TURNS * Words > 1 ? $clog2(TURNS * Words) : 1;
+  localparam int AddrW = Words > 1 ? $clog2(Words) : 1;
   localparam int BiasW = TURNS * BiasWords > 1 ? $clog2(TURNS * BiasWords) : 1;
 
   // One enable stalls everything behind the input buffer.
   wire en = m_ready || !m_valid;
 
-  // Issue: which step of which fold
-  logic [StepW-1:0] step_q;
-  logic [FoldW-1:0] fold_q;
-  logic [AddrW-1:0] addr_q;
-  logic full, token_last;
-
-  wire busy = (StepW+1)'(step_q) < (StepW+1)'(Steps);  // else waits for the beats of the fold before
-  wire slot_end = step_q == StepW'(Slot - 1);
-  wire token_end = slot_end && fold_q == FoldW'(Folds - 1);
-  wire step_last = step_q == StepW'(Steps - 1);
-
-  always_ff @(posedge clk) begin
-    if (en && full) begin
-      step_q <= slot_end ? '0 : step_q + 1'b1;
-      if (slot_end) fold_q <= token_end ? '0 : fold_q + 1'b1;
-      if (token_end) addr_q <= '0;
-      else if (busy) addr_q <= addr_q + 1'b1;
-    end
-    if (rst) begin
-      step_q <= '0;
-      fold_q <= '0;
-      addr_q <= '0;
-    end
-  end
-
   // Operands, and what the step is
   logic [SIMD*IN_W-1:0] x;
   logic [PE*SIMD*WEIGHT_W-1:0] w;
   logic first_q, final_q, last_q;
-  wire [AddrW-1:0] base;  // of the turn's weights
+  wire full, token_last, first, last, last_fold, token_end;
+  wire [WordW-1:0] step;
+  wire [AddrW-1:0] addr;
 
+  schedule #(.STEPS(Steps), .FOLDS(Folds), .BEATS(Beats), .WORDS(WORDS), .SCHEDULE_FILE(SCHEDULE_FILE), .SCHEDULE_LOAD(SCHEDULE_LOAD),
+             .START_FILE(START_FILE), .START_LOAD(START_LOAD), .TURNS(TURNS), .SENTENCES(SENTENCES)) u_schedule (
+    .clk, .rst, .bus, .load, .go(en && full), .sentence_end(token_last), .first, .last, .last_fold, .token_end, .step, .addr);
   /* verilator lint_off PINCONNECTEMPTY */
   banks #(.LANES(LANES_IN), .WORD(SIMD), .W(IN_W), .DEPTH(Steps), .FIXED(1'b1)) u_token (
     .clk, .rst, .s_valid, .s_ready, .s_data, .s_last,
-    .en, .offset(WordW'(step_q)), .done(full && token_end), .full, .count(), .last(token_last), .word(x));
-  turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .STRIDE(Words)) u_turn (
-    .clk, .rst, .bus, .load(33'd0), .done(en && full && token_end && token_last), .now(), .base, .word());
+    .en, .offset(step), .done(full && token_end), .full, .count(), .last(token_last), .word(x));
   /* verilator lint_on PINCONNECTEMPTY */
-  rom #(.WIDTH(PE * SIMD * WEIGHT_W), .DEPTH(TURNS * Words), .FILE(WEIGHT_FILE), .LOAD(WEIGHT_LOAD)) u_weight (.clk, .load, .en, .addr(base + addr_q), .q(w));
+  rom #(.WIDTH(PE * SIMD * WEIGHT_W), .DEPTH(Words), .FILE(WEIGHT_FILE), .LOAD(WEIGHT_LOAD)) u_weight (.clk, .load, .en, .addr, .q(w));
 
   always_ff @(posedge clk) begin
     if (en) begin
-      first_q <= step_q == '0;
-      final_q <= full && step_last;
-      last_q <= token_last && fold_q == FoldW'(Folds - 1);
+      first_q <= first;
+      final_q <= full && last;
+      last_q <= token_last && last_fold;
     end
     if (rst) final_q <= 1'b0;
   end

@@ -2,7 +2,8 @@
 // turns: which turn the sentence is in that a place of a rolled encoder works on, and the constants of that turn
 // Method : loop.sv tells all places when a sentence enters the hardware layers, in which turn, and of how many tokens it was (`pass`). Sentences
 //          keep their order, so a place needs a queue of turns only, and to say when it is done with one.
-// Timing : now, base and word are of the sentence in work from the cycle after `done`, or after the sentence entered; a place sees its data later
+// Timing : now, base and word are of the sentence in work from the cycle after `done`, or after the sentence entered; a place sees its data later.
+//          AHEAD: word is of the sentence in work in the next cycle
 // Layout : FILE word t holds the constants of turn t
 // Reset  : no sentence
 module turns #(
@@ -14,6 +15,7 @@ module turns #(
   parameter int WIDTH = 1,          // bits of a turn's constants
   parameter FILE = "",              // their memory; "" where there are none
   parameter int LOAD = 0,           // see rom
+  parameter bit AHEAD = 1'b0,       // word a cycle earlier
   localparam int TURN_W = TURNS > 1 ? $clog2(TURNS) : 1,
   localparam int BASE_W = TURNS * STRIDE > 1 ? $clog2(TURNS * STRIDE) : 1
 ) (
@@ -87,7 +89,7 @@ module turns #(
   end
 
   if (FILE != "") begin : g_constants
-    rom #(.WIDTH(WIDTH), .DEPTH(TURNS), .FILE(FILE), .LOAD(LOAD)) u_word (.clk, .load, .en(1'b1), .addr(next), .q(word));
+    rom #(.WIDTH(WIDTH), .DEPTH(TURNS), .FILE(FILE), .LOAD(LOAD), .NOW(AHEAD)) u_word (.clk, .load, .en(1'b1), .addr(next), .q(word));
   end else begin : g_none
     assign word = '0;
     wire unused_load = &{1'b0, load};

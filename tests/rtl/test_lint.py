@@ -17,7 +17,7 @@ ROLLED = {"TURNS": 6, "SENTENCES": 3}
 ULTRA = {"RAM_STYLE": '"ultra"'}
 BY_TURN = ROLLED | {"MORE": 3, "ROUND_FILE": '"round.hex"'}
 VARIANTS = {
-    "turns": (ROLLED | {"STRIDE": 5}, ROLLED | {"ROWS": 3, "QUERIES": 2}),
+    "turns": (ROLLED | {"STRIDE": 5}, ROLLED | {"ROWS": 3, "QUERIES": 2}, ROLLED | {"WIDTH": 7, "FILE": '"start.hex"', "AHEAD": 1}),
     "blocks": (ROLLED, {"FOLD": 4, "WORD": 4, "LANES": 2}, ULTRA, ULTRA | {"WORD": 4, "W": 11}),
     "unfold": (ULTRA, ULTRA | {"W": 12}, ULTRA | {"LANES": 2, "W": 30}, ULTRA | {"C": 12}),
     "ring": (ULTRA,),
@@ -28,7 +28,8 @@ VARIANTS = {
     "context_op": ({"BACK": 1}, {"QUERIES": 3}, {"QUERIES": 2, "SIDE": 2, "LANES": 4}),
     "regroup": ({"TOKENS": 3, "PARTS": 5, "BEATS": 2}, {"PARTS": 1}),
     "first_key": ({"BACK": 0}, {"BACK": 2, "WORDS": 3}),
-    "linear": (ROLLED,),
+    "linear": (ROLLED, {"WORDS": 3}, ROLLED | {"WORDS": 19, "START_FILE": '"start.hex"'}),
+    "schedule": (ROLLED, {"STEPS": 1}, {"WORDS": 3}, {"WORDS": 1, "FOLDS": 1, "STEPS": 1}, ROLLED | {"WORDS": 19, "START_FILE": '"start.hex"'}),
     "table_op": (ROLLED,),
     "requant": (BY_TURN, BY_TURN | {"PER_CHANNEL": 1}, BY_TURN | {"MULT": 3}),
     "add": (BY_TURN | {"FACTOR_W": 4, "MULT_A": 9},),

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""schedule: the steps of a matrix unit whose zero tiles are left out (hw/rtl/schedule.sv).
+
+A tile is the PE x SIMD weights of one step of one fold. Of each fold those stay that are not all zero; where they are fewer than the cycles that the fold
+lasts in any case (PE / LANES_OUT, in which its outputs leave, and 1), so many of the first zero ones stay too. So a fold takes as many cycles as it has
+tiles, and a word of weights a cycle is all that there is to schedule.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+
+import numpy as np
+
+from bitloom.hw.cost.memories import Memory, index_bits
+from bitloom.hw.instance import Layout
+
+SPARSE = 0.25  # share of a layer's weights that are zero: with fewer, no tile is looked for
+KNOWN = 1 << 12  # counts that are remembered, of all shapes of tiles of a layer with given streams
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Which weights of a unit are not zero, in each of its turns: bool [C, K]."""
+
+    digest: bytes  # of them
+    full: tuple[np.ndarray, ...] = field(compare=False, repr=False)
+
+    @classmethod
+    def of(cls, weights: Sequence[np.ndarray]) -> Pattern | None:
+        """Of weights of which enough are zero in some turn; None of others."""
+        if not any(np.count_nonzero(weight) <= (1 - SPARSE) * weight.size for weight in weights):
+            return None
+        full = tuple(weight != 0 for weight in weights)
+        return cls(hashlib.sha256(b"".join(np.packbits(own).tobytes() + bytes(str(own.shape), "ascii") for own in full)).digest(), full)
+
+
+def tiles(full: np.ndarray, pe: int, simd: int) -> np.ndarray:
+    """Which tiles are not all zero, bool [folds, steps]; full: bool, of the weights in their places in the streams."""
+    return _steps(full.reshape(len(full) // pe, pe, -1).any(axis=1), simd)
+
+
+def _steps(folds: np.ndarray, simd: int) -> np.ndarray:
+    return folds.reshape(len(folds), -1, simd).any(axis=2)
+
+
+@lru_cache(maxsize=KNOWN)
+def _folds(pattern: Pattern, out_of: Layout, pe: int) -> tuple[np.ndarray, ...]:
+    """Which inputs some channel of a fold reads, in each turn: bool [folds, K]."""
+    return tuple(out_of.place(full, axis=0).reshape(out_of.width // pe, pe, -1).any(axis=1) for full in pattern.full)
+
+
+@lru_cache(maxsize=KNOWN)
+def counts(pattern: Pattern, into: Layout, out_of: Layout, pe: int) -> Callable[[int], tuple[np.ndarray, ...]]:
+    """By SIMD: tiles that are not all zero, of each fold in each turn; into, out_of: the streams' layouts."""
+    placed = [into.place(own) for own in _folds(pattern, out_of, pe)]
+    return cache(lambda simd: tuple(_steps(own, simd).sum(axis=1) for own in placed))
+
+
+def kept(full: np.ndarray, least: int) -> np.ndarray:
+    """The tiles that stay, bool [folds, steps], of those that are not zero (`full`); least: of a fold, at most its steps."""
+    missing = np.maximum(least - full.sum(axis=1, keepdims=True), 0)
+    return full | (~full & (np.cumsum(~full, axis=1) <= missing))
+
+
+def entries(stay: np.ndarray) -> np.ndarray:
+    """The schedule of one turn, int64 [words, 1]: {ends the token, ends its fold, step}; stay: as `kept` gives it."""
+    fold, step = np.nonzero(stay)
+    ends = np.append(fold[1:] != fold[:-1], True)
+    token = np.arange(len(fold)) == len(fold) - 1
+    return ((token * 2 + ends) << index_bits(stay.shape[1]) | step)[:, None]
+
+
+def word_bits(steps: int) -> int:
+    """Of the schedule."""
+    return index_bits(steps) + 2
+
+
+def memories(depth: int, steps: int, turns: int) -> list[Memory]:
+    """depth: words of all turns."""
+    starts = [Memory("start", index_bits(depth), turns, rom=True)] if turns > 1 else []
+    return [Memory("schedule", word_bits(steps), depth, rom=True), *starts]

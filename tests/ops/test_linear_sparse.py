@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""linear with zero weights: tiles that are left out, RTL against golden, bits and cycles."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from matrix_data import corners
+from operator_bench import Case, check_units, intervals, make_case
+
+from bitloom.hw.graph import Tensor, signed_bits
+from bitloom.hw.instance import Fold, Layout
+from bitloom.hw.ops import OPS, linear
+from bitloom.hw.ops.common import largest
+from bitloom.hw.parts import schedule
+
+LENGTHS = (1, 4, 1, 1, 3, 2, 5)
+# K, C, PE, SIMD, lanes in, lanes out, input bits, signed, weight bits; share of tiles that are zero; folds without any
+TILES = [
+    ((16, 8, 2, 4, 2, 1, 8, True, 4), 0.0, ()),
+    ((16, 8, 2, 4, 2, 1, 8, True, 4), 0.5, ()),
+    ((32, 12, 4, 4, 4, 4, 8, False, 4), 0.8, (0,)),
+    ((24, 12, 3, 2, 2, 1, 8, True, 3), 0.5, (1, 3)),
+    ((32, 8, 4, 2, 1, 1, 4, False, 8), 0.8, (1,)),  # the beats of a fold's outputs bind in some folds
+    ((16, 16, 4, 4, 4, 2, 8, True, 5), 1.0, ()),  # nothing left: two words a fold, for its beats
+    ((16, 6, 1, 2, 2, 1, 16, True, 2), 1.0, ()),
+    ((20, 6, 6, 5, 1, 2, 8, True, 6), 0.5, ()),  # the input beats bind
+    ((40, 10, 2, 8, 8, 2, 8, True, 4), 0.8, (4,)),  # the last fold has none
+    ((12, 4, 4, 12, 2, 4, 8, True, 4), 0.5, (0,)),  # one step a fold
+    ((6, 6, 1, 1, 1, 1, 8, False, 4), 0.8, ()),
+]
+
+
+def sparse_case(seed: int, shape: tuple, share: float, empty: tuple[int, ...], rows="T", **layouts) -> Case:
+    """Random weights of which a share of the tiles is zero; the others may have zeros too."""
+    inputs, channels, pe, simd, lanes_in, lanes_out, bits, signed, weight_bits = shape
+    rng = np.random.default_rng(seed)
+    low, high = linear.weight_range(weight_bits)
+    fold = Fold(pe=pe, simd=simd, lanes_in=lanes_in, lanes_out=lanes_out, **layouts)
+    width, height = fold.into(inputs).width, fold.out_of(channels).width
+    zero = np.zeros(width // simd * (height // pe), dtype=bool)
+    zero[rng.permutation(zero.size)[: round(share * zero.size)]] = True
+    zero = zero.reshape(height // pe, width // simd)
+    zero[list(empty)] = True
+    weight = rng.integers(low, high + 1, (channels, inputs))
+    gone = np.repeat(np.repeat(zero, pe, axis=0), simd, axis=1)
+    weight[fold.out_of(channels).take(fold.into(inputs).take(gone), axis=0)] = 0
+    bias = rng.integers(-500, 500, channels)
+    x = Tensor(name="x", shape=(rows, inputs), bits=bits, signed=signed)
+    y = Tensor(name="y", shape=(rows, channels), bits=signed_bits(linear.bound(weight, bias, largest(x))), signed=True)
+    codes = corners(rng, x, sum(LENGTHS) if rows == "T" else len(LENGTHS))
+    params = {"weight": weight, "bias": bias}
+    case = make_case("linear", [x], y, [codes], LENGTHS, attrs={"weight_bits": weight_bits}, params=params, fold=fold)
+    return replace(case, fold=linear.left_out(case.graph, case.node, fold))
+
+
+LAYOUTS = {"layout_in": Layout(channels=23, blocks=1, space=24), "layout_out": Layout(channels=37, blocks=1, space=40)}
+CASES = [
+    *(sparse_case(seed, *case) for seed, case in enumerate(TILES)),
+    sparse_case(50, TILES[1][0], 0.5, (2,), rows=1),
+    sparse_case(51, (23, 37, 10, 4, 2, 5, 8, True, 3), 0.5, (1,), **LAYOUTS),
+]
+
+
+@pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5)])
+def test_rtl_equals_golden(stall_in, stall_out):
+    assert check_units(CASES, stall_in=stall_in, stall_out=stall_out) > 1000
+
+
+def test_a_token_takes_the_cycles_of_the_tiles_that_are_left():
+    """By hand from the weights: of each fold its tiles that are not zero, at least the beats of its outputs and one."""
+    for case in CASES:
+        fold, weight = case.fold, case.fold.out_of(case.output.channels).place(case.graph.param(case.node, "weight"), axis=0)
+        weight = fold.into(case.graph.tensor("x").channels).place(weight)
+        slots = []
+        for top in range(0, len(weight), fold.pe):
+            tiles = [weight[top : top + fold.pe, left : left + fold.simd] for left in range(0, weight.shape[1], fold.simd)]
+            slots.append(max(sum(bool(tile.any()) for tile in tiles), fold.pe // fold.lanes_out, 1))
+        assert fold.words == (sum(slots),)
+        per_token = max(weight.shape[1] // fold.lanes_in, sum(slots))
+        assert linear.interval(case.graph, case.node, fold, 1) == per_token
+        if case.output.kind == "token":
+            assert set(intervals(case)[1:]) == {per_token}, fold
+        params = OPS["linear"].rtl(case.graph, case.node, fold).params
+        assert len(params["WEIGHT_FILE"].words) == len(params["SCHEDULE_FILE"].words) == params["WORDS"] == sum(slots)
+
+
+def test_the_sweep_has_what_it_says():
+    """Folds without tiles, of which the biases come; folds that wait for their beats; a layer without any weight."""
+    slots = {tuple(linear._kept(c.graph, c.node, c.fold)[0].sum(axis=1).tolist()) for c in CASES}
+    assert any(len(set(own)) > 1 for own in slots) and any(not c.graph.param(c.node, "weight").any() for c in CASES)
+
+
+def test_the_schedule_by_hand():
+    full = np.array([[0, 1, 0, 1], [0, 0, 0, 0], [1, 0, 0, 0]], dtype=bool)
+    stay = schedule.kept(full, 2)
+    assert stay.astype(int).tolist() == [[0, 1, 0, 1], [1, 1, 0, 0], [1, 1, 0, 0]]
+    assert schedule.entries(stay).ravel().tolist() == [1, 4 + 3, 0, 4 + 1, 0, 8 + 4 + 1] and schedule.word_bits(4) == 4
+    assert schedule.entries(schedule.kept(full, 1)).ravel().tolist() == [1, 4 + 3, 4 + 0, 8 + 4 + 0]
