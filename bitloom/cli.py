@@ -180,6 +180,7 @@ def plan(
     from bitloom.display import show_plan
     from bitloom.hw.board import Board, boards
     from bitloom.hw.plan.table import plan as plan_graph
+    from bitloom.qat.compress import Compression
     from bitloom.qat.net.untrained import LABELS, VOCABULARY, untrained_graph
     from bitloom.recipe import Recipe, find
 
@@ -188,7 +189,8 @@ def plan(
     known = parsed.data.known()
     labels = len(known.labels) if known.labels else LABELS
     vocabulary = parsed.data.vocab if isinstance(parsed.data.vocab, int) else VOCABULARY
-    graph = untrained_graph(parsed.model, parsed.quantization, labels=labels, vocabulary=vocabulary, task=known.task)
+    shape_of = Compression(parsed.compression, parsed.quantization, parsed.training).check
+    graph = untrained_graph(parsed.model, parsed.quantization, labels=labels, vocabulary=vocabulary, task=known.task, compressed=shape_of)
     show_plan(graph, plan_graph(graph, wanted, parsed.hardware, clock_mhz=parsed.hardware.clock_mhz))
 
 

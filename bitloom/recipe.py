@@ -18,6 +18,7 @@ from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.hw.settings import Strict, did_you_mean, rule
 from bitloom.qat.config import MAX_SEED, ModelConfig, QuantConfig, TrainConfig
 from bitloom.qat.data import DataConfig
+from bitloom.qat.methods import Compression
 from bitloom.text import LONGEST, printable, shown
 
 
@@ -71,6 +72,7 @@ class Recipe(Strict):
     data: DataConfig
     quantization: QuantConfig = QuantConfig()
     training: TrainConfig = TrainConfig()
+    compression: Compression = ()
     hardware: HardwareConfig
     verification: VerificationSection = VerificationSection()
 

@@ -125,10 +125,10 @@ def _training(report: dict, key: str) -> str:
 
 
 def _bits(report: dict) -> str:
-    return bars(
-        [Bar(label=name, value=layer["weights"], text=f"{layer['weights']}, outputs {layer['activations']}") for name, layer in report["bits"].items()],
-        row_height=18,
-    )
+    def text(layer: dict) -> str:
+        return f"{layer['weights']}, outputs {layer['activations']}, {layer['zeros'] / layer['parameters']:.0%} zeros"
+
+    return bars([Bar(label=name, value=layer["weights"], text=text(layer)) for name, layer in report["bits"].items()], row_height=18)
 
 
 def _stages(report: dict, key: str) -> str:

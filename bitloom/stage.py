@@ -101,12 +101,13 @@ VERBS = {"rtl": "verify"}  # stage of a backend -> its command where that has an
 STAGES = {
     stage.name: stage
     for stage in (
-        Stage(name="train", title="Train", sections=("model", "data", "quantization", "training"), resumes=True),
+        Stage(name="train", title="Train", sections=("model", "data", "quantization", "training", "compression"), resumes=True),
         Stage(
             name="export",
             title="Export and check the integer graph",
             sections=("name", "data", "verification"),
             after=("train",),
+            version=2,  # 2: zeros of each layer's weights
         ),
         Stage(
             name="build",

@@ -23,10 +23,15 @@ class QuantError(BitloomError):
     """A model or setting that cannot be quantized as asked."""
 
 
+def unseen(x: Tensor) -> Tensor:
+    """The observer of a float network: nothing looks at the tensor."""
+    return x
+
+
 class Grid(nn.Module):
     """A quantized tensor: codes of `bits`, one LSB = 2**exponent. The exponent is a buffer, so checkpoints hold it.
 
-    While `observer` is set the tensor stays float and is shown to it (qat/calibrate.py).
+    While `observer` is set the tensor stays float and is shown to it (qat/calibrate.py); where it is `unseen`, the weights stay float too.
     """
 
     def __init__(self, bits: int, signed: bool = True, exponent: int = UNSET):
@@ -51,6 +56,11 @@ class Grid(nn.Module):
     @property
     def calibrated(self) -> bool:
         return self._exponent != UNSET
+
+    @property
+    def plain(self) -> bool:
+        """Of a float network."""
+        return self.observer is unseen
 
     def observed_range(self) -> tuple[int, int]:
         """Codes of what an observer is shown."""

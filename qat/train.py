@@ -8,8 +8,9 @@ import json
 import shutil
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,15 @@ from bitloom.hw.errors import BitloomError
 from bitloom.qat import memory
 from bitloom.qat.baseline import float_model, head_of_task, load_float
 from bitloom.qat.calibrate import calibrate
-from bitloom.qat.checkpoint import save_pretrained
+from bitloom.qat.checkpoint import load_plain, save_float, save_pretrained
+from bitloom.qat.compress import Compression
 from bitloom.qat.config import ModelConfig, QuantConfig, TrainConfig
 from bitloom.qat.data import DataConfig, Dataset, load
 from bitloom.qat.features import Collator, Features, LengthGrouped
 from bitloom.qat.files import DataWarning
+from bitloom.qat.methods import MethodConfig
 from bitloom.qat.metrics import NAMES
-from bitloom.qat.net.model import QuantModel
+from bitloom.qat.net.model import FloatModel, QuantModel
 from bitloom.qat.net.untrained import untrained_shape
 from bitloom.qat.resume import read_json
 from bitloom.qat.splits import remarks, undefined
@@ -41,6 +44,7 @@ from bitloom.qat.trainer import EncoderTrainer, predict, process_state
 QAT_STEP_COST = 2.0  # a quantized step takes about this many float steps: for the progress bar only
 ONE_THREAD = 64  # hidden size up to which a second thread does not pay
 VOCABULARY = 4096  # tokens, where neither data.vocab nor a checkpoint says
+TARGETS = ("labels", "start_positions", "end_positions")  # of a batch
 PARTS = ("float", "qat", "tokenizer", "logs", "checkpoints", "metrics.json", "settings.json")
 
 
@@ -58,23 +62,24 @@ def _leave_process_group() -> None:
 
 
 def train(model: ModelConfig, quant: QuantConfig, training: TrainConfig, data: DataConfig, data_dir: Path | str | None,
-          out: Path | str, *, resume: bool = True,
+          out: Path | str, *, compression: Sequence[MethodConfig] = (), resume: bool = True,
           progress: Callable[[float | None, str], None] | None = None) -> dict[str, Any]:  # fmt: skip
     """Train a float and a quantized encoder into the folder `out`.
 
-    Writes out/tokenizer (tokenizer.json, vocab.txt), out/float (Hugging Face folder), out/qat (bitloom.qat.checkpoint),
-    out/logs (TensorBoard), out/metrics.json; while it runs, out/checkpoints too.
+    Writes out/tokenizer (tokenizer.json, vocab.txt), out/float (Hugging Face folder; with compression one of bitloom.qat.checkpoint), out/qat
+    (bitloom.qat.checkpoint), out/logs (TensorBoard), out/metrics.json; while it runs, out/checkpoints too.
 
     data_dir  folder of data files; None: the generated corpus or the Hugging Face hub (bitloom.qat.data.load)
+    compression  methods in their order (bitloom.qat.methods.read makes each from a mapping)
     resume    continue what a killed run with the same settings left in `out`: the weights come out the same, bit for
               bit; False: remove that and start anew
     progress  progress(fraction 0 .. 1 or None, text)
     returns   what metrics.json holds: {metric, examples, float, qat, scores: {float, qat}, curves: [{phase, step, loss,
               metric}], seconds: {float, qat}, exponents, vocabulary, notes: what of a checkpoint was new, which score is not defined}
-    raises    DataError, TokenizerError, QuantError, TrainError: one line that says what to do
+    raises    DataError, TokenizerError, QuantError, MethodError, TrainError: one line that says what to do
     """
     ours = not (torch.distributed.is_available() and torch.distributed.is_initialized())
-    run = _Run(model, quant, training, data, data_dir, Path(out), progress or (lambda fraction, text: None))
+    run = _Run(model, quant, training, data, data_dir, Path(out), progress or (lambda fraction, text: None), Compression(compression, quant, training))
     with _no_progress_bars(), _threads_for(model.hidden):
         metrics = run.all(resume)
     if ours:
@@ -86,8 +91,8 @@ def train(model: ModelConfig, quant: QuantConfig, training: TrainConfig, data: D
 class _Run:
     """The steps of one training, each skipped if its result is already there."""
 
-    def __init__(self, model, quant, training, data, data_dir, out, progress):
-        self.model, self.quant, self.training, self.data, self.out = model, quant, training, data, out
+    def __init__(self, model, quant, training, data, data_dir, out, progress, compression):
+        self.model, self.quant, self.training, self.data, self.out, self.compression = model, quant, training, data, out, compression
         self.data_dir, self.state = data_dir, process_state()
         self.report = progress if self.state.is_main_process else lambda fraction, text: None
 
@@ -130,11 +135,13 @@ class _Run:
         """Make the folder, and see that what is in it comes from the same settings."""
         groups = {"model": self.model, "quantization": self.quant, "training": self.training, "data": self.data}
         settings = {name: group.model_dump(mode="json") for name, group in groups.items()}
+        if self.compression:
+            settings["compression"] = [entry.model_dump(mode="json") for entry in self.compression.entries]
         if not resume:
             self._on_main(lambda: _remove(self.out))
         path = self.out / "settings.json"
         if path.is_file() and (before := read_json(path, settings)) != settings:
-            changed = ", ".join(name for name in settings if settings[name] != before.get(name))
+            changed = ", ".join(name for name in settings | before if settings.get(name) != before.get(name))
             raise TrainError(f"{self.out}: got a training with other settings ({changed}), must be the same to resume; "
                              "choose another folder or start anew (resume=False)")  # fmt: skip
         self.state.wait_for_everyone()
@@ -168,15 +175,19 @@ class _Run:
             self.report(None, note)
         if getattr(model, "fresh", []) and not (self.training.float_epochs or self.training.qat_epochs):
             raise TrainError(f"training: got no epochs of either kind, must train a head that is new; set training.float_epochs ({notes[0]})")
-        QuantModel.from_float(model, self.quant, self.model.max_tokens)  # settings that do not fit fail now, not hours later
         model.config.id2label = dict(enumerate(dataset.label_names)) or model.config.id2label
         model.config.label2id = {name: i for i, name in model.config.id2label.items()}
-        result = self._phase("float", model, tokenizer, train, dev) | {"notes": notes}
+        if self.compression:
+            self.compression.check(shape)
+            model = self.compression.start(FloatModel.from_hugging_face(model, self.model.max_tokens))
+        QuantModel.from_float(model, self.quant, self.model.max_tokens)  # settings that do not fit fail now, not hours later
+        model, result = self._phase("float", model, tokenizer, train, dev)
+        result |= {"notes": notes}
 
         def save() -> None:
             folder = self.out / "float.tmp"
             shutil.rmtree(folder, ignore_errors=True)
-            model.save_pretrained(folder)
+            save_float(model, folder) if self.compression else model.save_pretrained(folder)
             tokenizer.save(folder)
             _write_json(folder / "bitloom_scores.json", result)
             folder.rename(self.out / "float")
@@ -193,12 +204,14 @@ class _Run:
             train.add("teacher_logits", self._teacher(dataset, tokenizer, start, train))
         model = QuantModel.from_float(start, self.quant, self.model.max_tokens)
         exponents = calibrate(model, calibration_batches(train, tokenizer, self.training))
-        result = self._phase("qat", model, tokenizer, train, dev)
+        model, result = self._phase("qat", model, tokenizer, train, dev)
         self._on_main(lambda: save_pretrained(model, self.out / "qat"))
         return {**result, "exponents": exponents}
 
     def _reload_float(self, dataset: Dataset) -> nn.Module:
         """From the folder in any case, so that a resumed run starts from what an unbroken one does."""
+        if self.compression:
+            return load_plain(self.out / "float").to(self.state.device)
         model = load_float(self.out / "float", head=head_of_task(dataset.task, self.model.head), labels=dataset.num_labels, dropout=self.model.dropout)
         return model.to(self.state.device)
 
@@ -217,20 +230,30 @@ class _Run:
         items = train if self.model.head == "token" else Features(dataset, dataset.train, reader, longest)
         return predict(teacher, items, reader.pad_id, self.training.eval_batch_size)
 
-    def _phase(self, phase: str, model: nn.Module, tokenizer: TextTokenizer, train: Features, dev: Features) -> dict[str, Any]:
+    def _phase(self, phase: str, model: nn.Module, tokenizer: TextTokenizer, train: Features, dev: Features) -> tuple[nn.Module, dict[str, Any]]:
+        """Train a model; the one that it has become, and its scores."""
         epochs = getattr(self.training, f"{phase}_epochs")
         began, learning_rate = time.monotonic(), getattr(self.training, f"{phase}_learning_rate")
-        trainer = EncoderTrainer(
-            model, tokenizer, train, dev, self.training, self.out / "checkpoints" / phase, epochs=epochs,
-            learning_rate=learning_rate, logs=self.out / "logs" / phase, progress=self._share(phase),
-        )  # fmt: skip
+        batches = partial(calibration_batches, train, tokenizer, self.training, targets=True)
+        work = self.compression.begin(phase, model, batches) if self.compression else None
+
+        def trainer_of(model: nn.Module) -> EncoderTrainer:
+            return EncoderTrainer(
+                model, tokenizer, train, dev, self.training, self.out / "checkpoints" / phase, epochs=epochs, learning_rate=learning_rate,
+                logs=self.out / "logs" / phase, progress=self._share(phase), work=work,
+            )  # fmt: skip
+
+        trainer = trainer_of(model)
         if epochs:
             trainer.resume()
         _check_finite(model, phase)
         curve = trainer.curve(phase)  # before the final score, which is that of the last epoch once more
+        if work is not None:
+            model = self.compression.finish(work)
+            trainer = trainer if model is work.model else trainer_of(model)
         scores = trainer.evaluate()
         kept = {name: scores[f"eval_{name}"] for name in NAMES if f"eval_{name}" in scores}
-        return {"scores": kept, "curve": curve, "seconds": round(time.monotonic() - began, 1)}
+        return model, {"scores": kept, "curve": curve, "seconds": round(time.monotonic() - began, 1)}
 
     def _share(self, phase: str) -> Callable[[float, str], None]:
         """Progress of a phase as a part of the whole."""
@@ -240,13 +263,13 @@ class _Run:
         return lambda fraction, text: self.report(start + share * fraction, f"{phase}: {text}")
 
 
-def calibration_batches(train: Features, tokenizer: TextTokenizer, training: TrainConfig) -> list[dict[str, torch.Tensor]]:
-    """The first `calibration_batches` batches of the training data in the seed's order, for `calibrate`."""
+def calibration_batches(train: Features, tokenizer: TextTokenizer, training: TrainConfig, targets: bool = False) -> list[dict[str, torch.Tensor]]:
+    """The first `calibration_batches` batches of the training data in the seed's order, for `calibrate`. targets: with their labels."""
     sampler = LengthGrouped(train.lengths, training.batch_size, training.seed)
     loader = DataLoader(train, training.batch_size, sampler=sampler, collate_fn=Collator(tokenizer.pad_id),
                         generator=torch.Generator())  # fmt: skip
-    keys = ("input_ids", "attention_mask", "token_type_ids")
-    return [{key: batch[key] for key in keys} for batch in islice(loader, training.calibration_batches)]
+    keys = ("input_ids", "attention_mask", "token_type_ids", *(TARGETS if targets else ()))
+    return [{key: batch[key] for key in keys if key in batch} for batch in islice(loader, training.calibration_batches)]
 
 
 def _check_finite(model: nn.Module, phase: str) -> None:

@@ -17,8 +17,10 @@ from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_pt_utils import nested_gather
 
+from bitloom.qat.compress import Hooks
 from bitloom.qat.config import TrainConfig
 from bitloom.qat.features import Collator, Features, LengthGrouped
+from bitloom.qat.methods.method import Work
 from bitloom.qat.metrics import NAMES
 from bitloom.qat.resume import LOSSES, check, last_checkpoint
 from bitloom.qat.tokenizer import TextTokenizer
@@ -35,13 +37,15 @@ class EncoderTrainer(Trainer):
     dev       features, scored after each epoch; all of them
     folder    where checkpoints go: weights, optimizer, schedule, random state
     epochs, learning_rate  of this phase
+    work      of the methods of compression (bitloom.qat.compress.Compression.begin)
 
     `batch_size` is per process. `resume()` continues from the last whole checkpoint in `folder`, or starts.
     """
 
     def __init__(self, model: nn.Module, tokenizer: TextTokenizer, train: Features | None, dev: Features | None,
                  cfg: TrainConfig, folder: Path | str, *, epochs: float, learning_rate: float,
-                 logs: Path | str | None = None, progress: Progress | None = None):  # fmt: skip
+                 logs: Path | str | None = None, progress: Progress | None = None, work: Work | None = None):  # fmt: skip
+        self.work = work
         self.cfg, self.unk_id, self.special_ids = cfg, tokenizer.unk_id, tokenizer.special_ids
         self.sampler: LengthGrouped | None = None
         args = _arguments(cfg, folder, epochs, learning_rate)
@@ -54,6 +58,8 @@ class EncoderTrainer(Trainer):
         self.add_callback(_EpochEnd(self))
         self.losses = _Losses(self)
         self.add_callback(self.losses)
+        if work is not None:
+            self.add_callback(Hooks(work))
         if logs is not None:
             self.add_callback(_tensorboard(Path(logs)))
         if progress is not None:
@@ -118,6 +124,9 @@ class EncoderTrainer(Trainer):
         if teacher is not None:
             alpha, temperature = self.cfg.distill.alpha, self.cfg.distill.temperature
             loss = (1 - alpha) * loss + alpha * distance(outputs, teacher, inputs["attention_mask"], temperature)
+        if self.work is not None and model.training:
+            for method in self.work.methods:
+                loss = method.loss(self.work, loss, inputs, outputs)
         return (loss, outputs) if return_outputs else loss
 
     def _drop_words(self, ids: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ def run(context: Context) -> str:
         recipe.data,
         context.run.data_dir,
         context.out,
+        compression=recipe.compression,
         resume=True,
         progress=context.progress,
     )

@@ -18,7 +18,7 @@ def sizes(graph: Graph) -> dict:
 
     Integers: weights and tables at their bits, one 16-bit multiplier a channel, biases, gamma and beta at the bits that their largest value needs.
     returns {"float_bytes", "quantized_bytes", "without_embeddings": {the same two},
-             "layers": {name: {"weights": bits, "activations": output's bits, "parameters": number of weights}}}
+             "layers": {name: {"weights": bits, "activations": output's bits, "parameters": number of weights, "zeros": those of them that are 0}}}
     """
     floats = bits = entries = entry_bits = 0
     layers = {}
@@ -33,6 +33,7 @@ def sizes(graph: Graph) -> dict:
                     "weights": node.attrs["weight_bits"],
                     "activations": graph.tensor(_rescaled(graph, node)).bits,
                     "parameters": int(value.size),
+                    "zeros": int(np.count_nonzero(value == 0)),
                 }
             elif key in ("bias", "gamma", "beta"):
                 floats, bits = floats + value.size, bits + value.size * _width(value)

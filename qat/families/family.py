@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -126,14 +125,14 @@ class Family:
 
     @torch.no_grad()
     def copy_weights(self, model: nn.Module, network: Network) -> None:
-        """Fill a network of `shape_of`'s shape with the model's weights; 1/sqrt(d) goes into the query layers."""
+        """Fill a network of `shape_of`'s shape with the model's weights; 1/sqrt(d) goes into the query layers, but of a float network."""
         shape, body, config = network.shape, getattr(model, self.body), model.config
-        factors = {f"layer.{i}.query": 1 / math.sqrt(layer.head_width) for i, layer in enumerate(shape.layers)}
+        factors = {} if network.plain else network.factors()
         for operator, step in zip(network.operators(), network.steps, strict=True):
             if isinstance(operator, Embeddings):
                 self.copy_tables(body, operator, config)
             elif isinstance(operator, Linear):
-                operator.copy_from(self.module(model, step.path, shape.head, config), factors.get(step.path, 1.0))
+                operator.copy_from(self.module(model, step.path, shape.head, config), factors.get(operator, 1.0))
             elif isinstance(operator, LayerNorm):
                 operator.copy_from(self.module(model, step.path, shape.head, config))
 

@@ -11,32 +11,20 @@ from transformers.modeling_outputs import QuestionAnsweringModelOutput, Sequence
 from bitloom.qat.config import QuantConfig
 from bitloom.qat.families import family_of
 from bitloom.qat.net.encoder import Encoder
+from bitloom.qat.net.operators import Embeddings, LayerNorm, Linear
 from bitloom.qat.net.shape import EncoderShape
 from bitloom.qat.quantizers import Grid, QuantError
 
 IGNORED = -100  # a token's label that does not count
 
 
-class QuantModel(nn.Module):
-    """An encoder with its head, all integer in its forward pass.
-
-    shape   of the encoder; quant: bits
-
-    Not ready until calibrated (bitloom.qat.calibrate.calibrate) or loaded (bitloom.qat.checkpoint.from_pretrained).
-    """
+class EncoderModel(nn.Module):
+    """An encoder with its head: what the float and the quantized model share."""
 
     def __init__(self, shape: EncoderShape, quant: QuantConfig):
         super().__init__()
         self.shape, self.quant, self.max_tokens, self.head = shape, quant, shape.max_tokens, shape.head
         self.network = Encoder(shape).bind(quant, shape.max_tokens)
-
-    @classmethod
-    def from_float(cls, float_model: nn.Module, quant: QuantConfig, max_tokens: int) -> QuantModel:
-        """Quantize a Hugging Face model of a known family (bitloom.qat.families), on its device; calibrate it next."""
-        family = family_of(float_model.config)
-        model = cls(family.shape_of(float_model, max_tokens), quant)
-        family.copy_weights(float_model, model.network)
-        return model.to(next(float_model.parameters()).device)
 
     def grids(self) -> dict[str, Grid]:
         """Each rescaled tensor's grid by name, in the order of computation."""
@@ -73,6 +61,57 @@ class QuantModel(nn.Module):
         start, end = logits.unbind(-1)
         loss = None if start_positions is None else span_loss(start, end, start_positions, end_positions)
         return QuestionAnsweringModelOutput(loss=loss, start_logits=start, end_logits=end)
+
+
+class FloatModel(EncoderModel):
+    """An encoder in float of any shape, layers that differ too: what compression works on (bitloom.qat.methods)."""
+
+    def __init__(self, shape: EncoderShape):
+        super().__init__(shape, QuantConfig())
+        self.network.as_plain()
+
+    @classmethod
+    def from_hugging_face(cls, model: nn.Module, max_tokens: int) -> FloatModel:
+        """The same function as a Hugging Face model of a known family, on its device."""
+        family = family_of(model.config)
+        made = cls(family.shape_of(model, max_tokens))
+        family.copy_weights(model, made.network)
+        return made.to(next(model.parameters()).device)
+
+
+class QuantModel(EncoderModel):
+    """An encoder with its head, all integer in its forward pass.
+
+    shape   of the encoder; quant: bits
+
+    Not ready until calibrated (bitloom.qat.calibrate.calibrate) or loaded (bitloom.qat.checkpoint.from_pretrained).
+    """
+
+    @classmethod
+    def from_float(cls, float_model: nn.Module, quant: QuantConfig, max_tokens: int) -> QuantModel:
+        """Quantize a FloatModel or a Hugging Face model of a known family (bitloom.qat.families), on its device; calibrate it next.
+
+        max_tokens  of a Hugging Face model; a FloatModel has its own
+        """
+        if isinstance(float_model, FloatModel):
+            model = cls(float_model.shape, quant)
+            copy_plain(float_model.network, model.network)
+        else:
+            family = family_of(float_model.config)
+            model = cls(family.shape_of(float_model, max_tokens), quant)
+            family.copy_weights(float_model, model.network)
+        return model.to(next(float_model.parameters()).device)
+
+
+@torch.no_grad()
+def copy_plain(source: Encoder, target: Encoder) -> None:
+    """Fill a quantized network with a float one's weights, of the same shape."""
+    factors = target.factors()
+    for old, new in zip(source.operators(), target.operators(), strict=True):
+        if isinstance(new, Linear):
+            new.copy_from(old, factors.get(new, 1.0))
+        elif isinstance(new, Embeddings | LayerNorm):
+            new.load_state_dict(dict(old.named_parameters()), strict=False)
 
 
 def sequence_loss(logits: Tensor, labels: Tensor) -> Tensor:

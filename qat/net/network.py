@@ -16,8 +16,8 @@ from torch import fx, nn
 from bitloom.hw.graph import Graph, GraphBuilder
 from bitloom.hw.graph_file import check
 from bitloom.qat.config import QuantConfig
-from bitloom.qat.net.operators import Add, Bits, Linear, Operator
-from bitloom.qat.quantizers import Grid, QuantError
+from bitloom.qat.net.operators import Add, Bits, Linear, Operator, Scores
+from bitloom.qat.quantizers import Grid, QuantError, unseen
 
 INPUTS = ("input_ids", "token_type_ids")
 
@@ -41,6 +41,7 @@ class Network(nn.Module):
     steps: tuple[Step, ...] = ()
     exits: tuple[str, ...] = ()
     max_tokens: int = 64
+    plain = False  # of float operators
 
     def bind(self, quant: QuantConfig, max_tokens: int) -> Network:
         """Trace the forward pass and give every operator its name, its sources and its bits; returns self.
@@ -58,6 +59,19 @@ class Network(nn.Module):
             operators[step.path].bind(step.path, tuple(operators[r] for r in step.reads if r in operators), bits)
         quant.check_names(self.settings())
         return self
+
+    def as_plain(self) -> Network:
+        """Make all operators compute in float, with float weights; returns self."""
+        self.plain = True
+        for grid in self.grids().values():
+            grid.observer = unseen
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(not is_scale(name))
+        return self
+
+    def factors(self) -> dict[Linear, float]:
+        """What a quantized network has in the weights of the layers that give queries, and a float one does not: 1/sqrt(d) of the head."""
+        return {m._sources[0]: m.factor for m in self.operators() if isinstance(m, Scores)}
 
     def settings(self) -> dict[str, set[str]]:
         """Each layer's and tensor's name, with the quantization settings that apply to it."""
@@ -98,6 +112,11 @@ class Network(nn.Module):
         for step in self.steps:
             made[step.path] = self.get_submodule(step.path).append(b, [made[r] for r in step.reads])
         return check(b.graph(name, self.outputs(), meta))
+
+
+def is_scale(name: str) -> bool:
+    """Of a parameter that only a quantized network uses."""
+    return name.endswith(".log_scale")
 
 
 def _trace(network: Network) -> tuple[tuple[Step, ...], tuple[str, ...]]:

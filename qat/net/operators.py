@@ -166,6 +166,9 @@ class Linear(Operator, qnn.QuantLinear):
             self.bias.copy_(linear.bias * factor)
         self.weight_grid.fit(self.weight)
 
+    def forward(self, x: Tensor) -> Tensor:
+        return TF.linear(x, self.weight, self.bias) if self.grid.plain else qnn.QuantLinear.forward(self, x)
+
     def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
         """n = e_y - e_x - e_w, m the mantissas of the weight scales."""
         weight, bias = integers(self.weight_grid.codes(self.weight)), integers(self.bias_grid.codes(self.bias))
@@ -198,7 +201,7 @@ class _Rescaled(Operator, qnn.QuantIdentity):
         return self.act_quant
 
     def rescale(self, x: Tensor) -> Tensor:
-        return qnn.QuantIdentity.forward(self, x)
+        return x if self.grid.plain else qnn.QuantIdentity.forward(self, x)
 
 
 class _Product(_Rescaled):
@@ -248,7 +251,10 @@ def visible(keys: Keys, like: Tensor, real: Tensor | None) -> Tensor | None:
 
 
 class Scores(_Product):
-    """Queries times keys, 0 where a key is not seen; the factor 1/sqrt(d) is in the queries. keys: as LayerShape has them."""
+    """Queries times keys, 0 where a key is not seen. keys: as LayerShape has them.
+
+    The factor 1/sqrt(d) is in the queries' weights; in a float network it is applied here, so that these train as Hugging Face's do.
+    """
 
     key = "scores"
     settings = frozenset({"scores"})
@@ -259,7 +265,14 @@ class Scores(_Product):
 
     def forward(self, q: Tensor, k: Tensor) -> Tensor:
         acc, keys = self.split(q) @ self.split(k).transpose(-1, -2), Keys.parse(self.keys)
+        if self.grid.plain:
+            acc = acc * self.factor
         return self.rescale(acc if keys.all else acc.masked_fill(~seen_keys(keys, acc), 0))
+
+    @property
+    def factor(self) -> float:
+        """1/sqrt(d)."""
+        return 1 / math.sqrt(self._sources[0].out_features // self.heads)
 
     def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
         return self.requant(b, ops.scores.append(b, self.acc, *inputs, self.heads, self.keys))

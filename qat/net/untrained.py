@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 
@@ -32,13 +33,15 @@ def untrained_shape(model: ModelConfig, *, labels: int, vocabulary: int, task: s
     return family.shape(config, model.max_tokens, head_of_task(task, model.head), labels)
 
 
-def untrained_graph(model: ModelConfig, quant: QuantConfig, *, labels: int, vocabulary: int, task: str = "classification", seed: int = 0) -> Graph:
+def untrained_graph(model: ModelConfig, quant: QuantConfig, *, labels: int, vocabulary: int, task: str = "classification", seed: int = 0,
+                    compressed: Callable[[EncoderShape], EncoderShape] = lambda shape: shape) -> Graph:  # fmt: skip
     """The integer graph of an encoder with random weights.
 
     labels, vocabulary  logits, and rows of the word table where no checkpoint gives them
+    compressed          what compression makes of a shape (bitloom.qat.compress.Compression.check)
     """
     torch.manual_seed(seed)
-    shape = untrained_shape(model, labels=labels, vocabulary=vocabulary, task=task)
+    shape = compressed(untrained_shape(model, labels=labels, vocabulary=vocabulary, task=task))
     memory.require(shape)
     network = Encoder(shape).bind(quant, shape.max_tokens)
     set_scales(network)

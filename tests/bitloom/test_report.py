@@ -71,7 +71,10 @@ REPORT = {
     "board": {},
     "side_by_side": [],
     "seconds": {"train": 12.0, "verify": 3.0},
-    "bits": {"layer.0.query": {"weights": 4, "activations": 8}, "layer.0.ffn.up": {"weights": 2, "activations": 6}},
+    "bits": {
+        "layer.0.query": {"weights": 4, "activations": 8, "parameters": 256, "zeros": 64},
+        "layer.0.ffn.up": {"weights": 2, "activations": 6, "parameters": 512, "zeros": 0},
+    },
     "training": {
         "curves": [{"phase": "float", "step": s, "loss": 1 / (s + 1), "metric": None if s % 2 else 0.5 + s / 20} for s in range(5)],
         "notes": [],
@@ -96,7 +99,7 @@ def test_the_page_holds_the_figures_and_names_the_bottleneck(page):
         "exact",
         "4.0×",
         "9,000 cycles",
-        ">2, outputs 6<",
+        ">2, outputs 6, 0% zeros<",
     ):
         assert text in page, text
     assert "mac_utilization" not in page and "development split&#39;s lengths" not in page  # not measured, so not shown

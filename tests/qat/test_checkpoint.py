@@ -6,13 +6,16 @@ import json
 import pytest
 import torch
 from random_models import random_float, random_model
+from safetensors.torch import load_file, save_file
 
 from bitloom.hw.cost.sizes import sizes
 from bitloom.hw.errors import BitloomError
 from bitloom.qat.baseline import load_float
-from bitloom.qat.checkpoint import from_pretrained, save_pretrained
+from bitloom.qat.checkpoint import from_pretrained, load_plain, save_float, save_pretrained
 from bitloom.qat.config import ModelConfig, QuantConfig
 from bitloom.qat.export import to_graph
+from bitloom.qat.methods.method import linears
+from bitloom.qat.net.model import FloatModel
 
 SMALL = ModelConfig(layers=2, hidden=32, heads=2, intermediate=64, max_tokens=16)
 
@@ -26,6 +29,22 @@ def test_a_quantized_checkpoint_keeps_every_bit(tmp_path, quant, head):
     loaded = from_pretrained(tmp_path)
     assert to_graph(loaded, "x").hash == to_graph(model, "x").hash
     assert loaded.quant == quant and not loaded.training
+
+
+def test_a_float_checkpoint_of_any_shape_keeps_every_bit(tmp_path):
+    model = FloatModel.from_hugging_face(random_float(SMALL), 16)
+    save_float(model, tmp_path)
+    loaded, want = load_plain(tmp_path), dict(model.named_parameters())
+    assert loaded.shape == model.shape and all(torch.equal(value, want[name]) for name, value in loaded.named_parameters() if "log_scale" not in name)
+    assert not [name for name in load_file(tmp_path / "model.safetensors") if "scale" in name or "exponent" in name]
+    state = load_file(tmp_path / "model.safetensors")
+    del state["network.logits.bias"]
+    save_file(state, tmp_path / "model.safetensors")
+    with pytest.raises(BitloomError, match="not a whole float checkpoint .*network.logits.bias.*; train again, with --force"):
+        load_plain(tmp_path)
+    (tmp_path / "float.json").write_text('{"schema": "bitloom.float/9"}')
+    with pytest.raises(BitloomError, match="got schema 'bitloom.float/9', must be 'bitloom.float/1'"):
+        load_plain(tmp_path)
 
 
 def test_a_float_checkpoint_loads_with_fewer_layers(tmp_path):
@@ -89,5 +108,7 @@ def test_sizes_by_hand():
     assert got["quantized_bytes"] - got["without_embeddings"]["quantized_bytes"] == tables
     least = (weights * 2 + 16 * 8 + (channels + 2) * 16) // 8
     assert least < got["without_embeddings"]["quantized_bytes"] < least + 4 * (channels + 2 + norms)
-    assert got["layers"]["layer.0.ffn.up"] == {"weights": 2, "activations": 8, "parameters": 128}
-    assert got["layers"]["logits"] == {"weights": 8, "activations": 16, "parameters": 16}
+    zeros = {name: int((operator.weight_grid.codes(operator.weight) == 0).sum()) for name, operator in linears(model.network, "*")}
+    assert got["layers"]["layer.0.ffn.up"] == {"weights": 2, "activations": 8, "parameters": 128, "zeros": zeros["layer.0.ffn.up"]}
+    assert got["layers"]["logits"] == {"weights": 8, "activations": 16, "parameters": 16, "zeros": zeros["logits"]}
+    assert zeros["layer.0.ffn.up"] > zeros["logits"]

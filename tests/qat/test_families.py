@@ -21,7 +21,7 @@ from bitloom.qat.config import QuantConfig
 from bitloom.qat.export import forward_codes, in_float64, to_graph
 from bitloom.qat.families import FAMILIES
 from bitloom.qat.families.heads import HEADS
-from bitloom.qat.net.model import QuantModel
+from bitloom.qat.net.model import FloatModel, QuantModel
 from bitloom.qat.trainer import as_taken
 from bitloom.sim.encoder import run_encoder
 from bitloom.sim.verify import compare
@@ -107,6 +107,24 @@ def test_the_network_computes_what_the_float_model_does(case):
         want, got = logits_of(model(**taken)), logits_of(network(**inputs))
     pick = real if head != "sequence" else slice(None)
     assert (want[pick] - got[pick]).abs().max() < 0.05 * want[pick].std() + 0.01
+
+
+def test_the_float_network_is_the_float_model(case):
+    """And quantizing either gives the same integers."""
+    kind, head, model, _ = case
+    plain, inputs = FloatModel.from_hugging_face(model, TOKENS).eval(), batch(kind)
+    taken, real = as_taken(model, inputs), inputs["attention_mask"].bool()
+    inputs["token_type_ids"] = taken.get("token_type_ids", torch.zeros_like(inputs["input_ids"]))
+    with torch.no_grad():
+        want, got = logits_of(model(**taken)), logits_of(plain(**inputs))
+    pick = real if head != "sequence" else slice(None)
+    assert (want[pick] - got[pick]).abs().max() < 1e-5 * want[pick].std()
+    graphs = []
+    for start in (model, plain):
+        quantized = QuantModel.from_float(start, QuantConfig(), TOKENS).eval()
+        calibrate(quantized, [inputs])
+        graphs.append(to_graph(quantized, "family").hash)
+    assert graphs[0] == graphs[1]
 
 
 @pytest.mark.parametrize("kind", CONFIGS)

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A recipe's compression at work: its methods, in their order, before, in and behind each phase of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import nn
+from transformers import TrainerCallback
+
+from bitloom.qat.config import QuantConfig, TrainConfig
+from bitloom.qat.methods import MethodConfig, MethodError, method_of
+from bitloom.qat.methods.method import Batches, Method, PhaseName, Setup, Step, Work
+from bitloom.qat.net.encoder import Encoder
+from bitloom.qat.net.model import EncoderModel, FloatModel
+from bitloom.qat.net.shape import EncoderShape
+
+
+class Compression:
+    """The methods of one recipe.
+
+    Raises MethodError: an order that contradicts itself, two methods that cannot be combined.
+    """
+
+    def __init__(self, entries: Sequence[MethodConfig], quant: QuantConfig, training: TrainConfig):
+        self.entries, self.quant, self.training = tuple(entries), quant, training
+        self.methods = self._made()
+        for index, method in enumerate(self.methods):
+            for earlier in self.methods[:index]:
+                _require_order(earlier, method)
+
+    def __bool__(self) -> bool:
+        return bool(self.entries)
+
+    def _made(self) -> list[Method]:
+        return [method_of(entry.method)(entry, f"compression.{index}") for index, entry in enumerate(self.entries)]
+
+    def check(self, shape: EncoderShape) -> EncoderShape:
+        """The shape that the network has in the end, as far as it is known before training.
+
+        Raises MethodError: a method on a network without the part that it needs, a target out of reach.
+        """
+        for method in self.methods:
+            method.require(Setup(network=_network(shape), quant=self.quant, training=self.training))
+            shape = method.expect(method.reshape(shape))
+        return shape
+
+    def start(self, model: FloatModel) -> FloatModel:
+        """The network that is trained, with its initial weights."""
+        for method in self.methods:
+            shape = method.reshape(model.shape)
+            if shape != model.shape:
+                model = reshaped(model, shape, method)
+        return model
+
+    def begin(self, phase: PhaseName, model: EncoderModel, batches: Batches) -> Work:
+        """Put the methods to work on a model, for one phase."""
+        work = Work(phase=phase, model=model, batches=batches, methods=self._made())
+        for method in work.methods:
+            method.begin(work)
+        model.methods = nn.ModuleList(work.methods)
+        return work
+
+    def finish(self, work: Work) -> EncoderModel:
+        """The model without them, reshaped where the methods say so, on the same device."""
+        device = next(work.model.parameters()).device
+        for hook in work.hooks:
+            hook.remove()
+        del work.model.methods
+        for method in work.methods:
+            if (after := method.finish(work)) is not None:
+                work = replace(work, model=after.to(device))
+        return work.model
+
+
+class Hooks(TrainerCallback):
+    """Tells the methods of each training step."""
+
+    def __init__(self, work: Work):
+        self.work = work
+
+    def on_pre_optimizer_step(self, args, state, control, **kwargs):
+        for method in self.work.methods:
+            method.before(self.work, Step(number=state.global_step + 1, total=state.max_steps))
+
+    def on_step_end(self, args, state, control, **kwargs):
+        for method in self.work.methods:
+            method.during(self.work, Step(number=state.global_step, total=state.max_steps))
+
+
+def reshaped(model: FloatModel, shape: EncoderShape, method: Method | None = None) -> FloatModel:
+    """A model of another shape with the weights of the old one: those of the same name and shape, and what the method says of the others."""
+    new = FloatModel(shape)
+    with torch.no_grad():
+        there = dict(new.network.named_parameters())
+        for name, parameter in model.network.named_parameters():
+            if name in there and there[name].shape == parameter.shape:
+                there[name].copy_(parameter)
+        if method is not None:
+            method.weights(model.network, new.network)
+    return new.to(next(model.parameters()).device)
+
+
+def _network(shape: EncoderShape) -> Encoder:
+    """The operators of a shape, without memory for their weights."""
+    with torch.device("meta"):
+        return Encoder(shape).bind(QuantConfig(), shape.max_tokens)
+
+
+def _require_order(earlier: Method, method: Method) -> None:
+    """Raise MethodError: two entries that cannot stand like this."""
+    first, second = earlier.cfg.method, method.cfg.method
+    if first == second and method.alone:
+        raise MethodError(f"{method.where}: got a second '{second}', must be there once; remove one")
+    for one, other in ((method, first), (earlier, second)):
+        if other in one.clashes:
+            raise MethodError(f"{method.where}: got '{second}' together with '{first}', must be one of them ({one.clashes[other]}); remove one")
+    if method.early and not earlier.early:
+        raise MethodError(
+            f"{method.where}: got '{second}' behind '{first}', must be in front of it: it makes the network that '{first}' is trained on; move it up"
+        )

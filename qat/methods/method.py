@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a compression method may do, hook by hook; each does nothing here. qat/compress.py calls them, for all entries of a recipe in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from bitloom.hw.settings import did_you_mean
+from bitloom.qat.config import QuantConfig, TrainConfig
+from bitloom.qat.methods import MethodConfig, MethodError
+from bitloom.qat.net.encoder import Encoder
+from bitloom.qat.net.model import EncoderModel, FloatModel
+from bitloom.qat.net.operators import Linear
+from bitloom.qat.net.shape import EncoderShape
+
+PhaseName = Literal["float", "qat"]
+Batches = Callable[[], Iterable[dict[str, Tensor]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What is known before any training: the network as it is where the method stands in the list, and the recipe's other sections."""
+
+    network: Encoder
+    quant: QuantConfig
+    training: TrainConfig
+
+    @property
+    def shape(self) -> EncoderShape:
+        return self.network.shape
+
+    def epochs(self, phase: PhaseName) -> float:
+        return getattr(self.training, f"{phase}_epochs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """One phase of a training.
+
+    model    in float, or quantized; while it trains its `methods` are those at work, so that a checkpoint holds their buffers and parameters
+    batches  some of the training data with labels, the same ones each time
+    methods  made anew for each phase
+    hooks    handles that end with the phase
+    """
+
+    phase: PhaseName
+    model: EncoderModel
+    batches: Batches
+    methods: list[Method]
+    hooks: list[Any] = field(default_factory=list)
+
+    @property
+    def network(self) -> Encoder:
+        return self.model.network
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """Where in its phase a training is: `number` of `total` steps are done."""
+
+    number: int
+    total: int
+
+
+class Method(nn.Module):
+    """Base of the methods. One is made for each entry of a recipe and lives as long as its training.
+
+    Config  its settings
+    early   it makes the network that is trained, so it must stand before those that are not
+    alone   a second entry of its kind is refused
+    clashes names of the methods that it cannot be combined with, each with the reason
+    """
+
+    Config: type[MethodConfig] = MethodConfig
+    early = False
+    alone = True
+    clashes: dict[str, str] = {}
+
+    def __init__(self, cfg: MethodConfig, where: str):
+        super().__init__()
+        self.cfg, self.where = cfg, where
+
+    def error(self, key: str, got: object, must: str, do: str) -> MethodError:
+        """`where.key: got .., must ..; ..`, the entry alone where no key is to blame."""
+        return MethodError(f"{self.where}{f'.{key}' if key else ''}: got {got}, must {must}; {do}")
+
+    def require(self, setup: Setup) -> None:
+        """Raise MethodError: the network has not the part, or the recipe not the phase, that the method needs."""
+
+    def reshape(self, shape: EncoderShape) -> EncoderShape:
+        """The network that is trained, from the one before it."""
+        return shape
+
+    def weights(self, old: Encoder, new: Encoder) -> None:
+        """Initial weights of the reshaped network, whose weights of the same name and shape have been copied already."""
+
+    def expect(self, shape: EncoderShape) -> EncoderShape:
+        """The network that `finish` leaves, as far as it is known before training: layers alike where training decides which."""
+        return shape
+
+    def begin(self, work: Work) -> None:
+        """A phase begins: make buffers (a checkpoint then fills them), put hooks on modules."""
+
+    def before(self, work: Work, step: Step) -> None:
+        """The gradients of step `step.number` are there, the weights are still those before it."""
+
+    def during(self, work: Work, step: Step) -> None:
+        """Step `step.number` has changed the weights."""
+
+    def loss(self, work: Work, loss: Tensor, inputs: dict[str, Tensor], outputs: Any) -> Tensor:
+        """What training minimizes, from what it would without the method."""
+        return loss
+
+    def finish(self, work: Work) -> FloatModel | None:
+        """A phase ends: the network in its place, None: it stays."""
+
+
+def linears(network: Encoder, pattern: str) -> Iterator[tuple[str, Linear]]:
+    """Names and operators of the weight matrices whose name matches a glob pattern, in the order of computation."""
+    for operator in network.operators():
+        if isinstance(operator, Linear) and fnmatchcase(operator.tensor, pattern):
+            yield operator.tensor, operator
+
+
+def nearest_layer(network: Encoder, pattern: str) -> str:
+    """For a pattern that matches none."""
+    return did_you_mean(pattern, [name for name, _ in linears(network, "*")])
