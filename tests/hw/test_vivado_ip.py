@@ -2,7 +2,6 @@
 """The IP that Vivado gets, simulated: streams padded for a DMA against golden, registers and counters against the timing model."""
 
 import json
-import os
 import shutil
 import subprocess
 from dataclasses import replace
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from encoders import random_encoder, random_sentences
+from ip_bench import prepare
 from yosys import run_yosys
 
 from bitloom.boards.pynq_driver.layout import Stream, packet, unpack
@@ -24,10 +24,8 @@ from bitloom.hw.plan.solve import HardwareConfig, MemoryConfig
 from bitloom.hw.vivado.ip import read_ip
 from bitloom.hw.vivado.project import write_project
 from bitloom.sim.encoder import Options, run_encoder
-from bitloom.sim.plusargs import arguments
-from bitloom.sim.runner import Model, check_results
-from bitloom.sim.runner import build as compile_bench
-from bitloom.sim.tools import cocotb_env, find_verilator
+from bitloom.sim.runner import check_results
+from bitloom.sim.tools import find_verilator
 
 pytest.importorskip("cocotbext.axi", reason="cocotbext-axi is not there; pip install cocotbext-axi==0.1.28")
 HERE = Path(__file__).parent
@@ -63,18 +61,12 @@ class Built:
     def simulate(self, folder: Path, *, packets: list[int], stalls: bool = False, **more) -> dict:
         """What tests/hw/vivado_cocotb.py saw. packets: sentences in each. more: of the job."""
         folder.mkdir()
-        text = (self.project / "src" / "encoder_ip.v").read_text().replace("module encoder_ip", "module bench")
-        generated = {"bench.vlt": '`verilator_config\npublic_flat_rw -module "bench" -var "*"\n', "bench.v": text}
-        executable = compile_bench(Model(sources=tuple(sorted((self.project / "src").glob("*.sv"))), generated=generated))
-        for path in (self.project / "mem").glob("*.mem"):
-            (folder / path.name).symlink_to(path)
+        command, env = prepare(self.project, folder, HERE / "vivado_cocotb.py")
         job = {"seed": 1, "stalls": stalls, "packets": self.packets(packets), **more}
         (folder / "ip.json").write_text(json.dumps(job))
-        env = {**os.environ, **cocotb_env("vivado_cocotb", "bench", folder / "results.xml"), "COCOTB_ANSI_OUTPUT": "0"}
-        env["PYTHONPATH"] = os.pathsep.join([str(HERE), env["PYTHONPATH"]])
         log = folder / "sim.log"
         with log.open("w") as out:
-            done = subprocess.run([executable, *arguments({})], cwd=folder, env=env, stdout=out, stderr=subprocess.STDOUT, timeout=300, check=False)
+            done = subprocess.run(command, cwd=folder, env=env, stdout=out, stderr=subprocess.STDOUT, timeout=300, check=False)
         check_results(folder / "results.xml", log, done.returncode)
         return json.loads((folder / "result.json").read_text())
 
