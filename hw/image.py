@@ -27,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bitloom.boards.pynq_driver.header import FIRST, MAGIC, VERSION, parse
 from bitloom.hw.errors import BitloomError
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Instance
@@ -36,12 +37,11 @@ from bitloom.hw.plan import streamed
 from bitloom.hw.plan.design import Design, Unit
 from bitloom.hw.plan.streamed import HEADER
 
-MAGIC, VERSION = b"bitloomW", 2
 NUMBER, PART = 1 << 31, 31  # of the words of parameters: what marks a memory's number, and bits of a part
 FILE = "weights.bin"
 GRAPH = slice(32, 64)  # its place in the header
 TAIL, BEAT = 4084, 64  # of the header, where the place of the structure is; bytes of the widest beat
-FIRST, ENTRY = struct.Struct("<8sIIQII32s32s"), struct.Struct("<QQII")
+ENTRY = struct.Struct("<QQII")
 MOST_UNITS = (TAIL - FIRST.size) // ENTRY.size
 
 
@@ -200,24 +200,21 @@ def read(path: Path) -> Image:
     except OSError as error:
         raise ImageError(f"{path}: got no file that can be read ({error.strerror}), must be an image of weights; run `bitloom build`") from error
     again = "write it again with `bitloom build`"
-    if len(data) < HEADER or data[:8] != MAGIC:
-        raise ImageError(f"{path}: got {len(data):,} bytes that begin with {data[:8]!r}, must be an image of weights; {again}")
-    _, version, beat, size, count, checksum, graph, shape = FIRST.unpack_from(data)
-    if struct.unpack_from("<I", data, HEADER - 4)[0] != zlib.crc32(data[: HEADER - 4]):
-        raise ImageError(f"{path}: got a header whose CRC-32 is wrong, must be as it was written; {again}")
-    if version != VERSION:
-        raise ImageError(f"{path}: got version {version}, must be {VERSION}; {again}")
-    if len(data) != size:
-        raise ImageError(f"{path}: got {len(data):,} bytes, must be {size:,}: the file is cut; {again}")
-    units = tuple(ENTRY.unpack_from(data, FIRST.size + i * ENTRY.size)[:3] for i in range(count))
+    try:
+        head = parse(data)
+    except ValueError as error:
+        raise ImageError(f"{path}: {error}; {again}") from error
+    if len(data) != head.size:
+        raise ImageError(f"{path}: got {len(data):,} bytes, must be {head.size:,}: the file is cut; {again}")
+    units = tuple(ENTRY.unpack_from(data, FIRST.size + i * ENTRY.size)[:3] for i in range(head.units))
     for number, (place, length, crc) in enumerate(units):
         if zlib.crc32(data[place : place + length]) != crc:
             raise ImageError(f"{path}: got weights of unit {number} whose CRC-32 is wrong, must be as they were written; {again}")
-    if zlib.crc32(data[HEADER:]) != checksum:
+    if zlib.crc32(data[HEADER:]) != head.checksum:
         raise ImageError(f"{path}: got parameters whose CRC-32 is wrong, must be as they were written; {again}")
     tail = struct.unpack_from("<Q", data, TAIL)[0]
     told = zlib.decompress(data[tail + 4 : tail + 4 + struct.unpack_from("<I", data, tail)[0]]).decode()
-    return Image(beat, size, checksum, graph.hex(), shape.hex(), units, told)
+    return Image(head.beat_bytes, head.size, head.checksum, head.graph, head.shapes, units, told)
 
 
 def check(path: Path, design: Design) -> Image:

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from . import wire
-from .device import Device, DeviceError
+from .device import Device
+from .errors import DeviceError
 from .server import Server
 
 

@@ -13,15 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from . import registers as reg
+from .errors import DeviceError, ImageError
 from .layout import Stream, packet, unpack
+from .weights import Weights, contiguous
 
-SCHEMA = "bitloom.overlay/1"
+SCHEMA = "bitloom.overlay/2"
 TRANSFER_BYTES = (1 << 26) - 1  # of one transfer: c_sg_length_width of the block design
 ENCODER, DMA = "encoder_0", "axi_dma_0"
-
-
-class DeviceError(Exception):
-    """An overlay that is not what it says, or hardware that does not answer."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +37,9 @@ class Device:
 
     folder     holds overlay.json and the files that it names
     pynq       the module of that name; a test gives another
-    timeout_s  for one transfer
-    Raises DeviceError: a file is missing or was changed, or the fabric does not tell the identity that overlay.json promises.
+    timeout_s  for one transfer, and for the encoder to read its weights
+    weights    of an encoder that has them in the board's memory; else None
+    Raises DeviceError: a file is missing or was changed, there is no memory, or the fabric is not what overlay.json promises, or does not take the weights.
     """
 
     def __init__(self, folder: str | Path, pynq=None, timeout_s: float = 10.0):
@@ -53,27 +52,47 @@ class Device:
         self.max_tokens = self.manifest["max_tokens"]
         self.input, self.output = Stream(**self.manifest["input"]), Stream(**self.manifest["output"])
         self.sentences = self._sentences_per_transfer()
-        sent, received = self._bytes(self.sentences)
-        self._sent = pynq.allocate(shape=(sent,), dtype=np.uint8)
-        self._received = pynq.allocate(shape=(received,), dtype=np.uint8)
-        self.epoch, self._now, self._raw = -1, 0, 0
+        self.epoch, self.weights = -1, None
         self.load()
+        # Only behind a bitstream does PYNQ know memory to allocate.
+        sent, received = self._bytes(self.sentences)
+        self._sent, self._received = (contiguous(pynq.allocate, size, "sentences") for size in (sent, received))
+        if self.manifest["memory_bits"]:
+            self.weights = Weights(self._encoder, pynq.allocate, self.manifest, timeout_s, self._begin_epoch)
+            self.weights.read_file(self.folder / self.manifest["image"]["file"])
 
     def load(self) -> None:
-        """Write the bitstream into the fabric, whatever state it was in."""
+        """Write the bitstream into the fabric, whatever state it was in; the encoder gets the weights that it had.
+
+        Raises DeviceError: it is not the one that overlay.json says, or does not take the weights.
+        """
         self._overlay = self._pynq.Overlay(str(self.folder / self.manifest["bit"]["file"]))
         self._encoder, self._dma = getattr(self._overlay, ENCODER), getattr(self._overlay, DMA)
-        self.epoch, self._now, self._raw = self.epoch + 1, 0, 0
+        self._begin_epoch()
         beats = self.input.beat_bytes | self.output.beat_bytes << 16
         for name, address, want in (
             ("magic word", reg.MAGIC, reg.MAGIC_VALUE),
             ("version of the registers", reg.VERSION, reg.VERSION_VALUE),
             ("bytes of a beat", reg.BEAT_BYTES, beats),
+            ("bits of a beat of the weights' memory", reg.MEMORY_BITS, self.manifest["memory_bits"]),
         ):
             if (got := self._encoder.read(address)) != want:
                 raise DeviceError(f"{self.folder}: {name}: got {got:#x}, must be {want:#x}; build the overlay again")
         if (told := self.tell_identity()) != self.identity:
             raise DeviceError(f"{self.folder}: the bitstream holds graph {told}, must be {self.identity} as overlay.json says; build the overlay again")
+        if self.weights:
+            self.weights.restart(self._encoder)
+
+    def use_image(self) -> None:
+        """Let the encoder work with the image that has come (`weights.begin`, `add`).
+
+        Raises ImageError: it is not whole, or the encoder does not take it; the bitstream was loaded anew then, with the image before it if that is there.
+        """
+        try:
+            self.weights.finish()
+        except DeviceError as error:
+            self.load()
+            raise ImageError(f"{error}; the overlay was loaded anew; {self.weights.state}") from error
 
     def tell_identity(self) -> str:
         """The identity word in the fabric, 16 hex digits."""
@@ -83,7 +102,7 @@ class Device:
         """The answers to at most `self.sentences` sentences, int [T, C] each, 1 <= T <= max_tokens (checked by the caller).
 
         burst  all in one transfer, back to back; else each alone, into an empty encoder
-        Raises DeviceError: the hardware does not answer in time; it was loaded anew then.
+        Raises DeviceError: the hardware does not answer in time, or the weights' memory failed; it was loaded anew then.
         """
         try:
             if burst:
@@ -99,7 +118,9 @@ class Device:
             raise
 
     def close(self) -> None:
-        """Give the buffers back."""
+        """Hold the encoder, so that it reads no memory that is another's, and give the buffers back."""
+        if self.weights:
+            self.weights.hold()
         for buffer in (self._sent, self._received):
             buffer.freebuffer()
 
@@ -111,7 +132,12 @@ class Device:
         self._sent[: len(data)] = data
         self._dma.recvchannel.transfer(self._received, 0, size)
         self._dma.sendchannel.transfer(self._sent, 0, len(data))
-        self._wait()
+        try:
+            self._wait()
+        finally:
+            # An answer that was computed from what the memory did not give is none, however it came.
+            if self.weights and (fault := self.weights.fault()):
+                raise DeviceError(f"{fault}; the overlay was loaded anew, run again")
         if (done := (self._encoder.read(reg.DONE) - before) & 0xFFFFFFFF) != len(sentences):
             raise DeviceError(f"encoder: got {done} answers, must be {len(sentences)}; the overlay was loaded anew, run again")
         if (got := self._dma.recvchannel.transferred) != size:
@@ -131,6 +157,10 @@ class Device:
             time.sleep(0)
         for channel in channels.values():
             channel.wait()  # makes what came visible to the processor
+
+    def _begin_epoch(self) -> None:
+        """All counts in the fabric are 0."""
+        self.epoch, self._now, self._raw = self.epoch + 1, 0, 0
 
     def _times(self, sentence: int) -> tuple[int, int]:
         """First and last cycle of a sentence, on a clock of 64 bits: the counter of 32 bits may wrap once between two sentences."""
@@ -165,7 +195,7 @@ def read_manifest(folder: Path) -> dict:
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
         got = manifest.get("schema") if isinstance(manifest, dict) else type(manifest).__name__
         raise DeviceError(f"{path}: got schema {got!r}, must be '{SCHEMA}'; copy driver and overlay of one version")
-    for name in ("bit", "hwh"):
+    for name in ("bit", "hwh", *(("image",) if manifest["memory_bits"] else ())):
         file, want = folder / manifest[name]["file"], manifest[name]["sha256"]
         try:
             got = hashlib.sha256(file.read_bytes()).hexdigest()

@@ -15,3 +15,17 @@ LOG_ENTRIES = 64
 
 MAGIC_VALUE = 0x424C4D31
 VERSION_VALUE = 2
+
+RUN = 1  # in CONTROL
+MEMORY_READY, MEMORY_FAILED = 1, 2  # in MEMORY_STATE; its bits 7:4 are the error's code
+# As in hw/rtl/axi_fetch.sv and image_loader.sv
+MEMORY_ERRORS = {
+    1: "RRESP EXOKAY",
+    2: "RRESP SLVERR",
+    3: "RRESP DECERR",
+    4: "RLAST before the last beat",
+    5: "no RLAST with the last beat",
+    6: "a beat when none was due",
+    7: "RID is not 0",
+    8: "the image is not for this hardware",
+}

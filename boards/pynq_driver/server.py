@@ -10,13 +10,17 @@ import socket
 import struct
 import threading
 import time
+import zlib
 from contextlib import suppress
 from dataclasses import asdict
 
 import numpy as np
 
 from . import wire
-from .device import Device, DeviceError
+from .device import Device
+from .errors import DeviceError, ImageError
+from .header import HEADER_BYTES
+from .weights import NONE
 
 log = logging.getLogger("pynq_driver")
 
@@ -58,7 +62,7 @@ class Server:
         self._socket.settimeout(0.2)
         self.address = self._socket.getsockname()[:2]
         limit = 8 + device.sentences * (4 + device.max_tokens * device.input.channels * device.input.dtype.itemsize)
-        self._run_limits = {wire.RUN: limit}
+        self._limits = {wire.RUN: limit, wire.IMAGE: HEADER_BYTES}
 
     def serve(self) -> None:
         """Answer hosts until `stop` is called from elsewhere."""
@@ -121,29 +125,72 @@ class Server:
             "sentences": device.sentences,
             "input": asdict(device.input),
             "output": asdict(device.output),
+            "weights": self._weights(),
         }
         wire.send_frame(connection, wire.READY, json.dumps(info).encode(), self.frame_s)
         while not self._stop.is_set():
             # A request must begin within idle_s; what has begun must be whole within that time too.
             try:
-                _, body = wire.read_frame(connection, self._run_limits, self.idle_s)
+                kind, body = wire.read_frame(connection, self._limits, self.idle_s)
+                if kind == wire.RUN:
+                    wire.send_frame(connection, wire.ANSWER, self._run(body), self.frame_s)
+                else:
+                    self._load(connection, body)
+                    wire.send_frame(connection, wire.LOADED, json.dumps(self._weights()).encode(), self.frame_s)
             except wire.Closed:
                 raise
             except wire.WireError as error:
                 self._error(connection, "protocol", str(error))
                 raise
-            try:
-                answer = self._run(body)
             except RequestError as error:
                 self._error(connection, "request", str(error))
+            except ImageError as error:
+                log.warning("%s", error)
+                self._error(connection, "image", str(error))
             except DeviceError as error:
                 log.error("%s", error)
                 self._error(connection, "device", str(error))
                 return
-            else:
-                wire.send_frame(connection, wire.ANSWER, answer, self.frame_s)
+
+    def _weights(self) -> dict | None:
+        weights = self.device.weights
+        return {"graph": weights.graph, "shapes": weights.shapes} if weights else None
+
+    def _load(self, connection: socket.socket, head: bytes) -> None:
+        """An image, from its header on.
+
+        Raises ImageError; WireError, OSError: it does not come whole.
+        """
+        weights = self.device.weights
+        if weights is None:
+            raise ImageError("got an image of weights, must be none: this encoder has them on the chip")
+        weights.begin(head)
+        try:
+            wire.send_frame(connection, wire.GO, struct.pack("<I", wire.PART_BYTES), self.frame_s)
+            while weights.left:
+                _, body = wire.read_frame(connection, {wire.PART: wire.PART_HEAD.size + wire.PART_BYTES}, self.idle_s)
+                weights.add(self._part(body, weights.size - weights.left))
+        except (wire.WireError, OSError) as error:
+            weights.abandon()
+            log.warning("image: %s; %s", error, weights.state)
+            raise error if isinstance(error, (wire.Closed, OSError)) else wire.WireError(f"{error}; {weights.state}") from error
+        self.device.use_image()
+        log.info("image of graph %s", weights.graph)
+
+    def _part(self, body: bytes, at: int) -> bytes:
+        """What a PART brings. Raises WireError: it is not the next one, or was damaged."""
+        if len(body) <= wire.PART_HEAD.size:
+            raise wire.WireError(f"got a part of {len(body)} bytes, must be more than {wire.PART_HEAD.size}")
+        (offset, crc), data = wire.PART_HEAD.unpack_from(body), body[wire.PART_HEAD.size :]
+        if offset != at or crc != zlib.crc32(data):
+            got = f"got a part from byte {offset} on" + (" whose CRC-32 is wrong" if offset == at else "")
+            raise wire.WireError(f"{got}, must be the part from byte {at} on, undamaged")
+        return data
 
     def _run(self, body: bytes) -> bytes:
+        weights = self.device.weights
+        if weights and weights.graph == NONE:
+            raise RequestError("the board's memory holds no weights, must hold an image; load one first")
         burst, sentences = self._parse(body)
         results = self.device.run(sentences, burst)
         times = np.array([(r.start, r.end, r.epoch) for r in results], dtype=wire.TIMES)

@@ -5,10 +5,18 @@ A frame is 4 bytes "BLP1", a kind (1 byte), 3 zero bytes, the body's length (4 b
 
     server: HELLO   32 random bytes
     host:   AUTH    HMAC-SHA256 of them under the token: the token itself never travels
-    server: READY   JSON: identity, clock_mhz, max_tokens, sentences (most per RUN), input, output (layout.Stream)
+    server: READY   JSON: identity, clock_mhz, max_tokens, sentences (most per RUN), input, output (layout.Stream), weights
     host:   RUN     burst (4 bytes, 0 or 1), sentences S (4), tokens of each (4 each), codes (input.dtype)
     server: ANSWER  S (4), then (start, end, epoch) of each (8 each), then codes (output.dtype)
-    server: ERROR   JSON: code, text; the server closes after it, but for the code "request"
+    server: ERROR   JSON: code, text; the server closes after it, but for the codes "request" and "image"
+
+weights: null where they are on the chip; else graph (16 hex digits: whose image the encoder works with; zeros: none) and shapes (64: of images that it takes).
+An image replaces the one before when it is whole and checked; until then, and if it is refused, that one stays, where the board has memory for both:
+
+    host:   IMAGE   the image's header, 4096 bytes (header.py)
+    server: GO      most bytes of image in a PART (4): the header is good and there is room
+    host:   PART    offset (8), CRC-32 of what follows (4), bytes of the image; in order, from 4096 on, up to its end
+    server: LOADED  JSON: weights: the encoder works with it
 """
 
 from __future__ import annotations
@@ -24,7 +32,8 @@ from pathlib import Path
 
 MAGIC = b"BLP1"
 HEADER = struct.Struct("<4sB3xI")
-HELLO, AUTH, READY, RUN, ANSWER, ERROR = range(1, 7)
+HELLO, AUTH, READY, RUN, ANSWER, ERROR, IMAGE, GO, PART, LOADED = range(1, 11)
+PART_HEAD, PART_BYTES = struct.Struct("<QI"), 1 << 20
 NONCE_BYTES = AUTH_BYTES = 32
 MIN_TOKEN = 16
 PORT = 7441

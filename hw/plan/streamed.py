@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from bitloom.boards.pynq_driver.header import HEADER_BYTES as HEADER
 from bitloom.hw.graph import Graph, Node
 from bitloom.hw.instance import Fold
 from bitloom.hw.ops import OPS
 from bitloom.hw.parts import tiles
 from bitloom.hw.plan.folding import Folding, FoldingError, Memory
 
-HEADER = 4096  # bytes in front of the weights in their image (hw/image.py)
 SMALL = 1 << 10  # bits: weights of fewer stay on the chip
 BELOW = 1 << 32  # addresses have 32 bits
 PLANNED = 0.85  # of a memory's bandwidth: near all of it, tiles come too late now and then (docs/results.md)

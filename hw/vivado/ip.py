@@ -8,6 +8,7 @@ import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bitloom.hw import image
 from bitloom.hw.plan.streams import Stream, read_streams
 from bitloom.hw.synth.tools import SynthError
 
@@ -43,6 +44,8 @@ class Ip:
 
     identity     16 hex digits, the first of the graph's hash
     memory_bits  of a beat at m_axi, from which the weights come; 0: they are on the chip
+    image_bytes  of any image of weights that it takes
+    shapes       64 hex digits that such an image's header has (hw/image.py)
     """
 
     identity: str
@@ -50,6 +53,8 @@ class Ip:
     input: Port
     output: Port
     memory_bits: int = 0
+    image_bytes: int = 0
+    shapes: str = ""
 
     def as_dict(self) -> dict:
         return asdict(self)
@@ -67,13 +72,28 @@ def read_ip(build_dir: Path) -> Ip:
         text = (build_dir / "encoder.sv").read_text()
         identity = re.search(r"identity = 64'h([0-9a-f]{16});", text)[1]
         memory = re.search(r"\[(\d+):0\] m_axi_rdata,", text)
-        bits = int(memory[1]) + 1 if memory else 0
-        return Ip(identity=identity, max_tokens=tokens, input=_port(streams[0]), output=_port(streams[-1]), memory_bits=bits)
+        weights = _weights(build_dir, text, int(memory[1]) + 1) if memory else {}
+        return Ip(identity=identity, max_tokens=tokens, input=_port(streams[0]), output=_port(streams[-1]), **weights)
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise SynthError(
             f"vivado: {build_dir}: got no whole build ({type(error).__name__}: {error}), must hold encoder.sv, streams.json and timing.json; "
             "run `bitloom build` first"
         ) from error
+
+
+def _weights(build_dir: Path, text: str, memory_bits: int) -> dict[str, int | str]:
+    """What the images have in common that the hardware `text` takes.
+
+    Raises SynthError: the image beside it is none of them, or no whole one.
+    """
+    try:
+        made = image.read(build_dir / image.FILE)
+    except image.ImageError as error:
+        raise SynthError(f"vivado: {error}") from error
+    digest = int.from_bytes(bytes.fromhex(made.shapes), "little")
+    if not re.search(rf"\.SHAPES\(\d+'d{digest}\)", text):
+        raise SynthError(f"vivado: {build_dir / image.FILE}: got an image of shapes that encoder.sv does not take, must be its own; run `bitloom build` again")
+    return {"memory_bits": memory_bits, "image_bytes": made.size, "shapes": made.shapes}
 
 
 def _port(stream: Stream) -> Port:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from bitloom.hw import image
 from bitloom.hw.board import Board
 from bitloom.hw.emit import axi_ports
 from bitloom.hw.synth.flow import OWN_RTL
@@ -55,6 +56,8 @@ def write_project(build_dir: Path, board: Board, out: Path, *, clock_mhz: float 
         raise SynthError(f"vivado: got {out} with files in it, must be new or empty; give another folder")
     out.mkdir(parents=True, exist_ok=True)
     _copy_sources(build_dir, out)
+    if ip.memory_bits:
+        shutil.copy(build_dir / image.FILE, out / image.FILE)
     shutil.copytree(HERE / "tcl", out / "tcl")
     shutil.move(out / "tcl" / "build.tcl", out / "build.tcl")
     _render(
@@ -169,6 +172,8 @@ def _write_flow(out: Path, board: Board, flow: str, clock: float, memory_mhz: fl
         outcome |= {"checkpoint": "output/encoder_ip.dcp"}
     else:
         outcome |= {"bitstream": "output/encoder.bit"} | ({} if flow == "uart" else {"hwh": "output/encoder.hwh", "xsa": "output/encoder.xsa"})
+    if ip.memory_bits:
+        outcome |= {"image": image.FILE}
     data = {
         "schema": SCHEMA,
         "board": board.name,

@@ -6,34 +6,59 @@ from __future__ import annotations
 import json
 import socket
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from bitloom.boards.pynq_driver import wire
+from bitloom.boards.pynq_driver.header import HEADER_BYTES
 from bitloom.boards.pynq_driver.layout import Stream
+from bitloom.boards.pynq_driver.weights import NONE as NO_GRAPH
 from bitloom.hw.plan.design import Design
 from bitloom.sim.hil.errors import PortError, SessionTakenError, SilentError, TargetError, WrongBitstreamError
-from bitloom.sim.hil.target import Answer, Progress, Shape, Traffic
+from bitloom.sim.hil.target import Answer, Progress, Shape, Traffic, whole_image
 
 CONNECT_S = 10.0
 ANSWER_S = 120.0  # for the answer to one request, from its last byte on
 INFO_LIMIT = ERROR_LIMIT = 1 << 16
+Info = TypeVar("Info")
 # Error code of the server -> what to raise, and what to do.
 REFUSALS = {
     "token": (PortError, "give both ends the same token"),
     "busy": (SessionTakenError, "end the other program, or wait"),
     "device": (TargetError, "look at the server's output on the board"),
     "request": (TargetError, "use the same version at both ends"),
+    "image": (TargetError, "run `bitloom hil` again to load the image of its run"),
     "protocol": (TargetError, "use the same version at both ends"),
 }
 
 
 @dataclass(frozen=True, kw_only=True)
+class BoardWeights:
+    """The image of weights in the board's memory: the first 16 hex digits of its graph's hash (zeros: none), and the shapes that the bitstream takes."""
+
+    graph: str
+    shapes: str
+
+    @classmethod
+    def parse(cls, said: dict | None) -> BoardWeights | None:
+        """Raises TypeError, ValueError: it is none."""
+        if said is None:
+            return None
+        weights = cls(**said)
+        for digits, count in ((weights.graph, 16), (weights.shapes, 64)):
+            if len(digits) != count or set(digits) - set("0123456789abcdef"):
+                raise ValueError(f"weights {said}")
+        return weights
+
+
+@dataclass(frozen=True, kw_only=True)
 class BoardInfo:
-    """What the server says of its overlay; `sentences`: most in one request."""
+    """What the server says of its overlay; `sentences`: most in one request; `weights`: None where they are on the chip."""
 
     identity: str
     clock_mhz: float
@@ -41,12 +66,13 @@ class BoardInfo:
     sentences: int
     input: Stream
     output: Stream
+    weights: BoardWeights | None
 
 
 def open_pynq(design: Design, place: str, **options) -> PynqTarget:
     """The target `pynq://PLACE`, PLACE a HOST, HOST:PORT or [IPv6]:PORT, not yet opened.
 
-    Raises TargetError: no such place, or weights in external memory.
+    Raises TargetError: no such place.
     """
     try:
         parts = socket_place(place)
@@ -54,10 +80,6 @@ def open_pynq(design: Design, place: str, **options) -> PynqTarget:
         raise TargetError(
             f"hil: --target: got 'pynq://{place}', must be pynq://HOST or pynq://HOST:PORT with a port of 1 .. 65535; for example pynq://192.168.2.99"
         ) from None
-    if design.fetch:
-        raise TargetError(
-            "hil: --target: got weights in external memory, must be on the chip: the board's server does not load an image yet; verify it in simulation"
-        )
     return PynqTarget(design, *parts, **options)
 
 
@@ -80,7 +102,7 @@ class PynqTarget:
     def __init__(
         self, design: Design, host: str, port: int = wire.PORT, *, token_file: Path | None = None, connect_s: float = CONNECT_S, answer_s: float = ANSWER_S
     ):
-        self.shape, self._place, self._token_file = Shape.of(design), (host, port), token_file
+        self.design, self.shape, self._place, self._token_file = design, Shape.of(design), (host, port), token_file
         self._connect_s, self._answer_s = connect_s, answer_s
         self.name, self.traffic = f"pynq://{f'[{host}]' if ':' in host else host}:{port}", Traffic()
         self._socket: socket.socket | None = None
@@ -111,15 +133,47 @@ class PynqTarget:
             self.close()
             raise
 
-    def identify(self) -> str:
-        """The identity word of the board's bitstream, 16 hex digits."""
+    @property
+    def board(self) -> BoardInfo:
+        """What the board tells of itself."""
         if self._board is None:
             raise TargetError(f"{self.name}: got a target that is not open, must be opened first; call open()")
-        return self._board.identity
+        return self._board
+
+    def identify(self) -> str:
+        """The identity word of the board's bitstream, or of the image of weights in its memory, 16 hex digits."""
+        return self.board.weights.graph if self.board.weights else self.board.identity
+
+    def load(self, path: Path, progress: Progress | None = None) -> None:
+        """`bitloom.sim.hil.target.Target.load`: the image replaces the one before when it has come whole."""
+        weights = self.board.weights
+        image = whole_image(self.name, path, self.design, connected=weights is not None)
+        if image.shapes != weights.shapes:
+            raise WrongBitstreamError(
+                f"{self.name}: got a bitstream for images of shapes {weights.shapes[:16]}, must be {image.shapes[:16]}; load the bitstream of this run"
+            )
+        if weights.graph == self.shape.identity:
+            return
+        data = Path(path).read_bytes()
+        self._send(wire.IMAGE, data[:HEADER_BYTES])
+        most = int.from_bytes(self._read(wire.GO, 4, self._answer_s), "little")
+        if not most:
+            raise self._broken("got no room in a part of the image, must be some; use the same version at both ends")
+        for begin in range(HEADER_BYTES, len(data), most):
+            part = data[begin : begin + most]
+            self._send(wire.PART, wire.PART_HEAD.pack(begin, zlib.crc32(part)) + part)
+            if progress:
+                progress(begin + len(part))
+        weights = self._understood(lambda body: BoardWeights.parse(json.loads(body)), self._read(wire.LOADED, INFO_LIMIT, self._answer_s))
+        self._board = replace(self._board, weights=weights)
+        if weights is None or weights.graph != self.shape.identity:
+            raise self._broken(f"got weights of graph {weights and weights.graph}, must be {self.shape.identity}; build the overlay again", WrongBitstreamError)
 
     def run(self, batch: Sequence[np.ndarray], *, burst: bool = False, progress: Progress | None = None) -> list[Answer]:
         """`bitloom.sim.hil.target.Target.run`; without `burst` each sentence finds the encoder empty."""
         batch = self.shape.elements(batch)
+        if self.identify() == NO_GRAPH:
+            raise TargetError(f"{self.name}: got a memory without weights, must hold the image of graph {self.shape.identity}; load it first")
         self.shape.must_match(self.name, self.identify())
         self._must_fit()
         answers: list[Answer] = []
@@ -152,9 +206,17 @@ class PynqTarget:
         return [Answer(codes=part, start=start, end=end, epoch=epoch) for part, (start, end, epoch) in zip(parts, times, strict=True)]
 
     def _info(self, body: bytes) -> BoardInfo:
-        try:
+        def parse(body: bytes) -> BoardInfo:
             said = json.loads(body)
-            return BoardInfo(**said | {"input": Stream(**said["input"]), "output": Stream(**said["output"])})
+            streams = {name: Stream(**said[name]) for name in ("input", "output")}
+            return BoardInfo(**said | streams | {"weights": BoardWeights.parse(said["weights"])})
+
+        return self._understood(parse, body)
+
+    def _understood(self, parse: Callable[[bytes], Info], body: bytes) -> Info:
+        """What the server says of itself, in JSON."""
+        try:
+            return parse(body)
         except (ValueError, TypeError, KeyError) as error:
             raise self._broken(f"got a board that cannot be understood ({error}), must say what it holds; use the same version at both ends") from error
 

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from bitloom.hw.image import ImageError, check
 from bitloom.hw.plan.design import Design
 from bitloom.sim.hil.errors import PortError, SilentError, TargetError
 from bitloom.sim.hil.frames import Info
 from bitloom.sim.hil.link import HELD_SENTENCES, Link, LinkSettings, must_fit
-from bitloom.sim.hil.target import Answer, Progress, Shape, Traffic
+from bitloom.sim.hil.target import Answer, Progress, Shape, Traffic, whole_image
 
 BAUD = 1_000_000
 WRITE_TIMEOUT_S = 20.0
@@ -116,13 +115,8 @@ class SerialTarget:
 
     def load(self, path: Path, progress: Progress | None = None) -> None:
         """`bitloom.sim.hil.target.Target.load`: through the line, in a session of its own."""
-        try:
-            image = check(path, self.design)
-        except ImageError as error:
-            raise TargetError(f"{self.name}: {error}") from error
         weights = self.info.weights
-        if weights is None:
-            raise TargetError(f"{self.name}: got a bitstream without memory, must have one for {path}; load the bitstream of this run")
+        image = whole_image(self.name, path, self.design, connected=weights is not None)
         if weights.ready and weights.graph == self.shape.identity:
             return
         if image.size > 1 << weights.size_bits:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from bitloom.hw.image import Image, ImageError, check
 from bitloom.hw.instance import Layout
 from bitloom.hw.plan.design import Design
 from bitloom.sim.hil.errors import TargetError, WrongBitstreamError
@@ -50,6 +51,20 @@ class Traffic:
     polls: int = 0
     rewinds: int = 0
     resets: int = 0
+
+
+def whole_image(where: str, path: Path, design: Design, *, connected: bool) -> Image:
+    """An image of this design, checked bit for bit, for a board that has a memory connected.
+
+    Raises TargetError.
+    """
+    try:
+        image = check(path, design)
+    except ImageError as error:
+        raise TargetError(f"{where}: {error}") from error
+    if not connected:
+        raise TargetError(f"{where}: got a bitstream without memory, must have one for {path}; load the bitstream of this run")
+    return image
 
 
 class Target(Protocol):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from encoders import random_encoder, random_sentences
-from pynq_stand_in import Pynq
+from pynq_stand_in import Pynq, golden_answers
 
 from bitloom.boards.pynq_driver import wire
 from bitloom.boards.pynq_driver.device import Device
@@ -17,7 +17,7 @@ from bitloom.hw import golden
 from bitloom.hw.board import Board
 from bitloom.hw.build import build
 from bitloom.hw.plan.design import Design
-from bitloom.hw.plan.solve import HardwareConfig
+from bitloom.hw.plan.solve import HardwareConfig, MemoryConfig
 from bitloom.hw.vivado import pack_overlay, write_project
 from bitloom.hw.vivado.ip import read_ip
 from bitloom.sim.hil.targets import open_target
@@ -29,14 +29,14 @@ SHAPE = dict(layers=1, hidden=24, heads=2, intermediate=20, max_tokens=8, labels
 class Encoder:
     """A small encoder, its overlay's folder, and sentences with golden answers."""
 
-    def __init__(self, folder: Path, head: str):
-        self.graph = random_encoder(seed=7, head=head, **SHAPE)
+    def __init__(self, folder: Path, head: str, memory: MemoryConfig | None = None, seed: int = 7):
+        self.graph = random_encoder(seed=seed, head=head, **SHAPE)
         self.build, self.overlay = folder / "build", folder / "board" / "overlay"
         self.build.mkdir(parents=True)
-        self.folding = build(self.graph, HardwareConfig(multipliers=12), self.build)
+        self.folding = build(self.graph, HardwareConfig(multipliers=12, memory=memory), self.build)
         self.design = Design(self.graph, self.folding)
         self.ip = read_ip(self.build)
-        project = write_project(self.build, Board.load("pynq_z2"), folder / "project")
+        self.project = project = write_project(self.build, Board.load("pynq_z2"), folder / "project")
         (project / "output").mkdir()
         (project / "output" / "encoder.bit").write_text(f"bitstream {self.ip.identity}")
         (project / "output" / "encoder.hwh").write_text("<EDKSYSTEM/>")
@@ -45,7 +45,7 @@ class Encoder:
         values = golden.run(self.graph, *random_sentences(self.graph, lengths))
         ends = np.cumsum(lengths)[:-1]
         self.sentences = np.split(values[self.graph.entry], ends)
-        self.answers = np.split(values["logits"], ends) if head == "token" else np.split(values["logits"], len(lengths))
+        self.answers = golden_answers(self.graph, self.sentences, lengths)
 
     def check(self, answers, first=0):
         assert len(answers) > 0
@@ -56,9 +56,9 @@ class Encoder:
 class Running:
     """A server on this machine, in a thread."""
 
-    def __init__(self, encoder: Encoder, **options):
-        self.pynq = Pynq(encoder.graph, encoder.folding, encoder.ip)
-        self.device = Device(encoder.overlay, self.pynq, timeout_s=0.2)
+    def __init__(self, encoder: Encoder, pynq: Pynq | None = None, timeout_s: float = 0.2, **options):
+        self.pynq = pynq or Pynq(encoder.graph, encoder.folding, encoder.ip)
+        self.device = Device(encoder.overlay, self.pynq, timeout_s=timeout_s)
         self.server = Server(self.device, TOKEN.encode(), ("127.0.0.1", 0), **options)
         self.spec = f"pynq://127.0.0.1:{self.server.address[1]}"
         self._thread = threading.Thread(target=self.server.serve)
@@ -82,12 +82,12 @@ class Running:
 
 
 def serving(monkeypatch):
-    """serve(encoder, **options): a running server; the host's token is the right one. For `yield from` in a fixture."""
+    """serve(encoder, pynq, **options): a running server; the host's token is the right one. For `yield from` in a fixture."""
     monkeypatch.setenv("BITLOOM_TOKEN", TOKEN)
     started = []
 
-    def start(encoder, **options):
-        started.append(Running(encoder, **options))
+    def start(encoder, *pynq, **options):
+        started.append(Running(encoder, *pynq, **options))
         return started[-1]
 
     yield start

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stands in for the module pynq on a board: overlay, registers and DMA behave as PYNQ 3.0's, the fabric behind them is the golden model.
 
-Memory and caches are apart: what the processor writes is in memory after flush(), what the DMA wrote is seen after invalidate().
+Memory and caches are apart: what the processor writes is in memory after flush(), what the DMA wrote is seen after invalidate(). There is memory to
+allocate only behind a bitstream, and none of it comes back before the end.
 """
 
 from pathlib import Path
@@ -18,7 +19,7 @@ NEAR_THE_END = (1 << 32) - 3000  # of the cycle counter: it wraps soon
 
 
 class Buffer(np.ndarray):
-    """A PynqBuffer: `memory` is what the DMA reads and writes."""
+    """A PynqBuffer: `memory` is what the DMA reads and writes, at `device_address`."""
 
     def flush(self):
         self.memory[:] = np.asarray(self)
@@ -70,8 +71,13 @@ class Fabric:
             reg.IDENTITY_HIGH: graph >> 32,
             reg.DONE: self.done,
             reg.BEAT_BYTES: sizes,
+            reg.MEMORY_BITS: 0,
         }
-        return (words | self.log)[address] & 0xFFFFFFFF
+        return (words | self.registers() | self.log)[address] & 0xFFFFFFFF
+
+    def registers(self):
+        """Those of an encoder with its weights in memory."""
+        return {}
 
     def moved(self):
         """Both channels are at work: everything happens at once."""
@@ -82,13 +88,18 @@ class Fabric:
             recv.error = True
             return
         sentences = self.unframe(send.buffer.memory[: send.size])
-        answer = np.concatenate([pack(a, self.board.output) for a in self.board.answers(sentences)]).reshape(-1)
-        self.clock([len(s) for s in sentences])
+        lengths = [len(s) for s in sentences]
+        answer = np.concatenate([pack(a, self.board.output) for a in self.answers(sentences, lengths)]).reshape(-1)
+        self.clock(lengths)
         assert answer.size <= recv.size, "the packet is longer than the transfer: AXI DMA would stop with an error"
         recv.buffer.memory[: answer.size] = answer
         recv.transferred = answer.size
         send.idle = recv.idle = True
         self.board.transfers.append(len(sentences))
+
+    def answers(self, sentences, lengths):
+        """Golden codes of each sentence, [1, C] or [T, C]."""
+        return golden_answers(self.board.graph, sentences, lengths)
 
     def unframe(self, data):
         """sentence_framer.sv and the encoder's view of its beats."""
@@ -119,28 +130,45 @@ class Overlay:
     def __init__(self, board, path):
         identity = Path(path).read_text().split()[-1]
         assert Path(path).with_suffix(".hwh").is_file(), "PYNQ finds the description by the bitstream's name"
-        self.encoder_0 = self.axi_dma_0 = Fabric(board, board.identity or identity)
+        board.loaded += 1
+        self.encoder_0 = self.axi_dma_0 = board.fabric(board, board.identity or identity)
 
 
 class Pynq:
-    """The module, for the device of one overlay. `fault`: "hang" or "error" of the DMA. `identity`: another one than the bitstream's."""
+    """The module, for the device of one overlay.
 
-    def __init__(self, graph, folding, ip):
-        self.graph, self.folding, self.fault, self.identity, self.loaded, self.transfers = graph, folding, "", "", 0, []
+    fabric    what an overlay puts into the fabric: a class of (board, identity)
+    fault     "hang" or "error" of the DMA
+    identity  another one than the bitstream's
+    memory    what can be allocated, and what the fabric sees of it
+    """
+
+    BEGIN = 0x10000000  # of its addresses
+
+    def __init__(self, graph, folding, ip, *, fabric=Fabric, memory=None):
+        self.graph, self.folding, self.fabric, self.fault, self.identity, self.loaded, self.transfers = graph, folding, fabric, "", "", 0, []
         self.input, self.output = (Stream(**ip.as_dict()[name]) for name in ("input", "output"))
-        self._inner = graph_file.extract(graph, graph.entry, graph.outputs[0])
+        self.memory = np.full(1 << 20, 0x55, dtype=np.uint8) if memory is None else memory
+        self.used = 0
 
     def Overlay(self, path):
-        self.loaded += 1
         return Overlay(self, path)
 
     def allocate(self, shape, dtype):
+        if not self.loaded:
+            raise RuntimeError("Overlay is not downloaded")
         buffer = np.full(shape, 0xAA, dtype=dtype).view(Buffer)
-        buffer.memory = np.full(shape, 0x55, dtype=dtype)
+        begin, self.used = self.used, self.used - -buffer.nbytes // 4096 * 4096
+        if self.used > len(self.memory):
+            self.used = begin
+            raise RuntimeError("Allocate failed: 4294967295")
+        buffer.memory = self.memory[begin : begin + buffer.nbytes].view(dtype)
+        buffer.device_address = self.BEGIN + begin
         return buffer
 
-    def answers(self, sentences):
-        """Golden codes of each sentence, [1, C] or [T, C]."""
-        lengths = np.array([len(s) for s in sentences])
-        codes = golden.evaluate(self._inner, {self.graph.entry: np.concatenate(sentences)}, lengths)[self.graph.outputs[0]]
-        return np.split(codes, np.cumsum(lengths)[:-1]) if self.output.kind == "token" else np.split(codes, len(lengths))
+
+def golden_answers(graph, sentences, lengths):
+    """Golden codes of each sentence, [1, C] or [T, C]."""
+    inner, output = graph_file.extract(graph, graph.entry, graph.outputs[0]), graph.outputs[0]
+    codes = golden.evaluate(inner, {graph.entry: np.concatenate(sentences)}, np.array(lengths))[output]
+    return np.split(codes, np.cumsum(lengths)[:-1] if graph.tensor(output).kind == "token" else len(lengths))

@@ -24,8 +24,6 @@ from bitloom.hw.plan.solve import HardwareConfig, MemoryConfig, solve
 from bitloom.hw.plan.streamed import fetch_cycles
 from bitloom.sim.encoder import MemoryOptions, Options, run_encoder
 from bitloom.sim.errors import SimulationError
-from bitloom.sim.hil.errors import TargetError
-from bitloom.sim.hil.targets import open_target
 from bitloom.sim.verify import compare
 
 SHAPE = dict(layers=2, hidden=64, heads=2, intermediate=128, max_tokens=16)
@@ -323,11 +321,6 @@ def test_one_token(encoder, tmp_path):
     ids, segments = random_sentences(encoder.graph, [1], 5)
     lone = replace(encoder, ids=ids, segments=segments, want=golden.run(encoder.graph, ids, segments))
     check(lone)
-
-
-def test_boards_that_do_not_connect_the_memory(encoder):
-    with pytest.raises(TargetError, match="got weights in external memory, must be on the chip: the board.s server does not load an image yet"):
-        open_target("pynq://board", Design(encoder.graph, encoder.folding))
 
 
 def test_a_memory_that_is_too_slow_says_by_how_much(encoder):

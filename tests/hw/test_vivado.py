@@ -13,6 +13,7 @@ import pytest
 from encoders import random_encoder
 from tcl_interpreter import interpreter
 
+from bitloom.hw import image
 from bitloom.hw.board import Board
 from bitloom.hw.build import build
 from bitloom.hw.plan.solve import HardwareConfig, MemoryConfig
@@ -186,8 +187,22 @@ def test_weights_come_through_a_port_of_their_own(streamed, tool, tmp_path, boar
     assert f"connect_bd_net {faster}" in tool.calls("connect_bd_net")
     assert any(f"FREQMHZ {clock * (4 if port == 'S_AXI_HP1' else 2)}" in call for call in tool.calls("set_property"))
     assert load_project(folder)["ip"]["memory_bits"] == 256
-    with pytest.raises(SynthError, match="got weights in external memory, must be on the chip: the board's driver loads no image yet"):
-        pack_overlay(folder, tmp_path / "packed")
+    packed = pack_overlay(folder, tmp_path / "packed") / "overlay"
+    manifest, data = json.loads((packed / "overlay.json").read_text()), (streamed / image.FILE).read_bytes()
+    assert (packed / manifest["image"]["file"]).read_bytes() == data and manifest["image"]["sha256"] == hashlib.sha256(data).hexdigest()
+    assert (manifest["image_bytes"], manifest["shapes"]) == (len(data), image.read(streamed / image.FILE).shapes)
+    assert collect(folder, board).files["image"] == folder / image.FILE
+
+
+def test_an_image_that_is_not_the_hardwares(streamed, tmp_path):
+    copy = shutil.copytree(streamed, tmp_path / "copy")
+    data = (copy / image.FILE).read_bytes()
+    (copy / image.FILE).write_bytes(image.sealed(data[:64] + b"\7" + data[65:]))
+    with pytest.raises(SynthError, match=r"weights.bin: got an image of shapes that encoder.sv does not take, must be its own; run `bitloom build` again"):
+        project(copy, "kv260", tmp_path)
+    (copy / image.FILE).write_bytes(data[:-1])
+    with pytest.raises(SynthError, match=r"vivado: .*weights.bin: got [\d,]+ bytes, must be [\d,]+: the file is cut"):
+        project(copy, "kv260", tmp_path)
 
 
 def test_weights_that_no_port_brings(streamed, tmp_path):

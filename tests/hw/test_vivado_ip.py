@@ -2,30 +2,30 @@
 """The IP that Vivado gets, simulated: streams padded for a DMA against golden, registers and counters against the timing model."""
 
 import json
-import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from encoders import random_encoder, random_sentences
+from ip_bench import prepare
 from yosys import run_yosys
 
 from bitloom.boards.pynq_driver.layout import Stream, packet, unpack
 from bitloom.hw import golden, image
 from bitloom.hw.board import Board
 from bitloom.hw.build import build
+from bitloom.hw.graph import Graph
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.predict import predict
 from bitloom.hw.plan.solve import HardwareConfig, MemoryConfig
 from bitloom.hw.vivado.ip import read_ip
 from bitloom.hw.vivado.project import write_project
 from bitloom.sim.encoder import Options, run_encoder
-from bitloom.sim.plusargs import arguments
-from bitloom.sim.runner import Model, check_results
-from bitloom.sim.runner import build as compile_bench
-from bitloom.sim.tools import cocotb_env, find_verilator
+from bitloom.sim.runner import check_results
+from bitloom.sim.tools import find_verilator
 
 pytest.importorskip("cocotbext.axi", reason="cocotbext-axi is not there; pip install cocotbext-axi==0.1.28")
 HERE = Path(__file__).parent
@@ -61,22 +61,19 @@ class Built:
     def simulate(self, folder: Path, *, packets: list[int], stalls: bool = False, **more) -> dict:
         """What tests/hw/vivado_cocotb.py saw. packets: sentences in each. more: of the job."""
         folder.mkdir()
-        text = (self.project / "src" / "encoder_ip.v").read_text().replace("module encoder_ip", "module bench")
-        generated = {"bench.vlt": '`verilator_config\npublic_flat_rw -module "bench" -var "*"\n', "bench.v": text}
-        executable = compile_bench(Model(sources=tuple(sorted((self.project / "src").glob("*.sv"))), generated=generated))
-        for path in (self.project / "mem").glob("*.mem"):
-            (folder / path.name).symlink_to(path)
-        ends = np.cumsum(packets)
-        data = [packet(self.sentences[end - size : end], self.input).tobytes().hex() for size, end in zip(packets, ends, strict=True)]
-        job = {"seed": 1, "stalls": stalls, "packets": data, **more}
+        command, env = prepare(self.project, folder, HERE / "vivado_cocotb.py")
+        job = {"seed": 1, "stalls": stalls, "packets": self.packets(packets), **more}
         (folder / "ip.json").write_text(json.dumps(job))
-        env = {**os.environ, **cocotb_env("vivado_cocotb", "bench", folder / "results.xml"), "COCOTB_ANSI_OUTPUT": "0"}
-        env["PYTHONPATH"] = os.pathsep.join([str(HERE), env["PYTHONPATH"]])
         log = folder / "sim.log"
         with log.open("w") as out:
-            done = subprocess.run([executable, *arguments({})], cwd=folder, env=env, stdout=out, stderr=subprocess.STDOUT, timeout=300, check=False)
+            done = subprocess.run(command, cwd=folder, env=env, stdout=out, stderr=subprocess.STDOUT, timeout=300, check=False)
         check_results(folder / "results.xml", log, done.returncode)
         return json.loads((folder / "result.json").read_text())
+
+    def packets(self, sizes: list[int]) -> list[str]:
+        """What the DMA sends, in hex; sizes: sentences in each packet."""
+        ends = np.cumsum(sizes)
+        return [packet(self.sentences[end - size : end], self.input).tobytes().hex() for size, end in zip(sizes, ends, strict=True)]
 
     def check(self, frames: list[str], packets: list[int]) -> None:
         """Each frame holds just the answers of its packet."""
@@ -131,23 +128,51 @@ def test_stalls(built, tmp_path):
 
 
 def test_weights_in_memory(tmp_path):
-    """The encoder waits until it is let go, reads the image at the base register, tells its graph, and refuses one that is none."""
-    built = Built("sequence", tmp_path, MemoryConfig(data_bits=64, block=8, outstanding=4))
+    """The encoder waits until it is let go, reads the image at the base register, tells its graph, and refuses one that is none; a second one replaces the first."""
+    memory = MemoryConfig(data_bits=64, block=8, outstanding=4)
+    built = Built("sequence", tmp_path, memory)
     good = (built.build / image.FILE).read_bytes()
-    shape, _ = SHAPES["sequence"]
-    other = tmp_path / "other"
-    other.mkdir()
+    shape, multipliers = SHAPES["sequence"]
     foreign = random_encoder(seed=6, layers=1, max_tokens=8, **shape)
-    build(foreign, HardwareConfig(multipliers=SHAPES["sequence"][1], memory=MemoryConfig(data_bits=64, block=8, outstanding=4)), other)
-    images = {0x10000: b"no image".ljust(len(good), b"\0"), 0x40000: (other / image.FILE).read_bytes(), 0x80000: good}
-    seen = built.simulate(tmp_path / "run", packets=[1] * len(LENGTHS), images=[[base, data.hex()] for base, data in images.items()])
+    other = turned(built)
+    answers = golden.run(other, *random_sentences(other, LENGTHS))["logits"]
+    assert not np.array_equal(answers, np.concatenate(built.answers)), "the two images' answers differ"
+    made = tmp_path / "foreign"
+    made.mkdir()
+    build(foreign, HardwareConfig(multipliers=multipliers, memory=memory), made)
+    tiles = [image.HEADER, image.begin(Design(built.graph, built.folding))]  # of the image
+    packets = built.packets([1] * len(LENGTHS))
+    images = [
+        {"base": 0x10000, "data": b"no image".ljust(len(good), b"\0").hex()},
+        {"base": 0x40000, "data": (made / image.FILE).read_bytes().hex()},
+        {"base": 0x80000, "data": good.hex(), "packets": packets},
+        {"base": 0xC0000, "data": image.make(Design(other, built.folding)).hex(), "packets": packets},
+        {"base": 0x80000, "data": good.hex(), "faulty": [0, 4096]},
+        {"base": 0x80000, "data": good.hex(), "faulty": tiles, "packets": packets[:1]},
+        {"base": 0x80000, "data": good.hex(), "packets": packets},
+    ]
+    seen = built.simulate(tmp_path / "run", packets=[], images=images)
     assert seen["held"] == {"state": 0, "control": 0, "reads": 0, "taken": 0, "bits": 64}
-    bad, second, third = seen["images"]
+    bad, second, third, fourth, header, tile, last = seen["images"]
     assert (bad["base"], bad["state"] & 3, bad["state"] >> 4, bad["address"]) == (0x10000, 2, 8, 0x10000)
     assert (second["base"], second["state"], second["hash"]) == (0x40000, 0x82, foreign.hash[:16]), "of other shapes"
     assert (third["base"], third["state"], third["hash"]) == (0x80000, 1, built.graph.hash[:16])
-    built.check(seen["frames"], [1] * len(LENGTHS))
-    assert seen["after"][-1][4] == len(LENGTHS) and seen["after"][-1][11] == 1
+    assert (fourth["base"], fourth["state"], fourth["hash"]) == (0xC0000, 1, other.hash[:16])
+    assert (header["state"], header["address"]) == (0x22, 0x80000), "SLVERR: the image is not accepted"
+    assert tile["state"] == 1 and (tile["end"]["state"], tile["end"]["address"]) == (0x23, 0x80000 + tiles[0]), "SLVERR in the first tile"
+    assert (last["state"], last["end"]["state"]) == (1, 1), "let go anew the error is gone"
+    count = len(LENGTHS)
+    built.check(seen["frames"][:count], [1] * count)
+    built.check(seen["frames"][-count:], [1] * count)
+    got = [unpack(np.frombuffer(bytes.fromhex(frame), dtype=np.uint8), built.output) for frame in seen["frames"][count : 2 * count]]
+    assert np.array_equal(np.concatenate(got), answers)
+    assert [words[4] for words in seen["after"]] == [*range(1, count + 1), *range(1, count + 1), 1, *range(1, count + 1)], "held, it counts anew"
+
+
+def turned(built: Built) -> Graph:
+    """The same shapes and constants, other weights in the memory."""
+    units = Design(built.graph, built.folding).fetching
+    return replace(built.graph, params=built.graph.params | {f"{u.name}.weight": built.graph.params[f"{u.name}.weight"][:, ::-1].copy() for u in units})
 
 
 @pytest.mark.parametrize("module", sorted(path.stem for path in RTL.glob("*.sv")))

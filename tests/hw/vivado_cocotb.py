@@ -8,7 +8,7 @@ from pathlib import Path
 import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
-from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiRamRead, AxiReadBus, AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStreamSource
+from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiReadBus, AxiSlaveRead, AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStreamSource
 
 WAIT = 200_000  # cycles for one sentence's answer
 WRITES = 16  # at once
@@ -41,9 +41,20 @@ async def read(axi: AxiLiteMaster, address: int) -> int:
     return int.from_bytes((await axi.read(address, 4)).data, "little")
 
 
-async def load(dut, axi: AxiLiteMaster, job: dict, result: dict) -> None:
-    """Let the encoder go with one image after the other; held, it reads nothing and takes no beat."""
-    memory = AxiRamRead(AxiReadBus.from_prefix(dut, "m_axi"), dut.aclk, dut.aresetn, reset_active_level=False, size=1 << 20)
+class Memory:
+    """What an AXI4 read slave of cocotbext-axi reads; it answers SLVERR where a read raises."""
+
+    def __init__(self):
+        self.data, self.faulty = bytearray(1 << 20), range(0)
+
+    async def read(self, address: int, length: int) -> bytes:
+        if address in self.faulty:
+            raise ValueError(f"no memory at {address:#x}")
+        return bytes(self.data[address : address + length])
+
+
+async def held(dut, axi: AxiLiteMaster) -> dict:
+    """What the encoder does before it is let go: it reads nothing and takes no beat."""
     counts = {"reads": 0, "taken": 0}
 
     async def watch() -> None:
@@ -55,17 +66,26 @@ async def load(dut, axi: AxiLiteMaster, job: dict, result: dict) -> None:
     watching = cocotb.start_soon(watch())
     await ClockCycles(dut.aclk, 200)
     watching.cancel()
-    result["held"] = {"state": await read(axi, 0x2C), "control": await read(axi, 0x28), **counts, "bits": await read(axi, 0x3C)}
-    result["images"] = []
-    for base, data in job["images"]:
-        await axi.write(0x28, bytes(4))
-        memory.write(base, bytes.fromhex(data))
-        await axi.write(0x24, (base | 0xABC).to_bytes(4, "little"))  # the lowest 12 bits are none
-        await axi.write(0x24, b"\xff")  # not a whole word: dropped
-        await axi.write(0x28, (1).to_bytes(4, "little"))
-        await ClockCycles(dut.aclk, 3000)
-        graph = f"{await read(axi, 0x38):08x}{await read(axi, 0x34):08x}"
-        result["images"].append({"base": await read(axi, 0x24), "state": await read(axi, 0x2C), "address": await read(axi, 0x30), "hash": graph})
+    return {"state": await read(axi, 0x2C), "control": await read(axi, 0x28), **counts, "bits": await read(axi, 0x3C)}
+
+
+async def told(axi: AxiLiteMaster) -> dict:
+    graph = f"{await read(axi, 0x38):08x}{await read(axi, 0x34):08x}"
+    return {"base": await read(axi, 0x24), "state": await read(axi, 0x2C), "address": await read(axi, 0x30), "hash": graph}
+
+
+async def load(dut, axi: AxiLiteMaster, memory: Memory, image: dict) -> dict:
+    """Let the encoder go with an image, where its "faulty" bytes cannot be read."""
+    base, data = image["base"], bytes.fromhex(image["data"])
+    await axi.write(0x28, bytes(4))
+    memory.data[base : base + len(data)] = data
+    begin, end = image.get("faulty", (0, 0))
+    memory.faulty = range(base + begin, base + end)
+    await axi.write(0x24, (base | 0xABC).to_bytes(4, "little"))  # the lowest 12 bits are none
+    await axi.write(0x24, b"\xff")  # not a whole word: dropped
+    await axi.write(0x28, (1).to_bytes(4, "little"))
+    await ClockCycles(dut.aclk, 3000)
+    return await told(axi)
 
 
 @cocotb.test()
@@ -91,11 +111,18 @@ async def play(dut):
     watching.cancel()
     result["writes"] = {"answers": answers, "early": channels.early, **channels.moved}
     if "images" in job:
-        await load(dut, axi, job, result)
-    for packet in job["packets"]:
-        await source.send(AxiStreamFrame(bytes.fromhex(packet)))
-        frame = await with_timeout(sink.recv(), 2 * WAIT, "ns")
-        result["frames"].append(bytes(frame.tdata).hex())
-        result["after"].append(await registers(axi))
-        await ClockCycles(dut.aclk, DRAIN)
+        memory = Memory()
+        AxiSlaveRead(AxiReadBus.from_prefix(dut, "m_axi"), dut.aclk, dut.aresetn, target=memory, reset_active_level=False)
+        result |= {"held": await held(dut, axi), "images": []}
+    for image in job.get("images", [None]):
+        if image:
+            result["images"].append(await load(dut, axi, memory, image))
+        for packet in image.get("packets", []) if image else job["packets"]:
+            await source.send(AxiStreamFrame(bytes.fromhex(packet)))
+            frame = await with_timeout(sink.recv(), 2 * WAIT, "ns")
+            result["frames"].append(bytes(frame.tdata).hex())
+            result["after"].append(await registers(axi))
+            await ClockCycles(dut.aclk, DRAIN)
+        if image:
+            result["images"][-1]["end"] = await told(axi)
     Path("result.json").write_text(json.dumps(result))
