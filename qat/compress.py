@@ -81,13 +81,17 @@ class Hooks(TrainerCallback):
     def __init__(self, work: Work):
         self.work = work
 
-    def on_pre_optimizer_step(self, args, state, control, **kwargs):
+    def on_pre_optimizer_step(self, args, state, control, optimizer=None, **kwargs):
         for method in self.work.methods:
-            method.before(self.work, Step(number=state.global_step + 1, total=state.max_steps))
+            method.before(self.work, _step(state, optimizer))
 
-    def on_step_end(self, args, state, control, **kwargs):
+    def on_optimizer_step(self, args, state, control, optimizer=None, **kwargs):
         for method in self.work.methods:
-            method.during(self.work, Step(number=state.global_step, total=state.max_steps))
+            method.during(self.work, _step(state, optimizer))
+
+
+def _step(state, optimizer) -> Step:
+    return Step(number=state.global_step + 1, total=state.max_steps, rate=float(optimizer.param_groups[0]["lr"]))
 
 
 def reshaped(model: FloatModel, shape: EncoderShape, method: Method | None = None) -> FloatModel:
@@ -117,6 +121,10 @@ def _require_order(earlier: Method, method: Method) -> None:
     for one, other in ((method, first), (earlier, second)):
         if other in one.clashes:
             raise MethodError(f"{method.where}: got '{second}' together with '{first}', must be one of them ({one.clashes[other]}); remove one")
+    for one, other in ((method, earlier), (earlier, method)):
+        if one.aligned and other.cuts and one.cfg.phase == "float":
+            rule = "the phase behind it, as a cut through its pattern of zeros breaks it"
+            raise one.error("phase", f"'float' with '{other.cfg.method}'", f"be {rule}", "set phase: qat")
     if method.early and not earlier.early:
         raise MethodError(
             f"{method.where}: got '{second}' behind '{first}', must be in front of it: it makes the network that '{first}' is trained on; move it up"

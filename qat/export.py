@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -25,10 +26,11 @@ def to_graph(model: QuantModel, name: str, meta: dict | None = None) -> Graph:
 
 
 def about(model: QuantModel) -> dict:
-    """The shape in figures that people know; of layers that differ, the first one's."""
+    """The shape in figures that people know; of layers that differ, the first one's, and all of them in `per_layer`."""
     shape = model.shape
     layer = shape.layers[0]
-    return {
+    differ = {} if len(set(shape.layers)) == 1 else {"per_layer": [asdict(layer) for layer in shape.layers]}
+    return differ | {
         "layers": len(shape.layers),
         "hidden": shape.hidden,
         "heads": layer.heads,

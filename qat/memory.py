@@ -23,8 +23,11 @@ def layer_parameters(shape: EncoderShape) -> int:
     """Weights and biases of all layers."""
     count = 0
     for layer in shape.layers:
-        inner = layer.heads * layer.head_width
-        count += 4 * shape.hidden * inner + 3 * inner + 2 * shape.hidden * layer.intermediate + layer.intermediate + 6 * shape.hidden
+        ranks = dict(layer.ranks)
+        for name, (inputs, outputs) in layer.matrices(shape.hidden).items():
+            count += (inputs + outputs + 1) * ranks[name] if name in ranks else inputs * outputs
+            count += outputs
+        count += 4 * shape.hidden  # two LayerNorms
     return count
 
 

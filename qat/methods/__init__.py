@@ -15,7 +15,18 @@ from bitloom.hw.errors import BitloomError
 from bitloom.hw.settings import ConfigError, Strict, did_you_mean, rule
 
 METHODS = {
+    "depth": "bitloom.qat.methods.depth",
+    "sharing": "bitloom.qat.methods.sharing",
+    "embedding_factorization": "bitloom.qat.methods.embedding_factorization",
+    "low_rank": "bitloom.qat.methods.low_rank",
+    "attention_window": "bitloom.qat.methods.attention_window",
+    "layer_drop": "bitloom.qat.methods.layer_drop",
+    "head_pruning": "bitloom.qat.methods.head_pruning",
+    "ffn_pruning": "bitloom.qat.methods.ffn_pruning",
     "magnitude_pruning": "bitloom.qat.methods.magnitude_pruning",
+    "block_pruning": "bitloom.qat.methods.block_pruning",
+    "balanced_pruning": "bitloom.qat.methods.balanced_pruning",
+    "rpp": "bitloom.qat.methods.rpp",
 }
 MOST = 32  # entries of a recipe
 SHOWN = 60  # characters of a value in a message

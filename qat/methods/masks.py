@@ -78,20 +78,21 @@ class Masks(Method):
         if work.phase == "float" and self.cfg.phase == "qat":
             return
         for name, operator in linears(work.network, self.cfg.layers):
+            self.fits(name, operator)  # once more: its size may have been found in the float phase
             kept = operator.weight != 0 if work.phase != self.cfg.phase else torch.ones_like(operator.weight, dtype=torch.bool)
-            self.register_buffer(_key(name), kept)
+            self.register_buffer(key_of(name), kept)
 
     @torch.no_grad()
     def during(self, work: Work, step: Step) -> None:
-        found = [(name, operator) for name, operator in linears(work.network, self.cfg.layers) if _key(name) in self._buffers]
+        found = [(name, operator) for name, operator in linears(work.network, self.cfg.layers) if key_of(name) in self._buffers]
         done = self.cfg.due(step) if work.phase == self.cfg.phase else None
         if found and done is not None:
-            for name, mask in self.choose({name: operator.weight * self.get_buffer(_key(name)) for name, operator in found}, done).items():
-                self.get_buffer(_key(name)).copy_(mask)
+            for name, mask in self.choose({name: operator.weight * self.get_buffer(key_of(name)) for name, operator in found}, done).items():
+                self.get_buffer(key_of(name)).copy_(mask)
         for name, operator in found:
-            operator.weight.mul_(self.get_buffer(_key(name)))
+            operator.weight.mul_(self.get_buffer(key_of(name)))
 
 
-def _key(name: str) -> str:
+def key_of(name: str) -> str:
     """A buffer's name, which has no dots."""
     return name.replace(".", "/")

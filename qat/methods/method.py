@@ -61,10 +61,11 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """Where in its phase a training is: `number` of `total` steps are done."""
+    """Where in its phase a training is: `number` of `total` steps, the last with the learning rate `rate`."""
 
     number: int
     total: int
+    rate: float = 0.0
 
 
 class Method(nn.Module):
@@ -73,12 +74,16 @@ class Method(nn.Module):
     Config  its settings
     early   it makes the network that is trained, so it must stand before those that are not
     alone   a second entry of its kind is refused
+    cuts    it takes rows or columns out of matrices at the end of the float phase
+    aligned it makes zeros in a pattern that such a cut would break
     clashes names of the methods that it cannot be combined with, each with the reason
     """
 
     Config: type[MethodConfig] = MethodConfig
     early = False
     alone = True
+    cuts = False
+    aligned = False
     clashes: dict[str, str] = {}
 
     def __init__(self, cfg: MethodConfig, where: str):

@@ -10,18 +10,44 @@ from bitloom.qat.net.operators import LOGIT_BITS, Add, Context, Embeddings, Firs
 from bitloom.qat.net.shape import EncoderShape, LayerShape
 
 
+class Factored(nn.Module):
+    """A weight matrix as the product of two, through `rank` channels: y = wide(narrow(x))."""
+
+    def __init__(self, in_features: int, rank: int, out_features: int):
+        super().__init__()
+        self.narrow, self.wide = Linear(in_features, rank), Linear(rank, out_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.wide(self.narrow(x))
+
+
+def reader(matrix: Linear | Factored) -> Linear:
+    """The layer that takes a matrix's inputs."""
+    return matrix.narrow if isinstance(matrix, Factored) else matrix
+
+
+def writer(matrix: Linear | Factored) -> Linear:
+    """The layer that gives a matrix's outputs."""
+    return matrix.wide if isinstance(matrix, Factored) else matrix
+
+
 class EncoderLayer(nn.Module):
     """Multi-head attention and feed-forward, each with a residual sum and a LayerNorm behind."""
 
     def __init__(self, layer: LayerShape, hidden: int, eps: float = 1e-12, dropout: float = 0.0, attention_dropout: float = 0.0):
         super().__init__()
-        width = layer.heads * layer.head_width
-        self.query, self.key, self.value = (Linear(hidden, width) for _ in range(3))
+        sizes, ranks = layer.matrices(hidden), dict(layer.ranks)
+
+        def matrix(name: str) -> Linear | Factored:
+            inputs, outputs = sizes[name]
+            return Factored(inputs, ranks[name], outputs) if name in ranks else Linear(inputs, outputs)
+
+        self.query, self.key, self.value = (matrix(name) for name in ("query", "key", "value"))
         self.scores, self.probs, self.context = Scores(layer.heads, layer.keys), Softmax(layer.keys), Context(layer.heads)
         self.probs_dropout, self.dropout = nn.Dropout(attention_dropout), nn.Dropout(dropout)
         self.attention, self.ffn = nn.Module(), nn.Module()
-        self.attention.output, self.attention.sum, self.attention.norm = Linear(width, hidden), Add(), LayerNorm(hidden, eps)
-        self.ffn.up, self.ffn.act, self.ffn.down = Linear(hidden, layer.intermediate), Table(layer.activation), Linear(layer.intermediate, hidden)
+        self.attention.output, self.attention.sum, self.attention.norm = matrix("attention.output"), Add(), LayerNorm(hidden, eps)
+        self.ffn.up, self.ffn.act, self.ffn.down = matrix("ffn.up"), Table(layer.activation), matrix("ffn.down")
         self.ffn.sum, self.ffn.norm = Add(), LayerNorm(hidden, eps)
 
     def forward(self, x: Tensor, real: Tensor | None) -> Tensor:

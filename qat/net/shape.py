@@ -17,6 +17,7 @@ class LayerShape:
     intermediate       width of the feed-forward part
     activation         a function of hw/ops/table.py
     keys               those that a query sees, as a row tensor's shape states them (hw/keys.py)
+    ranks              (name, rank) of the layer's matrices that are two narrow ones: query, key, value, attention.output, ffn.up, ffn.down
     """
 
     heads: int
@@ -24,6 +25,18 @@ class LayerShape:
     intermediate: int
     activation: str = "gelu"
     keys: str = "T"
+    ranks: tuple[tuple[str, int], ...] = ()
+
+    def matrices(self, hidden: int) -> dict[str, tuple[int, int]]:
+        """Inputs and outputs of each weight matrix by name."""
+        inner = self.heads * self.head_width
+        sizes = dict.fromkeys(("query", "key", "value"), (hidden, inner))
+        return sizes | {"attention.output": (inner, hidden), "ffn.up": (hidden, self.intermediate), "ffn.down": (self.intermediate, hidden)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> LayerShape:
+        """Of `asdict`, through JSON too, which knows no tuples."""
+        return cls(**(values | {"ranks": tuple((name, rank) for name, rank in values.get("ranks", ()))}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +76,7 @@ class EncoderShape:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> EncoderShape:
         """Of `as_dict`. Raises TypeError, KeyError: it is none."""
-        return cls(**(values | {"layers": tuple(LayerShape(**layer) for layer in values["layers"])}))
+        return cls(**(values | {"layers": tuple(LayerShape.from_dict(layer) for layer in values["layers"])}))
 
     def without_dropout(self) -> EncoderShape:
         return replace(self, dropout=0.0, attention_dropout=0.0)

@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each compression method: the network or the zeros that it leaves, integers that agree, and what it refuses."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from compressed import MODEL, STEPS, assert_same, compress, crashed, integers_agree, weights
+from random_models import padded, random_float, random_sentences
+from torch import nn
+
+from bitloom.hw import golden
+from bitloom.hw.build import build
+from bitloom.hw.plan.solve import HardwareConfig
+from bitloom.qat.checkpoint import load_plain
+from bitloom.qat.compress import Compression, reshaped
+from bitloom.qat.config import ModelConfig, QuantConfig, TrainConfig
+from bitloom.qat.methods import MethodError, method_of, read
+from bitloom.qat.methods.cut import cut_layers, cut_parts
+from bitloom.qat.methods.gates import Rounds
+from bitloom.qat.methods.method import Step, Work
+from bitloom.qat.net.model import FloatModel
+from bitloom.qat.net.untrained import untrained_shape
+from bitloom.sim.encoder import run_encoder
+from bitloom.sim.verify import compare
+
+pytestmark = pytest.mark.filterwarnings("ignore::bitloom.qat.tokenizer.TruncationWarning")
+HEADS = {"method": "head_pruning", "keep": 0.5}
+UNITS = {"method": "ffn_pruning", "keep": 0.5, "multiple": 8}
+DROP = {"method": "layer_drop", "rate": 0.4, "keep": 1}
+TILES = {"method": "block_pruning", "tile": [4, 4], "keep": 0.25, "every": 3}
+BALANCED = {"method": "balanced_pruning", "keep": 1, "of": 4, "every": 3}
+RANKS = {"method": "low_rank", "ranks": {"layer.*.ffn.*": 4, "layer.1.query": 4}}
+RPP = {"method": "rpp", "gamma": 0.05, "every": 4}
+COMPOUND = [
+    {"method": "embedding_factorization", "size": 8},
+    RANKS,
+    {"method": "attention_window", "window": 3, "layers": "layer.1"},
+    HEADS,
+    UNITS,
+    TILES | {"phase": "qat", "keep": 0.5},
+]
+# One of each kind that changes the network: (entries, heads by layer, widths of the feed-forward by layer).
+NETWORKS = {
+    "head_pruning": ([HEADS], None, [32, 32]),
+    "ffn_pruning": ([UNITS], [4, 4], [16, 16]),
+    "layer_drop": ([DROP], [4], [32]),
+    "depth": ([{"method": "depth", "layers": [1]}], [4], [32]),
+    "compound": (COMPOUND, None, [16, 16]),
+}
+
+
+def plain_model(seed: int = 0, **changes) -> FloatModel:
+    return FloatModel.from_hugging_face(random_float(MODEL.model_copy(update={"dropout": 0.0} | changes), seed), MODEL.max_tokens).eval()
+
+
+def inputs(seed: int = 1) -> dict:
+    return padded(*random_sentences(seed, 8, MODEL.max_tokens))
+
+
+def answers(model: FloatModel) -> torch.Tensor:
+    with torch.no_grad():
+        return model(**inputs()).logits
+
+
+def checked(entries: list[dict], model: ModelConfig = MODEL, **training) -> str:
+    with pytest.raises(MethodError) as error:
+        Compression(tuple(map(read, entries)), QuantConfig(), TrainConfig(**training)).check(untrained_shape(model, labels=2, vocabulary=250))
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("case", NETWORKS)
+def test_the_network_that_is_left(case, tmp_path):
+    """Its shape is what was known before the training where the layers are alike, and half of all heads whichever these are; its integers agree."""
+    entries, heads, widths = NETWORKS[case]
+    compress(tmp_path, entries)
+    shape, graph = load_plain(tmp_path / "float").shape, integers_agree(tmp_path)
+    assert [layer.intermediate for layer in shape.layers] == widths
+    found = [layer.heads for layer in shape.layers]
+    assert found == heads if heads else sum(found) == 4 and min(found) >= 1
+    assert [graph.node(f"layer.{i}.scores.acc").attrs["heads"] for i in range(len(found))] == found
+    known = Compression(tuple(map(read, entries)), QuantConfig(), TrainConfig()).check(untrained_shape(MODEL, labels=2, vocabulary=250))
+    assert [layer.intermediate for layer in known.layers] == widths and sum(layer.heads for layer in known.layers) == sum(found)
+    if case == "compound":
+        assert graph.params["embeddings.project.acc.weight"].shape == (16, 8)
+        assert graph.params["layer.0.ffn.up.narrow.acc.weight"].shape == (4, 16) and graph.params["layer.0.ffn.up.wide.acc.weight"].shape == (16, 4)
+        assert graph.tensor("layer.1.scores").shape[2] == "window 3" and graph.tensor("layer.0.scores").shape[2] == "T"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("phase", ["float", "qat"])
+@pytest.mark.parametrize("entries", [[DROP, HEADS], COMPOUND, [BALANCED, RPP], [{"method": "sharing"}, TILES]], ids=["drop", "compound", "masks", "sharing"])
+def test_a_crash_changes_nothing(entries, phase, tmp_path):
+    compress(tmp_path / "whole", entries)
+    crashed(tmp_path / "out", entries, phase, STEPS // 2 + 2)
+    compress(tmp_path / "out", entries)
+    assert_same(tmp_path / "out", tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_rtl_of_layers_that_differ(tmp_path):
+    compress(tmp_path, COMPOUND)
+    graph, rng = integers_agree(tmp_path), np.random.default_rng(3)
+    ids = [rng.integers(0, 200, n).tolist() for n in (5, 16, 1, 9)]
+    want = golden.run(graph, ids, [[0] * len(row) for row in ids])
+    folder = tmp_path / "build"
+    folder.mkdir()
+    build(graph, HardwareConfig(multipliers=150), folder)
+    report = compare(graph, want, run_encoder(folder, np.split(want[graph.entry], np.cumsum([len(s) for s in ids])[:-1])))
+    assert report.ok and report.values_compared > 1000, str(report)
+
+
+@pytest.mark.parametrize(("part", "kept"), [("heads", [[1, 3], [2]]), ("units", [[0, 5, 31], list(range(16))])])
+def test_a_cut_computes_what_zeros_did(part, kept):
+    """Parts whose readers' weights are zero are taken out: the same answers, in a smaller network."""
+    model = plain_model()
+    small = cut_parts(model, part, kept).eval()
+    with torch.no_grad():
+        for layer, own in zip(model.network.layer, kept, strict=True):
+            weight = layer.attention.output.weight if part == "heads" else layer.ffn.down.weight
+            parts = weight.unflatten(1, (4 if part == "heads" else 32, -1))
+            parts[:, [i for i in range(parts.shape[1]) if i not in own]] = 0
+    assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in model.parameters())
+    assert (answers(small) - answers(model)).abs().max() < 1e-5 and answers(model).std() > 0.05
+
+
+def test_layers_are_cut_in_their_order():
+    model = plain_model(layers=4)
+    small = cut_layers(model, [1, 3])
+    for new, old in enumerate((1, 3)):
+        assert torch.equal(small.network.layer[new].value.weight, model.network.layer[old].value.weight)
+    model.network.layer = nn.ModuleList(model.network.layer[i] for i in (1, 3))
+    assert torch.equal(answers(small.eval()), answers(model))
+
+
+def importance(method, model: FloatModel) -> list[torch.Tensor]:
+    work = Work(phase="float", model=model, batches=list, methods=[])
+    method.begin(work)
+    model(**inputs(), labels=torch.tensor([0, 1] * 4)).loss.backward()
+    for hook in work.hooks:
+        hook.remove()
+    return [method.get_buffer(f"seen/{i}") for i in range(2)]
+
+
+def test_importance_of_heads_is_the_gradient_of_a_gate():
+    """|dL/dg| of each sentence alone, by gates that are parameters, summed; the loss of the batch is a mean."""
+    model = plain_model()
+    got, want = importance(method_of("head_pruning")(read(HEADS), ""), model), torch.zeros(2, 4)
+    batch = inputs()
+    for s in range(8):
+        gates, hooks = torch.ones(2, 4, requires_grad=True), []
+        for i, layer in enumerate(model.network.layer):
+            hooks.append(layer.context.register_forward_hook(lambda m, a, y, i=i, gates=gates: y * gates[i].repeat_interleave(4)))
+        model(**{key: value[s : s + 1] for key, value in batch.items()}, labels=torch.tensor([s % 2])).loss.backward()
+        want += gates.grad.abs() / 8
+        for hook in hooks:
+            hook.remove()
+    assert torch.allclose(torch.stack(got).float(), want, rtol=1e-3) and want.min() > 0
+
+
+def test_the_least_important_go_first():
+    """Heads whose outputs nobody reads have no importance: they are those that go, from whichever layer."""
+    model = plain_model()
+    with torch.no_grad():
+        model.network.layer[0].attention.output.weight[:, 4:] = 0  # heads 1, 2, 3
+        model.network.layer[1].attention.output.weight[:, :4] = 0  # head 0
+    method = method_of("head_pruning")(read(HEADS), "")
+    batch = inputs() | {"labels": torch.tensor([0, 1] * 4)}
+    work = Work(phase="float", model=model, batches=lambda: [batch], methods=[])
+    method.begin(work)
+    for hook in work.hooks:
+        hook.remove()
+    small = method.finish(work)
+    assert [layer.heads for layer in small.shape.layers] == [1, 3]
+    assert torch.equal(small.network.layer[1].value.weight, model.network.layer[1].value.weight[4:])
+    assert (answers(small.eval()) - answers(model)).abs().max() < 1e-5
+
+
+def test_rounds_are_spread_from_begin_to_end():
+    cfg = Rounds(method="", keep=0.5, rounds=3, begin=0.2, end=0.6)
+    assert {n: cfg.due(Step(number=n, total=100)) for n in range(1, 101) if cfg.due(Step(number=n, total=100))} == {20: 1, 40: 2, 60: 3}
+    assert cfg.due(Step(number=1, total=1)) == 3  # all at once
+
+
+def test_layers_are_dropped_in_training_only():
+    model = plain_model()
+    method = method_of("layer_drop")(read(DROP), "")
+    whole, work = answers(model), Work(phase="float", model=model, batches=list, methods=[])
+    method.begin(work)
+    assert torch.equal(answers(model), whole)
+    model.train()
+    torch.manual_seed(0)
+    seen = {float(answers(model)[0, 0]) for _ in range(40)}
+    assert len(seen) == 4  # none, the first, the second, both
+    assert float(whole[0, 0]) in seen
+
+
+@pytest.mark.parametrize(("entry", "kept"), [(TILES, 0.25), (TILES | {"scope": "all"}, 0.25), (BALANCED, 0.25)])
+def test_zeros_lie_where_the_hardware_can_skip_them(entry, kept, tmp_path):
+    """Whole tiles as hw/ops/linear.py lays them, and groups of a row; in the integers too."""
+    compress(tmp_path, [entry])
+    graph, found = integers_agree(tmp_path), weights(tmp_path)
+    total = 0
+    for name, weight in found.items():
+        if name.startswith("qat/network.layer") and name.endswith(".weight") and ".norm." not in name:
+            if entry["method"] == "block_pruning":
+                tiles = weight.unflatten(1, (-1, 4)).unflatten(0, (-1, 4)).abs().amax((1, 3)) != 0
+            else:
+                tiles = weight.unflatten(1, (-1, 4)) != 0
+                assert (tiles.sum(-1) == 1).all()
+            assert tiles.any() and (entry.get("scope") == "all" or tiles.float().mean() == kept)
+            total += int(tiles.sum()) * (16 if entry["method"] == "block_pruning" else 1)
+            codes = graph.params[f"{name.removeprefix('qat/network.').removesuffix('.weight')}.acc.weight"]
+            assert not codes[(weight == 0).numpy()].any()
+    assert total == kept * 2 * (4 * 16 * 16 + 2 * 16 * 32)
+
+
+def test_layers_share_weights_and_their_codes(tmp_path):
+    compress(tmp_path, [{"method": "sharing", "what": "ffn"}])
+    found, graph = weights(tmp_path), integers_agree(tmp_path)
+    for phase in ("float", "qat"):
+        names = [name for name in found if name.startswith(f"{phase}/network.layer.0.") and name.endswith((".weight", ".bias", "log_scale"))]
+        same = {name: torch.equal(found[name], found[name.replace("layer.0.", "layer.1.")]) for name in names}
+        assert {name for name, equal in same.items() if equal} >= {name for name in names if ".ffn." in name}
+        assert not any(same[name] for name in names if name.endswith("query.weight"))
+    for name in ("ffn.up", "ffn.down"):
+        assert np.array_equal(graph.params[f"layer.0.{name}.acc.weight"], graph.params[f"layer.1.{name}.acc.weight"])
+
+
+def test_shared_layers_train_with_the_sum_of_their_gradients():
+    model, method = plain_model(), method_of("sharing")(read({"method": "sharing"}), "")
+    work = Work(phase="float", model=model, batches=list, methods=[])
+    method.begin(work)
+    model(**inputs(), labels=torch.tensor([0, 1] * 4)).loss.backward()
+    first, second = (model.network.layer[i].ffn.up.weight for i in range(2))
+    want = first.grad + second.grad
+    method.before(work, Step(number=1, total=1))
+    assert torch.equal(first.grad, want) and torch.equal(first, second) and want.any()
+
+
+def test_rpp_shrinks_small_weights_to_zero_and_large_ones_hardly(tmp_path):
+    """The proximal step by hand; what is zero at the end stays zero."""
+    method, model = method_of("rpp")(read(RPP | {"epsilon": 0.01, "every": 1000}), ""), plain_model()
+    weight = model.network.layer[0].query.weight
+    before, work = weight.detach().clone(), Work(phase="float", model=model, batches=list, methods=[])
+    method.begin(work)
+    method.during(work, Step(number=1, total=10, rate=0.02))
+    want = before.sign() * (before.abs() - 0.02 * 0.05 / (before.abs() + 0.01)).clamp(min=0)
+    assert torch.equal(weight, want) and 0 < int((weight == 0).sum()) < weight.numel() / 2
+    compress(tmp_path, [RPP])
+    found = weights(tmp_path)
+    before, after = (found[f"{phase}/network.layer.0.value.weight"] for phase in ("float", "qat"))
+    assert torch.equal(before == 0, after == 0) and (before == 0).any() and not torch.equal(before, after)
+    integers_agree(tmp_path)
+
+
+def test_low_rank_starts_from_the_singular_values():
+    """Of full rank it would be the matrix itself; of less the nearest one of that rank."""
+    model, method = plain_model(), method_of("low_rank")(read(RANKS), "")
+    new = reshaped(model, method.reshape(model.shape), method)
+    up = new.network.layer[0].ffn.up
+    got, want = up.wide.weight @ up.narrow.weight, model.network.layer[0].ffn.up.weight
+    s = torch.linalg.svdvals(want.double())
+    assert torch.allclose((got - want).double().norm(), s[4:].norm(), rtol=1e-4)
+    assert torch.equal(up.wide.bias, model.network.layer[0].ffn.up.bias) and not up.narrow.bias.any()
+    assert torch.equal(new.network.layer[1].key.weight, model.network.layer[1].key.weight)
+    new.network.layer[0].query = nn.Identity()  # of the others nothing is factored
+    assert isinstance(new.network.layer[1].query, type(up)) and not isinstance(new.network.layer[0].key, type(up))
+
+
+def test_embeddings_are_factored_by_their_singular_vectors():
+    model, method = plain_model(), method_of("embedding_factorization")(read({"method": "embedding_factorization", "size": 8}), "")
+    new = reshaped(model, method.reshape(model.shape), method)
+    old, project = model.network.embeddings, new.network.embeddings.project
+    basis = project.weight / old.norm.weight[:, None] / math.sqrt(2)
+    assert torch.allclose(basis.T @ basis, torch.eye(8), atol=1e-4) and torch.equal(project.bias, old.norm.bias)
+    assert torch.allclose(new.network.embeddings.sum.word @ basis.T, old.sum.word @ basis @ basis.T, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("entries", "training", "expected"),
+    [
+        ([HEADS | {"keep": 0.1}], {}, "compression.0.keep: got 0.1 of 8 heads in 2 layers, must leave one in each (at least 0.25); raise it"),
+        ([HEADS | {"scope": "layer", "keep": 0.1}], {}, "compression.0.keep: got 0.1 of 4 heads in 1 layer, must leave one in each (at least 0.25); raise it"),
+        ([HEADS | {"layers": "layer.7"}], {}, "compression.0.layers: got 'layer.7', must match one of layer.0 .. layer.1; change it"),
+        ([{"method": "depth", "keep": 3}], {}, "compression.0.keep: got 3, must be at most the 2 layers that there are; lower it"),
+        ([{"method": "depth", "layers": [0, 2]}], {}, "compression.0.layers: got [0, 2], must be 0 .. 1; change it"),
+        ([DROP], {"float_epochs": 0}, "compression.0.rate: got 0.4 with no float epochs, must have some to drop layers in; set training.float_epochs, or use depth"),
+        ([{"method": "sharing"}, DROP], {},
+         "compression.1: got 'layer_drop' together with 'sharing', must be one of them (layers that share weights are one layer, whose depth is no choice of weights); "
+         "remove one"),
+        ([HEADS, {"method": "depth", "keep": 1}], {},
+         "compression.1: got 'depth' behind 'head_pruning', must be in front of it: it makes the network that 'head_pruning' is trained on; move it up"),
+        ([TILES | {"tile": [3, 5]}], {}, "compression.0.tile: got [3, 5], must divide the 16 x 16 weights of 'layer.0.query'; use e.g. [2, 4], or leave it out with layers"),
+        ([TILES | {"tile": [16, 16]}], {},
+         "compression.0.keep: got 0.25 of the 1 tiles of 'layer.0.query', must leave one (at least 1); raise it, or use smaller tiles"),
+        ([BALANCED | {"of": 5}], {}, "compression.0.of: got 5, must divide the 16 weights of a row of 'layer.0.query'; use e.g. 4, or leave it out with layers"),
+        ([UNITS, BALANCED], {},
+         "compression.1.phase: got 'float' with 'ffn_pruning', must be the phase behind it, as a cut through its pattern of zeros breaks it; set phase: qat"),
+        ([TILES, HEADS], {},
+         "compression.0.phase: got 'float' with 'head_pruning', must be the phase behind it, as a cut through its pattern of zeros breaks it; set phase: qat"),
+        ([{"method": "low_rank", "ranks": {"layer.*.ffn.up": 11}}], {},
+         "compression.0.ranks['layer.0.ffn.up']: got 11, must be at most 10, above which two matrices hold as many weights as the 32 x 16; lower it, or leave it out"),
+        ([{"method": "low_rank", "ranks": {"layer.*.ffn.upp": 2}}], {},
+         "compression.0.ranks: got 'layer.*.ffn.upp', must match a weight matrix; did you mean 'layer.1.ffn.up'?"),
+        ([{"method": "embedding_factorization", "size": 16}], {}, "compression.0.size: got 16, must be below the encoder's 16; lower it"),
+        ([{"method": "sharing", "groups": 3}], {}, "compression.0.groups: got 3, must divide the 2 layers; use e.g. 2"),
+        ([{"method": "attention_window", "window": 2, "layers": "layer.0"}, {"method": "sharing"}], {},
+         "compression.1.groups: got layers 0 .. 1 of different shapes, must be groups of equal layers; share before the layers differ"),
+        ([{"method": "attention_window", "window": 2, "layers": "layer.5"}], {}, "compression.0.layers: got 'layer.5', must match one of layer.0 .. layer.1; change it"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_told_before_the_training(entries, training, expected):
+    assert checked(entries, **training).startswith(expected)
+
+
+def test_layers_that_are_kept_are_spaced():
+    for depth, keep, want in [(12, 6, [0, 2, 4, 7, 9, 11]), (6, 2, [0, 5]), (4, 1, [0]), (3, 3, [0, 1, 2])]:
+        method = method_of("depth")(read({"method": "depth", "keep": keep}), "")
+        assert method.chosen(depth) == want
+    shape = replace(plain_model().shape, layers=plain_model().shape.layers * 2)
+    assert len(method_of("depth")(read({"method": "depth", "keep": 3, "which": "last"}), "").reshape(shape).layers) == 3
