@@ -78,6 +78,7 @@ UNIT = {
     "loop": (ROLLED,),
     "mac_array": (PRODUCTS, *MATRIX),
     "mul": (ARITHMETIC, NORM),
+    "pick": (SPARSE,),
     "product_reg": (PRODUCTS, ARITHMETIC, REQUANT, NORM),
     "recip": (ARITHMETIC, "tests/ops/test_softmax.py", NORM),
     "regroup": (MATRIX[2],),

@@ -80,6 +80,8 @@ class Fold:
     block               tokens of a block, of a matrix operator whose weights come from external memory (hw/plan/streamed.py); 0: they are on the chip
     base, data_bits     where its weights lie there, in bytes, and bits of a beat
     folded              elements of a part, of an operator that takes a folded stream (hw/rtl/blocks.sv); 0: it takes tokens in order
+    keep, group         of each `group` inputs, so many weights of a row have a multiplier and a place in the memory, the others are zero (hw/parts/pick.py); a
+                        step takes simd / keep groups. keep = 0: all have
     words               of the weights of each turn, where a matrix operator leaves zero tiles out (hw/parts/schedule.py), and so cycles of a token; (): none is
     multiplier          how a matrix operator makes its products: a style of hw/cost/multipliers.py; None: by its rule, for any family
     """
@@ -90,6 +92,8 @@ class Fold:
     queries: int = 1
     lanes_in: int = 1
     lanes_out: int = 1
+    keep: int = 0
+    group: int = 1
     words: tuple[int, ...] = ()
     multiplier: str | None = None
     block: int = 0
@@ -103,6 +107,11 @@ class Fold:
     def products(self) -> int:
         """Of a matrix operator, each cycle."""
         return self.pe * self.simd * self.side * self.queries
+
+    @property
+    def inputs(self) -> int:
+        """Of a matrix operator with weights, that it takes each cycle."""
+        return self.simd // self.keep * self.group if self.keep else self.simd
 
     def into(self, channels: int) -> Layout:
         """Of an input's tokens of that many channels."""

@@ -51,6 +51,7 @@ class Shape:
     residual_bits: tuple[int, ...] = (10,)
     tile: tuple[int, int] = (8, 8)  # rows and columns of the tiles of a matrix that
     zero_tiles: tuple[float, ...] = (0.0,)  # are zero to one of these shares; tiles at the edges are smaller
+    balanced: tuple[tuple[int, int], ...] = ((1, 1),)  # (weights of a row that are not zero, of so many side by side)
 
 
 class RandomEncoder:
@@ -84,7 +85,12 @@ class RandomEncoder:
         return ops.layernorm.append(self.b, op.tensor, x, g, b, eps=ops.layernorm.constants(x, 1e-12)["eps"], shift=shift, bits=bits, scale=scale)
 
     def thinned(self, weight: np.ndarray, bits: int) -> np.ndarray:
-        """The weights with some tiles that are zero; those of one bit cannot be."""
+        """The weights with some that are zero; those of one bit cannot be."""
+        if bits > 1 and self.shape.balanced != ((1, 1),):
+            keep, group = self.shape.balanced[int(self.rng.integers(len(self.shape.balanced)))]
+            width = -(-weight.shape[1] // group)
+            stay = self.rng.permuted(np.tile(np.arange(group) < keep, (len(weight), width, 1)), axis=2)
+            weight = np.where(stay.reshape(len(weight), -1)[:, : weight.shape[1]], weight, 0)
         if bits == 1 or self.shape.zero_tiles == (0.0,):
             return weight
         rows, columns = (-(-size // tile) for size, tile in zip(weight.shape, self.shape.tile, strict=True))

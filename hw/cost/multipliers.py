@@ -51,7 +51,12 @@ def multiplier_style(x_bits: int, w_bits: int, family: str | None = None, pe: in
 
 def fold_style(fold: Fold, x_bits: int, w_bits: int) -> str:
     """The style of a folded matrix operator: what its folding says, else the rule."""
-    return fold.multiplier or multiplier_style(x_bits, w_bits, pe=fold.pe)
+    return fold.multiplier or multiplier_style(x_bits, w_bits, pe=sharing(fold))
+
+
+def sharing(fold: Fold) -> int:
+    """Rows that share their activations: all, or each has those of its own weights."""
+    return 1 if fold.keep else fold.pe
 
 
 class Product(NamedTuple):

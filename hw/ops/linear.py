@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, require_range, turn_params
 from bitloom.hw.ops.record import Finn, Operator
-from bitloom.hw.parts import banks, blocks, mac_array, schedule, tiles
+from bitloom.hw.parts import banks, blocks, mac_array, pick, schedule, tiles
 from bitloom.hw.parts.banks import Banks
 from bitloom.hw.parts.mac_array import mac_latency
 
@@ -84,29 +85,33 @@ def foldings(graph: Graph, node: Node, fold: Fold) -> list[Fold]:
     for pe in divisors(channels, fold.lanes_out):
         enough = next((simd for simd in simds if channels // pe * (inputs // simd) <= pace), simds[-1])
         found += [replace(fold, pe=pe, simd=simd) for simd in simds if simd <= enough]
-    return found + _skipping(graph, node, fold, simds, pace)
+    return found + _sparse(graph, node, fold, pace)
 
 
-def _skipping(graph: Graph, node: Node, fold: Fold, simds: list[int], pace: int) -> list[Fold]:
-    """Those that leave zero tiles out, where bits of memory are saved with the schedule's counted; SIMD up to the one that waits for the input."""
+def _sparse(graph: Graph, node: Node, fold: Fold, pace: int) -> list[Fold]:
+    """Those that leave zero weights out, with no more bits of memory; SIMD up to the one that waits for the input."""
     pattern = contents(graph, node)
     if pattern is None:
         return []
-    (channels, inputs), bits = _widths(graph, node, fold), node.attrs["weight_bits"]
     into, out_of = fold.into(graph.tensor(node.inputs[0]).channels), fold.out_of(graph.tensor(node.name).channels)
-    found = []
-    for pe in divisors(channels, fold.lanes_out):
-        counts, least = schedule.counts(pattern, into, out_of, pe), max(1, pe // fold.lanes_out)
-        for simd in simds:
-            steps, width = inputs // simd, pe * simd * bits
-            if least > steps:
-                break
-            words = tuple(int(np.maximum(own, least).sum()) for own in counts(simd))
-            if sum(words) * (width + schedule.word_bits(steps)) < len(words) * channels // pe * steps * width:
-                found.append(replace(fold, pe=pe, simd=simd, words=words))
-            if sum(words) <= len(words) * pace:
-                break
+    bits, found = node.attrs["weight_bits"], []
+    for keep, group in ((0, 1), *schedule.patterns(pattern, into)):
+        if keep and keep * _element_bits(bits, group) > group * bits:
+            continue
+        for pe in divisors(out_of.width, fold.lanes_out):
+            for inputs in divisors(into.width, math.lcm(fold.lanes_in, group)):
+                picked = replace(fold, pe=pe, simd=inputs // group * keep or inputs, keep=keep, group=group)
+                short = schedule.leave_out(picked, pattern, into, out_of, _element_bits(bits, group))
+                made = [*([picked] if keep else []), *([short] if short else [])]
+                found += made
+                if made and interval(graph, node, made[-1], 1) <= pace:
+                    break
     return found
+
+
+def _element_bits(bits: int, group: int) -> int:
+    """Of the weight memory: a weight, and its place in its group."""
+    return bits + pick.index_bits(group)
 
 
 def left_out(graph: Graph, node: Node, fold: Fold) -> Fold:
@@ -124,15 +129,15 @@ def interval(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
     """Cycles a sentence of that many tokens takes in steady state (numbers as in hw/rtl/linear.sv); of several turns the mean, rounded up."""
     channels, inputs = _widths(graph, node, fold)
     rows = tokens if graph.tensor(node.name).kind == "token" else 1
-    every = channels // fold.pe * max(inputs // fold.simd, fold.pe // fold.lanes_out)
+    every = channels // fold.pe * max(inputs // fold.inputs, fold.pe // fold.lanes_out)
     turns = [max(inputs // fold.lanes_in, words) for words in fold.words or (every,)]
     return -(-rows * sum(turns) // len(turns))
 
 
 def made(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
-    """All, but for the zero tiles that are left out."""
+    """All, but for the zero weights that are left out."""
     if not fold.words:
-        return macs(graph, node, tokens)
+        return macs(graph, node, tokens) * (fold.keep or fold.group) // fold.group
     rows = tokens if graph.tensor(node.name).kind == "token" else 1
     return rows * fold.products * sum(fold.words) // len(fold.words)
 
@@ -160,7 +165,7 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
 def _turn_cycles(graph: Graph, node: Node, fold: Fold) -> list[tuple[int, int, int]]:
     """Of a token, in each turn (one for all where all are alike): cycles until the last step of its first fold, of its last fold, and in all."""
     channels, inputs = _widths(graph, node, fold)
-    steps, folds = inputs // fold.simd, channels // fold.pe
+    steps, folds = inputs // fold.inputs, channels // fold.pe
     if not fold.words:
         slot = max(steps, fold.pe // fold.lanes_out)
         return [(steps, steps + (folds - 1) * slot, folds * slot)]
@@ -173,18 +178,29 @@ def _weights(graph: Graph, node: Node, fold: Fold) -> list[np.ndarray]:
     return [fold.out_of(weight.shape[0]).place(fold.into(weight.shape[1]).place(weight), axis=0) for weight in weights]
 
 
+def _elements(graph: Graph, node: Node, fold: Fold) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Of each turn, what the memory has for all channels, int64 [C, elements of a channel], and which of these weights are not zero."""
+    bits, found = node.attrs["weight_bits"], []
+    for weight in _weights(graph, node, fold):
+        full = weight != 0
+        if fold.keep:
+            found.append((pick.elements(weight, fold.keep, fold.group, bits), pick.chosen(full, full, fold.keep, fold.group)))
+        else:
+            found.append(((weight > 0).astype(np.int64) if bits == 1 else weight, full))
+    return found
+
+
 def _kept(graph: Graph, node: Node, fold: Fold) -> list[np.ndarray]:
     """The tiles that the unit computes, of each turn: bool [folds, steps]."""
     least = max(1, fold.pe // fold.lanes_out)
-    full = [schedule.tiles(weight != 0, fold.pe, fold.simd) for weight in _weights(graph, node, fold)]
+    full = [schedule.tiles(full, fold.pe, fold.simd) for _, full in _elements(graph, node, fold)]
     return [schedule.kept(own, least) if fold.words else np.ones_like(own) for own in full]
 
 
 def _words(graph: Graph, node: Node, fold: Fold) -> np.ndarray:
     """The weight memory, int64 [words of all turns, PE * SIMD]: a word a cycle. One-bit weights: 0 is -1, 1 is +1."""
-    weights, found = _weights(graph, node, fold), []
-    for weight, stay in zip(weights, _kept(graph, node, fold), strict=True):
-        codes = (weight > 0).astype(np.int64) if node.attrs["weight_bits"] == 1 else weight
+    found = []
+    for (codes, _), stay in zip(_elements(graph, node, fold), _kept(graph, node, fold), strict=True):
         split = codes.reshape(len(stay), fold.pe, stay.shape[1], fold.simd).transpose(0, 2, 1, 3)
         found.append(split[stay].reshape(-1, fold.pe * fold.simd))
     return np.concatenate(found)
@@ -225,7 +241,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     x, acc, bits = graph.tensor(node.inputs[0]), graph.tensor(node.name), node.attrs["weight_bits"]
     channels, inputs = _widths(graph, node, fold)
     bias = np.concatenate([fold.out_of(acc.channels).place(g.param(n, "bias")) for g, n in graph.turns(node)])
-    weights: Params = {"WEIGHT_FILE": Hex.pack(lambda: _words(graph, node, fold), bits)}
+    weights: Params = {"WEIGHT_FILE": Hex.pack(lambda: _words(graph, node, fold), _element_bits(bits, fold.group))}
     if fold.block:
         weights = {"TOKENS": fold.block, "FOLD": fold.folded, "DATA_W": fold.data_bits, "BASE": fold.base}
     return Instance(
@@ -251,11 +267,12 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
 
 
 def _schedule(graph: Graph, node: Node, fold: Fold) -> Params:
-    """Parameters of a unit that leaves zero tiles out; {} of any other."""
+    """Parameters of a unit that leaves zero weights out; {} of any other."""
+    made: Params = {"KEEP": fold.keep, "GROUP": fold.group} if fold.keep else {}
     if not fold.words:
-        return {}
-    depth, steps = sum(fold.words), _widths(graph, node, fold)[1] // fold.simd
-    made: Params = {
+        return made
+    depth, steps = sum(fold.words), _widths(graph, node, fold)[1] // fold.inputs
+    made |= {
         "WORDS": depth,
         "SCHEDULE_FILE": Hex.pack(lambda: np.concatenate([schedule.entries(stay) for stay in _kept(graph, node, fold)]), schedule.word_bits(steps)),
     }
@@ -267,7 +284,8 @@ def _schedule(graph: Graph, node: Node, fold: Fold) -> Params:
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
     acc, bits = graph.tensor(node.name), node.attrs["weight_bits"]
     channels, inputs = _widths(graph, node, fold)
-    words = _words(graph, node, replace(fold, words=()))  # the header takes every step
+    fold = replace(fold, simd=fold.inputs, keep=0, group=1, words=())  # the header takes every weight
+    words = _words(graph, node, fold)
     return HlsLayer(
         constants={"in_features": inputs, "out_features": channels, "pe": fold.pe, "simd": fold.simd, "block_ram": len(words) >= BLOCK_RAM_WORDS},
         memories={
@@ -298,12 +316,17 @@ def append(b: GraphBuilder, name: str, x: Tensor, weight: np.ndarray, bias: np.n
     return b.add("linear", out, (x.name,), {"weight_bits": weight_bits}, weight=weight, bias=bias)
 
 
+def _inputs(p: Params) -> int:
+    """That it takes each cycle."""
+    return p["SIMD"] // p["KEEP"] * p["GROUP"] if "KEEP" in p else p["SIMD"]
+
+
 def memories(p: Params) -> list[Memory]:
-    steps, folds = p["K"] // p["SIMD"], p["C"] // p["PE"]
-    turns, words = p.get("TURNS", 1), p.get("WORDS", 0)
+    inputs, folds = _inputs(p), p["C"] // p["PE"]
+    steps, turns, words = p["K"] // inputs, p.get("TURNS", 1), p.get("WORDS", 0)
     return [
-        banks.memory("token", p["IN_W"], p["SIMD"], steps),
-        Memory("weight", p["PE"] * p["SIMD"] * p["WEIGHT_W"], words or turns * folds * steps, rom=True),
+        banks.memory("token", p["IN_W"], inputs, steps),
+        Memory("weight", p["PE"] * p["SIMD"] * _element_bits(p["WEIGHT_W"], p.get("GROUP", 1)), words or turns * folds * steps, rom=True),
         Memory("bias", p["LANES_OUT"] * p["OUT_W"], turns * p["C"] // p["LANES_OUT"], rom=True),
         *(schedule.memories(words, steps, turns) if words else []),
     ]
@@ -314,10 +337,15 @@ def products(p: Params) -> list[Product]:
 
 
 def terms(p: Params) -> Terms:
-    return mac_array.terms(p, pe=p["PE"], simd=p["SIMD"], x_bits=p["IN_W"], w_bits=p["WEIGHT_W"]) | {
-        "part_bits": (p["SIMD"] - p["LANES_IN"]) * p["IN_W"],
+    inputs, own = _inputs(p), "KEEP" in p
+    words = p.get("WORDS", 0) or p["C"] // p["PE"] * (p["K"] // inputs)
+    steps = 0 if "WORDS" in p else 2 * index_bits(p["K"] // inputs)
+    made = mac_array.terms(p, pe=p["PE"], simd=p["SIMD"], x_bits=p["IN_W"], w_bits=p["WEIGHT_W"], own=own)
+    return made | {
+        "part_bits": (inputs - p["LANES_IN"]) * p["IN_W"],
         "out_bits": p["LANES_OUT"] * p["OUT_W"],
-        "count_bits": index_bits(p["C"] * p["K"] // p["PE"] // p["SIMD"]) + index_bits(p["C"] // p["LANES_OUT"]) + 2 * index_bits(p["K"] // p["SIMD"]),
+        "count_bits": index_bits(words) + index_bits(p["C"] // p["LANES_OUT"]) + steps,
+        "pick_bits": pick.choices(p["PE"] * p["SIMD"], p["GROUP"], p["IN_W"]) if own else 0,
     }
 
 

@@ -23,14 +23,14 @@ def products(p: Params, *, pe: int, simd: int, x_bits: int, x_signed: bool, w_bi
     return [whole((pe + 1) // 2 * simd, pair_bits(x_bits, w_bits)[0], x)] if p["MUL_STYLE"] == "two" else [whole(pe * simd, x, w_bits)]
 
 
-def terms(p: Params, *, pe: int, simd: int, x_bits: int, w_bits: int) -> Terms:
-    """Operands, products, adder tree, sums of an operator with MUL_STYLE and OUT_W."""
+def terms(p: Params, *, pe: int, simd: int, x_bits: int, w_bits: int, own: bool = False) -> Terms:
+    """Operands, products, adder tree, sums of an operator with MUL_STYLE and OUT_W; own: each row has an x of its own."""
     product = x_bits + w_bits
     node = min(product + (simd - 1).bit_length(), p["OUT_W"])
     pairs = (pe + 1) // 2 * simd if p["MUL_STYLE"] == "two" else 0
     additions = p["MUL_STYLE"] == "lut" or w_bits == 1
     return {
-        "x_bits": simd * x_bits,
+        "x_bits": (pe if own else 1) * simd * x_bits,
         "w_bits": pe * simd * w_bits,
         "pair_bits": pairs * (product + w_bits + 1),
         "product_bits": pe * simd * product,

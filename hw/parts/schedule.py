@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 
 import numpy as np
 
 from bitloom.hw.cost.memories import Memory, index_bits
-from bitloom.hw.instance import Layout
+from bitloom.hw.instance import Fold, Layout
+from bitloom.hw.parts import pick
 
 SPARSE = 0.25  # share of a layer's weights that are zero: with fewer, no tile is looked for
 KNOWN = 1 << 12  # counts that are remembered, of all shapes of tiles of a layer with given streams
@@ -48,16 +49,44 @@ def _steps(folds: np.ndarray, simd: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=KNOWN)
-def _folds(pattern: Pattern, out_of: Layout, pe: int) -> tuple[np.ndarray, ...]:
-    """Which inputs some channel of a fold reads, in each turn: bool [folds, K]."""
-    return tuple(out_of.place(full, axis=0).reshape(out_of.width // pe, pe, -1).any(axis=1) for full in pattern.full)
+def patterns(pattern: Pattern, into: Layout) -> list[tuple[int, int]]:
+    """(keep, group) that all weights obey, as their input's layout places them (hw/parts/pick.py)."""
+    return pick.patterns([into.place(full) for full in pattern.full])
 
 
 @lru_cache(maxsize=KNOWN)
-def counts(pattern: Pattern, into: Layout, out_of: Layout, pe: int) -> Callable[[int], tuple[np.ndarray, ...]]:
+def _picked(pattern: Pattern, into: Layout, keep: int, group: int) -> tuple[np.ndarray, ...]:
+    """Which of the weights that are picked are not zero, in each turn: bool [C, K * keep / group]."""
+    return tuple(pick.chosen(full, full, keep, group) for full in map(into.place, pattern.full))
+
+
+@lru_cache(maxsize=KNOWN)
+def _folds(pattern: Pattern, into: Layout | None, out_of: Layout, pe: int, keep: int, group: int) -> tuple[tuple[np.ndarray, ...], float]:
+    """Which weights of a channel some channel of a fold has, in each turn: bool [folds, K], and their share; without `into`, not yet in their places."""
+    turns = _picked(pattern, into, keep, group) if keep else pattern.full
+    folds = tuple(out_of.place(full, axis=0).reshape(out_of.width // pe, pe, -1).any(axis=1) for full in turns)
+    return folds, sum(np.count_nonzero(own) for own in folds) / sum(own.size for own in folds)
+
+
+@lru_cache(maxsize=KNOWN)
+def _counts(pattern: Pattern, into: Layout, out_of: Layout, pe: int, keep: int, group: int) -> Callable[[int], tuple[np.ndarray, ...]]:
     """By SIMD: tiles that are not all zero, of each fold in each turn; into, out_of: the streams' layouts."""
-    placed = [into.place(own) for own in _folds(pattern, out_of, pe)]
+    folds, _ = _folds(pattern, into if keep else None, out_of, pe, keep, group)
+    placed = folds if keep else [into.place(own) for own in folds]
     return cache(lambda simd: tuple(_steps(own, simd).sum(axis=1) for own in placed))
+
+
+def leave_out(fold: Fold, pattern: Pattern, into: Layout, out_of: Layout, bits: int) -> Fold | None:
+    """The fold with its zero tiles left out; None where that saves no bits, the schedule's counted. bits: of an element of the weight memory."""
+    steps, least, width = into.width // fold.inputs, max(1, fold.pe // fold.lanes_out), fold.products * bits
+    shape = fold.pe, fold.keep, fold.group
+    _, share = _folds(pattern, into if fold.keep else None, out_of, *shape)
+    share *= 1 if fold.keep else into.channels / into.width  # of columns that are not all zero: no more than of tiles
+    if least > steps or share * (width + word_bits(steps)) >= width:
+        return None
+    words = tuple(int(np.maximum(own, least).sum()) for own in _counts(pattern, into, out_of, *shape)(fold.simd))
+    every = len(words) * out_of.width // fold.pe * steps
+    return replace(fold, words=words) if sum(words) * (width + word_bits(steps)) < every * width else None
 
 
 def kept(full: np.ndarray, least: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from bitloom.hw.board import Board
 from bitloom.hw.cost.budget import Usage, label, planned, too_much, usage
 from bitloom.hw.cost.memories import DISTRIBUTED, ULTRA, Memory, map_memory
-from bitloom.hw.cost.multipliers import multiplier_style
+from bitloom.hw.cost.multipliers import multiplier_style, sharing
 from bitloom.hw.cost.resources import MODULES, Cost, Estimate, Estimator
 from bitloom.hw.graph import Graph, Node
 from bitloom.hw.instance import Fold
@@ -48,7 +48,7 @@ class Fitter:
     def _styled(self, folding: Folding) -> tuple[Folding, Estimate]:
         folds = dict(folding.folds)
         for name in folding.per_node:
-            folds[name] = replace(folds[name], multiplier=self._style(self.graph.node(name), folds[name].pe))
+            folds[name] = replace(folds[name], multiplier=self._style(self.graph.node(name), sharing(folds[name])))
         folding = replace(folding, folds=folds, board=self.board.name, styles={})
         costs = self.costs.estimate(Design(self.graph, folding))
         over = costs.total.dsp - self.board.resources.dsp.count

@@ -4,6 +4,8 @@
 // Stream : s_* tokens of K elements -> m_* tokens of C elements; s_last of a token's final beat becomes its m_last
 // Order  : fold f computes channels f*PE .. f*PE+PE-1 in K/SIMD steps; its PE sums leave in PE/LANES_OUT beats while
 //          the next fold is computed. A fold takes Slot = max(K/SIMD, PE/LANES_OUT) cycles.
+//          KEEP > 0: of each GROUP inputs a row has KEEP weights at most that are not zero. A step takes SIMD/KEEP groups, not SIMD inputs: below,
+//          read K*KEEP/GROUP for K
 //          WORDS > 0: a tile, the PE x SIMD weights of a step, that is all zero is left out (schedule.sv): fold f takes
 //          Slot(f) = max(its tiles that are not zero, PE/LANES_OUT, 1) cycles; one without any gives its biases
 // Timing : II per token max(K/LANES_IN, sum of all folds' Slots). A token may enter while the one before is computed.
@@ -11,7 +13,7 @@
 //          WORDS > 0: Slot(0) + .. + Slot(f) + 8 + ceil(log4(SIMD))
 // Memory : weight word f*(K/SIMD)+step, row pe, element simd at bit (pe*SIMD+simd)*WEIGHT_W; signed, or 0/1 for -1/+1 when
 //          WEIGHT_W = 1. WORDS > 0: the words that are left, in that order; a fold of fewer than Slot(f) keeps some zero ones.
-//          Bias word a holds LANES_OUT biases of OUT_W bits, of channels a*LANES_OUT ..
+//          KEEP > 0: an element is {place in its group, weight} (pick.sv). Bias word a holds LANES_OUT biases of OUT_W bits, of channels a*LANES_OUT ..
 //          TURNS > 1: of each turn one after the other, in a rolled encoder (turns.sv)
 // Layout : lane i = data[i*W +: W]
 // Reset  : no token held
@@ -19,8 +21,10 @@ module linear #(
   parameter int K = 4,                 // inputs
   parameter int C = 4,                 // outputs
   parameter int PE = 2,                // outputs computed side by side, divides C
-  parameter int SIMD = 2,              // inputs used per cycle, divides K
-  parameter int LANES_IN = 1,          // elements per input beat, divides SIMD
+  parameter int SIMD = 2,              // products of an output per cycle; of as many inputs, divides K, or KEEP > 0: of SIMD/KEEP groups
+  parameter int KEEP = 0,              // weights of a row that are not zero in each group of inputs, at most; 0: any
+  parameter int GROUP = 1,             // inputs of a group: see pick
+  parameter int LANES_IN = 1,          // elements per input beat, divides the inputs of a step
   parameter int LANES_OUT = 1,         // elements per output beat, divides PE
   parameter int IN_W = 8,              // bits per input
   parameter bit IN_SIGNED = 1'b1,
@@ -52,10 +56,12 @@ module linear #(
   output      logic [LANES_OUT*OUT_W-1:0]      m_data,
   output      logic                            m_last
 );
-  localparam int Steps = K / SIMD;
+  localparam int Inputs = KEEP > 0 ? SIMD / KEEP * GROUP : SIMD;
+  localparam int Steps = K / Inputs;
   localparam int Folds = C / PE;
   localparam int Beats = PE / LANES_OUT;
   localparam int WordW = Steps > 1 ? $clog2(Steps) : 1;
+  localparam int ElementW = WEIGHT_W + (KEEP > 0 ? $clog2(GROUP) : 0);
   localparam int Words = WORDS > 0 ? WORDS : TURNS * Folds * Steps;
   localparam int BiasWords = C / LANES_OUT;
   localparam int AddrW = Words > 1 ? $clog2(Words) : 1;
@@ -65,8 +71,11 @@ module linear #(
   wire en = m_ready || !m_valid;
 
   // Operands, and what the step is
-  logic [SIMD*IN_W-1:0] x;
-  logic [PE*SIMD*WEIGHT_W-1:0] w;
+  localparam int Operands = KEEP > 0 ? PE * SIMD : SIMD;
+  logic [Inputs*IN_W-1:0] inputs;
+  logic [PE*SIMD*ElementW-1:0] word;
+  wire [Operands*IN_W-1:0] x;
+  wire [PE*SIMD*WEIGHT_W-1:0] w;
   logic first_q, final_q, last_q;
   wire full, token_last, first, last, last_fold, token_end;
   wire [WordW-1:0] step;
@@ -76,11 +85,17 @@ module linear #(
              .START_FILE(START_FILE), .START_LOAD(START_LOAD), .TURNS(TURNS), .SENTENCES(SENTENCES)) u_schedule (
     .clk, .rst, .bus, .load, .go(en && full), .sentence_end(token_last), .first, .last, .last_fold, .token_end, .step, .addr);
   /* verilator lint_off PINCONNECTEMPTY */
-  banks #(.LANES(LANES_IN), .WORD(SIMD), .W(IN_W), .DEPTH(Steps), .FIXED(1'b1)) u_token (
+  banks #(.LANES(LANES_IN), .WORD(Inputs), .W(IN_W), .DEPTH(Steps), .FIXED(1'b1)) u_token (
     .clk, .rst, .s_valid, .s_ready, .s_data, .s_last,
-    .en, .offset(step), .done(full && token_end), .full, .count(), .last(token_last), .word(x));
+    .en, .offset(step), .done(full && token_end), .full, .count(), .last(token_last), .word(inputs));
   /* verilator lint_on PINCONNECTEMPTY */
-  rom #(.WIDTH(PE * SIMD * WEIGHT_W), .DEPTH(Words), .FILE(WEIGHT_FILE), .LOAD(WEIGHT_LOAD)) u_weight (.clk, .load, .en, .addr, .q(w));
+  rom #(.WIDTH(PE * SIMD * ElementW), .DEPTH(Words), .FILE(WEIGHT_FILE), .LOAD(WEIGHT_LOAD)) u_weight (.clk, .load, .en, .addr, .q(word));
+  if (KEEP > 0) begin : g_pick
+    pick #(.PE(PE), .SIMD(SIMD), .KEEP(KEEP), .GROUP(GROUP), .X_W(IN_W), .W_W(WEIGHT_W)) u_pick (.x(inputs), .word, .picked(x), .w);
+  end else begin : g_all
+    assign x = inputs;
+    assign w = word;
+  end
 
   always_ff @(posedge clk) begin
     if (en) begin
@@ -95,7 +110,7 @@ module linear #(
   logic [PE*OUT_W-1:0] acc;
   logic [LANES_OUT*OUT_W-1:0] beat, bias;
 
-  mac_array #(.PE(PE), .SIMD(SIMD), .X_W(IN_W), .X_SIGNED(IN_SIGNED), .W_W(WEIGHT_W), .OUT_W(OUT_W), .MUL_STYLE(MUL_STYLE)) u_mac (
+  mac_array #(.PE(PE), .SIMD(SIMD), .X_W(IN_W), .X_SIGNED(IN_SIGNED), .W_W(WEIGHT_W), .OUT_W(OUT_W), .MUL_STYLE(MUL_STYLE), .OWN(KEEP > 0)) u_mac (
     .clk, .rst, .en, .first(first_q), .final_step(final_q), .i_last(last_q), .x, .w,
     .o_valid(acc_valid), .o_last(acc_last), .acc);
   unpack #(.WORD(PE), .LANES(LANES_OUT), .W(OUT_W)) u_out (
@@ -134,7 +149,7 @@ module linear #(
   end
 
   initial begin
-    if (C % PE != 0 || K % SIMD != 0)
-      $fatal(1, "linear: got PE %0d, SIMD %0d, must divide C %0d, K %0d", PE, SIMD, C, K);
+    if (C % PE != 0 || K % Inputs != 0)
+      $fatal(1, "linear: got PE %0d, SIMD %0d (of %0d inputs), must divide C %0d, K %0d", PE, SIMD, Inputs, C, K);
   end
 endmodule

@@ -7,7 +7,7 @@
 //          Latency = 5 + Stages: operands twice (as the memory's output register and as the multiplier's input register), products twice
 //          (beside the multiplier and beside the adders, which may be far from it), Stages = ceil(log4(SIMD)) registers of the adder tree,
 //          accumulators
-// Layout : x element i = x[i*X_W +: X_W]; w row p, element i = w[(p*SIMD+i)*W_W +: W_W]; sum p = acc[p*OUT_W +: OUT_W]
+// Layout : x element i = x[i*X_W +: X_W] for all rows, OWN: for row p, element i = x[(p*SIMD+i)*X_W +: X_W]; w row p, element i = w[(p*SIMD+i)*W_W +: W_W]; sum p = acc[p*OUT_W +: OUT_W]
 //          w is signed; W_W = 1 is binary, 0 means -1 and 1 means +1
 // Style  : hw/cost/multipliers.py chooses. "one": a multiplier for each product; "lut": shifted additions, no multiplier;
 //          "two": rows 2j and 2j+1 share a multiplier, x * (w[2j+1] * 2**FieldW + w[2j]), 2*W_W + X_W + 1 by XqW bits
@@ -19,7 +19,9 @@ module mac_array #(
   parameter bit X_SIGNED = 1'b1,
   parameter int W_W = 8,           // bits of w
   parameter int OUT_W = 24,        // bits of a sum
-  parameter MUL_STYLE = "one"      // one, two or lut; the sums and the timing are the same
+  parameter MUL_STYLE = "one",     // one, two or lut; the sums and the timing are the same
+  parameter bit OWN = 1'b0,        // each row has an x of its own; not with "two"
+  localparam int INPUTS = OWN ? PE * SIMD : SIMD
 ) (
   input  wire logic                   clk,
   input  wire logic                   rst,
@@ -27,7 +29,7 @@ module mac_array #(
   input  wire logic                   first,
   input  wire logic                   final_step,
   input  wire logic                   i_last,
-  input  wire logic [SIMD*X_W-1:0]    x,
+  input  wire logic [INPUTS*X_W-1:0]  x,
   input  wire logic [PE*SIMD*W_W-1:0] w,
   output      logic                        o_valid,
   output      logic                        o_last,
@@ -45,9 +47,9 @@ module mac_array #(
   localparam int NodeW = FullW < OUT_W ? FullW : OUT_W;
 
   // mem2reg: synthesis makes registers of these arrays, not memories
-  logic [SIMD*X_W-1:0] x_read_q;
+  logic [INPUTS*X_W-1:0] x_read_q;
   logic [PE*SIMD*W_W-1:0] w_read_q;
-  (* mem2reg *) logic signed [XqW-1:0] x_q [0:SIMD-1];
+  (* mem2reg *) logic signed [XqW-1:0] x_q [0:INPUTS-1];
   wire [PE*SIMD*FieldW-1:0] product_q;
   (* mem2reg *) logic signed [NodeW-1:0] node_q [0:PE*Nodes-1];
   (* mem2reg *) logic signed [OUT_W-1:0] acc_q [0:PE-1];
@@ -61,7 +63,7 @@ module mac_array #(
     if (en) begin
       x_read_q <= x;
       w_read_q <= w;
-      for (int i = 0; i < SIMD; i++) x_q[i] <= XqW'(x_read_q[i*X_W +: X_W]);
+      for (int i = 0; i < INPUTS; i++) x_q[i] <= XqW'(x_read_q[i*X_W +: X_W]);
     end
   end
 
@@ -108,7 +110,7 @@ module mac_array #(
       logic signed [FieldW-1:0] a, made;
       wire signed [W_W-1:0] b = w_q[k];
       always_comb begin
-        a = FieldW'(x_q[k%SIMD]);
+        a = FieldW'(x_q[k%INPUTS]);
         if (W_W == 1) made = b[0] ? a : -a;
         else if (MUL_STYLE == "lut") begin
           made = b[W_W-1] ? -(a <<< (W_W - 1)) : '0;

@@ -19,6 +19,7 @@ from bitloom.sim.errors import SimulationError
 
 SEEDS = 30  # of rolled random encoders; FAST of them in the plain run
 FAST = (18,)
+SPARSE = (18,)  # of those with zero tiles
 
 
 def draw(seed: int) -> dict:
@@ -59,6 +60,21 @@ def check(encoder: Encoder, **how) -> None:
 def test_random_rolled_encoder(seed, tmp_path, monkeypatch):
     monkeypatch.setenv("BITLOOM_BUILD", "quick")
     encoder = make(tmp_path, **draw(seed))
+    check(encoder, seed=seed, resets=2, reset_within=2000)
+    check(encoder, seed=seed + 1, stall_in=0.4, stall_out=0.4)
+
+
+@pytest.mark.parametrize("seed", [seed if seed in SPARSE else pytest.param(seed, marks=pytest.mark.slow) for seed in range(SEEDS)])
+def test_random_sparse_layers(seed, tmp_path, monkeypatch):
+    """Each turn leaves out tiles of its own, and takes as many cycles as it has left."""
+    monkeypatch.setenv("BITLOOM_BUILD", "quick")
+    drawn = draw(seed)
+    rng = np.random.default_rng(12_000 + seed)
+    drawn["shape"] |= {"zero_tiles": (0.0, 0.5, 0.8, 1.0), "tile": (int(rng.integers(1, 9)), int(rng.integers(1, 9)))}
+    encoder = make(tmp_path, **drawn)
+    if seed in SPARSE:
+        words = [fold.words for fold in encoder.folding.folds.values() if fold.words]
+        assert len(words) > 2 and all(len(set(own)) > 1 for own in words)
     check(encoder, seed=seed, resets=2, reset_within=2000)
     check(encoder, seed=seed + 1, stall_in=0.4, stall_out=0.4)
 

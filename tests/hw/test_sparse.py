@@ -13,7 +13,7 @@ from bitloom.hw.plan.solve import HardwareConfig, solve
 
 SHAPE = dict(layers=1, hidden=32, heads=2, intermediate=64, max_tokens=8, weight_bits=(3, 4, 6))
 SHARES = (0.0, 0.5, 0.8, 1.0)
-SEEDS, FAST = 30, (14,)
+SEEDS, FAST, BALANCED = 30, (14,), (3,)
 
 
 def tiles_left(graph: Graph, folding: Folding) -> dict[str, float]:
@@ -64,6 +64,44 @@ def test_random_sparse_encoder(seed, tmp_path, monkeypatch):
     if not how["stall_in"] and not how["stall_out"]:
         assert_cycles(encoder, got)
     assert_onnx_agrees(encoder)
+
+
+PATTERNS = ((1, 1), (2, 4), (1, 4), (4, 8), (1, 2))
+
+
+def draw_balanced(seed: int) -> dict:
+    """A random encoder whose layers have patterns of weights in groups, on a shape that they divide; some have zero tiles besides."""
+    rng = np.random.default_rng(13_000 + seed)
+    drawn = draw_encoder(seed)
+    shape = drawn["shape"]
+    shape |= {"hidden": 8 * shape["heads"], "intermediate": 8 * int(rng.integers(1, 7)), "balanced": PATTERNS}
+    shape |= {"zero_tiles": SHARES[: int(rng.integers(1, 4))], "tile": (int(rng.integers(1, 5)), int(rng.integers(1, 5)))}
+    layers = shape["layers"] * 6
+    return drawn | {"hardware": HardwareConfig(multipliers=int(layers * rng.uniform(2, 10)) + 10)}
+
+
+@pytest.mark.parametrize("seed", [seed if seed in BALANCED else pytest.param(seed, marks=pytest.mark.slow) for seed in range(SEEDS)])
+def test_random_balanced_encoder(seed, tmp_path, monkeypatch):
+    """Weights in groups, k of every n of a row: those alone are in the memory, with their places."""
+    monkeypatch.setenv("BITLOOM_BUILD", "quick")
+    encoder, how = make(tmp_path, **draw_balanced(seed)), draw_run(seed)
+    if seed in BALANCED:
+        assert len({(fold.keep, fold.group) for fold in encoder.folding.folds.values()}) > 2
+    got, report = encoder.run(**how)
+    assert_equal(encoder, report)
+    assert_fills(encoder, got)
+    if not how["stall_in"] and not how["stall_out"]:
+        assert_cycles(encoder, got)
+
+
+@pytest.mark.parametrize(("pattern", "multipliers"), [((2, 4), 104), ((1, 4), 104)])
+def test_the_solver_takes_weights_in_groups(pattern, multipliers):
+    """At equal multipliers the interval falls to the share that is kept."""
+    shape = dict(layers=1, hidden=128, heads=2, intermediate=512, max_tokens=8)
+    dense, sparse = random_encoder(1, **shape), random_encoder(1, **shape, balanced=(pattern,))
+    want, got = (solve(graph, HardwareConfig(multipliers=multipliers)) for graph in (dense, sparse))
+    assert got.multipliers <= multipliers and got.interval <= 1.05 * pattern[0] / pattern[1] * want.interval
+    assert {(fold.keep, fold.group) for name, fold in got.folds.items() if name.startswith("layer.0.ffn") and name.endswith("acc")} == {pattern}
 
 
 def test_memory_files_are_what_is_left(tmp_path):

@@ -12,7 +12,7 @@ from bitloom.hw.graph import Tensor, signed_bits
 from bitloom.hw.instance import Fold, Layout
 from bitloom.hw.ops import OPS, linear
 from bitloom.hw.ops.common import largest
-from bitloom.hw.parts import schedule
+from bitloom.hw.parts import pick, schedule
 
 LENGTHS = (1, 4, 1, 1, 3, 2, 5)
 # K, C, PE, SIMD, lanes in, lanes out, input bits, signed, weight bits; share of tiles that are zero; folds without any
@@ -45,13 +45,50 @@ def sparse_case(seed: int, shape: tuple, share: float, empty: tuple[int, ...], r
     weight = rng.integers(low, high + 1, (channels, inputs))
     gone = np.repeat(np.repeat(zero, pe, axis=0), simd, axis=1)
     weight[fold.out_of(channels).take(fold.into(inputs).take(gone), axis=0)] = 0
+    case = layer(rng, shape, weight, fold, rows)
+    return replace(case, fold=linear.left_out(case.graph, case.node, fold))
+
+
+def layer(rng, shape: tuple, weight: np.ndarray, fold: Fold, rows="T") -> Case:
+    """With random biases and inputs."""
+    inputs, channels, *_, bits, signed, weight_bits = shape
     bias = rng.integers(-500, 500, channels)
     x = Tensor(name="x", shape=(rows, inputs), bits=bits, signed=signed)
     y = Tensor(name="y", shape=(rows, channels), bits=signed_bits(linear.bound(weight, bias, largest(x))), signed=True)
     codes = corners(rng, x, sum(LENGTHS) if rows == "T" else len(LENGTHS))
     params = {"weight": weight, "bias": bias}
-    case = make_case("linear", [x], y, [codes], LENGTHS, attrs={"weight_bits": weight_bits}, params=params, fold=fold)
-    return replace(case, fold=linear.left_out(case.graph, case.node, fold))
+    return make_case("linear", [x], y, [codes], LENGTHS, attrs={"weight_bits": weight_bits}, params=params, fold=fold)
+
+
+# The same shapes; weights of each group that are kept, and its inputs; share of what is then a tile that is zero besides, none: all words are there
+PICKED = [
+    ((16, 8, 2, 4, 2, 1, 8, True, 4), (2, 4), None),
+    ((16, 6, 3, 2, 2, 1, 8, False, 3), (1, 4), None),
+    ((16, 8, 4, 4, 4, 4, 8, True, 8), (4, 8), None),
+    ((24, 5, 5, 3, 4, 5, 6, True, 2), (3, 4), None),
+    ((32, 4, 1, 1, 1, 1, 8, True, 4), (1, 16), None),
+    ((20, 6, 2, 5, 5, 2, 16, True, 5), (1, 2), None),
+    ((16, 8, 2, 2, 2, 1, 8, True, 4), (2, 4), 0.5),
+    ((32, 12, 4, 2, 4, 4, 8, True, 6), (1, 8), 0.8),
+    ((16, 4, 2, 4, 2, 2, 8, False, 4), (2, 4), 1.0),
+]
+
+
+def picked_case(seed: int, shape: tuple, pattern: tuple[int, int], share: float | None, **layouts) -> Case:
+    """Random weights of which some of each group are not zero, or fewer."""
+    inputs, channels, pe, simd, lanes_in, lanes_out, bits, signed, weight_bits = shape
+    keep, group = pattern
+    rng = np.random.default_rng(seed)
+    low, high = linear.weight_range(weight_bits)
+    fold = Fold(pe=pe, simd=simd, lanes_in=lanes_in, lanes_out=lanes_out, keep=keep, group=group, **layouts)
+    width, height = fold.into(inputs).width, fold.out_of(channels).width
+    place = rng.permuted(np.tile(np.arange(group) < keep, (height, width // group, 1)), axis=2).reshape(height, width)
+    zero = rng.permutation(height // pe * (width // fold.inputs)) < round((share or 0) * (height // pe) * (width // fold.inputs))
+    zero = np.repeat(np.repeat(zero.reshape(height // pe, -1), pe, axis=0), fold.inputs, axis=1)
+    weight = np.where(place & ~zero, rng.integers(low, high + 1, (height, width)), 0)
+    weight = fold.out_of(channels).take(fold.into(inputs).take(weight), axis=0)
+    case = layer(rng, shape, weight, fold)
+    return case if share is None else replace(case, fold=linear.left_out(case.graph, case.node, fold))
 
 
 LAYOUTS = {"layout_in": Layout(channels=23, blocks=1, space=24), "layout_out": Layout(channels=37, blocks=1, space=40)}
@@ -60,11 +97,15 @@ CASES = [
     sparse_case(50, TILES[1][0], 0.5, (2,), rows=1),
     sparse_case(51, (23, 37, 10, 4, 2, 5, 8, True, 3), 0.5, (1,), **LAYOUTS),
 ]
+PICKED_CASES = [
+    *(picked_case(100 + seed, *case) for seed, case in enumerate(PICKED)),
+    picked_case(150, (23, 37, 10, 4, 2, 5, 8, True, 3), (2, 4), None, **LAYOUTS),
+]
 
 
 @pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5)])
 def test_rtl_equals_golden(stall_in, stall_out):
-    assert check_units(CASES, stall_in=stall_in, stall_out=stall_out) > 1000
+    assert check_units([*CASES, *PICKED_CASES], stall_in=stall_in, stall_out=stall_out) > 2000
 
 
 def test_a_token_takes_the_cycles_of_the_tiles_that_are_left():
@@ -83,6 +124,27 @@ def test_a_token_takes_the_cycles_of_the_tiles_that_are_left():
             assert set(intervals(case)[1:]) == {per_token}, fold
         params = OPS["linear"].rtl(case.graph, case.node, fold).params
         assert len(params["WEIGHT_FILE"].words) == len(params["SCHEDULE_FILE"].words) == params["WORDS"] == sum(slots)
+
+
+def test_weights_in_groups_take_their_share_of_cycles_and_memory():
+    for case, ((inputs, channels, pe, simd, lanes_in, lanes_out, *_, bits), (keep, group), share) in zip(PICKED_CASES, PICKED, strict=False):
+        words = channels // pe * (inputs * keep // group // simd)
+        params = OPS["linear"].rtl(case.graph, case.node, case.fold).params
+        if share is None:
+            assert len(params["WEIGHT_FILE"].words) == words and max(params["WEIGHT_FILE"].words) < 1 << pe * simd * (bits + group.bit_length() - 1)
+            words = channels // pe * max(inputs * keep // group // simd, pe // lanes_out)
+        else:
+            (words,) = case.fold.words
+        assert set(intervals(case)[1:]) == {max(inputs // lanes_in, words)}
+
+
+def test_patterns_by_hand():
+    full = np.array([[1, 0, 0, 0, 0, 1, 0, 0], [0, 0, 0, 1, 0, 0, 0, 0]], dtype=bool)
+    assert pick.patterns([full]) == [(1, 2), (1, 4)]  # two of eight are no better
+    assert pick.patterns([np.zeros((2, 8), dtype=bool)]) == [(1, 2), (1, 4), (1, 8)]
+    assert pick.patterns([full, ~full]) == [(7, 8)] and pick.patterns([full[:, :6]]) == [(1, 2)]
+    assert pick.places(full, 2, 4).astype(int).tolist() == [[1, 1, 0, 0, 1, 1, 0, 0], [1, 0, 0, 1, 1, 1, 0, 0]]
+    assert pick.elements(np.array([[0, -3, 0, 5]]), 2, 4, 4).tolist() == [[1 << 4 | 13, 3 << 4 | 5]]
 
 
 def test_the_sweep_has_what_it_says():
