@@ -45,6 +45,7 @@ class Shape:
     activation: str = "gelu"
     keys: str | tuple[str, ...] = "T"  # those that a query sees (hw/keys.py), of all layers or of each
     weight_bits: tuple[int, ...] = (4,)
+    index_bits: tuple[int, ...] = (0,)  # 0: no codebook; what weights of one bit have in any case
     act_bits: tuple[int, ...] = (8,)
     score_bits: tuple[int, ...] = (8,)
     prob_bits: tuple[int, ...] = (8,)
@@ -81,15 +82,27 @@ class RandomEncoder:
         self.rms[op.tensor] = 1 / scale
         return ops.layernorm.append(self.b, op.tensor, x, g, b, eps=ops.layernorm.constants(x, 1e-12)["eps"], shift=shift, bits=bits, scale=scale)
 
+    def weights(self, channels: int, inputs: int) -> tuple[np.ndarray, int, np.ndarray | None]:
+        """Codes [channels, inputs], their bits, and the codebook that they come from."""
+        bits, index = self.pick(self.shape.weight_bits), self.pick(self.shape.index_bits) if self.shape.index_bits != (0,) else 0
+        low, high = ops.linear.weight_range(bits)
+        if bits == 1:
+            return self.rng.choice([-1, 1], (channels, inputs)), bits, None
+        if not index:
+            return self.rng.integers(low, high + 1, (channels, inputs)), bits, None
+        books = channels if index == 1 and self.rng.integers(2) else 1  # each channel's own
+        book = np.sort(self.rng.integers(low, high + 1, (books, 1 << index)))
+        chosen = self.rng.integers(0, 1 << index, (channels, inputs))
+        return np.take_along_axis(np.broadcast_to(book, (channels, 1 << index)), chosen, axis=1), bits, book
+
     def linear(self, op: Linear, x: Tensor) -> Tensor:
         bits_out = op.fixed_bits or self.normal_or(x, 8)
         scale = 2.0 ** (3 - bits_out) if op.into_table else 0.25
-        channels, bits = op.out_features, self.pick(self.shape.weight_bits)
-        low, high = ops.linear.weight_range(bits)
-        weight = self.rng.choice([-1, 1], (channels, x.channels)) if bits == 1 else self.rng.integers(low, high + 1, (channels, x.channels))
+        channels = op.out_features
+        weight, bits, book = self.weights(channels, x.channels)
         rms = math.sqrt(x.channels) * float(np.sqrt((weight**2).mean())) * self.rms[x.name]
         bias = np.floor(self.rng.normal(0, rms / 4, channels) + 0.5).astype(np.int64)
-        acc = ops.linear.append(self.b, op.acc, x, weight, bias, bits)
+        acc = ops.linear.append(self.b, op.acc, x, weight, bias, bits, book)
         target = 2.0 ** (bits_out - 1) / 3
         ratio = target / rms * self.rng.uniform(0.6, 1.4, channels)
         shift = 15 - math.floor(math.log2(ratio.max()))

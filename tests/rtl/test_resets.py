@@ -63,10 +63,14 @@ def without(text: str, register: str) -> str:
 
 @cache
 def operators() -> tuple[Case, ...]:
-    """The units of a small encoder, each alone, with what they would get; those of attention again with windows of keys, the first sentence longer."""
+    """The units of a small encoder, each alone, with what they would get; those of attention again with windows of keys, the first sentence longer.
+
+    And a layer whose weights take two values.
+    """
     shape = dict(layers=1, hidden=12, heads=2, intermediate=20, max_tokens=6)
     all_keys, window = units(random_encoder(5, **shape), [1, 6, 4, 6, 2, 1, 5]), units(random_encoder(5, **shape, keys="window 1"), [4, 6, 1, 6, 2, 1, 5])
-    return *all_keys, *(c for c in window if any(tensor.kind == "row" for tensor in c.graph.tensors.values()))
+    two = next(c for c in units(random_encoder(5, **shape, index_bits=(1,)), [1, 6, 4, 6, 2, 1, 5]) if c.node.op == "linear")
+    return *all_keys, *(c for c in window if any(tensor.kind == "row" for tensor in c.graph.tensors.values())), two
 
 
 def units(graph: Graph, lengths: list[int]) -> list[Case]:

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Encoders some of whose layers have codebooks: the same codes in simulation, on fewer layers of hardware and with weights in external memory too."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from encoder_bench import assert_cycles, assert_equal, assert_onnx_agrees, make
+from encoders import ALL_BITS, random_encoder
+
+from bitloom.hw.graph import Graph, GraphError
+from bitloom.hw.graph_file import check, load, save
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.solve import HardwareConfig, MemoryConfig, solve
+
+MIXED = ALL_BITS | {"weight_bits": (1, 3, 5, 8), "index_bits": (0, 1, 1, 2, 3, 4)}
+SHAPE = dict(layers=2, hidden=24, heads=3, intermediate=40, max_tokens=12, labels=3, **MIXED)
+LENGTHS = [5, 1, 12, 7, 2, 12, 12, 9]
+
+
+def indices(graph: Graph) -> set[int]:
+    return {n.attrs.get("index_bits", 0) for n in graph.nodes if n.op == "linear"}
+
+
+def test_bits_and_cycles(tmp_path, monkeypatch):
+    monkeypatch.setenv("BITLOOM_BUILD", "quick")
+    encoder = make(tmp_path, 7, HardwareConfig(target_cycles=440), LENGTHS, SHAPE)
+    assert indices(encoder.graph) == {0, 1, 2, 3, 4}
+    got, report = encoder.run(resets=1, reset_within=2000)
+    assert_equal(encoder, report)
+    assert_cycles(encoder, got)
+    assert_equal(encoder, encoder.run(stall_in=0.4, stall_out=0.3, seed=5)[1])
+    assert_onnx_agrees(encoder)
+
+
+def test_memories_hold_indices(tmp_path):
+    graph = random_encoder(7, **SHAPE)
+    save(graph, tmp_path)
+    assert load(tmp_path).hash == graph.hash
+    design = Design(graph, solve(graph, HardwareConfig(multipliers=60)))
+    seen = 0
+    for unit in design.units:
+        if index := unit.node.attrs.get("index_bits"):
+            words, book = (unit.instance.params[key] for key in ("WEIGHT_FILE", "CODEBOOK_FILE"))
+            assert words.bits == index and words.source().max() < 1 << index
+            if index > 1:
+                assert np.array_equal(book.source, graph.param(unit.node, "codebook"))
+                assert {*book.source[0][words.source()].ravel()} == {*graph.param(unit.node, "weight").ravel()}
+            seen += 1
+    assert seen > 3
+
+
+def test_codebooks_that_do_not_fit():
+    graph = random_encoder(7, **SHAPE)
+    node = next(n for n in graph.nodes if n.attrs.get("index_bits") == 2)
+    book, weight = graph.param(node, "codebook"), graph.param(node, "weight")
+
+    def refused(match: str, attrs: dict | None = None, **params) -> None:
+        changed = replace(node, attrs=node.attrs | (attrs or {}))
+        nodes = tuple(changed if n is node else n for n in graph.nodes)
+        with pytest.raises(GraphError, match=rf"linear {node.name}: {match}"):
+            check(replace(graph, nodes=nodes, params=graph.params | {f"{node.name}.{key}": value for key, value in params.items()}))
+
+    refused("index_bits got 5, must be 1 .. 4 where there is a codebook", {"index_bits": 5})
+    refused(r"codebook got shape \(1, 4\), must be \(1, 8\)", {"index_bits": 3})
+    refused(r"codebook got \[.*\], must be sorted", codebook=book[:, ::-1])
+    refused("codebook got .* must be within", codebook=book + np.array([0, 0, 0, 500]))
+    other = weight.copy()
+    other[1, 2] = np.setdiff1d(np.arange(-4, 4), book)[0]
+    refused(rf"weight got {other[1, 2]} at channel 1, input 2 \(1 of {weight.size}\), must be in its codebook", weight=other)
+    plain = next(n for n in graph.nodes if n.op == "linear" and "index_bits" not in n.attrs)
+    nodes = tuple(replace(n, attrs=n.attrs | {"index_bits": 2}) if n is plain else n for n in graph.nodes)
+    with pytest.raises(GraphError, match="index_bits got 2 without a codebook, must have both or neither"):
+        check(replace(graph, nodes=nodes))
+
+
+@pytest.mark.parametrize("memory", [None, MemoryConfig(data_bits=128, block=5, latency=20, outstanding=16)], ids=["rolled", "streamed"])
+def test_one_layer_in_turn(memory, tmp_path, monkeypatch):
+    """Turns whose codebooks differ in their bits; units some of whose turns have none hold values."""
+    monkeypatch.setenv("BITLOOM_BUILD", "quick")
+    shape = SHAPE | {"layers": 3, "hidden": 32, "heads": 2, "index_bits": (1, 2, 4), "weight_bits": (3, 8)}
+    encoder = make(tmp_path, 17, HardwareConfig(multipliers=60, layers=1, memory=memory), [5, 12, 1, 9], shape)
+    design = Design(encoder.graph, encoder.folding)
+    turns = {
+        u.name: (u.instance.params.get("INDEX_W", 0), [n.attrs["index_bits"] for _, n in u.graph.turns(u.node)])
+        for u in design.units
+        if u.op.matrix and u.op.weights
+    }
+    assert {0, 1, 4} <= {index for index, _ in turns.values()} and all(index in (0, max(own)) for index, own in turns.values())
+    assert any(index == 4 and len({*own}) > 1 for index, own in turns.values())
+    if memory:
+        assert design.fetching
+    for how in (dict(resets=1, reset_within=20_000), dict(stall_in=0.4, stall_out=0.4)):
+        got, report = encoder.run(seed=4, **how)
+        assert report.ok and report.mismatches == 0, str(report)
+        if memory is None and "resets" in how:
+            assert_cycles(encoder, got)
