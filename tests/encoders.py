@@ -28,6 +28,14 @@ ALL_BITS = {
 }
 
 
+CODEBOOKS = {"index_bits": (0, 0, 1, 2, 3, 4)}
+
+
+def coded(seed: int) -> dict:
+    """Codebooks for each fourth of the random encoders; those of the golden digests stay as they are."""
+    return CODEBOOKS if seed >= 20 and seed % 4 == 1 else {}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Shape:
     """A random encoder; bits are drawn from the given choices, layer by layer."""
@@ -218,6 +226,7 @@ def draw_encoder(seed: int) -> dict:
         head=str(rng.choice(["sequence", "token"])),
         activation=str(rng.choice(["gelu", "relu"])),
         **ALL_BITS,
+        **coded(seed),
     )
     graph = random_encoder(seed, **shape)
     units = sum(OPS[n.op].matrix for n in graph.nodes)

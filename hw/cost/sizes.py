@@ -16,7 +16,8 @@ TABLE_ROOM = 2  # bits that the sum of three embedding rows has more than a row
 def sizes(graph: Graph) -> dict:
     """Bytes of all parameters, and of those that the hardware holds (without the host's embedding tables).
 
-    Integers: weights and tables at their bits (of a layer with a codebook those of an index, and the codebook's), one 16-bit multiplier a channel, biases, gamma and beta at the bits that their largest value needs.
+    Integers: weights and tables at their bits, of a layer with a codebook those of an index, and the codebook's; one 16-bit multiplier a channel; biases,
+    gamma and beta at the bits that their largest value needs.
     returns {"float_bytes", "quantized_bytes", "without_embeddings": {the same two},
              "layers": {name: {"weights": bits, "activations": output's bits, "parameters": number of weights}}}
     """

@@ -262,16 +262,25 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
-    acc, bits = graph.tensor(node.name), node.attrs["weight_bits"]
+    acc, bits, books = graph.tensor(node.name), node.attrs["weight_bits"], _books(graph, node)
     channels, inputs = _widths(graph, node, fold)
-    words = _turn_words(graph.param(node, "weight"), fold, bits, None)
-    return HlsLayer(
-        constants={"in_features": inputs, "out_features": channels, "pe": fold.pe, "simd": fold.simd, "block_ram": len(words) >= BLOCK_RAM_WORDS},
-        memories={
-            "weight": Codes(data=words.ravel(), bits=bits, signed=bits > 1),
-            "bias": Codes(data=fold.out_of(acc.channels).place(graph.param(node, "bias")), bits=acc.bits),
-        },
-    )
+    words = _words(graph, node, fold)
+    constants: dict[str, int | bool] = {
+        "in_features": inputs,
+        "out_features": channels,
+        "pe": fold.pe,
+        "simd": fold.simd,
+        "block_ram": len(words) >= BLOCK_RAM_WORDS,
+    }
+    memories = {
+        "weight": Codes(data=words.ravel(), bits=graph.stored_bits(node), signed=bits > 1 and books[0] is None),
+        "bias": Codes(data=fold.out_of(acc.channels).place(graph.param(node, "bias")), bits=acc.bits),
+    }
+    if books[0] is not None:
+        two = _two(graph, node)
+        constants |= {"index_bits": graph.index_bits(node), "two": two, "each": _each(books)}
+        memories[CODEBOOK] = Codes(data=_book_words(graph, node, fold).ravel(), bits=bits + two)  # a step has a bit more than a value
+    return HlsLayer(constants=constants, memories=memories)
 
 
 def wants_zeros(graph: Graph, node: Node) -> bool:
@@ -341,8 +350,8 @@ def terms(p: Params) -> Terms:
     if two_values.used(p):  # a row more sums all inputs
         sums = p | {"OUT_W": two_values.sum_bits(p)}
         return sizes | mac_array.terms(sums, pe=p["PE"] + 1, simd=p["SIMD"], x_bits=p["IN_W"], w_bits=1) | two_values.terms(p)
-    decoded = decode.terms(p, count=p["PE"] * p["SIMD"]) if p.get("INDEX_W") else {}
-    return sizes | mac_array.terms(p, pe=p["PE"], simd=p["SIMD"], x_bits=p["IN_W"], w_bits=p["WEIGHT_W"]) | decoded
+    made = mac_array.terms(p, pe=p["PE"], simd=p["SIMD"], x_bits=p["IN_W"], w_bits=p["WEIGHT_W"])
+    return sizes | made | (decode.terms(p, count=p["PE"] * p["SIMD"]) if p.get("INDEX_W") else {})
 
 
 def tiled_memories(p: Params) -> list[Memory]:

@@ -34,7 +34,7 @@ def terms(p: Params, *, pe: int, simd: int, x_bits: int, w_bits: int) -> Terms:
         "x_bits": simd * x_bits,
         "w_bits": pe * simd * w_bits,
         "pair_bits": pairs * (product + w_bits + 1),
-        "product_bits": pe * simd * product,
+        "product_bits": 0 if gated else pe * simd * product,
         "carries": pe * simd if pairs else 0,
         "lut_product_bits": pe * simd * product * max(1, w_bits - 1) if additions else 0,
         "gated_bits": pe * simd * product if gated else 0,
