@@ -57,14 +57,15 @@ class Verdict:
 
 MATRIX = ("tests/ops/test_linear.py", "tests/ops/test_scores.py", "tests/ops/test_context.py")
 PRODUCTS, ARITHMETIC, STREAMS = "tests/rtl/test_products.py", "tests/hw/test_arithmetic.py", "tests/rtl/test_streams.py"
+ROLLED, STREAMED, CODEBOOK = "tests/hw/test_rolled.py", "tests/hw/test_streamed.py", "tests/hw/test_codebook.py"
 SPARSE = "tests/ops/test_linear_sparse.py"
-ROLLED, STREAMED = "tests/hw/test_rolled.py", "tests/hw/test_streamed.py"
 NORM, REQUANT, BOARD = "tests/ops/test_layernorm.py", "tests/ops/test_requant.py", "tests/hil/test_board.py"
 # Unit benches of what is no operator, the quickest first: by module, then by folder.
 UNIT = {
     "axi_fetch": ("tests/rtl/test_axi_fetch.py",),
     "banks": MATRIX,
     "blocks": (STREAMED,),
+    "decode": (MATRIX[0], CODEBOOK),
     "fifo": (STREAMS,),
     "fifo_deep": (STREAMS,),
     "first_key": MATRIX[1:],
@@ -90,6 +91,7 @@ UNIT = {
     "stream_fork": (STREAMS,),
     "tiles": (STREAMED,),
     "turns": (ROLLED,),
+    "two_values": (MATRIX[0], CODEBOOK),
     "unfold": (STREAMED,),
     "unpack": (MATRIX[0], MATRIX[2]),
     "hw/rtl/board": (BOARD,),

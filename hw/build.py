@@ -34,7 +34,7 @@ def macs_per_sentence(graph: Graph, tokens: int) -> int:
 
 def weight_bits(graph: Graph) -> int:
     """Bits of all weight memories of the linear layers (biases and tables not counted)."""
-    return sum(n.attrs["weight_bits"] * int(graph.param(n, "weight").size) for n in graph.source.nodes if "weight_bits" in n.attrs)
+    return sum(bits * int(graph.param(n, "weight").size) for n in graph.source.nodes if (bits := graph.source.stored_bits(n)))
 
 
 def timing_report(design: Design) -> dict:
@@ -53,7 +53,7 @@ def timing_report(design: Design) -> dict:
             "multipliers": unit.multipliers,
             "interval": intervals[unit.name],
             "macs": unit.macs(top),
-            "weight_bits": unit.node.attrs.get("weight_bits", 0),
+            "weight_bits": unit.graph.stored_bits(unit.node),
         }
         for unit in design.units
     ]

@@ -122,6 +122,21 @@ class Graph:
         """The nodes that one unit serves, by turn, each in the graph that has its exact tensors: the node alone, but in a rolled graph."""
         return ((self, node),)
 
+    def index_bits(self, node: Node) -> int:
+        """Bits of the indices that a unit's weights are stored as; 0: it stores their values, as some layer that it serves has no codebook.
+
+        Two values of each channel cannot be in turn with longer codebooks of a whole layer: then values are stored too.
+        """
+        books = [g.params.get(f"{n.name}.codebook") for g, n in self.turns(node)]
+        if any(book is None for book in books):
+            return 0
+        bits = max(book.shape[1] for book in books).bit_length() - 1
+        return bits if bits == 1 or all(len(book) == 1 for book in books) else 0
+
+    def stored_bits(self, node: Node) -> int:
+        """Of each weight of its unit in memory; 0: it has none."""
+        return self.index_bits(node) or int(node.attrs.get("weight_bits", 0))
+
     def readers(self, name: str) -> list[Node]:
         """The nodes that take the tensor, in topological order."""
         return [n for n in self.nodes if name in n.inputs]

@@ -162,7 +162,7 @@ def sealed(data: bytes) -> bytes:
 def _tiles(unit: Unit, data_bits: int) -> bytes:
     """A unit's weights as they lie in memory."""
     words = unit.op.weights(unit.graph, unit.node, unit.fold)
-    bits, elements = unit.node.attrs["weight_bits"], words.shape[1]
+    bits, elements = unit.graph.stored_bits(unit.node), words.shape[1]
     steps = unit.instance.params["K"] // unit.fold.simd
     columns, in_beat, rows = tiles.shape(bits * elements, steps, data_bits)
     digits = np.empty((*words.shape, bits), dtype=np.uint8)

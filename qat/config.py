@@ -6,7 +6,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, model_serializer, model_validator
 
 from bitloom.hw.settings import ConfigError, Number, Strict, did_you_mean
 
@@ -20,7 +20,17 @@ BIT_RANGES = {
     "probs": (2, 8),
     "residual": (4, 16),
 }
-SETTINGS = (*BIT_RANGES, "weight_range")
+# Of weights that take few values; what the first one says when the others are left out is in `coding_of`.
+CHOICES = {
+    "weight_range": ("narrow", "full"),
+    "codebook": ("none", "kmeans", "bs_flex"),
+    "codebook_per": ("layer", "channel"),
+    "clusters": ("free", "kept"),
+    "centroids": ("learned", "fixed"),
+}
+INDEX_BITS = (1, 4)
+OF_CODEBOOKS = ("index_bits", "codebook_per", "clusters", "centroids")
+SETTINGS = (*BIT_RANGES, "weight_range", "codebook", *OF_CODEBOOKS)
 MAX_TOKENS = 512
 # Far above any encoder, and MAX_HIDDEN what hw/ops/layernorm.py takes; a slip of a few zeros is then a message.
 MAX_LAYERS, MAX_HIDDEN, MAX_INTERMEDIATE = 256, 1 << 12, 1 << 16
@@ -94,11 +104,12 @@ def check_heads(hidden: int, heads: int) -> None:
 def _check_setting(where: str, key: str, value: Any) -> None:
     if key not in SETTINGS:
         raise ConfigError(f"{where}: no setting '{key}'; {did_you_mean(key, SETTINGS)}")
-    if key == "weight_range":
-        if value not in ("narrow", "full"):
-            raise ConfigError(f"{where}: got {value!r}, must be 'narrow' or 'full'; narrow is the usual choice")
+    if key in CHOICES:
+        if value not in CHOICES[key]:
+            known = " or ".join(repr(choice) for choice in CHOICES[key])
+            raise ConfigError(f"{where}: got {value!r}, must be {known}; {CHOICES[key][0]} is the usual choice")
         return
-    low, high = BIT_RANGES[key]
+    low, high = INDEX_BITS if key == "index_bits" else BIT_RANGES[key]
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise ConfigError(f"{where}: got {value!r}, must be an integer {low} .. {high} (bits); change '{key}'")
 
@@ -117,6 +128,11 @@ class QuantConfig(Strict):
     probs: int = 8
     residual: int = 10  # sums that a LayerNorm takes
     weight_range: Literal["narrow", "full"] = "narrow"
+    codebook: Literal["none", "kmeans", "bs_flex"] = "none"  # weights that take 2**index_bits values alone, integers of `weights` bits
+    index_bits: int | None = None  # left out: 2, and 1 with bs_flex, which has two values
+    codebook_per: Literal["layer", "channel"] | None = None  # layer; channel: two values for each
+    clusters: Literal["free", "kept"] | None = None  # free: in each step of training a weight takes the nearest value; kept: the one that it had first
+    centroids: Literal["learned", "fixed"] | None = None  # learned: the values are trained
     overrides: dict[str, dict[str, int | str]] = {}
 
     @model_validator(mode="before")
@@ -125,7 +141,7 @@ class QuantConfig(Strict):
         if not isinstance(data, dict):
             return data
         for key, value in data.items():
-            if key in SETTINGS:
+            if key in SETTINGS and not (key in OF_CODEBOOKS and value is None):
                 _check_setting(key, key, value)
         overrides = data.get("overrides", {})
         if not isinstance(overrides, dict) or not all(isinstance(v, dict) for v in overrides.values()):
@@ -143,11 +159,20 @@ class QuantConfig(Strict):
                 value = settings[key]
         return value
 
+    @model_serializer(mode="wrap")
+    def _as_before(self, write) -> dict[str, Any]:
+        """Without the settings of codebooks where there are none, as runs and checkpoints from before have it."""
+        return {key: value for key, value in write(self).items() if key not in OF_CODEBOOKS or value is not None if key != "codebook" or value != "none"}
+
     def check_names(self, settings_of: dict[str, set[str]]) -> None:
         """Refuse an override that would do nothing: a pattern that matches no tensor, or none with that setting.
 
         settings_of  the encoder's names, each with the settings that apply to it (bitloom.qat.net.network.Network.settings)
         """
+        coded = [name for name, keys in settings_of.items() if "codebook" in keys and self.of(name, "codebook") != "none"]
+        for key in OF_CODEBOOKS:
+            if getattr(self, key) is not None and not coded:
+                raise ConfigError(f"{key}: got {getattr(self, key)!r} without a codebook, must go with one; set codebook: kmeans or bs_flex, or remove it")
         for pattern, settings in self.overrides.items():
             matched = [name for name in settings_of if fnmatchcase(name, pattern)]
             if not matched:
@@ -159,6 +184,8 @@ class QuantConfig(Strict):
                         f"overrides['{pattern}']: got '{key}', must be a setting of a matching tensor; "
                         f"'{matched[0]}' has {', '.join(sorted(settings_of[matched[0]]))}"
                     )
+                if key in OF_CODEBOOKS and not set(matched) & set(coded):
+                    raise ConfigError(f"overrides['{pattern}'].{key}: got {settings[key]!r} without a codebook, must go with one; set codebook there too")
 
 
 class DistillConfig(Strict):

@@ -28,6 +28,14 @@ ALL_BITS = {
 }
 
 
+CODEBOOKS = {"index_bits": (0, 0, 1, 2, 3, 4)}
+
+
+def coded(seed: int) -> dict:
+    """Codebooks for each fourth of the random encoders; those of the golden digests stay as they are."""
+    return CODEBOOKS if seed >= 20 and seed % 4 == 1 else {}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Shape:
     """A random encoder; bits are drawn from the given choices, layer by layer."""
@@ -45,6 +53,7 @@ class Shape:
     activation: str = "gelu"
     keys: str | tuple[str, ...] = "T"  # those that a query sees (hw/keys.py), of all layers or of each
     weight_bits: tuple[int, ...] = (4,)
+    index_bits: tuple[int, ...] = (0,)  # 0: no codebook; what weights of one bit have in any case
     act_bits: tuple[int, ...] = (8,)
     score_bits: tuple[int, ...] = (8,)
     prob_bits: tuple[int, ...] = (8,)
@@ -99,16 +108,28 @@ class RandomEncoder:
         gone = np.repeat(np.repeat(zero.reshape(rows, columns), self.shape.tile[0], axis=0), self.shape.tile[1], axis=1)
         return np.where(gone[: weight.shape[0], : weight.shape[1]], 0, weight)
 
+    def weights(self, channels: int, inputs: int) -> tuple[np.ndarray, int, np.ndarray | None]:
+        """Codes [channels, inputs], their bits, and the codebook that they come from."""
+        bits, index = self.pick(self.shape.weight_bits), self.pick(self.shape.index_bits) if self.shape.index_bits != (0,) else 0
+        low, high = ops.linear.weight_range(bits)
+        if bits == 1:
+            return self.rng.choice([-1, 1], (channels, inputs)), bits, None
+        if not index:
+            return self.rng.integers(low, high + 1, (channels, inputs)), bits, None
+        books = channels if index == 1 and self.rng.integers(2) else 1  # each channel's own
+        book = np.sort(self.rng.integers(low, high + 1, (books, 1 << index)))
+        chosen = self.rng.integers(0, 1 << index, (channels, inputs))
+        return np.take_along_axis(np.broadcast_to(book, (channels, 1 << index)), chosen, axis=1), bits, book
+
     def linear(self, op: Linear, x: Tensor) -> Tensor:
         bits_out = op.fixed_bits or self.normal_or(x, 8)
         scale = 2.0 ** (3 - bits_out) if op.into_table else 0.25
-        channels, bits = op.out_features, self.pick(self.shape.weight_bits)
-        low, high = ops.linear.weight_range(bits)
-        weight = self.rng.choice([-1, 1], (channels, x.channels)) if bits == 1 else self.rng.integers(low, high + 1, (channels, x.channels))
-        weight = self.thinned(weight, bits)
+        channels = op.out_features
+        weight, bits, book = self.weights(channels, x.channels)
+        weight = weight if book is not None else self.thinned(weight, bits)
         rms = max(1.0, math.sqrt(x.channels) * float(np.sqrt((weight**2).mean()))) * self.rms[x.name]
         bias = np.floor(self.rng.normal(0, rms / 4, channels) + 0.5).astype(np.int64)
-        acc = ops.linear.append(self.b, op.acc, x, weight, bias, bits)
+        acc = ops.linear.append(self.b, op.acc, x, weight, bias, bits, book)
         target = 2.0 ** (bits_out - 1) / 3
         ratio = target / rms * self.rng.uniform(0.6, 1.4, channels)
         shift = 15 - math.floor(math.log2(ratio.max()))
@@ -224,6 +245,7 @@ def draw_encoder(seed: int) -> dict:
         head=str(rng.choice(["sequence", "token"])),
         activation=str(rng.choice(["gelu", "relu"])),
         **ALL_BITS,
+        **coded(seed),
     )
     graph = random_encoder(seed, **shape)
     units = sum(OPS[n.op].matrix for n in graph.nodes)

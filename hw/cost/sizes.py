@@ -16,7 +16,8 @@ TABLE_ROOM = 2  # bits that the sum of three embedding rows has more than a row
 def sizes(graph: Graph) -> dict:
     """Bytes of all parameters, and of those that the hardware holds (without the host's embedding tables).
 
-    Integers: weights and tables at their bits, one 16-bit multiplier a channel, biases, gamma and beta at the bits that their largest value needs.
+    Integers: weights and tables at their bits, of a layer with a codebook those of an index, and the codebook's; one 16-bit multiplier a channel; biases,
+    gamma and beta at the bits that their largest value needs.
     returns {"float_bytes", "quantized_bytes", "without_embeddings": {the same two},
              "layers": {name: {"weights": bits, "activations": output's bits, "parameters": number of weights, "zeros": those of them that are 0}}}
     """
@@ -28,9 +29,10 @@ def sizes(graph: Graph) -> dict:
             if OPS[node.op].host:
                 entries, entry_bits = entries + value.size, entry_bits + value.size * (graph.tensor(node.name).bits - TABLE_ROOM)
             elif key == "weight":
-                floats, bits = floats + value.size, bits + value.size * node.attrs["weight_bits"]
+                stored = graph.stored_bits(node)
+                floats, bits = floats + value.size, bits + value.size * stored + _codebook_bits(graph, node)
                 layers[_rescaled(graph, node)] = {
-                    "weights": node.attrs["weight_bits"],
+                    "weights": stored,
                     "activations": graph.tensor(_rescaled(graph, node)).bits,
                     "parameters": int(value.size),
                     "zeros": int(np.count_nonzero(value == 0)),
@@ -46,6 +48,11 @@ def sizes(graph: Graph) -> dict:
         "without_embeddings": inner,
         "layers": layers,
     }
+
+
+def _codebook_bits(graph: Graph, node: Node) -> int:
+    book = graph.params.get(f"{node.name}.codebook")
+    return 0 if book is None else book.size * node.attrs["weight_bits"]
 
 
 def _rescaled(graph: Graph, node: Node) -> str:

@@ -15,12 +15,14 @@ from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, require_range, turn_params
 from bitloom.hw.ops.record import Finn, Operator
-from bitloom.hw.parts import banks, blocks, mac_array, pick, schedule, tiles
+from bitloom.hw.parts import banks, blocks, decode, mac_array, pick, schedule, tiles, two_values
 from bitloom.hw.parts.banks import Banks
 from bitloom.hw.parts.mac_array import mac_latency
 
 PARAMS = ("weight", "bias")
 ATTRS = ("weight_bits",)
+CODEBOOK, INDEX = "codebook", "index_bits"  # of layers whose weights take few values: the parameter and the attribute
+INDEX_MAX = 4
 BLOCK_RAM_WORDS = 64  # from this depth on, HLS is told to take block RAM for the weights
 
 
@@ -54,7 +56,33 @@ def check(graph: Graph, node: Node) -> None:
     require(bias.shape == (out.channels,), graph, node, f"bias got shape {bias.shape}, must be ({out.channels},)")
     require_range(weight, *weight_range(bits), graph, node, "weight")
     require(bits > 1 or bool((weight != 0).all()), graph, node, "weight got a 0, must be -1 or +1 where weight_bits is 1")
+    _check_codebook(graph, node, weight)
     require_holds(bound(weight, bias, largest(x)), graph, node)
+
+
+def _check_codebook(graph: Graph, node: Node, weight: np.ndarray) -> None:
+    book, index, bits = codebook(graph, node), node.attrs.get(INDEX), node.attrs["weight_bits"]
+    if book is None and index is None:
+        return
+    require(book is not None, graph, node, f"{INDEX} got {index} without a {CODEBOOK}, must have both or neither")
+    require(index is not None and 1 <= index <= INDEX_MAX, graph, node, f"{INDEX} got {index}, must be 1 .. {INDEX_MAX} where there is a {CODEBOOK}")
+    require(bits > 1, graph, node, f"weight_bits got 1, must be 2 .. 8 where there is a {CODEBOOK}")
+    shapes = [(1, 1 << index)] + ([(len(weight), 2)] if index == 1 else [])
+    require(book.shape in shapes, graph, node, f"{CODEBOOK} got shape {book.shape}, must be {' or '.join(map(str, shapes))}")
+    require_range(book, *weight_range(bits), graph, node, CODEBOOK)
+    unsorted = np.flatnonzero((np.diff(book) < 0).any(axis=1))
+    require(not unsorted.size, graph, node, f"{CODEBOOK} got {book[unsorted[:1]].tolist()}, must be sorted")
+    known = np.isin(weight, book) if len(book) == 1 else (weight[..., None] == book[:, None]).any(axis=2)
+    strange = np.argwhere(~known)
+    if len(strange):
+        channel, place = strange[0]
+        got, own = f"{weight[channel, place]} at channel {channel}, input {place}", book[channel % len(book)].tolist()
+        require(False, graph, node, f"weight got {got} ({len(strange)} of {weight.size}), must be in its {CODEBOOK} {own}")
+
+
+def codebook(graph: Graph, node: Node) -> np.ndarray | None:
+    """The values that the weights take, int64 [1, 2**index_bits], or [C, 2] where each channel has two of its own; sorted. None: any of their bits."""
+    return graph.params.get(f"{node.name}.{CODEBOOK}")
 
 
 def run(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.ndarray) -> np.ndarray:
@@ -121,7 +149,9 @@ def left_out(graph: Graph, node: Node, fold: Fold) -> Fold:
 
 
 def contents(graph: Graph, node: Node) -> schedule.Pattern | None:
-    """Which of its weights are zero; None where too few are to leave any out."""
+    """Which of its weights are zero; None where too few are to leave any out, or the memory holds indices."""
+    if graph.index_bits(node):
+        return None
     return schedule.Pattern.of([g.param(n, "weight") for g, n in graph.turns(node)])
 
 
@@ -154,7 +184,7 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
         buffer.open()
         start = max((yield from buffer.take(ins[0], token)), done) + 1
         to_first, to_last, cycles = turns[ins[0].turn(sentence) if len(turns) > 1 else 0]
-        first = start + to_first - 1 + mac_latency(fold.simd) + 3  # 3: unpacked, bias read, bias added
+        first = start + to_first - 1 + _latency(graph, node, fold)
         last = first + to_last - to_first + beats - 1
         _, moved = yield out.put(first, last, channels // fold.lanes_out, token.end)
         done = start + cycles - 1 + moved - last  # a stalled output stalls the multipliers
@@ -181,12 +211,14 @@ def _weights(graph: Graph, node: Node, fold: Fold) -> list[np.ndarray]:
 def _elements(graph: Graph, node: Node, fold: Fold) -> list[tuple[np.ndarray, np.ndarray]]:
     """Of each turn, what the memory has for all channels, int64 [C, elements of a channel], and which of these weights are not zero."""
     bits, found = node.attrs["weight_bits"], []
-    for weight in _weights(graph, node, fold):
+    for weight, book in zip(_weights(graph, node, fold), _books(graph, node), strict=True):
         full = weight != 0
         if fold.keep:
             found.append((pick.elements(weight, fold.keep, fold.group, bits), pick.chosen(full, full, fold.keep, fold.group)))
-        else:
-            found.append(((weight > 0).astype(np.int64) if bits == 1 else weight, full))
+            continue
+        if book is not None and len(book) > 1:
+            book = fold.out_of(len(book)).place(book, axis=0)
+        found.append((_codes(weight, bits, book), full))
     return found
 
 
@@ -197,13 +229,58 @@ def _kept(graph: Graph, node: Node, fold: Fold) -> list[np.ndarray]:
     return [schedule.kept(own, least) if fold.words else np.ones_like(own) for own in full]
 
 
+def _latency(graph: Graph, node: Node, fold: Fold) -> int:
+    """Cycles from a sum's last step to its first beat: 3 for unpacked, bias read, bias added."""
+    return mac_latency(fold.simd) + 3 + (two_values.LATENCY if _two(graph, node) else 0)
+
+
+def _two(graph: Graph, node: Node) -> bool:
+    """Its weights take two values: their inputs are added, not multiplied."""
+    return graph.index_bits(node) == 1
+
+
 def _words(graph: Graph, node: Node, fold: Fold) -> np.ndarray:
-    """The weight memory, int64 [words of all turns, PE * SIMD]: a word a cycle. One-bit weights: 0 is -1, 1 is +1."""
+    """The weight memory, int64 [words of all turns, PE * SIMD]: a word a cycle. One-bit weights: 0 is -1, 1 is +1; with a codebook: indices."""
     found = []
     for (codes, _), stay in zip(_elements(graph, node, fold), _kept(graph, node, fold), strict=True):
         split = codes.reshape(len(stay), fold.pe, stay.shape[1], fold.simd).transpose(0, 2, 1, 3)
         found.append(split[stay].reshape(-1, fold.pe * fold.simd))
     return np.concatenate(found)
+
+
+def _books(graph: Graph, node: Node) -> list[np.ndarray | None]:
+    """The codebook of each turn, int64 [1 or C, 2**index_bits], shorter ones filled up by their last value; None where the unit holds values."""
+    turns, index = graph.turns(node), graph.index_bits(node)
+    if not index:
+        return [None] * len(turns)
+    books = [codebook(g, n) for g, n in turns]
+    return [np.pad(book, ((0, 0), (0, (1 << index) - book.shape[1])), mode="edge") for book in books]
+
+
+def _each(books: list[np.ndarray]) -> bool:
+    """In some turn each channel has a codebook of its own."""
+    return any(len(book) > 1 for book in books)
+
+
+def _book_words(graph: Graph, node: Node, fold: Fold) -> np.ndarray:
+    """The codebooks' memory: a word a turn; of two values {low, step}, where channels have their own a word for each beat of them."""
+    books = _books(graph, node)
+    if not _two(graph, node):
+        return np.concatenate(books)
+    channels = graph.tensor(node.name).channels
+    if _each(books):
+        books = [fold.out_of(channels).place(np.broadcast_to(book, (channels, 2)), axis=0) for book in books]
+    pairs = np.concatenate([np.stack([book[:, 0], book[:, 1] - book[:, 0]], axis=1) for book in books])
+    return pairs.reshape(-1, 2 * fold.lanes_out) if _each(books) else pairs
+
+
+def _codes(weight: np.ndarray, bits: int, book: np.ndarray | None) -> np.ndarray:
+    """What stands for weights in the memory; a filled place without a 0 in the codebook takes any index."""
+    if book is None:
+        return weight if bits > 1 else (weight > 0).astype(np.int64)
+    if book.shape[1] == 2:
+        return (weight > book[:, :1]).astype(np.int64)
+    return np.searchsorted(book[0], weight).clip(max=book.shape[1] - 1)
 
 
 def _tile_timing(graph: Graph, node: Node, fold: Fold, ins, out):
@@ -228,7 +305,7 @@ def _tile_timing(graph: Graph, node: Node, fold: Fold, ins, out):
         full = last + 1
         for tile in range(channels // fold.pe):
             start = max(full, done + 1, fetch.next(tile, begun))
-            first = start + steps - 1 + mac_latency(fold.simd) + 3
+            first = start + steps - 1 + _latency(graph, node, fold)
             end = first + (count - 1) * slot + beats - 1
             final = tile == channels // fold.pe - 1
             _, moved = yield out.put(first, end, count * beats, token.end and final)
@@ -241,9 +318,12 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     x, acc, bits = graph.tensor(node.inputs[0]), graph.tensor(node.name), node.attrs["weight_bits"]
     channels, inputs = _widths(graph, node, fold)
     bias = np.concatenate([fold.out_of(acc.channels).place(g.param(n, "bias")) for g, n in graph.turns(node)])
-    weights: Params = {"WEIGHT_FILE": Hex.pack(lambda: _words(graph, node, fold), _element_bits(bits, fold.group))}
+    weights: Params = {"WEIGHT_FILE": Hex.pack(lambda: _words(graph, node, fold), _element_bits(graph.stored_bits(node), fold.group))}
     if fold.block:
         weights = {"TOKENS": fold.block, "FOLD": fold.folded, "DATA_W": fold.data_bits, "BASE": fold.base}
+    if index := graph.index_bits(node):
+        weights |= {"INDEX_W": index, "CODEBOOK_FILE": Hex.pack(_book_words(graph, node, fold), bits)}
+        weights |= {"EACH": int(_each(_books(graph, node)))} if index == 1 else {}
     return Instance(
         module="linear_tiles" if fold.block else "linear",
         params={
@@ -257,7 +337,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "IN_SIGNED": int(x.signed),
             "WEIGHT_W": bits,
             "OUT_W": acc.bits,
-            "MUL_STYLE": fold_style(fold, x.bits, bits),
+            "MUL_STYLE": "and" if _two(graph, node) else fold_style(fold, x.bits, bits),
             "BIAS_FILE": Hex.pack(bias.reshape(-1, fold.lanes_out), acc.bits),
         }
         | weights
@@ -282,26 +362,41 @@ def _schedule(graph: Graph, node: Node, fold: Fold) -> Params:
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
-    acc, bits = graph.tensor(node.name), node.attrs["weight_bits"]
+    acc, bits, books = graph.tensor(node.name), node.attrs["weight_bits"], _books(graph, node)
     channels, inputs = _widths(graph, node, fold)
     fold = replace(fold, simd=fold.inputs, keep=0, group=1, words=())  # the header takes every weight
     words = _words(graph, node, fold)
-    return HlsLayer(
-        constants={"in_features": inputs, "out_features": channels, "pe": fold.pe, "simd": fold.simd, "block_ram": len(words) >= BLOCK_RAM_WORDS},
-        memories={
-            "weight": Codes(data=words.ravel(), bits=bits, signed=bits > 1),
-            "bias": Codes(data=fold.out_of(acc.channels).place(graph.param(node, "bias")), bits=acc.bits),
-        },
-    )
+    constants: dict[str, int | bool] = {
+        "in_features": inputs,
+        "out_features": channels,
+        "pe": fold.pe,
+        "simd": fold.simd,
+        "block_ram": len(words) >= BLOCK_RAM_WORDS,
+    }
+    memories = {
+        "weight": Codes(data=words.ravel(), bits=graph.stored_bits(node), signed=bits > 1 and books[0] is None),
+        "bias": Codes(data=fold.out_of(acc.channels).place(graph.param(node, "bias")), bits=acc.bits),
+    }
+    if books[0] is not None:
+        two = _two(graph, node)
+        constants |= {"index_bits": graph.index_bits(node), "two": two, "each": _each(books)}
+        memories[CODEBOOK] = Codes(data=_book_words(graph, node, fold).ravel(), bits=bits + two)  # a step has a bit more than a value
+    return HlsLayer(constants=constants, memories=memories)
 
 
 def wants_zeros(graph: Graph, node: Node) -> bool:
-    """A weight of one bit is never zero."""
-    return node.attrs["weight_bits"] == 1
+    """A weight of one bit is never zero, nor one whose codebook has none."""
+    return not _zero(graph, node)
 
 
 def gives_zeros(graph: Graph, node: Node, zeros: bool) -> bool:
-    return node.attrs["weight_bits"] > 1
+    """A filled channel that has a codebook of its own has one of zeros."""
+    return _zero(graph, node) or _two(graph, node) and _each(_books(graph, node))
+
+
+def _zero(graph: Graph, node: Node) -> bool:
+    """Weights in filled places can be zero, in all turns."""
+    return node.attrs["weight_bits"] > 1 and all(book is None or bool((book == 0).any(axis=1).all()) for book in _books(graph, node))
 
 
 def holds(graph: Graph, node: Node, fold: Fold, port: int) -> int:
@@ -309,11 +404,25 @@ def holds(graph: Graph, node: Node, fold: Fold, port: int) -> int:
     return 3
 
 
-def append(b: GraphBuilder, name: str, x: Tensor, weight: np.ndarray, bias: np.ndarray, weight_bits: int) -> Tensor:
-    """The node of these codes; its accumulator is as wide as they need."""
+def append(b: GraphBuilder, name: str, x: Tensor, weight: np.ndarray, bias: np.ndarray, weight_bits: int, book: np.ndarray | None = None) -> Tensor:
+    """The node of these codes; its accumulator is as wide as they need.
+
+    book  [1, 2**index_bits] where the weights take its values alone
+    """
     bits = signed_bits(bound(weight, bias, largest(x)))
     out = Tensor(name=name, shape=(x.shape[0], len(weight)), bits=bits, signed=True)
-    return b.add("linear", out, (x.name,), {"weight_bits": weight_bits}, weight=weight, bias=bias)
+    attrs, coded = {"weight_bits": weight_bits}, {}
+    if book is not None:
+        attrs[INDEX], coded = int(np.shape(book)[1]).bit_length() - 1, {CODEBOOK: book}
+    return b.add("linear", out, (x.name,), attrs, weight=weight, bias=bias, **coded)
+
+
+def _stored_bits(p: Params) -> int:
+    return p.get("INDEX_W") or p["WEIGHT_W"]
+
+
+def _book_memories(p: Params) -> list[Memory]:
+    return two_values.memories(p) if two_values.used(p) else decode.memories(p) if p.get("INDEX_W") else []
 
 
 def _inputs(p: Params) -> int:
@@ -326,13 +435,16 @@ def memories(p: Params) -> list[Memory]:
     steps, turns, words = p["K"] // inputs, p.get("TURNS", 1), p.get("WORDS", 0)
     return [
         banks.memory("token", p["IN_W"], inputs, steps),
-        Memory("weight", p["PE"] * p["SIMD"] * _element_bits(p["WEIGHT_W"], p.get("GROUP", 1)), words or turns * folds * steps, rom=True),
+        Memory("weight", p["PE"] * p["SIMD"] * _element_bits(_stored_bits(p), p.get("GROUP", 1)), words or turns * folds * steps, rom=True),
         Memory("bias", p["LANES_OUT"] * p["OUT_W"], turns * p["C"] // p["LANES_OUT"], rom=True),
         *(schedule.memories(words, steps, turns) if words else []),
+        *_book_memories(p),
     ]
 
 
 def products(p: Params) -> list[Product]:
+    if two_values.used(p):
+        return two_values.products(p)
     return mac_array.products(p, pe=p["PE"], simd=p["SIMD"], x_bits=p["IN_W"], x_signed=p["IN_SIGNED"], w_bits=p["WEIGHT_W"])
 
 
@@ -340,23 +452,28 @@ def terms(p: Params) -> Terms:
     inputs, own = _inputs(p), "KEEP" in p
     words = p.get("WORDS", 0) or p["C"] // p["PE"] * (p["K"] // inputs)
     steps = 0 if "WORDS" in p else 2 * index_bits(p["K"] // inputs)
-    made = mac_array.terms(p, pe=p["PE"], simd=p["SIMD"], x_bits=p["IN_W"], w_bits=p["WEIGHT_W"], own=own)
-    return made | {
+    sizes = {
         "part_bits": (inputs - p["LANES_IN"]) * p["IN_W"],
         "out_bits": p["LANES_OUT"] * p["OUT_W"],
         "count_bits": index_bits(words) + index_bits(p["C"] // p["LANES_OUT"]) + steps,
         "pick_bits": pick.choices(p["PE"] * p["SIMD"], p["GROUP"], p["IN_W"]) if own else 0,
     }
+    if two_values.used(p):  # a row more sums all inputs
+        sums = p | {"OUT_W": two_values.sum_bits(p)}
+        return sizes | mac_array.terms(sums, pe=p["PE"] + 1, simd=p["SIMD"], x_bits=p["IN_W"], w_bits=1) | two_values.terms(p)
+    made = mac_array.terms(p, pe=p["PE"], simd=p["SIMD"], x_bits=p["IN_W"], w_bits=p["WEIGHT_W"], own=own)
+    return sizes | made | (decode.terms(p, count=p["PE"] * p["SIMD"]) if p.get("INDEX_W") else {})
 
 
 def tiled_memories(p: Params) -> list[Memory]:
     """Of hw/rtl/linear_tiles.sv: two blocks of tokens, two tiles, and the biases."""
     steps, columns = p["K"] // p["SIMD"], p["SIMD"] // p["LANES_IN"]
-    width = p["PE"] * p["SIMD"] * p["WEIGHT_W"]
+    width = p["PE"] * p["SIMD"] * _stored_bits(p)
     return [
         *blocks.memories(p, p["LANES_IN"] * p["IN_W"], columns, 2 * p["TOKENS"] * steps),
         *tiles.memories(width, steps, p["DATA_W"], p.get("TILE_STYLE", "")),
         Memory("bias", p["LANES_OUT"] * p["OUT_W"], p.get("TURNS", 1) * p["C"] // p["LANES_OUT"], rom=True),
+        *_book_memories(p),
     ]
 
 

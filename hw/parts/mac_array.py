@@ -17,7 +17,7 @@ def mac_latency(simd: int) -> int:
 
 def products(p: Params, *, pe: int, simd: int, x_bits: int, x_signed: bool, w_bits: int) -> list[Product]:
     """Multiplications of an operator with MUL_STYLE; x is what the rows share."""
-    if p["MUL_STYLE"] == "lut" or w_bits == 1:
+    if p["MUL_STYLE"] in ("lut", "and") or w_bits == 1:
         return []
     x = x_bits + (not x_signed)
     return [whole((pe + 1) // 2 * simd, pair_bits(x_bits, w_bits)[0], x)] if p["MUL_STYLE"] == "two" else [whole(pe * simd, x, w_bits)]
@@ -28,15 +28,17 @@ def terms(p: Params, *, pe: int, simd: int, x_bits: int, w_bits: int, own: bool 
     product = x_bits + w_bits
     node = min(product + (simd - 1).bit_length(), p["OUT_W"])
     pairs = (pe + 1) // 2 * simd if p["MUL_STYLE"] == "two" else 0
-    additions = p["MUL_STYLE"] == "lut" or w_bits == 1
+    gated = p["MUL_STYLE"] == "and"
+    additions = not gated and (p["MUL_STYLE"] == "lut" or w_bits == 1)
     return {
         "x_bits": (pe if own else 1) * simd * x_bits,
         "w_bits": pe * simd * w_bits,
         "pair_bits": pairs * (product + w_bits + 1),
-        "product_bits": pe * simd * product,
+        "product_bits": 0 if gated else pe * simd * product,
         "carries": pe * simd if pairs else 0,
         "lut_product_bits": pe * simd * product * max(1, w_bits - 1) if additions else 0,
-        "held_bits": 0 if additions else pe * simd * product,
+        "gated_bits": pe * simd * product if gated else 0,
+        "held_bits": 0 if additions or gated else pe * simd * product,
         "tree_bits": pe * _tree_nodes(simd) * node,
         "tree_adder_bits": pe * (simd - 1) * node,
         "acc_bits": pe * p["OUT_W"],

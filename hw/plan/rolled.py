@@ -194,7 +194,7 @@ def _widest(tensors: list[Tensor], name: str) -> Tensor:
 
 def _attrs(nodes: list[Node]) -> dict[str, int | str]:
     """Of all turns: the largest of each figure; texts, and what shapes the hardware, must be the same."""
-    first = nodes[0].attrs
+    first = {key: value for key, value in nodes[0].attrs.items() if all(key in n.attrs for n in nodes)}  # a codebook: where all have one
     for node in nodes[1:]:
         for key, value in first.items():
             got = node.attrs[key]

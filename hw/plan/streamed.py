@@ -91,11 +91,11 @@ def words_of(graph: Graph, node: Node, fold: Fold) -> int:
 def tile_beats(graph: Graph, node: Node, fold: Fold) -> int:
     """Beats of one of its tiles."""
     steps = fold.into(graph.tensor(node.inputs[0]).channels).width // fold.simd
-    return tiles.beats(fold.pe * fold.simd * node.attrs["weight_bits"], steps, fold.data_bits)
+    return tiles.beats(fold.pe * fold.simd * graph.stored_bits(node), steps, fold.data_bits)
 
 
 def _bits(graph: Graph, node: Node) -> int:
-    return sum(g.param(n, "weight").size for g, n in graph.turns(node)) * node.attrs["weight_bits"]
+    return sum(g.param(n, "weight").size for g, n in graph.turns(node)) * graph.stored_bits(node)
 
 
 def _pass_on(graph: Graph, node: Node, folds: dict[str, Fold]) -> None:

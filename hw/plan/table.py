@@ -135,7 +135,7 @@ def components(graph: Graph) -> tuple[Component, ...]:
             name=name,
             nodes=1,
             parameters=sum(int(graph.param(node, key).size) for key in op.params),
-            weight_bits=node.attrs.get("weight_bits", 0) * int(graph.param(node, "weight").size) if "weight_bits" in node.attrs else 0,
+            weight_bits=bits * int(graph.param(node, "weight").size) if (bits := graph.stored_bits(node)) else 0,
             macs=op.macs(graph, node, graph.max_tokens),
             host=op.host,
         )

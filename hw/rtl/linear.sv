@@ -9,12 +9,14 @@
 //          WORDS > 0: a tile, the PE x SIMD weights of a step, that is all zero is left out (schedule.sv): fold f takes
 //          Slot(f) = max(its tiles that are not zero, PE/LANES_OUT, 1) cycles; one without any gives its biases
 // Timing : II per token max(K/LANES_IN, sum of all folds' Slots). A token may enter while the one before is computed.
-//          From a token's last input beat to the first beat of fold f: K/SIMD + 8 + ceil(log4(SIMD)) + f*Slot cycles;
-//          WORDS > 0: Slot(0) + .. + Slot(f) + 8 + ceil(log4(SIMD))
+//          From a token's last input beat to the first beat of fold f: K/SIMD + 8 + ceil(log4(SIMD)) + f*Slot cycles, 5 more of
+//          two values; WORDS > 0: Slot(0) + .. + Slot(f) + 8 + ceil(log4(SIMD))
 // Memory : weight word f*(K/SIMD)+step, row pe, element simd at bit (pe*SIMD+simd)*WEIGHT_W; signed, or 0/1 for -1/+1 when
 //          WEIGHT_W = 1. WORDS > 0: the words that are left, in that order; a fold of fewer than Slot(f) keeps some zero ones.
 //          KEEP > 0: an element is {place in its group, weight} (pick.sv). Bias word a holds LANES_OUT biases of OUT_W bits, of channels a*LANES_OUT ..
 //          TURNS > 1: of each turn one after the other, in a rolled encoder (turns.sv)
+//          INDEX_W > 1: a weight is stored as its index of INDEX_W bits in a codebook (decode.sv)
+//          INDEX_W = 1: of two values; the inputs of the larger one are added, and what they are worth is multiplied at the end (two_values.sv)
 // Layout : lane i = data[i*W +: W]
 // Reset  : no token held
 module linear #(
@@ -40,6 +42,10 @@ module linear #(
   parameter int SCHEDULE_LOAD = 0,     // see rom
   parameter START_FILE = "",           // see schedule
   parameter int START_LOAD = 0,        // see rom
+  parameter int INDEX_W = 0,           // bits of an index; 0: no codebook
+  parameter bit EACH = 1'b0,           // of two values: each channel has its own
+  parameter CODEBOOK_FILE = "",
+  parameter int CODEBOOK_LOAD = 0,  // see rom
   parameter int TURNS = 1,             // weights and biases by turn
   parameter int SENTENCES = 2          // see turns
 ) (
@@ -61,11 +67,17 @@ module linear #(
   localparam int Folds = C / PE;
   localparam int Beats = PE / LANES_OUT;
   localparam int WordW = Steps > 1 ? $clog2(Steps) : 1;
-  localparam int ElementW = WEIGHT_W + (KEEP > 0 ? $clog2(GROUP) : 0);
+  localparam int StoredW = INDEX_W > 0 ? INDEX_W : WEIGHT_W;
+  localparam int ElementW = StoredW + (KEEP > 0 ? $clog2(GROUP) : 0);
   localparam int Words = WORDS > 0 ? WORDS : TURNS * Folds * Steps;
   localparam int BiasWords = C / LANES_OUT;
   localparam int AddrW = Words > 1 ? $clog2(Words) : 1;
   localparam int BiasW = TURNS * BiasWords > 1 ? $clog2(TURNS * BiasWords) : 1;
+  localparam int TurnW = TURNS > 1 ? $clog2(TURNS) : 1;
+  localparam bit Two = INDEX_W == 1;
+  localparam int Rows = Two ? PE + 1 : PE;  // the last one sums all inputs
+  localparam int ProductW = Two ? 1 : WEIGHT_W;
+  localparam int SumW = Two ? IN_W + (IN_SIGNED ? 0 : 1) + $clog2(K) : OUT_W;
 
   // One enable stalls everything behind the input buffer.
   wire en = m_ready || !m_valid;
@@ -73,9 +85,10 @@ module linear #(
   // Operands, and what the step is
   localparam int Operands = KEEP > 0 ? PE * SIMD : SIMD;
   logic [Inputs*IN_W-1:0] inputs;
-  logic [PE*SIMD*ElementW-1:0] word;
+  logic [PE*SIMD*ElementW-1:0] stored;
   wire [Operands*IN_W-1:0] x;
-  wire [PE*SIMD*WEIGHT_W-1:0] w;
+  wire [Rows*SIMD*ProductW-1:0] w;
+  wire [TurnW-1:0] turn;
   logic first_q, final_q, last_q;
   wire full, token_last, first, last, last_fold, token_end;
   wire [WordW-1:0] step;
@@ -83,18 +96,29 @@ module linear #(
 
   schedule #(.STEPS(Steps), .FOLDS(Folds), .BEATS(Beats), .WORDS(WORDS), .SCHEDULE_FILE(SCHEDULE_FILE), .SCHEDULE_LOAD(SCHEDULE_LOAD),
              .START_FILE(START_FILE), .START_LOAD(START_LOAD), .TURNS(TURNS), .SENTENCES(SENTENCES)) u_schedule (
-    .clk, .rst, .bus, .load, .go(en && full), .sentence_end(token_last), .first, .last, .last_fold, .token_end, .step, .addr);
+    .clk, .rst, .bus, .load, .go(en && full), .sentence_end(token_last), .first, .last, .last_fold, .token_end, .step, .addr, .turn);
   /* verilator lint_off PINCONNECTEMPTY */
   banks #(.LANES(LANES_IN), .WORD(Inputs), .W(IN_W), .DEPTH(Steps), .FIXED(1'b1)) u_token (
     .clk, .rst, .s_valid, .s_ready, .s_data, .s_last,
     .en, .offset(step), .done(full && token_end), .full, .count(), .last(token_last), .word(inputs));
   /* verilator lint_on PINCONNECTEMPTY */
-  rom #(.WIDTH(PE * SIMD * ElementW), .DEPTH(Words), .FILE(WEIGHT_FILE), .LOAD(WEIGHT_LOAD)) u_weight (.clk, .load, .en, .addr, .q(word));
+  rom #(.WIDTH(PE * SIMD * ElementW), .DEPTH(Words), .FILE(WEIGHT_FILE), .LOAD(WEIGHT_LOAD)) u_weight (.clk, .load, .en, .addr, .q(stored));
+
   if (KEEP > 0) begin : g_pick
-    pick #(.PE(PE), .SIMD(SIMD), .KEEP(KEEP), .GROUP(GROUP), .X_W(IN_W), .W_W(WEIGHT_W)) u_pick (.x(inputs), .word, .picked(x), .w);
-  end else begin : g_all
+    wire unused = &{1'b0, turn};
+    pick #(.PE(PE), .SIMD(SIMD), .KEEP(KEEP), .GROUP(GROUP), .X_W(IN_W), .W_W(WEIGHT_W)) u_pick (.x(inputs), .word(stored), .picked(x), .w);
+  end else if (Two) begin : g_ones
+    wire unused = &{1'b0, turn};
     assign x = inputs;
-    assign w = word;
+    assign w = {{SIMD{1'b1}}, stored};
+  end else if (INDEX_W > 0) begin : g_codebook
+    assign x = inputs;
+    decode #(.COUNT(PE * SIMD), .INDEX_W(INDEX_W), .W(WEIGHT_W), .TURNS(TURNS), .CODEBOOK_FILE(CODEBOOK_FILE), .CODEBOOK_LOAD(CODEBOOK_LOAD)) u_decode (
+      .clk, .load, .en, .turn, .index(stored), .w);
+  end else begin : g_values
+    wire unused = &{1'b0, turn};
+    assign x = inputs;
+    assign w = stored;
   end
 
   always_ff @(posedge clk) begin
@@ -107,39 +131,62 @@ module linear #(
   end
 
   logic acc_valid, acc_last, beat_valid, beat_last;
-  logic [PE*OUT_W-1:0] acc;
-  logic [LANES_OUT*OUT_W-1:0] beat, bias;
+  logic [Rows*SumW-1:0] acc;
+  logic [LANES_OUT*SumW-1:0] beat;
+  logic [LANES_OUT*OUT_W-1:0] bias;
 
-  mac_array #(.PE(PE), .SIMD(SIMD), .X_W(IN_W), .X_SIGNED(IN_SIGNED), .W_W(WEIGHT_W), .OUT_W(OUT_W), .MUL_STYLE(MUL_STYLE), .OWN(KEEP > 0)) u_mac (
+  mac_array #(.PE(Rows), .SIMD(SIMD), .X_W(IN_W), .X_SIGNED(IN_SIGNED), .W_W(ProductW), .OUT_W(SumW), .MUL_STYLE(Two ? "and" : MUL_STYLE),
+              .OWN(KEEP > 0), .W_HELD(INDEX_W > 1)) u_mac (
     .clk, .rst, .en, .first(first_q), .final_step(final_q), .i_last(last_q), .x, .w,
     .o_valid(acc_valid), .o_last(acc_last), .acc);
-  unpack #(.WORD(PE), .LANES(LANES_OUT), .W(OUT_W)) u_out (
-    .clk, .rst, .en, .load(acc_valid), .load_last(acc_last), .word(acc), .valid(beat_valid), .last(beat_last), .data(beat));
+  unpack #(.WORD(PE), .LANES(LANES_OUT), .W(SumW)) u_out (
+    .clk, .rst, .en, .load(acc_valid), .load_last(acc_last), .word(acc[PE*SumW-1:0]), .valid(beat_valid), .last(beat_last), .data(beat));
 
-  // Bias: read, then added
+  // Bias: of a beat's channels, in each turn
   logic [BiasW-1:0] bias_at_q;
-  logic [LANES_OUT*OUT_W-1:0] beat_q;
-  logic valid_q, end_q;
-
   wire [BiasW-1:0] bias_base;
+  wire [BiasW-1:0] bias_at = bias_base + bias_at_q;
+  wire [TurnW-1:0] out_turn;
 
   /* verilator lint_off PINCONNECTEMPTY */
   turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .STRIDE(BiasWords)) u_bias_turn (
-    .clk, .rst, .bus, .load(33'd0), .done(en && beat_valid && beat_last), .now(), .base(bias_base), .word());
+    .clk, .rst, .bus, .load(33'd0), .done(en && beat_valid && beat_last), .now(out_turn), .base(bias_base), .word());
   /* verilator lint_on PINCONNECTEMPTY */
-  rom #(.WIDTH(LANES_OUT * OUT_W), .DEPTH(TURNS * BiasWords), .FILE(BIAS_FILE), .LOAD(BIAS_LOAD)) u_bias (
-    .clk, .load, .en, .addr(bias_base + bias_at_q), .q(bias));
+
+  // What is added to the bias, and when
+  wire made_valid, made_last;
+  wire [BiasW-1:0] made_at;
+  wire [LANES_OUT*OUT_W-1:0] made;  // a cycle later
+
+  if (Two) begin : g_two
+    logic [SumW-1:0] total_q;  // of the fold whose beats leave
+    always_ff @(posedge clk) if (en && acc_valid) total_q <= acc[PE*SumW +: SumW];
+
+    two_values #(.LANES(LANES_OUT), .SUM_W(SumW), .W(WEIGHT_W), .OUT_W(OUT_W), .SIDE_W(BiasW), .EACH(EACH), .WORDS(TURNS * BiasWords), .TURNS(TURNS),
+                 .CODEBOOK_FILE(CODEBOOK_FILE), .CODEBOOK_LOAD(CODEBOOK_LOAD)) u_values (
+      .clk, .rst, .load, .en, .at(bias_at), .turn(out_turn), .i_valid(beat_valid), .i_last(beat_last), .i_side(bias_at), .ones(beat), .total(total_q),
+      .o_valid(made_valid), .o_last(made_last), .o_side(made_at), .sum(made));
+  end else begin : g_sums
+    logic [LANES_OUT*OUT_W-1:0] beat_q;
+    always_ff @(posedge clk) if (en) beat_q <= beat;
+    assign {made_valid, made_last, made_at, made} = {beat_valid, beat_last, bias_at, beat_q};
+    wire unused = &{1'b0, out_turn};
+  end
+
+  // Bias: read, then added
+  logic valid_q, end_q;
+
+  rom #(.WIDTH(LANES_OUT * OUT_W), .DEPTH(TURNS * BiasWords), .FILE(BIAS_FILE), .LOAD(BIAS_LOAD)) u_bias (.clk, .load, .en, .addr(made_at), .q(bias));
 
   always_ff @(posedge clk) begin
     if (en) begin
       if (beat_valid) bias_at_q <= bias_at_q == BiasW'(BiasWords - 1) ? '0 : bias_at_q + 1'b1;
-      beat_q <= beat;
-      valid_q <= beat_valid;
-      end_q <= beat_last;
+      valid_q <= made_valid;
+      end_q <= made_last;
       m_valid <= valid_q;
       m_last <= end_q;
       for (int i = 0; i < LANES_OUT; i++)
-        m_data[i*OUT_W +: OUT_W] <= beat_q[i*OUT_W +: OUT_W] + bias[i*OUT_W +: OUT_W];
+        m_data[i*OUT_W +: OUT_W] <= made[i*OUT_W +: OUT_W] + bias[i*OUT_W +: OUT_W];
     end
     if (rst) begin
       bias_at_q <= '0;

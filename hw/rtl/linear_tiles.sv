@@ -7,8 +7,9 @@
 // Order  : tile f computes channels f*PE .. of all tokens of the block, a token in Slot = max(K/SIMD, PE/LANES_OUT) cycles. It is used for the
 //          whole block before the next one, which comes from memory meanwhile (tiles.sv)
 // Timing : a block of n tokens takes C/PE * n * Slot cycles where tiles come in time. From the first step of a token to its first beat
-//          K/SIMD + 7 + ceil(log4(SIMD)) cycles
-// Memory : tile f of turn t: K/SIMD words as linear has them, at BASE in external memory. Bias word a holds LANES_OUT biases, of each turn one after the other
+//          K/SIMD + 7 + ceil(log4(SIMD)) cycles, 5 more of two values
+// Memory : tile f of turn t: K/SIMD words as linear has them, at BASE in external memory. Bias word a holds LANES_OUT biases, of each turn one after the other.
+//          INDEX_W > 0: the words are indices in a codebook (decode.sv; two_values.sv where INDEX_W = 1), which is on the chip
 // Reset  : no token held
 module linear_tiles #(
   parameter int K = 4,                 // inputs
@@ -24,6 +25,10 @@ module linear_tiles #(
   parameter MUL_STYLE = "one",         // multipliers: see mac_array
   parameter BIAS_FILE = "",
   parameter int BIAS_LOAD = 0,  // see rom
+  parameter int INDEX_W = 0,           // bits of an index; 0: no codebook
+  parameter bit EACH = 1'b0,           // of two values: each channel has its own
+  parameter CODEBOOK_FILE = "",
+  parameter int CODEBOOK_LOAD = 0,  // see rom
   parameter int TOKENS = 4,            // of a block, at most
   parameter int FOLD = 0,              // of the input: see blocks
   parameter int DATA_W = 64,           // of external memory
@@ -67,6 +72,11 @@ module linear_tiles #(
   localparam int TurnW = TURNS > 1 ? $clog2(TURNS) : 1;
   localparam int BiasWords = C / LANES_OUT;
   localparam int BiasW = TURNS * BiasWords > 1 ? $clog2(TURNS * BiasWords) : 1;
+  localparam int StoredW = INDEX_W > 0 ? INDEX_W : WEIGHT_W;
+  localparam bit Two = INDEX_W == 1;
+  localparam int Rows = Two ? PE + 1 : PE;  // the last one sums all inputs
+  localparam int ProductW = Two ? 1 : WEIGHT_W;
+  localparam int SumW = Two ? IN_W + (IN_SIGNED ? 0 : 1) + $clog2(K) : OUT_W;
   localparam int BeatW = BiasWords > 1 ? $clog2(BiasWords) : 1;
   localparam int InFlight = 15;  // parts between issue and output, at most: the pipeline is shorter than so many cycles
 
@@ -107,17 +117,27 @@ module linear_tiles #(
 
   // Operands, and what the step is
   logic [SIMD*IN_W-1:0] x;
-  logic [PE*SIMD*WEIGHT_W-1:0] w;
+  logic [PE*SIMD*StoredW-1:0] stored;
+  logic [Rows*SIMD*ProductW-1:0] w;
   logic first_q, final_q, last_q;
 
   blocks #(.K(K), .TOKENS(TOKENS), .LANES(LANES_IN), .WORD(SIMD), .W(IN_W), .FOLD(FOLD), .TURNS(TURNS), .SENTENCES(SENTENCES),
            .RAM_STYLE(RAM_STYLE)) u_tokens (
     .clk, .rst, .bus, .s_valid, .s_ready, .s_data, .s_last,
     .en, .at(at_q), .done(go && block_end), .full, .count, .last, .turn, .next_turn, .begun, .word(x));
-  tiles #(.WIDTH(PE * SIMD * WEIGHT_W), .STEPS(Steps), .TILES(Folds), .TURNS(TURNS), .DATA_W(DATA_W), .ADDR_W(ADDR_W), .BASE(BASE),
+  tiles #(.WIDTH(PE * SIMD * StoredW), .STEPS(Steps), .TILES(Folds), .TURNS(TURNS), .DATA_W(DATA_W), .ADDR_W(ADDR_W), .BASE(BASE),
           .RAM_STYLE(TILE_STYLE)) u_tiles (
     .clk, .rst, .req_valid, .req_ready, .req_addr, .req_beats, .w_valid, .w_data, .w_last,
-    .begun, .turn, .next_turn, .block_done(go && block_end), .en, .step(TileStepW'(step_q)), .done(go && part_end), .ready, .word(w));
+    .begun, .turn, .next_turn, .block_done(go && block_end), .en, .step(TileStepW'(step_q)), .done(go && part_end), .ready, .word(stored));
+
+  if (Two) begin : g_ones
+    assign w = {{SIMD{1'b1}}, stored};
+  end else if (INDEX_W > 0) begin : g_codebook
+    decode #(.COUNT(PE * SIMD), .INDEX_W(INDEX_W), .W(WEIGHT_W), .TURNS(TURNS), .CODEBOOK_FILE(CODEBOOK_FILE), .CODEBOOK_LOAD(CODEBOOK_LOAD)) u_decode (
+      .clk, .load, .en, .turn(turn[TurnW-1:0]), .index(stored), .w);
+  end else begin : g_values
+    assign w = stored;
+  end
 
   always_ff @(posedge clk) begin
     if (en) begin
@@ -129,38 +149,61 @@ module linear_tiles #(
   end
 
   logic acc_valid, acc_last, beat_valid, beat_last;
-  logic [PE*OUT_W-1:0] acc;
-  logic [LANES_OUT*OUT_W-1:0] beat, bias;
+  logic [Rows*SumW-1:0] acc;
+  logic [LANES_OUT*SumW-1:0] beat;
+  logic [LANES_OUT*OUT_W-1:0] bias;
 
-  mac_array #(.PE(PE), .SIMD(SIMD), .X_W(IN_W), .X_SIGNED(IN_SIGNED), .W_W(WEIGHT_W), .OUT_W(OUT_W), .MUL_STYLE(MUL_STYLE)) u_mac (
+  mac_array #(.PE(Rows), .SIMD(SIMD), .X_W(IN_W), .X_SIGNED(IN_SIGNED), .W_W(ProductW), .OUT_W(SumW), .MUL_STYLE(Two ? "and" : MUL_STYLE),
+              .W_HELD(INDEX_W > 1)) u_mac (
     .clk, .rst, .en, .first(first_q), .final_step(final_q), .i_last(last_q), .x, .w,
     .o_valid(acc_valid), .o_last(acc_last), .acc);
-  unpack #(.WORD(PE), .LANES(LANES_OUT), .W(OUT_W)) u_out (
-    .clk, .rst, .en, .load(acc_valid), .load_last(acc_last), .word(acc), .valid(beat_valid), .last(beat_last), .data(beat));
+  unpack #(.WORD(PE), .LANES(LANES_OUT), .W(SumW)) u_out (
+    .clk, .rst, .en, .load(acc_valid), .load_last(acc_last), .word(acc[PE*SumW-1:0]), .valid(beat_valid), .last(beat_last), .data(beat));
 
   // Parts leave in the order in which they were begun: their turns, and whether their blocks end sentences
   wire begins = en && go && step_q == '0 && token_q == '0;
   wire [25:0] issued = {17'd0, last, turn, begins};  // as turns takes it
   wire [7:0] part_turn;
   wire [BiasW-1:0] bias_base;
+  wire [TurnW-1:0] out_turn;
   wire leaves = en && beat_valid && beat_last;
 
   /* verilator lint_off PINCONNECTEMPTY */
   turns #(.TURNS(256), .SENTENCES(InFlight)) u_part (.clk, .rst, .bus(issued), .load(33'd0), .done(leaves), .now(part_turn), .base(), .word());
   turns #(.TURNS(TURNS), .SENTENCES(InFlight), .STRIDE(BiasWords)) u_bias_turn (
-    .clk, .rst, .bus({18'd0, 7'(turn[TurnW-1:0]), begins}), .load(33'd0), .done(leaves), .now(), .base(bias_base), .word());
+    .clk, .rst, .bus({18'd0, 7'(turn[TurnW-1:0]), begins}), .load(33'd0), .done(leaves), .now(out_turn), .base(bias_base), .word());
   /* verilator lint_on PINCONNECTEMPTY */
 
   // Bias: of the part's first channel on, again for each token
   logic [BeatW-1:0] part_at_q, beat_at_q;  // words of the turn
-  logic [LANES_OUT*OUT_W-1:0] beat_q;
   logic valid_q, end_q, fresh_q, enter_q;  // fresh: the next beat is a part's first
   logic [7:0] enter_turn_q;
   wire token_end = beat_at_q == part_at_q + BeatW'(Beats - 1);
   wire [BeatW-1:0] next_part = part_at_q == BeatW'(BiasWords - Beats) ? '0 : part_at_q + BeatW'(Beats);
 
-  rom #(.WIDTH(LANES_OUT * OUT_W), .DEPTH(TURNS * BiasWords), .FILE(BIAS_FILE), .LOAD(BIAS_LOAD)) u_bias (
-    .clk, .load, .en, .addr(bias_base + BiasW'(beat_at_q)), .q(bias));
+  // What is added to the bias, and when
+  wire [BiasW-1:0] bias_at = bias_base + BiasW'(beat_at_q);
+  wire made_valid, made_last, made_fresh;
+  wire [7:0] made_turn;
+  wire [BiasW-1:0] made_at;
+  wire [LANES_OUT*OUT_W-1:0] made;  // a cycle later
+
+  if (Two) begin : g_two
+    logic [SumW-1:0] total_q;  // of the token whose beats leave
+    always_ff @(posedge clk) if (en && acc_valid) total_q <= acc[PE*SumW +: SumW];
+
+    two_values #(.LANES(LANES_OUT), .SUM_W(SumW), .W(WEIGHT_W), .OUT_W(OUT_W), .SIDE_W(BiasW + 9), .EACH(EACH), .WORDS(TURNS * BiasWords), .TURNS(TURNS),
+                 .CODEBOOK_FILE(CODEBOOK_FILE), .CODEBOOK_LOAD(CODEBOOK_LOAD)) u_values (
+      .clk, .rst, .load, .en, .at(bias_at), .turn(out_turn), .i_valid(beat_valid), .i_last(beat_last), .i_side({part_turn, fresh_q, bias_at}),
+      .ones(beat), .total(total_q), .o_valid(made_valid), .o_last(made_last), .o_side({made_turn, made_fresh, made_at}), .sum(made));
+  end else begin : g_sums
+    logic [LANES_OUT*OUT_W-1:0] beat_q;
+    always_ff @(posedge clk) if (en) beat_q <= beat;
+    assign {made_valid, made_last, made_turn, made_fresh, made_at, made} = {beat_valid, beat_last, part_turn, fresh_q, bias_at, beat_q};
+    wire unused = &{1'b0, out_turn};
+  end
+
+  rom #(.WIDTH(LANES_OUT * OUT_W), .DEPTH(TURNS * BiasWords), .FILE(BIAS_FILE), .LOAD(BIAS_LOAD)) u_bias (.clk, .load, .en, .addr(made_at), .q(bias));
 
   always_ff @(posedge clk) begin
     if (en) begin
@@ -169,16 +212,15 @@ module linear_tiles #(
         if (beat_last) part_at_q <= next_part;
         fresh_q <= beat_last;
       end
-      beat_q <= beat;
-      valid_q <= beat_valid;
-      end_q <= beat_last;
+      valid_q <= made_valid;
+      end_q <= made_last;
       m_valid <= valid_q;
       m_last <= end_q;
       for (int i = 0; i < LANES_OUT; i++)
-        m_data[i*OUT_W +: OUT_W] <= beat_q[i*OUT_W +: OUT_W] + bias[i*OUT_W +: OUT_W];
+        m_data[i*OUT_W +: OUT_W] <= made[i*OUT_W +: OUT_W] + bias[i*OUT_W +: OUT_W];
     end
-    enter_q <= en && beat_valid && fresh_q;
-    if (en) enter_turn_q <= part_turn;
+    enter_q <= en && made_valid && made_fresh;
+    if (en) enter_turn_q <= made_turn;
     if (rst) begin
       part_at_q <= '0;
       beat_at_q <= '0;

@@ -10,7 +10,7 @@
 // Layout : x element i = x[i*X_W +: X_W] for all rows, OWN: for row p, element i = x[(p*SIMD+i)*X_W +: X_W]; w row p, element i = w[(p*SIMD+i)*W_W +: W_W]; sum p = acc[p*OUT_W +: OUT_W]
 //          w is signed; W_W = 1 is binary, 0 means -1 and 1 means +1
 // Style  : hw/cost/multipliers.py chooses. "one": a multiplier for each product; "lut": shifted additions, no multiplier;
-//          "two": rows 2j and 2j+1 share a multiplier, x * (w[2j+1] * 2**FieldW + w[2j]), 2*W_W + X_W + 1 by XqW bits
+//          "and": w is 0 or 1, of one bit; "two": rows 2j and 2j+1 share a multiplier, x * (w[2j+1] * 2**FieldW + w[2j]), 2*W_W + X_W + 1 by XqW bits
 // Reset  : no sum in flight
 module mac_array #(
   parameter int PE = 1,            // sums side by side
@@ -19,8 +19,9 @@ module mac_array #(
   parameter bit X_SIGNED = 1'b1,
   parameter int W_W = 8,           // bits of w
   parameter int OUT_W = 24,        // bits of a sum
-  parameter MUL_STYLE = "one",     // one, two or lut; the sums and the timing are the same
+  parameter MUL_STYLE = "one",     // one, two, lut or and; the timing is the same, and the sums but with and
   parameter bit OWN = 1'b0,        // each row has an x of its own; not with "two"
+  parameter bit W_HELD = 1'b0,     // w has passed the first of its two registers (decode.sv)
   localparam int INPUTS = OWN ? PE * SIMD : SIMD
 ) (
   input  wire logic                   clk,
@@ -48,7 +49,7 @@ module mac_array #(
 
   // mem2reg: synthesis makes registers of these arrays, not memories
   logic [INPUTS*X_W-1:0] x_read_q;
-  logic [PE*SIMD*W_W-1:0] w_read_q;
+  logic [PE*SIMD*W_W-1:0] w_read;
   (* mem2reg *) logic signed [XqW-1:0] x_q [0:INPUTS-1];
   wire [PE*SIMD*FieldW-1:0] product_q;
   (* mem2reg *) logic signed [NodeW-1:0] node_q [0:PE*Nodes-1];
@@ -62,15 +63,22 @@ module mac_array #(
   always_ff @(posedge clk) begin
     if (en) begin
       x_read_q <= x;
-      w_read_q <= w;
       for (int i = 0; i < INPUTS; i++) x_q[i] <= XqW'(x_read_q[i*X_W +: X_W]);
     end
+  end
+
+  if (W_HELD) begin : g_held
+    assign w_read = w;
+  end else begin : g_read
+    logic [PE*SIMD*W_W-1:0] w_read_q;
+    always_ff @(posedge clk) if (en) w_read_q <= w;
+    assign w_read = w_read_q;
   end
 
   if (MUL_STYLE == "two") begin : g_two
     localparam int Pairs = (PE + 1) / 2;
     localparam int PairW = FieldW + W_W + 1;
-    wire [2*Pairs*SIMD*W_W-1:0] w_even = (2*Pairs*SIMD*W_W)'(w_read_q);  // an odd row out has a row of zeros beside it
+    wire [2*Pairs*SIMD*W_W-1:0] w_even = (2*Pairs*SIMD*W_W)'(w_read);  // an odd row out has a row of zeros beside it
     (* mem2reg *) logic signed [PairW-1:0] pair_q [0:Pairs*SIMD-1];
 
     function automatic logic signed [PairW-1:0] joined(input logic signed [W_W-1:0] high, input logic signed [W_W-1:0] low);
@@ -103,7 +111,7 @@ module mac_array #(
 
     always_ff @(posedge clk) begin
       if (en) begin
-        for (int i = 0; i < PE * SIMD; i++) w_q[i] <= w_read_q[i*W_W +: W_W];
+        for (int i = 0; i < PE * SIMD; i++) w_q[i] <= w_read[i*W_W +: W_W];
       end
     end
     for (genvar k = 0; k < PE * SIMD; k++) begin : g_product
@@ -111,7 +119,8 @@ module mac_array #(
       wire signed [W_W-1:0] b = w_q[k];
       always_comb begin
         a = FieldW'(x_q[k%INPUTS]);
-        if (W_W == 1) made = b[0] ? a : -a;
+        if (MUL_STYLE == "and") made = b[0] ? a : '0;
+        else if (W_W == 1) made = b[0] ? a : -a;
         else if (MUL_STYLE == "lut") begin
           made = b[W_W-1] ? -(a <<< (W_W - 1)) : '0;
           for (int i = 0; i < W_W - 1; i++) made = made + (b[i] ? a <<< i : '0);

@@ -20,6 +20,7 @@ module schedule #(
   parameter int TURNS = 1,
   parameter int SENTENCES = 2,       // see turns
   localparam int STEP_W = STEPS > 1 ? $clog2(STEPS) : 1,
+  localparam int TURN_W = TURNS > 1 ? $clog2(TURNS) : 1,
   localparam int DEPTH = WORDS > 0 ? WORDS : TURNS * FOLDS * STEPS,
   localparam int ADDR_W = DEPTH > 1 ? $clog2(DEPTH) : 1
 ) (
@@ -34,7 +35,8 @@ module schedule #(
   output      logic              last_fold,
   output      logic              token_end,  // the token's last cycle
   output      logic [STEP_W-1:0] step,
-  output      logic [ADDR_W-1:0] addr
+  output      logic [ADDR_W-1:0] addr,
+  output      logic [TURN_W-1:0] turn
 );
   if (WORDS == 0) begin : g_all
     localparam int Slot = STEPS > BEATS ? STEPS : BEATS;
@@ -62,7 +64,7 @@ module schedule #(
     end
     /* verilator lint_off PINCONNECTEMPTY */
     turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .STRIDE(FOLDS * STEPS)) u_turn (
-      .clk, .rst, .bus, .load(33'd0), .done(go && token_end && sentence_end), .now(), .base, .word());
+      .clk, .rst, .bus, .load(33'd0), .done(go && token_end && sentence_end), .now(turn), .base, .word());
     /* verilator lint_on PINCONNECTEMPTY */
     assign first = step_q == '0;
     assign last = step_q == SlotW'(STEPS - 1);
@@ -90,7 +92,7 @@ module schedule #(
     end
     /* verilator lint_off PINCONNECTEMPTY */
     turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .WIDTH(ADDR_W), .FILE(START_FILE), .LOAD(START_LOAD), .AHEAD(1'b1)) u_turn (
-      .clk, .rst, .bus, .load, .done(go && token_end && sentence_end), .now(), .base(), .word(start));
+      .clk, .rst, .bus, .load, .done(go && token_end && sentence_end), .now(turn), .base(), .word(start));
     /* verilator lint_on PINCONNECTEMPTY */
     rom #(.WIDTH(STEP_W + 2), .DEPTH(WORDS), .FILE(SCHEDULE_FILE), .LOAD(SCHEDULE_LOAD)) u_schedule (
       .clk, .load, .en(1'b1), .addr(next), .q({token_end, last, step}));

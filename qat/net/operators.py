@@ -21,7 +21,11 @@ from bitloom.hw.graph import Tensor as GraphTensor
 from bitloom.hw.keys import Keys
 from bitloom.qat import functional as F
 from bitloom.qat.brevitas import qnn
-from bitloom.qat.quantizers import SPARE_BITS, ActQuant, BiasQuant, DyadicWeight, Grid, IntegerBias, PowerOfTwoAct, WeightQuant
+from bitloom.qat.config import OF_CODEBOOKS
+from bitloom.qat.quantizers import SPARE_BITS, ActQuant, BiasQuant, Grid, IntegerBias, PowerOfTwoAct
+from bitloom.qat.weights import CODEBOOKS
+from bitloom.qat.weights.codebook import Coding
+from bitloom.qat.weights.dyadic import DyadicWeight, WeightQuant
 
 LOGIT_BITS = 16
 EXACT_BITS = 53  # of a float64
@@ -87,6 +91,19 @@ class Bits:
     def of(self, name: str, key: str, default=None):
         return self.quant.of(name, key, default)
 
+    def coding(self, name: str) -> Coding | None:
+        """A layer's codebook; None: it has none."""
+        kind = self.of(name, "codebook")
+        if kind == "none":
+            return None
+        return Coding(
+            kind=kind,
+            index_bits=self.of(name, "index_bits") or (1 if kind == "bs_flex" else 2),
+            channel=self.of(name, "codebook_per") == "channel",
+            kept=self.of(name, "clusters") == "kept",
+            fixed=self.of(name, "centroids") == "fixed",
+        )
+
 
 class Linear(Operator, qnn.QuantLinear):
     """Brevitas QuantLinear with dyadic weight scales, an integer bias and a rescaled output.
@@ -117,17 +134,34 @@ class Linear(Operator, qnn.QuantLinear):
 
     @property
     def settings(self) -> frozenset[str]:
-        own = {"weights", "weight_range"} | ({"activations"} if self.fixed_bits is None else set())
+        own = {"weights", "weight_range", "codebook", *OF_CODEBOOKS} | ({"activations"} if self.fixed_bits is None else set())
         return frozenset(own | ({"residual"} if self.adds_only else set()))
 
     def configure(self, bits: Bits) -> None:
         name = self.tensor
         self.acc = self.acc_name or f"{name}.acc"
+        if coding := bits.coding(name):
+            coding.check(name, bits.of(name, "weights"), (self.out_features, self.in_features))
+        self._code_weights(coding)
         self.weight_grid.configure(bits.of(name, "weights"), bits.of(name, "weight_range") == "narrow")
         if self.fixed_bits is None:
             activations = bits.of(name, "activations")
             self.grid.configure(bits.of(name, "residual", default=activations) if self.adds_only else activations)
         self.bias_grid.sources, self.weight_grid.rescaled = self._sources, (self,)
+
+    def _code_weights(self, coding: Coding | None) -> None:
+        """Take the quantizer of that codebook, of none for None, where the weights have another."""
+        if coding == getattr(self.weight_grid, "coding", None):
+            return
+        if coding is None:
+            quant = WeightQuant(self.out_features)
+        else:
+            quant = CODEBOOKS[coding.kind](self.out_features, self.in_features, coding)
+        self.weight_quant.quant_injector = self.weight_quant.quant_injector.let(tensor_quant=quant)
+        self.weight_quant.init_tensor_quant()
+        self._parts = (quant, *self._parts[1:])
+        self.bias_grid.take(quant)
+        self.weight.requires_grad_(coding is None or not coding.kept)
 
     def weight_exponents(self) -> tuple[int, int] | tuple[()]:
         """For `snap_scale`: the least scale and the coarsest exponent whose shift to the output is one that `requant` has.
@@ -172,7 +206,8 @@ class Linear(Operator, qnn.QuantLinear):
     def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
         """n = e_y - e_x - e_w, m the mantissas of the weight scales."""
         weight, bias = integers(self.weight_grid.codes(self.weight)), integers(self.bias_grid.codes(self.bias))
-        acc = ops.linear.append(b, self.acc, inputs[0], weight, bias, self.weight_grid.bits)
+        book = self.weight_grid.book()
+        acc = ops.linear.append(b, self.acc, inputs[0], weight, bias, self.weight_grid.bits, None if book is None else integers(book))
         mantissa, exponent = self.weight_grid.snapped()
         shift, grid = self.grid.e - self.source.e - int(exponent), self.grid
         return ops.requant.append(b, self.tensor, acc, integers(mantissa), shift, bits=grid.bits, signed=grid.signed, scale=2.0**grid.e)

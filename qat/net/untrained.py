@@ -57,6 +57,7 @@ def set_scales(network: Network) -> None:
             operator.bias.zero_()
             grid = operator.weight_grid
             grid.log_scale.fill_(math.log(SPREAD / math.sqrt(operator.in_features) / max(1, grid.high)))
+            grid.assign(operator.weight)
         if operator.settings and not operator.grid.calibrated:
             grid = operator.grid
             size = HEADROOM if not isinstance(operator, LayerNorm) else HEADROOM * 1.5

@@ -19,6 +19,7 @@ VARIANTS = {
     "gelu": TINY,
     "relu": TINY | {"activation": "relu"},
     "token head": TINY | {"head": "token", "labels": 3, "heads": 1},
+    "codebooks": TINY | {"weight_bits": (3, 8), "index_bits": (0, 1, 2)},
     "mixed bits": TINY | {"layers": 2, "weight_bits": (1, 2, 3, 8), "act_bits": (4, 6, 8), "score_bits": (6, 10), "prob_bits": (4, 8), "residual_bits": (8, 10)},
 }  # fmt: skip
 

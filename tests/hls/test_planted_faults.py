@@ -10,6 +10,7 @@ import pytest
 from csim_bench import check_headers
 from csim_cases import cases
 from encoders import random_encoder, random_sentences
+from ops import test_linear
 
 from bitloom.hls import csim
 from bitloom.hls.layers import HEADERS
@@ -32,6 +33,7 @@ class Fault:
 
     tensor    the first one that then differs in the whole encoder, if any does
     operator  whose own cases show it, if any do: another one than the header's for what operators share
+    first     of six of its cases
     """
 
     header: str
@@ -39,6 +41,7 @@ class Fault:
     wrong: str
     tensor: str | None = None
     operator: str | None = None
+    first: int = 0
 
     def plant(self, folder: Path) -> None:
         path = folder / f"{self.header}.h"
@@ -47,6 +50,8 @@ class Fault:
         path.write_text(text.replace(self.right, self.wrong, 1))  # of two, the one on streams, which comes first
 
 
+ENTRIES = len(test_linear.SHAPES) + len(test_linear.STYLES)  # cases with codebooks, and those of two values
+TWO = ENTRIES + next(i for i, (_, index, _) in enumerate(test_linear.CODEBOOKS) if index == 1)
 FAULTS = {
     "beat: no rounding term": Fault(header="beat", right="SHIFT - 1 : 0] = 1;", wrong="SHIFT - 1 : 0] = 0;", tensor="embeddings.norm", operator="add"),
     "beat: saturates one too early": Fault(header="beat", right="if (v > range<OUT>::high())", wrong="if (v >= range<OUT>::high() - 1)", tensor="layer.0.query", operator="requant"),
@@ -59,7 +64,10 @@ FAULTS = {
     "csim: wrong lane sent": Fault(header="csim", right="T((long long)src[i + e])", wrong="T((long long)src[i])", tensor="embeddings.norm"),
     "add: difference for sum": Fault(header="add", right="(CONFIG::mult_a) + b", wrong="(CONFIG::mult_a) - b", tensor="layer.0.attention.sum", operator="add"),
     "linear: bias of another fold": Fault(header="linear", right="bias[fold * CONFIG::pe + p]", wrong="bias[p]", tensor="layer.0.query.acc", operator="linear"),
-    "linear: last on each fold": Fault(header="linear", right="acc.last = x.last && fold == folds - 1;", wrong="acc.last = x.last;", tensor="layer.0.query.acc", operator="linear"),
+    "linear: last on each fold": Fault(header="linear", right="made.last = x.last && fold == folds - 1;", wrong="made.last = x.last;", tensor="layer.0.query.acc", operator="linear"),
+    "linear: the next entry of a codebook": Fault(header="linear", right="product(book[index], x)", wrong="product(book[index ^ 1], x)", operator="linear", first=ENTRIES),
+    "linear: two values swapped": Fault(header="linear", right="book[at] * total + book[at + 1] * sum", wrong="book[at + 1] * total + book[at] * sum", operator="linear", first=TWO),
+    "linear: inputs of the smaller value": Fault(header="linear", right="return index ? value", wrong="return !index ? value", operator="linear", first=TWO),
     "requant: multiplier of another channel": Fault(header="requant", right="unsigned(word * in_T::size + e)", wrong="e", tensor="layer.0.query", operator="requant"),
     "scores: sums of the key before": Fault(header="scores", right="acc[h] = step == 0 ?", wrong="acc[h] = step == 0 && key == 0 ?", tensor="layer.0.scores.acc", operator="scores"),
     "scores: last at the end of the sentence": Fault(header="scores", right="made.last = row_done;", wrong="made.last = row_done && seen.at_last_query();", tensor="layer.0.probs", operator="scores"),
@@ -123,7 +131,7 @@ def test_the_operators_own_cases_show_it(name, tmp_path):
     fault, copy = FAULTS[name], Path(shutil.copytree(HEADERS, tmp_path / "nnet"))
     fault.plant(copy)
     with pytest.raises(AssertionError, match=rf"{fault.operator} case \d+.*: (value|last|beats)|case \d+: (the program died|WARNING)"):
-        check_headers(cases(fault.operator)[:6], copy)
+        check_headers(cases(fault.operator)[fault.first : fault.first + 6], copy)
 
 
 def test_a_read_past_a_memory_is_seen(tmp_path):

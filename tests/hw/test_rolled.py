@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from encoder_bench import Encoder, assert_cycles, assert_fills, make
-from encoders import ALL_BITS, random_encoder
+from encoders import ALL_BITS, coded, random_encoder
 from operator_bench import carried
 
 from bitloom.hw.graph import Graph
@@ -35,6 +35,7 @@ def draw(seed: int) -> dict:
         head=str(rng.choice(["sequence", "token"])),
         activation=str(rng.choice(["gelu", "relu"])),
         **ALL_BITS,
+        **coded(seed),
     )
     lengths = rng.integers(1, shape["max_tokens"] + 1, int(rng.integers(2, 13))).tolist()
     hardware = HardwareConfig(multipliers=int(layers * rng.uniform(10, 60)) + 5, layers=layers)

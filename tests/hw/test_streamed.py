@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from encoder_bench import TOLERANCE, Encoder, make
-from encoders import ALL_BITS, random_encoder, random_sentences
+from encoders import ALL_BITS, coded, random_encoder, random_sentences
 
 from bitloom.hw import golden, image
 from bitloom.hw.board import Board
@@ -43,6 +43,7 @@ def draw(seed: int) -> dict:
         max_tokens=int(rng.integers(2, 25)),
         head=str(rng.choice(["sequence", "token"])),
         **ALL_BITS,
+        **coded(seed),
     )
     memory = MemoryConfig(data_bits=int(rng.choice([64, 128, 256, 512])), block=int(rng.integers(1, 30)), latency=int(rng.integers(1, 60)), outstanding=16)
     hardware = HardwareConfig(multipliers=int(layers * rng.uniform(10, 60)) + 5, layers=layers if turns > 1 else None, memory=memory)

@@ -48,18 +48,25 @@ FILLED = [
     ((8, 5, 2, 8, 8, 2, 4, True, 1), (1, 8), (1, 6)),
     ((23, 37, 10, 8, 2, 5, 8, True, 3), (1, 24), (1, 40)),
 ]
+# The same with codebooks, by their place above: bits of an index, whether each channel has its own
+FILLED_CODEBOOKS = [(0, 2, False), (1, 1, True), (1, 1, False), (4, 3, False), (4, 1, True)]
 
 
 def filled_cases():
     cases = []
-    for seed, (shape, (blocks_in, space_in), (blocks_out, space_out)) in enumerate(FILLED):
+    coded = [(place, dict(index=index, each=each)) for place, index, each in FILLED_CODEBOOKS]
+    for seed, (place, how) in enumerate([*((place, {}) for place in range(len(FILLED))), *coded]):
+        shape, (blocks_in, space_in), (blocks_out, space_out) = FILLED[place]
         layouts = Layout(channels=shape[0], blocks=blocks_in, space=space_in), Layout(channels=shape[1], blocks=blocks_out, space=space_out)
-        cases.append(filled(make(seed, shape), layout_in=layouts[0], layout_out=layouts[1]))
+        cases.append(filled(make(seed, shape, **how), layout_in=layouts[0], layout_out=layouts[1]))
     return cases
 
 
-def make(seed, shape, style=None, lengths=LENGTHS, rows="T"):
-    """A layer with random weights and biases; its first channels have the smallest and the largest weights."""
+def make(seed, shape, style=None, lengths=LENGTHS, rows="T", index=0, each=False):
+    """A layer with random weights and biases; its first channels have the smallest and the largest weights.
+
+    index  bits of its codebook's, 0: none; each: of each channel's
+    """
     inputs, channels, pe, simd, lanes_in, lanes_out, bits, signed, weight_bits = shape
     rng = np.random.default_rng(seed)
     low, high = linear.weight_range(weight_bits)
@@ -67,6 +74,13 @@ def make(seed, shape, style=None, lengths=LENGTHS, rows="T"):
     if weight_bits == 1:
         weight = rng.choice([-1, 1], weight.shape)
     weight[0], weight[1 % channels] = low, high
+    params = {}
+    if index:
+        book = np.sort(rng.integers(low, high + 1, (channels if each else 1, 1 << index)))
+        book[0, 0], book[0, -1] = low, high
+        chosen = rng.integers(0, 1 << index, weight.shape)
+        chosen[0], chosen[1 % channels] = 0, -1
+        weight, params = np.take_along_axis(np.broadcast_to(book, (channels, 1 << index)), chosen % (1 << index), axis=1), {"codebook": book}
     bias = rng.integers(-500, 500, channels)
     x = Tensor(name="x", shape=(rows, inputs), bits=bits, signed=signed)
     y = Tensor(name="y", shape=(rows, channels), bits=signed_bits(linear.bound(weight, bias, largest(x))), signed=True)
@@ -77,13 +91,35 @@ def make(seed, shape, style=None, lengths=LENGTHS, rows="T"):
         y,
         [codes],
         lengths,
-        attrs={"weight_bits": weight_bits},
-        params={"weight": weight, "bias": bias},
+        attrs={"weight_bits": weight_bits} | ({"index_bits": index} if index else {}),
+        params={"weight": weight, "bias": bias} | params,
         fold=Fold(pe=pe, simd=simd, lanes_in=lanes_in, lanes_out=lanes_out, multiplier=style),
     )
 
 
-CASES = [*(make(seed, shape) for seed, shape in enumerate(SHAPES)), *(make(50 + i, *case) for i, case in enumerate(STYLES)), make(99, SHAPES[0], rows=1)]
+# Codebooks: shape as above, bits of an index, whether each channel has its own
+CODEBOOKS = [
+    ((8, 6, 3, 4, 2, 1, 8, True, 4), 2, False),
+    ((12, 6, 2, 3, 1, 2, 4, False, 8), 4, False),
+    ((16, 8, 8, 16, 4, 2, 8, True, 8), 3, False),  # one step a fold: the output beats bind
+    ((24, 12, 4, 8, 2, 4, 8, False, 5), 4, False),
+    ((1, 1, 1, 1, 1, 1, 8, True, 3), 2, False),
+    ((20, 6, 6, 20, 1, 1, 8, True, 6), 2, False),  # the input beats bind
+    ((6, 4, 2, 2, 1, 1, 16, True, 2), 2, False),
+    ((8, 6, 3, 4, 2, 1, 8, True, 4), 1, False),  # two values: sums, not products
+    ((16, 8, 8, 16, 4, 2, 8, True, 8), 1, True),
+    ((24, 12, 4, 8, 2, 4, 8, False, 8), 1, True),
+    ((24, 12, 4, 8, 2, 4, 8, False, 6), 1, False),
+    ((1, 1, 1, 1, 1, 1, 8, True, 8), 1, True),
+    ((20, 6, 6, 20, 1, 1, 1, False, 2), 1, True),
+    ((34, 4, 2, 17, 1, 1, 16, True, 8), 1, False),  # sums of more than 18 bits
+]
+CASES = [
+    *(make(seed, shape) for seed, shape in enumerate(SHAPES)),
+    *(make(50 + i, *case) for i, case in enumerate(STYLES)),
+    *(make(70 + i, shape, index=index, each=each) for i, (shape, index, each) in enumerate(CODEBOOKS)),
+    make(99, SHAPES[0], rows=1),
+]
 
 
 @pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5)])

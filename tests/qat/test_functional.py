@@ -10,7 +10,7 @@ from bitloom.hw.graph import Tensor
 from bitloom.hw.ops import layernorm as layernorm_op
 from bitloom.hw.ops import softmax as softmax_op
 from bitloom.qat import functional as F
-from bitloom.qat.quantizers import WeightQuant
+from bitloom.qat.weights.dyadic import WeightQuant
 
 
 def values(rng, shape, bits, exponent):

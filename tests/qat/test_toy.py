@@ -12,7 +12,7 @@ from bitloom.hw.errors import BitloomError
 from bitloom.hw.onnx_export import OnnxReferee, observed, to_onnx
 from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.qat.calibrate import calibrate
-from bitloom.qat.config import QuantConfig
+from bitloom.qat.config import OF_CODEBOOKS, QuantConfig
 from bitloom.qat.export import forward_codes, in_float64
 from bitloom.qat.net.encoder import EncoderLayer
 from bitloom.qat.net.network import Network
@@ -75,7 +75,7 @@ def test_all_is_derived_from_the_forward_pass(toy):
     assert graph.outputs == ("logits", "words") and graph.entry == "embeddings"
     assert graph.tensor("high.query").shape == ("T", 15) and graph.tensor("low.ffn.up").shape == ("T", 40)
     assert graph.tensor("high.ffn.up").bits == 6 and graph.tensor("low.ffn.up").bits == 8
-    assert network.settings()["low.attention.output"] == {"weights", "weight_range", "activations", "residual"}
+    assert network.settings()["low.attention.output"] == {"weights", "weight_range", "activations", "residual", "codebook", *OF_CODEBOOKS}
     assert network.settings()["mix"] == {"residual"}
 
 

@@ -15,6 +15,8 @@ MODULES = sorted(path.stem for path in RTL.glob("*.sv"))
 # Set beside the defaults where those leave parts of a module out.
 ROLLED = {"TURNS": 6, "SENTENCES": 3}
 ULTRA = {"RAM_STYLE": '"ultra"'}
+ROLLED_ALONE = {"TURNS": 6}
+CODED, TWO = {"INDEX_W": 3, "WEIGHT_W": 8}, {"INDEX_W": 1, "WEIGHT_W": 8}
 BY_TURN = ROLLED | {"MORE": 3, "ROUND_FILE": '"round.hex"'}
 VARIANTS = {
     "turns": (ROLLED | {"STRIDE": 5}, ROLLED | {"ROWS": 3, "QUERIES": 2}, ROLLED | {"WIDTH": 7, "FILE": '"start.hex"', "AHEAD": 1}),
@@ -23,15 +25,36 @@ VARIANTS = {
     "ring": (ULTRA,),
     "loop": (ULTRA,),
     "tiles": ({"WIDTH": 200}, {"WIDTH": 20, "TURNS": 3}, {"WIDTH": 64, "DATA_W": 128}, {"RAM_STYLE": '"distributed"'}),
-    "linear_tiles": (ROLLED, {"FOLD": 2}, ULTRA | {"TILE_STYLE": '"distributed"'}, {"PE": 4, "SIMD": 4, "K": 16, "C": 16, "WEIGHT_W": 8}),
+    "linear_tiles": (
+        ROLLED,
+        CODED,
+        ROLLED | CODED,
+        TWO,
+        ROLLED | TWO | {"EACH": 1},
+        {"FOLD": 2},
+        ULTRA | {"TILE_STYLE": '"distributed"'},
+        {"PE": 4, "SIMD": 4, "K": 16, "C": 16, "WEIGHT_W": 8},
+    ),
     "scores": ({"BACK": 1, "AHEAD": 2}, {"AHEAD": 0}, {"QUERIES": 3}, {"QUERIES": 2, "SIDE": 2, "LANES": 4}),
     "context_op": ({"BACK": 1}, {"QUERIES": 3}, {"QUERIES": 2, "SIDE": 2, "LANES": 4}),
     "regroup": ({"TOKENS": 3, "PARTS": 5, "BEATS": 2}, {"PARTS": 1}),
     "first_key": ({"BACK": 0}, {"BACK": 2, "WORDS": 3}),
-    "linear": (ROLLED, {"WORDS": 3}, {"KEEP": 2, "GROUP": 4}, {"KEEP": 1, "GROUP": 2, "K": 8, "WORDS": 5}, ROLLED | {"WORDS": 19, "START_FILE": '"start.hex"'}),
+    "linear": (
+        ROLLED,
+        {"WORDS": 3},
+        {"KEEP": 2, "GROUP": 4},
+        {"KEEP": 1, "GROUP": 2, "K": 8, "WORDS": 5},
+        ROLLED | {"WORDS": 19, "START_FILE": '"start.hex"'},
+        CODED,
+        ROLLED | CODED,
+        TWO,
+        ROLLED | TWO | {"EACH": 1, "IN_SIGNED": 0},
+    ),  # fmt: skip
     "pick": ({"SIMD": 6, "KEEP": 3, "GROUP": 16}, {"PE": 2, "GROUP": 2, "KEEP": 1}),
     "mac_array": ({"OWN": 1, "PE": 3, "SIMD": 2},),
     "schedule": (ROLLED, {"STEPS": 1}, {"WORDS": 3}, {"WORDS": 1, "FOLDS": 1, "STEPS": 1}, ROLLED | {"WORDS": 19, "START_FILE": '"start.hex"'}),
+    "decode": (ROLLED_ALONE,),
+    "two_values": (ROLLED_ALONE, {"EACH": 1, "LANES": 2, "WORDS": 6}),
     "table_op": (ROLLED,),
     "requant": (BY_TURN, BY_TURN | {"PER_CHANNEL": 1}, BY_TURN | {"MULT": 3}),
     "add": (BY_TURN | {"FACTOR_W": 4, "MULT_A": 9},),

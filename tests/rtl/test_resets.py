@@ -11,14 +11,12 @@ import pytest
 from axi_bench import RTL as AXI_RTL
 from axi_bench import check_data
 from axi_bench import setups as axi_setups
-from encoders import random_encoder, random_sentences
+from encoder_units import units
+from encoders import random_encoder
 from loader_bench import check_headers
 from operator_bench import RTL_FILES, Case, check_units
 
-from bitloom.hw import golden
-from bitloom.hw.graph import Graph
 from bitloom.hw.ops import OPS
-from bitloom.hw.plan.solve import HardwareConfig, solve
 from bitloom.sim.compare import assert_equal_streams
 from bitloom.sim.errors import SimulationError
 from bitloom.sim.runner import needed
@@ -63,22 +61,14 @@ def without(text: str, register: str) -> str:
 
 @cache
 def operators() -> tuple[Case, ...]:
-    """The units of a small encoder, each alone, with what they would get; those of attention again with windows of keys, the first sentence longer."""
+    """The units of a small encoder, each alone, with what they would get; those of attention again with windows of keys, the first sentence longer.
+
+    And a layer whose weights take two values.
+    """
     shape = dict(layers=1, hidden=12, heads=2, intermediate=20, max_tokens=6)
     all_keys, window = units(random_encoder(5, **shape), [1, 6, 4, 6, 2, 1, 5]), units(random_encoder(5, **shape, keys="window 1"), [4, 6, 1, 6, 2, 1, 5])
-    return *all_keys, *(c for c in window if any(tensor.kind == "row" for tensor in c.graph.tensors.values()))
-
-
-def units(graph: Graph, lengths: list[int]) -> list[Case]:
-    data, folding, cases = golden.run(graph, *random_sentences(graph, lengths)), solve(graph, HardwareConfig(multipliers=60)), []
-    for node in graph.nodes:
-        tensors = {name: graph.tensor(name) for name in (*node.inputs, node.name) if not OPS[node.op].host}
-        if any(tensor.kind == "sentence" for tensor in tensors.values() if node.op != "first_token") or not tensors:
-            continue
-        params = {key: value for key, value in graph.params.items() if key.rpartition(".")[0] == node.name}
-        alone = Graph(name=node.name, nodes=(node,), tensors=tensors, params=params, inputs=node.inputs, outputs=(node.name,), max_tokens=graph.max_tokens)
-        cases.append(Case(graph=alone, fold=folding.folds[node.name], data=tuple(data[name] for name in node.inputs), lengths=np.array(lengths)))
-    return cases
+    two = next(c for c in units(random_encoder(5, **shape, index_bits=(1,)), [1, 6, 4, 6, 2, 1, 5]) if c.node.op == "linear")
+    return *all_keys, *(c for c in window if any(tensor.kind == "row" for tensor in c.graph.tensors.values())), two
 
 
 def check(module: str, files: list[Path], stall: float) -> None:

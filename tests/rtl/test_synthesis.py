@@ -75,6 +75,9 @@ def operators(family: str) -> dict[str, Instance]:
     uneven = random_encoder(3, layers=1, hidden=20, heads=2, intermediate=48, max_tokens=16, residual_bits=(16,))
     wide = random_encoder(4, layers=1, hidden=32, heads=2, intermediate=64, max_tokens=16, weight_bits=(8,), act_bits=(4,))
 
+    shape = dict(layers=1, hidden=32, heads=2, intermediate=64, max_tokens=16, weight_bits=(8,))
+    coded = {"linear_two": (4, 1), "linear_two_each": (1, 1), "linear_codebook": (4, 3)}  # seed, bits of an index
+
     def made(source, name: str, w_bits: int, x_bits: int = 8, **fold: int) -> Instance:
         style = multiplier_style(x_bits, w_bits, family, fold.get("pe", 1))
         return OPS[source.node(name).op].rtl(source, source.node(name), Fold(**fold, multiplier=style))
@@ -93,6 +96,10 @@ def operators(family: str) -> dict[str, Instance]:
         "layernorm_32": made(wide, "layer.0.attention.norm", 8),
         "layernorm_20": made(uneven, "layer.0.attention.norm", 8),
         "scores_4": made(wide, "layer.0.scores.acc", 4, 4, simd=4),
+        **{
+            name: made(random_encoder(seed, **shape, index_bits=(bits,)), "layer.0.ffn.up.acc", 8, pe=4, simd=2, lanes_out=2)
+            for name, (seed, bits) in coded.items()
+        },
     } | {
         f"requant_{bits}": Instance(module="requant", params={"C": 2, "LANES": 2, "IN_W": bits, "MULT_W": 16, "PER_CHANNEL": 0, "MULT": 54321, "SHIFT": 20})
         for bits in (18, 22, 23)
