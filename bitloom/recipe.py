@@ -18,6 +18,7 @@ from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.hw.settings import Strict, did_you_mean, rule
 from bitloom.qat.config import MAX_SEED, ModelConfig, QuantConfig, TrainConfig
 from bitloom.qat.data import DataConfig
+from bitloom.qat.search.config import SearchConfig
 from bitloom.text import LONGEST, printable, shown
 
 
@@ -72,6 +73,7 @@ class Recipe(Strict):
     quantization: QuantConfig = QuantConfig()
     training: TrainConfig = TrainConfig()
     hardware: HardwareConfig
+    search: SearchConfig = SearchConfig()
     verification: VerificationSection = VerificationSection()
 
     @field_validator("name")

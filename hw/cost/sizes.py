@@ -24,20 +24,20 @@ def sizes(graph: Graph) -> dict:
     layers = {}
     for node in graph.nodes:
         for key in OPS[node.op].params:
-            value = graph.param(node, key)
+            value, taken = graph.param(node, key), _bits(graph, node, key)
             if OPS[node.op].host:
-                entries, entry_bits = entries + value.size, entry_bits + value.size * (graph.tensor(node.name).bits - TABLE_ROOM)
-            elif key == "weight":
-                floats, bits = floats + value.size, bits + value.size * node.attrs["weight_bits"]
+                entries, entry_bits = entries + value.size, entry_bits + taken
+                continue
+            bits += taken
+            if key == "weight":
+                floats += value.size
                 layers[_rescaled(graph, node)] = {
                     "weights": node.attrs["weight_bits"],
                     "activations": graph.tensor(_rescaled(graph, node)).bits,
                     "parameters": int(value.size),
                 }
             elif key in ("bias", "gamma", "beta"):
-                floats, bits = floats + value.size, bits + value.size * _width(value)
-            elif key == "mult" and value.size > 1:
-                bits += value.size * SCALE_BITS
+                floats += value.size
     inner = {"float_bytes": _bytes(floats * FLOAT_BITS), "quantized_bytes": _bytes(bits)}
     return {
         "float_bytes": _bytes((floats + entries) * FLOAT_BITS),
@@ -45,6 +45,22 @@ def sizes(graph: Graph) -> dict:
         "without_embeddings": inner,
         "layers": layers,
     }
+
+
+def parameter_bits(graph: Graph) -> dict[str, int]:
+    """Bits of each node's parameters, as `sizes` counts them; the host's tables are those of its embedding node."""
+    return {node.name: sum(_bits(graph, node, key) for key in OPS[node.op].params) for node in graph.nodes}
+
+
+def _bits(graph: Graph, node: Node, key: str) -> int:
+    value = graph.param(node, key)
+    if OPS[node.op].host:
+        return value.size * (graph.tensor(node.name).bits - TABLE_ROOM)
+    if key == "weight":
+        return value.size * node.attrs["weight_bits"]
+    if key in ("bias", "gamma", "beta"):
+        return value.size * _width(value)
+    return value.size * SCALE_BITS if key == "mult" and value.size > 1 else 0
 
 
 def _rescaled(graph: Graph, node: Node) -> str:
