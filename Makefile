@@ -8,6 +8,8 @@ READY  := $(VENV)/.installed
 TORCH  := $(shell grep '^torch==' constraints.txt)
 # finn-plus without its dependencies: it pins another Brevitas.
 FINN   := $(shell grep '^finn-plus==' constraints.txt)
+# Without torchvision, which backpack asks for and a search for bits does not need.
+HESSIAN := $(shell grep -E '^(curvlinops|backpack)-for-pytorch==' constraints.txt)
 
 # One worker a core; a file's tests stay together, as they share what they build. One thread in each, else the workers fight for the cores.
 JOBS   ?= $(shell nproc)
@@ -24,8 +26,8 @@ $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "make: got no $(PYTHON), must be on PATH; install Python 3.11 or give PYTHON=..." >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet $(TORCH)
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[test,finn,synth]'
-	$(BIN)/pip install --quiet --no-deps $(FINN)
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[test,finn,search,synth]'
+	$(BIN)/pip install --quiet --no-deps $(FINN) $(HESSIAN)
 	@touch $@
 
 test: install ## every test that takes seconds

@@ -76,6 +76,36 @@ def run(
     display.summary(folder.path)
 
 
+@app.command()
+def search(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="YAML file, or a name that `bitloom recipes` lists.")],
+    data: Annotated[Path | None, typer.Option(help="Folder with the data set; without it the recipe's source.")] = None,
+    board: Annotated[str | None, typer.Option(help="Board that the hardware must fit; the recipe's if not given. `none` takes it back.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/<recipe name>-search if not given.")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe key.")] = None,
+    train: Annotated[bool, typer.Option("--run/--no-run", help="Run the chosen recipe too (done if not said).")] = True,
+    force: Force = False,
+) -> None:
+    """Bits of each layer that are best for the task on a board; then all stages of the recipe that has them."""
+    from bitloom.display import Display
+    from bitloom.flow import run_flow, run_stage
+    from bitloom.recipe import Recipe, find
+    from bitloom.runfolder import RunFolder
+    from bitloom.stage import STAGES, typed
+    from bitloom.stages.search import chosen_recipe
+
+    parsed = Recipe.load(find(recipe), overrides)
+    folder = RunFolder.create(out or Path("runs") / f"{parsed.name}-search", parsed, force=force)
+    with folder.locked(), Display() as display:
+        folder.adopt(parsed, data)
+        run_stage(folder, "search", force=force, options=typed(STAGES["search"], {"board": board}), watcher=display.watcher)
+        if train:
+            folder.adopt(chosen_recipe(folder.stage("search")), data)
+            run_flow(folder, force=force, watcher=display.watcher)
+    if train:
+        display.summary(folder.path)
+
+
 def _one_stage(path: Path, verb: str, force: bool, backend: str = "rtl", waves: bool = False, **options: object) -> None:
     """The stage of a command; after one of a backend, a report that was made before is made again with it."""
     from bitloom.display import Display

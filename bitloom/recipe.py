@@ -19,6 +19,7 @@ from bitloom.hw.settings import Strict, did_you_mean, rule
 from bitloom.qat.config import MAX_SEED, ModelConfig, QuantConfig, TrainConfig
 from bitloom.qat.data import DataConfig
 from bitloom.qat.methods import Compression
+from bitloom.qat.search.config import SearchConfig
 from bitloom.text import LONGEST, printable, shown
 
 
@@ -74,6 +75,7 @@ class Recipe(Strict):
     training: TrainConfig = TrainConfig()
     compression: Compression = ()
     hardware: HardwareConfig
+    search: SearchConfig = SearchConfig()
     verification: VerificationSection = VerificationSection()
 
     @field_validator("name")

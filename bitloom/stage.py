@@ -132,6 +132,13 @@ STAGES = {
             after=("train", "export", "build", "verify"),
             also=("hls4ml/build", "hls4ml/verify", "hls4ml/synth", "hls4ml/rtl", "finn/build", "finn/verify", "synth", "hil"),
         ),
+        Stage(
+            name="search",
+            title="Search for the bits of each layer",
+            sections=("name", "model", "data", "quantization", "training", "hardware", "search"),
+            may=("board",),
+            resumes=True,
+        ),
         Stage(name="synth", title="Synthesize, place and route", sections=(), after=("export", "build"), may=("board", "clock", "seed")),
         Stage(
             name="hil",

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from bitloom.qat.quantizers import Grid, QuantError
 LOGIT_RANGE = 16.0  # logits up to this magnitude are never clipped
 TINY = 2.0**-40  # what is smaller is as good as zero
 UNKNOWN = 1.0  # taken as the largest value of a tensor that holds nothing but zeros, as pruning makes them: that of an activation in most encoders
+Seen = TypeVar("Seen")  # an observer
 ABOVE, BELOW = 2, 8  # octaves searched above and below the scale that clips nothing of the first batch
 
 
@@ -65,13 +67,27 @@ def calibrate(model: QuantModel | Network, batches: Iterable[dict[str, Tensor]])
     batches  dicts with input_ids [B, T] and, where padded or paired, attention_mask and token_type_ids
     """
     network = model if isinstance(model, Network) else model.network
+    observers = observe(network, batches, lambda name, grid, batch: Observer(*grid.observed_range(), batch))
+    for name, grid in network.grids().items():
+        if observers[name].used:  # else its scale is a constant of the specification (probabilities)
+            grid.set_exponent(exponent(observers[name], name in network.outputs() and grid.bits == LOGIT_BITS))
+    network.settle()
+    return {name: grid.e for name, grid in network.grids().items()}
+
+
+def observe(network: Network, batches: Iterable[dict[str, Tensor]], make: Callable[[str, Grid, dict], Seen]) -> dict[str, Seen]:
+    """Show batches to observers, one a tensor, while the activations stay float; returns them by tensor name.
+
+    make  make(name, grid, batch) is a tensor's observer; `batch` holds the mask of the batch that is seen (class Observer)
+    """
     batch, grids = {}, network.grids()
-    training, device = model.training, next(model.parameters()).device
-    model.eval()
-    for grid in grids.values():
-        grid.observer = Observer(*grid.observed_range(), batch)
+    training, device = network.training, next(network.parameters()).device
+    network.eval()
+    observers = {name: make(name, grid, batch) for name, grid in grids.items()}
     seen = 0
     try:
+        for name, grid in grids.items():
+            grid.observer = observers[name]
         for inputs in batches:
             ids = inputs["input_ids"].to(device)
             mask, segments = (inputs.get(key) for key in ("attention_mask", "token_type_ids"))
@@ -79,24 +95,15 @@ def calibrate(model: QuantModel | Network, batches: Iterable[dict[str, Tensor]])
             real = None if bool(batch["real"].all()) else batch["real"][:, None, None, :]
             network(ids, torch.zeros_like(ids) if segments is None else segments.to(device), real)
             seen += 1
-        observers = {name: grid.observer for name, grid in grids.items()}
     finally:
         for grid in grids.values():
             grid.observer = None
-        model.train(training)
+        network.train(training)
     if not seen:
         raise QuantError("calibrate: got no batch, must be at least one; pass some of the training data")
-    _set_exponents(grids, observers, network.outputs())
-    network.settle()
-    return {name: grid.e for name, grid in grids.items()}
+    return observers
 
 
-def _set_exponents(grids: dict[str, Grid], observers: dict[str, Observer], outputs: Sequence[str]) -> None:
-    for name, grid in grids.items():
-        observer = observers[name]
-        if not observer.used:
-            continue  # its scale is a constant of the specification (probabilities)
-        exponent = observer.best()
-        if name in outputs and grid.bits == LOGIT_BITS:  # 16 bits have room: fine-tuning sharpens the answers, and clipped ones would not learn
-            exponent = math.ceil(math.log2(max(2 * observer.top, LOGIT_RANGE) / grid.high))
-        grid.set_exponent(exponent)
+def exponent(observer: Observer, logits: bool) -> int:
+    """The scale for what an observer saw. logits: 16 bits have room: fine-tuning sharpens the answers, and clipped ones would not learn."""
+    return math.ceil(math.log2(max(2 * observer.top, LOGIT_RANGE) / observer.high)) if logits else observer.best()

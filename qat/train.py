@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -88,6 +89,41 @@ def train(model: ModelConfig, quant: QuantConfig, training: TrainConfig, data: D
     return metrics
 
 
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """A trained float model with its data: what a search for bits begins with. model: in evaluation mode; train, dev: features."""
+
+    model: nn.Module
+    dataset: Dataset
+    tokenizer: TextTokenizer
+    train: Features
+    dev: Features
+
+
+def train_float(model: ModelConfig, quant: QuantConfig, training: TrainConfig, data: DataConfig, data_dir: Path | str | None,
+                out: Path | str, *, progress: Callable[[float | None, str], None] | None = None) -> Start:  # fmt: skip
+    """The first part of `train` alone, into the same files: a later `train` with any bits goes on from out/float. Arguments and errors as there."""
+    run = _Run(model, quant, training, data, data_dir, Path(out), progress or (lambda fraction, text: None))
+    with _no_progress_bars(), _threads_for(model.hidden):
+        run.open(resume=True)
+        return run.start()
+
+
+def reuse_float(source: Path, out: Path, model: ModelConfig, training: TrainConfig, data: DataConfig) -> bool:
+    """Copy the tokenizer and the float model that `train_float` made in `source` with these settings to `out`, where `out` has none; whether it did."""
+    path, wanted = source / "settings.json", {"model": model, "training": training, "data": data}
+    if (out / "float").exists() or not (source / "float").is_dir() or not path.is_file():
+        return False
+    made = read_json(path, wanted)
+    if any(made.get(name) != group.model_dump(mode="json") for name, group in wanted.items()):
+        return False
+    for name in ("tokenizer", "float"):  # float last: it is the sign that all is there
+        shutil.rmtree(out / f"{name}.tmp", ignore_errors=True)
+        shutil.copytree(source / name, out / f"{name}.tmp")
+        (out / f"{name}.tmp").rename(out / name)
+    return True
+
+
 class _Run:
     """The steps of one training, each skipped if its result is already there."""
 
@@ -97,21 +133,30 @@ class _Run:
         self.report = progress if self.state.is_main_process else lambda fraction, text: None
 
     def all(self, resume: bool) -> dict[str, Any]:
-        self._open(resume)
+        self.open(resume)
         path = self.out / "metrics.json"
         metrics = read_json(path, ("metric", "float", "qat", "curves")) if path.is_file() else self._steps()
         self._on_main(lambda: _write_json(path, metrics))
         self._on_main(lambda: shutil.rmtree(self.out / "checkpoints", ignore_errors=True))
         return metrics
 
-    def _steps(self) -> dict[str, Any]:
+    def start(self) -> Start:
+        """Up to the float model."""
+        dataset, tokenizer, train, dev = self._read()
+        self._float(dataset, tokenizer, train, dev)
+        return Start(model=self._reload_float(dataset), dataset=dataset, tokenizer=tokenizer, train=train, dev=dev)
+
+    def _read(self) -> tuple[Dataset, TextTokenizer, Features, Features]:
         self.report(None, "reading the data")
         dataset = load(self.data, self.data_dir)
         _check_task(dataset, self.model)
         for text in remarks(dataset):
             warnings.warn(text, DataWarning, stacklevel=2)
         tokenizer = self._tokenizer(dataset)
-        train, dev = (Features(dataset, part, tokenizer, self.model.max_tokens) for part in (dataset.train, dataset.dev))
+        return dataset, tokenizer, *(Features(dataset, part, tokenizer, self.model.max_tokens) for part in (dataset.train, dataset.dev))
+
+    def _steps(self) -> dict[str, Any]:
+        dataset, tokenizer, train, dev = self._read()
         floats = self._float(dataset, tokenizer, train, dev)
         quantized = self._quantized(dataset, tokenizer, train, dev)
         scores = {"float": floats["scores"], "quantized": quantized["scores"]}
@@ -131,7 +176,7 @@ class _Run:
             action()
         self.state.wait_for_everyone()
 
-    def _open(self, resume: bool) -> None:
+    def open(self, resume: bool) -> None:
         """Make the folder, and see that what is in it comes from the same settings."""
         groups = {"model": self.model, "quantization": self.quant, "training": self.training, "data": self.data}
         settings = {name: group.model_dump(mode="json") for name, group in groups.items()}

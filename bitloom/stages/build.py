@@ -18,7 +18,7 @@ def run(context: Context) -> str:
         hardware = HardwareConfig(board=board, clock_mhz=hardware.clock_mhz)
     folding = build(context.graph, hardware, context.out)
     timing = json.loads((context.out / "timing.json").read_text())
-    bound = f", bound by {folding.bound_by} of {folding.board}" if folding.board else ""
+    bound = f", bound by {folding.bound_by} of {folding.board}" if folding.bound_by else ""
     how = f"layers in hardware: {folding.how}, " if folding.layers or folding.memory else ""
     return (
         f"{how}{folding.multipliers} multipliers, {timing['interval']:,} cycles between sentences of {timing['max_tokens']} "

@@ -13,11 +13,12 @@ def run(context: Context) -> str:
     sources.require(context.recipe, context.run.data_dir)
     from transformers.utils import logging  # torch and transformers take seconds to import
 
-    from bitloom.qat.train import train
+    from bitloom.qat.train import reuse_float, train
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()  # the display has one of its own
     recipe = context.recipe
+    reuse_float(context.run.stage("search") / "start", context.out, recipe.model, recipe.training, recipe.data)  # it would come out the same
     metrics = train(
         recipe.model,
         recipe.quantization,

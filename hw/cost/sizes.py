@@ -25,22 +25,21 @@ def sizes(graph: Graph) -> dict:
     layers = {}
     for node in graph.nodes:
         for key in OPS[node.op].params:
-            value = graph.param(node, key)
+            value, taken = graph.param(node, key), _bits(graph, node, key)
             if OPS[node.op].host:
-                entries, entry_bits = entries + value.size, entry_bits + value.size * (graph.tensor(node.name).bits - TABLE_ROOM)
-            elif key == "weight":
-                stored = graph.stored_bits(node)
-                floats, bits = floats + value.size, bits + value.size * stored + _codebook_bits(graph, node)
+                entries, entry_bits = entries + value.size, entry_bits + taken
+                continue
+            bits += taken
+            if key == "weight":
+                floats += value.size
                 layers[_rescaled(graph, node)] = {
-                    "weights": stored,
+                    "weights": graph.stored_bits(node),
                     "activations": graph.tensor(_rescaled(graph, node)).bits,
                     "parameters": int(value.size),
                     "zeros": int(np.count_nonzero(value == 0)),
                 }
             elif key in ("bias", "gamma", "beta"):
-                floats, bits = floats + value.size, bits + value.size * _width(value)
-            elif key == "mult" and value.size > 1:
-                bits += value.size * SCALE_BITS
+                floats += value.size
     inner = {"float_bytes": _bytes(floats * FLOAT_BITS), "quantized_bytes": _bytes(bits)}
     return {
         "float_bytes": _bytes((floats + entries) * FLOAT_BITS),
@@ -50,9 +49,21 @@ def sizes(graph: Graph) -> dict:
     }
 
 
-def _codebook_bits(graph: Graph, node: Node) -> int:
-    book = graph.params.get(f"{node.name}.codebook")
-    return 0 if book is None else book.size * node.attrs["weight_bits"]
+def parameter_bits(graph: Graph) -> dict[str, int]:
+    """Bits of each node's parameters, as `sizes` counts them; the host's tables are those of its embedding node."""
+    return {node.name: sum(_bits(graph, node, key) for key in OPS[node.op].params) for node in graph.nodes}
+
+
+def _bits(graph: Graph, node: Node, key: str) -> int:
+    value = graph.param(node, key)
+    if OPS[node.op].host:
+        return value.size * (graph.tensor(node.name).bits - TABLE_ROOM)
+    if key == "weight":
+        book = graph.params.get(f"{node.name}.codebook")
+        return value.size * graph.stored_bits(node) + (0 if book is None else book.size * node.attrs["weight_bits"])
+    if key in ("bias", "gamma", "beta"):
+        return value.size * _width(value)
+    return value.size * SCALE_BITS if key == "mult" and value.size > 1 else 0
 
 
 def _rescaled(graph: Graph, node: Node) -> str:

@@ -45,11 +45,16 @@ class Fitter:
             self._known[key] = self._styled(folding)
         return self._known[key]
 
-    def _styled(self, folding: Folding) -> tuple[Folding, Estimate]:
+    def by_rule(self, folding: Folding) -> Folding:
+        """With the style that the family's DSPs do best for each matrix unit, whether or not it fits."""
         folds = dict(folding.folds)
         for name in folding.per_node:
             folds[name] = replace(folds[name], multiplier=self._style(self.graph.node(name), sharing(folds[name])))
-        folding = replace(folding, folds=folds, board=self.board.name, styles={})
+        return replace(folding, folds=folds, board=self.board.name, styles={})
+
+    def _styled(self, folding: Folding) -> tuple[Folding, Estimate]:
+        folding = self.by_rule(folding)
+        folds = dict(folding.folds)
         costs = self.costs.estimate(Design(self.graph, folding))
         over = costs.total.dsp - self.board.resources.dsp.count
         if over > 0:

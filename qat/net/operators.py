@@ -401,7 +401,7 @@ class Softmax(Operator, Grid):
 
     def configure(self, bits) -> None:
         Grid.configure(self, bits.of(self.tensor, "probs"))
-        self.max_tokens = bits.max_tokens
+        self.max_tokens, self._table = bits.max_tokens, None
         self.set_exponent(-self.bits)
 
     def plan(self) -> F.SoftmaxPlan:
@@ -437,6 +437,7 @@ class Table(Operator, Grid):
 
     def configure(self, bits) -> None:
         Grid.configure(self, bits.of(self.tensor, "activations"))
+        self._table = None  # of other widths
         if self.function == "tanh":  # its range is known: -1 .. 1
             self.set_exponent(1 - self.bits)
 

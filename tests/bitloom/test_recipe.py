@@ -62,7 +62,7 @@ def test_numbers_that_yaml_reads_as_text_are_taken_as_numbers():
         (
             "hardware:",
             "hardwear:",
-            "r.yaml:13: no section 'hardwear'; did you mean 'hardware'? Known: name, model, data, quantization, training, compression, hardware, verification",
+            "r.yaml:13: no section 'hardwear'; did you mean 'hardware'? Known: name, model, data, quantization, training, compression, hardware, search, verification",
         ),
         (
             "  weights: 4",

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each choice of bits takes of the hardware, as sums of terms that few variables decide: exactly what the solver's design takes.
+
+For a target interval the solver folds each unit by its shape alone, so a unit's cost depends on the bits of what it reads, holds and gives, and on nothing
+else. These dependencies follow from the graph; the figures come from designs that are really folded, of graphs in which all units change at once.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from bitloom.hw.board import Board
+from bitloom.hw.cost.resources import Estimate, Estimator
+from bitloom.hw.cost.sizes import parameter_bits
+from bitloom.hw.graph import Graph, Node
+from bitloom.hw.ops import OPS
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.fit import Fitter
+from bitloom.hw.plan.folding import Folding
+from bitloom.hw.plan.solve import HardwareConfig, solve
+from bitloom.qat.search.space import Choice, Space
+
+COSTS = ("lut", "ff", "dsp", "block_ram", "bits")  # of a term; bits: of its parameters
+ACC = ".acc"  # of an accumulator's name (docs/numerics.md)
+RULE, LUT = "rule", "lut"  # how a matrix unit multiplies: as the family's DSPs do best, or without any
+Progress = Callable[[float | None, str], None]
+
+
+@dataclass(kw_only=True)
+class Term:
+    """Cost of one unit with what belongs to it (hw/cost/resources.py: Estimate.per_node).
+
+    depends  the variables that decide it
+    matrix   it multiplies, so it has a cost for both styles
+    table    (bits of these variables, style) -> cost, one figure of COSTS each
+    """
+
+    tensor: str
+    depends: tuple[str, ...]
+    matrix: bool
+    table: dict[tuple[tuple[int, ...], str], np.ndarray] = field(default_factory=dict)
+
+    def of(self, choice: Choice, style: str = RULE) -> np.ndarray:
+        return self.table[tuple(choice[name] for name in self.depends), style if self.matrix else RULE]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Real:
+    """A choice as the solver folds it for the board: figures of COSTS, and the units that multiply without DSPs. fits: "" or what is too much."""
+
+    folding: Folding
+    costs: np.ndarray
+    lut_units: frozenset[str]
+    fits: str
+
+
+class Prices:
+    """Terms of one network at one target interval.
+
+    graph_of  the integer graph of a choice
+    terms     empty until `fill` has made their figures
+    config    with target_cycles, and the layers in hardware
+    board     None: sizes alone are counted
+    """
+
+    def __init__(self, space: Space, graph_of: Callable[[Choice], Graph], config: HardwareConfig, board: Board | None):
+        self.space, self.graph_of, self.config, self.board = space, graph_of, config, board
+        self._estimator = board and Estimator(board)
+        top = graph_of(space.top)
+        hardware = Design(top, solve(top, replace_board(config, None))).graph
+        self.terms = [Term(tensor=n.name, depends=self._depends(top, hardware, n.name), matrix=bool(OPS[n.op].matrix)) for n in top.nodes]
+
+    def total(self, choice: Choice, lut_units: frozenset[str] = frozenset()) -> np.ndarray:
+        """Figures of COSTS of a whole design, from the terms; lut_units multiply without DSPs."""
+        return sum(term.of(choice, LUT if term.tensor in lut_units else RULE) for term in self.terms)
+
+    def real(self, choice: Choice) -> Real:
+        """The same of the design that the solver makes."""
+        graph = self.graph_of(choice)
+        folding = solve(graph, replace_board(self.config, None))
+        if self.board is None:
+            return Real(folding=folding, costs=self._costs(graph, None), lut_units=frozenset(), fits="")
+        fitter = Fitter(Design(graph, folding).graph, self.board)
+        styled, costs = fitter.styled(folding)
+        rule = fitter.by_rule(folding)
+        moved = frozenset(name for name in folding.per_node if styled.folds[name].multiplier == LUT != rule.folds[name].multiplier)
+        return Real(folding=styled, costs=self._costs(graph, costs), lut_units=moved, fits=fitter.excess(costs) or "")
+
+    def _costs(self, graph: Graph, costs: Estimate | None) -> np.ndarray:
+        return sum(self._rows(graph, costs).values())
+
+    def _rows(self, graph: Graph, costs: Estimate | None) -> dict[str, np.ndarray]:
+        """By tensor: figures of COSTS."""
+        bits = parameter_bits(graph)
+        found = {}
+        for node in graph.nodes:
+            cost = costs.per_node.get(node.name) if costs else None
+            found[node.name] = np.array([cost.lut, cost.ff, cost.dsp, cost.block_ram, bits[node.name]] if cost else [0, 0, 0, 0, bits[node.name]], dtype=float)
+        return found
+
+    def _depends(self, whole: Graph, hardware: Graph, tensor: str) -> tuple[str, ...]:
+        """The variables whose bits a unit sees: of its output, of what it reads, and, at an accumulator, of what this was made of and becomes; in a rolled
+        encoder, of all turns.
+        """
+        held = {n.name for n in hardware.nodes}
+        turns = [(hardware, hardware.node(tensor)), *hardware.turns(hardware.node(tensor))] if tensor in held else [(whole, whole.node(tensor))]
+        names = set().union(*(_seen(graph, node, self.space.settled) for graph, node in turns))
+        if hardware.around and names & set(hardware.around):  # what goes round is as wide as the widest of what comes and what returns
+            names |= set(hardware.around).union(*(hardware.carried(name) for name in hardware.around))
+        return tuple(v.name for v in self.space.variables if names & set(v.tensors))
+
+    def add(self, choice: Choice, graph: Graph) -> None:
+        """Enter the figures of a choice's graph into all terms."""
+        if self.board is None:
+            rule = lut = self._rows(graph, None)
+        else:
+            folding = solve(graph, replace_board(self.config, None))
+            styled = Fitter(Design(graph, folding).graph, self.board).by_rule(folding)
+            bare = replace(styled, folds=styled.folds | {name: replace(styled.folds[name], multiplier=LUT) for name in styled.per_node})
+            rule, lut = (self._rows(graph, self._estimator.estimate(Design(graph, folded))) for folded in (styled, bare))
+        for term in self.terms:
+            key = tuple(choice[name] for name in term.depends)
+            term.table[key, RULE] = rule[term.tensor]
+            if term.matrix:
+                term.table[key, LUT] = lut[term.tensor]
+
+
+def fill(several: Sequence[Prices], progress: Progress = lambda fraction, text: None) -> None:
+    """Make every figure of prices that differ in the target interval alone: design after design, each giving as many new figures as it can."""
+    first = several[0]
+    left = {t.tensor: set(itertools.product(*(first.space.by_name[name].bits for name in t.depends))) for t in first.terms}
+    count = sum(map(len, left.values()))
+    while any(left.values()):
+        progress(1 - sum(map(len, left.values())) / count, "costs of the hardware")
+        choice = _covering(first, left)
+        graph = first.graph_of(choice)
+        for prices in several:
+            prices.add(choice, graph)
+        for term in first.terms:
+            left[term.tensor].discard(tuple(choice[name] for name in term.depends))
+
+
+def _covering(prices: Prices, left: Mapping[str, set[tuple[int, ...]]]) -> dict[str, int]:
+    """A choice that gives many of the figures that are left: terms with most of them say first what they want."""
+    choice: dict[str, int] = {}
+    for term in sorted(prices.terms, key=lambda t: -len(left[t.tensor])):
+        wanted = min(
+            (c for c in left[term.tensor] if all(choice.get(name, bits) == bits for name, bits in zip(term.depends, c, strict=True))), default=None
+        )  # fmt: skip
+        if wanted:
+            choice |= dict(zip(term.depends, wanted, strict=True))
+    return prices.space.top | choice
+
+
+def _seen(graph: Graph, node: Node, settled: frozenset[str]) -> set[str]:
+    """Tensors whose bits decide what a node's unit takes. settled: those with a grid of their own; others pass on what they read, or are accumulators."""
+    names, left = set(), [node.name, *node.inputs]
+    while left:
+        if (name := left.pop()) in names:
+            continue
+        names.add(name)
+        if name in settled or name in graph.inputs:
+            continue
+        left += graph.node(name).inputs
+        if name.endswith(ACC):
+            left += [n.name for n in graph.readers(name)]
+    return names
+
+
+def replace_board(config: HardwareConfig, board: str | None) -> HardwareConfig:
+    """The same goal on another board, or on none."""
+    return config.model_copy(update={"board": board})

@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole search: float model, sensitivity, costs, the front of best choices, and the one within the budget. What a killed one left is gone on from."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from bitloom.hw.board import Board
+from bitloom.hw.cost.resources import Estimate
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.fit import Fitter
+from bitloom.hw.plan.folding import FoldingError
+from bitloom.hw.plan.predict import steady_interval
+from bitloom.hw.plan.rolled import layers_of
+from bitloom.hw.plan.solve import HardwareConfig, solve
+from bitloom.qat.config import QuantConfig, TrainConfig
+from bitloom.qat.features import Collator
+from bitloom.qat.net.model import QuantModel
+from bitloom.qat.search.config import SearchConfig
+from bitloom.qat.search.hessian import SearchError
+from bitloom.qat.search.ilp import Limits, Programme, Solution, best
+from bitloom.qat.search.prices import COSTS, Prices, fill
+from bitloom.qat.search.rounded import Rounded
+from bitloom.qat.search.sensitivity import ESTIMATES, Judge, Sensitivity, curvature, measure
+from bitloom.qat.search.space import Choice, Space
+from bitloom.qat.train import Start, calibration_batches
+from bitloom.qat.trainer import EncoderTrainer
+
+SPEEDS = (0.5, 1, 2)  # of the target interval, that the front is drawn for
+UNIFORM = (8, 4, 2)  # bits of weights that a choice is compared with
+BATCH = 64  # sentences of the sensitivity that are computed at once
+SLICES = 4  # of the sentences that the Hessian is of: Q-BERT's statistic is over their eigenvalues
+Progress = Callable[[float | None, str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One choice of bits, rounded from the float model without training, and its design.
+
+    name         of a uniform choice; "" of a searched one
+    sensitivity  what was minimized
+    score        of the development split; loss, divergence: of the training sentences
+    interval     cycles between two sentences of max_tokens, all operators counted
+    dsp, block_ram, lut, ff  of the encoder on the board; 0 without one. bytes: of all parameters
+    predicted    dsp, block_ram and bytes as the sums of terms said before the design was made
+    fits         "" or by how much the board is too small
+    """
+
+    name: str
+    target_cycles: int
+    choice: dict[str, int]
+    sensitivity: float
+    score: float | None
+    loss: float
+    divergence: float
+    interval: int
+    dsp: int
+    block_ram: int
+    lut: int
+    ff: int
+    bytes: int
+    predicted: dict[str, int]
+    fits: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a search gives: the chosen point, with the recipe sections that stand for it, and the points around it."""
+
+    chosen: Point
+    quant: QuantConfig
+    hardware: HardwareConfig
+    front: list[Point]
+    uniform: list[Point]
+    metric: str
+    float_score: float | None
+    budget: dict[str, float]
+    sensitivity: Sensitivity = field(repr=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For pareto.json."""
+        points = {"chosen": asdict(self.chosen), "front": [asdict(p) for p in self.front], "uniform": [asdict(p) for p in self.uniform]}
+        return {"schema": "bitloom.search/1", "metric": self.metric, "float_score": self.float_score, "budget": self.budget} | points
+
+
+class Search:
+    """One network's search.
+
+    start     float model and data
+    hardware  the recipe's; board: in the place of the one that it names
+    out       folder for sensitivity.json, which is read where it is there
+    """
+
+    def __init__(self, start: Start, quant: QuantConfig, training: TrainConfig, max_tokens: int, hardware: HardwareConfig, config: SearchConfig,
+                 board: Board | None, out: Path, progress: Progress = lambda fraction, text: None):  # fmt: skip
+        self.start, self.training, self.config, self.board, self.out, self.progress = start, training, config, board, out, progress
+        batches = calibration_batches(start.train, start.tokenizer, training)
+        settings = QuantModel.from_float(start.model, quant, max_tokens).network.settings()
+        self.progress(None, "scales of all bits")
+        self.rounded = Rounded(start.model, Space.of(settings, quant, config), max_tokens, batches)
+        self.hardware = self._goal(hardware)
+        if self.hardware.layers and self.hardware.layers < layers_of(self.rounded.graph(self.space.top)):
+            self.rounded = Rounded(start.model, Space.of(settings, quant, config, self.hardware.layers), max_tokens, batches)
+        self.sample = _sample(start, config.sentences, training.seed)
+        self.judge = Judge(start.model, self.sample)
+
+    @property
+    def space(self) -> Space:
+        return self.rounded.space
+
+    def _goal(self, hardware: HardwareConfig) -> HardwareConfig:
+        """The target interval and the layers in hardware: as the recipe says, or as its own bits reach them on the board, or the fewest bits."""
+        cycles, layers = self.config.budget.cycles or hardware.target_cycles, hardware.layers
+        if not cycles:
+            asked = hardware.model_copy(update={"board": self.board and self.board.name})
+            own = {v.name: min(v.bits, key=lambda b, v=v: abs(b - self.space.quant.of(v.tensors[0], v.setting))) for v in self.space.variables}
+            try:
+                folding = solve(self.rounded.graph(own), asked, self.board)
+            except FoldingError:
+                folding = solve(self.rounded.graph(self.space.least), asked, self.board)
+            cycles, layers = folding.interval, folding.layers or layers
+        several = layers_of(self.rounded.graph(self.space.top))
+        layers = layers or (None if hardware.memory or several < 2 else several)
+        return HardwareConfig.model_validate(hardware.model_dump() | {"target_cycles": cycles, "multipliers": None, "layers": layers, "board": None})
+
+    def run(self) -> Found:
+        """Raises SearchError, FoldingError: nothing is within the budget; which and by how much."""
+        sensitivity = self.sensitivity()
+        prices = self.prices()
+        by, limits = sensitivity.by(self.config.by), self.limits()
+        at = prices[self.hardware.target_cycles]
+        self.progress(None, "choosing bits")
+        chosen = self.point("", at, best(at, by, limits))
+        front = self.front(prices, by, limits, chosen)
+        uniform = [self.at(f"uniform {bits}", at, self.space.uniform(bits), by) for bits in UNIFORM]
+        hardware = self.hardware.model_copy(update={"board": self.board and self.board.name})
+        return Found(
+            chosen=chosen, quant=self.space.quantization(chosen.choice), hardware=hardware, front=front, uniform=uniform, metric=self.start.dataset.metric,
+            float_score=self.score(self.start.model), budget={"cycles": self.hardware.target_cycles} | limits, sensitivity=sensitivity,
+        )  # fmt: skip
+
+    def sensitivity(self) -> Sensitivity:
+        """Measured, or as an earlier attempt left it."""
+        path = self.out / "sensitivity.json"
+        if path.is_file():
+            return Sensitivity.load(path)
+        base, loss, apart = measure(self.rounded, self.judge, self.progress)
+        layers = {}
+        if self.config.by in ESTIMATES:
+            layers = curvature(self.start.model, self.rounded, self._slices(), _loss_of(self.start), self.progress)
+        tensors = {v.name: list(v.tensors) for v in self.space.variables}
+        found = Sensitivity(sentences=len(self.sample) and sum(len(b["input_ids"]) for b in self.sample), base=base, tensors=tensors, loss=loss,
+                            divergence=apart, layers=layers)  # fmt: skip
+        found.save(path)
+        return found
+
+    def _slices(self) -> list:
+        """Of the sentences that the Hessian is of: each some of every length."""
+        batches = _sample(self.start, self.config.curvature_sentences, self.training.seed, SLICES)
+        return [({key: batch[key] for key in batch if key != "labels"}, batch["labels"]) for batch in batches]
+
+    def prices(self) -> dict[int, Prices]:
+        """By target interval: those of the front that can be met at all, and the budget's."""
+        found = {}
+        for speed in SPEEDS:
+            config = self.hardware.model_copy(update={"target_cycles": round(speed * self.hardware.target_cycles)})
+            try:
+                found[config.target_cycles] = Prices(self.space, self.rounded.graph, config, self.board)
+            except FoldingError:
+                if speed == 1:
+                    raise
+        fill(list(found.values()), self.progress)
+        return found
+
+    def limits(self) -> dict[str, float]:
+        """The budget by figure of COSTS: the recipe's, and what the board leaves beside its transport.
+
+        Raises SearchError: a budget of resources without a board.
+        """
+        budget = self.config.budget
+        wanted = {"lut": budget.lut, "dsp": budget.dsp, "block_ram": budget.block_ram}
+        given = {name: float(most) for name, most in wanted.items() if most is not None}
+        if given and self.board is None:
+            raise SearchError(f"search.budget.{next(iter(given))}: got a budget without a board, must have one to count on; give --board, or budget bytes")
+        if self.board is not None:
+            graph = self.rounded.graph(self.space.least)
+            beside = Fitter(graph, self.board).used(Estimate(board=self.board))
+            rooms = {"lut": beside["lut"], "ff": beside["ff"], "dsp": beside["dsp"], "block_ram": beside[self.board.resources.block_ram[0].kind]}
+            room = {name: float(use.available - use.used) for name, use in rooms.items()}
+            given = {name: min(most, given.get(name, math.inf)) for name, most in room.items()}
+        return given | ({"bits": 8.0 * budget.bytes} if budget.bytes else {})
+
+    def front(self, prices: Mapping[int, Prices], by: Mapping, limits: Limits, chosen: Point) -> list[Point]:
+        """Points of which none is better in everything: for each interval, of block RAM (without a board: of bytes) from the least to what the best takes."""
+        figure, found = "block_ram" if self.board else "bits", [chosen]
+        for cycles, at in prices.items():
+            programme = Programme(at, by)
+            inner = {name: most for name, most in limits.items() if name != figure}
+            least, most = programme.solve(inner, goal=figure), programme.solve(inner)
+            if least is None:
+                continue
+            low, high = least[1], min(float(at.total(most[0])[COSTS.index(figure)]), limits.get(figure, math.inf))
+            for i, room in enumerate(np.linspace(low, high, self.config.points) if high > low else [low]):
+                self.progress(i / self.config.points, f"best bits at {cycles:,} cycles")
+                try:
+                    found.append(self.point("", at, best(at, by, inner | {figure: float(room)})))
+                except SearchError:  # its design is beyond a budget, though the sums are not
+                    continue
+        return _undominated(found)
+
+    def point(self, name: str, at: Prices, solution: Solution) -> Point:
+        """A solution, judged."""
+        return self.at(name, at, solution.choice, None, solution)
+
+    def at(self, name: str, at: Prices, choice: Choice, by: Mapping | None, solution: Solution | None = None) -> Point:
+        """A choice, folded and judged. by: the sensitivity, where no solution says it."""
+        real = solution.real if solution else at.real(choice)
+        predicted = dict(zip(COSTS, at.total(choice, real.lut_units), strict=True))
+        costs = dict(zip(COSTS, real.costs, strict=True))
+        interval = math.ceil(steady_interval(Design(self.rounded.graph(choice), real.folding)))
+        model = self.rounded.choose(choice)
+        return Point(
+            name=name,
+            target_cycles=at.config.target_cycles,
+            choice=dict(choice),
+            sensitivity=solution.sensitivity if solution else sum(by[v][bits] for v, bits in choice.items()),
+            score=self.score(model),
+            **self.judge(model),
+            interval=interval,
+            dsp=int(costs["dsp"]),
+            block_ram=int(costs["block_ram"]),
+            lut=math.ceil(costs["lut"]),
+            ff=math.ceil(costs["ff"]),
+            bytes=-(-int(costs["bits"]) // 8),
+            predicted={"dsp": int(predicted["dsp"]), "block_ram": int(predicted["block_ram"]), "bytes": -(-int(predicted["bits"]) // 8)},
+            fits=real.fits,
+        )
+
+    def score(self, model: nn.Module) -> float | None:
+        """The task's metric on all of the development split."""
+        with TemporaryDirectory() as unused:
+            trainer = EncoderTrainer(
+                model, self.start.tokenizer, self.start.train, self.start.dev, self.training, unused, epochs=0, learning_rate=self.training.qat_learning_rate
+            )
+            return trainer.evaluate()[f"eval_{self.start.dataset.metric}"]
+
+
+def _sample(start: Start, count: int, seed: int, slices: int = 0) -> list[dict[str, torch.Tensor]]:
+    """Batches of that many items of the training split, drawn at random. slices: so many batches, each of every length; 0: batches of like lengths."""
+    order = np.random.default_rng(seed).permutation(len(start.train))[:count]
+    if slices:
+        parts = [order[i::slices] for i in range(slices)]
+    else:
+        order = sorted(order, key=lambda i: start.train.lengths[i])
+        parts = [order[i : i + BATCH] for i in range(0, len(order), BATCH)]
+    collate = Collator(start.tokenizer.pad_id)
+    return [collate([start.train[int(i)] for i in part]) for part in parts if len(part)]
+
+
+def _loss_of(start: Start) -> nn.Module:
+    """Of logits and labels. Raises SearchError: a head whose loss curvlinops cannot take."""
+    if start.dataset.task not in ("classification", "regression"):
+        raise SearchError(f"search.by: got the Hessian for a {start.dataset.task} task, must be a sentence head's; set search.by: divergence")
+    if start.dataset.task == "classification":
+        return nn.CrossEntropyLoss()
+    return _SquaredError()
+
+
+class _SquaredError(nn.MSELoss):
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return super().forward(logits.squeeze(-1), labels.to(logits.dtype))
+
+
+def _undominated(points: Sequence[Point]) -> list[Point]:
+    """Without those that another beats or equals in cycles, block RAM (bytes without a board) and sensitivity; by cycles, then what they take."""
+
+    def takes(p: Point) -> tuple:
+        return (p.target_cycles, p.block_ram or p.bytes, p.sensitivity)
+
+    kept: list[Point] = []
+    for point in sorted(points, key=takes):
+        if not any(all(a <= b for a, b in zip(takes(other), takes(point), strict=True)) for other in kept):
+            kept.append(point)
+    return kept
+
+
+def save(found: Found, out: Path) -> None:
+    """pareto.json, whole or not at all."""
+    part = out / "pareto.json.tmp"
+    part.write_text(json.dumps(found.as_dict(), indent=1) + "\n")
+    part.replace(out / "pareto.json")

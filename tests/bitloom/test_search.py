@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`bitloom search`: what is wrong is one line and exit code 2; a whole search ends with the verified encoder that it promised."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bitloom.hw import graph_file
+from bitloom.hw.board import Board
+from bitloom.hw.cost.resources import estimate
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.folding import Folding
+from bitloom.recipe import Recipe
+
+TINY = Path(__file__).parents[1] / "tiny.yaml"
+FAST = ["--set", "search.sentences=32", "--set", "search.points=2", "--set", "search.weights=[2, 8]", "--set", "search.activations=[]",
+        "--set", "search.embeddings=[]", "--set", "search.scores=[]", "--set", "search.probs=[]"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ("search.weights=[2, 9]", "search.weights: got [2, 9], must be a list of integers 1 .. 8 (bits); change it"),
+        ("search.only={'layer.*': {weights: [0]}}", "search.only['layer.*'].weights: got [0], must be a list of integers 1 .. 8 (bits); change it"),
+        ("search.by=luck", "search.by: got 'luck', must be 'divergence', 'loss', 'trace' or 'eigenvalue'; change it"),
+        ("search.budget={cycle: 3}", "search.budget: no key 'cycle'; did you mean 'cycles'?"),
+        ("search.points=1", "search.points: got 1, must be at least 2; change it"),
+    ],
+)
+def test_settings_out_of_range(bitloom, tmp_path, change, text):
+    code, _, err = bitloom("search", TINY, "--out", tmp_path / "run", "--set", change)
+    assert code == 2 and text in err and err.count("\n") == 1
+
+
+def test_an_unknown_board(bitloom, tmp_path):
+    code, _, err = bitloom("search", TINY, "--out", tmp_path / "run", "--board", "ulx")
+    assert code == 2 and "no board 'ulx'" in err and err.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """A run folder whose float model is there."""
+    return tmp_path_factory.mktemp("searched") / "run"
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        (["--set", "search.only={'layer.9.*': {weights: [4]}}"], "search.only: got pattern 'layer.9.*', must match a layer or tensor"),
+        (["--set", "search.budget={bytes: 100}"], "search.budget.bytes: got 100 bytes, must be at least "),
+        (["--set", "search.budget={dsp: 1}"], "search.budget.dsp: got a budget without a board, must have one to count on"),
+    ],
+)
+def test_what_only_the_network_shows(bitloom, searched, argv, text):
+    code, _, err = bitloom("search", TINY, "--out", searched, "--no-run", *FAST, *argv)
+    assert code == 2 and text in err and err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_the_design_that_is_built_takes_what_was_promised(bitloom, tmp_path):
+    run = tmp_path / "run"
+    code, out, err = bitloom("search", TINY, "--out", run, "--board", "ulx3s_85f", *FAST, "--set", "search.budget={block_ram: 8}")
+    assert code == 0, err
+    found = json.loads((run / "search" / "pareto.json").read_text())["chosen"]
+    design = Design(graph_file.load(run / "export"), Folding.load(run / "build" / "folding.json"))
+    total = estimate(design, Board.load("ulx3s_85f")).total
+    assert (total.dsp, total.block_ram) == (found["predicted"]["dsp"], found["predicted"]["block_ram"]) == (found["dsp"], found["block_ram"])
+    assert json.loads((run / "build" / "timing.json").read_text())["interval"] == found["interval"]
+    assert json.loads((run / "report.json").read_text())["verify"]["mismatches"] == 0
+    recipe = Recipe.load(run / "search" / "chosen.yaml")
+    assert {v: recipe.quantization.of(v.removesuffix(":weights"), "weights") for v in found["choice"]} == found["choice"]
+    assert "unchanged" in bitloom("search", TINY, "--out", run, "--board", "ulx3s_85f", *FAST, "--set", "search.budget={block_ram: 8}", "--no-run")[1]
