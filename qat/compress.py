@@ -11,11 +11,13 @@ from torch import nn
 from transformers import TrainerCallback
 
 from bitloom.qat.config import QuantConfig, TrainConfig
-from bitloom.qat.methods import MethodConfig, MethodError, method_of
-from bitloom.qat.methods.method import Batches, Method, PhaseName, Setup, Step, Work
+from bitloom.qat.methods import MethodConfig, MethodError, method_of, read
+from bitloom.qat.methods.method import Batches, Method, PhaseName, Setup, Step, TaskData, Work
 from bitloom.qat.net.encoder import Encoder
 from bitloom.qat.net.model import EncoderModel, FloatModel
 from bitloom.qat.net.shape import EncoderShape
+
+DISTILL = "logits"  # the method that training.distill is a short form of, in the quantized phase
 
 
 class Compression:
@@ -26,16 +28,28 @@ class Compression:
 
     def __init__(self, entries: Sequence[MethodConfig], quant: QuantConfig, training: TrainConfig):
         self.entries, self.quant, self.training = tuple(entries), quant, training
+        self.data: TaskData | None = None
         self.methods = self._made()
         for index, method in enumerate(self.methods):
             for earlier in self.methods[:index]:
                 _require_order(earlier, method)
 
-    def __bool__(self) -> bool:
+    @property
+    def changes(self) -> bool:
+        """There are methods of its own section, so that the float phase is theirs too."""
         return bool(self.entries)
 
     def _made(self) -> list[Method]:
-        return [method_of(entry.method)(entry, f"compression.{index}") for index, entry in enumerate(self.entries)]
+        made = [method_of(entry.method)(entry, f"compression.{index}") for index, entry in enumerate(self.entries)]
+        if (distill := self.training.distill) is not None and self.training.qat_epochs:
+            made.append(method_of(DISTILL)(read({"method": DISTILL, "phases": ["qat"]} | distill.model_dump()), "training.distill"))
+        return made
+
+    def prepare(self, data: TaskData) -> None:
+        """The data has been read. Raises MethodError: a teacher of other labels or another tokenizer."""
+        self.data = data
+        for method in self.methods:
+            method.prepare(data)
 
     def check(self, shape: EncoderShape) -> EncoderShape:
         """The shape that the network has in the end, as far as it is known before training.
@@ -55,9 +69,9 @@ class Compression:
                 model = reshaped(model, shape, method)
         return model
 
-    def begin(self, phase: PhaseName, model: EncoderModel, batches: Batches) -> Work:
-        """Put the methods to work on a model, for one phase."""
-        work = Work(phase=phase, model=model, batches=batches, methods=self._made())
+    def begin(self, phase: PhaseName, model: EncoderModel, batches: Batches, own: nn.Module | None = None) -> Work:
+        """Put the methods to work on a model, for one phase. own: the float model behind a quantized one."""
+        work = Work(phase=phase, model=model, batches=batches, methods=self._made(), data=self.data, own=own)
         for method in work.methods:
             method.begin(work)
         model.methods = nn.ModuleList(work.methods)
@@ -116,7 +130,7 @@ def _network(shape: EncoderShape) -> Encoder:
 def _require_order(earlier: Method, method: Method) -> None:
     """Raise MethodError: two entries that cannot stand like this."""
     first, second = earlier.cfg.method, method.cfg.method
-    if first == second and method.alone:
+    if first == second and method.alone and set(method.phases()) & set(earlier.phases()):
         raise MethodError(f"{method.where}: got a second '{second}', must be there once; remove one")
     for one, other in ((method, first), (earlier, second)):
         if other in one.clashes:

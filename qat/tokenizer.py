@@ -77,6 +77,10 @@ class TextTokenizer:
         """Number of tokens = rows of the word embedding table."""
         return max(self._tokenizer.get_vocab().values()) + 1
 
+    def words(self) -> dict[str, int]:
+        """Every token's number."""
+        return self._tokenizer.get_vocab(with_added_tokens=True)
+
     @classmethod
     def train(cls, texts: Sequence[str], size: int) -> TextTokenizer:
         """BERT's uncased WordPiece of at most `size` tokens from `texts`; the same texts give the same vocabulary."""

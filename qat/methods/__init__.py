@@ -27,6 +27,9 @@ METHODS = {
     "block_pruning": "bitloom.qat.methods.block_pruning",
     "balanced_pruning": "bitloom.qat.methods.balanced_pruning",
     "rpp": "bitloom.qat.methods.rpp",
+    "logits": "bitloom.qat.objectives.logits",
+    "hidden_states": "bitloom.qat.objectives.hidden_states",
+    "attention_maps": "bitloom.qat.objectives.attention_maps",
 }
 MOST = 32  # entries of a recipe
 SHOWN = 60  # characters of a value in a message
