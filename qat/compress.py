@@ -10,12 +10,15 @@ import torch
 from torch import nn
 from transformers import TrainerCallback
 
+from bitloom.qat import memory
 from bitloom.qat.config import QuantConfig, TrainConfig
+from bitloom.qat.data import Dataset
 from bitloom.qat.methods import MethodConfig, MethodError, method_of, read
 from bitloom.qat.methods.method import Batches, Method, PhaseName, Setup, Step, TaskData, Work
 from bitloom.qat.net.encoder import Encoder
 from bitloom.qat.net.model import EncoderModel, FloatModel
 from bitloom.qat.net.shape import EncoderShape
+from bitloom.qat.tokenizer import TextTokenizer
 
 DISTILL = "logits"  # the method that training.distill is a short form of, in the quantized phase
 
@@ -29,6 +32,7 @@ class Compression:
     def __init__(self, entries: Sequence[MethodConfig], quant: QuantConfig, training: TrainConfig):
         self.entries, self.quant, self.training = tuple(entries), quant, training
         self.data: TaskData | None = None
+        self.told = ""  # what `check` found, in a line
         self.methods = self._made()
         for index, method in enumerate(self.methods):
             for earlier in self.methods[:index]:
@@ -45,6 +49,12 @@ class Compression:
             made.append(method_of(DISTILL)(read({"method": DISTILL, "phases": ["qat"]} | distill.model_dump()), "training.distill"))
         return made
 
+    def examples(self, dataset: Dataset, tokenizer: TextTokenizer) -> Dataset:
+        """The data that is trained on. Raises MethodError: a task whose data a method cannot change."""
+        for method in self.methods:
+            dataset = method.examples(dataset, tokenizer.mask, self.training.seed)
+        return dataset
+
     def prepare(self, data: TaskData) -> None:
         """The data has been read. Raises MethodError: a teacher of other labels or another tokenizer."""
         self.data = data
@@ -56,9 +66,12 @@ class Compression:
 
         Raises MethodError: a method on a network without the part that it needs, a target out of reach.
         """
+        before = shape
         for method in self.methods:
             method.require(Setup(network=_network(shape), quant=self.quant, training=self.training))
             shape = method.expect(method.reshape(shape))
+        if self.changes:
+            self.told = f"Compression: {_told(before)} become {_told(shape)}; where training decides which parts stay, layers are taken alike here."
         return shape
 
     def start(self, model: FloatModel) -> FloatModel:
@@ -119,6 +132,12 @@ def reshaped(model: FloatModel, shape: EncoderShape, method: Method | None = Non
         if method is not None:
             method.weights(model.network, new.network)
     return new.to(next(model.parameters()).device)
+
+
+def _told(shape: EncoderShape) -> str:
+    """A shape in a few words."""
+    heads, widths = (", ".join(str(getattr(layer, key)) for layer in shape.layers) for key in ("heads", "intermediate"))
+    return f"{len(shape.layers)} layers of {heads} heads and a feed-forward of {widths}, {memory.parameters(shape):,} parameters"
 
 
 def _network(shape: EncoderShape) -> Encoder:

@@ -77,6 +77,11 @@ class TextTokenizer:
         """Number of tokens = rows of the word embedding table."""
         return max(self._tokenizer.get_vocab().values()) + 1
 
+    @property
+    def mask(self) -> str:
+        """What is written for a hidden word: the mask token, or the one for unknown words where there is none."""
+        return self._names.get("mask", self._names["unk"])
+
     def words(self) -> dict[str, int]:
         """Every token's number."""
         return self._tokenizer.get_vocab(with_added_tokens=True)

@@ -112,6 +112,7 @@ class _Run:
         for text in remarks(dataset):
             warnings.warn(text, DataWarning, stacklevel=2)
         tokenizer = self._tokenizer(dataset)
+        dataset = self.compression.examples(dataset, tokenizer)
         train, dev = (Features(dataset, part, tokenizer, self.model.max_tokens) for part in (dataset.train, dataset.dev))
         self.compression.prepare(TaskData(dataset=dataset, tokenizer=tokenizer, train=train, model=self.model, training=self.training,
                                           device=self.state.device, report=partial(self.report, None)))  # fmt: skip

@@ -15,6 +15,7 @@ from bitloom.hw.errors import BitloomError
 from bitloom.hw.settings import ConfigError, Strict, did_you_mean, rule
 
 METHODS = {
+    "augmentation": "bitloom.qat.methods.augmentation",
     "depth": "bitloom.qat.methods.depth",
     "sharing": "bitloom.qat.methods.sharing",
     "embedding_factorization": "bitloom.qat.methods.embedding_factorization",

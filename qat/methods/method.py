@@ -131,6 +131,13 @@ class Method(nn.Module):
     def require(self, setup: Setup) -> None:
         """Raise MethodError: the network has not the part, or the recipe not the phase, that the method needs."""
 
+    def examples(self, dataset: Dataset, mask: str, seed: int) -> Dataset:
+        """The data that is trained on. Raise MethodError: of a task that it cannot change.
+
+        mask  the tokenizer's token for a hidden word, or else for an unknown one; seed: the training's
+        """
+        return dataset
+
     def prepare(self, data: TaskData) -> None:
         """Before any training, but with the data at hand. Raise MethodError: it does not fit."""
 
