@@ -64,12 +64,13 @@ class Compression:
     def check(self, shape: EncoderShape) -> EncoderShape:
         """The shape that the network has in the end, as far as it is known before training.
 
-        Raises MethodError: a method on a network without the part that it needs, a target out of reach.
+        Raises MethodError: a method on a network without the part that it needs, a target out of reach. ConfigError: an override that then matches nothing.
         """
-        before = shape
+        before = least = shape
         for method in self.methods:
-            method.require(Setup(network=_network(shape), quant=self.quant, training=self.training))
-            shape = method.expect(method.reshape(shape))
+            method.require(Setup(network=_network(shape), least=_network(least), quant=self.quant, training=self.training))
+            shape, least = method.expect(method.reshape(shape)), method.least(method.reshape(least))
+        _network(shape, self.quant)  # an override for a layer that will be gone is told now
         if self.changes:
             self.told = f"Compression: {_told(before)} become {_told(shape)}; where training decides which parts stay, layers are taken alike here."
         return shape
@@ -140,10 +141,10 @@ def _told(shape: EncoderShape) -> str:
     return f"{len(shape.layers)} layers of {heads} heads and a feed-forward of {widths}, {memory.parameters(shape):,} parameters"
 
 
-def _network(shape: EncoderShape) -> Encoder:
+def _network(shape: EncoderShape, quant: QuantConfig | None = None) -> Encoder:
     """The operators of a shape, without memory for their weights."""
     with torch.device("meta"):
-        return Encoder(shape).bind(QuantConfig(), shape.max_tokens)
+        return Encoder(shape).bind(quant or QuantConfig(), shape.max_tokens)
 
 
 def _require_order(earlier: Method, method: Method) -> None:

@@ -28,9 +28,13 @@ Batches = Callable[[], Iterable[dict[str, Tensor]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What is known before any training: the network as it is where the method stands in the list, and the recipe's other sections."""
+    """What is known before any training: the network as it is where the method stands in the list, and the recipe's other sections.
+
+    least  the same with as few parts in each layer as training may leave; where nothing is open, as `network`
+    """
 
     network: Encoder
+    least: Encoder
     quant: QuantConfig
     training: TrainConfig
 
@@ -151,6 +155,10 @@ class Method(nn.Module):
     def expect(self, shape: EncoderShape) -> EncoderShape:
         """The network that `finish` leaves, as far as it is known before training: layers alike where training decides which."""
         return shape
+
+    def least(self, shape: EncoderShape) -> EncoderShape:
+        """As `expect`, with the fewest parts that each layer may have in the end; all it may have are multiples of theirs."""
+        return self.expect(shape)
 
     def begin(self, work: Work) -> None:
         """A phase begins: make buffers (a checkpoint then fills them), put hooks on modules."""

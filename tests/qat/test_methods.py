@@ -13,6 +13,7 @@ from torch import nn
 
 from bitloom.hw import golden
 from bitloom.hw.build import build
+from bitloom.hw.errors import BitloomError
 from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.qat.checkpoint import load_plain
 from bitloom.qat.compress import Compression, reshaped
@@ -281,6 +282,16 @@ def test_embeddings_are_factored_by_their_singular_vectors():
     assert torch.allclose(new.network.embeddings.sum.word @ basis.T, old.sum.word @ basis @ basis.T, atol=1e-4)
 
 
+def test_an_override_for_a_layer_that_goes_is_told_before_the_training():
+    """And one for a layer that stays is not."""
+    shape = untrained_shape(MODEL, labels=2, vocabulary=250)
+    for layer, entries in ((1, [DROP]), (2, [])):
+        quant = QuantConfig(overrides={f"layer.{layer}.query": {"weights": 8}})
+        with pytest.raises(BitloomError, match=f"overrides: got pattern 'layer.{layer}.query', must match a layer or tensor"):
+            Compression(tuple(map(read, entries)), quant, TrainConfig()).check(shape)
+    Compression((), QuantConfig(overrides={"layer.1.query": {"weights": 8}}), TrainConfig()).check(shape)
+
+
 @pytest.mark.parametrize(
     ("entries", "training", "expected"),
     [
@@ -296,6 +307,10 @@ def test_embeddings_are_factored_by_their_singular_vectors():
         ([HEADS, {"method": "depth", "keep": 1}], {},
          "compression.1: got 'depth' behind 'head_pruning', must be in front of it: it makes the network that 'head_pruning' is trained on; move it up"),
         ([TILES | {"tile": [3, 5]}], {}, "compression.0.tile: got [3, 5], must divide the 16 x 16 weights of 'layer.0.query'; use e.g. [2, 4], or leave it out with layers"),
+        ([HEADS, TILES | {"phase": "qat", "tile": [8, 4]}], {},
+         "compression.1.tile: got [8, 4], must divide the 4 x 16 weights of 'layer.0.query'; use e.g. [4, 4], or leave it out with layers"),
+        ([UNITS | {"scope": "all", "multiple": 1}, TILES | {"phase": "qat"}], {},
+         "compression.1.tile: got [4, 4], must divide the 1 x 16 weights of 'layer.0.ffn.up'; use e.g. [1, 4], or leave it out with layers"),
         ([TILES | {"tile": [16, 16]}], {},
          "compression.0.keep: got 0.25 of the 1 tiles of 'layer.0.query', must leave one (at least 1); raise it, or use smaller tiles"),
         ([BALANCED | {"of": 5}], {}, "compression.0.of: got 5, must divide the 16 weights of a row of 'layer.0.query'; use e.g. 4, or leave it out with layers"),
