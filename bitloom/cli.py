@@ -219,9 +219,9 @@ def plan(
     known = parsed.data.known()
     labels = len(known.labels) if known.labels else LABELS
     vocabulary = parsed.data.vocab if isinstance(parsed.data.vocab, int) else VOCABULARY
-    shape_of = Compression(parsed.compression, parsed.quantization, parsed.training).check
-    graph = untrained_graph(parsed.model, parsed.quantization, labels=labels, vocabulary=vocabulary, task=known.task, compressed=shape_of)
-    show_plan(graph, plan_graph(graph, wanted, parsed.hardware, clock_mhz=parsed.hardware.clock_mhz))
+    compression = Compression(parsed.compression, parsed.quantization, parsed.training)
+    graph = untrained_graph(parsed.model, parsed.quantization, labels=labels, vocabulary=vocabulary, task=known.task, compressed=compression.check)
+    show_plan(graph, plan_graph(graph, wanted, parsed.hardware, clock_mhz=parsed.hardware.clock_mhz), compression.told)
 
 
 @app.command()

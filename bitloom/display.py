@@ -144,8 +144,11 @@ def show_recipes() -> None:
     _console().print(table)
 
 
-def show_plan(graph, made) -> None:
-    """The tables of `bitloom plan`; `made` is a graph's PlanTable of hw/plan/table.py. The folding is the recipe's, or that of the one board."""
+def show_plan(graph, made, compressed: str = "") -> None:
+    """The tables of `bitloom plan`; `made` is a graph's PlanTable of hw/plan/table.py. The folding is the recipe's, or that of the one board.
+
+    compressed  a line on what compression makes of the network
+    """
     from bitloom.hw.plan.table import folds
 
     shown = made.boards[0] if len(made.boards) == 1 else made.goal
@@ -169,6 +172,8 @@ def show_plan(graph, made) -> None:
         how = one.folding.how + (f", {one.fetched:.1f} bytes a cycle" if one.folding.memory else "")
         figures = f"{one.folding.multipliers:,}", f"{one.useful:.1%}", f"{one.interval:,}", f"{one.sentences_per_second:,.0f}"
         _row(fits, name, how, *figures, latency, used, one.binds)
+    if compressed:
+        _line(_console(), compressed)
     for table in (sizes, fits):
         _console().print(table)
 

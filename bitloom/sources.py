@@ -28,7 +28,8 @@ def paths(recipe: Recipe, data_dir: Path | None) -> dict[str, Path]:
 
     data_dir  with it, data.name is a folder in there, which is no file of the recipe's own
     """
-    values = {key: _get(recipe, key) for key in KEYS if not (key == "data.name" and data_dir)}
+    teachers = [f"compression.{i}.teacher" for i, entry in enumerate(recipe.compression) if hasattr(entry, "teacher")]
+    values = {key: _get(recipe, key) for key in (*KEYS, *teachers) if not (key == "data.name" and data_dir)}
     return {key: Path(value).expanduser().absolute() for key, value in values.items() if isinstance(value, str) and _is_path(key, value)}
 
 
@@ -75,7 +76,7 @@ def _is_path(key: str, value: str) -> bool:
     """As it is written, or because it is there; a hub name has at most one slash, a board's and the own teacher's none."""
     if key == "hardware.board":
         return _written(key, value)
-    named = key == "data.name" and value in KNOWN or key == "training.distill.teacher" and value == "float"
+    named = key == "data.name" and value in KNOWN or key.endswith(".teacher") and value == "float"
     return not named and (_written(key, value) or Path(value).exists())
 
 
@@ -86,10 +87,12 @@ def _written(key: str, value: str) -> bool:
 
 def _get(settings: Any, key: str) -> Any:
     for name in key.split("."):
-        settings = getattr(settings, name, None)
+        settings = settings[int(name)] if name.isdigit() else getattr(settings, name, None)
     return settings
 
 
 def _with(settings: Any, names: list[str], value: str) -> Any:
     first, *rest = names
+    if first.isdigit():
+        return tuple(_with(each, rest, value) if i == int(first) else each for i, each in enumerate(settings))
     return settings.model_copy(update={first: _with(getattr(settings, first), rest, value) if rest else value})

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -43,10 +44,10 @@ def from_pretrained(folder: str | Path) -> QuantModel:
     return model.eval()
 
 
-def save_float(model: FloatModel, folder: str | Path) -> None:
-    """Write a float model's two files into `folder`, which is made if it is not there."""
+def save_float(model: FloatModel, folder: str | Path, labels: Sequence[str] = ()) -> None:
+    """Write a float model's two files into `folder`, which is made if it is not there. labels: names of its logits."""
     state = {name: parameter for name, parameter in model.named_parameters() if not is_scale(name)}
-    _save(Path(folder), FLOAT, {"schema": FLOAT_SCHEMA, "shape": model.shape.as_dict()}, state)
+    _save(Path(folder), FLOAT, {"schema": FLOAT_SCHEMA, "shape": model.shape.as_dict(), "labels": list(labels)}, state)
 
 
 def load_plain(folder: str | Path) -> FloatModel:
@@ -61,6 +62,19 @@ def load_plain(folder: str | Path) -> FloatModel:
     except BROKEN as error:
         raise _not_whole(folder, "float", error) from error
     return model.eval()
+
+
+def plain_shape(folder: str | Path) -> EncoderShape:
+    """Of a folder that save_float wrote."""
+    try:
+        return EncoderShape.from_dict(_settings(Path(folder), FLOAT, FLOAT_SCHEMA, "float")["shape"])
+    except BROKEN as error:
+        raise _not_whole(folder, "float", error) from error
+
+
+def labels_of(folder: str | Path) -> list[str]:
+    """Names of the logits of a folder that save_float wrote; none: numbers, or a task without labels."""
+    return list(map(str, _settings(Path(folder), FLOAT, FLOAT_SCHEMA, "float").get("labels", [])))
 
 
 def is_plain(folder: str | Path) -> bool:

@@ -10,12 +10,17 @@ import torch
 from torch import nn
 from transformers import TrainerCallback
 
+from bitloom.qat import memory
 from bitloom.qat.config import QuantConfig, TrainConfig
-from bitloom.qat.methods import MethodConfig, MethodError, method_of
-from bitloom.qat.methods.method import Batches, Method, PhaseName, Setup, Step, Work
+from bitloom.qat.data import Dataset
+from bitloom.qat.methods import MethodConfig, MethodError, method_of, read
+from bitloom.qat.methods.method import Batches, Method, PhaseName, Setup, Step, TaskData, Work
 from bitloom.qat.net.encoder import Encoder
 from bitloom.qat.net.model import EncoderModel, FloatModel
 from bitloom.qat.net.shape import EncoderShape
+from bitloom.qat.tokenizer import TextTokenizer
+
+DISTILL = "logits"  # the method that training.distill is a short form of, in the quantized phase
 
 
 class Compression:
@@ -26,25 +31,48 @@ class Compression:
 
     def __init__(self, entries: Sequence[MethodConfig], quant: QuantConfig, training: TrainConfig):
         self.entries, self.quant, self.training = tuple(entries), quant, training
+        self.data: TaskData | None = None
+        self.told = ""  # what `check` found, in a line
         self.methods = self._made()
         for index, method in enumerate(self.methods):
             for earlier in self.methods[:index]:
                 _require_order(earlier, method)
 
-    def __bool__(self) -> bool:
+    @property
+    def changes(self) -> bool:
+        """There are methods of its own section, so that the float phase is theirs too."""
         return bool(self.entries)
 
     def _made(self) -> list[Method]:
-        return [method_of(entry.method)(entry, f"compression.{index}") for index, entry in enumerate(self.entries)]
+        made = [method_of(entry.method)(entry, f"compression.{index}") for index, entry in enumerate(self.entries)]
+        if (distill := self.training.distill) is not None and self.training.qat_epochs:
+            made.append(method_of(DISTILL)(read({"method": DISTILL, "phases": ["qat"]} | distill.model_dump()), "training.distill"))
+        return made
+
+    def examples(self, dataset: Dataset, tokenizer: TextTokenizer) -> Dataset:
+        """The data that is trained on. Raises MethodError: a task whose data a method cannot change."""
+        for method in self.methods:
+            dataset = method.examples(dataset, tokenizer.mask, self.training.seed)
+        return dataset
+
+    def prepare(self, data: TaskData) -> None:
+        """The data has been read. Raises MethodError: a teacher of other labels or another tokenizer."""
+        self.data = data
+        for method in self.methods:
+            method.prepare(data)
 
     def check(self, shape: EncoderShape) -> EncoderShape:
         """The shape that the network has in the end, as far as it is known before training.
 
-        Raises MethodError: a method on a network without the part that it needs, a target out of reach.
+        Raises MethodError: a method on a network without the part that it needs, a target out of reach. ConfigError: an override that then matches nothing.
         """
+        before = least = shape
         for method in self.methods:
-            method.require(Setup(network=_network(shape), quant=self.quant, training=self.training))
-            shape = method.expect(method.reshape(shape))
+            method.require(Setup(network=_network(shape), least=_network(least), quant=self.quant, training=self.training))
+            shape, least = method.expect(method.reshape(shape)), method.least(method.reshape(least))
+        _network(shape, self.quant)  # an override for a layer that will be gone is told now
+        if self.changes:
+            self.told = f"Compression: {_told(before)} become {_told(shape)}; where training decides which parts stay, layers are taken alike here."
         return shape
 
     def start(self, model: FloatModel) -> FloatModel:
@@ -55,9 +83,9 @@ class Compression:
                 model = reshaped(model, shape, method)
         return model
 
-    def begin(self, phase: PhaseName, model: EncoderModel, batches: Batches) -> Work:
-        """Put the methods to work on a model, for one phase."""
-        work = Work(phase=phase, model=model, batches=batches, methods=self._made())
+    def begin(self, phase: PhaseName, model: EncoderModel, batches: Batches, own: nn.Module | None = None) -> Work:
+        """Put the methods to work on a model, for one phase. own: the float model behind a quantized one."""
+        work = Work(phase=phase, model=model, batches=batches, methods=self._made(), data=self.data, own=own)
         for method in work.methods:
             method.begin(work)
         model.methods = nn.ModuleList(work.methods)
@@ -107,16 +135,22 @@ def reshaped(model: FloatModel, shape: EncoderShape, method: Method | None = Non
     return new.to(next(model.parameters()).device)
 
 
-def _network(shape: EncoderShape) -> Encoder:
+def _told(shape: EncoderShape) -> str:
+    """A shape in a few words."""
+    heads, widths = (", ".join(str(getattr(layer, key)) for layer in shape.layers) for key in ("heads", "intermediate"))
+    return f"{len(shape.layers)} layers of {heads} heads and a feed-forward of {widths}, {memory.parameters(shape):,} parameters"
+
+
+def _network(shape: EncoderShape, quant: QuantConfig | None = None) -> Encoder:
     """The operators of a shape, without memory for their weights."""
     with torch.device("meta"):
-        return Encoder(shape).bind(QuantConfig(), shape.max_tokens)
+        return Encoder(shape).bind(quant or QuantConfig(), shape.max_tokens)
 
 
 def _require_order(earlier: Method, method: Method) -> None:
     """Raise MethodError: two entries that cannot stand like this."""
     first, second = earlier.cfg.method, method.cfg.method
-    if first == second and method.alone:
+    if first == second and method.alone and set(method.phases()) & set(earlier.phases()):
         raise MethodError(f"{method.where}: got a second '{second}', must be there once; remove one")
     for one, other in ((method, first), (earlier, second)):
         if other in one.clashes:

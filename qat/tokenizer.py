@@ -77,6 +77,15 @@ class TextTokenizer:
         """Number of tokens = rows of the word embedding table."""
         return max(self._tokenizer.get_vocab().values()) + 1
 
+    @property
+    def mask(self) -> str:
+        """What is written for a hidden word: the mask token, or the one for unknown words where there is none."""
+        return self._names.get("mask", self._names["unk"])
+
+    def words(self) -> dict[str, int]:
+        """Every token's number."""
+        return self._tokenizer.get_vocab(with_added_tokens=True)
+
     @classmethod
     def train(cls, texts: Sequence[str], size: int) -> TextTokenizer:
         """BERT's uncased WordPiece of at most `size` tokens from `texts`; the same texts give the same vocabulary."""

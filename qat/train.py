@@ -34,13 +34,14 @@ from bitloom.qat.data import DataConfig, Dataset, load
 from bitloom.qat.features import Collator, Features, LengthGrouped
 from bitloom.qat.files import DataWarning
 from bitloom.qat.methods import MethodConfig
+from bitloom.qat.methods.method import TaskData
 from bitloom.qat.metrics import NAMES
 from bitloom.qat.net.model import FloatModel, QuantModel
 from bitloom.qat.net.untrained import untrained_shape
 from bitloom.qat.resume import read_json
 from bitloom.qat.splits import remarks, undefined
 from bitloom.qat.tokenizer import TextTokenizer
-from bitloom.qat.trainer import EncoderTrainer, predict, process_state
+from bitloom.qat.trainer import EncoderTrainer, process_state
 
 QAT_STEP_COST = 2.0  # a quantized step takes about this many float steps: for the progress bar only
 ONE_THREAD = 64  # hidden size up to which a second thread does not pay
@@ -101,9 +102,10 @@ class Start:
 
 
 def train_float(model: ModelConfig, quant: QuantConfig, training: TrainConfig, data: DataConfig, data_dir: Path | str | None,
-                out: Path | str, *, progress: Callable[[float | None, str], None] | None = None) -> Start:  # fmt: skip
+                out: Path | str, *, compression: Sequence[MethodConfig] = (),
+                progress: Callable[[float | None, str], None] | None = None) -> Start:  # fmt: skip
     """The first part of `train` alone, into the same files: a later `train` with any bits goes on from out/float. Arguments and errors as there."""
-    run = _Run(model, quant, training, data, data_dir, Path(out), progress or (lambda fraction, text: None))
+    run = _Run(model, quant, training, data, data_dir, Path(out), progress or (lambda fraction, text: None), Compression(compression, quant, training))
     with _no_progress_bars(), _threads_for(model.hidden):
         run.open(resume=True)
         return run.start()
@@ -153,7 +155,11 @@ class _Run:
         for text in remarks(dataset):
             warnings.warn(text, DataWarning, stacklevel=2)
         tokenizer = self._tokenizer(dataset)
-        return dataset, tokenizer, *(Features(dataset, part, tokenizer, self.model.max_tokens) for part in (dataset.train, dataset.dev))
+        dataset = self.compression.examples(dataset, tokenizer)
+        train, dev = (Features(dataset, part, tokenizer, self.model.max_tokens) for part in (dataset.train, dataset.dev))
+        self.compression.prepare(TaskData(dataset=dataset, tokenizer=tokenizer, train=train, model=self.model, training=self.training,
+                                          device=self.state.device, report=partial(self.report, None)))  # fmt: skip
+        return dataset, tokenizer, train, dev
 
     def _steps(self) -> dict[str, Any]:
         dataset, tokenizer, train, dev = self._read()
@@ -180,7 +186,7 @@ class _Run:
         """Make the folder, and see that what is in it comes from the same settings."""
         groups = {"model": self.model, "quantization": self.quant, "training": self.training, "data": self.data}
         settings = {name: group.model_dump(mode="json") for name, group in groups.items()}
-        if self.compression:
+        if self.compression.changes:
             settings["compression"] = [entry.model_dump(mode="json") for entry in self.compression.entries]
         if not resume:
             self._on_main(lambda: _remove(self.out))
@@ -222,8 +228,8 @@ class _Run:
             raise TrainError(f"training: got no epochs of either kind, must train a head that is new; set training.float_epochs ({notes[0]})")
         model.config.id2label = dict(enumerate(dataset.label_names)) or model.config.id2label
         model.config.label2id = {name: i for i, name in model.config.id2label.items()}
-        if self.compression:
-            self.compression.check(shape)
+        self.compression.check(shape)
+        if self.compression.changes:
             model = self.compression.start(FloatModel.from_hugging_face(model, self.model.max_tokens))
         QuantModel.from_float(model, self.quant, self.model.max_tokens)  # settings that do not fit fail now, not hours later
         model, result = self._phase("float", model, tokenizer, train, dev)
@@ -232,7 +238,7 @@ class _Run:
         def save() -> None:
             folder = self.out / "float.tmp"
             shutil.rmtree(folder, ignore_errors=True)
-            save_float(model, folder) if self.compression else model.save_pretrained(folder)
+            save_float(model, folder, dataset.label_names) if self.compression.changes else model.save_pretrained(folder)
             tokenizer.save(folder)
             _write_json(folder / "bitloom_scores.json", result)
             folder.rename(self.out / "float")
@@ -244,43 +250,27 @@ class _Run:
         """Calibrate and fine-tune the quantized model."""
         start = self._reload_float(dataset)
         set_seed(self.training.seed)
-        if self.training.distill is not None and self.training.qat_epochs:
-            self.report(None, "asking the teacher")
-            train.add("teacher_logits", self._teacher(dataset, tokenizer, start, train))
         model = QuantModel.from_float(start, self.quant, self.model.max_tokens)
         exponents = calibrate(model, calibration_batches(train, tokenizer, self.training))
-        model, result = self._phase("qat", model, tokenizer, train, dev)
+        model, result = self._phase("qat", model, tokenizer, train, dev, own=start)
         self._on_main(lambda: save_pretrained(model, self.out / "qat"))
         return {**result, "exponents": exponents}
 
     def _reload_float(self, dataset: Dataset) -> nn.Module:
         """From the folder in any case, so that a resumed run starts from what an unbroken one does."""
-        if self.compression:
+        if self.compression.changes:
             return load_plain(self.out / "float").to(self.state.device)
         model = load_float(self.out / "float", head=head_of_task(dataset.task, self.model.head), labels=dataset.num_labels, dropout=self.model.dropout)
         return model.to(self.state.device)
 
-    def _teacher(self, dataset: Dataset, tokenizer: TextTokenizer, own: nn.Module, train: Features) -> list:
-        """Logits for each training item. Another teacher than the own float model reads with its own tokenizer."""
-        name = self.training.distill.teacher
-        if name == "float":
-            return predict(own, train, tokenizer.pad_id, self.training.eval_batch_size)
-        head = head_of_task(dataset.task, self.model.head)
-        teacher = load_float(name, head=head, labels=dataset.num_labels, names=dataset.label_names).to(self.state.device)
-        if teacher.fresh:
-            raise TrainError(f"training.distill.teacher: got '{name}' without a head for {dataset.num_labels} labels, must have been trained on this task; "
-                             "fine-tune it first, or set teacher: float")  # fmt: skip
-        reader = TextTokenizer.load(name)
-        longest = min(512, teacher.config.max_position_embeddings)
-        items = train if self.model.head == "token" else Features(dataset, dataset.train, reader, longest)
-        return predict(teacher, items, reader.pad_id, self.training.eval_batch_size)
-
-    def _phase(self, phase: str, model: nn.Module, tokenizer: TextTokenizer, train: Features, dev: Features) -> tuple[nn.Module, dict[str, Any]]:
-        """Train a model; the one that it has become, and its scores."""
+    def _phase(self, phase: str, model: nn.Module, tokenizer: TextTokenizer, train: Features, dev: Features,
+               own: nn.Module | None = None) -> tuple[nn.Module, dict[str, Any]]:  # fmt: skip
+        """Train a model; the one that it has become, and its scores. own: the float model behind a quantized one."""
         epochs = getattr(self.training, f"{phase}_epochs")
         began, learning_rate = time.monotonic(), getattr(self.training, f"{phase}_learning_rate")
         batches = partial(calibration_batches, train, tokenizer, self.training, targets=True)
-        work = self.compression.begin(phase, model, batches) if self.compression else None
+        needed = self.compression.methods and (self.compression.changes or phase == "qat" and epochs)
+        work = self.compression.begin(phase, model, batches, own) if needed else None
 
         def trainer_of(model: nn.Module) -> EncoderTrainer:
             return EncoderTrainer(

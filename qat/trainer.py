@@ -26,14 +26,14 @@ from bitloom.qat.resume import LOSSES, check, last_checkpoint
 from bitloom.qat.tokenizer import TextTokenizer
 
 Progress = Callable[[float, str], None]
-MASKED = -1e4  # logit of a token that cannot be chosen
+INPUTS = {"input_ids", "token_type_ids", "attention_mask", "labels", "start_positions", "end_positions"}  # of a model
 
 
 class EncoderTrainer(Trainer):
     """Trains and evaluates a BERT with a sentence or span head, on any device and any number of processes.
 
     model     Hugging Face model of a known family with a head, or a calibrated QuantModel
-    train     features; those with `teacher_logits` are distilled as `cfg.distill` says
+    train     features; of what methods add to their items the model sees nothing
     dev       features, scored after each epoch; all of them
     folder    where checkpoints go: weights, optimizer, schedule, random state
     epochs, learning_rate  of this phase
@@ -112,21 +112,20 @@ class EncoderTrainer(Trainer):
         return self.optimizer
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """The task's loss, mixed with the distance to the teacher's logits where the batch has them."""
+        """The task's loss, and what the methods of compression make of it; they see the words that are dropped."""
         inputs = dict(inputs)
-        teacher = inputs.pop("teacher_logits", None)
+        whole = dict(inputs)
+        for key in whole.keys() - INPUTS:
+            del inputs[key]
         if model.training and self.cfg.word_dropout:
             inputs["input_ids"] = self._drop_words(inputs["input_ids"])
         outputs = model(**as_taken(model, inputs))
         loss, labels = outputs.loss, inputs.get("labels")
         if model.training and self.cfg.label_smoothing and labels is not None and not labels.is_floating_point():
             loss = TF.cross_entropy(outputs.logits.flatten(0, -2), labels.flatten(), label_smoothing=self.cfg.label_smoothing)
-        if teacher is not None:
-            alpha, temperature = self.cfg.distill.alpha, self.cfg.distill.temperature
-            loss = (1 - alpha) * loss + alpha * distance(outputs, teacher, inputs["attention_mask"], temperature)
         if self.work is not None and model.training:
             for method in self.work.methods:
-                loss = method.loss(self.work, loss, inputs, outputs)
+                loss = method.loss(self.work, loss, whole, outputs)
         return (loss, outputs) if return_outputs else loss
 
     def _drop_words(self, ids: Tensor) -> Tensor:
@@ -247,26 +246,6 @@ def process_state() -> PartialState:
     with TemporaryDirectory() as unused:
         _ = TrainingArguments(output_dir=unused).device
     return PartialState()
-
-
-def distance(outputs, teacher: Tensor, mask: Tensor, temperature: float) -> Tensor:
-    """How far the student's answers are from the teacher's (Hinton et al. 2015): T**2 * KL(teacher/T || student/T).
-
-    outputs  `logits` [B, C], or `start_logits`, `end_logits` [B, T]
-    teacher  [B, C], or [B, T, 2] for spans; one number a sentence (regression) is compared by its square error
-    """
-    if "start_logits" in outputs:
-        padding = (mask == 0)[:, None, :]
-        student = torch.stack([outputs.start_logits, outputs.end_logits], 1).masked_fill(padding, MASKED)
-        teacher = teacher.transpose(1, 2).masked_fill(padding, MASKED)
-    else:
-        student = outputs.logits
-        if student.ndim == 3:  # a label for each token: without the padding
-            student, teacher = student[mask == 1], teacher[mask == 1]
-    if student.shape[-1] == 1:
-        return TF.mse_loss(student, teacher)
-    student, teacher = (TF.log_softmax(x / temperature, -1).flatten(0, -2) for x in (student, teacher))
-    return temperature**2 * TF.kl_div(student, teacher, log_target=True, reduction="batchmean")
 
 
 def as_taken(model: nn.Module, inputs: dict) -> dict:

@@ -27,10 +27,11 @@ DATA = DataConfig(max_train_examples=96, max_dev_examples=16, vocab=250)
 STEPS = 12  # of each phase
 
 
-def compress(out: Path, entries: list[dict], *, model: ModelConfig = MODEL, quant: QuantConfig | None = None, training: dict | None = None, **kwargs) -> dict:
+def compress(out: Path, entries: list[dict], *, model: ModelConfig = MODEL, quant: QuantConfig | None = None, training: dict | None = None,
+             data: DataConfig = DATA, **kwargs) -> dict:  # fmt: skip
     """Train with these methods; what metrics.json holds."""
     settings = TRAINING.model_copy(update=training or {})
-    return train(model, quant or QuantConfig(), settings, DATA, None, out, compression=tuple(map(read, entries)), **kwargs)
+    return train(model, quant or QuantConfig(), settings, data, None, out, compression=tuple(map(read, entries)), **kwargs)
 
 
 def integers_agree(folder: Path) -> Graph:

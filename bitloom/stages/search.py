@@ -33,7 +33,7 @@ def run(context: Context) -> str:
     if name and context.option("board") and not hardware.target_cycles:  # as `bitloom build --board`: the board takes the goal's place
         hardware = HardwareConfig(board=name, layers=hardware.layers, inside=hardware.inside, memory=hardware.memory, clock_mhz=hardware.clock_mhz)
     sections = recipe.model, recipe.quantization, recipe.training, recipe.data
-    start = train_float(*sections, context.run.data_dir, context.out / "start", progress=context.progress)
+    start = train_float(*sections, context.run.data_dir, context.out / "start", compression=recipe.compression, progress=context.progress)
     search = Search(
         start, recipe.quantization, recipe.training, recipe.model.max_tokens, hardware, recipe.search, board, context.out, context.progress
     )  # fmt: skip

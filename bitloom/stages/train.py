@@ -18,7 +18,8 @@ def run(context: Context) -> str:
     logging.set_verbosity_error()
     logging.disable_progress_bar()  # the display has one of its own
     recipe = context.recipe
-    reuse_float(context.run.stage("search") / "start", context.out, recipe.model, recipe.training, recipe.data)  # it would come out the same
+    if not recipe.compression:  # else it has settings that are not looked at
+        reuse_float(context.run.stage("search") / "start", context.out, recipe.model, recipe.training, recipe.data)  # it would come out the same
     metrics = train(
         recipe.model,
         recipe.quantization,

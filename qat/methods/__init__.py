@@ -15,6 +15,7 @@ from bitloom.hw.errors import BitloomError
 from bitloom.hw.settings import ConfigError, Strict, did_you_mean, rule
 
 METHODS = {
+    "augmentation": "bitloom.qat.methods.augmentation",
     "depth": "bitloom.qat.methods.depth",
     "sharing": "bitloom.qat.methods.sharing",
     "embedding_factorization": "bitloom.qat.methods.embedding_factorization",
@@ -27,6 +28,9 @@ METHODS = {
     "block_pruning": "bitloom.qat.methods.block_pruning",
     "balanced_pruning": "bitloom.qat.methods.balanced_pruning",
     "rpp": "bitloom.qat.methods.rpp",
+    "logits": "bitloom.qat.objectives.logits",
+    "hidden_states": "bitloom.qat.objectives.hidden_states",
+    "attention_maps": "bitloom.qat.objectives.attention_maps",
 }
 MOST = 32  # entries of a recipe
 SHOWN = 60  # characters of a value in a message

@@ -41,6 +41,9 @@ class BlockPruning(Masks):
         if rows % pe or columns % simd:
             near = [max(n for n in range(1, want + 1) if size % n == 0) for want, size in ((pe, rows), (simd, columns))]
             raise self.error("tile", list(self.cfg.tile), f"divide the {rows} x {columns} weights of '{name}'", f"use e.g. {near}, or leave it out with layers")
+
+    def reaches(self, name: str, operator: Linear) -> None:
+        (pe, simd), rows, columns = self.cfg.tile, operator.out_features, operator.in_features
         count = rows // pe * (columns // simd)
         if round(self.cfg.keep * count) < 1:
             raise self.error(

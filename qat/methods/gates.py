@@ -89,6 +89,12 @@ class Gates(Method):
         chosen = self.chosen(shape)
         return replace(shape, layers=tuple(self._fewer(layer) if i in chosen else layer for i, layer in enumerate(shape.layers)))
 
+    def least(self, shape: EncoderShape) -> EncoderShape:
+        if self.cfg.scope == "layer":
+            return self.expect(shape)
+        chosen = self.chosen(shape)
+        return replace(shape, layers=tuple(replace(layer, **{self.field: 1}) if i in chosen else layer for i, layer in enumerate(shape.layers)))
+
     def _fewer(self, layer: LayerShape) -> LayerShape:
         return replace(layer, **{self.field: max(1, self.target([self.count(layer)]))})
 

@@ -62,9 +62,15 @@ class Masks(Method):
             if setup.quant.of(name, "weights") == 1:
                 raise self.error("layers", f"'{name}' with weights of 1 bit", "have a zero among its weights", "give it 2 bits or more, or leave it out")
             self.fits(name, operator)
+            self.reaches(name, operator)
+        for name, operator in linears(setup.least, cfg.layers):
+            self.fits(name, operator)
 
     def fits(self, name: str, operator: Linear) -> None:
-        """Raise MethodError: a layer's matrix is of a size that cannot be pruned like this."""
+        """Raise MethodError: a layer's matrix is of a size that has not this pattern."""
+
+    def reaches(self, name: str, operator: Linear) -> None:
+        """Raise MethodError: nothing of a layer's matrix would be left."""
 
     def choose(self, weights: dict[str, Tensor], done: float) -> dict[str, Tensor]:
         """Masks by layer, True where a weight stays.
@@ -78,7 +84,6 @@ class Masks(Method):
         if work.phase == "float" and self.cfg.phase == "qat":
             return
         for name, operator in linears(work.network, self.cfg.layers):
-            self.fits(name, operator)  # once more: its size may have been found in the float phase
             kept = operator.weight != 0 if work.phase != self.cfg.phase else torch.ones_like(operator.weight, dtype=torch.bool)
             self.register_buffer(key_of(name), kept)
 

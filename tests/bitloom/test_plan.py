@@ -20,3 +20,15 @@ def test_a_recipe_on_one_board(bitloom):
 def test_wrong_names(arguments, text, bitloom):
     code, _, err = bitloom("plan", *arguments)
     assert code == 2 and text in err
+
+
+def test_the_compressed_network_is_planned(bitloom):
+    """Half the heads and units: half the parameters of their matrices, and a line that says so."""
+    pruned = "compression=[{method: head_pruning, keep: 0.5}, {method: ffn_pruning, keep: 0.5}]"
+    code, out, _ = bitloom("plan", "quickstart", "--board", "ulx3s_85f", *TINY, "--set", pruned)
+    assert code == 0
+    assert out.replace("\n", " ").startswith(
+        "Compression: 1 layers of 2 heads and a feed-forward of 24, "
+    ) and "become 1 layers of 1 heads and a feed-forward of 12, " in out.replace("\n", " ")
+    row = next(line for line in out.splitlines() if line.startswith("layer.*.ffn.up.acc")).split()
+    assert row[2] == f"{12 * 16 + 12}"

@@ -16,6 +16,11 @@ from bitloom.errors import RunError
 from bitloom.sources import SourceError
 
 
+def override(key: str, value: str) -> str:
+    """As `--set` has it; an entry of a list is given with the list."""
+    return f"compression=[{{method: logits, teacher: {value}}}]" if key.startswith("compression.") else f"{key}={value}"
+
+
 @pytest.mark.parametrize(
     ("key", "file"),
     [
@@ -24,6 +29,7 @@ from bitloom.sources import SourceError
         ("data.vocab", "vocab.txt"),
         ("data.vocab", "tokenizer_config.json"),
         ("training.distill.teacher", "ck/model.safetensors"),
+        ("compression.0.teacher", "ck/float.json"),
         ("data.name", "set/train.csv"),
         ("data.name", "set/more/train.csv"),
         ("hardware.board", "boards/mine.yaml"),
@@ -36,7 +42,7 @@ def test_every_file_that_a_recipe_names_counts_as_an_input(tmp_path, stages, mon
     if key == "data.vocab":
         Path("vocab.txt").touch()
     named = {"data.vocab": "vocab.txt", "hardware.board": file}.get(key) or file.partition("/")[0]
-    run = make(tmp_path / "r", f"{key}={named}")
+    run = make(tmp_path / "r", override(key, named))
     first = "build" if key == "hardware.board" else "train"
     flow.run_flow(run)
     monkeypatch.chdir("/")  # the paths still lead there
@@ -70,19 +76,28 @@ def test_paths_are_resolved_when_the_recipe_is_adopted(tmp_path, monkeypatch):
     (tmp_path / "ck").mkdir()
     (tmp_path / "float").mkdir()  # the own teacher's name all the same
     (tmp_path / "vocab.txt").write_text("a")
-    overrides = ["model.checkpoint=ck", "data.vocab=./vocab.txt", "training.distill.teacher=float"]
+    methods = "compression=[{method: depth, keep: 1}, {method: logits, teacher: ck}, {method: hidden_states, teacher: float}]"
+    overrides = ["model.checkpoint=ck", "data.vocab=./vocab.txt", "training.distill.teacher=float", methods]
     recipe = make(tmp_path / "r", *overrides).recipe
+    assert [getattr(entry, "teacher", None) for entry in recipe.compression] == [None, f"{tmp_path}/ck", "float"]
     assert (recipe.model.checkpoint, recipe.data.vocab, recipe.training.distill.teacher) == (f"{tmp_path}/ck", f"{tmp_path}/vocab.txt", "float")
     assert make(tmp_path / "s", "model.checkpoint=google/bert_uncased").recipe.model.checkpoint == "google/bert_uncased"
 
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("model.checkpoint", "./ck"), ("model.checkpoint", "a/b/c"), ("data.vocab", "v.txt"), ("training.distill.teacher", "t/"), ("data.name", "/x")],
+    [
+        ("model.checkpoint", "./ck"),
+        ("model.checkpoint", "a/b/c"),
+        ("data.vocab", "v.txt"),
+        ("training.distill.teacher", "t/"),
+        ("compression.0.teacher", "t/"),
+        ("data.name", "/x"),
+    ],
 )
 def test_a_path_that_leads_nowhere_is_never_asked_of_the_hub(tmp_path, monkeypatch, key, value):
     monkeypatch.chdir(tmp_path)
-    assert raised(SourceError, make, tmp_path / "r", f"{key}={value}") == (
+    assert raised(SourceError, make, tmp_path / "r", override(key, value)) == (
         f"{key}: got '{value}', must be a file or folder that is there (looked for {tmp_path / value}); check the path"
     )
 

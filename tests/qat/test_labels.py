@@ -14,7 +14,7 @@ from bitloom.qat.baseline import load_float
 from bitloom.qat.config import DistillConfig, ModelConfig, QuantConfig, TrainConfig
 from bitloom.qat.data import DataConfig
 from bitloom.qat.labels import order_by_name
-from bitloom.qat.train import TrainError, train
+from bitloom.qat.train import train
 
 SMALL = ModelConfig(layers=1, hidden=16, heads=2, intermediate=32, max_tokens=16)
 
@@ -97,5 +97,5 @@ def test_a_teacher_without_a_head_is_refused(permuted, tmp_path):
     model.bert.save_pretrained(folder)
     training = TrainConfig(float_epochs=0, qat_epochs=1, max_steps=1, calibration_batches=1, distill=DistillConfig(teacher=str(folder)))
     data = DataConfig(max_train_examples=16, max_dev_examples=4, vocab=200)
-    with pytest.raises(TrainError, match="distill.teacher: got .* without a head for 2 labels, must have been trained on this task"):
+    with pytest.raises(BitloomError, match="distill.teacher: got .* without a head for 2 labels, must have been trained on this task"):
         train(SMALL, QuantConfig(), training, data, None, tmp_path / "out")

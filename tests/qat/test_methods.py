@@ -13,10 +13,12 @@ from torch import nn
 
 from bitloom.hw import golden
 from bitloom.hw.build import build
+from bitloom.hw.errors import BitloomError
 from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.qat.checkpoint import load_plain
 from bitloom.qat.compress import Compression, reshaped
 from bitloom.qat.config import ModelConfig, QuantConfig, TrainConfig
+from bitloom.qat.data import Dataset, Examples
 from bitloom.qat.methods import MethodError, method_of, read
 from bitloom.qat.methods.cut import cut_layers, cut_parts
 from bitloom.qat.methods.gates import Rounds
@@ -280,6 +282,16 @@ def test_embeddings_are_factored_by_their_singular_vectors():
     assert torch.allclose(new.network.embeddings.sum.word @ basis.T, old.sum.word @ basis @ basis.T, atol=1e-4)
 
 
+def test_an_override_for_a_layer_that_goes_is_told_before_the_training():
+    """And one for a layer that stays is not."""
+    shape = untrained_shape(MODEL, labels=2, vocabulary=250)
+    for layer, entries in ((1, [DROP]), (2, [])):
+        quant = QuantConfig(overrides={f"layer.{layer}.query": {"weights": 8}})
+        with pytest.raises(BitloomError, match=f"overrides: got pattern 'layer.{layer}.query', must match a layer or tensor"):
+            Compression(tuple(map(read, entries)), quant, TrainConfig()).check(shape)
+    Compression((), QuantConfig(overrides={"layer.1.query": {"weights": 8}}), TrainConfig()).check(shape)
+
+
 @pytest.mark.parametrize(
     ("entries", "training", "expected"),
     [
@@ -295,6 +307,10 @@ def test_embeddings_are_factored_by_their_singular_vectors():
         ([HEADS, {"method": "depth", "keep": 1}], {},
          "compression.1: got 'depth' behind 'head_pruning', must be in front of it: it makes the network that 'head_pruning' is trained on; move it up"),
         ([TILES | {"tile": [3, 5]}], {}, "compression.0.tile: got [3, 5], must divide the 16 x 16 weights of 'layer.0.query'; use e.g. [2, 4], or leave it out with layers"),
+        ([HEADS, TILES | {"phase": "qat", "tile": [8, 4]}], {},
+         "compression.1.tile: got [8, 4], must divide the 4 x 16 weights of 'layer.0.query'; use e.g. [4, 4], or leave it out with layers"),
+        ([UNITS | {"scope": "all", "multiple": 1}, TILES | {"phase": "qat"}], {},
+         "compression.1.tile: got [4, 4], must divide the 1 x 16 weights of 'layer.0.ffn.up'; use e.g. [1, 4], or leave it out with layers"),
         ([TILES | {"tile": [16, 16]}], {},
          "compression.0.keep: got 0.25 of the 1 tiles of 'layer.0.query', must leave one (at least 1); raise it, or use smaller tiles"),
         ([BALANCED | {"of": 5}], {}, "compression.0.of: got 5, must divide the 16 weights of a row of 'layer.0.query'; use e.g. 4, or leave it out with layers"),
@@ -323,3 +339,38 @@ def test_layers_that_are_kept_are_spaced():
         assert method.chosen(depth) == want
     shape = replace(plain_model().shape, layers=plain_model().shape.layers * 2)
     assert len(method_of("depth")(read({"method": "depth", "keep": 3, "which": "last"}), "").reshape(shape).layers) == 3
+
+
+def augmented(pairs: list[str] | None = None, **settings) -> tuple[list[str], list[str] | None]:
+    """The new texts, and all second ones."""
+    method = method_of("augmentation")(read({"method": "augmentation", "copies": 2} | settings), "compression.0")
+    texts = ["a good film", "a bad film", "one two three four five six seven"]
+    dataset = Dataset("x", "classification", "accuracy", ["no", "yes"], Examples(texts, pairs, [1, 0, 1]), Examples(texts, None, [1, 0, 1]))
+    assert method.examples(dataset, "[MASK]", 3).train == method.examples(dataset, "[MASK]", 3).train  # of the seed alone
+    new = method.examples(dataset, "[MASK]", 3)
+    assert new.train.texts[:3] == texts and new.train.labels == [1, 0, 1] * (len(new.train) // 3) and new.dev == dataset.dev
+    return new.train.texts[3:], new.train.pairs
+
+
+def test_augmentation_hides_replaces_and_cuts():
+    assert augmented(mask=1, replace=0, ngram=0)[0] == ["[MASK] [MASK] [MASK]"] * 2 + [" ".join(["[MASK]"] * 7)] + ["[MASK] [MASK] [MASK]"] * 2 + [
+        " ".join(["[MASK]"] * 7)
+    ]
+    swapped = augmented(mask=0, replace=1, ngram=0, copies=20)[0]
+    assert set(swapped) == {"a good film", "a bad film", "one two three four five six seven"}
+    assert {swapped[i] for i in range(0, 60, 3)} == {"a good film", "a bad film"}  # words seen between the same neighbours, and no others
+    cut = augmented(mask=0, replace=0, ngram=1, longest=2)[0]
+    assert all(len(text.split()) <= 2 for text in cut) and all(any(text in whole for whole in swapped) for text in cut)
+    first, second = augmented(pairs=["x y z"] * 3, mask=1, replace=0, ngram=0)
+    assert [("[MASK]" in text) for text in first] == [True] * 3 + [False] * 3
+    assert [("[MASK]" in text) for text in second] == [False] * 6 + [True] * 3
+
+
+def test_augmentation_trains_on_more_texts(tmp_path):
+    """Twice the steps with one copy; places of words do not stay, so spans are refused."""
+    metrics = compress(tmp_path, [{"method": "augmentation", "copies": 1}])
+    assert max(point["step"] for point in metrics["curves"]) == 2 * STEPS
+    method = method_of("augmentation")(read({"method": "augmentation"}), "compression.0")
+    nothing = Examples([], [], [])
+    with pytest.raises(MethodError, match="compression.0: got the task span, must be classification or regression: the places of words do not stay; remove it"):
+        method.examples(Dataset("x", "span", "span_f1", [], nothing, nothing), "[MASK]", 0)

@@ -23,10 +23,11 @@ from bitloom.qat.checkpoint import from_pretrained
 from bitloom.qat.config import DistillConfig, ModelConfig, QuantConfig, TrainConfig
 from bitloom.qat.data import DataConfig, load
 from bitloom.qat.features import Collator, Features, LengthGrouped
+from bitloom.qat.objectives.logits import distance
 from bitloom.qat.resume import last_checkpoint
 from bitloom.qat.tokenizer import TextTokenizer, TruncationWarning
 from bitloom.qat.train import TrainError, _check_finite, train
-from bitloom.qat.trainer import EncoderTrainer, distance, predict
+from bitloom.qat.trainer import EncoderTrainer, predict
 
 ROOT = Path(__file__).parents[2]
 MODEL = ModelConfig(layers=1, hidden=16, heads=2, intermediate=32, max_tokens=24, dropout=0.1)
