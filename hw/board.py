@@ -120,13 +120,32 @@ class Transport(Frozen):
     baud: Count | None = None
 
 
+# Family -> ports of its processing system through which weights can come: those to its memory, but for the first, which carries sentences.
+PROCESSOR_PORTS = {
+    "zynq-7000": ("S_AXI_HP1", "S_AXI_HP2", "S_AXI_HP3"),
+    "zynq-ultrascale+": ("S_AXI_HP1_FPD", "S_AXI_HP2_FPD", "S_AXI_HP3_FPD", "S_AXI_HPC0_FPD", "S_AXI_HPC1_FPD"),
+}
+
+
+class ProcessorPort(Frozen):
+    """A port of a processing system: its name there, data bits, and the MHz that it is run at, at most."""
+
+    name: Literal[tuple(sorted({name for names in PROCESSOR_PORTS.values() for name in names}))]
+    data_bits: Literal[32, 64, 128]
+    mhz: Count
+
+
 class MemoryPort(Frozen):
-    """How the fabric reads external memory: `beats` beats of `data_bits` in `cycles` cycles of the design's clock at most, behind `latency` of them."""
+    """How the fabric reads external memory: `beats` beats of `data_bits` in `cycles` cycles of the design's clock at most, behind `latency` of them.
+
+    processor  through which port of a processing system the beats come, in parts where it is narrower; None: through none
+    """
 
     data_bits: Literal[64, 128, 256, 512]
     cycles: Count
     beats: Count
     latency: Count
+    processor: ProcessorPort | None = None
 
 
 class SdramPins(Frozen):
@@ -228,6 +247,19 @@ class Board(Frozen):
             raise ValueError("pins: got nothing, must be given for a UART; add uart_rx, uart_tx, reset and led")
         if uart and self.clocks[0].pin is None:
             raise ValueError("clocks.0.pin: got nothing, must be given for a UART, which has no processing system; add the pin")
+        return self
+
+    @model_validator(mode="after")
+    def _processor_port_is_the_familys(self) -> Board:
+        port = self.external_memory and self.external_memory.port and self.external_memory.port.processor
+        if not port:
+            return self
+        names = PROCESSOR_PORTS.get(self.family, ())
+        if port.name not in names:
+            rule = f"one of {', '.join(names)}" if names else f"left out: the family {self.family} has no such processing system here"
+            raise ValueError(f"external_memory.port.processor.name: got {port.name}, must be {rule}; change it")
+        if self.family == "zynq-7000" and port.data_bits > 64:
+            raise ValueError(f"external_memory.port.processor.data_bits: got {port.data_bits}, must be 32 or 64 for {self.family}; change it")
         return self
 
     @model_validator(mode="after")

@@ -107,9 +107,7 @@ def _top(build_dir: Path, board: Board, top: str, clock_mhz: float | None) -> To
         raise SynthError(f"synth: {build_dir}: got no readable streams.json ({error}), must be a folder of `bitloom build`; run that first") from error
     if top == "board":
         return board_top(board, clock_mhz, memory=memory is not None)
-    if memory is not None:
-        raise SynthError(f"synth: {build_dir}: got weights in external memory, must be on the chip for top='harness', which connects none; take top='board'")
-    return harness(board, *bits, clock_mhz)
+    return harness(board, *bits, clock_mhz, memory_bits=memory.data_bits if memory else 0)
 
 
 def _gather(build_dir: Path, out: Path, top: Top, *, with_board: bool) -> None:
@@ -118,7 +116,7 @@ def _gather(build_dir: Path, out: Path, top: Top, *, with_board: bool) -> None:
     shutil.rmtree(out / "src", ignore_errors=True)
     (out / "src").mkdir()
     folders = [build_dir / "rtl", *([BOARD_RTL] if with_board else [])]
-    own = ["reset_sync.sv" if with_board else "harness.sv"]
+    own = ["reset_sync.sv" if with_board else "harness_memory.sv" if read_memory(build_dir) else "harness.sv"]
     for path in [build_dir / "encoder.sv", *(p for folder in folders for p in sorted(folder.glob("*.sv"))), *(OWN_RTL / name for name in own)]:
         shutil.copy(path, out / "src" / path.name)
     for path in build_dir.glob("*.hex"):

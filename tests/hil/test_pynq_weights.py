@@ -17,7 +17,7 @@ from pynq_streamed import RtlFabric, Simulation, StreamedFabric
 from bitloom.boards.pynq_driver import registers as reg
 from bitloom.boards.pynq_driver import wire
 from bitloom.boards.pynq_driver.device import Device
-from bitloom.boards.pynq_driver.errors import DeviceError
+from bitloom.boards.pynq_driver.errors import DeviceError, ImageError
 from bitloom.boards.pynq_driver.weights import NONE
 from bitloom.hw import image
 from bitloom.hw.plan.design import Design
@@ -105,7 +105,7 @@ def test_the_image_of_the_overlay(encoder, serve):
 def test_another_image(encoder, other, serve):
     """It replaces the first without a bitstream, in parts, and back again; counts begin anew, which the epoch says."""
     running = serve(encoder, board(encoder, other))
-    told, sent, epochs = [], [], []
+    told, sent, epochs, places = [], [], [], []
     for this, path in [(other, other.path), (other, other.path), (encoder, path_of(encoder)), (other, other.path)]:
         target = opened(running, this.design)
         target.load(path, progress=told.append)
@@ -114,7 +114,9 @@ def test_another_image(encoder, other, serve):
         assert all(np.array_equal(got.codes, want) for got, want in zip(answers, this.answers, strict=False)) and target.identify() == this.graph.hash[:16]
         epochs.append(answers[0].epoch)
         target.close()
+        places.append(running.pynq.used)
     assert sent == [True, False, True, True] and epochs == [2, 2, 3, 4]
+    assert len(set(places)) == 1, "two places serve all images"
     assert told == [other.path.stat().st_size] * 3
     assert running.pynq.loaded == 1 and running.device.tell_identity() == encoder.graph.hash[:16]
     target = opened(running, encoder.design)
@@ -251,6 +253,7 @@ def test_half_an_image(encoder, other, serve, how):
             wire.send_frame(sock, wire.RUN, b"", 5)
             assert "got a frame of kind 4, must be of 9; the encoder works with" in error_of(sock)["text"]
     check(encoder, None, running)
+    assert running.device.weights.left == 0, "nothing is waited for any more"
 
 
 def test_a_second_host_meanwhile(encoder, other, serve):
@@ -312,6 +315,17 @@ def test_what_the_server_says_of_its_image(encoder, other, serve, monkeypatch, s
     monkeypatch.setattr(running.server, "_weights", lambda: said)
     with pytest.raises(TargetError, match=error):
         target.load(other.path)
+
+
+def test_an_image_without_its_end(encoder, other, serve):
+    """As a program on the board might give it: it is not used."""
+    running = serve(encoder, board(encoder, other))
+    weights, data = running.device.weights, other.path.read_bytes()
+    weights.begin(data[:4096])
+    weights.add(data[4096:-1])
+    with pytest.raises(ImageError, match=rf"got {len(data) - 1:,} bytes, must be {len(data):,}; the encoder works with the image of graph"):
+        running.device.use_image()
+    check(encoder, None, running)
 
 
 # --- the board

@@ -102,6 +102,26 @@ def test_unknown_board(name, hint):
 
 
 @pytest.mark.parametrize(
+    ("board", "port", "message"),
+    [
+        ("pynq_z2", {"name": "S_AXI_HP1_FPD"}, "name: got S_AXI_HP1_FPD, must be one of S_AXI_HP1, S_AXI_HP2, S_AXI_HP3; change it"),
+        ("pynq_z2", {"data_bits": 128}, "data_bits: got 128, must be 32 or 64 for zynq-7000; change it"),
+        (
+            "kv260",
+            {"name": "S_AXI_HP2"},
+            "name: got S_AXI_HP2, must be one of S_AXI_HP1_FPD, S_AXI_HP2_FPD, S_AXI_HP3_FPD, S_AXI_HPC0_FPD, S_AXI_HPC1_FPD; change",
+        ),
+    ],
+)
+def test_a_processing_systems_port_is_its_own(tmp_path, board, port, message):
+    data = yaml.safe_load((FOLDER / f"{board}.yaml").read_text())
+    data["external_memory"]["port"]["processor"] |= port
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(data))
+    with pytest.raises(BoardError, match=re.escape(f"external_memory.port.processor.{message}")):
+        Board.load(tmp_path / "mine.yaml")
+
+
+@pytest.mark.parametrize(
     "changes, message",
     [
         ({"resources|lut": -1}, "resources.lut: got -1, must be at least 1; change it"),
@@ -128,6 +148,15 @@ def test_unknown_board(name, hint):
             "family: got 'ecp6', must be 'ecp5', 'gw2a', 'ice40up', 'artix-7', 'zynq-7000', 'zynq-ultrascale+', 'virtex-ultrascale+' or 'versal'; change it",
         ),
         ({"flow": "vivado"}, "flow: got 'vivado', must be 'open_ecp5' for the family ecp5; change flow or family"),
+        (
+            {"external_memory|port|processor": {"name": "S_AXI_HP1", "data_bits": 64, "mhz": 200}},
+            "external_memory.port.processor.name: got S_AXI_HP1, must be left out: the family ecp5 has no such processing system here; change it",
+        ),
+        (
+            {"external_memory|port|processor": {"name": "S_AXI_HP0", "data_bits": 64, "mhz": 200}},
+            "external_memory.port.processor.name: got 'S_AXI_HP0', must be 'S_AXI_HP1', 'S_AXI_HP1_FPD', 'S_AXI_HP2', 'S_AXI_HP2_FPD', 'S_AXI_HP3', "
+            "'S_AXI_HP3_FPD', 'S_AXI_HPC0_FPD' or 'S_AXI_HPC1_FPD'; change it",
+        ),
         (
             {"flow": "vivado", "family": "artix-7"},
             "tool_args: got ['nextpnr'], must be left out for Vivado, which takes the part; remove it",

@@ -9,15 +9,20 @@ from pathlib import Path
 
 import pytest
 from chain_encoder import write_build
+from encoders import random_encoder
 
 from bitloom.hw.board import Board
+from bitloom.hw.build import build
 from bitloom.hw.cost.budget import Usage, larger
+from bitloom.hw.cost.resources import estimate
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.solve import HardwareConfig, MemoryConfig
 from bitloom.hw.synth import DoesNotFit, SynthError, synthesize
 from bitloom.hw.synth import tools as tools_module
 from bitloom.hw.synth.pll import LIMITS, solve_pll
 from bitloom.hw.synth.report import must_fit
 from bitloom.hw.synth.tools import Tool, find, ready, run, telling_line
-from bitloom.hw.synth.top import board_top
+from bitloom.hw.synth.top import board_top, harness
 from bitloom.sim.runner import cache_dir
 
 OPEN = ("ulx3s_85f", "tang_nano_20k", "icebreaker")
@@ -192,6 +197,38 @@ def test_own_rtl_passes_verilators_lint(module, chain):
         check=False,
     )
     assert done.returncode == 0 or "hw/synth/rtl" not in done.stderr, done.stderr
+
+
+@pytest.fixture(scope="module")
+def streamed(tmp_path_factory) -> tuple[Path, Design]:
+    """A small encoder with its weights in external memory."""
+    folder = tmp_path_factory.mktemp("streamed")
+    graph = random_encoder(seed=5, layers=1, hidden=24, heads=2, intermediate=20, max_tokens=8, labels=3)
+    return folder, Design(graph, build(graph, HardwareConfig(multipliers=12, memory=MemoryConfig(data_bits=64, block=8, outstanding=4)), folder))
+
+
+def test_the_harness_of_a_memory_fits_the_encoder(streamed):
+    """Every port of it is connected, in its width, and every register used."""
+    from bitloom.sim.tools import find_verilator
+
+    verilator, (folder, design) = find_verilator(), streamed
+    made = harness(Board.load("zcu104"), design.entry.io_width, design.outputs[0].io_width, None, memory_bits=64)
+    (folder / "top.sv").write_text(made.text)
+    own = Path(synthesize.__globals__["OWN_RTL"]) / "harness_memory.sv"
+    command = [verilator.command, "--lint-only", "-Wall", "-Wno-DECLFILENAME", "--top-module", made.name, "-y", folder / "rtl"]
+    done = subprocess.run([*command, folder / "top.sv", own, folder / "encoder.sv"], env=verilator.env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.slow
+def test_an_encoder_with_its_weights_in_memory_is_counted(streamed):
+    """Multipliers as estimated, and what is there is more than the read port."""
+    flow_tools("yosys")
+    (folder, design), board = streamed, Board.load("zcu104")
+    report = synthesize(folder, board, out_folder("streamed"), top="harness")
+    costs = estimate(design, board).total
+    assert report.resources["dsp"].used == costs.dsp > 0 and not report.placed
+    assert report.resources["lut"].used > 0.5 * costs.lut and report.resources["ff"].used > 0.5 * costs.ff
 
 
 def test_a_pip_packages_tool_is_translated_once(tmp_path, monkeypatch):

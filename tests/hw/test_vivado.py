@@ -14,7 +14,7 @@ from encoders import random_encoder
 from tcl_interpreter import interpreter
 
 from bitloom.hw import image
-from bitloom.hw.board import Board
+from bitloom.hw.board import Board, ProcessorPort
 from bitloom.hw.build import build
 from bitloom.hw.plan.solve import HardwareConfig, MemoryConfig
 from bitloom.hw.synth import DoesNotFit, SynthError
@@ -208,9 +208,46 @@ def test_an_image_that_is_not_the_hardwares(streamed, tmp_path):
 def test_weights_that_no_port_brings(streamed, tmp_path):
     with pytest.raises(SynthError, match="vivado: kv260: got a memory port of 128 bits at 400 MHz for beats of 256 bits, must be at most 300 MHz; lower clock"):
         project(streamed, "kv260", tmp_path, clock_mhz=200)
-    with pytest.raises(SynthError, match="vivado: arty_a7_100t: got weights in external memory, must be on the chip"):
-        project(streamed, "arty_a7_100t", tmp_path)
+    on_chip = "got weights in external memory, must be on the chip: "
+    for name, lacks in [
+        ("arty_a7_100t", "there is no processing system; take another board"),
+        ("alveo_u250", "there is no block design for virtex-ultrascale+: a shell or platform is not generated; take another board"),
+        ("vck190", "there is no block design for versal: a shell or platform is not generated; take another board"),
+    ]:
+        with pytest.raises(SynthError, match=re.escape(f"vivado: {name}: {on_chip}{lacks}")):
+            project(streamed, name, tmp_path)
+    board = Board.load("kv260")
+    for memory in (None, with_port(board, None).external_memory):
+        with pytest.raises(
+            SynthError, match=r"the board's file does not say through which port they come; add external_memory.port.processor \(name, data_bits"
+        ):
+            write_project(streamed, board.model_copy(update={"external_memory": memory}), tmp_path / "project")
     assert not (tmp_path / "project").exists()
+
+
+def with_port(board: Board, processor: ProcessorPort | None) -> Board:
+    """The board with its memory at another port of its processing system."""
+    memory = board.external_memory
+    port = memory.port.model_copy(update={"processor": processor})
+    return board.model_copy(update={"external_memory": memory.model_copy(update={"port": port})})
+
+
+@pytest.mark.parametrize(
+    ("board", "name", "bits", "clock", "told"),
+    [
+        ("pynq_z2", "S_AXI_HP3", 32, "S_AXI_HP3_ACLK", "CONFIG.PCW_USE_S_AXI_HP3 1 CONFIG.PCW_S_AXI_HP3_DATA_WIDTH 32"),
+        ("zcu102", "S_AXI_HPC0_FPD", 128, "saxihpc0_fpd_aclk", "CONFIG.PSU__USE__S_AXI_GP0 1 CONFIG.PSU__SAXIGP0__DATA_WIDTH 128"),
+        ("zcu102", "S_AXI_HP3_FPD", 64, "saxihp3_fpd_aclk", "CONFIG.PSU__USE__S_AXI_GP5 1 CONFIG.PSU__SAXIGP5__DATA_WIDTH 64"),
+    ],
+)
+def test_other_ports(streamed, tool, tmp_path, board, name, bits, clock, told):
+    """The board's file says which port, and all of it follows."""
+    board = with_port(Board.load(board), ProcessorPort(name=name, data_bits=bits, mhz=300))
+    folder = write_project(streamed, board, tmp_path / "project", clock_mhz=25)
+    build_project(folder, board)
+    assert tool.calls("connect_bd_intf_net")[-1] == f"connect_bd_intf_net weights_bus/M00_AXI ps/{name}"
+    assert f"connect_bd_net {'ps/FCLK_CLK1' if bits == 32 else 'ps/pl_clk1'} ps/{clock}" in tool.calls("connect_bd_net")
+    assert any(told in call for call in tool.calls("set_property"))
 
 
 def test_without_board_files(built, tool, tmp_path):

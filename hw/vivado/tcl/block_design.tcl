@@ -5,17 +5,20 @@
 # With weights in external memory they come through a port and a SmartConnect of their own; a port narrower than the encoder's beats has a faster clock.
 
 # Per flow: the processing system's IP, its clock and reset pins, its ports to the registers and to memory with their clock pins,
-# the same for the weights, and the DMA's address width.
+# the clock of a faster port for the weights, and the DMA's address width.
 array set shell_zynq {
     ip processing_system7 clock FCLK_CLK0 reset FCLK_RESET0_N
     master M_AXI_GP0 master_clock M_AXI_GP0_ACLK memory S_AXI_HP0 memory_clock S_AXI_HP0_ACLK
-    weights S_AXI_HP1 weights_clock S_AXI_HP1_ACLK fast_clock FCLK_CLK1 address_bits 32
+    fast_clock FCLK_CLK1 address_bits 32
 }
 array set shell_mpsoc {
     ip zynq_ultra_ps_e clock pl_clk0 reset pl_resetn0
     master M_AXI_HPM0_FPD master_clock maxihpm0_fpd_aclk memory S_AXI_HP0_FPD memory_clock saxihp0_fpd_aclk
-    weights S_AXI_HP1_FPD weights_clock saxihp1_fpd_aclk fast_clock pl_clk1 address_bits 40
+    fast_clock pl_clk1 address_bits 40
 }
+
+# What Zynq UltraScale+'s IP calls its ports to memory in its properties (PG201).
+array set gp_of_port {S_AXI_HPC0_FPD 0 S_AXI_HPC1_FPD 1 S_AXI_HP0_FPD 2 S_AXI_HP1_FPD 3 S_AXI_HP2_FPD 4 S_AXI_HP3_FPD 5}
 
 proc make_block_design {here} {
     global settings
@@ -53,14 +56,19 @@ proc cell {name ip args} {
 
 # The weights' way from the processing system's memory. SmartConnect converts width, clock and, for Zynq-7000, AXI4 bursts to AXI3's of 16 beats (PG247).
 proc connect_weights {} {
-    global settings
+    global settings gp_of_port
     upvar #0 shell_$settings(flow) shell
+    set port $settings(memory_port)
+    set bits $settings(port_bits)
     set fast [expr {$settings(memory_mhz) > $settings(clock_mhz)}]
     if {$settings(flow) eq "zynq"} {
-        set properties [list CONFIG.PCW_USE_S_AXI_HP1 1 CONFIG.PCW_S_AXI_HP1_DATA_WIDTH 64]
+        set weights_clock ${port}_ACLK
+        set properties [list CONFIG.PCW_USE_$port 1 CONFIG.PCW_${port}_DATA_WIDTH $bits]
         set second [list CONFIG.PCW_EN_CLK1_PORT 1 CONFIG.PCW_FPGA1_PERIPHERAL_FREQMHZ $settings(memory_mhz)]
     } else {
-        set properties [list CONFIG.PSU__USE__S_AXI_GP3 1 CONFIG.PSU__SAXIGP3__DATA_WIDTH 128]
+        set gp $gp_of_port($port)
+        set weights_clock [string map {s_axi_ saxi} [string tolower $port]]_aclk
+        set properties [list CONFIG.PSU__USE__S_AXI_GP$gp 1 CONFIG.PSU__SAXIGP${gp}__DATA_WIDTH $bits]
         set second [list CONFIG.PSU__FPGA_PL1_ENABLE 1 CONFIG.PSU__CRL_APB__PL1_REF_CTRL__FREQMHZ $settings(memory_mhz)]
     }
     set_property -dict [concat $properties [expr {$fast ? $second : {}}]] [get_bd_cells ps]
@@ -71,10 +79,10 @@ proc connect_weights {} {
         set port_clock $shell(fast_clock)
         connect_bd_net [get_bd_pins ps/$port_clock] [get_bd_pins weights_bus/aclk1]
     }
-    connect_bd_net [get_bd_pins ps/$port_clock] [get_bd_pins ps/$shell(weights_clock)]
+    connect_bd_net [get_bd_pins ps/$port_clock] [get_bd_pins ps/$weights_clock]
     connect_bd_net [get_bd_pins resets/peripheral_aresetn] [get_bd_pins weights_bus/aresetn]
     connect_bd_intf_net [get_bd_intf_pins encoder_0/m_axi] [get_bd_intf_pins weights_bus/S00_AXI]
-    connect_bd_intf_net [get_bd_intf_pins weights_bus/M00_AXI] [get_bd_intf_pins ps/$shell(weights)]
+    connect_bd_intf_net [get_bd_intf_pins weights_bus/M00_AXI] [get_bd_intf_pins ps/$port]
 }
 
 proc make_processing_system {} {

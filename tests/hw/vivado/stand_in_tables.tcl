@@ -49,10 +49,13 @@ array set pins {
 }
 array set parameters {
     processing_system7 {PCW_USE_M_AXI_GP0 PCW_USE_S_AXI_HP0 PCW_EN_CLK0_PORT PCW_EN_RST0_PORT PCW_FPGA0_PERIPHERAL_FREQMHZ
-                        PCW_USE_S_AXI_HP1 PCW_S_AXI_HP1_DATA_WIDTH PCW_EN_CLK1_PORT PCW_FPGA1_PERIPHERAL_FREQMHZ}
+                        PCW_USE_S_AXI_HP1 PCW_S_AXI_HP1_DATA_WIDTH PCW_USE_S_AXI_HP2 PCW_S_AXI_HP2_DATA_WIDTH PCW_USE_S_AXI_HP3 PCW_S_AXI_HP3_DATA_WIDTH
+                        PCW_EN_CLK1_PORT PCW_FPGA1_PERIPHERAL_FREQMHZ}
     zynq_ultra_ps_e    {PSU__USE__M_AXI_GP0 PSU__USE__M_AXI_GP1 PSU__USE__M_AXI_GP2 PSU__USE__S_AXI_GP2 PSU__FPGA_PL0_ENABLE
                         PSU__CRL_APB__PL0_REF_CTRL__FREQMHZ
-                        PSU__USE__S_AXI_GP3 PSU__SAXIGP3__DATA_WIDTH PSU__FPGA_PL1_ENABLE PSU__CRL_APB__PL1_REF_CTRL__FREQMHZ}
+                        PSU__USE__S_AXI_GP0 PSU__SAXIGP0__DATA_WIDTH PSU__USE__S_AXI_GP1 PSU__SAXIGP1__DATA_WIDTH PSU__USE__S_AXI_GP3
+                        PSU__SAXIGP3__DATA_WIDTH PSU__USE__S_AXI_GP4 PSU__SAXIGP4__DATA_WIDTH PSU__USE__S_AXI_GP5 PSU__SAXIGP5__DATA_WIDTH
+                        PSU__FPGA_PL1_ENABLE PSU__CRL_APB__PL1_REF_CTRL__FREQMHZ}
     axi_dma            {c_include_sg c_sg_include_stscntrl_strm c_sg_length_width c_addr_width c_include_mm2s c_include_s2mm c_include_mm2s_dre
                         c_include_s2mm_dre c_m_axi_mm2s_data_width c_m_axis_mm2s_tdata_width c_mm2s_burst_size c_m_axi_s2mm_data_width
                         c_s_axis_s2mm_tdata_width c_s2mm_burst_size}
@@ -63,7 +66,13 @@ set catalogue {xilinx.com:ip:processing_system7:5.5 xilinx.com:ip:processing_sys
 # What some projects add: property that is set -> IP, interfaces and pins that are there then (and not without).
 set optional {
     PCW_USE_S_AXI_HP1    {processing_system7 {S_AXI_HP1 slave} {S_AXI_HP1_ACLK in}}
+    PCW_USE_S_AXI_HP2    {processing_system7 {S_AXI_HP2 slave} {S_AXI_HP2_ACLK in}}
+    PCW_USE_S_AXI_HP3    {processing_system7 {S_AXI_HP3 slave} {S_AXI_HP3_ACLK in}}
     PCW_EN_CLK1_PORT     {processing_system7 {} {FCLK_CLK1 out}}
+    PSU__USE__S_AXI_GP0  {zynq_ultra_ps_e {S_AXI_HPC0_FPD slave} {saxihpc0_fpd_aclk in}}
+    PSU__USE__S_AXI_GP1  {zynq_ultra_ps_e {S_AXI_HPC1_FPD slave} {saxihpc1_fpd_aclk in}}
+    PSU__USE__S_AXI_GP4  {zynq_ultra_ps_e {S_AXI_HP2_FPD slave} {saxihp2_fpd_aclk in}}
+    PSU__USE__S_AXI_GP5  {zynq_ultra_ps_e {S_AXI_HP3_FPD slave} {saxihp3_fpd_aclk in}}
     PSU__USE__S_AXI_GP3  {zynq_ultra_ps_e {S_AXI_HP1_FPD slave} {saxihp1_fpd_aclk in}}
     PSU__FPGA_PL1_ENABLE {zynq_ultra_ps_e {} {pl_clk1 out}}
 }
