@@ -19,10 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bitloom.qat.objectives.logits import distance
 from bitloom.qat.quantizers import WeightQuant
 from bitloom.qat.search.hessian import Batch, Curvature, weights_of
 from bitloom.qat.search.rounded import Rounded
-from bitloom.qat.trainer import as_taken, distance
+from bitloom.qat.trainer import as_taken
 
 ESTIMATES = ("trace", "eigenvalue")
 PRODUCTS = 16  # with the Hessian, for a trace
