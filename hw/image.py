@@ -161,16 +161,14 @@ def sealed(data: bytes) -> bytes:
 
 def _tiles(unit: Unit, data_bits: int) -> bytes:
     """A unit's weights as they lie in memory."""
-    words = unit.op.weights(unit.graph, unit.node, unit.fold)
-    bits, elements = unit.graph.stored_bits(unit.node), words.shape[1]
-    steps = unit.instance.params["K"] // unit.fold.simd
-    columns, in_beat, rows = tiles.shape(bits * elements, steps, data_bits)
+    found, bits = unit.op.weights(unit.graph, unit.node, unit.fold), unit.op.element_bits(unit.graph, unit.node, unit.fold)
+    elements = found[0].shape[1]
+    columns, in_beat, _ = tiles.shape(bits * elements, 1, data_bits)
+    words = np.concatenate([np.pad(tile, ((0, -len(tile) % in_beat), (0, 0))) for tile in found])  # to whole beats
     digits = np.empty((*words.shape, bits), dtype=np.uint8)
     for place in range(bits):
         digits[..., place] = words >> place & 1
-    digits = digits.reshape(-1, steps, elements * bits)
-    digits = np.pad(digits, ((0, 0), (0, rows * in_beat - steps), (0, 0)))  # to whole rows
-    digits = digits.reshape(len(digits) * rows, in_beat * elements * bits)
+    digits = digits.reshape(len(words) // in_beat, in_beat * elements * bits)
     digits = np.pad(digits, ((0, 0), (0, columns * data_bits - digits.shape[1])))
     return np.packbits(digits, axis=1, bitorder="little").tobytes()
 

@@ -126,7 +126,8 @@ class RandomEncoder:
         scale = 2.0 ** (3 - bits_out) if op.into_table else 0.25
         channels = op.out_features
         weight, bits, book = self.weights(channels, x.channels)
-        weight = weight if book is not None else self.thinned(weight, bits)
+        if book is None or (book == 0).any(axis=1).all():
+            weight = self.thinned(weight, bits)
         rms = max(1.0, math.sqrt(x.channels) * float(np.sqrt((weight**2).mean()))) * self.rms[x.name]
         bias = np.floor(self.rng.normal(0, rms / 4, channels) + 0.5).astype(np.int64)
         acc = ops.linear.append(self.b, op.acc, x, weight, bias, bits, book)

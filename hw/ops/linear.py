@@ -13,7 +13,7 @@ from bitloom.hw.cost.multipliers import Product, fold_style
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
-from bitloom.hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, require_range, turn_params
+from bitloom.hw.ops.common import divisors, exact_matmul, fields, largest, require, require_bits, require_holds, require_range, turn_params
 from bitloom.hw.ops.record import Finn, Operator
 from bitloom.hw.parts import banks, blocks, decode, mac_array, pick, schedule, tiles, two_values
 from bitloom.hw.parts.banks import Banks
@@ -122,14 +122,14 @@ def _sparse(graph: Graph, node: Node, fold: Fold, pace: int) -> list[Fold]:
     if pattern is None:
         return []
     into, out_of = fold.into(graph.tensor(node.inputs[0]).channels), fold.out_of(graph.tensor(node.name).channels)
-    bits, found = node.attrs["weight_bits"], []
+    bits, found = graph.stored_bits(node), []
     for keep, group in ((0, 1), *schedule.patterns(pattern, into)):
-        if keep and keep * _element_bits(bits, group) > group * bits:
+        if keep and keep * (bits + pick.index_bits(group)) > group * bits:
             continue
         for pe in divisors(out_of.width, fold.lanes_out):
             for inputs in divisors(into.width, math.lcm(fold.lanes_in, group)):
                 picked = replace(fold, pe=pe, simd=inputs // group * keep or inputs, keep=keep, group=group)
-                short = schedule.leave_out(picked, pattern, into, out_of, _element_bits(bits, group))
+                short = schedule.leave_out(picked, pattern, into, out_of, bits + pick.index_bits(group))
                 made = [*([picked] if keep else []), *([short] if short else [])]
                 found += made
                 if made and interval(graph, node, made[-1], 1) <= pace:
@@ -137,9 +137,9 @@ def _sparse(graph: Graph, node: Node, fold: Fold, pace: int) -> list[Fold]:
     return found
 
 
-def _element_bits(bits: int, group: int) -> int:
-    """Of the weight memory: a weight, and its place in its group."""
-    return bits + pick.index_bits(group)
+def element_bits(graph: Graph, node: Node, fold: Fold) -> int:
+    """Of the weight memory, or the tiles: a weight or its index, and its place in its group."""
+    return graph.stored_bits(node) + pick.index_bits(fold.group)
 
 
 def left_out(graph: Graph, node: Node, fold: Fold) -> Fold:
@@ -149,10 +149,9 @@ def left_out(graph: Graph, node: Node, fold: Fold) -> Fold:
 
 
 def contents(graph: Graph, node: Node) -> schedule.Pattern | None:
-    """Which of its weights are zero; None where too few are to leave any out, or the memory holds indices."""
-    if graph.index_bits(node):
-        return None
-    return schedule.Pattern.of([g.param(n, "weight") for g, n in graph.turns(node)])
+    """Which of its weights are zero; None where too few are to leave any out, or the unit sums all inputs besides (two_values.sv)."""
+    weights = [g.param(n, "weight") for g, n in graph.turns(node)]
+    return schedule.Pattern.of(weights) if any(map(schedule.is_sparse, weights)) and not _two(graph, node) else None
 
 
 def interval(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
@@ -199,7 +198,16 @@ def _turn_cycles(graph: Graph, node: Node, fold: Fold) -> list[tuple[int, int, i
     if not fold.words:
         slot = max(steps, fold.pe // fold.lanes_out)
         return [(steps, steps + (folds - 1) * slot, folds * slot)]
-    return [(int(stay[0].sum()), int(stay.sum()), int(stay.sum())) for stay in _kept(graph, node, fold)]
+    return [(int(own[0]), int(own.sum()), int(own.sum())) for own in slots(graph, node, fold)]
+
+
+def slots(graph: Graph, node: Node, fold: Fold) -> tuple[np.ndarray, ...]:
+    """Words of weights of each fold, in each turn."""
+    channels, inputs = _widths(graph, node, fold)
+    if not fold.words:
+        return (np.full(channels // fold.pe, inputs // fold.inputs),) * len(graph.turns(node))
+    pattern = schedule.Pattern.of([g.param(n, "weight") for g, n in graph.turns(node)])
+    return schedule.slots(fold, pattern, fold.into(graph.tensor(node.inputs[0]).channels), fold.out_of(graph.tensor(node.name).channels))
 
 
 def _weights(graph: Graph, node: Node, fold: Fold) -> list[np.ndarray]:
@@ -210,15 +218,19 @@ def _weights(graph: Graph, node: Node, fold: Fold) -> list[np.ndarray]:
 
 def _elements(graph: Graph, node: Node, fold: Fold) -> list[tuple[np.ndarray, np.ndarray]]:
     """Of each turn, what the memory has for all channels, int64 [C, elements of a channel], and which of these weights are not zero."""
-    bits, found = node.attrs["weight_bits"], []
+    found, channels = [], graph.tensor(node.name).channels
     for weight, book in zip(_weights(graph, node, fold), _books(graph, node), strict=True):
-        full = weight != 0
+        codes, full = weight, weight != 0
+        if node.attrs["weight_bits"] == 1:
+            codes = weight > 0
+        if book is not None:  # a filled place without a 0 in the codebook takes any index
+            own = fold.out_of(channels).place(book, axis=0) if len(book) > 1 else book
+            codes = weight > own[:, :1] if own.shape[1] == 2 else np.searchsorted(own[0], weight).clip(max=own.shape[1] - 1)
+        codes = codes.astype(np.int64)
         if fold.keep:
-            found.append((pick.elements(weight, fold.keep, fold.group, bits), pick.chosen(full, full, fold.keep, fold.group)))
-            continue
-        if book is not None and len(book) > 1:
-            book = fold.out_of(len(book)).place(book, axis=0)
-        found.append((_codes(weight, bits, book), full))
+            codes = pick.elements(codes, full, fold.keep, fold.group, graph.stored_bits(node))
+            full = pick.chosen(full, full, fold.keep, fold.group)
+        found.append((codes, full))
     return found
 
 
@@ -241,11 +253,16 @@ def _two(graph: Graph, node: Node) -> bool:
 
 def _words(graph: Graph, node: Node, fold: Fold) -> np.ndarray:
     """The weight memory, int64 [words of all turns, PE * SIMD]: a word a cycle. One-bit weights: 0 is -1, 1 is +1; with a codebook: indices."""
+    return np.concatenate(_tiles(graph, node, fold))
+
+
+def _tiles(graph: Graph, node: Node, fold: Fold) -> list[np.ndarray]:
+    """The same by fold, turn after turn: int64 [words, PE * SIMD] of each."""
     found = []
-    for (codes, _), stay in zip(_elements(graph, node, fold), _kept(graph, node, fold), strict=True):
-        split = codes.reshape(len(stay), fold.pe, stay.shape[1], fold.simd).transpose(0, 2, 1, 3)
-        found.append(split[stay].reshape(-1, fold.pe * fold.simd))
-    return np.concatenate(found)
+    for (elements, _), stay in zip(_elements(graph, node, fold), _kept(graph, node, fold), strict=True):
+        split = elements.reshape(len(stay), fold.pe, stay.shape[1], fold.simd).transpose(0, 2, 1, 3)
+        found += [tile[own].reshape(-1, fold.pe * fold.simd) for tile, own in zip(split, stay, strict=True)]
+    return found
 
 
 def _books(graph: Graph, node: Node) -> list[np.ndarray | None]:
@@ -274,22 +291,14 @@ def _book_words(graph: Graph, node: Node, fold: Fold) -> np.ndarray:
     return pairs.reshape(-1, 2 * fold.lanes_out) if _each(books) else pairs
 
 
-def _codes(weight: np.ndarray, bits: int, book: np.ndarray | None) -> np.ndarray:
-    """What stands for weights in the memory; a filled place without a 0 in the codebook takes any index."""
-    if book is None:
-        return weight if bits > 1 else (weight > 0).astype(np.int64)
-    if book.shape[1] == 2:
-        return (weight > book[:, :1]).astype(np.int64)
-    return np.searchsorted(book[0], weight).clip(max=book.shape[1] - 1)
-
-
 def _tile_timing(graph: Graph, node: Node, fold: Fold, ins, out):
     """Blocks of tokens are double-buffered, computed tile by tile; the numbers are those of hw/rtl/linear_tiles.sv and tiles.sv."""
     channels, inputs = _widths(graph, node, fold)
-    steps, beats = inputs // fold.simd, fold.pe // fold.lanes_out
-    slot, parts_in = max(steps, beats), inputs // fold.folded if fold.folded else 0
-    fetch = tiles.Tiles(ins[0].memory, fold.base, tiles.beats(fold.pe * fold.simd * node.attrs["weight_bits"], steps, fold.data_bits), fold.data_bits)
-    buffer, done = Banks(), -1
+    beats, turns = fold.pe // fold.lanes_out, slots(graph, node, fold)
+    parts_in, folds = inputs // fold.folded if fold.folded else 0, channels // fold.pe
+    table = tiles.entries(np.concatenate(turns), fold.products * element_bits(graph, node, fold), fold.data_bits).reshape(len(turns), folds, 2)
+    fetch = tiles.Tiles(ins[0].memory, fold.base, table, fold.data_bits, bool(fold.words))
+    buffer, done, sentence = Banks(), -1, 0
     while True:
         token = yield ins[0].get()
         buffer.open()
@@ -302,23 +311,23 @@ def _tile_timing(graph: Graph, node: Node, fold: Fold, ins, out):
                 break
             token = yield ins[0].get()
         count = token.beats * fold.lanes_in // fold.folded if parts_in else taken
-        full = last + 1
-        for tile in range(channels // fold.pe):
-            start = max(full, done + 1, fetch.next(tile, begun))
+        full, turn = last + 1, ins[0].turn(sentence) if len(turns) > 1 else 0
+        for tile, steps in enumerate(turns[turn].tolist()):
+            start, slot = max(full, done + 1, fetch.next(turn, tile, begun)), max(steps, beats)
             first = start + steps - 1 + _latency(graph, node, fold)
             end = first + (count - 1) * slot + beats - 1
-            final = tile == channels // fold.pe - 1
-            _, moved = yield out.put(first, end, count * beats, token.end and final)
+            _, moved = yield out.put(first, end, count * beats, token.end and tile == folds - 1)
             done = start + count * slot - 1 + moved - end
             fetch.drop(done)
         buffer.done(done)
+        sentence += token.end
 
 
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     x, acc, bits = graph.tensor(node.inputs[0]), graph.tensor(node.name), node.attrs["weight_bits"]
     channels, inputs = _widths(graph, node, fold)
     bias = np.concatenate([fold.out_of(acc.channels).place(g.param(n, "bias")) for g, n in graph.turns(node)])
-    weights: Params = {"WEIGHT_FILE": Hex.pack(lambda: _words(graph, node, fold), _element_bits(graph.stored_bits(node), fold.group))}
+    weights: Params = {"WEIGHT_FILE": Hex.pack(lambda: _words(graph, node, fold), element_bits(graph, node, fold))}
     if fold.block:
         weights = {"TOKENS": fold.block, "FOLD": fold.folded, "DATA_W": fold.data_bits, "BASE": fold.base}
     if index := graph.index_bits(node):
@@ -358,7 +367,16 @@ def _schedule(graph: Graph, node: Node, fold: Fold) -> Params:
     }
     if len(fold.words) > 1:
         made["START_FILE"] = Hex.pack(np.cumsum([0, *fold.words[:-1]])[:, None], index_bits(depth))
-    return made
+    return made | (_table(graph, node, fold) if fold.block else {})
+
+
+def _table(graph: Graph, node: Node, fold: Fold) -> Params:
+    """Where tiles of different numbers of words lie in external memory."""
+    sizes, width = np.concatenate(slots(graph, node, fold)), fold.products * element_bits(graph, node, fold)
+    entries, most = tiles.entries(sizes, width, fold.data_bits), int(sizes.max())
+    offset_bits = index_bits(int(entries[-1, 1]) + 1)
+    widths = offset_bits, tiles.beats(width, most, fold.data_bits).bit_length()
+    return {"MOST": most, "OFFSET_W": offset_bits, "TABLE_FILE": Hex.pack(fields(entries[:, ::-1].tolist(), widths), 1)}
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
@@ -421,6 +439,10 @@ def _stored_bits(p: Params) -> int:
     return p.get("INDEX_W") or p["WEIGHT_W"]
 
 
+def _element_bits(p: Params) -> int:
+    return _stored_bits(p) + pick.index_bits(p.get("GROUP", 1))
+
+
 def _book_memories(p: Params) -> list[Memory]:
     return two_values.memories(p) if two_values.used(p) else decode.memories(p) if p.get("INDEX_W") else []
 
@@ -435,7 +457,7 @@ def memories(p: Params) -> list[Memory]:
     steps, turns, words = p["K"] // inputs, p.get("TURNS", 1), p.get("WORDS", 0)
     return [
         banks.memory("token", p["IN_W"], inputs, steps),
-        Memory("weight", p["PE"] * p["SIMD"] * _element_bits(_stored_bits(p), p.get("GROUP", 1)), words or turns * folds * steps, rom=True),
+        Memory("weight", p["PE"] * p["SIMD"] * _element_bits(p), words or turns * folds * steps, rom=True),
         Memory("bias", p["LANES_OUT"] * p["OUT_W"], turns * p["C"] // p["LANES_OUT"], rom=True),
         *(schedule.memories(words, steps, turns) if words else []),
         *_book_memories(p),
@@ -449,30 +471,33 @@ def products(p: Params) -> list[Product]:
 
 
 def terms(p: Params) -> Terms:
-    inputs, own = _inputs(p), "KEEP" in p
+    inputs = _inputs(p)
     words = p.get("WORDS", 0) or p["C"] // p["PE"] * (p["K"] // inputs)
     steps = 0 if "WORDS" in p else 2 * index_bits(p["K"] // inputs)
     sizes = {
         "part_bits": (inputs - p["LANES_IN"]) * p["IN_W"],
         "out_bits": p["LANES_OUT"] * p["OUT_W"],
         "count_bits": index_bits(words) + index_bits(p["C"] // p["LANES_OUT"]) + steps,
-        "pick_bits": pick.choices(p["PE"] * p["SIMD"], p["GROUP"], p["IN_W"]) if own else 0,
+        "pick_bits": pick.choices(p["PE"] * p["SIMD"], p["GROUP"], p["IN_W"]) if "KEEP" in p else 0,
     }
     if two_values.used(p):  # a row more sums all inputs
         sums = p | {"OUT_W": two_values.sum_bits(p)}
         return sizes | mac_array.terms(sums, pe=p["PE"] + 1, simd=p["SIMD"], x_bits=p["IN_W"], w_bits=1) | two_values.terms(p)
-    made = mac_array.terms(p, pe=p["PE"], simd=p["SIMD"], x_bits=p["IN_W"], w_bits=p["WEIGHT_W"], own=own)
+    made = mac_array.terms(p, pe=p["PE"], simd=p["SIMD"], x_bits=p["IN_W"], w_bits=p["WEIGHT_W"], own="KEEP" in p)
     return sizes | made | (decode.terms(p, count=p["PE"] * p["SIMD"]) if p.get("INDEX_W") else {})
 
 
 def tiled_memories(p: Params) -> list[Memory]:
     """Of hw/rtl/linear_tiles.sv: two blocks of tokens, two tiles, and the biases."""
-    steps, columns = p["K"] // p["SIMD"], p["SIMD"] // p["LANES_IN"]
-    width = p["PE"] * p["SIMD"] * _stored_bits(p)
+    inputs, words, turns = _inputs(p), p.get("WORDS", 0), p.get("TURNS", 1)
+    steps, columns = p["K"] // inputs, inputs // p["LANES_IN"]
+    width, most = p["PE"] * p["SIMD"] * _element_bits(p), p.get("MOST", steps)
+    table = p.get("OFFSET_W", 0) + tiles.beats(width, most, p["DATA_W"]).bit_length()
     return [
         *blocks.memories(p, p["LANES_IN"] * p["IN_W"], columns, 2 * p["TOKENS"] * steps),
-        *tiles.memories(width, steps, p["DATA_W"], p.get("TILE_STYLE", "")),
-        Memory("bias", p["LANES_OUT"] * p["OUT_W"], p.get("TURNS", 1) * p["C"] // p["LANES_OUT"], rom=True),
+        *tiles.memories(width, most, p["DATA_W"], p.get("TILE_STYLE", "")),
+        Memory("bias", p["LANES_OUT"] * p["OUT_W"], turns * p["C"] // p["LANES_OUT"], rom=True),
+        *([*schedule.memories(words, steps, turns), Memory("table", table, turns * p["C"] // p["PE"], rom=True)] if words else []),
         *_book_memories(p),
     ]
 
@@ -523,7 +548,9 @@ OP = Operator(
     rtl=rtl,
     module=MODULE,
     tiled=TILED,
-    weights=_words,
+    slots=slots,
+    weights=_tiles,
+    element_bits=element_bits,
     hls=hls,
     finn=Finn(nodes=finn, values=finn_values, bias="bias", reach=finn_reach),
 )

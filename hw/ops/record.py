@@ -77,7 +77,9 @@ class Operator:
     rtl       rtl(graph, node, fold) -> Instance: module, parameters, memory files (hw/instance.py)
     any_order it works on each beat by itself, so it also takes folded streams (hw/rtl/blocks.sv) and gives them
     tiled     the module that takes its weights from external memory; None: it has none
-    weights   weights(graph, node, fold): what they are there, int64 [turns * tiles * words of a tile, elements of a word]
+    slots     slots(graph, node, fold): words of each of its tiles there, int64 [tiles] of each turn
+    weights   weights(graph, node, fold): what they hold, turn after turn: of each tile int64 [words, elements of a word]
+    element_bits  element_bits(graph, node, fold): of such an element
     looked_up looked_up(graph, node, inputs, lengths) -> {parameter of the instance: entries of its memory that these codes read, int64}; None:
               a token reads every word of all its memories
     module    what that module of hw/rtl takes of an FPGA (hw/instance.py: Module)
@@ -110,7 +112,9 @@ class Operator:
     rtl: Callable[..., Any] | None = None
     any_order: bool = False
     tiled: Module | None = None
+    slots: Callable[..., Any] | None = None
     weights: Callable[..., Any] | None = None
+    element_bits: Callable[..., int] | None = None
     looked_up: Callable[..., dict] | None = None
     module: Module | None = None
     hls: Callable[..., Any] | None = None

@@ -39,10 +39,10 @@ def chosen(values: np.ndarray, full: np.ndarray, keep: int, group: int) -> np.nd
     return values[places(full, keep, group)].reshape(len(values), -1)
 
 
-def elements(weight: np.ndarray, keep: int, group: int, bits: int) -> np.ndarray:
-    """What the memory holds, {index, weight}, int64 [C, K * keep / group]; weight: int64 [C, K]."""
-    index = np.arange(weight.shape[1]) % group << bits
-    return chosen(index | weight & (1 << bits) - 1, weight != 0, keep, group)
+def elements(codes: np.ndarray, full: np.ndarray, keep: int, group: int, bits: int) -> np.ndarray:
+    """What the memory holds, {place, code}, int64 [C, K * keep / group]; codes: int64 [C, K] of so many bits; full: which weights are not zero."""
+    place = np.arange(codes.shape[1]) % group << bits
+    return chosen(place | codes & (1 << bits) - 1, full, keep, group)
 
 
 def choices(products: int, group: int, x_bits: int) -> int:

@@ -23,6 +23,10 @@ SPARSE = 0.25  # share of a layer's weights that are zero: with fewer, no tile i
 KNOWN = 1 << 12  # counts that are remembered, of all shapes of tiles of a layer with given streams
 
 
+def is_sparse(weight: np.ndarray) -> bool:
+    return np.count_nonzero(weight) <= (1 - SPARSE) * weight.size
+
+
 @dataclass(frozen=True)
 class Pattern:
     """Which weights of a unit are not zero, in each of its turns: bool [C, K]."""
@@ -31,10 +35,7 @@ class Pattern:
     full: tuple[np.ndarray, ...] = field(compare=False, repr=False)
 
     @classmethod
-    def of(cls, weights: Sequence[np.ndarray]) -> Pattern | None:
-        """Of weights of which enough are zero in some turn; None of others."""
-        if not any(np.count_nonzero(weight) <= (1 - SPARSE) * weight.size for weight in weights):
-            return None
+    def of(cls, weights: Sequence[np.ndarray]) -> Pattern:
         full = tuple(weight != 0 for weight in weights)
         return cls(hashlib.sha256(b"".join(np.packbits(own).tobytes() + bytes(str(own.shape), "ascii") for own in full)).digest(), full)
 
@@ -76,6 +77,12 @@ def _counts(pattern: Pattern, into: Layout, out_of: Layout, pe: int, keep: int, 
     return cache(lambda simd: tuple(_steps(own, simd).sum(axis=1) for own in placed))
 
 
+def slots(fold: Fold, pattern: Pattern, into: Layout, out_of: Layout) -> tuple[np.ndarray, ...]:
+    """Words of each fold where zero tiles are left out, in each turn."""
+    counts = _counts(pattern, into, out_of, fold.pe, fold.keep, fold.group)(fold.simd)
+    return tuple(np.maximum(own, max(1, fold.pe // fold.lanes_out)) for own in counts)
+
+
 def leave_out(fold: Fold, pattern: Pattern, into: Layout, out_of: Layout, bits: int) -> Fold | None:
     """The fold with its zero tiles left out; None where that saves no bits, the schedule's counted. bits: of an element of the weight memory."""
     steps, least, width = into.width // fold.inputs, max(1, fold.pe // fold.lanes_out), fold.products * bits
@@ -84,7 +91,7 @@ def leave_out(fold: Fold, pattern: Pattern, into: Layout, out_of: Layout, bits: 
     share *= 1 if fold.keep else into.channels / into.width  # of columns that are not all zero: no more than of tiles
     if least > steps or share * (width + word_bits(steps)) >= width:
         return None
-    words = tuple(int(np.maximum(own, least).sum()) for own in _counts(pattern, into, out_of, *shape)(fold.simd))
+    words = tuple(int(own.sum()) for own in slots(fold, pattern, into, out_of))
     every = len(words) * out_of.width // fold.pe * steps
     return replace(fold, words=words) if sum(words) * (width + word_bits(steps)) < every * width else None
 

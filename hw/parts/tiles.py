@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
 
 from bitloom.hw.cost.memories import Memory
 
@@ -26,22 +29,32 @@ def memories(width: int, steps: int, data_bits: int, style: str = "") -> list[Me
     return [Memory("tile", data_bits, 2 * rows, style=style)] * columns
 
 
+def entries(sizes: Sequence[int], width: int, data_bits: int) -> np.ndarray:
+    """The table of tiles of different numbers of words (`sizes`, of all turns), one behind the other: int64 [tiles, 2], {beats, offset in beats}."""
+    counts = np.array([beats(width, int(steps), data_bits) for steps in sizes])
+    return np.stack([counts, np.cumsum(counts) - counts], axis=1)
+
+
 class Tiles:
     """Their timing, for the operators' generators.
 
     memory   reserve(cycle, address, beats): the cycle in which the last beat is there of a request that is made in that cycle; None: at once
-    address  of the first tile; the others of the same turn are behind it, of `count` beats of data_bits each
+    address  of the first tile
+    places   of each turn: (beats, offset in beats) of its tiles
+    listed   they are in a table, from which they are asked for a cycle later
     """
 
-    def __init__(self, memory, address: int, count: int, data_bits: int):
-        self._memory, self._address, self._beats, self._bytes = memory, address, count, count * data_bits // 8
+    def __init__(self, memory, address: int, places: Sequence[np.ndarray], data_bits: int, listed: bool):
+        self._memory, self._address, self._places, self._bytes, self._listed = memory, address, places, data_bits // 8, listed
         self._free = deque([0, 0])  # cycles from which the two places can be asked for
-        self._asked = -1
+        self._asked = -1 - listed
 
-    def next(self, tile: int, begun: int) -> int:
-        """The next tile, of that number in its turn, can be read from that cycle on; `begun`: its block is known from that cycle on."""
-        self._asked = max(self._free.popleft(), self._asked + 1, begun)
-        return (self._asked if self._memory is None else self._memory.reserve(self._asked, self._address + tile * self._bytes, self._beats)) + 1
+    def next(self, turn: int, tile: int, begun: int) -> int:
+        """The tile of that number in that turn, the next one, can be read from that cycle on; `begun`: its block is known from that cycle on."""
+        late = self._listed and len(self._places) > 1  # the block's turn says which entry it is
+        self._asked = max(self._free.popleft(), self._asked + 1 + self._listed, begun + late)
+        beats, offset = (int(value) for value in self._places[turn][tile])
+        return (self._asked if self._memory is None else self._memory.reserve(self._asked, self._address + offset * self._bytes, beats)) + 1
 
     def drop(self, cycle: int) -> None:
         """The oldest tile is read for the last time in that cycle."""

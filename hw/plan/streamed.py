@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from bitloom.boards.pynq_driver.header import HEADER_BYTES as HEADER
 from bitloom.hw.graph import Graph, Node
 from bitloom.hw.instance import Fold
@@ -47,9 +49,10 @@ def stream(graph: Graph, folding: Folding, memory: Memory) -> Folding:
 
 def size(graph: Graph, node: Node, fold: Fold) -> int:
     """Bytes of a unit's weights in all turns."""
-    words = len(graph.turns(node)) * words_of(graph, node, fold)
-    steps = fold.into(graph.tensor(node.inputs[0]).channels).width // fold.simd
-    return words // steps * tile_beats(graph, node, fold) * fold.data_bits // 8
+    op = OPS[node.op]
+    counts, times = np.unique(np.concatenate(op.slots(graph, node, fold)), return_counts=True)
+    beats = [tiles.beats(fold.products * op.element_bits(graph, node, fold), int(steps), fold.data_bits) for steps in counts]
+    return int(np.dot(beats, times)) * fold.data_bits // 8
 
 
 def fetch_cycles(graph: Graph, folding: Folding) -> int:
@@ -80,18 +83,6 @@ def shortage(graph: Graph, folding: Folding, target: int) -> str:
         f"got a memory of {rate:.4g} bytes a cycle, must be at least {rate * times:.4g} for blocks of {memory.block} tokens in {cycles:,} cycles a sentence "
         f"({times:.1f} times); raise {blocks}hardware.target_cycles or the memory's rate"
     )
-
-
-def words_of(graph: Graph, node: Node, fold: Fold) -> int:
-    """Words of PE x SIMD weights of one turn."""
-    elements = fold.out_of(graph.tensor(node.name).channels).width * fold.into(graph.tensor(node.inputs[0]).channels).width
-    return elements // (fold.pe * fold.simd)
-
-
-def tile_beats(graph: Graph, node: Node, fold: Fold) -> int:
-    """Beats of one of its tiles."""
-    steps = fold.into(graph.tensor(node.inputs[0]).channels).width // fold.simd
-    return tiles.beats(fold.pe * fold.simd * graph.stored_bits(node), steps, fold.data_bits)
 
 
 def _bits(graph: Graph, node: Node) -> int:

@@ -40,7 +40,7 @@ module linear #(
   parameter int WORDS = 0,             // of weights of all turns, where zero tiles are left out; 0: none is
   parameter SCHEDULE_FILE = "",        // see schedule
   parameter int SCHEDULE_LOAD = 0,     // see rom
-  parameter START_FILE = "",           // see schedule
+  parameter START_FILE = "",           // each turn's first word; "" where it is 0
   parameter int START_LOAD = 0,        // see rom
   parameter int INDEX_W = 0,           // bits of an index; 0: no codebook
   parameter bit EACH = 1'b0,           // of two values: each channel has its own
@@ -67,12 +67,14 @@ module linear #(
   localparam int Folds = C / PE;
   localparam int Beats = PE / LANES_OUT;
   localparam int WordW = Steps > 1 ? $clog2(Steps) : 1;
-  localparam int StoredW = INDEX_W > 0 ? INDEX_W : WEIGHT_W;
-  localparam int ElementW = StoredW + (KEEP > 0 ? $clog2(GROUP) : 0);
   localparam int Words = WORDS > 0 ? WORDS : TURNS * Folds * Steps;
   localparam int BiasWords = C / LANES_OUT;
   localparam int AddrW = Words > 1 ? $clog2(Words) : 1;
   localparam int BiasW = TURNS * BiasWords > 1 ? $clog2(TURNS * BiasWords) : 1;
+  localparam int StoredW = INDEX_W > 0 ? INDEX_W : WEIGHT_W;
+  localparam int ElementW = StoredW + (KEEP > 0 ? $clog2(GROUP) : 0);
+  localparam int Operands = KEEP > 0 ? PE * SIMD : SIMD;
+  localparam int BaseW = TURNS * Folds * Steps > 1 ? $clog2(TURNS * Folds * Steps) : 1;
   localparam int TurnW = TURNS > 1 ? $clog2(TURNS) : 1;
   localparam bit Two = INDEX_W == 1;
   localparam int Rows = Two ? PE + 1 : PE;  // the last one sums all inputs
@@ -83,41 +85,45 @@ module linear #(
   wire en = m_ready || !m_valid;
 
   // Operands, and what the step is
-  localparam int Operands = KEEP > 0 ? PE * SIMD : SIMD;
   logic [Inputs*IN_W-1:0] inputs;
-  logic [PE*SIMD*ElementW-1:0] stored;
+  logic [PE*SIMD*ElementW-1:0] word;
   wire [Operands*IN_W-1:0] x;
+  wire [PE*SIMD*StoredW-1:0] stored;
   wire [Rows*SIMD*ProductW-1:0] w;
   wire [TurnW-1:0] turn;
   logic first_q, final_q, last_q;
   wire full, token_last, first, last, last_fold, token_end;
   wire [WordW-1:0] step;
-  wire [AddrW-1:0] addr;
+  wire [AddrW-1:0] addr, start;
+  wire [BaseW-1:0] base;  // of the turn's weights, where all are there
 
-  schedule #(.STEPS(Steps), .FOLDS(Folds), .BEATS(Beats), .WORDS(WORDS), .SCHEDULE_FILE(SCHEDULE_FILE), .SCHEDULE_LOAD(SCHEDULE_LOAD),
-             .START_FILE(START_FILE), .START_LOAD(START_LOAD), .TURNS(TURNS), .SENTENCES(SENTENCES)) u_schedule (
-    .clk, .rst, .bus, .load, .go(en && full), .sentence_end(token_last), .first, .last, .last_fold, .token_end, .step, .addr, .turn);
   /* verilator lint_off PINCONNECTEMPTY */
   banks #(.LANES(LANES_IN), .WORD(Inputs), .W(IN_W), .DEPTH(Steps), .FIXED(1'b1)) u_token (
     .clk, .rst, .s_valid, .s_ready, .s_data, .s_last,
     .en, .offset(step), .done(full && token_end), .full, .count(), .last(token_last), .word(inputs));
+  turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .STRIDE(Folds * Steps), .WIDTH(AddrW), .FILE(START_FILE), .LOAD(START_LOAD), .AHEAD(1'b1)) u_turn (
+    .clk, .rst, .bus, .load, .done(en && full && token_end && token_last), .now(turn), .base, .word(start));
+  schedule #(.STEPS(Steps), .FOLDS(Folds), .BEATS(Beats), .WORDS(WORDS), .DEPTH(Words), .SCHEDULE_FILE(SCHEDULE_FILE), .SCHEDULE_LOAD(SCHEDULE_LOAD)) u_schedule (
+    .clk, .rst, .load, .go(en && full), .again(1'b0), .turn_end(token_last), .start, .first, .last, .slot_end(), .last_fold, .end_all(token_end), .step,
+    .place(), .addr);
   /* verilator lint_on PINCONNECTEMPTY */
-  rom #(.WIDTH(PE * SIMD * ElementW), .DEPTH(Words), .FILE(WEIGHT_FILE), .LOAD(WEIGHT_LOAD)) u_weight (.clk, .load, .en, .addr, .q(stored));
+  rom #(.WIDTH(PE * SIMD * ElementW), .DEPTH(Words), .FILE(WEIGHT_FILE), .LOAD(WEIGHT_LOAD)) u_weight (
+    .clk, .load, .en, .addr(WORDS > 0 ? addr : AddrW'(base) + addr), .q(word));
 
   if (KEEP > 0) begin : g_pick
-    wire unused = &{1'b0, turn};
-    pick #(.PE(PE), .SIMD(SIMD), .KEEP(KEEP), .GROUP(GROUP), .X_W(IN_W), .W_W(WEIGHT_W)) u_pick (.x(inputs), .word(stored), .picked(x), .w);
-  end else if (Two) begin : g_ones
-    wire unused = &{1'b0, turn};
+    pick #(.PE(PE), .SIMD(SIMD), .KEEP(KEEP), .GROUP(GROUP), .X_W(IN_W), .W_W(StoredW)) u_pick (.x(inputs), .word, .picked(x), .w(stored));
+  end else begin : g_all
     assign x = inputs;
+    assign stored = word;
+  end
+  if (Two) begin : g_ones
+    wire unused = &{1'b0, turn};
     assign w = {{SIMD{1'b1}}, stored};
   end else if (INDEX_W > 0) begin : g_codebook
-    assign x = inputs;
     decode #(.COUNT(PE * SIMD), .INDEX_W(INDEX_W), .W(WEIGHT_W), .TURNS(TURNS), .CODEBOOK_FILE(CODEBOOK_FILE), .CODEBOOK_LOAD(CODEBOOK_LOAD)) u_decode (
       .clk, .load, .en, .turn, .index(stored), .w);
   end else begin : g_values
     wire unused = &{1'b0, turn};
-    assign x = inputs;
     assign w = stored;
   end
 
@@ -136,7 +142,7 @@ module linear #(
   logic [LANES_OUT*OUT_W-1:0] bias;
 
   mac_array #(.PE(Rows), .SIMD(SIMD), .X_W(IN_W), .X_SIGNED(IN_SIGNED), .W_W(ProductW), .OUT_W(SumW), .MUL_STYLE(Two ? "and" : MUL_STYLE),
-              .OWN(KEEP > 0), .W_HELD(INDEX_W > 1)) u_mac (
+              .W_HELD(INDEX_W > 1), .OWN(KEEP > 0)) u_mac (
     .clk, .rst, .en, .first(first_q), .final_step(final_q), .i_last(last_q), .x, .w,
     .o_valid(acc_valid), .o_last(acc_last), .acc);
   unpack #(.WORD(PE), .LANES(LANES_OUT), .W(SumW)) u_out (

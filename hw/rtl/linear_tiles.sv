@@ -5,18 +5,22 @@
 //          channels of each token, then the next PE of each, ...; m_last ends each of these C/PE parts, m_bus tells its turn (bit 7: its block ends a
 //          sentence) when its first beat is there
 // Order  : tile f computes channels f*PE .. of all tokens of the block, a token in Slot = max(K/SIMD, PE/LANES_OUT) cycles. It is used for the
-//          whole block before the next one, which comes from memory meanwhile (tiles.sv)
+//          whole block before the next one, which comes from memory meanwhile (tiles.sv). WORDS > 0: a step whose weights are all zero is left out
+//          (schedule.sv): neither fetched nor computed
 // Timing : a block of n tokens takes C/PE * n * Slot cycles where tiles come in time. From the first step of a token to its first beat
 //          K/SIMD + 7 + ceil(log4(SIMD)) cycles, 5 more of two values
 // Memory : tile f of turn t: K/SIMD words as linear has them, at BASE in external memory. Bias word a holds LANES_OUT biases, of each turn one after the other.
+//          KEEP > 0, WORDS > 0: as linear has them; of a tile the words that are left lie one behind the other, TABLE_FILE says where (tiles.sv).
 //          INDEX_W > 0: the words are indices in a codebook (decode.sv; two_values.sv where INDEX_W = 1), which is on the chip
 // Reset  : no token held
 module linear_tiles #(
   parameter int K = 4,                 // inputs
   parameter int C = 4,                 // outputs
   parameter int PE = 2,                // outputs computed side by side, divides C
-  parameter int SIMD = 2,              // inputs used per cycle, divides K
-  parameter int LANES_IN = 1,          // elements per input beat, divides SIMD
+  parameter int SIMD = 2,              // products of an output per cycle, as of linear
+  parameter int KEEP = 0,              // see linear
+  parameter int GROUP = 1,             // see linear
+  parameter int LANES_IN = 1,          // elements per input beat, divides the inputs of a step
   parameter int LANES_OUT = 1,         // elements per output beat, divides PE
   parameter int IN_W = 8,              // bits per input
   parameter bit IN_SIGNED = 1'b1,
@@ -25,6 +29,15 @@ module linear_tiles #(
   parameter MUL_STYLE = "one",         // multipliers: see mac_array
   parameter BIAS_FILE = "",
   parameter int BIAS_LOAD = 0,  // see rom
+  parameter int WORDS = 0,             // of weights of all turns, where zero tiles are left out; 0: none is
+  parameter int MOST = 1,              // of them in a tile
+  parameter SCHEDULE_FILE = "",        // see schedule
+  parameter int SCHEDULE_LOAD = 0,     // see rom
+  parameter START_FILE = "",           // see linear
+  parameter int START_LOAD = 0,        // see rom
+  parameter TABLE_FILE = "",           // see tiles
+  parameter int TABLE_LOAD = 0,        // see rom
+  parameter int OFFSET_W = 1,          // see tiles
   parameter int INDEX_W = 0,           // bits of an index; 0: no codebook
   parameter bit EACH = 1'b0,           // of two values: each channel has its own
   parameter CODEBOOK_FILE = "",
@@ -60,19 +73,23 @@ module linear_tiles #(
   input  wire logic [DATA_W-1:0]          w_data,
   input  wire logic                       w_last
 );
-  localparam int Steps = K / SIMD;
+  localparam int Inputs = KEEP > 0 ? SIMD / KEEP * GROUP : SIMD;
+  localparam int Steps = K / Inputs;
   localparam int Folds = C / PE;
   localparam int Beats = PE / LANES_OUT;
-  localparam int Slot = Steps > Beats ? Steps : Beats;
-  localparam int StepW = Slot > 1 ? $clog2(Slot) : 1;
-  localparam int TileStepW = Steps > 1 ? $clog2(Steps) : 1;
-  localparam int FoldW = Folds > 1 ? $clog2(Folds) : 1;
+  localparam int StepW = Steps > 1 ? $clog2(Steps) : 1;
+  localparam int TileWords = WORDS > 0 ? MOST : Steps;
+  localparam int TileStepW = TileWords > 1 ? $clog2(TileWords) : 1;
+  localparam int Depth = WORDS > 0 ? WORDS : Folds * Steps;
+  localparam int AddrW = Depth > 1 ? $clog2(Depth) : 1;
   localparam int AtW = TOKENS * Steps > 1 ? $clog2(TOKENS * Steps) : 1;
   localparam int CountW = $clog2(TOKENS + 1);
   localparam int TurnW = TURNS > 1 ? $clog2(TURNS) : 1;
   localparam int BiasWords = C / LANES_OUT;
   localparam int BiasW = TURNS * BiasWords > 1 ? $clog2(TURNS * BiasWords) : 1;
   localparam int StoredW = INDEX_W > 0 ? INDEX_W : WEIGHT_W;
+  localparam int ElementW = StoredW + (KEEP > 0 ? $clog2(GROUP) : 0);
+  localparam int Operands = KEEP > 0 ? PE * SIMD : SIMD;
   localparam bit Two = INDEX_W == 1;
   localparam int Rows = Two ? PE + 1 : PE;  // the last one sums all inputs
   localparam int ProductW = Two ? 1 : WEIGHT_W;
@@ -83,53 +100,66 @@ module linear_tiles #(
   wire en = m_ready || !m_valid;
 
   // Issue: which step of which token of which tile
-  logic [StepW-1:0] step_q;
   logic [CountW-1:0] token_q;
-  logic [FoldW-1:0] fold_q;
-  logic [AtW-1:0] at_q;
-  wire full, last, ready;
+  logic [AtW-1:0] at_q;  // of the token's first word
+  wire full, last, ready, first, step_last, slot_end, last_fold, block_end;
   wire [CountW-1:0] count;
   wire [6:0] turn, next_turn;
   wire [1:0] begun;
+  wire [StepW-1:0] step, place;
+  wire [AddrW-1:0] start;
 
   wire go = full && ready;
-  wire busy = (StepW+1)'(step_q) < (StepW+1)'(Steps);  // else waits for the beats of the token before
-  wire slot_end = step_q == StepW'(Slot - 1);
-  wire step_last = step_q == StepW'(Steps - 1);
-  wire part_end = slot_end && token_q + 1'b1 == count;
-  wire block_end = part_end && fold_q == FoldW'(Folds - 1);
+  wire token_last = token_q + 1'b1 == count;
+  wire part_end = slot_end && token_last;
+
+  /* verilator lint_off PINCONNECTEMPTY */
+  schedule #(.STEPS(Steps), .FOLDS(Folds), .BEATS(Beats), .WORDS(WORDS), .DEPTH(Depth), .SCHEDULE_FILE(SCHEDULE_FILE), .SCHEDULE_LOAD(SCHEDULE_LOAD)) u_schedule (
+    .clk, .rst, .load, .go(en && go), .again(!token_last), .turn_end(1'b1), .start, .first, .last(step_last), .slot_end, .last_fold, .end_all(block_end), .step,
+    .place, .addr());
+  /* verilator lint_on PINCONNECTEMPTY */
+  if (TURNS > 1 && WORDS > 0) begin : g_start
+    rom #(.WIDTH(AddrW), .DEPTH(TURNS), .FILE(START_FILE), .LOAD(START_LOAD), .NOW(1'b1)) u_start (
+      .clk, .load, .en, .addr(TurnW'(en && go && block_end ? next_turn : turn)), .q(start));
+  end else begin : g_one
+    assign start = '0;
+  end
+  wire unused_schedule = &{1'b0, last_fold, place};
 
   always_ff @(posedge clk) begin
-    if (en && go) begin
-      step_q <= slot_end ? '0 : step_q + 1'b1;
-      if (slot_end) token_q <= part_end ? '0 : token_q + 1'b1;
-      if (part_end) fold_q <= block_end ? '0 : fold_q + 1'b1;
-      if (part_end) at_q <= '0;
-      else if (busy) at_q <= at_q + 1'b1;
+    if (en && go && slot_end) begin
+      token_q <= part_end ? '0 : token_q + 1'b1;
+      at_q <= part_end ? '0 : at_q + AtW'(Steps);
     end
     if (rst) begin
-      step_q <= '0;
       token_q <= '0;
-      fold_q <= '0;
       at_q <= '0;
     end
   end
 
   // Operands, and what the step is
-  logic [SIMD*IN_W-1:0] x;
-  logic [PE*SIMD*StoredW-1:0] stored;
-  logic [Rows*SIMD*ProductW-1:0] w;
+  logic [Inputs*IN_W-1:0] inputs;
+  logic [PE*SIMD*ElementW-1:0] word;
+  wire [Operands*IN_W-1:0] x;
+  wire [PE*SIMD*StoredW-1:0] stored;
+  wire [Rows*SIMD*ProductW-1:0] w;
   logic first_q, final_q, last_q;
 
-  blocks #(.K(K), .TOKENS(TOKENS), .LANES(LANES_IN), .WORD(SIMD), .W(IN_W), .FOLD(FOLD), .TURNS(TURNS), .SENTENCES(SENTENCES),
+  blocks #(.K(K), .TOKENS(TOKENS), .LANES(LANES_IN), .WORD(Inputs), .W(IN_W), .FOLD(FOLD), .TURNS(TURNS), .SENTENCES(SENTENCES),
            .RAM_STYLE(RAM_STYLE)) u_tokens (
     .clk, .rst, .bus, .s_valid, .s_ready, .s_data, .s_last,
-    .en, .at(at_q), .done(go && block_end), .full, .count, .last, .turn, .next_turn, .begun, .word(x));
-  tiles #(.WIDTH(PE * SIMD * StoredW), .STEPS(Steps), .TILES(Folds), .TURNS(TURNS), .DATA_W(DATA_W), .ADDR_W(ADDR_W), .BASE(BASE),
-          .RAM_STYLE(TILE_STYLE)) u_tiles (
-    .clk, .rst, .req_valid, .req_ready, .req_addr, .req_beats, .w_valid, .w_data, .w_last,
-    .begun, .turn, .next_turn, .block_done(go && block_end), .en, .step(TileStepW'(step_q)), .done(go && part_end), .ready, .word(stored));
+    .en, .at(at_q + AtW'(step)), .done(go && block_end), .full, .count, .last, .turn, .next_turn, .begun, .word(inputs));
+  tiles #(.WIDTH(PE * SIMD * ElementW), .STEPS(TileWords), .TILES(Folds), .TURNS(TURNS), .DATA_W(DATA_W), .ADDR_W(ADDR_W), .BASE(BASE),
+          .TABLE_FILE(TABLE_FILE), .TABLE_LOAD(TABLE_LOAD), .OFFSET_W(OFFSET_W), .RAM_STYLE(TILE_STYLE)) u_tiles (
+    .clk, .rst, .load, .req_valid, .req_ready, .req_addr, .req_beats, .w_valid, .w_data, .w_last,
+    .begun, .turn, .next_turn, .block_done(go && block_end), .en, .step(TileStepW'(place)), .done(go && part_end), .ready, .word);
 
+  if (KEEP > 0) begin : g_pick
+    pick #(.PE(PE), .SIMD(SIMD), .KEEP(KEEP), .GROUP(GROUP), .X_W(IN_W), .W_W(StoredW)) u_pick (.x(inputs), .word, .picked(x), .w(stored));
+  end else begin : g_all
+    assign x = inputs;
+    assign stored = word;
+  end
   if (Two) begin : g_ones
     assign w = {{SIMD{1'b1}}, stored};
   end else if (INDEX_W > 0) begin : g_codebook
@@ -141,9 +171,9 @@ module linear_tiles #(
 
   always_ff @(posedge clk) begin
     if (en) begin
-      first_q <= step_q == '0;
+      first_q <= first;
       final_q <= go && step_last;
-      last_q <= token_q + 1'b1 == count;
+      last_q <= token_last;
     end
     if (rst) final_q <= 1'b0;
   end
@@ -154,14 +184,14 @@ module linear_tiles #(
   logic [LANES_OUT*OUT_W-1:0] bias;
 
   mac_array #(.PE(Rows), .SIMD(SIMD), .X_W(IN_W), .X_SIGNED(IN_SIGNED), .W_W(ProductW), .OUT_W(SumW), .MUL_STYLE(Two ? "and" : MUL_STYLE),
-              .W_HELD(INDEX_W > 1)) u_mac (
+              .W_HELD(INDEX_W > 1), .OWN(KEEP > 0)) u_mac (
     .clk, .rst, .en, .first(first_q), .final_step(final_q), .i_last(last_q), .x, .w,
     .o_valid(acc_valid), .o_last(acc_last), .acc);
   unpack #(.WORD(PE), .LANES(LANES_OUT), .W(SumW)) u_out (
     .clk, .rst, .en, .load(acc_valid), .load_last(acc_last), .word(acc[PE*SumW-1:0]), .valid(beat_valid), .last(beat_last), .data(beat));
 
   // Parts leave in the order in which they were begun: their turns, and whether their blocks end sentences
-  wire begins = en && go && step_q == '0 && token_q == '0;
+  wire begins = en && go && first && token_q == '0;
   wire [25:0] issued = {17'd0, last, turn, begins};  // as turns takes it
   wire [7:0] part_turn;
   wire [BiasW-1:0] bias_base;
@@ -233,7 +263,7 @@ module linear_tiles #(
   assign m_bus = {17'd0, enter_turn_q, enter_q};
 
   initial begin
-    if (C % PE != 0 || K % SIMD != 0)
-      $fatal(1, "linear_tiles: got PE %0d, SIMD %0d, must divide C %0d, K %0d", PE, SIMD, C, K);
+    if (C % PE != 0 || K % Inputs != 0)
+      $fatal(1, "linear_tiles: got PE %0d, SIMD %0d (of %0d inputs), must divide C %0d, K %0d", PE, SIMD, Inputs, C, K);
   end
 endmodule

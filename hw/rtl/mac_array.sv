@@ -20,8 +20,8 @@ module mac_array #(
   parameter int W_W = 8,           // bits of w
   parameter int OUT_W = 24,        // bits of a sum
   parameter MUL_STYLE = "one",     // one, two, lut or and; the timing is the same, and the sums but with and
-  parameter bit OWN = 1'b0,        // each row has an x of its own; not with "two"
   parameter bit W_HELD = 1'b0,     // w has passed the first of its two registers (decode.sv)
+  parameter bit OWN = 1'b0,        // each row has an x of its own (pick.sv); not with "two"
   localparam int INPUTS = OWN ? PE * SIMD : SIMD
 ) (
   input  wire logic                   clk,

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// tiles: weights from external memory, a tile of STEPS words at a time: two of them, one is read while the next comes
+// tiles: weights from external memory, a tile of STEPS words at a time, or of STEPS at most: two of them, one is read while the next comes
 // Golden : none, moves data only
 // Fetch  : a client of axi_fetch. Tile f of turn t lies at BASE + (t*TILES + f) * Beats * DATA_W / 8. A word lies in Columns beats, the lowest
-//          bits first, or Words words in one beat, what is left of it is not looked at
+//          bits first, or Words words in one beat, what is left of it is not looked at.
+//          TABLE_FILE: tiles have different numbers of words. Table word t*TILES + f, {offset, beats}, says where that tile lies, in beats from BASE on, and
+//          how many it has; it is asked for a cycle later
 // Reader : the tiles of a block in order, 0 .. TILES - 1, then those of the next block. While `ready`, `word` holds the word `step` of the
 //          oldest tile as it was in the cycle before with `en`; `done` (with `en`) drops it
 // Blocks : `begun` of them have begun to come, in `turn` and `next_turn`; `block_done` drops the oldest. Tiles are asked for as soon as one of
@@ -16,6 +18,9 @@ module tiles #(
   parameter int DATA_W = 64,      // bits of a beat
   parameter int ADDR_W = 32,
   parameter logic [63:0] BASE = 0,
+  parameter TABLE_FILE = "",      // where tiles lie; "": one behind the other, equally long
+  parameter int TABLE_LOAD = 0,   // see rom
+  parameter int OFFSET_W = 1,     // bits of an offset
   /* verilator lint_off UNUSEDPARAM */  // an attribute takes it
   parameter RAM_STYLE = "auto",   // "distributed": in LUT RAM
   /* verilator lint_on UNUSEDPARAM */
@@ -23,6 +28,7 @@ module tiles #(
 ) (
   input  wire logic              clk,
   input  wire logic              rst,
+  input  wire logic [32:0]       load,
   output      logic              req_valid,
   input  wire logic              req_ready,
   output      logic [ADDR_W-1:0] req_addr,
@@ -55,7 +61,6 @@ module tiles #(
   // What is asked for: the tile, and how many blocks it is ahead of the one that is read
   logic [TileW-1:0] tile_q;
   logic [1:0] ahead_q, asked_q, came_q;        // asked, came: tiles of the two places
-  logic [ADDR_W-1:0] offset_q;                 // of the tile in its turn
   logic bank_q, write_bank_q;                  // that is read, that is written
   wire ask = req_valid && req_ready;
   wire drop = en && done;
@@ -63,16 +68,35 @@ module tiles #(
   wire tile_end = tile_q == TileW'(TILES - 1);
   wire [6:0] of_turn = ahead_q == 2'd0 ? turn : next_turn;
 
-  assign req_valid = asked_q != 2'd2 && ahead_q < begun;
-  assign req_addr = ADDR_W'(BASE) + ADDR_W'(of_turn[TurnW-1:0]) * (TileBytes * ADDR_W'(TILES)) + offset_q;
-  assign req_beats = 16'(Beats);
-  wire unused = &{1'b0, of_turn};
+  wire wanted = asked_q != 2'd2 && ahead_q < begun;
+  if (TABLE_FILE == "") begin : g_equal
+    logic [ADDR_W-1:0] offset_q;  // of the tile in its turn
+    always_ff @(posedge clk) begin
+      if (ask) offset_q <= tile_end ? '0 : offset_q + TileBytes;
+      if (rst) offset_q <= '0;
+    end
+    assign req_valid = wanted;
+    assign req_addr = ADDR_W'(BASE) + ADDR_W'(of_turn[TurnW-1:0]) * (TileBytes * ADDR_W'(TILES)) + offset_q;
+    assign req_beats = 16'(Beats);
+    wire unused = &{1'b0, of_turn, load};
+  end else begin : g_table
+    localparam int IndexW = TURNS * TILES > 1 ? $clog2(TURNS * TILES) : 1;
+    localparam int BeatsW = $clog2(Beats + 1);
+    wire [IndexW-1:0] index = IndexW'(of_turn[TurnW-1:0]) * IndexW'(TILES) + IndexW'(tile_q);
+    wire [OFFSET_W-1:0] offset;
+    wire [BeatsW-1:0] beats;
+    logic [IndexW-1:0] index_q;  // whose entry was read
+
+    always_ff @(posedge clk) index_q <= index;
+    rom #(.WIDTH(OFFSET_W + BeatsW), .DEPTH(TURNS * TILES), .FILE(TABLE_FILE), .LOAD(TABLE_LOAD)) u_table (.clk, .load, .en(1'b1), .addr(index), .q({offset, beats}));
+    assign req_valid = wanted && index_q == index;
+    assign req_addr = ADDR_W'(BASE) + ADDR_W'(offset) * ADDR_W'(DATA_W / 8);
+    assign req_beats = 16'(beats);
+    wire unused = &{1'b0, of_turn};
+  end
 
   always_ff @(posedge clk) begin
-    if (ask) begin
-      tile_q <= tile_end ? '0 : tile_q + 1'b1;
-      offset_q <= tile_end ? '0 : offset_q + TileBytes;
-    end
+    if (ask) tile_q <= tile_end ? '0 : tile_q + 1'b1;
     if ((ask && tile_end) != gone) ahead_q <= gone ? ahead_q - 1'b1 : ahead_q + 1'b1;
     if (ask != drop) asked_q <= drop ? asked_q - 1'b1 : asked_q + 1'b1;
     if ((w_valid && w_last) != drop) came_q <= drop ? came_q - 1'b1 : came_q + 1'b1;
@@ -80,7 +104,6 @@ module tiles #(
     if (drop) bank_q <= !bank_q;
     if (rst) begin
       tile_q <= '0;
-      offset_q <= '0;
       ahead_q <= '0;
       asked_q <= '0;
       came_q <= '0;

@@ -29,6 +29,7 @@ from bitloom.sim.verify import compare
 SHAPE = dict(layers=2, hidden=64, heads=2, intermediate=128, max_tokens=16)
 SEEDS = 30  # of random encoders; FAST of them in the plain run
 FAST = (29,)
+SPARSE = (6,)  # of those with zero weights
 
 
 def draw(seed: int) -> dict:
@@ -64,6 +65,28 @@ def test_random_streamed_encoder(seed, tmp_path, monkeypatch):
     monkeypatch.setenv("BITLOOM_BUILD", "quick")
     encoder = make(tmp_path, **draw(seed))
     assert Design(encoder.graph, encoder.folding).fetching
+    check(encoder, seed=seed, resets=2, reset_within=2000)
+    rough = MemoryOptions(stall=0.3, busy=0.3, jitter=40, refresh_every=400, refresh_for=30)
+    check(encoder, seed=seed + 1, stall_in=0.4, stall_out=0.4, memory=rough)
+
+
+def draw_sparse(seed: int) -> dict:
+    """One whose layers have zero tiles, each another share of them, or weights in groups."""
+    drawn, rng = draw(seed), np.random.default_rng(14_000 + seed)
+    drawn["shape"] |= {"zero_tiles": (0.0, 0.5, 0.8, 1.0), "tile": (int(rng.integers(1, 9)), int(rng.integers(1, 9)))}
+    if seed % 2:
+        drawn["shape"] |= {"balanced": ((2, 4), (1, 4), (1, 2)), "hidden": 8 * drawn["shape"]["heads"], "intermediate": 8 * int(rng.integers(3, 8))}
+    return drawn
+
+
+@pytest.mark.parametrize("seed", [seed if seed in SPARSE else pytest.param(seed, marks=pytest.mark.slow) for seed in range(SEEDS)])
+def test_random_sparse_streamed_encoder(seed, tmp_path, monkeypatch):
+    """What is left of the weights is fetched, as often as planned, and nothing else."""
+    monkeypatch.setenv("BITLOOM_BUILD", "quick")
+    encoder = make(tmp_path, **draw_sparse(seed))
+    fetching = Design(encoder.graph, encoder.folding).fetching
+    if seed in SPARSE:
+        assert any(unit.fold.words for unit in fetching)
     check(encoder, seed=seed, resets=2, reset_within=2000)
     rough = MemoryOptions(stall=0.3, busy=0.3, jitter=40, refresh_every=400, refresh_for=30)
     check(encoder, seed=seed + 1, stall_in=0.4, stall_out=0.4, memory=rough)

@@ -31,7 +31,7 @@ TILES = [
 ]
 
 
-def sparse_case(seed: int, shape: tuple, share: float, empty: tuple[int, ...], rows="T", **layouts) -> Case:
+def sparse_case(seed: int, shape: tuple, share: float, empty: tuple[int, ...], rows="T", book: np.ndarray | None = None, **layouts) -> Case:
     """Random weights of which a share of the tiles is zero; the others may have zeros too."""
     inputs, channels, pe, simd, lanes_in, lanes_out, bits, signed, weight_bits = shape
     rng = np.random.default_rng(seed)
@@ -45,19 +45,23 @@ def sparse_case(seed: int, shape: tuple, share: float, empty: tuple[int, ...], r
     weight = rng.integers(low, high + 1, (channels, inputs))
     gone = np.repeat(np.repeat(zero, pe, axis=0), simd, axis=1)
     weight[fold.out_of(channels).take(fold.into(inputs).take(gone), axis=0)] = 0
-    case = layer(rng, shape, weight, fold, rows)
+    case = layer(rng, shape, weight, fold, rows, book)
     return replace(case, fold=linear.left_out(case.graph, case.node, fold))
 
 
-def layer(rng, shape: tuple, weight: np.ndarray, fold: Fold, rows="T") -> Case:
-    """With random biases and inputs."""
+def layer(rng, shape: tuple, weight: np.ndarray, fold: Fold, rows="T", book: np.ndarray | None = None) -> Case:
+    """With random biases and inputs; book: values that the weights take instead, 0 among them."""
     inputs, channels, *_, bits, signed, weight_bits = shape
+    attrs, coded = {"weight_bits": weight_bits}, {}
+    if book is not None:
+        weight = np.where(weight != 0, rng.choice(book[book != 0], weight.shape), 0)
+        attrs, coded = attrs | {"index_bits": len(book).bit_length() - 1}, {"codebook": book[None]}
     bias = rng.integers(-500, 500, channels)
     x = Tensor(name="x", shape=(rows, inputs), bits=bits, signed=signed)
     y = Tensor(name="y", shape=(rows, channels), bits=signed_bits(linear.bound(weight, bias, largest(x))), signed=True)
     codes = corners(rng, x, sum(LENGTHS) if rows == "T" else len(LENGTHS))
-    params = {"weight": weight, "bias": bias}
-    return make_case("linear", [x], y, [codes], LENGTHS, attrs={"weight_bits": weight_bits}, params=params, fold=fold)
+    params = {"weight": weight, "bias": bias} | coded
+    return make_case("linear", [x], y, [codes], LENGTHS, attrs=attrs, params=params, fold=fold)
 
 
 # The same shapes; weights of each group that are kept, and its inputs; share of what is then a tile that is zero besides, none: all words are there
@@ -74,7 +78,7 @@ PICKED = [
 ]
 
 
-def picked_case(seed: int, shape: tuple, pattern: tuple[int, int], share: float | None, **layouts) -> Case:
+def picked_case(seed: int, shape: tuple, pattern: tuple[int, int], share: float | None, book: np.ndarray | None = None, **layouts) -> Case:
     """Random weights of which some of each group are not zero, or fewer."""
     inputs, channels, pe, simd, lanes_in, lanes_out, bits, signed, weight_bits = shape
     keep, group = pattern
@@ -87,18 +91,21 @@ def picked_case(seed: int, shape: tuple, pattern: tuple[int, int], share: float 
     zero = np.repeat(np.repeat(zero.reshape(height // pe, -1), pe, axis=0), fold.inputs, axis=1)
     weight = np.where(place & ~zero, rng.integers(low, high + 1, (height, width)), 0)
     weight = fold.out_of(channels).take(fold.into(inputs).take(weight), axis=0)
-    case = layer(rng, shape, weight, fold)
+    case = layer(rng, shape, weight, fold, book=book)
     return case if share is None else replace(case, fold=linear.left_out(case.graph, case.node, fold))
 
 
+BOOK = np.array([-90, 0, 17, 101])
 LAYOUTS = {"layout_in": Layout(channels=23, blocks=1, space=24), "layout_out": Layout(channels=37, blocks=1, space=40)}
 CASES = [
     *(sparse_case(seed, *case) for seed, case in enumerate(TILES)),
     sparse_case(50, TILES[1][0], 0.5, (2,), rows=1),
     sparse_case(51, (23, 37, 10, 4, 2, 5, 8, True, 3), 0.5, (1,), **LAYOUTS),
+    sparse_case(52, (16, 8, 2, 4, 2, 1, 8, True, 8), 0.5, (2,), book=BOOK),
 ]
 PICKED_CASES = [
     *(picked_case(100 + seed, *case) for seed, case in enumerate(PICKED)),
+    picked_case(151, (16, 8, 2, 4, 2, 1, 8, True, 8), (2, 4), None, book=BOOK),
     picked_case(150, (23, 37, 10, 4, 2, 5, 8, True, 3), (2, 4), None, **LAYOUTS),
 ]
 
@@ -144,7 +151,8 @@ def test_patterns_by_hand():
     assert pick.patterns([np.zeros((2, 8), dtype=bool)]) == [(1, 2), (1, 4), (1, 8)]
     assert pick.patterns([full, ~full]) == [(7, 8)] and pick.patterns([full[:, :6]]) == [(1, 2)]
     assert pick.places(full, 2, 4).astype(int).tolist() == [[1, 1, 0, 0, 1, 1, 0, 0], [1, 0, 0, 1, 1, 1, 0, 0]]
-    assert pick.elements(np.array([[0, -3, 0, 5]]), 2, 4, 4).tolist() == [[1 << 4 | 13, 3 << 4 | 5]]
+    weight = np.array([[0, -3, 0, 5]])
+    assert pick.elements(weight, weight != 0, 2, 4, 4).tolist() == [[1 << 4 | 13, 3 << 4 | 5]]
 
 
 def test_the_sweep_has_what_it_says():
