@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compression: a recipe's methods at work, their order, what each mistake is told; a method is one file."""
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from compressed import MODEL, STEPS, TRAINING, assert_same, compress, crashed, integers_agree, weights
 
 from bitloom.cli import main
@@ -74,6 +76,16 @@ def test_every_method_tells_its_source(name):
     assert method.Config.model_fields["method"].annotation.__args__ == (name,)
     module = Path(__file__).parents[2].joinpath(*METHODS[name].split(".")[1:]).with_suffix(".py")
     assert module.stem == name and method.__doc__
+
+
+def test_every_method_stands_in_the_docs_with_a_recipe():
+    """Which is read as it stands there, and names all that can be set."""
+    rows = [line for line in (Path(__file__).parents[2] / "docs" / "compression.md").read_text().splitlines() if line.startswith("| `{method: ")]
+    entries = [(read(yaml.safe_load(re.match(r"\| `(.*?)` \|", row)[1])), row) for row in rows]
+    assert [entry.method for entry, _ in entries] == list(METHODS)
+    shared = {"scope", "layers", "phase", "begin", "end", "every", "rounds", "normalize"}  # told once, in the first row of their kind
+    for entry, row in entries:
+        assert not [key for key in type(entry).model_fields if f"`{key}`" not in row and key not in shared | {"method"}], entry.method
 
 
 @pytest.mark.parametrize(
