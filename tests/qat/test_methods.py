@@ -98,7 +98,7 @@ def test_the_network_that_is_left(case, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("phase", ["float", "qat"])
-@pytest.mark.parametrize("entries", [[DROP, HEADS], COMPOUND, [BALANCED, RPP], [{"method": "sharing"}, TILES]], ids=["drop", "compound", "masks", "sharing"])
+@pytest.mark.parametrize("entries", [[HEADS, DROP], COMPOUND, [BALANCED, RPP], [{"method": "sharing"}, TILES]], ids=["drop", "compound", "masks", "sharing"])
 def test_a_crash_changes_nothing(entries, phase, tmp_path):
     compress(tmp_path / "whole", entries)
     crashed(tmp_path / "out", entries, phase, STEPS // 2 + 2)
@@ -359,6 +359,13 @@ def test_an_override_for_a_layer_that_goes_is_told_before_the_training():
          "compression.1.phase: got 'float' with 'ffn_pruning', must be the phase behind it, as a cut through its pattern of zeros breaks it; set phase: qat"),
         ([TILES, HEADS], {},
          "compression.0.phase: got 'float' with 'head_pruning', must be the phase behind it, as a cut through its pattern of zeros breaks it; set phase: qat"),
+        ([{"method": "sharing", "groups": 2}, {"method": "depth", "keep": 1}], {}, "compression.0.groups: got 2, must divide the 1 layers; use e.g. 1"),
+        ([{"method": "sharing"}, RANKS], {},
+         "compression.0.groups: got layers 0 .. 1 of different shapes, must share their weights between equal layers; make them alike, or use more groups"),
+        ([DROP, HEADS], {},
+         "compression.1: got 'head_pruning' behind 'layer_drop', must be in front of it: the layers that are left have other numbers; move it up"),
+        ([TILES | {"layers": "layer.1.*", "phase": "qat"}, DROP], {},
+         "compression.0.layers: got 'layer.1.*', must match a layer that is left in the quantized phase; did you mean 'layer.0."),
         ([{"method": "low_rank", "ranks": {"layer.*.ffn.up": 11}}], {},
          "compression.0.ranks['layer.0.ffn.up']: got 11, must be at most 10, above which two matrices hold as many weights as the 32 x 16; lower it, or leave it out"),
         ([{"method": "low_rank", "ranks": {"layer.*.ffn.upp": 2}}], {},
@@ -366,7 +373,7 @@ def test_an_override_for_a_layer_that_goes_is_told_before_the_training():
         ([{"method": "embedding_factorization", "size": 16}], {}, "compression.0.size: got 16, must be below the encoder's 16; lower it"),
         ([{"method": "sharing", "groups": 3}], {}, "compression.0.groups: got 3, must divide the 2 layers; use e.g. 2"),
         ([{"method": "attention_window", "window": 2, "layers": "layer.0"}, {"method": "sharing"}], {},
-         "compression.1.groups: got layers 0 .. 1 of different shapes, must be groups of equal layers; share before the layers differ"),
+         "compression.1.groups: got layers 0 .. 1 of different shapes, must share their weights between equal layers; make them alike, or use more groups"),
         ([{"method": "attention_window", "window": 2, "layers": "layer.5"}], {}, "compression.0.layers: got 'layer.5', must match one of layer.0 .. layer.1; change it"),
     ],
 )  # fmt: skip
