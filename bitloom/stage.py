@@ -135,7 +135,7 @@ STAGES = {
         Stage(
             name="search",
             title="Search for the bits of each layer",
-            sections=("name", "model", "data", "quantization", "training", "hardware", "search"),
+            sections=("name", "model", "data", "quantization", "training", "compression", "hardware", "search"),
             may=("board",),
             resumes=True,
         ),

@@ -70,7 +70,9 @@ class Compression:
         for method in self.methods:
             method.require(Setup(network=_network(shape), least=_network(least), quant=self.quant, training=self.training))
             shape, least = method.expect(method.reshape(shape)), method.least(method.reshape(least))
-        _network(shape, self.quant)  # an override for a layer that will be gone is told now
+        network = _network(shape, self.quant)  # an override for a layer that will be gone is told now
+        for method in self.methods:
+            method.settled(network)
         if self.changes:
             self.told = f"Compression: {_told(before)} become {_told(shape)}; where training decides which parts stay, layers are taken alike here."
         return shape
@@ -159,6 +161,8 @@ def _require_order(earlier: Method, method: Method) -> None:
         if one.aligned and other.cuts and one.cfg.phase == "float":
             rule = "the phase behind it, as a cut through its pattern of zeros breaks it"
             raise one.error("phase", f"'float' with '{other.cfg.method}'", f"be {rule}", "set phase: qat")
+    if earlier.fewer and method.cuts:
+        raise MethodError(f"{method.where}: got '{second}' behind '{first}', must be in front of it: the layers that are left have other numbers; move it up")
     if method.early and not earlier.early:
         raise MethodError(
             f"{method.where}: got '{second}' behind '{first}', must be in front of it: it makes the network that '{first}' is trained on; move it up"

@@ -191,7 +191,7 @@ class _Run:
         if not resume:
             self._on_main(lambda: _remove(self.out))
         path = self.out / "settings.json"
-        if path.is_file() and (before := read_json(path, settings)) != settings:
+        if path.is_file() and (before := read_json(path, groups)) != settings:
             changed = ", ".join(name for name in settings | before if settings.get(name) != before.get(name))
             raise TrainError(f"{self.out}: got a training with other settings ({changed}), must be the same to resume; "
                              "choose another folder or start anew (resume=False)")  # fmt: skip

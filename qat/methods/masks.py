@@ -10,6 +10,7 @@ from torch import Tensor
 from bitloom.hw.settings import ConfigError, Number
 from bitloom.qat.methods import MethodConfig
 from bitloom.qat.methods.method import Method, PhaseName, Setup, Step, Work, linears, nearest_layer
+from bitloom.qat.net.encoder import Encoder
 from bitloom.qat.net.operators import Linear
 
 
@@ -65,6 +66,10 @@ class Masks(Method):
             self.reaches(name, operator)
         for name, operator in linears(setup.least, cfg.layers):
             self.fits(name, operator)
+
+    def settled(self, network: Encoder) -> None:
+        if self.cfg.phase == "qat" and not list(linears(network, self.cfg.layers)):
+            raise self.error("layers", f"'{self.cfg.layers}'", "match a layer that is left in the quantized phase", nearest_layer(network, self.cfg.layers))
 
     def fits(self, name: str, operator: Linear) -> None:
         """Raise MethodError: a layer's matrix is of a size that has not this pattern."""

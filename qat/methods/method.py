@@ -110,6 +110,7 @@ class Method(nn.Module):
     alone   a second entry of its kind is refused, where they work in the same phase
     cuts    it takes rows or columns out of matrices at the end of the float phase
     aligned it makes zeros in a pattern that such a cut would break
+    fewer   it takes layers out at the end of the float phase, so that those behind have other numbers
     clashes names of the methods that it cannot be combined with, each with the reason
     """
 
@@ -118,6 +119,7 @@ class Method(nn.Module):
     alone = True
     cuts = False
     aligned = False
+    fewer = False
     clashes: dict[str, str] = {}
 
     def __init__(self, cfg: MethodConfig, where: str):
@@ -134,6 +136,9 @@ class Method(nn.Module):
 
     def require(self, setup: Setup) -> None:
         """Raise MethodError: the network has not the part, or the recipe not the phase, that the method needs."""
+
+    def settled(self, network: Encoder) -> None:
+        """Raise MethodError: the network of the quantized phase, as far as it is known, is none on which the method can work; others stand behind it."""
 
     def examples(self, dataset: Dataset, mask: str, seed: int) -> Dataset:
         """The data that is trained on. Raise MethodError: of a task that it cannot change.

@@ -38,15 +38,17 @@ class Sharing(Method):
     early = True
 
     def require(self, setup: Setup) -> None:
-        layers = setup.shape.layers
+        self.settled(setup.network)
+
+    def settled(self, network: Encoder) -> None:
+        layers = network.shape.layers
         if len(layers) % self.cfg.groups:
             near = max(n for n in range(1, self.cfg.groups + 1) if len(layers) % n == 0)
             raise self.error("groups", self.cfg.groups, f"divide the {len(layers)} layers", f"use e.g. {near}")
         for group in self.groups(len(layers)):
             if len({layers[i] for i in group}) > 1:
-                raise self.error(
-                    "groups", f"layers {group[0]} .. {group[-1]} of different shapes", "be groups of equal layers", "share before the layers differ"
-                )
+                rule = "share their weights between equal layers"
+                raise self.error("groups", f"layers {group[0]} .. {group[-1]} of different shapes", rule, "make them alike, or use more groups")
 
     def groups(self, depth: int) -> list[range]:
         size = depth // self.cfg.groups

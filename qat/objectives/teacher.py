@@ -62,6 +62,10 @@ class Looking(Objective):
         if self.cfg.teacher != OWN:
             self.fits(setup.shape, teacher_shape(self.cfg.teacher, setup.shape))
 
+    def settled(self, network: Encoder) -> None:
+        if self.cfg.teacher != OWN and "qat" in self.phases():
+            self.fits(network.shape, teacher_shape(self.cfg.teacher, network.shape))
+
     def fits(self, student: EncoderShape, teacher: EncoderShape) -> None:
         """Raise MethodError: shapes that cannot be compared."""
         if teacher.max_tokens < student.max_tokens:

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compression: a recipe's methods at work, their order, what each mistake is told; a method is one file."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from compressed import MODEL, STEPS, TRAINING, assert_same, compress, crashed, integers_agree, weights
 
 from bitloom.cli import main
@@ -15,6 +18,7 @@ from bitloom.qat.methods import METHODS, MethodError, method_of, read
 from bitloom.qat.methods.masks import Gradual
 from bitloom.qat.methods.method import Step
 from bitloom.qat.net.untrained import untrained_shape
+from bitloom.qat.train import TrainError
 from bitloom.recipe import Recipe, RecipeError
 
 pytestmark = pytest.mark.filterwarnings("ignore::bitloom.qat.tokenizer.TruncationWarning")
@@ -55,10 +59,16 @@ def test_a_method_is_one_short_file(toy, tmp_path):
     assert [layer.intermediate for layer in plain.shape.layers] == [16, 16]
     assert graph.params["layer.1.ffn.down.acc.weight"].shape == (16, 16)
     assert all(value.abs().max() <= 0.1 for name, value in weights(tmp_path / "whole").items() if "ffn.up.weight" in name and "quant" not in name)
+    with pytest.raises(TrainError, match=r"got a training with other settings \(compression\), must be the same to resume"):
+        compress(tmp_path / "whole", [])
     for phase in ("float", "qat"):
         crashed(tmp_path / phase, [TOY], phase, STEPS // 2 + 2)
         compress(tmp_path / phase, [TOY])
         assert_same(tmp_path / phase, tmp_path / "whole")
+    settings = tmp_path / "whole" / "settings.json"
+    settings.write_text(json.dumps({key: value for key, value in json.loads(settings.read_text()).items() if key != "compression"}))
+    with pytest.raises(TrainError, match=r"other settings \(compression\)"):  # of a run without any
+        compress(tmp_path / "whole", [TOY])
 
 
 def test_a_recipe_names_methods_and_survives_its_own_dump(toy):
@@ -74,6 +84,16 @@ def test_every_method_tells_its_source(name):
     assert method.Config.model_fields["method"].annotation.__args__ == (name,)
     module = Path(__file__).parents[2].joinpath(*METHODS[name].split(".")[1:]).with_suffix(".py")
     assert module.stem == name and method.__doc__
+
+
+def test_every_method_stands_in_the_docs_with_a_recipe():
+    """Which is read as it stands there, and names all that can be set."""
+    rows = [line for line in (Path(__file__).parents[2] / "docs" / "compression.md").read_text().splitlines() if line.startswith("| `{method: ")]
+    entries = [(read(yaml.safe_load(re.match(r"\| `(.*?)` \|", row)[1])), row) for row in rows]
+    assert [entry.method for entry, _ in entries] == list(METHODS)
+    shared = {"scope", "layers", "phase", "begin", "end", "every", "rounds", "normalize"}  # told once, in the first row of their kind
+    for entry, row in entries:
+        assert not [key for key in type(entry).model_fields if f"`{key}`" not in row and key not in shared | {"method"}], entry.method
 
 
 @pytest.mark.parametrize(

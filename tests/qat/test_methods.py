@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Each compression method: the network or the zeros that it leaves, integers that agree, and what it refuses."""
 
+import json
 import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from compressed import MODEL, STEPS, assert_same, compress, crashed, integers_agree, weights
+from compressed import DATA, MODEL, STEPS, TRAINING, assert_same, compress, crashed, integers_agree, weights
 from random_models import padded, random_float, random_sentences
 from torch import nn
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from bitloom.hw import golden
 from bitloom.hw.build import build
@@ -17,14 +19,16 @@ from bitloom.hw.errors import BitloomError
 from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.qat.checkpoint import load_plain
 from bitloom.qat.compress import Compression, reshaped
-from bitloom.qat.config import ModelConfig, QuantConfig, TrainConfig
-from bitloom.qat.data import Dataset, Examples
+from bitloom.qat.config import DistillConfig, ModelConfig, QuantConfig, TrainConfig
+from bitloom.qat.data import DataConfig, Dataset, Examples, load
 from bitloom.qat.methods import MethodError, method_of, read
 from bitloom.qat.methods.cut import cut_layers, cut_parts
 from bitloom.qat.methods.gates import Rounds
 from bitloom.qat.methods.method import Step, Work
 from bitloom.qat.net.model import FloatModel
 from bitloom.qat.net.untrained import untrained_shape
+from bitloom.qat.tokenizer import TextTokenizer
+from bitloom.qat.train import train
 from bitloom.sim.encoder import run_encoder
 from bitloom.sim.verify import compare
 
@@ -94,12 +98,49 @@ def test_the_network_that_is_left(case, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("phase", ["float", "qat"])
-@pytest.mark.parametrize("entries", [[DROP, HEADS], COMPOUND, [BALANCED, RPP], [{"method": "sharing"}, TILES]], ids=["drop", "compound", "masks", "sharing"])
+@pytest.mark.parametrize("entries", [[HEADS, DROP], COMPOUND, [BALANCED, RPP], [{"method": "sharing"}, TILES]], ids=["drop", "compound", "masks", "sharing"])
 def test_a_crash_changes_nothing(entries, phase, tmp_path):
     compress(tmp_path / "whole", entries)
     crashed(tmp_path / "out", entries, phase, STEPS // 2 + 2)
     compress(tmp_path / "out", entries)
     assert_same(tmp_path / "out", tmp_path / "whole")
+
+
+SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 32, "vocab_size": 250}
+FAMILIES = {
+    "distilbert": {"vocab_size": 250, "dim": 16, "n_layers": 2, "n_heads": 4, "hidden_dim": 32},
+    "roberta": SMALL | {"max_position_embeddings": 18, "type_vocab_size": 1, "pad_token_id": 1},
+    "electra": SMALL | {"embedding_size": 8},
+    "albert": SMALL | {"embedding_size": 8},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_a_checkpoint_of_any_family(kind, tmp_path):
+    """No method knows families."""
+    torch.manual_seed(0)
+    AutoModelForSequenceClassification.from_config(AutoConfig.for_model(kind, **FAMILIES[kind], num_labels=2)).save_pretrained(tmp_path / "checkpoint")
+    TextTokenizer.train(load(DATA).train.all_texts(), 250).save(tmp_path / "vocab")
+    model, data = ModelConfig(checkpoint=str(tmp_path / "checkpoint"), max_tokens=16), DATA.model_copy(update={"vocab": str(tmp_path / "vocab")})
+    entries = COMPOUND if kind in ("distilbert", "roberta") else COMPOUND[1:]
+    compress(tmp_path / "out", entries, model=model, data=data)
+    graph = integers_agree(tmp_path / "out")
+    assert graph.params["layer.0.ffn.up.wide.acc.weight"].shape == (16, 4) and graph.params["embeddings.project.acc.weight"].shape == (16, 8)
+
+
+@pytest.mark.slow
+def test_spans(tmp_path):
+    """Logits of each token, in windows."""
+    rows = [{"question": "who ?", "context": f"{'x ' * (i % 9)}the {name} end", "answers": {"text": [name], "answer_start": [2 * (i % 9) + 4]}}
+            for i, name in enumerate(["ann", "bob", "cat", "dog"] * 12)]  # fmt: skip
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings, quant = TRAINING.model_copy(update={"distill": DistillConfig()}), QuantConfig()
+    train(MODEL.model_copy(update={"head": "token"}), quant, settings, DataConfig(name="squad", vocab=60), tmp_path, tmp_path / "out",
+          compression=tuple(map(read, [HEADS, UNITS, {"method": "attention_maps", "teacher": "float", "heads": "mean"}])))  # fmt: skip
+    graph = integers_agree(tmp_path / "out")
+    assert graph.node("logits.acc").op == "linear" and [layer.intermediate for layer in load_plain(tmp_path / "out" / "float").shape.layers] == [16, 16]
 
 
 @pytest.mark.slow
@@ -318,6 +359,13 @@ def test_an_override_for_a_layer_that_goes_is_told_before_the_training():
          "compression.1.phase: got 'float' with 'ffn_pruning', must be the phase behind it, as a cut through its pattern of zeros breaks it; set phase: qat"),
         ([TILES, HEADS], {},
          "compression.0.phase: got 'float' with 'head_pruning', must be the phase behind it, as a cut through its pattern of zeros breaks it; set phase: qat"),
+        ([{"method": "sharing", "groups": 2}, {"method": "depth", "keep": 1}], {}, "compression.0.groups: got 2, must divide the 1 layers; use e.g. 1"),
+        ([{"method": "sharing"}, RANKS], {},
+         "compression.0.groups: got layers 0 .. 1 of different shapes, must share their weights between equal layers; make them alike, or use more groups"),
+        ([DROP, HEADS], {},
+         "compression.1: got 'head_pruning' behind 'layer_drop', must be in front of it: the layers that are left have other numbers; move it up"),
+        ([TILES | {"layers": "layer.1.*", "phase": "qat"}, DROP], {},
+         "compression.0.layers: got 'layer.1.*', must match a layer that is left in the quantized phase; did you mean 'layer.0."),
         ([{"method": "low_rank", "ranks": {"layer.*.ffn.up": 11}}], {},
          "compression.0.ranks['layer.0.ffn.up']: got 11, must be at most 10, above which two matrices hold as many weights as the 32 x 16; lower it, or leave it out"),
         ([{"method": "low_rank", "ranks": {"layer.*.ffn.upp": 2}}], {},
@@ -325,7 +373,7 @@ def test_an_override_for_a_layer_that_goes_is_told_before_the_training():
         ([{"method": "embedding_factorization", "size": 16}], {}, "compression.0.size: got 16, must be below the encoder's 16; lower it"),
         ([{"method": "sharing", "groups": 3}], {}, "compression.0.groups: got 3, must divide the 2 layers; use e.g. 2"),
         ([{"method": "attention_window", "window": 2, "layers": "layer.0"}, {"method": "sharing"}], {},
-         "compression.1.groups: got layers 0 .. 1 of different shapes, must be groups of equal layers; share before the layers differ"),
+         "compression.1.groups: got layers 0 .. 1 of different shapes, must share their weights between equal layers; make them alike, or use more groups"),
         ([{"method": "attention_window", "window": 2, "layers": "layer.5"}], {}, "compression.0.layers: got 'layer.5', must match one of layer.0 .. layer.1; change it"),
     ],
 )  # fmt: skip

@@ -183,6 +183,8 @@ def test_teachers_that_do_not_fit(teacher, tmp_path):
         ([hidden], good | {"model": MODEL.model_copy(update={"layers": 5})},
          "compression.0.teacher: got a teacher of 4 layers, must have the student's 5 at least; choose a deeper one"),
         ([maps], good | {"model": wide}, "compression.0.heads: got 'each' with 2 heads in layer 0 and 4 in the teacher's, must be pairs; set heads: mean"),
+        ([maps, {"method": "head_pruning", "keep": 0.5}], good,
+         "compression.0.heads: got 'each' with 2 heads in layer 0 and 4 in the teacher's, must be pairs; set heads: mean"),
         ([hidden | {"initialize": True}], good,
          "compression.0.initialize: got a teacher of 24 channels, 4 heads and a feed-forward of 32, must have the student's 16, 4 and 32; set initialize: false"),
         ([logits], good | {"training": {"distill": DistillConfig()}}, "training.distill: got a second 'logits', must be there once; remove one"),
