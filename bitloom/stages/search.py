@@ -43,7 +43,8 @@ def run(context: Context) -> str:
     (context.out / CHOSEN).write_text(chosen.dump(), encoding="utf-8")
     at = found.chosen
     taken = f", {at.dsp} DSPs, {at.block_ram} block RAMs" if board else ""
-    return f"{at.interval:,} cycles{taken}, {at.bytes:,} bytes; {found.metric} {score(at.score)} without training, float {score(found.float_score)}"
+    trained = f"after {at.steps} steps" if at.steps else "without training"
+    return f"{at.interval:,} cycles{taken}, {at.bytes:,} bytes; {found.metric} {score(at.score)} {trained}, float {score(found.float_score)}"
 
 
 def chosen_recipe(folder: Path) -> Recipe:
