@@ -81,6 +81,7 @@ class Point:
 class Found:
     """What a search gives: the chosen point, with the recipe sections that stand for it, and the points around it.
 
+    rivals     the best choices for the block RAM (bytes without a board) of the uniform ones
     variables  the tensors of each; places: where each stood when bits were learned
     """
 
@@ -89,6 +90,7 @@ class Found:
     hardware: HardwareConfig
     front: list[Point]
     uniform: list[Point]
+    rivals: list[Point]
     metric: str
     float_score: float | None
     budget: dict[str, float]
@@ -99,7 +101,8 @@ class Found:
 
     def as_dict(self) -> dict[str, Any]:
         """For pareto.json."""
-        points = {"chosen": asdict(self.chosen), "front": [asdict(p) for p in self.front], "uniform": [asdict(p) for p in self.uniform]}
+        points = {"chosen": asdict(self.chosen), "front": [asdict(p) for p in self.front], "uniform": [asdict(p) for p in self.uniform],
+                  "rivals": [asdict(p) for p in self.rivals]}  # fmt: skip
         return {"schema": "bitloom.search/1", "method": self.method, "metric": self.metric, "float_score": self.float_score,
                 "budget": self.budget, "variables": self.variables, "places": self.places} | points  # fmt: skip
 
@@ -158,7 +161,17 @@ class Search:
         chosen = self.point("", at, best(at, by, limits))
         front = self.front(prices, by, limits, chosen)
         uniform = [self.at(f"uniform {bits}", at, self.space.uniform(bits), by) for bits in UNIFORM]
-        return self._found(chosen, front, uniform, limits, sensitivity=sensitivity)
+        return self._found(chosen, front, uniform, limits, sensitivity=sensitivity, rivals=self._rivals(at, by, limits, uniform))
+
+    def _rivals(self, at: Prices, by: Mapping, limits: Limits, uniform: list[Point]) -> list[Point]:
+        """The best choice that takes no more than each uniform one that fits."""
+        figure, found = "block_ram" if self.board else "bits", []
+        for point in uniform:
+            costs = at.total(point.choice)
+            if not point.fits and costs[COSTS.index(figure)] <= limits.get(figure, math.inf):
+                solution = best(at, by, limits | {figure: float(costs[COSTS.index(figure)])})
+                found.append(self.point(f"searched, for what {point.name} takes", at, solution))
+        return found
 
     def _by_gradient(self) -> Found:
         at, limits = self.prices((1,))[self.hardware.target_cycles], self.limits()
@@ -190,8 +203,9 @@ class Search:
         front = _undominated([chosen, *(point("", t.choice) for t in _leading(list(apart)))])
         return self._found(chosen, front, [point(f"uniform {bits}", choice) for bits, choice in zip(UNIFORM, first, strict=True)], limits)
 
-    def _found(self, chosen: Point, front: list[Point], uniform: list[Point], limits: Limits, **more: Any) -> Found:
+    def _found(self, chosen: Point, front: list[Point], uniform: list[Point], limits: Limits, rivals: Sequence[Point] = (), **more: Any) -> Found:
         return Found(
+            rivals=list(rivals),
             chosen=chosen,
             quant=self.space.quantization(chosen.choice),
             hardware=self.hardware.model_copy(update={"board": self.board and self.board.name}),
