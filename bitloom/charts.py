@@ -125,6 +125,39 @@ def bars(rows: Sequence[Bar], *, style: int = 1, label_width: int = 200, row_hei
     return Markup("".join(out) + "</svg>")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row of a heat map: a label, and by column a value with its text; a column that the row has not is left empty."""
+
+    label: str
+    cells: dict[str, tuple[float, str]]
+
+
+def heat(rows: Sequence[Row], columns: Sequence[str], *, label_width: int = 170, row_height: int = 22) -> Markup:
+    """Cells whose depth of colour is their value, from the least to the largest of all."""
+    values = [value for row in rows for value, _ in row.cells.values()]
+    if not values:
+        return Markup("")
+    low, high, width = min(values), max(values), (WIDTH - label_width) / len(columns)
+    out = [f'<svg viewBox="0 0 {WIDTH} {(len(rows) + 1) * row_height + 4}" role="img" aria-label="heat map">']
+    for j, name in enumerate(columns):
+        out.append(f'<text class="tick" x="{label_width + (j + 0.5) * width:.1f}" y="{row_height - 7}" text-anchor="middle">{escape(name)}</text>')
+    for i, row in enumerate(rows):
+        y = (i + 1) * row_height
+        out.append(f'<text class="tick" x="{label_width - 8}" y="{y + row_height / 2 + 4:.1f}" text-anchor="end">{escape(row.label)}</text>')
+        for j, name in enumerate(columns):
+            if name in row.cells:
+                value, text = row.cells[name]
+                share = (value - low) / (high - low) if high > low else 1.0
+                out.append(
+                    f'<rect class="cell bar s1" x="{label_width + j * width:.1f}" y="{y}" width="{width:.1f}" height="{row_height}" '
+                    f'fill-opacity="{0.12 + 0.88 * share:.2f}"><title>{escape(row.label)}, {escape(name)}: {escape(text)}</title></rect>'
+                    f'<text class="{"on" if share > 0.6 else "tick"}" x="{label_width + (j + 0.5) * width:.1f}" y="{y + row_height / 2 + 4:.1f}" '
+                    f'text-anchor="middle">{escape(text)}</text>'
+                )
+    return Markup("".join(out) + "</svg>")
+
+
 def _span(values: Sequence[float], from_zero: bool, margin: float = 0.0) -> tuple[float, float]:
     low, high = min(values), max(values)
     if from_zero:

@@ -62,8 +62,8 @@ def score(value: float | None) -> str:
     return "not defined" if value is None else f"{value:.2%}"
 
 
-def render(report: dict, recipe_yaml: str) -> str:
-    """report.html as text."""
+def template(name: str) -> jinja2.Template:
+    """One of templates/, with the filters that the pages share."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -73,7 +73,12 @@ def render(report: dict, recipe_yaml: str) -> str:
         finalize=_readable,
     )
     environment.filters |= {"score": score, "bytes": _bytes, "off": _off}
-    return environment.get_template("report.html.j2").render(
+    return environment.get_template(name)
+
+
+def render(report: dict, recipe_yaml: str) -> str:
+    """report.html as text."""
+    return template("report.html.j2").render(
         r=report,
         figures=list(key_figures(report)),
         recipe=recipe_yaml,

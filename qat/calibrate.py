@@ -75,6 +75,7 @@ def calibrate(model: QuantModel | Network, batches: Iterable[dict[str, Tensor]])
     return {name: grid.e for name, grid in network.grids().items()}
 
 
+@torch.no_grad()
 def observe(network: Network, batches: Iterable[dict[str, Tensor]], make: Callable[[str, Grid, dict], Seen]) -> dict[str, Seen]:
     """Show batches to observers, one a tensor, while the activations stay float; returns them by tensor name.
 

@@ -3,16 +3,22 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 
 import torch
 
 from bitloom.qat.baseline import float_model
-from bitloom.qat.config import ModelConfig, QuantConfig
+from bitloom.qat.config import ModelConfig, QuantConfig, TrainConfig
+from bitloom.qat.data import DataConfig, load
+from bitloom.qat.features import Features
 from bitloom.qat.net.model import QuantModel
 from bitloom.qat.search.config import SearchConfig
 from bitloom.qat.search.rounded import Rounded
 from bitloom.qat.search.space import Space
+from bitloom.qat.search.trial import Task
+from bitloom.qat.tokenizer import TextTokenizer
+from bitloom.qat.train import Start
 
 TOKENS, VOCABULARY = 12, 40
 STEPS = 6
@@ -55,3 +61,17 @@ def space(layers: int = 0, quant: dict | None = None, **config) -> Space:
 
 def rounded(layers: int = 0, **config) -> Rounded:
     return Rounded(start(), space(layers, **config), TOKENS, [inputs(batch) for batch in batches()])
+
+
+@cache
+def task(steps: int = 4, parts: int = 1) -> Task:
+    """Short trainings on reviews of the project's own grammar."""
+    training = TrainConfig.model_validate({"batch_size": 8, "calibration_batches": 1, "qat_learning_rate": 1e-3})
+    dataset = load(DataConfig(name="reviews", max_train_examples=32, max_dev_examples=16))
+    tokenizer = TextTokenizer.train(dataset.train.all_texts(), 60)
+    torch.manual_seed(0)
+    model = float_model(MODEL, len(tokenizer), 2).eval()
+    with warnings.catch_warnings(action="ignore"):  # texts are cut, on purpose
+        train, dev = (Features(dataset, part, tokenizer, TOKENS) for part in (dataset.train, dataset.dev))
+    started = Start(model=model, dataset=dataset, tokenizer=tokenizer, train=train, dev=dev)
+    return Task(start=started, training=training, max_tokens=TOKENS, steps=steps, parts=parts)

@@ -12,6 +12,7 @@ from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.qat.search.config import SearchConfig
 from bitloom.recipe import Recipe
 from bitloom.report import score
+from bitloom.search_page import render
 
 CHOSEN = "chosen.yaml"
 
@@ -41,9 +42,12 @@ def run(context: Context) -> str:
     save(found, context.out)
     chosen = recipe.model_copy(update={"quantization": found.quant, "hardware": found.hardware, "search": SearchConfig()})
     (context.out / CHOSEN).write_text(chosen.dump(), encoding="utf-8")
+    sensitivity = found.sensitivity.by(recipe.search.by) if found.sensitivity else {}
+    (context.out / "search.html").write_text(render(found.as_dict(), sensitivity, chosen.dump()), encoding="utf-8")
     at = found.chosen
     taken = f", {at.dsp} DSPs, {at.block_ram} block RAMs" if board else ""
-    return f"{at.interval:,} cycles{taken}, {at.bytes:,} bytes; {found.metric} {score(at.score)} without training, float {score(found.float_score)}"
+    trained = f"after {at.steps} steps" if at.steps else "without training"
+    return f"{at.interval:,} cycles{taken}, {at.bytes:,} bytes; {found.metric} {score(at.score)} {trained}, float {score(found.float_score)}"
 
 
 def chosen_recipe(folder: Path) -> Recipe:

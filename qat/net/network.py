@@ -49,7 +49,7 @@ class Network(nn.Module):
         Raises QuantError: arithmetic outside of operators; an operator that is called twice. ConfigError: an override that matches nothing.
         """
         self.steps, self.exits = _trace(self)
-        self.quant, self.max_tokens = quant, max_tokens
+        self.max_tokens = max_tokens
         operators = {step.path: self.get_submodule(step.path) for step in self.steps}
         for step in self.steps:
             readers = [operators[other.path] for other in self.steps if step.path in other.reads]
@@ -58,6 +58,7 @@ class Network(nn.Module):
         for step in self.steps:
             operators[step.path].bind(step.path, tuple(operators[r] for r in step.reads if r in operators), bits)
         quant.check_names(self.settings())
+        self.quant = quant
         return self
 
     def as_plain(self) -> Network:
@@ -72,6 +73,13 @@ class Network(nn.Module):
     def factors(self) -> dict[Linear, float]:
         """What a quantized network has in the weights of the layers that give queries, and a float one does not: 1/sqrt(d) of the head."""
         return {m._sources[0]: m.factor for m in self.operators() if isinstance(m, Scores)}
+
+    def configure(self, quant: QuantConfig) -> None:
+        """Other bits for a network that is bound; scales stay. Raises ConfigError: an override that matches nothing."""
+        quant.check_names(self.settings())
+        self.quant, bits = quant, Bits(quant, self.max_tokens)
+        for operator in self.operators():
+            operator.configure(bits)
 
     def settings(self) -> dict[str, set[str]]:
         """Each layer's and tensor's name, with the quantization settings that apply to it."""

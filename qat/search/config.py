@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from bitloom.hw.settings import ConfigError, Strict, did_you_mean
-from bitloom.qat.config import BIT_RANGES
+from bitloom.qat.config import BIT_RANGES, MAX_STEPS
 
 MAX_EXAMPLES = 1 << 20
 RESOURCES = ("block_ram", "dsp", "lut", "bytes")  # what a budget may limit beside the cycles
@@ -39,6 +39,14 @@ class SearchConfig(Strict):
     sentences: int = Field(256, ge=1, le=MAX_EXAMPLES)  # of the training split, that sensitivity is measured on
     curvature_sentences: int = Field(64, ge=4, le=MAX_EXAMPLES)  # those of them that the Hessian is of, where `by` needs it
     points: int = Field(8, ge=2, le=64)  # of the Pareto front
+    method: Literal["ilp", "trials", "gradient"] = "ilp"
+    sampler: Literal["nsga2", "tpe"] = "nsga2"  # of trials: score against what the hardware takes, or the score alone
+    pruner: Literal["none", "median", "hyperband"] = "median"  # of tpe's trials
+    trials: int = Field(32, ge=1, le=100_000)
+    steps: int = Field(100, ge=1, le=MAX_STEPS)  # of fine-tuning, in a trial or while bits are learned
+    workers: int = Field(1, ge=1, le=4096)  # trials at once
+    cluster: str | None = None  # address of a Ray cluster for them ("local": one on this machine); None: processes of this machine
+    storage: str | None = None  # file, or address of a database, of the trials; None: a file in the run folder
 
     @model_validator(mode="before")
     @classmethod

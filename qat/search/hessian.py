@@ -15,20 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bitloom.hw.errors import BitloomError
 from bitloom.qat.families import family_of
 from bitloom.qat.families.heads import head_of
 from bitloom.qat.net.network import Network
 from bitloom.qat.net.operators import Linear
+from bitloom.qat.search.errors import SearchError
 from bitloom.qat.trainer import as_taken
 
 INSTALL = "pip install --no-deps curvlinops-for-pytorch backpack-for-pytorch"
 TOLERANCE = 1e-3  # of the eigenvalue, relative
 Batch = tuple[dict[str, Tensor], Tensor]  # a model's inputs, labels
-
-
-class SearchError(BitloomError):
-    """A search that cannot be made as asked."""
 
 
 class _Logits(nn.Module):

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array, lil_array
 
-from bitloom.qat.search.hessian import SearchError
+from bitloom.qat.search.errors import SearchError
 from bitloom.qat.search.prices import COSTS, LUT, RULE, Prices, Real
 from bitloom.qat.search.space import Choice
 

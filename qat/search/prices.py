@@ -74,6 +74,11 @@ class Prices:
         hardware = Design(top, solve(top, replace_board(config, None))).graph
         self.terms = [Term(tensor=n.name, depends=self._depends(top, hardware, n.name), matrix=bool(OPS[n.op].matrix)) for n in top.nodes]
 
+    @property
+    def filled(self) -> bool:
+        """Whether the terms have their figures."""
+        return all(term.table for term in self.terms)
+
     def total(self, choice: Choice, lut_units: frozenset[str] = frozenset()) -> np.ndarray:
         """Figures of COSTS of a whole design, from the terms; lut_units multiply without DSPs."""
         return sum(term.of(choice, LUT if term.tensor in lut_units else RULE) for term in self.terms)

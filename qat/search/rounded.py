@@ -12,6 +12,7 @@ from bitloom.hw.graph import Graph
 from bitloom.qat.calibrate import Observer, exponent, observe
 from bitloom.qat.net.model import QuantModel
 from bitloom.qat.net.operators import LOGIT_BITS, Linear
+from bitloom.qat.quantizers import Grid
 from bitloom.qat.search.space import Choice, Space
 
 
@@ -58,10 +59,14 @@ class Rounded:
         self._bind(choice)
         self._fit()
         for name, grid in self.network.grids().items():
-            if (known := self._exponents.get((name, grid.observed_range()))) is not None:
-                grid.set_exponent(known)
+            self.scale(name, grid)
         self.network.settle()
         return self.model
+
+    def scale(self, tensor: str, grid: Grid) -> None:
+        """Set a tensor's exponent for the bits that it has."""
+        if (known := self._exponents.get((tensor, grid.observed_range()))) is not None:
+            grid.set_exponent(known)
 
     def graph(self, choice: Choice) -> Graph:
         """Its integer graph."""
@@ -69,7 +74,7 @@ class Rounded:
 
     def _bind(self, choice: Choice) -> None:
         self.model.quant = self.space.quantization(choice)
-        self.network.bind(self.model.quant, self.max_tokens)
+        self.network.configure(self.model.quant)
 
     def _ranges(self) -> dict[str, set[tuple[int, int]]]:
         """By tensor: the codes that an observer may be asked about."""
@@ -80,14 +85,17 @@ class Rounded:
                 found.setdefault(name, set()).add(grid.observed_range())
         return found
 
-    @torch.no_grad()
     def _fit(self) -> None:
-        """Each layer's weight scales for its bits."""
         for operator in self.network.operators():
             if isinstance(operator, Linear):
-                grid = operator.weight_grid
-                key = (operator.tensor, grid.bits, grid.narrow)
-                if key not in self._fits:
-                    grid.fit(operator.weight)
-                    self._fits[key] = grid.log_scale.detach().clone()
-                grid.log_scale.copy_(self._fits[key])
+                self.fit(operator)
+
+    @torch.no_grad()
+    def fit(self, operator: Linear) -> None:
+        """A layer's weight scales for its bits."""
+        grid = operator.weight_grid
+        key = (operator.tensor, grid.bits, grid.narrow)
+        if key not in self._fits:
+            grid.fit(operator.weight)
+            self._fits[key] = grid.log_scale.detach().clone()
+        grid.log_scale.data.copy_(self._fits[key])  # .data: a step that learns bits puts back what its backward pass has seen

@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -26,15 +25,18 @@ from bitloom.hw.plan.solve import HardwareConfig, solve
 from bitloom.qat.config import QuantConfig, TrainConfig
 from bitloom.qat.features import Collator
 from bitloom.qat.net.model import QuantModel
+from bitloom.qat.search.blackbox import PARTS, Study, Tried, best_of, fingerprint, run_trials
 from bitloom.qat.search.config import SearchConfig
-from bitloom.qat.search.hessian import SearchError
+from bitloom.qat.search.errors import SearchError
 from bitloom.qat.search.ilp import Limits, Programme, Solution, best
+from bitloom.qat.search.learned import Learner, distances
 from bitloom.qat.search.prices import COSTS, Prices, fill
 from bitloom.qat.search.rounded import Rounded
 from bitloom.qat.search.sensitivity import ESTIMATES, Judge, Sensitivity, curvature, measure
 from bitloom.qat.search.space import Choice, Space
+from bitloom.qat.search.trial import Task
+from bitloom.qat.search.trial import score as score_of
 from bitloom.qat.train import Start, calibration_batches
-from bitloom.qat.trainer import EncoderTrainer
 
 SPEEDS = (0.5, 1, 2)  # of the target interval, that the front is drawn for
 UNIFORM = (8, 4, 2)  # bits of weights that a choice is compared with
@@ -45,11 +47,12 @@ Progress = Callable[[float | None, str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One choice of bits, rounded from the float model without training, and its design.
+    """One choice of bits and its design.
 
     name         of a uniform choice; "" of a searched one
-    sensitivity  what was minimized
-    score        of the development split; loss, divergence: of the training sentences
+    sensitivity  what was minimized; of trials 1 - score
+    score        of the development split: of the float model rounded to these bits, or fine-tuned for `steps`; None: it was not trained, as beyond the budget
+    loss, divergence  of the training sentences, rounded
     interval     cycles between two sentences of max_tokens, all operators counted
     dsp, block_ram, lut, ff  of the encoder on the board; 0 without one. bytes: of all parameters
     predicted    dsp, block_ram and bytes as the sums of terms said before the design was made
@@ -61,6 +64,7 @@ class Point:
     choice: dict[str, int]
     sensitivity: float
     score: float | None
+    steps: int
     loss: float
     divergence: float
     interval: int
@@ -75,22 +79,32 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What a search gives: the chosen point, with the recipe sections that stand for it, and the points around it."""
+    """What a search gives: the chosen point, with the recipe sections that stand for it, and the points around it.
+
+    rivals     the best choices for the block RAM (bytes without a board) of the uniform ones
+    variables  the tensors of each; places: where each stood when bits were learned
+    """
 
     chosen: Point
     quant: QuantConfig
     hardware: HardwareConfig
     front: list[Point]
     uniform: list[Point]
+    rivals: list[Point]
     metric: str
     float_score: float | None
     budget: dict[str, float]
-    sensitivity: Sensitivity = field(repr=False)
+    method: str
+    variables: dict[str, list[str]]
+    sensitivity: Sensitivity | None = field(default=None, repr=False)
+    places: dict[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """For pareto.json."""
-        points = {"chosen": asdict(self.chosen), "front": [asdict(p) for p in self.front], "uniform": [asdict(p) for p in self.uniform]}
-        return {"schema": "bitloom.search/1", "metric": self.metric, "float_score": self.float_score, "budget": self.budget} | points
+        points = {"chosen": asdict(self.chosen), "front": [asdict(p) for p in self.front], "uniform": [asdict(p) for p in self.uniform],
+                  "rivals": [asdict(p) for p in self.rivals]}  # fmt: skip
+        return {"schema": "bitloom.search/1", "method": self.method, "metric": self.metric, "float_score": self.float_score,
+                "budget": self.budget, "variables": self.variables, "places": self.places} | points  # fmt: skip
 
 
 class Search:
@@ -107,10 +121,11 @@ class Search:
         batches = calibration_batches(start.train, start.tokenizer, training)
         settings = QuantModel.from_float(start.model, quant, max_tokens).network.settings()
         self.progress(None, "scales of all bits")
-        self.rounded = Rounded(start.model, Space.of(settings, quant, config), max_tokens, batches)
+        self._rounded = lambda space: Rounded(start.model, space, max_tokens, batches)
+        self.rounded = self._rounded(Space.of(settings, quant, config))
         self.hardware = self._goal(hardware)
         if self.hardware.layers and self.hardware.layers < layers_of(self.rounded.graph(self.space.top)):
-            self.rounded = Rounded(start.model, Space.of(settings, quant, config, self.hardware.layers), max_tokens, batches)
+            self.rounded = self._rounded(Space.of(settings, quant, config, self.hardware.layers))
         self.sample = _sample(start, config.sentences, training.seed)
         self.judge = Judge(start.model, self.sample)
 
@@ -135,19 +150,77 @@ class Search:
 
     def run(self) -> Found:
         """Raises SearchError, FoldingError: nothing is within the budget; which and by how much."""
+        return {"ilp": self._by_sensitivity, "trials": self._by_trials, "gradient": self._by_gradient}[self.config.method]()
+
+    def _by_sensitivity(self) -> Found:
         sensitivity = self.sensitivity()
-        prices = self.prices()
+        prices = self.prices(SPEEDS)
         by, limits = sensitivity.by(self.config.by), self.limits()
         at = prices[self.hardware.target_cycles]
         self.progress(None, "choosing bits")
         chosen = self.point("", at, best(at, by, limits))
         front = self.front(prices, by, limits, chosen)
         uniform = [self.at(f"uniform {bits}", at, self.space.uniform(bits), by) for bits in UNIFORM]
-        hardware = self.hardware.model_copy(update={"board": self.board and self.board.name})
+        return self._found(chosen, front, uniform, limits, sensitivity=sensitivity, rivals=self._rivals(at, by, limits, uniform))
+
+    def _rivals(self, at: Prices, by: Mapping, limits: Limits, uniform: list[Point]) -> list[Point]:
+        """The best choice that takes no more than each uniform one that fits."""
+        figure, found = "block_ram" if self.board else "bits", []
+        for point in uniform:
+            costs = at.total(point.choice)
+            if not point.fits and costs[COSTS.index(figure)] <= limits.get(figure, math.inf):
+                solution = best(at, by, limits | {figure: float(costs[COSTS.index(figure)])})
+                found.append(self.point(f"searched, for what {point.name} takes", at, solution))
+        return found
+
+    def _by_gradient(self) -> Found:
+        at, limits = self.prices((1,))[self.hardware.target_cycles], self.limits()
+        places = Learner(self.task(), self.rounded, at, limits).run(self.progress)
+        self.rounded = self._rounded(self.space)  # its weights were trained
+        near = distances(places, self.space.variables)
+        chosen = self.point("", at, best(at, near, limits))
+        uniform = [self.at(f"uniform {bits}", at, self.space.uniform(bits), near) for bits in UNIFORM]
+        return self._found(chosen, [chosen], uniform, limits, places=places)
+
+    def _by_trials(self) -> Found:
+        at, limits = self.prices((1,), filled=False)[self.hardware.target_cycles], self.limits()
+        start = {key: getattr(self, key).model_dump(mode="json") for key in ("training", "hardware", "config")}
+        for key in ("trials", "workers", "cluster", "storage"):
+            del start["config"][key]
+        network = {"shape": self.rounded.model.shape.as_dict(), "quant": self.space.quant.model_dump(), "board": self.board and self.board.name}
+        study = Study(self.config, self.out, fingerprint(start | network | {"data": self.start.dataset.name}))
+        first = [self.space.uniform(bits) for bits in UNIFORM]
+        tried = run_trials(study, self.task(1 if study.several or self.config.pruner == "none" else PARTS), self.space, at, limits, first, self.progress)
+        least = best_of(tried)
+        score = {tuple(sorted(t.choice.items())): t.score for t in tried}
+
+        def point(name: str, choice: Choice) -> Point:
+            found = score.get(tuple(sorted(choice.items())))
+            return self.at(name, at, choice, None, trained=(found, self.config.steps))
+
+        chosen = point("", least.choice)
+        apart = {tuple(sorted(t.choice.items())): t for t in tried}.values()
+        front = _undominated([chosen, *(point("", t.choice) for t in _leading(list(apart)))])
+        return self._found(chosen, front, [point(f"uniform {bits}", choice) for bits, choice in zip(UNIFORM, first, strict=True)], limits)
+
+    def _found(self, chosen: Point, front: list[Point], uniform: list[Point], limits: Limits, rivals: Sequence[Point] = (), **more: Any) -> Found:
         return Found(
-            chosen=chosen, quant=self.space.quantization(chosen.choice), hardware=hardware, front=front, uniform=uniform, metric=self.start.dataset.metric,
-            float_score=self.score(self.start.model), budget={"cycles": self.hardware.target_cycles} | limits, sensitivity=sensitivity,
-        )  # fmt: skip
+            rivals=list(rivals),
+            chosen=chosen,
+            quant=self.space.quantization(chosen.choice),
+            hardware=self.hardware.model_copy(update={"board": self.board and self.board.name}),
+            front=front,
+            uniform=uniform,
+            metric=self.start.dataset.metric,
+            float_score=score_of(self.start.model, self.start, self.training),
+            budget={"cycles": self.hardware.target_cycles} | limits,
+            method=self.config.method,
+            variables={v.name: list(v.tensors) for v in self.space.variables},
+            **more,
+        )
+
+    def task(self, parts: int = 1) -> Task:
+        return Task(start=self.start, training=self.training, max_tokens=self.rounded.max_tokens, steps=self.config.steps, parts=parts)
 
     def sensitivity(self) -> Sensitivity:
         """Measured, or as an earlier attempt left it."""
@@ -169,17 +242,18 @@ class Search:
         batches = _sample(self.start, self.config.curvature_sentences, self.training.seed, SLICES)
         return [({key: batch[key] for key in batch if key != "labels"}, batch["labels"]) for batch in batches]
 
-    def prices(self) -> dict[int, Prices]:
-        """By target interval: those of the front that can be met at all, and the budget's."""
+    def prices(self, speeds: Sequence[float], filled: bool = True) -> dict[int, Prices]:
+        """By target interval: the budget's times each speed, those that can be met at all."""
         found = {}
-        for speed in SPEEDS:
+        for speed in speeds:
             config = self.hardware.model_copy(update={"target_cycles": round(speed * self.hardware.target_cycles)})
             try:
-                found[config.target_cycles] = Prices(self.space, self.rounded.graph, config, self.board)
+                found[config.target_cycles] = Prices(self.space, lambda choice: self.rounded.graph(choice), config, self.board)
             except FoldingError:
                 if speed == 1:
                     raise
-        fill(list(found.values()), self.progress)
+        if filled:
+            fill(list(found.values()), self.progress)
         return found
 
     def limits(self) -> dict[str, float]:
@@ -222,19 +296,26 @@ class Search:
         """A solution, judged."""
         return self.at(name, at, solution.choice, None, solution)
 
-    def at(self, name: str, at: Prices, choice: Choice, by: Mapping | None, solution: Solution | None = None) -> Point:
-        """A choice, folded and judged. by: the sensitivity, where no solution says it."""
+    def at(self, name: str, at: Prices, choice: Choice, by: Mapping | None, solution: Solution | None = None,
+           trained: tuple[float | None, int] | None = None) -> Point:  # fmt: skip
+        """A choice, folded and judged. by: the sensitivity, where no solution says it; trained: score and steps of a trial."""
         real = solution.real if solution else at.real(choice)
-        predicted = dict(zip(COSTS, at.total(choice, real.lut_units), strict=True))
+        predicted = dict(zip(COSTS, at.total(choice, real.lut_units) if at.filled else real.costs, strict=True))
         costs = dict(zip(COSTS, real.costs, strict=True))
         interval = math.ceil(steady_interval(Design(self.rounded.graph(choice), real.folding)))
         model = self.rounded.choose(choice)
+        score, steps = trained or (score_of(model, self.start, self.training), 0)
+        if solution:
+            sensitivity = solution.sensitivity
+        else:
+            sensitivity = 1 - (score or 0.0) if by is None else sum(by[v][bits] for v, bits in choice.items())
         return Point(
             name=name,
             target_cycles=at.config.target_cycles,
             choice=dict(choice),
-            sensitivity=solution.sensitivity if solution else sum(by[v][bits] for v, bits in choice.items()),
-            score=self.score(model),
+            sensitivity=sensitivity,
+            score=score,
+            steps=steps,
             **self.judge(model),
             interval=interval,
             dsp=int(costs["dsp"]),
@@ -246,13 +327,10 @@ class Search:
             fits=real.fits,
         )
 
-    def score(self, model: nn.Module) -> float | None:
-        """The task's metric on all of the development split."""
-        with TemporaryDirectory() as unused:
-            trainer = EncoderTrainer(
-                model, self.start.tokenizer, self.start.train, self.start.dev, self.training, unused, epochs=0, learning_rate=self.training.qat_learning_rate
-            )
-            return trainer.evaluate()[f"eval_{self.start.dataset.metric}"]
+
+def _leading(tried: list[Tried]) -> list[Tried]:
+    """Those of which none is better in score and cost."""
+    return [t for t in tried if not any(o.score >= t.score and o.cost <= t.cost and (o.score, o.cost) != (t.score, t.cost) for o in tried)]
 
 
 def _sample(start: Start, count: int, seed: int, slices: int = 0) -> list[dict[str, torch.Tensor]]:

@@ -2,16 +2,19 @@
 """`bitloom search`: what is wrong is one line and exit code 2; a whole search ends with the verified encoder that it promised."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from bitloom.charts import Row, heat
 from bitloom.hw import graph_file
 from bitloom.hw.board import Board
 from bitloom.hw.cost.resources import estimate
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import Folding
 from bitloom.recipe import Recipe
+from bitloom.search_page import render
 
 TINY = Path(__file__).parents[1] / "tiny.yaml"
 FAST = ["--set", "search.sentences=32", "--set", "search.points=2", "--set", "search.weights=[2, 8]", "--set", "search.activations=[]",
@@ -55,6 +58,27 @@ def searched(tmp_path_factory):
 def test_what_only_the_network_shows(bitloom, searched, argv, text):
     code, _, err = bitloom("search", TINY, "--out", searched, "--no-run", *FAST, *argv)
     assert code == 2 and text in err and err.count("\n") == 1
+
+
+def point(**change):
+    made = {"name": "", "score": 0.8, "divergence": 0.01, "interval": 1000, "dsp": 3, "block_ram": 5, "lut": 7, "bytes": 900, "steps": 0, "fits": ""}
+    return made | {"choice": {"layer.0.query:weights": 3, "layer.0:activations": 8}} | change
+
+
+def test_the_page_shows_points_bits_and_sensitivities():
+    uniform = [point(name="uniform 8", score=None, fits="too much", block_ram=6), point(name="uniform 2", score=0.7)]
+    found = {"method": "ilp", "metric": "accuracy", "float_score": 0.81, "chosen": point(), "front": [point(), point(score=0.79, block_ram=4)], "uniform": uniform,
+             "rivals": [point(name="searched")], "variables": {"layer.0.query:weights": ["layer.0.query"], "layer.0:activations": ["layer.0.query", "layer.0.key"]}}  # fmt: skip
+    page = render(found, {"layer.0.query:weights": {2: 0.125, 8: 0.0}}, "name: x")
+    assert "layer.0.query, weights, 2 bits" in page and "0.12" in page and "uniform 8" in page and "name: x" in page
+    assert page.count('class="cell') == 3 and page.count('<circle class="dot s2"') == 2  # one uniform point was scored, in two charts
+    assert "Sensitivity" not in render(found, {}, "name: x")
+
+
+def test_cells_of_a_heat_map_are_as_deep_as_their_values():
+    drawn = heat([Row(label="a & b", cells={"x": (2, "2"), "y": (8, "8")}), Row(label="c", cells={"y": (5, "5")})], ["x", "y"])
+    assert [float(depth) for depth in re.findall(r'fill-opacity="([\d.]+)"', drawn)] == [0.12, 1.0, 0.56] and "a &amp; b, y: 8" in drawn
+    assert not heat([], ["x"])
 
 
 @pytest.mark.slow

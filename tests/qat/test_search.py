@@ -15,7 +15,7 @@ from bitloom.hw.settings import ConfigError
 from bitloom.qat.calibrate import calibrate
 from bitloom.qat.net.model import QuantModel
 from bitloom.qat.search.config import SearchConfig
-from bitloom.qat.search.hessian import SearchError
+from bitloom.qat.search.errors import SearchError
 from bitloom.qat.search.ilp import Programme, best
 from bitloom.qat.search.prices import COSTS, Prices, fill
 from bitloom.qat.search.sensitivity import Judge, Sensitivity, measure

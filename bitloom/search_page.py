@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""pareto.json of a search as a page: the front, the bits of each layer, and how much each of them costs in accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from markupsafe import Markup
+
+from bitloom.charts import Bar, Row, Series, bars, heat, lines
+from bitloom.report import score, template
+
+SHORT = {"weights": "weights", "activations": "activ.", "embeddings": "tables", "scores": "scores", "probs": "probs", "residual": "sums"}
+MOST = 24  # variables in the chart of sensitivities
+
+
+def render(found: dict, sensitivity: dict[str, dict[int, float]], recipe_yaml: str) -> str:
+    """search.html as text.
+
+    found        content of pareto.json
+    sensitivity  by variable and bits, as it was minimized; {} where none was
+    """
+    chosen, front, uniform = found["chosen"], found["front"], found["uniform"]
+    return template("search.html.j2").render(
+        s=found,
+        chosen=chosen,
+        rows=[chosen | {"name": "chosen"}, *uniform, *found["rivals"]],
+        front=front,
+        recipe=recipe_yaml,
+        cycles_chart=_points(found, "interval", "cycles between sentences"),
+        ram_chart=_points(found, "block_ram", "block RAMs") if chosen["block_ram"] else _points(found, "bytes", "bytes of parameters"),
+        bits_chart=heat(list(_bits(found)), list(SHORT.values())),
+        sensitivity_chart=_sensitivities(sensitivity),
+        short=_short(found),
+    )
+
+
+def _points(found: dict, key: str, label: str) -> Markup:
+    """Score against what is taken; points that were not scored are left out."""
+
+    def at(points: Sequence[dict]) -> list[tuple[float, float]]:
+        return [(p[key], 100 * p["score"]) for p in points if p["score"] is not None]
+
+    series = [
+        Series(name="front", points=at(found["front"]), line=False),
+        Series(name="all weights alike", points=at(found["uniform"]), style=2, line=False),
+        Series(name="chosen", points=at([found["chosen"]]), style=3, line=False),
+    ]
+    return lines([s for s in series if s.points], label, f"{found['metric']}, %")
+
+
+def _bits(found: dict) -> Iterator[Row]:
+    """One row a tensor, in the order of computation, with the bits that were chosen for each of its settings."""
+    cells: dict[str, dict[str, tuple[float, str]]] = {}
+    for name, bits in found["chosen"]["choice"].items():
+        for tensor in found["variables"][name]:
+            cells.setdefault(tensor, {})[SHORT[name.rpartition(":")[2]]] = (bits, str(bits))
+    for tensor, own in cells.items():
+        yield Row(label=tensor, cells=own)
+
+
+def _sensitivities(sensitivity: dict[str, dict[int, float]]) -> Markup:
+    """Of each variable at its fewest bits, the most sensitive first."""
+    worst = sorted(((values[min(values)], min(values), name) for name, values in sensitivity.items()), reverse=True)[:MOST]
+    return bars([Bar(label=f"{name.replace(':', ', ')}, {bits} bits", value=value, text=f"{value:.2g}") for value, bits, name in worst], label_width=260)
+
+
+def _short(found: dict) -> str:
+    """The chosen point in a sentence."""
+    chosen = found["chosen"]
+    taken = f", {chosen['dsp']} DSPs, {chosen['block_ram']} block RAMs" if chosen["block_ram"] else ""
+    trained = f"after {chosen['steps']} steps" if chosen["steps"] else "rounded, without training"
+    return f"{chosen['interval']:,} cycles{taken}, {chosen['bytes']:,} bytes; {found['metric']} {score(chosen['score'])} {trained}"
