@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Seconds of a training step: quantized model over the float Hugging Face model of the same shape, in one run.
 
-python -m benchmarks.train_step [--steps 20] [--json]
+python -m benchmarks.train_step [--steps 20] [--compile] [--json]
 A step is forward, loss, backward and AdamW's update. The two models take turns, so that other load on the machine
 meets both; the ratio is that of the medians.
 """
@@ -19,6 +19,7 @@ from bitloom.qat.baseline import float_model
 from bitloom.qat.calibrate import calibrate
 from bitloom.qat.config import ModelConfig, QuantConfig
 from bitloom.qat.net.model import QuantModel
+from bitloom.qat.train import compiled
 
 BATCH, TOKENS, VOCABULARY, WARM_UP = 32, 64, 30522, 3
 
@@ -44,7 +45,7 @@ def make_step(model: torch.nn.Module, batch: dict):
     return step
 
 
-def measure(steps: int = 20, device: str = "cpu") -> dict:
+def measure(steps: int = 20, device: str = "cpu", compile: bool = False) -> dict:
     """Median milliseconds of both, and their ratio, for 2x128, batch 32 x 64 tokens; the stricter ratio leaves the
     optimizer out, which costs both the same."""
     torch.manual_seed(0)
@@ -57,6 +58,9 @@ def measure(steps: int = 20, device: str = "cpu") -> dict:
     plain = float_model(ModelConfig(max_tokens=TOKENS), VOCABULARY, 2).to(device)
     quant = QuantModel.from_float(plain, QuantConfig(), TOKENS)
     calibrate(quant, [{"input_ids": ids}])
+    if compile:
+        compiled(plain)
+        compiled(quant)
     both = make_step(plain, batch), make_step(quant, batch)
     times = [[*both[0](), *both[1]()] for _ in range(WARM_UP + steps)][WARM_UP:]
     plain_inner, plain_ms, quant_inner, quant_ms = (1e3 * statistics.median(c) for c in zip(*times, strict=True))
@@ -72,9 +76,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--compile", action="store_true", help="both by torch.compile, as training.compile does")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    result = measure(args.steps, args.device)
+    result = measure(args.steps, args.device, args.compile)
     if args.json:
         print(json.dumps(result))
     else:

@@ -36,7 +36,7 @@ from bitloom.qat.files import DataWarning
 from bitloom.qat.methods import MethodConfig
 from bitloom.qat.methods.method import TaskData
 from bitloom.qat.metrics import NAMES
-from bitloom.qat.net.model import FloatModel, QuantModel
+from bitloom.qat.net.model import EncoderModel, FloatModel, QuantModel
 from bitloom.qat.net.untrained import untrained_shape
 from bitloom.qat.resume import read_json
 from bitloom.qat.splits import remarks, undefined
@@ -278,6 +278,8 @@ class _Run:
                 logs=self.out / "logs" / phase, progress=self._share(phase), work=work,
             )  # fmt: skip
 
+        if epochs and self.training.compile:
+            compiled(model)
         trainer = trainer_of(model)
         if epochs:
             trainer.resume()
@@ -296,6 +298,14 @@ class _Run:
         whole = (first + second) or 1.0
         start, share = (0.0, first / whole) if phase == "float" else (first / whole, second / whole)
         return lambda fraction, text: self.report(start + share * fraction, f"{phase}: {text}")
+
+
+def compiled(model: nn.Module) -> None:
+    """Let torch.compile fuse a model's forward and backward, for any batch and length; parameters and their names stay as they are.
+
+    Of an encoder of ours the network alone: what is around it looks at the mask's values.
+    """
+    (model.network if isinstance(model, EncoderModel) else model).compile(dynamic=True)
 
 
 def calibration_batches(train: Features, tokenizer: TextTokenizer, training: TrainConfig, targets: bool = False) -> list[dict[str, torch.Tensor]]:
