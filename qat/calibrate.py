@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -11,15 +12,17 @@ import torch
 from torch import Tensor
 
 from bitloom.qat import functional as F
+from bitloom.qat.config import AUTO, BIT_RANGES, CalibrationWarning
 from bitloom.qat.net.model import QuantModel
 from bitloom.qat.net.network import Network
-from bitloom.qat.net.operators import LOGIT_BITS
+from bitloom.qat.net.operators import LOGIT_BITS, Add, LayerNorm, Linear
 from bitloom.qat.quantizers import Grid, QuantError
 
 LOGIT_RANGE = 16.0  # logits up to this magnitude are never clipped
 TINY = 2.0**-40  # what is smaller is as good as zero
 UNKNOWN = 1.0  # taken as the largest value of a tensor that holds nothing but zeros, as pruning makes them: that of an activation in most encoders
 Seen = TypeVar("Seen")  # an observer
+LACKING = 2  # bits of a residual tensor fewer than its values want, from which on it is told
 ABOVE, BELOW = 2, 8  # octaves searched above and below the scale that clips nothing of the first batch
 
 
@@ -67,10 +70,12 @@ def calibrate(model: QuantModel | Network, batches: Iterable[dict[str, Tensor]])
     batches  dicts with input_ids [B, T] and, where padded or paired, attention_mask and token_type_ids
     """
     network = model if isinstance(model, Network) else model.network
-    observers = observe(network, batches, lambda name, grid, batch: Observer(*grid.observed_range(), batch))
+    sums = {operator.tensor for operator in network.operators() if isinstance(operator, Add)}
+    observers = observe(network, batches, lambda name, grid, batch: (Sums if name in sums else Observer)(*grid.observed_range(), batch))
     for name, grid in network.grids().items():
         if observers[name].used:  # else its scale is a constant of the specification (probabilities)
             grid.set_exponent(exponent(observers[name], name in network.outputs() and grid.bits == LOGIT_BITS))
+    model.quant = network.quant = network.quant.with_residual(_fit_residuals(network, observers))
     network.settle()
     return {name: grid.e for name, grid in network.grids().items()}
 
@@ -108,3 +113,54 @@ def observe(network: Network, batches: Iterable[dict[str, Tensor]], make: Callab
 def exponent(observer: Observer, logits: bool) -> int:
     """The scale for what an observer saw. logits: 16 bits have room: fine-tuning sharpens the answers, and clipped ones would not learn."""
     return math.ceil(math.log2(max(2 * observer.top, LOGIT_RANGE) / observer.high)) if logits else observer.best()
+
+
+class Sums(Observer):
+    """Of a residual sum: how far the elements of each token lie apart, too, by the mean of 1 / variance."""
+
+    inverse, tokens = 0.0, 0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        variance = x[self._batch["real"]].double().var(-1, correction=0)
+        self.inverse += float((1 / variance.clamp(min=TINY)).sum())
+        self.tokens += len(variance)
+        return super().__call__(x)
+
+    def coarsest(self, norm: LayerNorm) -> int:
+        """Exponent at which rounding adds a sixteenth, at most, to the noise power of the output of the LayerNorm behind: gamma * s_x / sigma <= s_y / 4."""
+        gamma = float(norm.weight.detach().double().square().mean().sqrt())
+        sigma = (self.inverse / self.tokens) ** -0.5
+        return norm.e - 2 + math.floor(math.log2(sigma / max(gamma, TINY)))
+
+
+def _fit_residuals(network: Network, observers: dict[str, Observer]) -> dict[str, int]:
+    """Set bits and exponents of the residual sums in front of a LayerNorm, and of the projections in front of these, where the bits are `auto`.
+
+    The exponent is the sum's `coarsest`; the bits are as many as clip nothing that was seen. Tells of tensors that were given too few.
+    returns  the bits chosen, by tensor
+    """
+    chosen, short, grids = {}, {}, network.grids()
+    low, most = BIT_RANGES["residual"]
+    for norm in network.operators():
+        if not isinstance(norm, LayerNorm) or not isinstance(total := norm._sources[0], Add):
+            continue
+        exponent = observers[total.tensor].coarsest(norm)
+        projections = [source for source in total._sources if isinstance(source, Linear) and source.adds_only]
+        for name, projection in ((total.tensor, False), *((source.tensor, True) for source in projections)):
+            bits = max(low, math.ceil(math.log2(observers[name].top * 2.0**-exponent + 1)) + 1)
+            if network.quant.residual_of(name, projection) == AUTO:
+                grids[name].configure(min(bits, most))
+                chosen[name] = grids[name].bits
+                if bits <= most:
+                    grids[name].set_exponent(exponent)
+            elif bits > grids[name].bits + LACKING:
+                short[name] = bits
+    if short:
+        name = max(short, key=lambda n: short[n] - grids[n].bits)
+        more = f" (and {len(short) - 1} more have too few)" if len(short) > 1 else ""
+        warnings.warn(
+            f"quantization.residual: got {grids[name].bits} bits for '{name}', its values want {short[name]}{more}; set quantization.residual: auto",
+            CalibrationWarning,
+            stacklevel=3,
+        )
+    return chosen

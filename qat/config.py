@@ -31,12 +31,17 @@ CHOICES = {
 INDEX_BITS = (1, 4)
 OF_CODEBOOKS = ("index_bits", "codebook_per", "clusters", "centroids")
 SETTINGS = (*BIT_RANGES, "weight_range", "codebook", *OF_CODEBOOKS)
+AUTO = "auto"  # residual bits that calibration chooses
 MAX_TOKENS = 512
 # Far above any encoder, and MAX_HIDDEN what hw/ops/layernorm.py takes; a slip of a few zeros is then a message.
 MAX_LAYERS, MAX_HIDDEN, MAX_INTERMEDIATE = 256, 1 << 12, 1 << 16
 MAX_SEED = (1 << 32) - 1  # NumPy's
 MAX_BATCH, MAX_VOCAB = 1 << 16, 1 << 20
 MAX_EPOCHS, MAX_RATE, MAX_STEPS = 100_000, 100, 10**9
+
+
+class CalibrationWarning(UserWarning):
+    """What calibration saw does not fit the bits that were asked for."""
 
 
 class ModelConfig(Strict):
@@ -110,8 +115,11 @@ def _check_setting(where: str, key: str, value: Any) -> None:
             raise ConfigError(f"{where}: got {value!r}, must be {known}; {CHOICES[key][0]} is the usual choice")
         return
     low, high = INDEX_BITS if key == "index_bits" else BIT_RANGES[key]
+    if key == "residual" and value == AUTO:
+        return
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise ConfigError(f"{where}: got {value!r}, must be an integer {low} .. {high} (bits); change '{key}'")
+        also = f" or '{AUTO}'" if key == "residual" else ""
+        raise ConfigError(f"{where}: got {value!r}, must be an integer {low} .. {high} (bits){also}; change '{key}'")
 
 
 class QuantConfig(Strict):
@@ -126,7 +134,7 @@ class QuantConfig(Strict):
     embeddings: int = 8  # the three tables; their sum has two bits more
     scores: int = 8
     probs: int = 8
-    residual: int = 10  # sums that a LayerNorm takes
+    residual: int | Literal["auto"] = 10  # sums that a LayerNorm takes; auto: as many as calibration finds, in the projections before them too
     weight_range: Literal["narrow", "full"] = "narrow"
     codebook: Literal["none", "kmeans", "bs_flex"] = "none"  # weights that take 2**index_bits values alone, integers of `weights` bits
     index_bits: int | None = None  # left out: 2, and 1 with bs_flex, which has two values
@@ -163,6 +171,16 @@ class QuantConfig(Strict):
     def _as_before(self, write) -> dict[str, Any]:
         """Without the settings of codebooks where there are none, as runs and checkpoints from before have it."""
         return {key: value for key, value in write(self).items() if key not in OF_CODEBOOKS or value is not None if key != "codebook" or value != "none"}
+
+    def residual_of(self, name: str, projection: bool) -> int | str:
+        """Bits of a residual sum, or of a projection before one, which has the activations' where nothing gives it others."""
+        plain = self.of(name, "activations") if projection and self.residual != AUTO else self.residual
+        return self.of(name, "residual", default=plain)
+
+    def with_residual(self, bits: dict[str, int]) -> QuantConfig:
+        """These settings, with those bits of residual tensors by name."""
+        own = {name: {key: self.of(name, key) for key in self.overrides.get(name, {})} | {"residual": value} for name, value in bits.items()}
+        return self.model_copy(update={"overrides": {k: v for k, v in self.overrides.items() if k not in own} | own})
 
     def check_names(self, settings_of: dict[str, set[str]]) -> None:
         """Refuse an override that would do nothing: a pattern that matches no tensor, or none with that setting.

@@ -21,7 +21,7 @@ from bitloom.hw.graph import Tensor as GraphTensor
 from bitloom.hw.keys import Keys
 from bitloom.qat import functional as F
 from bitloom.qat.brevitas import qnn
-from bitloom.qat.config import OF_CODEBOOKS
+from bitloom.qat.config import AUTO, BIT_RANGES, OF_CODEBOOKS
 from bitloom.qat.quantizers import SPARE_BITS, ActQuant, BiasQuant, Grid, IntegerBias, PowerOfTwoAct
 from bitloom.qat.weights import CODEBOOKS
 from bitloom.qat.weights.codebook import Coding
@@ -104,6 +104,11 @@ class Bits:
             fixed=self.of(name, "centroids") == "fixed",
         )
 
+    def residual(self, name: str, projection: bool = False) -> int:
+        """Of a residual sum or a projection before one; the most that there may be until calibration chooses."""
+        bits = self.quant.residual_of(name, projection)
+        return BIT_RANGES["residual"][1] if bits == AUTO else bits
+
 
 class Linear(Operator, qnn.QuantLinear):
     """Brevitas QuantLinear with dyadic weight scales, an integer bias and a rescaled output.
@@ -145,8 +150,7 @@ class Linear(Operator, qnn.QuantLinear):
         self._code_weights(coding)
         self.weight_grid.configure(bits.of(name, "weights"), bits.of(name, "weight_range") == "narrow")
         if self.fixed_bits is None:
-            activations = bits.of(name, "activations")
-            self.grid.configure(bits.of(name, "residual", default=activations) if self.adds_only else activations)
+            self.grid.configure(bits.residual(name, projection=True) if self.adds_only else bits.of(name, "activations"))
         self.bias_grid.sources, self.weight_grid.rescaled = self._sources, (self,)
 
     def _code_weights(self, coding: Coding | None) -> None:
@@ -332,7 +336,7 @@ class Add(_Rescaled):
     settings = frozenset({"residual"})
 
     def configure(self, bits: Bits) -> None:
-        self.grid.configure(bits.of(self.tensor, "residual"))
+        self.grid.configure(bits.residual(self.tensor))
 
     def least_exponents(self) -> Iterator[tuple[Grid, int]]:
         finer, coarser = sorted((source.grid for source in self._sources), key=lambda grid: grid.e)
