@@ -34,11 +34,11 @@ TEXT = [
 
 @pytest.fixture(scope="module")
 def quantized():
-    """(float model, quantized model, tokenizer); 16-bit residual tensors, which BERT's feed-forward outliers need."""
+    """(float model, quantized model, tokenizer); residual bits as calibration finds them, which BERT's feed-forward outliers need."""
     folder = Path(SPEC.submodule_search_locations[0]) / "model"
     torch.manual_seed(0)
     plain, tokenizer = load_float(folder, head="sequence", labels=2).eval(), AutoTokenizer.from_pretrained(folder)
-    quant = QuantConfig(weights=8, overrides={"layer.*": {"residual": 16}})
+    quant = QuantConfig(weights=8, residual="auto")
     model = QuantModel.from_float(plain, quant, 64).eval()
     calibrate(model, [tokenizer(TEXT, padding=True, return_tensors="pt")])
     return plain, model, tokenizer
@@ -73,4 +73,5 @@ def test_sentence_embeddings_stay_close(quantized):
     with torch.no_grad():
         want, got = plain.bert(**inputs).last_hidden_state, last_hidden(model, **inputs)
     similarity = torch.cosine_similarity((want * weight).sum(1), (got * weight).sum(1))
-    assert similarity.mean() > 0.9
+    assert similarity.mean() > 0.93
+    assert max(model.grids()[f"layer.{i}.{name}"].bits for i in range(6) for name in ("attention.sum", "attention.output")) <= 10
