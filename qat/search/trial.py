@@ -15,9 +15,10 @@ from bitloom.qat.calibrate import calibrate
 from bitloom.qat.config import QuantConfig, TrainConfig
 from bitloom.qat.features import Collator, LengthGrouped
 from bitloom.qat.net.model import QuantModel
+from bitloom.qat.objectives.logits import distance
 from bitloom.qat.search.sensitivity import answers
 from bitloom.qat.train import Start, calibration_batches
-from bitloom.qat.trainer import EncoderTrainer, as_taken, distance
+from bitloom.qat.trainer import EncoderTrainer, as_taken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,7 @@ def trial(task: Task, quant: QuantConfig, part: int = 0, state: Any = None) -> t
     """
     training = task.training
     torch.manual_seed(training.seed * 1_000_003 + part)
+    quant = quant if state is None else QuantConfig(**state["quant"])  # with the residual bits that calibration chose
     model = QuantModel.from_float(task.start.model, quant, task.max_tokens)
     optimizer = optimizer_of(model, training)
     if state is None:
@@ -52,7 +54,7 @@ def trial(task: Task, quant: QuantConfig, part: int = 0, state: Any = None) -> t
             optimizer.zero_grad()
             loss_of(model, task.start.model, batch, training).backward()
             optimizer.step()
-    left = {"model": model.state_dict(), "optimizer": optimizer.state_dict()} if part + 1 < task.parts else None
+    left = {"quant": model.quant.model_dump(), "model": model.state_dict(), "optimizer": optimizer.state_dict()} if part + 1 < task.parts else None
     return score(model, task.start, training), left
 
 
