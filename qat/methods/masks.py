@@ -62,6 +62,8 @@ class Masks(Method):
         for name, operator in found.items():
             if setup.quant.of(name, "weights") == 1:
                 raise self.error("layers", f"'{name}' with weights of 1 bit", "have a zero among its weights", "give it 2 bits or more, or leave it out")
+            if (kind := setup.quant.of(name, "codebook")) != "none":
+                raise self.error("layers", f"'{name}' with the codebook {kind}", "have a zero among its weights", "remove the codebook, or leave it out")
             self.fits(name, operator)
             self.reaches(name, operator)
         for name, operator in linears(setup.least, cfg.layers):
