@@ -16,6 +16,7 @@ from bitloom.qat.weights.dyadic import WeightQuant
 from bitloom.qat.weights.kmeans import kmeans1d, nearest, two_means
 
 ROUNDS = 3  # of clustering and fitting the channels' scales to it
+LEAST = 1e-4  # of a channel's size beside the largest one's, for channels that are (almost) zero
 LARGE = 1 << 20  # weights of a layer from which on one round is enough
 SPREAD, SAMPLES = 2.5, 4096  # of weights that are not trained: standard deviations that the largest code stands for
 
@@ -92,7 +93,7 @@ class CodebookQuant(WeightQuant):
     @torch.no_grad()
     def fit(self, weight: Tensor) -> None:
         """Find the values of least squared error, and scales whose largest code stands for the largest of them."""
-        values, scale = self.cluster(weight.detach().double())
+        values, scale = self.cluster(weight.detach())
         top = values.abs().amax(1, keepdim=True)
         top[top == 0] = 1.0
         self.centroids.copy_((values / top).flatten())
@@ -100,7 +101,8 @@ class CodebookQuant(WeightQuant):
         self.assign(weight)
 
     def cluster(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Values [books, n] in units of each channel's scale [C], of least squared error: k-means."""
+        """Values [books, n] in units of each channel's scale [C], both float64, of least squared error: k-means."""
+        weight = weight.double()
         scale = _size(weight)
         if self.coding.channel:
             return two_means(weight / scale[:, None]), scale
@@ -154,7 +156,7 @@ def _take(values: Tensor, indices: Tensor) -> Tensor:
 def _size(weight: Tensor) -> Tensor:
     """Root mean square of each channel, bounded below."""
     size = weight.square().mean(1).sqrt()
-    return size.clamp(min=max(float(size.max()) * 1e-4, 1e-8))
+    return size.clamp(min=max(float(size.max()) * LEAST, LEAST**2))
 
 
 def _normal(index_bits: int) -> Tensor:

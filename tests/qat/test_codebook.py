@@ -17,7 +17,8 @@ from bitloom.qat.config import ModelConfig, QuantConfig
 from bitloom.qat.export import forward_codes, in_float64, to_graph
 from bitloom.qat.net.model import QuantModel
 from bitloom.qat.net.untrained import untrained_graph
-from bitloom.qat.weights.bs_flex import sign_means
+from bitloom.qat.weights.bs_flex import BsFlexQuant, sign_sums
+from bitloom.qat.weights.codebook import Coding, fitted
 from bitloom.qat.weights.kmeans import EXACT, kmeans1d, nearest, two_means
 
 MIXED = QuantConfig(
@@ -69,15 +70,38 @@ def test_clusters_of_numbers_are_the_best(count, clusters):
 def test_clusters_of_many_numbers():
     """Neighbours are put together first: as good as the border that is best, found by trying all."""
     numbers = torch.tensor(np.random.default_rng(1).gamma(2.0, size=2 * EXACT + 123))
-    assert squared(numbers, kmeans1d(numbers, 2)) == pytest.approx(squared(numbers, two_means(numbers[None])[0]), rel=1e-9)
+    assert torch.allclose(kmeans1d(numbers, 2), two_means(numbers[None])[0], rtol=1e-12)
 
 
-def test_two_means_and_two_signs_of_rows():
+def test_two_means_of_rows():
     rows = torch.randn(7, 31, generator=torch.manual_seed(3), dtype=torch.float64)
-    for row, means, signs in zip(rows, two_means(rows), sign_means(rows, 1), strict=True):
+    for row, means in zip(rows, two_means(rows), strict=True):
         assert torch.allclose(means, kmeans1d(row, 2))
-        assert torch.allclose(signs, torch.stack([row[row < 0].mean(), row[row >= 0].mean()]))
-    assert sign_means(rows.abs(), 1)[:, 0].eq(0).all() and two_means(rows[:, :1]).diff(dim=1).eq(0).all()
+    assert two_means(rows[:, :1]).diff(dim=1).eq(0).all()
+
+
+@pytest.mark.parametrize("channel", [False, True])
+def test_values_of_the_two_signs(channel):
+    """BS-Flex's are means, of each row or of all rows in units of their size; the scales fit them best."""
+    rows = torch.randn(7, 31, generator=torch.manual_seed(3), dtype=torch.float64) * torch.arange(1, 8)[:, None] + 0.3
+    rows[3] = rows[3].abs()
+    quant = BsFlexQuant(7, 31, Coding(kind="bs_flex", index_bits=1, channel=channel))
+    values, scale = quant.cluster(rows)
+    size = rows.square().mean(1).sqrt()
+    ratio = rows / size[:, None]
+    if channel:
+        assert torch.allclose(values[3], torch.stack([torch.zeros(()).double(), ratio[3].mean()])) and torch.allclose(scale, size)
+        assert torch.allclose(values[0], torch.stack([ratio[0][ratio[0] < 0].mean(), ratio[0][ratio[0] >= 0].mean()]))
+    else:
+        assert torch.allclose(values[0], torch.stack([ratio[ratio < 0].mean(), ratio[ratio >= 0].mean()]))
+        taken = torch.where(rows < 0, values[0, 0], values[0, 1])
+        assert torch.allclose(scale, (rows * taken).sum(1) / taken.square().sum(1))
+    assert sign_sums(torch.zeros(2, 4))[0].min() > 0 and torch.isfinite(quant.cluster(rows * 0)[0]).all()
+
+
+def test_scales_that_fit_given_values():
+    rows, values = torch.tensor([[1.0, 2.1, -1.9], [0.0, 0.0, 0.0]]).double(), torch.tensor([[-1.0, 1.0]]).double()
+    assert torch.allclose(fitted(rows, torch.ones(2).double(), values), torch.tensor([5 / 3, 1.0]).double())
 
 
 def test_nearest_values_in_any_order():
@@ -90,6 +114,9 @@ def test_nearest_values_in_any_order():
 @pytest.mark.parametrize("head", ["sequence", "token"])
 def test_the_graph_computes_what_brevitas_does(head):
     model = random_model(shape(layers=2, head=head), MIXED, 5)
+    with torch.no_grad():  # as training may leave them
+        centroids = model.network.layer[0].key.weight_grid.centroids
+        centroids.copy_(centroids.flip(0))
     ids, segments = random_sentences(5, 8, 16)
     graph = to_graph(model, "x")
     want = golden.run(graph, ids, segments)
