@@ -28,6 +28,7 @@ class Coding:
     kind       kmeans or bs_flex
     index_bits of 2**index_bits values
     channel    each output channel has values of its own, two of them
+    zero       one of the values, the first of `centroids`, is 0 and stays so
     kept       a weight stays with the value that it was assigned to; else it takes the nearest one, in each step
     fixed      the values stay as they were found
     """
@@ -35,6 +36,7 @@ class Coding:
     kind: str = "kmeans"
     index_bits: int = 2
     channel: bool = False
+    zero: bool = False
     kept: bool = False
     fixed: bool = False
 
@@ -47,6 +49,8 @@ class Coding:
             raise ConfigError(f"{where}: got index_bits {self.index_bits}, must be 1: two values; remove it, or set codebook: kmeans")
         if self.channel and self.index_bits != 1:
             raise ConfigError(f"{where}: got codebook_per channel with index_bits {self.index_bits}, must be 1 there; set codebook_per: layer")
+        if self.zero and self.index_bits == 1:
+            raise ConfigError(f"{where}: got codebook_zero kept with two values, must have one of either sign; raise index_bits, or remove it")
         if self.index_bits >= bits:
             raise ConfigError(f"{where}: got index_bits {self.index_bits} for values of {bits} bits, must be fewer; raise weights or remove the codebook")
         if entries > weights:
@@ -65,13 +69,17 @@ class CodebookQuant(WeightQuant):
         self.coding = coding
         super().__init__(channels, bits, narrow)
         self.books = channels if coding.channel else 1
-        self.centroids = nn.Parameter(_normal(coding.index_bits).repeat(self.books).float(), requires_grad=not coding.fixed)
+        first = _normal(coding.index_bits, coding.zero)
+        self.centroids = nn.Parameter(first.repeat(self.books).float(), requires_grad=not coding.fixed)
+        self.register_buffer("moving", torch.ones(len(first) * self.books), persistent=False)
+        self.moving[0] = not coding.zero
         if coding.kept:
             self.register_buffer("index", torch.zeros(channels, inputs, dtype=torch.uint8))
 
     def values(self) -> Tensor:
         """The integer codes, float64 [books, 2**index_bits], in the order of `centroids`."""
-        return F.round_half_up(self.centroids.detach().double().view(self.books, -1), self.high).clamp_(self.low, self.high)
+        values = (self.centroids.detach() * self.moving).double().view(self.books, -1)
+        return F.round_half_up(values, self.high).clamp_(self.low, self.high)
 
     def book(self) -> Tensor:
         return self.values().sort(1).values
@@ -107,7 +115,7 @@ class CodebookQuant(WeightQuant):
         if self.coding.channel:
             return two_means(weight / scale[:, None]), scale
         for _ in range(ROUNDS if weight.numel() < LARGE else 1):
-            values = kmeans1d((weight / scale[:, None]).flatten(), 1 << self.coding.index_bits)[None]
+            values = _clusters((weight / scale[:, None]).flatten(), self.coding.index_bits, self.coding.zero)[None]
             scale = fitted(weight, scale, values)
         return values, scale
 
@@ -115,7 +123,7 @@ class CodebookQuant(WeightQuant):
         scale = self.scale().to(weight.dtype)[:, None]
         values = self.values().to(weight.dtype)
         indices = self._indices(weight.detach() / scale, values)
-        value = _Coded.apply(weight, self.log_scale, self.centroids, scale, values, indices, self.high, self.coding.kept)
+        value = _Coded.apply(weight, self.log_scale, self.centroids * self.moving, scale, values, indices, self.high, self.coding.kept)
         return value, scale, self.zero_point, self.bit_width
 
 
@@ -148,6 +156,21 @@ def fitted(weight: Tensor, scale: Tensor, values: Tensor) -> Tensor:
     return torch.where((power > 0) & (best > 0), best, scale)
 
 
+def _clusters(numbers: Tensor, index_bits: int, zero: bool) -> Tensor:
+    """2**index_bits means, float64; with zero the first is 0, and the others are those of the numbers that are not nearest to it."""
+    if not zero:
+        return kmeans1d(numbers, 1 << index_bits)
+    others = numbers[numbers != 0]
+    for _ in range(ROUNDS if len(others) < LARGE else 1):
+        if len(others) < 1 << index_bits:
+            break
+        means = torch.cat([numbers.new_zeros(1), kmeans1d(others, (1 << index_bits) - 1)])
+        others = numbers[nearest(numbers[None], means[None])[0] != 0]
+    else:
+        return means
+    return torch.cat([numbers.new_zeros(1), others.sort().values, numbers.new_zeros(1 << index_bits)])[: 1 << index_bits]
+
+
 def _take(values: Tensor, indices: Tensor) -> Tensor:
     """values [1 or C, n] by indices [C, K]."""
     return values[0][indices] if len(values) == 1 else values.gather(1, indices)
@@ -159,7 +182,7 @@ def _size(weight: Tensor) -> Tensor:
     return size.clamp(min=max(float(size.max()) * LEAST, LEAST**2))
 
 
-def _normal(index_bits: int) -> Tensor:
+def _normal(index_bits: int, zero: bool) -> Tensor:
     """Values for normally distributed weights, in units of the largest code: where nothing is fitted."""
     at = (torch.arange(SAMPLES, dtype=torch.float64) + 0.5) / SAMPLES
-    return kmeans1d(torch.special.ndtri(at), 1 << index_bits).clamp(-SPREAD, SPREAD) / SPREAD
+    return _clusters(torch.special.ndtri(at), index_bits, zero).clamp(-SPREAD, SPREAD) / SPREAD

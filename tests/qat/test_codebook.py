@@ -33,6 +33,7 @@ MIXED = QuantConfig(
         "layer.0.ffn.down": {"index_bits": 1, "codebook_per": "channel", "clusters": "kept", "centroids": "fixed"},
         "layer.1.*": {"index_bits": 3, "clusters": "kept"},
         "layer.1.key": {"codebook": "none", "weights": 1},
+        "layer.1.ffn.up": {"codebook_zero": "kept"},
     },
 )
 
@@ -127,6 +128,7 @@ def test_the_graph_computes_what_brevitas_does(head):
     books = {n.name.removesuffix(".acc"): (n.attrs.get("index_bits"), graph.params.get(f"{n.name}.codebook")) for n in graph.nodes if n.op == "linear"}
     assert books["layer.0.query"] == (None, None) == books["layer.1.key"]
     assert books["layer.0.value"][1].shape == (32, 2) and books["layer.0.ffn.up"][1].shape == (1, 2) and books["layer.1.ffn.up"][1].shape == (1, 8)
+    assert 0 in books["layer.1.ffn.up"][1]
     for _, book in books.values():
         assert book is None or np.abs(book).max() in (7, 8, 127), "the largest value is the largest code"
 
@@ -164,6 +166,28 @@ def test_what_training_changes():
     assert change(clusters="kept") == (True, False, False)
     assert change(centroids="fixed") == (False, True, True)
     assert change(centroids="fixed", clusters="kept") == (False, False, False)
+
+
+@pytest.mark.parametrize("clusters", ["free", "kept"])
+def test_zeros_stay_where_zero_is_a_value(clusters):
+    model = random_model(
+        shape(layers=1), QuantConfig(weights=8, overrides={"layer.0.ffn.up": {"codebook": "kmeans", "codebook_zero": "kept", "clusters": clusters}}), 5
+    )
+    linear = model.network.layer[0].ffn.up
+    pruned = torch.rand(linear.weight.shape, generator=torch.manual_seed(1)) < 0.6
+    with torch.no_grad():
+        linear.weight.masked_fill_(pruned, 0)
+    linear.weight_grid.fit(linear.weight)
+    before = linear.weight_grid.values()
+    trained(model, 1)
+    with torch.no_grad():
+        linear.weight.masked_fill_(pruned, 0)  # as qat/methods/masks.py does
+    codes, after = linear.weight_grid.codes(linear.weight), linear.weight_grid.values()
+    assert not torch.equal(before, after) and before[0, 0] == after[0, 0] == 0
+    assert codes[pruned].eq(0).all() and codes[~pruned].ne(0).double().mean() > 0.5
+    for zeros in (0, 1, 2, 3, 40):  # fewer other weights than values
+        linear.weight_grid.fit(torch.arange(48 * 32).view(48, 32).clamp(max=zeros).float())
+        assert torch.isfinite(linear.weight_grid.scale()).all() and 0 in linear.weight_grid.values()
 
 
 def test_gradients_of_values_are_the_sums_of_their_weights():
@@ -212,6 +236,10 @@ def test_sizes_and_a_graph_without_training():
         ({"weights": 1, "codebook": "kmeans"}, "layer.0.query: codebook kmeans: got weights of 1 bit, must be 2 .. 8: the bits of the values; set weights: 8"),
         ({"codebook": "kmeans", "index_bits": 4}, "layer.0.query: codebook kmeans: got index_bits 4 for values of 4 bits, must be fewer; raise weights or"),
         ({"codebook": "bs_flex", "index_bits": 2}, "codebook bs_flex: got index_bits 2, must be 1: two values; remove it, or set codebook: kmeans"),
+        (
+            {"weights": 8, "codebook": "kmeans", "index_bits": 1, "codebook_zero": "kept"},
+            "got codebook_zero kept with two values, must have one of either sign; raise index_bits, or remove it",
+        ),
         ({"codebook": "kmeans", "codebook_per": "channel"}, "got codebook_per channel with index_bits 2, must be 1 there; set codebook_per: layer"),
         (
             {"weights": 8, "overrides": {"logits": {"codebook": "kmeans", "index_bits": 4}}},
