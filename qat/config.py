@@ -27,9 +27,10 @@ CHOICES = {
     "codebook_per": ("layer", "channel"),
     "clusters": ("free", "kept"),
     "centroids": ("learned", "fixed"),
+    "codebook_zero": ("free", "kept"),
 }
 INDEX_BITS = (1, 4)
-OF_CODEBOOKS = ("index_bits", "codebook_per", "clusters", "centroids")
+OF_CODEBOOKS = ("index_bits", "codebook_per", "codebook_zero", "clusters", "centroids")
 SETTINGS = (*BIT_RANGES, "weight_range", "codebook", *OF_CODEBOOKS)
 AUTO = "auto"  # residual bits that calibration chooses
 MAX_TOKENS = 512
@@ -139,6 +140,7 @@ class QuantConfig(Strict):
     codebook: Literal["none", "kmeans", "bs_flex"] = "none"  # weights that take 2**index_bits values alone, integers of `weights` bits
     index_bits: int | None = None  # left out: 2, and 1 with bs_flex, which has two values
     codebook_per: Literal["layer", "channel"] | None = None  # layer; channel: two values for each
+    codebook_zero: Literal["free", "kept"] | None = None  # kept: 0 is one of the values, as pruned weights need
     clusters: Literal["free", "kept"] | None = None  # free: in each step of training a weight takes the nearest value; kept: the one that it had first
     centroids: Literal["learned", "fixed"] | None = None  # learned: the values are trained
     overrides: dict[str, dict[str, int | str]] = {}

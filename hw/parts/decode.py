@@ -13,10 +13,11 @@ def memories(p: Params) -> list[Memory]:
 
 
 def terms(p: Params, *, count: int) -> Terms:
-    """Of `count` weights: their bits, each a table of the index where there is one codebook, else the two-input multiplexers that choose an entry's.
+    """Of `count` weights: sixteenths of a table of the index for each of their bits where there is one codebook (what few index bits give is shared, or part of
+    what follows), else the two-input multiplexers that choose an entry's bits.
 
     w_bits, as in mac_array.py: the first of two registers holds indices.
     """
     bits = count * p["WEIGHT_W"]
-    chosen = {"decoded_bits": bits} if p.get("TURNS", 1) == 1 else {"chosen_bits": bits * ((1 << p["INDEX_W"]) - 1)}
+    chosen = {"decoded_bits": bits * (1 << p["INDEX_W"]) / 16} if p.get("TURNS", 1) == 1 else {"chosen_bits": bits * ((1 << p["INDEX_W"]) - 1)}
     return chosen | {"w_bits": (bits + count * p["INDEX_W"]) / 2}

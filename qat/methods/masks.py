@@ -46,7 +46,7 @@ class Masks(Method):
     """Base of those methods: `choose` says which weights stay.
 
     A mask is a buffer for each layer, so a resumed training has it. Weights are set to zero after each step, which is all that quantization needs:
-    the code of 0 is 0, whatever the scale. In the phase behind the pruning one, zeros are what is zero when it begins.
+    the code of 0 is 0, whatever the scale (of a codebook that has it). In the phase behind the pruning one, zeros are what is zero when it begins.
     """
 
     Config = Gradual
@@ -62,8 +62,8 @@ class Masks(Method):
         for name, operator in found.items():
             if setup.quant.of(name, "weights") == 1:
                 raise self.error("layers", f"'{name}' with weights of 1 bit", "have a zero among its weights", "give it 2 bits or more, or leave it out")
-            if (kind := setup.quant.of(name, "codebook")) != "none":
-                raise self.error("layers", f"'{name}' with the codebook {kind}", "have a zero among its weights", "remove the codebook, or leave it out")
+            if setup.quant.of(name, "codebook") != "none":
+                self._has_zero(name, setup)
             self.fits(name, operator)
             self.reaches(name, operator)
         for name, operator in linears(setup.least, cfg.layers):
@@ -72,6 +72,13 @@ class Masks(Method):
     def settled(self, network: Encoder) -> None:
         if self.cfg.phase == "qat" and not list(linears(network, self.cfg.layers)):
             raise self.error("layers", f"'{self.cfg.layers}'", "match a layer that is left in the quantized phase", nearest_layer(network, self.cfg.layers))
+
+    def _has_zero(self, name: str, setup: Setup) -> None:
+        """Raise MethodError: the codebook of a layer may have no zero, or its weights do not come to it."""
+        if setup.quant.of(name, "codebook_zero") != "kept":
+            raise self.error("layers", f"'{name}' with a codebook", "have a zero among its values", "set codebook_zero: kept there, or leave it out")
+        if setup.quant.of(name, "clusters") == "kept" and self.cfg.phase == "qat":
+            raise self.error("phase", f"'qat' for '{name}' with kept clusters", "be before they are found", "set phase: float, or clusters: free there")
 
     def fits(self, name: str, operator: Linear) -> None:
         """Raise MethodError: a layer's matrix is of a size that has not this pattern."""

@@ -100,6 +100,7 @@ class Bits:
             kind=kind,
             index_bits=self.of(name, "index_bits") or (1 if kind == "bs_flex" else 2),
             channel=self.of(name, "codebook_per") == "channel",
+            zero=self.of(name, "codebook_zero") == "kept",
             kept=self.of(name, "clusters") == "kept",
             fixed=self.of(name, "centroids") == "fixed",
         )

@@ -16,6 +16,7 @@ from bitloom.qat.weights.dyadic import WeightQuant
 from bitloom.qat.weights.kmeans import kmeans1d, nearest, two_means
 
 ROUNDS = 3  # of clustering and fitting the channels' scales to it
+LEAST = 1e-4  # of a channel's size beside the largest one's, for channels that are (almost) zero
 LARGE = 1 << 20  # weights of a layer from which on one round is enough
 SPREAD, SAMPLES = 2.5, 4096  # of weights that are not trained: standard deviations that the largest code stands for
 
@@ -27,6 +28,7 @@ class Coding:
     kind       kmeans or bs_flex
     index_bits of 2**index_bits values
     channel    each output channel has values of its own, two of them
+    zero       one of the values, the first of `centroids`, is 0 and stays so
     kept       a weight stays with the value that it was assigned to; else it takes the nearest one, in each step
     fixed      the values stay as they were found
     """
@@ -34,6 +36,7 @@ class Coding:
     kind: str = "kmeans"
     index_bits: int = 2
     channel: bool = False
+    zero: bool = False
     kept: bool = False
     fixed: bool = False
 
@@ -46,6 +49,8 @@ class Coding:
             raise ConfigError(f"{where}: got index_bits {self.index_bits}, must be 1: two values; remove it, or set codebook: kmeans")
         if self.channel and self.index_bits != 1:
             raise ConfigError(f"{where}: got codebook_per channel with index_bits {self.index_bits}, must be 1 there; set codebook_per: layer")
+        if self.zero and self.index_bits == 1:
+            raise ConfigError(f"{where}: got codebook_zero kept with two values, must have one of either sign; raise index_bits, or remove it")
         if self.index_bits >= bits:
             raise ConfigError(f"{where}: got index_bits {self.index_bits} for values of {bits} bits, must be fewer; raise weights or remove the codebook")
         if entries > weights:
@@ -64,13 +69,17 @@ class CodebookQuant(WeightQuant):
         self.coding = coding
         super().__init__(channels, bits, narrow)
         self.books = channels if coding.channel else 1
-        self.centroids = nn.Parameter(_normal(coding.index_bits).repeat(self.books).float(), requires_grad=not coding.fixed)
+        first = _normal(coding.index_bits, coding.zero)
+        self.centroids = nn.Parameter(first.repeat(self.books).float(), requires_grad=not coding.fixed)
+        self.register_buffer("moving", torch.ones(len(first) * self.books), persistent=False)
+        self.moving[0] = not coding.zero
         if coding.kept:
             self.register_buffer("index", torch.zeros(channels, inputs, dtype=torch.uint8))
 
     def values(self) -> Tensor:
         """The integer codes, float64 [books, 2**index_bits], in the order of `centroids`."""
-        return F.round_half_up(self.centroids.detach().double().view(self.books, -1), self.high).clamp_(self.low, self.high)
+        values = (self.centroids.detach() * self.moving).double().view(self.books, -1)
+        return F.round_half_up(values, self.high).clamp_(self.low, self.high)
 
     def book(self) -> Tensor:
         return self.values().sort(1).values
@@ -92,7 +101,7 @@ class CodebookQuant(WeightQuant):
     @torch.no_grad()
     def fit(self, weight: Tensor) -> None:
         """Find the values of least squared error, and scales whose largest code stands for the largest of them."""
-        values, scale = self.cluster(weight.detach().double())
+        values, scale = self.cluster(weight.detach())
         top = values.abs().amax(1, keepdim=True)
         top[top == 0] = 1.0
         self.centroids.copy_((values / top).flatten())
@@ -100,12 +109,13 @@ class CodebookQuant(WeightQuant):
         self.assign(weight)
 
     def cluster(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Values [books, n] in units of each channel's scale [C], of least squared error: k-means."""
+        """Values [books, n] in units of each channel's scale [C], both float64, of least squared error: k-means."""
+        weight = weight.double()
         scale = _size(weight)
         if self.coding.channel:
             return two_means(weight / scale[:, None]), scale
         for _ in range(ROUNDS if weight.numel() < LARGE else 1):
-            values = kmeans1d((weight / scale[:, None]).flatten(), 1 << self.coding.index_bits)[None]
+            values = _clusters((weight / scale[:, None]).flatten(), self.coding.index_bits, self.coding.zero)[None]
             scale = fitted(weight, scale, values)
         return values, scale
 
@@ -113,7 +123,7 @@ class CodebookQuant(WeightQuant):
         scale = self.scale().to(weight.dtype)[:, None]
         values = self.values().to(weight.dtype)
         indices = self._indices(weight.detach() / scale, values)
-        value = _Coded.apply(weight, self.log_scale, self.centroids, scale, values, indices, self.high, self.coding.kept)
+        value = _Coded.apply(weight, self.log_scale, self.centroids * self.moving, scale, values, indices, self.high, self.coding.kept)
         return value, scale, self.zero_point, self.bit_width
 
 
@@ -146,6 +156,21 @@ def fitted(weight: Tensor, scale: Tensor, values: Tensor) -> Tensor:
     return torch.where((power > 0) & (best > 0), best, scale)
 
 
+def _clusters(numbers: Tensor, index_bits: int, zero: bool) -> Tensor:
+    """2**index_bits means, float64; with zero the first is 0, and the others are those of the numbers that are not nearest to it."""
+    if not zero:
+        return kmeans1d(numbers, 1 << index_bits)
+    others = numbers[numbers != 0]
+    for _ in range(ROUNDS if len(others) < LARGE else 1):
+        if len(others) < 1 << index_bits:
+            break
+        means = torch.cat([numbers.new_zeros(1), kmeans1d(others, (1 << index_bits) - 1)])
+        others = numbers[nearest(numbers[None], means[None])[0] != 0]
+    else:
+        return means
+    return torch.cat([numbers.new_zeros(1), others.sort().values, numbers.new_zeros(1 << index_bits)])[: 1 << index_bits]
+
+
 def _take(values: Tensor, indices: Tensor) -> Tensor:
     """values [1 or C, n] by indices [C, K]."""
     return values[0][indices] if len(values) == 1 else values.gather(1, indices)
@@ -154,10 +179,10 @@ def _take(values: Tensor, indices: Tensor) -> Tensor:
 def _size(weight: Tensor) -> Tensor:
     """Root mean square of each channel, bounded below."""
     size = weight.square().mean(1).sqrt()
-    return size.clamp(min=max(float(size.max()) * 1e-4, 1e-8))
+    return size.clamp(min=max(float(size.max()) * LEAST, LEAST**2))
 
 
-def _normal(index_bits: int) -> Tensor:
+def _normal(index_bits: int, zero: bool) -> Tensor:
     """Values for normally distributed weights, in units of the largest code: where nothing is fitted."""
     at = (torch.arange(SAMPLES, dtype=torch.float64) + 0.5) / SAMPLES
-    return kmeans1d(torch.special.ndtri(at), 1 << index_bits).clamp(-SPREAD, SPREAD) / SPREAD
+    return _clusters(torch.special.ndtri(at), index_bits, zero).clamp(-SPREAD, SPREAD) / SPREAD

@@ -103,9 +103,7 @@ def nearest(numbers: Tensor, values: Tensor) -> Tensor:
     ordered, order = values.sort(1)
     middles = (ordered[:, 1:] + ordered[:, :-1]) / 2
     if values.shape[1] == 2:
-        places = (numbers >= middles).long()
-    elif len(values) == 1:
-        places = torch.bucketize(numbers, middles[0], right=True)
-    else:
-        places = torch.searchsorted(middles, numbers.contiguous(), right=True)
-    return order[0][places] if len(values) == 1 else order.gather(1, places)
+        return ((numbers >= middles) != (order[:, :1] == 1)).long()
+    if len(values) == 1:
+        return order[0][torch.bucketize(numbers, middles[0], right=True)]
+    return order.gather(1, torch.searchsorted(middles, numbers.contiguous(), right=True))

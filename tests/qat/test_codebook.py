@@ -17,7 +17,8 @@ from bitloom.qat.config import ModelConfig, QuantConfig
 from bitloom.qat.export import forward_codes, in_float64, to_graph
 from bitloom.qat.net.model import QuantModel
 from bitloom.qat.net.untrained import untrained_graph
-from bitloom.qat.weights.bs_flex import sign_means
+from bitloom.qat.weights.bs_flex import BsFlexQuant, sign_sums
+from bitloom.qat.weights.codebook import Coding, fitted
 from bitloom.qat.weights.kmeans import EXACT, kmeans1d, nearest, two_means
 
 MIXED = QuantConfig(
@@ -32,6 +33,7 @@ MIXED = QuantConfig(
         "layer.0.ffn.down": {"index_bits": 1, "codebook_per": "channel", "clusters": "kept", "centroids": "fixed"},
         "layer.1.*": {"index_bits": 3, "clusters": "kept"},
         "layer.1.key": {"codebook": "none", "weights": 1},
+        "layer.1.ffn.up": {"codebook_zero": "kept"},
     },
 )
 
@@ -69,15 +71,38 @@ def test_clusters_of_numbers_are_the_best(count, clusters):
 def test_clusters_of_many_numbers():
     """Neighbours are put together first: as good as the border that is best, found by trying all."""
     numbers = torch.tensor(np.random.default_rng(1).gamma(2.0, size=2 * EXACT + 123))
-    assert squared(numbers, kmeans1d(numbers, 2)) == pytest.approx(squared(numbers, two_means(numbers[None])[0]), rel=1e-9)
+    assert torch.allclose(kmeans1d(numbers, 2), two_means(numbers[None])[0], rtol=1e-12)
 
 
-def test_two_means_and_two_signs_of_rows():
+def test_two_means_of_rows():
     rows = torch.randn(7, 31, generator=torch.manual_seed(3), dtype=torch.float64)
-    for row, means, signs in zip(rows, two_means(rows), sign_means(rows, 1), strict=True):
+    for row, means in zip(rows, two_means(rows), strict=True):
         assert torch.allclose(means, kmeans1d(row, 2))
-        assert torch.allclose(signs, torch.stack([row[row < 0].mean(), row[row >= 0].mean()]))
-    assert sign_means(rows.abs(), 1)[:, 0].eq(0).all() and two_means(rows[:, :1]).diff(dim=1).eq(0).all()
+    assert two_means(rows[:, :1]).diff(dim=1).eq(0).all()
+
+
+@pytest.mark.parametrize("channel", [False, True])
+def test_values_of_the_two_signs(channel):
+    """BS-Flex's are means, of each row or of all rows in units of their size; the scales fit them best."""
+    rows = torch.randn(7, 31, generator=torch.manual_seed(3), dtype=torch.float64) * torch.arange(1, 8)[:, None] + 0.3
+    rows[3] = rows[3].abs()
+    quant = BsFlexQuant(7, 31, Coding(kind="bs_flex", index_bits=1, channel=channel))
+    values, scale = quant.cluster(rows)
+    size = rows.square().mean(1).sqrt()
+    ratio = rows / size[:, None]
+    if channel:
+        assert torch.allclose(values[3], torch.stack([torch.zeros(()).double(), ratio[3].mean()])) and torch.allclose(scale, size)
+        assert torch.allclose(values[0], torch.stack([ratio[0][ratio[0] < 0].mean(), ratio[0][ratio[0] >= 0].mean()]))
+    else:
+        assert torch.allclose(values[0], torch.stack([ratio[ratio < 0].mean(), ratio[ratio >= 0].mean()]))
+        taken = torch.where(rows < 0, values[0, 0], values[0, 1])
+        assert torch.allclose(scale, (rows * taken).sum(1) / taken.square().sum(1))
+    assert sign_sums(torch.zeros(2, 4))[0].min() > 0 and torch.isfinite(quant.cluster(rows * 0)[0]).all()
+
+
+def test_scales_that_fit_given_values():
+    rows, values = torch.tensor([[1.0, 2.1, -1.9], [0.0, 0.0, 0.0]]).double(), torch.tensor([[-1.0, 1.0]]).double()
+    assert torch.allclose(fitted(rows, torch.ones(2).double(), values), torch.tensor([5 / 3, 1.0]).double())
 
 
 def test_nearest_values_in_any_order():
@@ -90,6 +115,9 @@ def test_nearest_values_in_any_order():
 @pytest.mark.parametrize("head", ["sequence", "token"])
 def test_the_graph_computes_what_brevitas_does(head):
     model = random_model(shape(layers=2, head=head), MIXED, 5)
+    with torch.no_grad():  # as training may leave them
+        centroids = model.network.layer[0].key.weight_grid.centroids
+        centroids.copy_(centroids.flip(0))
     ids, segments = random_sentences(5, 8, 16)
     graph = to_graph(model, "x")
     want = golden.run(graph, ids, segments)
@@ -100,6 +128,7 @@ def test_the_graph_computes_what_brevitas_does(head):
     books = {n.name.removesuffix(".acc"): (n.attrs.get("index_bits"), graph.params.get(f"{n.name}.codebook")) for n in graph.nodes if n.op == "linear"}
     assert books["layer.0.query"] == (None, None) == books["layer.1.key"]
     assert books["layer.0.value"][1].shape == (32, 2) and books["layer.0.ffn.up"][1].shape == (1, 2) and books["layer.1.ffn.up"][1].shape == (1, 8)
+    assert 0 in books["layer.1.ffn.up"][1]
     for _, book in books.values():
         assert book is None or np.abs(book).max() in (7, 8, 127), "the largest value is the largest code"
 
@@ -137,6 +166,28 @@ def test_what_training_changes():
     assert change(clusters="kept") == (True, False, False)
     assert change(centroids="fixed") == (False, True, True)
     assert change(centroids="fixed", clusters="kept") == (False, False, False)
+
+
+@pytest.mark.parametrize("clusters", ["free", "kept"])
+def test_zeros_stay_where_zero_is_a_value(clusters):
+    model = random_model(
+        shape(layers=1), QuantConfig(weights=8, overrides={"layer.0.ffn.up": {"codebook": "kmeans", "codebook_zero": "kept", "clusters": clusters}}), 5
+    )
+    linear = model.network.layer[0].ffn.up
+    pruned = torch.rand(linear.weight.shape, generator=torch.manual_seed(1)) < 0.6
+    with torch.no_grad():
+        linear.weight.masked_fill_(pruned, 0)
+    linear.weight_grid.fit(linear.weight)
+    before = linear.weight_grid.values()
+    trained(model, 1)
+    with torch.no_grad():
+        linear.weight.masked_fill_(pruned, 0)  # as qat/methods/masks.py does
+    codes, after = linear.weight_grid.codes(linear.weight), linear.weight_grid.values()
+    assert not torch.equal(before, after) and before[0, 0] == after[0, 0] == 0
+    assert codes[pruned].eq(0).all() and codes[~pruned].ne(0).double().mean() > 0.5
+    for zeros in (0, 1, 2, 3, 40):  # fewer other weights than values
+        linear.weight_grid.fit(torch.arange(48 * 32).view(48, 32).clamp(max=zeros).float())
+        assert torch.isfinite(linear.weight_grid.scale()).all() and 0 in linear.weight_grid.values()
 
 
 def test_gradients_of_values_are_the_sums_of_their_weights():
@@ -185,6 +236,10 @@ def test_sizes_and_a_graph_without_training():
         ({"weights": 1, "codebook": "kmeans"}, "layer.0.query: codebook kmeans: got weights of 1 bit, must be 2 .. 8: the bits of the values; set weights: 8"),
         ({"codebook": "kmeans", "index_bits": 4}, "layer.0.query: codebook kmeans: got index_bits 4 for values of 4 bits, must be fewer; raise weights or"),
         ({"codebook": "bs_flex", "index_bits": 2}, "codebook bs_flex: got index_bits 2, must be 1: two values; remove it, or set codebook: kmeans"),
+        (
+            {"weights": 8, "codebook": "kmeans", "index_bits": 1, "codebook_zero": "kept"},
+            "got codebook_zero kept with two values, must have one of either sign; raise index_bits, or remove it",
+        ),
         ({"codebook": "kmeans", "codebook_per": "channel"}, "got codebook_per channel with index_bits 2, must be 1 there; set codebook_per: layer"),
         (
             {"weights": 8, "overrides": {"logits": {"codebook": "kmeans", "index_bits": 4}}},

@@ -140,6 +140,28 @@ def test_crashed_training_ends_in_the_same_weights(whole, tmp_path, monkeypatch,
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("clusters", ["free", "kept"])
+def test_crashed_training_of_codebooks_ends_in_the_same_weights(tmp_path, monkeypatch, clusters):
+    """Values and clusters are in a checkpoint, too."""
+    quant = QuantConfig(weights=8, codebook="kmeans", index_bits=2, clusters=clusters, overrides={"layer.0.ffn.*": {"codebook": "bs_flex", "index_bits": 1}})
+    train(MODEL, quant, TRAINING, DATA, None, tmp_path / "whole")
+    original = EncoderTrainer.compute_loss
+
+    def crash(self, model, inputs, *args, **kwargs):
+        if model.training and self.state.global_step == 14 and "qat" in self.args.output_dir:
+            raise Crash
+        return original(self, model, inputs, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EncoderTrainer, "compute_loss", crash)
+        with pytest.raises(Crash):
+            train(MODEL, quant, TRAINING, DATA, None, tmp_path / "out")
+    train(MODEL, quant, TRAINING, DATA, None, tmp_path / "out")
+    assert_same(weights(tmp_path / "out"), weights(tmp_path / "whole"))
+    assert any(name.endswith("centroids") for name in weights(tmp_path / "out")["qat"])
+
+
+@pytest.mark.slow
 def test_killed_training_ends_in_the_same_weights(whole, tmp_path):
     """SIGKILL of a process while it fine-tunes the quantized model; then the same call in a new process."""
     arguments = [str(tmp_path), *(c.model_dump_json() for c in (MODEL, QuantConfig(), TRAINING, DATA))]
