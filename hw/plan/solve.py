@@ -90,6 +90,23 @@ def solve(graph: Graph, config: HardwareConfig, board: Board | None = None, lane
     return _choose(lanes, config, board)
 
 
+def meet(graph: Graph, config: HardwareConfig) -> Folding:
+    """The cheapest folding that meets config's target_cycles, whether or not it fits a board or its memory is fast enough: a choice of bits may mend that.
+
+    Raises FoldingError: as `solve`.
+    """
+    lanes = Lanes(graph)
+    if config.layers:
+        lanes = _rolled(lanes, config.layers, config.inside, config.memory is not None)
+    folding = _meet(lanes, config.target_cycles, _work(lanes.graph))
+    return streamed.stream(lanes.graph, folding, Memory(**config.memory.model_dump())) if config.memory else folding
+
+
+def _work(graph: Graph) -> int:
+    """Multiply-accumulates for one sentence of max_tokens."""
+    return sum(OPS[n.op].macs(graph.source, n, graph.max_tokens) for n in graph.source.nodes)
+
+
 def _rolled(lanes: Lanes, layers: int, inside: int | None, behind: bool) -> Lanes:
     """Of the graph rolled to so many layers; remembered with the graph's own. behind: weights come from external memory."""
     key = layers, inside or INSIDE + (BEHIND if behind else 0)
@@ -136,7 +153,7 @@ def _memories(graph: Graph, board: Board) -> list[Memory]:
 def _solve(lanes: Lanes, config: HardwareConfig, board: Board | None, memory: Memory | None, below: int | None = None, tables: bool = False) -> Folding | None:
     """below: only a smaller interval on the board is looked for; None where there is none. tables: as Fitter takes it."""
     graph = lanes.graph
-    work = sum(OPS[n.op].macs(graph.source, n, graph.max_tokens) for n in graph.source.nodes)
+    work = _work(graph)
 
     def dressed(folding: Folding) -> Folding:
         return streamed.stream(graph, folding, memory) if memory else folding
