@@ -89,6 +89,18 @@ def solve(graph: Graph, config: HardwareConfig, board: Board | None = None, lane
     return _choose(lanes, config, board)
 
 
+def meet(graph: Graph, config: HardwareConfig) -> Folding:
+    """The cheapest folding that meets config's target_cycles, whether or not it fits a board or its memory is fast enough: a choice of bits may mend that.
+
+    Raises FoldingError: as `solve`.
+    """
+    lanes = Lanes(graph)
+    if config.layers:
+        lanes = _rolled(lanes, config.layers, config.inside, config.memory is not None)
+    folding = _meet(lanes, config.target_cycles)
+    return streamed.stream(lanes.graph, folding, Memory(**config.memory.model_dump())) if config.memory else folding
+
+
 def _rolled(lanes: Lanes, layers: int, inside: int | None, behind: bool) -> Lanes:
     """Of the graph rolled to so many layers; remembered with the graph's own. behind: weights come from external memory."""
     key = layers, inside or INSIDE + (BEHIND if behind else 0)

@@ -63,12 +63,21 @@ def fetch_cycles(graph: Graph, folding: Folding) -> int:
 
 def fetch_beats(graph: Graph, folding: Folding) -> int:
     """Beats of the memory for the weights of one sentence of max_tokens."""
-    memory, beats = folding.memory, 0
-    for node in graph.nodes:
-        if (fold := folding.folds.get(node.name)) and fold.block:
-            tokens = graph.max_tokens if graph.tensor(node.name).kind == "token" else 1
-            beats += -(-tokens // fold.block) * size(graph, node, fold) // (memory.data_bits // 8)
-    return beats
+    return sum(beats_of(graph, node, folding) for node in graph.nodes)
+
+
+def beats_of(graph: Graph, node: Node, folding: Folding) -> int:
+    """Those of one unit; 0 where its weights are on the chip."""
+    fold = folding.folds.get(node.name)
+    if not fold or not fold.block:
+        return 0
+    tokens = graph.max_tokens if graph.tensor(node.name).kind == "token" else 1
+    return -(-tokens // fold.block) * size(graph, node, fold) // (folding.memory.data_bits // 8)
+
+
+def most_beats(folding: Folding, target: int) -> float:
+    """Of one sentence in `target` cycles, or those of the folding if it has more: what the memory may be planned with."""
+    return PLANNED * max(target, folding.interval) * folding.memory.beats / folding.memory.cycles
 
 
 def shortage(graph: Graph, folding: Folding, target: int) -> str:

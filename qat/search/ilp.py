@@ -139,7 +139,7 @@ def _verified(prices: Prices, choice: dict[str, int], value: float, limits: Limi
     )
 
 
-NAMES = {"block_ram": "block RAMs", "dsp": "DSPs", "lut": "LUTs", "ff": "flip-flops", "bits": "bits of parameters"}
+NAMES = {"block_ram": "block RAMs", "dsp": "DSPs", "lut": "LUTs", "ff": "flip-flops", "bits": "bits of parameters", "beats": "beats of external memory"}
 
 
 def shortage(programme: Programme, limits: Limits) -> str:
@@ -156,11 +156,12 @@ def shortage(programme: Programme, limits: Limits) -> str:
 
 
 def _told(name: str, most: float, least: float) -> str:
+    where = {"bits": "search.budget.bytes", "beats": "hardware.memory"}.get(name, f"search.budget.{name}")
+    what = NAMES[name]
     if name == "bits":
         most, least, what = most // 8, -(-least // 8), "bytes"
-    else:
-        what = NAMES[name]
+    wanted = int(np.ceil(least - SLACK))
     return (
-        f"search.budget.{'bytes' if name == 'bits' else name}: got {most:,.0f} {what}, must be at least {int(np.ceil(least - SLACK)):,} for the fewest bits "
-        f"that may be chosen, {int(np.ceil(least - SLACK)) - int(most):,} more; raise it, allow fewer bits or a slower target"
+        f"{where}: got {int(most):,} {what}, must be at least {wanted:,} for the fewest bits that may be chosen, "
+        f"{wanted - int(most):,} more; raise it, allow fewer bits or a slower target"
     )

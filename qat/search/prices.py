@@ -8,23 +8,25 @@ else. These dependencies follow from the graph; the figures come from designs th
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from bitloom.hw.board import Board
-from bitloom.hw.cost.resources import Estimate, Estimator
+from bitloom.hw.cost.resources import Cost, Estimate, Estimator
 from bitloom.hw.cost.sizes import parameter_bits
 from bitloom.hw.graph import Graph, Node
 from bitloom.hw.ops import OPS
+from bitloom.hw.plan import streamed
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.fit import Fitter
 from bitloom.hw.plan.folding import Folding
-from bitloom.hw.plan.solve import HardwareConfig, solve
+from bitloom.hw.plan.solve import HardwareConfig, meet
 from bitloom.qat.search.space import Choice, Space
 
-COSTS = ("lut", "ff", "dsp", "block_ram", "bits")  # of a term; bits: of its parameters
+COSTS = ("lut", "ff", "dsp", "block_ram", "bits", "beats")  # of a term; bits: of its parameters; beats: of weights from external memory, a sentence
 ACC = ".acc"  # of an accumulator's name (docs/numerics.md)
 RULE, LUT = "rule", "lut"  # how a matrix unit multiplies: as the family's DSPs do best, or without any
 Progress = Callable[[float | None, str], None]
@@ -71,7 +73,7 @@ class Prices:
         self.space, self.graph_of, self.config, self.board = space, graph_of, config, board
         self._estimator = board and Estimator(board)
         top = graph_of(space.top)
-        hardware = Design(top, solve(top, replace_board(config, None))).graph
+        hardware = Design(top, meet(top, config)).graph
         self.terms = [Term(tensor=n.name, depends=self._depends(top, hardware, n.name), matrix=bool(OPS[n.op].matrix)) for n in top.nodes]
 
     @property
@@ -86,25 +88,34 @@ class Prices:
     def real(self, choice: Choice) -> Real:
         """The same of the design that the solver makes."""
         graph = self.graph_of(choice)
-        folding = solve(graph, replace_board(self.config, None))
+        folding = meet(graph, self.config)
         if self.board is None:
-            return Real(folding=folding, costs=self._costs(graph, None), lut_units=frozenset(), fits="")
+            return Real(folding=folding, costs=self._costs(graph, folding, None), lut_units=frozenset(), fits=self._slow(graph, folding))
         fitter = Fitter(Design(graph, folding).graph, self.board)
         styled, costs = fitter.styled(folding)
         rule = fitter.by_rule(folding)
         moved = frozenset(name for name in folding.per_node if styled.folds[name].multiplier == LUT != rule.folds[name].multiplier)
-        return Real(folding=styled, costs=self._costs(graph, costs), lut_units=moved, fits=fitter.excess(costs) or "")
+        return Real(folding=styled, costs=self._costs(graph, folding, costs), lut_units=moved, fits=fitter.excess(costs) or self._slow(graph, folding))
 
-    def _costs(self, graph: Graph, costs: Estimate | None) -> np.ndarray:
-        return sum(self._rows(graph, costs).values())
+    def most_beats(self) -> float:
+        """That the external memory gives in a sentence's time; without one, any number."""
+        folding = meet(self.graph_of(self.space.least), self.config)
+        return streamed.most_beats(folding, self.config.target_cycles) if folding.memory else math.inf
 
-    def _rows(self, graph: Graph, costs: Estimate | None) -> dict[str, np.ndarray]:
+    def _slow(self, graph: Graph, folding: Folding) -> str:
+        return streamed.shortage(Design(graph, folding).graph, folding, self.config.target_cycles) if folding.memory else ""
+
+    def _costs(self, graph: Graph, folding: Folding, costs: Estimate | None) -> np.ndarray:
+        return sum(self._rows(graph, folding, costs).values())
+
+    def _rows(self, graph: Graph, folding: Folding, costs: Estimate | None) -> dict[str, np.ndarray]:
         """By tensor: figures of COSTS."""
-        bits = parameter_bits(graph)
+        bits, hardware = parameter_bits(graph), Design(graph, folding).graph
+        beats = {node.name: streamed.beats_of(hardware, node, folding) for node in hardware.nodes}
         found = {}
         for node in graph.nodes:
-            cost = costs.per_node.get(node.name) if costs else None
-            found[node.name] = np.array([cost.lut, cost.ff, cost.dsp, cost.block_ram, bits[node.name]] if cost else [0, 0, 0, 0, bits[node.name]], dtype=float)
+            cost = (costs and costs.per_node.get(node.name)) or Cost()
+            found[node.name] = np.array([cost.lut, cost.ff, cost.dsp, cost.block_ram, bits[node.name], beats.get(node.name, 0)], dtype=float)
         return found
 
     def _depends(self, whole: Graph, hardware: Graph, tensor: str) -> tuple[str, ...]:
@@ -120,13 +131,13 @@ class Prices:
 
     def add(self, choice: Choice, graph: Graph) -> None:
         """Enter the figures of a choice's graph into all terms."""
+        folding = meet(graph, self.config)
         if self.board is None:
-            rule = lut = self._rows(graph, None)
+            rule = lut = self._rows(graph, folding, None)
         else:
-            folding = solve(graph, replace_board(self.config, None))
             styled = Fitter(Design(graph, folding).graph, self.board).by_rule(folding)
             bare = replace(styled, folds=styled.folds | {name: replace(styled.folds[name], multiplier=LUT) for name in styled.per_node})
-            rule, lut = (self._rows(graph, self._estimator.estimate(Design(graph, folded))) for folded in (styled, bare))
+            rule, lut = (self._rows(graph, folded, self._estimator.estimate(Design(graph, folded))) for folded in (styled, bare))
         for term in self.terms:
             key = tuple(choice[name] for name in term.depends)
             term.table[key, RULE] = rule[term.tensor]
@@ -174,8 +185,3 @@ def _seen(graph: Graph, node: Node, settled: frozenset[str]) -> set[str]:
         if name.endswith(ACC):
             left += [n.name for n in graph.readers(name)]
     return names
-
-
-def replace_board(config: HardwareConfig, board: str | None) -> HardwareConfig:
-    """The same goal on another board, or on none."""
-    return config.model_copy(update={"board": board})

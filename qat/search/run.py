@@ -155,8 +155,8 @@ class Search:
     def _by_sensitivity(self) -> Found:
         sensitivity = self.sensitivity()
         prices = self.prices(SPEEDS)
-        by, limits = sensitivity.by(self.config.by), self.limits()
         at = prices[self.hardware.target_cycles]
+        by, limits = sensitivity.by(self.config.by), self.limits(at)
         self.progress(None, "choosing bits")
         chosen = self.point("", at, best(at, by, limits))
         front = self.front(prices, by, limits, chosen)
@@ -174,7 +174,8 @@ class Search:
         return found
 
     def _by_gradient(self) -> Found:
-        at, limits = self.prices((1,))[self.hardware.target_cycles], self.limits()
+        at = self.prices((1,))[self.hardware.target_cycles]
+        limits = self.limits(at)
         places = Learner(self.task(), self.rounded, at, limits).run(self.progress)
         self.rounded = self._rounded(self.space)  # its weights were trained
         near = distances(places, self.space.variables)
@@ -183,7 +184,8 @@ class Search:
         return self._found(chosen, [chosen], uniform, limits, places=places)
 
     def _by_trials(self) -> Found:
-        at, limits = self.prices((1,), filled=False)[self.hardware.target_cycles], self.limits()
+        at = self.prices((1,), filled=False)[self.hardware.target_cycles]
+        limits = self.limits(at)
         start = {key: getattr(self, key).model_dump(mode="json") for key in ("training", "hardware", "config")}
         for key in ("trials", "workers", "cluster", "storage"):
             del start["config"][key]
@@ -256,8 +258,8 @@ class Search:
             fill(list(found.values()), self.progress)
         return found
 
-    def limits(self) -> dict[str, float]:
-        """The budget by figure of COSTS: the recipe's, and what the board leaves beside its transport.
+    def limits(self, at: Prices) -> dict[str, float]:
+        """The budget by figure of COSTS: the recipe's, what the board leaves beside its transport, and what the external memory gives.
 
         Raises SearchError: a budget of resources without a board.
         """
@@ -272,14 +274,15 @@ class Search:
             rooms = {"lut": beside["lut"], "ff": beside["ff"], "dsp": beside["dsp"], "block_ram": beside[self.board.resources.block_ram[0].kind]}
             room = {name: float(use.available - use.used) for name, use in rooms.items()}
             given = {name: min(most, given.get(name, math.inf)) for name, most in room.items()}
-        return given | ({"bits": 8.0 * budget.bytes} if budget.bytes else {})
+        beats = at.most_beats()
+        return given | ({"bits": 8.0 * budget.bytes} if budget.bytes else {}) | ({"beats": beats} if beats < math.inf else {})
 
     def front(self, prices: Mapping[int, Prices], by: Mapping, limits: Limits, chosen: Point) -> list[Point]:
         """Points of which none is better in everything: for each interval, of block RAM (without a board: of bytes) from the least to what the best takes."""
         figure, found = "block_ram" if self.board else "bits", [chosen]
         for cycles, at in prices.items():
             programme = Programme(at, by)
-            inner = {name: most for name, most in limits.items() if name != figure}
+            inner = {name: most for name, most in limits.items() if name != figure} | ({"beats": at.most_beats()} if "beats" in limits else {})
             least, most = programme.solve(inner, goal=figure), programme.solve(inner)
             if least is None:
                 continue

@@ -137,13 +137,6 @@ def test_what_cannot_work_is_told_before_the_training(toy, entries, kwargs, expe
     assert checked(entries, **kwargs).startswith(expected)
 
 
-def test_a_codebook_need_not_have_a_zero():
-    quant = QuantConfig(overrides={"layer.1.ffn.up": {"codebook": "kmeans"}})
-    assert checked([{"method": "magnitude_pruning", "keep": 0.5}], quant) == (
-        "compression.0.layers: got 'layer.1.ffn.up' with the codebook kmeans, must have a zero among its weights; remove the codebook, or leave it out"
-    )
-
-
 def test_a_mistake_ends_the_command_with_one_line(tmp_path, capsys):
     (tmp_path / "r.yaml").write_text(RECIPE + "  - {method: magnitude_pruning, keep: 0.5}\ntraining: {float_epochs: 0}\n")
     with pytest.raises(SystemExit) as end:

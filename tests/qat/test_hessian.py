@@ -11,7 +11,7 @@ from bitloom.qat.search.hessian import Curvature, weights_of
 from bitloom.qat.search.sensitivity import rounding_error
 
 pytest.importorskip("curvlinops", reason="no curvlinops: pip install --no-deps curvlinops-for-pytorch backpack-for-pytorch unfoldNd")
-LAYERS = ("layer.0.query", "layer.1.value", "logits")
+LAYERS = ("layer.1.value", "logits")
 
 
 @pytest.fixture(scope="module")
@@ -50,16 +50,17 @@ def test_the_statistic_over_slices_is_of_each_slices_hessian(case):
 
 def test_xtrace_of_a_layer_is_the_exact_trace(case):
     of, weights, hessians = case
-    for name in ("layer.1.value", "logits"):
-        found = of.trace(weights[name], min(len(hessians[name]), 128), "xtrace")
-        assert found.value == pytest.approx(float(hessians[name].trace()), rel=0.01)
+    found = of.trace(weights["logits"], 32, "xtrace")
+    assert found.value == pytest.approx(float(hessians["logits"].trace()), rel=0.01)
 
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_hutchinsons_trace_is_within_its_standard_error(case, name):
     of, weights, hessians = case
-    found, want = of.trace(weights[name], 32), float(hessians[name].trace())
-    assert abs(found.value - want) < 2 * found.error < abs(want)
+    found, hessian = of.trace(weights[name], 32), hessians[name]
+    assert abs(found.value - float(hessian.trace())) < 2 * found.error
+    apart = hessian.square().sum() - hessian.diagonal().square().sum()  # the estimator's variance is twice it, of one product
+    assert found.error == pytest.approx(float((2 * apart / 32).sqrt()), rel=0.6)
 
 
 def test_rounding_errors_are_those_of_the_best_scales():

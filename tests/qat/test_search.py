@@ -10,7 +10,9 @@ from pydantic import ValidationError
 from search_cases import TOKENS, batches, inputs, rounded, space, start
 
 from bitloom.hw.board import Board
-from bitloom.hw.plan.solve import HardwareConfig
+from bitloom.hw.plan import streamed
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.solve import HardwareConfig, MemoryConfig
 from bitloom.hw.settings import ConfigError
 from bitloom.qat.calibrate import calibrate
 from bitloom.qat.net.model import QuantModel
@@ -87,9 +89,9 @@ def test_a_choice_rounds_as_a_calibration_of_its_own(pick):
 @pytest.mark.parametrize("layers", [2, 1])
 def test_predicted_costs_are_those_of_the_design(layers):
     residual = {"residual": [6, 10]} if layers == 2 else {}  # of layers in turn, these decide where the layers are cut
-    of = rounded(1 if layers == 1 else 0, weights=[1, 2, 8], activations=[4, 8], embeddings=[2, 8], scores=[3, 8], **residual)
+    of = rounded(1 if layers == 1 else 0, weights=[1, 8], activations=[4, 8], embeddings=[2, 8], scores=[3, 8], probs=[], **residual)
     made, draw = prices(of, layers), random.Random(3)
-    for _ in range(6):
+    for _ in range(4):
         choice = {v.name: draw.choice(v.bits) for v in of.space.variables}
         real = made.real(choice)
         predicted = made.total(choice, real.lut_units)
@@ -97,6 +99,25 @@ def test_predicted_costs_are_those_of_the_design(layers):
             assert predicted[COSTS.index(figure)] == real.costs[COSTS.index(figure)], figure
         assert predicted == pytest.approx(real.costs, rel=1e-9)  # LUTs: sums of floats in another order
         assert real.folding.interval == made.real(of.space.top).folding.interval
+
+
+def test_weights_from_external_memory_take_its_beats():
+    memory = MemoryConfig(data_bits=64, block=6, burst=4)
+    of = rounded(1, **(FEW | {"weights": [2, 4, 8]}))
+    made = Prices(of.space, of.graph, HardwareConfig(target_cycles=1024, layers=1, memory=memory), Board.load("ulx3s_85f"))
+    fill([made])
+    draw, beats = random.Random(4), COSTS.index("beats")
+    for _ in range(4):
+        choice = {v.name: draw.choice(v.bits) for v in of.space.variables}
+        real = made.real(choice)
+        assert made.total(choice, real.lut_units)[2:].tolist() == real.costs[2:].tolist()
+        assert real.costs[beats] == streamed.fetch_beats(Design(of.graph(choice), real.folding).graph, real.folding) > 0
+    sensitivity = {v.name: {b: 1 / b for b in v.bits} for v in of.space.variables}
+    room = float((made.total(of.space.least)[beats] + made.total(of.space.top)[beats]) // 2)
+    found = best(made, sensitivity, {"beats": room})
+    assert made.total(of.space.least)[beats] < found.real.costs[beats] <= room
+    with pytest.raises(SearchError, match="hardware.memory: got 5 beats of external memory, must be at least "):
+        best(made, sensitivity, {"beats": 5.0})
 
 
 def brute_force(made, sensitivity, limits):

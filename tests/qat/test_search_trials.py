@@ -26,12 +26,12 @@ FEW = {"weights": [2, 8], "activations": [], "embeddings": [], "scores": [], "pr
 def test_a_trial_in_parts_is_the_whole_one():
     of = space(**FEW)
     quant = of.quantization(of.least)
-    whole, state = trial(task(4, 1), quant)
-    assert state is None and whole == trial(task(4, 1), quant)[0]
-    first, state = trial(task(4, 2), quant)
-    halves, end = trial(task(4, 2), quant, 1, state)
+    whole, state = trial(task(2, 1), quant)
+    assert state is None and whole == trial(task(2, 1), quant)[0]
+    first, state = trial(task(2, 2), quant)
+    halves, end = trial(task(2, 2), quant, 1, state)
     assert halves == whole and end is None
-    again = trial(task(4, 2), quant)[1]
+    again = trial(task(2, 2), quant)[1]
     assert all(torch.equal(state["model"][name], again["model"][name]) for name in state["model"])
 
 
@@ -91,8 +91,7 @@ def go(tmp_path, trials=6, print="a", stop=None, parts=1, limits=None, **config)
     return run_trials(Study(config, tmp_path, print), shared, of, made, limits, [of.uniform(8), of.uniform(2)], progress)
 
 
-@pytest.mark.parametrize("sampler", ["nsga2", "tpe"])
-@pytest.mark.parametrize("storage", [None, "sqlite"])
+@pytest.mark.parametrize(("sampler", "storage"), [("nsga2", None), ("tpe", "sqlite")])
 def test_a_study_that_was_killed_goes_on_where_it_was(fake, tmp_path, sampler, storage):
     config = {"sampler": sampler} | ({"storage": f"sqlite:///{tmp_path}/s.db"} if storage else {})
     with pytest.raises(KeyboardInterrupt):
