@@ -10,6 +10,7 @@ from fractions import Fraction
 from bitloom.hw.cost.memories import Memory
 from bitloom.hw.errors import BitloomError
 from bitloom.hw.instance import Instance, Module, Params, Terms
+from bitloom.hw.parts.sdram import Sdram
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,14 @@ class ExternalMemory:
     refresh_for: int = 0
     start: int = 0
 
+    def port(self) -> Port:
+        """Its read port, with nothing under way."""
+        return Port(self)
+
+    def alone(self, beats: int) -> int:
+        """Cycles from AR accepted to the last of so many beats, where nothing is in their way."""
+        return self.latency + -(-(beats - 1) * self.cycles // self.beats)
+
     def open(self, cycle: int) -> int:
         """The first cycle from that one on in which it may give a beat."""
         phase = (cycle - self.start) % self.refresh_every if self.refresh_every else 0
@@ -39,6 +48,27 @@ class ExternalMemory:
             return most
         closed = cycle - (cycle - self.start) % self.refresh_every + self.refresh_every - self.refresh_for
         return min(most, ((closed - 1) * self.beats - due) // self.cycles)
+
+
+class Port:
+    """When the bursts come that are asked for, in their order."""
+
+    def __init__(self, memory: ExternalMemory):
+        self.memory, self._due = memory, 0  # in parts of 1 / memory.beats cycles, when it may give its next beat
+
+    def burst(self, cycle: int, address: int, beats: int) -> tuple[int, int]:
+        """(cycle in which AR is accepted, that in which the last beat is at R) of a burst whose AR is there from `cycle` on."""
+        memory, first, due, parts = self.memory, cycle + self.memory.latency, self._due, self.memory.beats
+        while True:
+            at = memory.open(max(-(-due // parts), first))
+            due = due if at == -(-due // parts) else at * parts  # time lost waiting is not made up for
+            more = memory.fit(due, at, beats - 1)  # beats before the next refresh
+            end = -(-(due + more * memory.cycles) // parts)
+            due += (more + 1) * memory.cycles
+            beats -= more + 1
+            if not beats:
+                self._due = due
+                return cycle, end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,21 +131,21 @@ class _Client:
         behind = [*self.accepted[-1:], *self.loaded[-2:-1]]  # a cycle behind the one before, and behind the one that made room
         self.accepted.append(max(request.cycle, *(cycle + 1 for cycle in behind), 0))
         self.loaded.append(max(self.accepted[number] + 1, free))
-        self.left = bursts(request.address, request.beats, self.beat_bytes, self.burst)
+        self.left, self.address = bursts(request.address, request.beats, self.beat_bytes, self.burst), request.address
         self.offer = self.loaded[-1] + 1
 
-    def grant(self, cycle: int) -> tuple[int, int | None]:
-        """Beats of the burst that is granted, and the request that ends with it."""
-        beats = self.left.pop(0)
-        self.offer = cycle + 1
+    def grant(self, cycle: int) -> tuple[int, int, int | None]:
+        """Address and beats of the burst that is granted, and the request that ends with it."""
+        address, beats = self.address, self.left.pop(0)
+        self.offer, self.address = cycle + 1, address + beats * self.beat_bytes
         if self.left:
-            return beats, None
+            return address, beats, None
         ended = self.requests[len(self.loaded) - 1][0]
         self._load(cycle)
-        return beats, ended
+        return address, beats, ended
 
 
-def last_beats(requests: Sequence[Request], made: Instance, memory: ExternalMemory) -> list[Served]:
+def last_beats(requests: Sequence[Request], made: Instance, memory: ExternalMemory | Sdram) -> list[Served]:
     """When each request is served; cycles count from any one after reset, a memory's refresh from `start`.
 
     Raises BitloomError: a request that the unit would not take.
@@ -129,34 +159,20 @@ def last_beats(requests: Sequence[Request], made: Instance, memory: ExternalMemo
         clients.append(_Client([(n, r) for n, r in enumerate(requests) if r.client == client], beat_bytes, p["BURST"]))
     ends: list[int] = []  # of each burst, its last beat at R
     last = dict.fromkeys(range(len(requests)), 0)
-    granted, turn, due = -1, 0, 0  # due: in parts of 1 / memory.beats cycles, when the memory may give its next beat
+    granted, turn, accepted, port = -1, 0, -1, memory.port()
     while waiting := [c for c, client in enumerate(clients) if client.offer is not None]:
         free = ends[-p["OUTSTANDING"]] + 1 if len(ends) >= p["OUTSTANDING"] else 0
         decided = max(granted, min(clients[c].offer for c in waiting))
         chosen = min((c for c in waiting if clients[c].offer <= decided), key=lambda c: (c - turn) % p["CLIENTS"])
-        granted = max(decided + 1, free)
+        granted = max(decided + 1, free, accepted)
         turn = chosen + 1
-        beats, ended = clients[chosen].grant(granted)
-        end, due = _transfer(beats, granted + 1 + memory.latency, due, memory)
+        address, beats, ended = clients[chosen].grant(granted)
+        accepted, end = port.burst(granted + 1, address, beats)
         ends.append(end)
         if ended is not None:
             last[ended] = end + 1
-    accepted = {number: cycle for client in clients for (number, _), cycle in zip(client.requests, client.accepted, strict=True)}
-    return [Served(accepted=accepted[n], last=last[n]) for n in range(len(requests))]
-
-
-def _transfer(beats: int, first: int, due: int, memory: ExternalMemory) -> tuple[int, int]:
-    """(cycle of the last of a burst's beats, when the next may follow); the first comes in cycle `first` at the earliest."""
-    parts = memory.beats
-    while True:
-        cycle = memory.open(max(-(-due // parts), first))
-        due = due if cycle == -(-due // parts) else cycle * parts  # time lost waiting is not made up for
-        more = memory.fit(due, cycle, beats - 1)  # beats before the next refresh
-        end = -(-(due + more * memory.cycles) // parts)
-        due += (more + 1) * memory.cycles
-        beats -= more + 1
-        if not beats:
-            return end, due
+    taken = {number: cycle for client in clients for (number, _), cycle in zip(client.requests, client.accepted, strict=True)}
+    return [Served(accepted=taken[n], last=last[n]) for n in range(len(requests))]
 
 
 def memories(p: Params) -> list[Memory]:

@@ -11,14 +11,22 @@ from dataclasses import dataclass, field, replace
 from bitloom.hw.instance import Instance
 from bitloom.hw.parts import axi_fetch, unfold
 from bitloom.hw.parts.loop import Loop as LoopTiming
+from bitloom.hw.parts.sdram import Sdram
 from bitloom.hw.plan.design import Design, Loop
 from bitloom.hw.plan.fifos import MIN_DEPTH
 from bitloom.hw.plan.folding import Memory
 from bitloom.hw.plan.timing import Channel, Fork, Process, run, simulate_node, sink, source
 
-ROUNDS = 3  # in which the waiting for external memory is settled
-SETTLED = 0.005  # by how much the last two rounds differ, at most, where it is: sentences that crowd an overloaded memory overtake each other anew each time
-REPLAYED = 20_000  # bursts of a run, up to which that is done: some 10 microseconds each
+# External memory: the network is run again with what each request would have met in the run before, until requests come as they did then.
+WAITS = 3  # such rounds in which each request waits as long as before; in those behind them it is served in the same cycle as before
+CROWDED = 0.1  # of the estimated end, by which such a round may move it; the memory has no time left where it is more: no such rounds then
+ROUNDS = 60
+SETTLED = 0.001  # of the run's cycles, by which no request may have moved
+REPLAYED = 20_000  # bursts of a run, up to which that is done
+BUDGET = 6 * REPLAYED  # bursts of all rounds, some 10 microseconds each
+
+
+External = axi_fetch.ExternalMemory | Sdram
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,24 +61,38 @@ def mean_interval(ends: Sequence[int], together: int) -> float:
     return (int(ends[-1]) - int(ends[together - 1])) / count if count > 0 else 0.0
 
 
-def predict(design: Design, lengths: Sequence[int], starts: Sequence[int] | None = None) -> Prediction:
+def predict(design: Design, lengths: Sequence[int], starts: Sequence[int] | None = None, *, external: External | None = None) -> Prediction:
     """Back-to-back sentences of these lengths through the whole encoder, source and sinks never stalling.
 
-    starts  of sentences that come apart: the earliest cycle of each one's first beat, from 0 on
+    starts    of sentences that come apart: the earliest cycle of each one's first beat, from 0 on
+    external  the memory of the weights, where it is known better than by what the design counts on at most
 
     How long requests of external memory wait for each other is first estimated. Where they are not too many, the network is run again with what each of
-    them would have taken behind hw/rtl/axi_fetch.sv, had they come in the cycles of the run before.
+    them would have met behind hw/rtl/axi_fetch.sv, had they come in the cycles of the run before.
     """
     if design.folding.memory is None:
         return _run(design, lengths, starts, None)
-    port: Estimated | Replayed = Estimated(design.folding.memory)
-    found = _run(design, lengths, starts, port)
-    for _ in range(ROUNDS):
-        if sum(request.beats for request in port.requests) > REPLAYED * design.folding.memory.burst:
-            return replace(found, settled=False)
-        port, before = Replayed(design.fetch, design.folding.memory, port.requests), found
+    memory = design.folding.memory
+    external = external or axi_fetch.ExternalMemory(latency=memory.latency, cycles=memory.cycles, beats=memory.beats)
+    estimated = Estimated(memory)
+    estimate = _run(design, lengths, starts, estimated)
+    bursts = max(1, sum(request.beats for request in estimated.requests) // memory.burst)
+    port, found, settled, waits = estimated, estimate, False, WAITS
+    for number in range(min(ROUNDS, BUDGET // bursts) if bursts <= REPLAYED else 0):
+        before = port.requests
+        port = (Replayed if number < waits else Held)(design.fetch, external, before)
         found = _run(design, lengths, starts, port)
-    return replace(found, settled=all(abs(now - then) <= SETTLED * now for now, then in zip(found.out_last, before.out_last, strict=True)))
+        if settled := _moved(before, port.requests) <= SETTLED * found.out_last[-1]:
+            break
+        if number < waits and abs(found.out_last[-1] - estimate.out_last[-1]) > CROWDED * estimate.out_last[-1]:
+            port, found, waits = estimated, estimate, 0
+    return replace(found, settled=settled)
+
+
+def _moved(before: Sequence[axi_fetch.Request], now: Sequence[axi_fetch.Request]) -> int:
+    """By how many cycles a request came earlier or later, at most; each client's come in order."""
+    pairs = zip(*(sorted(requests, key=lambda r: r.client) for requests in (before, now)), strict=True)
+    return max((abs(a.cycle - b.cycle) for a, b in pairs), default=0)
 
 
 def _run(design: Design, lengths: Sequence[int], starts: Sequence[int] | None, port: Estimated | Replayed | None) -> Prediction:
@@ -126,17 +148,29 @@ class ClientPort:
 
 
 class Replayed:
-    """External memory in the timing network: each request takes as long as it would have taken behind the fetch unit in the run before."""
+    """External memory in the timing network: each request takes as long as it would have taken behind the fetch unit in the run before.
 
-    def __init__(self, fetch: Instance, memory: Memory, before: Sequence[axi_fetch.Request]):
+    Comes to rest in few rounds where the memory has time left; where it has none, requests that come too early wait for each other without end.
+    """
+
+    def __init__(self, fetch: Instance, external: External, before: Sequence[axi_fetch.Request]):
         self.requests: list[axi_fetch.Request] = []
-        external = axi_fetch.ExternalMemory(latency=memory.latency, cycles=memory.cycles, beats=memory.beats)
-        self._waits: dict[int, deque[int]] = {}
+        self.external = external
+        self._found: dict[int, deque[tuple[int, int]]] = {}  # of each client's requests: cycles in which it came, in which it was served
         for request, served in zip(before, axi_fetch.last_beats(before, fetch, external), strict=True):
-            self._waits.setdefault(request.client, deque()).append(served.last - request.cycle)
+            self._found.setdefault(request.client, deque()).append((request.cycle, served.last))
 
     def last(self, request: axi_fetch.Request) -> int:
-        return request.cycle + self._waits[request.client].popleft()
+        came, served = self._found[request.client].popleft()
+        return request.cycle + served - came
+
+
+class Held(Replayed):
+    """The same, but each request is served in the cycle in which it would have been, or when the memory has nothing else to do, if that is later."""
+
+    def last(self, request: axi_fetch.Request) -> int:
+        _, served = self._found[request.client].popleft()
+        return max(served, request.cycle + 5 + self.external.alone(request.beats))
 
 
 class Estimated:

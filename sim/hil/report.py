@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bitloom.hw.plan.design import Design
-from bitloom.hw.plan.predict import predict
+from bitloom.hw.plan.predict import External, Prediction, predict
 from bitloom.sim.hil.errors import TargetError
 from bitloom.sim.hil.target import Answer, Progress, Shape, Target, Traffic
 
@@ -24,8 +24,8 @@ class Cycles:
     """Measured against predicted, over sentences (latencies) or pairs of neighbours (intervals).
 
     measured, predicted  sums of cycles
-    worst                largest error of one latency as a share of it; of intervals, the error of their sum. A design with its weights in external memory
-                         counts on the memory's rate and latency at most: for it, only cycles above the prediction are an error
+    worst                largest error of one latency as a share of it; of intervals, the error of their sum. Where weights come from a memory of which only
+                         the least that it gives is known, or waiting for it is only estimated, only cycles above the prediction are an error
     """
 
     count: int
@@ -120,7 +120,7 @@ def hil(
         seconds, traffic = time.monotonic() - began, Traffic(**asdict(target.traffic))
         together = sentences[:BURST]
         bursts = target.run(together, burst=True)
-        info = getattr(target, "info", None)
+        info, external = getattr(target, "info", None), getattr(target, "external", None)
     finally:
         target.close()
     differing = [(i, got.codes, gold) for i, (got, gold) in enumerate(zip(answers, want, strict=True)) if not _equal(got.codes, gold)]
@@ -138,8 +138,8 @@ def hil(
         seconds=seconds,
         board_seconds=span / info.clock_hz if info and span else None,
         clock_hz=info.clock_hz if info else None,
-        latency=latencies(design, lengths, answers),
-        interval=intervals(design, lengths[:BURST], bursts),
+        latency=latencies(design, lengths, answers, external),
+        interval=intervals(design, lengths[:BURST], bursts, external),
         line_share=min(1.0, traffic.bytes_sent * 10 * info.divider / span) if info and span else None,
         encoder_share=sum(map(len, periods(answers, busy=True))) / span if info and span else None,
         traffic=traffic,
@@ -156,35 +156,47 @@ def periods(answers: Sequence[Answer], *, busy: bool = False) -> list[range]:
     return [range(answers[run[0]].start, answers[run[-1]].end) for run in runs] if busy else runs
 
 
-def latencies(design: Design, lengths: Sequence[int], answers: Sequence[Answer]) -> Cycles:
-    """Each sentence's cycles against the prediction for the moment in which it entered, and for what was in the encoder then."""
-    known: dict[tuple, list[int]] = {}
-    measured, predicted = [], []
+def latencies(design: Design, lengths: Sequence[int], answers: Sequence[Answer], external: External | None = None) -> Cycles:
+    """Each sentence's cycles against the prediction for the moment in which it entered, and for what was in the encoder then.
+
+    external  the memory of the weights, if it is known exactly
+    """
+    known: dict[tuple, Prediction] = {}
+    measured, predicted, worst = [], [], []
     for run in periods(answers):
         starts = tuple(answers[i].start - answers[run[0]].start for i in run)
         key = (tuple(lengths[i] for i in run), starts)
         if key not in known:
-            known[key] = predict(design, key[0], starts).out_last
-        predicted += [end - start for end, start in zip(known[key], starts, strict=True)]
-        measured += [answers[i].latency for i in run]
-    worst = max(_error(design, m, p) for m, p in zip(measured, predicted, strict=True))
-    return Cycles(count=len(measured), measured=sum(measured), predicted=sum(predicted), worst=worst)
+            known[key] = predict(design, key[0], starts, external=external)
+        guess = [end - start for end, start in zip(known[key].out_last, starts, strict=True)]
+        got = [answers[i].latency for i in run]
+        worst += [_error(m, p, _exact(design, known[key], external)) for m, p in zip(got, guess, strict=True)]
+        predicted += guess
+        measured += got
+    return Cycles(count=len(measured), measured=sum(measured), predicted=sum(predicted), worst=max(worst))
 
 
-def intervals(design: Design, lengths: Sequence[int], answers: Sequence[Answer]) -> Cycles | None:
+def intervals(design: Design, lengths: Sequence[int], answers: Sequence[Answer], external: External | None = None) -> Cycles | None:
     """Cycles between the last beats of sentences that ran through the encoder together."""
     measured = predicted = count = 0
+    exact = True
     for run in periods(answers):
         if len(run) > 1:
-            ends = predict(design, [lengths[i] for i in run]).out_last
+            guess = predict(design, [lengths[i] for i in run], external=external)
             measured += answers[run[-1]].end - answers[run[0]].end
-            predicted += ends[-1] - ends[0]
+            predicted += guess.out_last[-1] - guess.out_last[0]
             count += len(run) - 1
-    return Cycles(count=count, measured=measured, predicted=predicted, worst=_error(design, measured, predicted)) if count else None
+            exact = exact and _exact(design, guess, external)
+    return Cycles(count=count, measured=measured, predicted=predicted, worst=_error(measured, predicted, exact)) if count else None
 
 
-def _error(design: Design, measured: int, predicted: int) -> float:
-    return max(measured - predicted, 0 if design.fetch else predicted - measured) / max(measured, 1)
+def _exact(design: Design, guess: Prediction, external: External | None) -> bool:
+    """Whether fewer cycles than predicted are an error, too."""
+    return design.fetch is None or (external is not None and guess.settled)
+
+
+def _error(measured: int, predicted: int, exact: bool) -> float:
+    return max(measured - predicted, predicted - measured if exact else 0) / max(measured, 1)
 
 
 def _span(answers: Sequence[Answer]) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bitloom.hw.parts.sdram import Sdram
 from bitloom.hw.plan.design import Design
 from bitloom.sim.hil.errors import PortError, SilentError, TargetError
 from bitloom.sim.hil.frames import Info
@@ -108,6 +109,11 @@ class SerialTarget:
         if self._link is None:
             raise TargetError(f"{self.name}: got a target that is not open, must be opened first; call open()")
         return self._link.info
+
+    @property
+    def external(self) -> Sdram | None:
+        """The memory that the weights come from (hw/rtl/board/uart_top.sv, at the board's clock); None: they are on the chip."""
+        return Sdram(clock_mhz=-(-self.info.clock_hz // 1_000_000)) if self.info.weights else None
 
     def identify(self) -> str:
         """The identity word of the board's bitstream, or of the image of weights in its memory, 16 hex digits."""

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from yosys import run_yosys
 
+from bitloom.hw.parts import axi_fetch
+from bitloom.hw.parts.sdram import Sdram
 from bitloom.sim.errors import SimulationError
 from bitloom.sim.runner import HDL, Model, build, run
 from bitloom.sim.unit import OutSpec, Stimulus, UnitCase, run_units
@@ -79,14 +81,25 @@ def random_ops(seed: int, count: int, fetch: bool) -> Ops:
 RANDOM = [  # parameters
     dict(CLOCK_MHZ=50, CL=2, CAPTURE=2, INVERT=1),
     dict(CLOCK_MHZ=100, CL=3, CAPTURE=4, INVERT=0, SLOW=1),
-    dict(CLOCK_MHZ=133, CL=3, CAPTURE=3, INVERT=1, FETCH=1),
+    dict(CLOCK_MHZ=133, CL=3, CAPTURE=3, INVERT=1, FETCH=1, OUTSTANDING=8),
     dict(CLOCK_MHZ=25, CL=2, CAPTURE=3, INVERT=0, FETCH=1, OUTSTANDING=2),
 ]
 SPEED = RANDOM[2:]
+READS = 24  # requests of the random reads, behind one that waits for the chip
 WORDS = 60  # that are written in rows of one bank in turn, then as many in one row
 WAITING = RANDOM[1] | dict(SLOW=0)
 # Reads one behind the other, of one beat: address, and whether its row is open, no row of its bank is, or another one.
 LATENCIES = [(0, "none"), (8, "open"), (ROW_BYTES, "none"), (2 * ROW_BYTES, "none"), (4 * ROW_BYTES, "other"), (4 * ROW_BYTES + 256, "open"), (0, "other")]
+
+
+def random_reads(seed: int) -> list[tuple[int, int, int, int, int]]:
+    """Requests of many rows and banks, some behind all that was asked for before, others at once."""
+    rng = np.random.default_rng(seed)
+    rows = [(1, 0, 1, 0, 0)]
+    for number in range(READS):
+        address = int(rng.integers(0, 24)) * ROW_BYTES + 8 * int(rng.integers(0, ROW_BYTES // 8))
+        rows.append((int(rng.integers(1, 33)), address, 1, int(number == 0 or rng.random() < 0.3), 0))
+    return rows
 
 
 def simulate(**options):
@@ -96,7 +109,9 @@ def simulate(**options):
     reads = [(1, address, 1, 1, 0) for address, _ in LATENCIES]
     words = [(number, 64 + 4 * ROW_BYTES * (number % 2), 0, number == 0, 1) for number in range(WORDS)] + [(0, 0, 0, 0, 0)] * WORDS  # where nothing is read
     apart = Ops(reads + words, np.zeros((len(reads), 2)), np.ones(len(reads), bool))
+    mixed = [Ops(rows, np.zeros((n := sum(row[0] for row in rows), 2)), np.zeros(n, bool)) for rows in map(random_reads, range(len(SPEED) + 1))]
     cases = [*(o.case(**params) for o, params in zip(ops, RANDOM, strict=True)), *(long.case(**params) for params in SPEED), apart.case(**WAITING)]
+    cases += [m.case(**params) for m, params in zip(mixed, [*SPEED, WAITING], strict=True)]
     results = run_units(cases, RTL, drain_cycles=2500, **options)
     for params, o, result in zip(RANDOM, ops, results, strict=False):
         wrong = np.argwhere((result.beats != o.beats).any(axis=1) | (result.last != o.last))
@@ -137,13 +152,52 @@ SLOW_TOO = [pytest.param(time, marks=pytest.mark.slow) for time in ("t_init", "t
 
 def test_latency():
     """From AR accepted to the beat, and between words: as the header says, but for the first, which waits for the chip, and refreshes among the words."""
-    *_, result = unhindered()
+    result = unhindered()[len(SPEED)]
     wait = {"open": 0, "none": 2, "other": 4}  # tRCD, tRP + tRCD at 100 MHz
     took = np.diff(result.inputs["s"].cycle[len(LATENCIES) :])
     assert 5 + 2 == np.median(took[4 : WORDS - 2]) == took[4 : WORDS - 2].min()  # tRAS + tRP
     assert np.median(took[WORDS + 4 :]) == 2 == took[WORDS + 4 :].min()
     got = (result.cycle - result.inputs["s"].cycle[: len(LATENCIES)]).tolist()
     assert got[1:] == [9 + WAITING["CAPTURE"] + wait[row] for _, row in LATENCIES[1:]]
+
+
+def measured_reads(index: int) -> tuple[list[tuple], list[int], list[int], dict]:
+    """Of the random reads: requests, cycles in which each was accepted and in which its last beat came; the memory's parameters."""
+    params, result, rows = [*SPEED, WAITING][index], unhindered()[len(SPEED) + 1 + index], random_reads(index)
+    ends = np.cumsum([row[0] for row in rows]) - 1
+    memory = dict(clock_mhz=params["CLOCK_MHZ"], column_bits=8, row_bits=11, capture=params["CAPTURE"], refresh_ns=7812 << 11)
+    return rows, result.inputs["s"].cycle.tolist(), result.cycle[ends].tolist(), memory
+
+
+def as_predicted(memory: dict, predict) -> bool:
+    """Whether all cycles are, for one of the moments in which refreshes may have begun to count: that is not known here."""
+    return any(predict(Sdram(**memory, start=start)) for start in range(Sdram(**memory).interval))
+
+
+@pytest.mark.parametrize("index", range(len(SPEED)))
+def test_cycles_are_the_models(index):
+    """hw/parts/sdram.py behind axi_fetch: every request's last beat, in the exact cycle. The first request waits for the chip."""
+    rows, asked, ends, memory = measured_reads(index)
+    fetch = axi_fetch.instance(clients=1, address_bits=22, data_bits=64, burst=16, outstanding=SPEED[index]["OUTSTANDING"])
+    cycles = [ends[0] - Sdram(**memory).alone(1) - 6, *asked[1:]]
+    requests = [axi_fetch.Request(client=0, cycle=c, address=row[1], beats=row[0]) for c, row in zip(cycles, rows, strict=True)]
+    assert as_predicted(memory, lambda sdram: [served.last for served in axi_fetch.last_beats(requests, fetch, sdram)][1:] == ends[1:])
+
+
+def test_cycles_of_bursts_are_the_models():
+    """By itself: when each burst's address is taken and its last beat is there."""
+    rows, asked, ends, memory = measured_reads(len(SPEED))
+
+    def predict(sdram: Sdram) -> bool:
+        port, there = sdram.port(), 0
+        port.burst(ends[0] - sdram.alone(1) - sdram.cycles(sdram.t_rcd), rows[0][1], rows[0][0])
+        for (beats, address, _, waits, _), taken, last in zip(rows[1:], asked[1:], ends[1:], strict=True):
+            if port.burst(taken if waits else there, address, beats) != (taken, last):
+                return False
+            there = taken + 1
+        return True
+
+    assert as_predicted(memory, predict)
 
 
 @pytest.mark.parametrize("time", ["t_rcd", "t_wr", *SLOW_TOO])
