@@ -141,7 +141,7 @@ def _memories(graph: Graph, board: Board) -> list[Memory]:
         return []
     size = min(board.external_memory.mbytes << 20, 1 << 32)
     blocks = sorted({max(1, -(-graph.max_tokens // parts)) for parts in (1, 2, 3, 4, 5, 6, 8)}, reverse=True)
-    return [Memory(**port.model_dump(), block=block, outstanding=OUTSTANDING, bytes=size) for block in blocks]
+    return [Memory(**port.model_dump(exclude={"processor"}), block=block, outstanding=OUTSTANDING, bytes=size) for block in blocks]
 
 
 def _solve(lanes: Lanes, config: HardwareConfig, board: Board | None, memory: Memory | None, below: int | None = None, tables: bool = False) -> Folding | None:
