@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -69,9 +70,9 @@ class CodebookQuant(WeightQuant):
         self.coding = coding
         super().__init__(channels, bits, narrow)
         self.books = channels if coding.channel else 1
-        first = _normal(coding.index_bits, coding.zero)
-        self.centroids = nn.Parameter(first.repeat(self.books).float(), requires_grad=not coding.fixed)
-        self.register_buffer("moving", torch.ones(len(first) * self.books), persistent=False)
+        first = torch.tensor(_normal(coding.index_bits, coding.zero) * self.books)
+        self.centroids = nn.Parameter(first, requires_grad=not coding.fixed)
+        self.register_buffer("moving", torch.ones(len(first)), persistent=False)
         self.moving[0] = not coding.zero
         if coding.kept:
             self.register_buffer("index", torch.zeros(channels, inputs, dtype=torch.uint8))
@@ -182,7 +183,8 @@ def _size(weight: Tensor) -> Tensor:
     return size.clamp(min=max(float(size.max()) * LEAST, LEAST**2))
 
 
-def _normal(index_bits: int, zero: bool) -> Tensor:
+@cache
+def _normal(index_bits: int, zero: bool) -> list[float]:
     """Values for normally distributed weights, in units of the largest code: where nothing is fitted."""
-    at = (torch.arange(SAMPLES, dtype=torch.float64) + 0.5) / SAMPLES
-    return _clusters(torch.special.ndtri(at), index_bits, zero).clamp(-SPREAD, SPREAD) / SPREAD
+    at = (torch.arange(SAMPLES, dtype=torch.float64, device="cpu") + 0.5) / SAMPLES  # also where the network is on no device
+    return (_clusters(torch.special.ndtri(at), index_bits, zero).clamp(-SPREAD, SPREAD) / SPREAD).tolist()

@@ -15,7 +15,9 @@ from bitloom.hw.settings import ConfigError
 from bitloom.qat.checkpoint import from_pretrained, save_pretrained
 from bitloom.qat.config import ModelConfig, QuantConfig
 from bitloom.qat.export import forward_codes, in_float64, to_graph
+from bitloom.qat.net.encoder import Encoder
 from bitloom.qat.net.model import QuantModel
+from bitloom.qat.net.shape import EncoderShape, LayerShape
 from bitloom.qat.net.untrained import untrained_graph
 from bitloom.qat.weights.bs_flex import BsFlexQuant, sign_sums
 from bitloom.qat.weights.codebook import Coding, fitted
@@ -211,6 +213,13 @@ def test_checkpoints_keep_values_and_clusters(tmp_path):
 def test_settings_from_before_are_as_they_were(tmp_path):
     assert set(QuantConfig().model_dump()) == {"weights", "activations", "embeddings", "scores", "probs", "residual", "weight_range", "overrides"}
     assert QuantConfig.model_validate(json.loads(json.dumps(MIXED.model_dump(mode="json")))) == MIXED
+
+
+def test_a_network_on_no_device():
+    """As `plan` and the check of settings make it."""
+    with torch.device("meta"):
+        network = Encoder(EncoderShape(hidden=8, layers=(LayerShape(heads=2, head_width=4, intermediate=8),) * 2, vocabulary=9, positions=8)).bind(MIXED, 8)
+    assert network.layer[0].value.weight_grid.centroids.shape == (2 * 8,) and network.layer[1].ffn.up.weight_grid.index.shape == (8, 8)
 
 
 def test_sizes_and_a_graph_without_training():
