@@ -134,7 +134,7 @@ class _Coded(Function):
     @staticmethod
     def forward(ctx, weight, log_scale, centroids, scale, values, indices, high: int, kept: bool) -> Tensor:
         codes = _take(values, indices)
-        ctx.save_for_backward(weight, codes, scale, indices)
+        ctx.save_for_backward(weight, codes, scale, indices.to(torch.uint8))
         ctx.shape, ctx.high, ctx.kept = values.shape, high, kept
         return codes * scale
 
@@ -144,7 +144,7 @@ class _Coded(Function):
         books, entries = ctx.shape
         by_scale = grad * codes if ctx.kept else grad * (codes - weight / scale)  # LSQ (Esser et al. 2020)
         by_scale = by_scale.sum(1).mul_(scale[:, 0]).mul_(1 / math.sqrt(codes.shape[1] * ctx.high))
-        grad_values = grad.new_zeros(len(grad), entries).scatter_add_(1, indices, grad * scale)
+        grad_values = grad.new_zeros(len(grad), entries).scatter_add_(1, indices.long(), grad * scale)
         grad_values = grad_values if books > 1 else grad_values.sum(0)
         return None if ctx.kept else grad, by_scale, grad_values.flatten().mul_(ctx.high), None, None, None, None, None
 
