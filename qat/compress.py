@@ -68,6 +68,9 @@ class Compression:
         """
         before = least = shape
         for method in self.methods:
+            if method.looks and self.training.compile:
+                name = method.cfg.method
+                raise MethodError(f"training.compile: got true with '{name}', must be false: it looks into the network while it trains; remove one of them")
             method.require(Setup(network=_network(shape), least=_network(least), quant=self.quant, training=self.training))
             shape, least = method.expect(method.reshape(shape)), method.least(method.reshape(least))
         network = _network(shape, self.quant)  # an override for a layer that will be gone is told now

@@ -52,7 +52,7 @@ class Gates(Method):
     """
 
     Config = Rounds
-    cuts = True
+    cuts = looks = True
     part: str  # of bitloom.qat.methods.cut
     field: str  # of LayerShape
 

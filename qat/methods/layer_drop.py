@@ -35,7 +35,7 @@ class LayerDrop(Method):
     """x <- x with probability `rate`, else layer(x), drawn for each batch; all layers in evaluation."""
 
     Config = Config
-    fewer = True
+    fewer = looks = True
     clashes = {"sharing": "layers that share weights are one layer, whose depth is no choice of weights"}
 
     def require(self, setup: Setup) -> None:

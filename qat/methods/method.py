@@ -110,6 +110,7 @@ class Method(nn.Module):
     alone   a second entry of its kind is refused, where they work in the same phase
     cuts    it takes rows or columns out of matrices at the end of the float phase
     aligned it makes zeros in a pattern that such a cut would break
+    looks   it has hooks inside of the network while it trains, which torch.compile does not know
     fewer   it takes layers out at the end of the float phase, so that those behind have other numbers
     clashes names of the methods that it cannot be combined with, each with the reason
     """
@@ -119,6 +120,7 @@ class Method(nn.Module):
     alone = True
     cuts = False
     aligned = False
+    looks = False
     fewer = False
     clashes: dict[str, str] = {}
 

@@ -57,6 +57,8 @@ class Objective(Method):
 class Looking(Objective):
     """Base of objectives that look into both: the teacher reads what the student reads, so it has the same tokenizer."""
 
+    looks = True
+
     def require(self, setup: Setup) -> None:
         super().require(setup)
         if self.cfg.teacher != OWN:

@@ -349,6 +349,8 @@ def test_an_override_for_a_layer_that_goes_is_told_before_the_training():
         ([HEADS | {"keep": 0.1}], {}, "compression.0.keep: got 0.1 of 8 heads in 2 layers, must leave one in each (at least 0.25); raise it"),
         ([HEADS | {"scope": "layer", "keep": 0.1}], {}, "compression.0.keep: got 0.1 of 4 heads in 1 layer, must leave one in each (at least 0.25); raise it"),
         ([HEADS | {"layers": "layer.7"}], {}, "compression.0.layers: got 'layer.7', must match one of layer.0 .. layer.1; change it"),
+        ([HEADS], {"compile": True},
+         "training.compile: got true with 'head_pruning', must be false: it looks into the network while it trains; remove one of them"),
         ([{"method": "depth", "keep": 3}], {}, "compression.0.keep: got 3, must be at most the 2 layers that there are; lower it"),
         ([{"method": "depth", "layers": [0, 2]}], {}, "compression.0.layers: got [0, 2], must be 0 .. 1; change it"),
         ([DROP], {"float_epochs": 0}, "compression.0.rate: got 0.4 with no float epochs, must have some to drop layers in; set training.float_epochs, or use depth"),
