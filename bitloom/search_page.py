@@ -10,7 +10,6 @@ from markupsafe import Markup
 from bitloom.charts import Bar, Row, Series, bars, heat, lines
 from bitloom.report import score, template
 
-SHORT = {"weights": "weights", "activations": "activ.", "embeddings": "tables", "scores": "scores", "probs": "probs", "residual": "sums"}
 MOST = 24  # variables in the chart of sensitivities
 
 
@@ -29,7 +28,7 @@ def render(found: dict, sensitivity: dict[str, dict[int, float]], recipe_yaml: s
         recipe=recipe_yaml,
         cycles_chart=_points(found, "interval", "cycles between sentences"),
         ram_chart=_points(found, "block_ram", "block RAMs") if chosen["block_ram"] else _points(found, "bytes", "bytes of parameters"),
-        bits_chart=heat(list(_bits(found)), list(SHORT.values())),
+        bits_chart=heat(list(_bits(found)), list(dict.fromkeys(name.rpartition(":")[2] for name in chosen["choice"]))),
         sensitivity_chart=_sensitivities(sensitivity),
         short=_short(found),
     )
@@ -54,7 +53,7 @@ def _bits(found: dict) -> Iterator[Row]:
     cells: dict[str, dict[str, tuple[float, str]]] = {}
     for name, bits in found["chosen"]["choice"].items():
         for tensor in found["variables"][name]:
-            cells.setdefault(tensor, {})[SHORT[name.rpartition(":")[2]]] = (bits, str(bits))
+            cells.setdefault(tensor, {})[name.rpartition(":")[2]] = (bits, str(bits))
     for tensor, own in cells.items():
         yield Row(label=tensor, cells=own)
 

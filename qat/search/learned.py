@@ -38,7 +38,7 @@ class Places(nn.Module):
 
     def lower(self, i: int) -> int:
         """Index of the lower neighbour; the place of the most bits lies at the end of the last interval."""
-        return max(0, min(math.floor(float(self.at[i])), len(self.variables[i].bits) - 2))
+        return max(0, min(math.floor(float(self.at.detach()[i])), len(self.variables[i].bits) - 2))
 
     def share(self, i: int) -> Tensor:
         """How far it is from the lower to the upper neighbour, 0 .. 1."""
@@ -61,7 +61,7 @@ class Places(nn.Module):
         """Bits for one step."""
         found = {}
         for i, v in enumerate(self.variables):
-            upper = len(v.bits) > 1 and float(torch.rand((), generator=draw)) < float(self.share(i))
+            upper = len(v.bits) > 1 and float(torch.rand((), generator=draw)) < float(self.share(i).detach())
             found[v.name] = v.bits[self.lower(i) + upper]
         return found
 
@@ -127,11 +127,11 @@ class Learner:
                 weights.step()
                 places.step()
                 self.places.clip()
-                progress(step / self.task.steps, f"learning bits: loss {float(loss):.3f}, beyond the budget {float(penalty) / PENALTY:.1%}")
+                progress(step / self.task.steps, f"learning bits: loss {float(loss.detach()):.3f}, beyond the budget {float(penalty.detach()) / PENALTY:.1%}")
         finally:
             for hook in self._hooks:
                 hook.remove()
-        return {v.name: float(self.places.at[i]) for i, v in enumerate(self.places.variables)}
+        return {v.name: float(self.places.at.detach()[i]) for i, v in enumerate(self.places.variables)}
 
     def penalty(self) -> Tensor:
         """PENALTY times the share by which the mean costs are beyond the budget, summed over all that it limits."""

@@ -92,8 +92,10 @@ class Rounded:
 
     @torch.no_grad()
     def fit(self, operator: Linear) -> None:
-        """A layer's weight scales for its bits."""
+        """A layer's weight scales for its bits; a codebook stays as the float weights gave it."""
         grid = operator.weight_grid
+        if getattr(grid, "coding", None) is not None:
+            return
         key = (operator.tensor, grid.bits, grid.narrow)
         if key not in self._fits:
             grid.fit(operator.weight)

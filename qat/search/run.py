@@ -22,7 +22,8 @@ from bitloom.hw.plan.folding import FoldingError
 from bitloom.hw.plan.predict import steady_interval
 from bitloom.hw.plan.rolled import layers_of
 from bitloom.hw.plan.solve import HardwareConfig, solve
-from bitloom.qat.config import QuantConfig, TrainConfig
+from bitloom.qat.calibrate import calibrate
+from bitloom.qat.config import AUTO, QuantConfig, TrainConfig
 from bitloom.qat.features import Collator
 from bitloom.qat.net.model import QuantModel
 from bitloom.qat.search.blackbox import PARTS, Study, Tried, best_of, fingerprint, run_trials
@@ -119,7 +120,11 @@ class Search:
                  board: Board | None, out: Path, progress: Progress = lambda fraction, text: None):  # fmt: skip
         self.start, self.training, self.config, self.board, self.out, self.progress = start, training, config, board, out, progress
         batches = calibration_batches(start.train, start.tokenizer, training)
-        settings = QuantModel.from_float(start.model, quant, max_tokens).network.settings()
+        model = QuantModel.from_float(start.model, quant, max_tokens)
+        if AUTO in (quant.residual, *(settings.get("residual") for settings in quant.overrides.values())):  # what is not searched, calibration chooses
+            calibrate(model, batches)
+            quant = model.quant
+        settings = model.network.settings()
         self.progress(None, "scales of all bits")
         self._rounded = lambda space: Rounded(start.model, space, max_tokens, batches)
         self.rounded = self._rounded(Space.of(settings, quant, config))
@@ -154,7 +159,7 @@ class Search:
 
     def _by_sensitivity(self) -> Found:
         sensitivity = self.sensitivity()
-        prices = self.prices(SPEEDS)
+        prices = self.prices(SPEEDS if self.board else (1,))  # bytes are the same at any speed
         at = prices[self.hardware.target_cycles]
         by, limits = sensitivity.by(self.config.by), self.limits(at)
         self.progress(None, "choosing bits")

@@ -50,7 +50,7 @@ class Space:
         groups: dict[tuple[str, str], list[str]] = {}
         for tensor, own in settings.items():
             for setting in BIT_RANGES:
-                if setting in own and (setting != "residual" or own == {"residual"}):  # a projection's activations may take them, by an override alone
+                if setting in own and _chosen(tensor, setting, own, quant):
                     groups.setdefault((_group(tensor, setting, layers), setting), []).append(tensor)
         found = []
         for (group, setting), tensors in groups.items():
@@ -96,6 +96,13 @@ class Space:
     def steps(self) -> Iterator[tuple[Variable, int]]:
         """Every variable with each of its bits but the most."""
         return ((v, bits) for v in self.variables for bits in v.bits[:-1])
+
+
+def _chosen(tensor: str, setting: str, own: set[str], quant: QuantConfig) -> bool:
+    """Not the residual bits of a projection, whose activations may take them by an override alone, nor the weights of a codebook."""
+    if setting == "residual":
+        return own == {"residual"}
+    return setting != "weights" or quant.of(tensor, "codebook") == "none"
 
 
 def _group(tensor: str, setting: str, layers: int) -> str:
