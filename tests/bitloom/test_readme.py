@@ -81,8 +81,8 @@ def test_the_table_of_recipe_keys_is_the_schemas():
     [(k, d) for k, d in _rows().items() if re.fullmatch(r"[\d.e-]+|[a-z]+", d) and d not in ("-", "all")],
 )
 def test_each_default_is_the_schemas(key, default):
-    value = _schema()[key]
-    assert value == (default if isinstance(value, str) else float(default))
+    value, words = _schema()[key], {"true": True, "false": False}
+    assert value == (default if isinstance(value, str) else words[default] if default in words else float(default))
 
 
 def test_the_library_example_runs(tiny_run, tmp_path, monkeypatch):
