@@ -5,12 +5,18 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
+from bitloom.boards.pynq_driver.weights import NONE
 from bitloom.cli import main
-from bitloom.hw.board import boards
+from bitloom.hw import graph_file
+from bitloom.hw.board import Board, boards
+from bitloom.hw.plan.folding import Folding
+from bitloom.hw.vivado import pack_overlay, write_project
+from bitloom.hw.vivado.ip import read_ip
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +120,36 @@ def test_synthesis_with_weights_in_memory_gives_project_and_image(streamed_run, 
     assert (vivado / "weights.bin").read_bytes() == (streamed_run / "build" / "weights.bin").read_bytes()
     assert "memory_port {S_AXI_HP1_FPD}" in (vivado / "settings.tcl").read_text()
     assert found["resources"]["dsp"]["used"] == found["estimate"]["dsp"]["used"] > 0
+
+
+@pytest.mark.slow
+def test_hil_on_a_pynq_board_with_weights_in_memory(streamed_run, bitloom, monkeypatch):
+    """The whole command, to a server before a stand-in of the board: it brings the image where the board has another, and none where it has this one."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "hil")
+    from pynq_cases import TOKEN, Running
+    from pynq_stand_in import Pynq
+    from pynq_streamed import StreamedFabric
+
+    graph, folding = graph_file.load(streamed_run / "export"), Folding.load(streamed_run / "build" / "folding.json")
+    project = write_project(streamed_run / "build", Board.load("kv260"), streamed_run / "project")
+    (project / "output").mkdir()
+    (project / "output" / "encoder.bit").write_text(f"bitstream {graph.hash[:16]}")
+    (project / "output" / "encoder.hwh").write_text("<EDKSYSTEM/>")
+    pack_overlay(project, streamed_run / "board")
+    monkeypatch.setenv("BITLOOM_TOKEN", TOKEN)
+    pynq = Pynq(graph, folding, read_ip(streamed_run / "build"), fabric=StreamedFabric)
+    pynq.graphs, pynq.faulty = {graph.hash[:16]: graph}, range(0)
+    running = Running(SimpleNamespace(overlay=streamed_run / "board" / "overlay"), pynq)
+    try:
+        for forgotten in (False, True):
+            running.device.weights.graph = NONE if forgotten else running.device.weights.graph
+            code, out, err = bitloom("hil", streamed_run, "--target", running.spec, "--sentences", "4")
+            assert code == 0, err
+            found = json.loads((streamed_run / "hil" / "hil.json").read_text())
+            assert (found["mismatches"], found["identity"], found["ok"]) == (0, graph.hash[:16], True)
+            assert (found["traffic"]["bytes_sent"] > (streamed_run / "build" / "weights.bin").stat().st_size) == forgotten
+    finally:
+        running.stop()
 
 
 def test_boards_that_connect_no_memory_for_weights(streamed_run, bitloom):
