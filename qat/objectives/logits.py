@@ -45,10 +45,6 @@ class Logits(Objective):
         if work.phase in self.phases():
             work.data.train.add("teacher_logits", self._answers(work.data, work.own))
 
-    def finish(self, work: Work) -> None:
-        for item in work.data.train.items:
-            item.pop("teacher_logits", None)
-
     def _answers(self, data: TaskData, own: torch.nn.Module | None) -> list:
         """The teacher's logits for each training item, asked once a run."""
         if self.cfg.teacher not in data.answers:

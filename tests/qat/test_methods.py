@@ -393,6 +393,12 @@ def test_what_cannot_be_is_told_before_the_training(entries, training, expected)
     assert checked(entries, **training).startswith(expected)
 
 
+def test_layers_are_kept_with_their_weights():
+    model, method = plain_model(layers=4), method_of("depth")(read({"method": "depth", "layers": [1, 3]}), "")
+    new = reshaped(model, method.reshape(model.shape), method)
+    assert torch.equal(answers(new.eval()), answers(cut_layers(model, [1, 3]).eval())) and not torch.equal(answers(new), answers(model))
+
+
 def test_layers_that_are_kept_are_spaced():
     for depth, keep, want in [(12, 6, [0, 2, 4, 7, 9, 11]), (6, 2, [0, 5]), (4, 1, [0]), (3, 3, [0, 1, 2])]:
         method = method_of("depth")(read({"method": "depth", "keep": keep}), "")
