@@ -83,6 +83,7 @@ class Fold:
     keep, group         of each `group` inputs, so many weights of a row have a multiplier and a place in the memory, the others are zero (hw/parts/pick.py); a
                         step takes simd / keep groups. keep = 0: all have
     words               of the weights of each turn, where a matrix operator leaves zero tiles out (hw/parts/schedule.py), and so cycles of a token; (): none is
+    grain, repeat       steps and folds for which a word of that schedule is
     multiplier          how a matrix operator makes its products: a style of hw/cost/multipliers.py; None: by its rule, for any family
     """
 
@@ -95,6 +96,8 @@ class Fold:
     keep: int = 0
     group: int = 1
     words: tuple[int, ...] = ()
+    grain: int = 1
+    repeat: int = 1
     multiplier: str | None = None
     block: int = 0
     base: int = 0

@@ -130,7 +130,7 @@ def _sparse(graph: Graph, node: Node, fold: Fold, pace: int) -> list[Fold]:
             for inputs in divisors(into.width, math.lcm(fold.lanes_in, group)):
                 picked = replace(fold, pe=pe, simd=inputs // group * keep or inputs, keep=keep, group=group)
                 short = schedule.leave_out(picked, pattern, into, out_of, bits + pick.index_bits(group))
-                made = [*([picked] if keep else []), *([short] if short else [])]
+                made = [*([picked] if keep else []), *short]
                 found += made
                 if made and interval(graph, node, made[-1], 1) <= pace:
                     break
@@ -161,6 +161,15 @@ def interval(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
     every = channels // fold.pe * max(inputs // fold.inputs, fold.pe // fold.lanes_out)
     turns = [max(inputs // fold.lanes_in, words) for words in fold.words or (every,)]
     return -(-rows * sum(turns) // len(turns))
+
+
+def stored(graph: Graph, node: Node, fold: Fold) -> int:
+    """Bits of weights and schedule, of all turns."""
+    channels, inputs = _widths(graph, node, fold)
+    steps, width = inputs // fold.inputs, fold.products * element_bits(graph, node, fold)
+    if not fold.words:
+        return len(graph.turns(node)) * channels // fold.pe * steps * width
+    return sum(fold.words) * width + sum(fold.words) // (fold.grain * fold.repeat) * schedule.word_bits(steps // fold.grain)
 
 
 def made(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
@@ -236,9 +245,11 @@ def _elements(graph: Graph, node: Node, fold: Fold) -> list[tuple[np.ndarray, np
 
 def _kept(graph: Graph, node: Node, fold: Fold) -> list[np.ndarray]:
     """The tiles that the unit computes, of each turn: bool [folds, steps]."""
-    least = max(1, fold.pe // fold.lanes_out)
-    full = [schedule.tiles(full, fold.pe, fold.simd) for _, full in _elements(graph, node, fold)]
-    return [schedule.kept(own, least) if fold.words else np.ones_like(own) for own in full]
+    found = []
+    for codes, full in _elements(graph, node, fold):
+        every = np.ones((len(codes) // fold.pe, codes.shape[1] // fold.simd), dtype=bool)
+        found.append(schedule.each_tile(schedule.stays(full, fold), fold) if fold.words else every)
+    return found
 
 
 def _latency(graph: Graph, node: Node, fold: Fold) -> int:
@@ -360,13 +371,14 @@ def _schedule(graph: Graph, node: Node, fold: Fold) -> Params:
     made: Params = {"KEEP": fold.keep, "GROUP": fold.group} if fold.keep else {}
     if not fold.words:
         return made
-    depth, steps = sum(fold.words), _widths(graph, node, fold)[1] // fold.inputs
-    made |= {
-        "WORDS": depth,
-        "SCHEDULE_FILE": Hex.pack(lambda: np.concatenate([schedule.entries(stay) for stay in _kept(graph, node, fold)]), schedule.word_bits(steps)),
-    }
-    if len(fold.words) > 1:
-        made["START_FILE"] = Hex.pack(np.cumsum([0, *fold.words[:-1]])[:, None], index_bits(depth))
+    turns = [schedule.entries(schedule.stays(full, fold)) for _, full in _elements(graph, node, fold)]
+    begins = np.cumsum([[0, 0], *([len(entries), words] for entries, words in zip(turns, fold.words, strict=True))], axis=0)
+    depths, steps = [int(depth) for depth in begins[-1]], _widths(graph, node, fold)[1] // fold.inputs
+    made |= {"WORDS": depths[1], "ENTRIES": depths[0], "GRAIN": fold.grain, "REPEAT": fold.repeat}
+    made |= {"SCHEDULE_FILE": Hex.pack(np.concatenate(turns), schedule.word_bits(steps // fold.grain))}
+    if len(turns) > 1:
+        count = 1 if fold.block else 2  # external memory has a table of its own
+        made["START_FILE"] = Hex.pack(fields(begins[:-1, :count].tolist(), [index_bits(depth) for depth in depths[:count]]), 1)
     return made | (_table(graph, node, fold) if fold.block else {})
 
 
@@ -459,7 +471,7 @@ def memories(p: Params) -> list[Memory]:
         banks.memory("token", p["IN_W"], inputs, steps),
         Memory("weight", p["PE"] * p["SIMD"] * _element_bits(p), words or turns * folds * steps, rom=True),
         Memory("bias", p["LANES_OUT"] * p["OUT_W"], turns * p["C"] // p["LANES_OUT"], rom=True),
-        *(schedule.memories(words, steps, turns) if words else []),
+        *(schedule.memories(p["ENTRIES"], steps // p["GRAIN"], turns, words) if words else []),
         *_book_memories(p),
     ]
 
@@ -497,7 +509,7 @@ def tiled_memories(p: Params) -> list[Memory]:
         *blocks.memories(p, p["LANES_IN"] * p["IN_W"], columns, 2 * p["TOKENS"] * steps),
         *tiles.memories(width, most, p["DATA_W"], p.get("TILE_STYLE", "")),
         Memory("bias", p["LANES_OUT"] * p["OUT_W"], turns * p["C"] // p["LANES_OUT"], rom=True),
-        *([*schedule.memories(words, steps, turns), Memory("table", table, turns * p["C"] // p["PE"], rom=True)] if words else []),
+        *([*schedule.memories(p["ENTRIES"], steps // p["GRAIN"], turns), Memory("table", table, turns * p["C"] // p["PE"], rom=True)] if words else []),
         *_book_memories(p),
     ]
 
@@ -539,6 +551,7 @@ OP = Operator(
     foldings=foldings,
     made=made,
     contents=contents,
+    stored=stored,
     interval=interval,
     holds=holds,
     wants_zeros=wants_zeros,

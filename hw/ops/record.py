@@ -71,6 +71,7 @@ class Operator:
     foldings  foldings(graph, node, fold): legal Folds of a matrix operator, `fold` with its streams' lanes and layouts; None: no matrix operator
     made      made(graph, node, fold, tokens): of these as many as its hardware makes, in the mean of its turns; None: all
     contents  contents(graph, node): what its foldings depend on besides shapes and attributes, hashable; None: nothing
+    stored    stored(graph, node, fold): bits of its weight memories; None: all foldings have as many
     interval  interval(graph, node, fold, tokens): cycles a sentence takes a matrix operator in steady state
     timing    timing(graph, node, fold, ins, out): generator of the timing model (hw/plan/timing.py)
     holds     holds(graph, node, fold, port): tokens that may be inside between an input and the output (hw/plan/fifos.py)
@@ -106,6 +107,7 @@ class Operator:
     foldings: Callable[..., list] | None = None
     made: Callable[..., int] | None = None
     contents: Callable[..., Any] | None = None
+    stored: Callable[..., int] | None = None
     interval: Callable[..., int] | None = None
     timing: Callable[..., Any] | None = None
     holds: Callable[..., int] = holds_one

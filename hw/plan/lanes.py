@@ -252,7 +252,7 @@ class Lanes:
         )
 
     def _cheapest(self, node: Node, chosen: dict[Group, Way], target: int) -> Fold | None:
-        """Fewest multipliers; then PE and SIMD close to each other (few accumulators, shallow adder trees)."""
+        """Fewest multipliers; then bits of weights; then PE and SIMD close to each other (few accumulators, shallow adder trees)."""
         target //= self.turns[node.name]
         frontier, top = self._frontier(node, chosen), self.graph.max_tokens
         if self.graph.tensor(node.name).kind != "sentence":
@@ -270,7 +270,9 @@ class Lanes:
         op, top = OPS[node.op], self.graph.max_tokens
         folds = op.foldings(self.graph, node, bare)
         intervals = [op.interval(self.graph, node, f, top) for f in folds]
-        ranks = [(f.products, abs(math.log2(f.pe / f.simd)), -f.simd) for f in folds]
+        unlike = op.stored is not None and any(f.words or f.keep for f in folds)
+        bits = [op.stored(self.graph, node, f) if unlike else 0 for f in folds]
+        ranks = [(f.products, b, abs(math.log2(f.pe / f.simd)), -f.simd) for f, b in zip(folds, bits, strict=True)]
         best: list[tuple[int, tuple, int]] = []
         for interval, rank, index in sorted(zip(intervals, ranks, range(len(folds)), strict=True)):
             if not best or rank < best[-1][1]:

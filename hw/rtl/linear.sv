@@ -38,9 +38,12 @@ module linear #(
   parameter BIAS_FILE = "",
   parameter int BIAS_LOAD = 0,  // see rom
   parameter int WORDS = 0,             // of weights of all turns, where zero tiles are left out; 0: none is
+  parameter int ENTRIES = 1,           // words of the schedule of all turns
+  parameter int GRAIN = 1,             // see schedule
+  parameter int REPEAT = 1,            // see schedule
   parameter SCHEDULE_FILE = "",        // see schedule
   parameter int SCHEDULE_LOAD = 0,     // see rom
-  parameter START_FILE = "",           // each turn's first word; "" where it is 0
+  parameter START_FILE = "",           // {where a turn's schedule begins, where its weights do}; "" where both are 0
   parameter int START_LOAD = 0,        // see rom
   parameter int INDEX_W = 0,           // bits of an index; 0: no codebook
   parameter bit EACH = 1'b0,           // of two values: each channel has its own
@@ -68,6 +71,7 @@ module linear #(
   localparam int Beats = PE / LANES_OUT;
   localparam int WordW = Steps > 1 ? $clog2(Steps) : 1;
   localparam int Words = WORDS > 0 ? WORDS : TURNS * Folds * Steps;
+  localparam int EntryW = WORDS > 0 && ENTRIES > 1 ? $clog2(ENTRIES) : 1;
   localparam int BiasWords = C / LANES_OUT;
   localparam int AddrW = Words > 1 ? $clog2(Words) : 1;
   localparam int BiasW = TURNS * BiasWords > 1 ? $clog2(TURNS * BiasWords) : 1;
@@ -95,16 +99,18 @@ module linear #(
   wire full, token_last, first, last, last_fold, token_end;
   wire [WordW-1:0] step;
   wire [AddrW-1:0] addr, start;
+  wire [EntryW-1:0] entry;
   wire [BaseW-1:0] base;  // of the turn's weights, where all are there
 
   /* verilator lint_off PINCONNECTEMPTY */
   banks #(.LANES(LANES_IN), .WORD(Inputs), .W(IN_W), .DEPTH(Steps), .FIXED(1'b1)) u_token (
     .clk, .rst, .s_valid, .s_ready, .s_data, .s_last,
     .en, .offset(step), .done(full && token_end), .full, .count(), .last(token_last), .word(inputs));
-  turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .STRIDE(Folds * Steps), .WIDTH(AddrW), .FILE(START_FILE), .LOAD(START_LOAD), .AHEAD(1'b1)) u_turn (
-    .clk, .rst, .bus, .load, .done(en && full && token_end && token_last), .now(turn), .base, .word(start));
-  schedule #(.STEPS(Steps), .FOLDS(Folds), .BEATS(Beats), .WORDS(WORDS), .DEPTH(Words), .SCHEDULE_FILE(SCHEDULE_FILE), .SCHEDULE_LOAD(SCHEDULE_LOAD)) u_schedule (
-    .clk, .rst, .load, .go(en && full), .again(1'b0), .turn_end(token_last), .start, .first, .last, .slot_end(), .last_fold, .end_all(token_end), .step,
+  turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .STRIDE(Folds * Steps), .WIDTH(EntryW + AddrW), .FILE(START_FILE), .LOAD(START_LOAD), .AHEAD(1'b1)) u_turn (
+    .clk, .rst, .bus, .load, .done(en && full && token_end && token_last), .now(turn), .base, .word({entry, start}));
+  schedule #(.STEPS(Steps), .FOLDS(Folds), .BEATS(Beats), .WORDS(WORDS > 0 ? ENTRIES : 0), .GRAIN(GRAIN), .REPEAT(REPEAT), .DEPTH(Words),
+             .SCHEDULE_FILE(SCHEDULE_FILE), .SCHEDULE_LOAD(SCHEDULE_LOAD)) u_schedule (
+    .clk, .rst, .load, .go(en && full), .again(1'b0), .turn_end(token_last), .start, .entry, .first, .last, .slot_end(), .last_fold, .end_all(token_end), .step,
     .place(), .addr);
   /* verilator lint_on PINCONNECTEMPTY */
   rom #(.WIDTH(PE * SIMD * ElementW), .DEPTH(Words), .FILE(WEIGHT_FILE), .LOAD(WEIGHT_LOAD)) u_weight (

@@ -31,9 +31,12 @@ module linear_tiles #(
   parameter int BIAS_LOAD = 0,  // see rom
   parameter int WORDS = 0,             // of weights of all turns, where zero tiles are left out; 0: none is
   parameter int MOST = 1,              // of them in a tile
+  parameter int ENTRIES = 1,           // see linear
+  parameter int GRAIN = 1,             // see schedule
+  parameter int REPEAT = 1,            // see schedule
   parameter SCHEDULE_FILE = "",        // see schedule
   parameter int SCHEDULE_LOAD = 0,     // see rom
-  parameter START_FILE = "",           // see linear
+  parameter START_FILE = "",           // where a turn's schedule begins; "" where it is 0
   parameter int START_LOAD = 0,        // see rom
   parameter TABLE_FILE = "",           // see tiles
   parameter int TABLE_LOAD = 0,        // see rom
@@ -80,8 +83,7 @@ module linear_tiles #(
   localparam int StepW = Steps > 1 ? $clog2(Steps) : 1;
   localparam int TileWords = WORDS > 0 ? MOST : Steps;
   localparam int TileStepW = TileWords > 1 ? $clog2(TileWords) : 1;
-  localparam int Depth = WORDS > 0 ? WORDS : Folds * Steps;
-  localparam int AddrW = Depth > 1 ? $clog2(Depth) : 1;
+  localparam int EntryW = WORDS > 0 && ENTRIES > 1 ? $clog2(ENTRIES) : 1;
   localparam int AtW = TOKENS * Steps > 1 ? $clog2(TOKENS * Steps) : 1;
   localparam int CountW = $clog2(TOKENS + 1);
   localparam int TurnW = TURNS > 1 ? $clog2(TURNS) : 1;
@@ -107,22 +109,23 @@ module linear_tiles #(
   wire [6:0] turn, next_turn;
   wire [1:0] begun;
   wire [StepW-1:0] step, place;
-  wire [AddrW-1:0] start;
+  wire [EntryW-1:0] entry;
 
   wire go = full && ready;
   wire token_last = token_q + 1'b1 == count;
   wire part_end = slot_end && token_last;
 
   /* verilator lint_off PINCONNECTEMPTY */
-  schedule #(.STEPS(Steps), .FOLDS(Folds), .BEATS(Beats), .WORDS(WORDS), .DEPTH(Depth), .SCHEDULE_FILE(SCHEDULE_FILE), .SCHEDULE_LOAD(SCHEDULE_LOAD)) u_schedule (
-    .clk, .rst, .load, .go(en && go), .again(!token_last), .turn_end(1'b1), .start, .first, .last(step_last), .slot_end, .last_fold, .end_all(block_end), .step,
+  schedule #(.STEPS(Steps), .FOLDS(Folds), .BEATS(Beats), .WORDS(WORDS > 0 ? ENTRIES : 0), .GRAIN(GRAIN), .REPEAT(REPEAT),
+             .SCHEDULE_FILE(SCHEDULE_FILE), .SCHEDULE_LOAD(SCHEDULE_LOAD)) u_schedule (
+    .clk, .rst, .load, .go(en && go), .again(!token_last), .turn_end(1'b1), .start('0), .entry, .first, .last(step_last), .slot_end, .last_fold, .end_all(block_end), .step,
     .place, .addr());
   /* verilator lint_on PINCONNECTEMPTY */
   if (TURNS > 1 && WORDS > 0) begin : g_start
-    rom #(.WIDTH(AddrW), .DEPTH(TURNS), .FILE(START_FILE), .LOAD(START_LOAD), .NOW(1'b1)) u_start (
-      .clk, .load, .en, .addr(TurnW'(en && go && block_end ? next_turn : turn)), .q(start));
+    rom #(.WIDTH(EntryW), .DEPTH(TURNS), .FILE(START_FILE), .LOAD(START_LOAD), .NOW(1'b1)) u_start (
+      .clk, .load, .en, .addr(TurnW'(en && go && block_end ? next_turn : turn)), .q(entry));
   end else begin : g_one
-    assign start = '0;
+    assign entry = '0;
   end
   wire unused_schedule = &{1'b0, last_fold, place};
 

@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Encoders whose weights are sparse: golden model, ONNX Runtime and RTL agree, in fewer cycles and with less ROM, as predicted."""
 
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from encoder_bench import assert_cycles, assert_equal, assert_fills, assert_onnx_agrees, make
+from encoder_bench import Encoder, assert_cycles, assert_equal, assert_fills, assert_onnx_agrees, make
 from encoders import draw_encoder, draw_run, random_encoder
 
 from bitloom.hw.graph import Graph
+from bitloom.hw.memory_files import MemoryFileError, check_memory_files
 from bitloom.hw.ops import OPS
+from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import Folding
 from bitloom.hw.plan.solve import HardwareConfig, solve
 
@@ -105,12 +110,55 @@ def test_the_solver_takes_weights_in_groups(pattern, multipliers):
 
 
 def test_memory_files_are_what_is_left(tmp_path):
-    """Schedule and weights have a word for each tile that is left; those of the folding."""
+    """Weights have a word for each tile that is left, the schedule one for those of a block."""
     encoder = make(tmp_path, 5, HardwareConfig(multipliers=40), [3], SHAPE | {"zero_tiles": (0.5,)})
     folds = encoder.folding.folds
     left = [name for name in tiles_left(encoder.graph, encoder.folding) if folds[name].words]
     assert len(left) > 3 and Folding.load(tmp_path / "folding.json") == encoder.folding
     for name in left:
         files = [(tmp_path / f"{name}.{what}.hex").read_text().split() for what in ("weight", "schedule")]
-        assert [len(words) for words in files] == 2 * [sum(folds[name].words)]
+        assert [len(words) for words in files] == [sum(folds[name].words), sum(folds[name].words) // folds[name].grain // folds[name].repeat]
         assert OPS["linear"].interval(encoder.graph, encoder.graph.node(name), folds[name], 1) <= encoder.folding.interval
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory) -> Encoder:
+    """Layers with zero tiles, and with weights in groups."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BITLOOM_BUILD", "quick")
+        shape = dict(layers=1, hidden=16, heads=2, intermediate=32, max_tokens=6, balanced=((1, 1), (2, 4)), zero_tiles=(0.0, 0.6), tile=(4, 4))
+        yield make(tmp_path_factory.mktemp("mixed"), 6, HardwareConfig(multipliers=40), [6, 2], shape)
+
+
+def flip(bit: int):
+    """A word with one bit changed."""
+    return lambda words: [f"{int(words[0], 16) ^ 1 << bit:0{len(words[0])}x}", *words[1:]]
+
+
+# Memory, what is done to it: of the first unit that has what the fault is about.
+FAULTS = {
+    "a step beside the right one": ("schedule", lambda fold: bool(fold.words), flip(0)),
+    "a tile left out that is not zero": ("weight", lambda fold: bool(fold.words), lambda words: [words[1], words[1], *words[2:]]),
+    "a weight for another input of its group": ("weight", lambda fold: fold.keep, flip(4)),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_planted_faults_are_found_and_named(fault, mixed, tmp_path):
+    """By the comparison of memory files, word and file; by the simulation, tensor and place."""
+    what, concerns, change = FAULTS[fault]
+    weights = {name: (mixed.folder / f"{name}.weight.hex").read_text().split() for name, fold in mixed.folding.folds.items() if concerns(fold)}
+    name = next(name for name, words in weights.items() if int(words[0], 16) & 15 and words[0] != words[1])  # its first weight is not zero
+    shutil.copytree(mixed.folder, tmp_path / "build")
+    path = tmp_path / "build" / f"{name}.{what}.hex"
+    path.write_text("\n".join(change(path.read_text().split())) + "\n")
+    with pytest.raises(MemoryFileError, match=f"{name}.{what}.hex: word 0: got "):
+        check_memory_files(Design(mixed.graph, mixed.folding), tmp_path / "build")
+    _, report = replace(mixed, folder=tmp_path / "build").run()
+    assert not report.ok and report.first.tensor == name
+
+
+def test_without_a_fault_the_same_encoder_passes(mixed):
+    got, report = mixed.run()
+    assert_equal(mixed, report)
+    assert_cycles(mixed, got)

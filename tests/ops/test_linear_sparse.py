@@ -38,6 +38,7 @@ def sparse_case(seed: int, shape: tuple, share: float, empty: tuple[int, ...], r
     low, high = linear.weight_range(weight_bits)
     fold = Fold(pe=pe, simd=simd, lanes_in=lanes_in, lanes_out=lanes_out, **layouts)
     width, height = fold.into(inputs).width, fold.out_of(channels).width
+    pe, simd = pe * fold.repeat, simd * fold.grain
     zero = np.zeros(width // simd * (height // pe), dtype=bool)
     zero[rng.permutation(zero.size)[: round(share * zero.size)]] = True
     zero = zero.reshape(height // pe, width // simd)
@@ -101,6 +102,10 @@ CASES = [
     *(sparse_case(seed, *case) for seed, case in enumerate(TILES)),
     sparse_case(50, TILES[1][0], 0.5, (2,), rows=1),
     sparse_case(51, (23, 37, 10, 4, 2, 5, 8, True, 3), 0.5, (1,), **LAYOUTS),
+    sparse_case(53, (32, 8, 2, 4, 2, 1, 8, True, 4), 0.5, (1,), grain=4, repeat=2),
+    sparse_case(54, (16, 12, 1, 2, 1, 1, 8, False, 3), 0.5, (), grain=2, repeat=3),
+    sparse_case(55, (16, 8, 2, 2, 2, 1, 8, True, 4), 0.8, (), grain=8, repeat=1),  # one word a fold
+    sparse_case(56, (12, 16, 4, 2, 2, 1, 4, True, 5), 0.8, (1,), grain=2, repeat=2),  # four beats a fold: two words
     sparse_case(52, (16, 8, 2, 4, 2, 1, 8, True, 8), 0.5, (2,), book=BOOK),
 ]
 PICKED_CASES = [
@@ -120,17 +125,18 @@ def test_a_token_takes_the_cycles_of_the_tiles_that_are_left():
     for case in CASES:
         fold, weight = case.fold, case.fold.out_of(case.output.channels).place(case.graph.param(case.node, "weight"), axis=0)
         weight = fold.into(case.graph.tensor("x").channels).place(weight)
-        slots = []
-        for top in range(0, len(weight), fold.pe):
-            tiles = [weight[top : top + fold.pe, left : left + fold.simd] for left in range(0, weight.shape[1], fold.simd)]
-            slots.append(max(sum(bool(tile.any()) for tile in tiles), fold.pe // fold.lanes_out, 1))
+        slots, rows, columns = [], fold.pe * fold.repeat, fold.simd * fold.grain
+        for top in range(0, len(weight), rows):
+            tiles = [weight[top : top + rows, left : left + columns] for left in range(0, weight.shape[1], columns)]
+            slots += fold.repeat * [fold.grain * max(sum(bool(tile.any()) for tile in tiles), -(-max(fold.pe // fold.lanes_out, 1) // fold.grain))]
         assert fold.words == (sum(slots),)
         per_token = max(weight.shape[1] // fold.lanes_in, sum(slots))
         assert linear.interval(case.graph, case.node, fold, 1) == per_token
         if case.output.kind == "token":
             assert set(intervals(case)[1:]) == {per_token}, fold
         params = OPS["linear"].rtl(case.graph, case.node, fold).params
-        assert len(params["WEIGHT_FILE"].words) == len(params["SCHEDULE_FILE"].words) == params["WORDS"] == sum(slots)
+        assert len(params["WEIGHT_FILE"].words) == params["WORDS"] == sum(slots)
+        assert len(params["SCHEDULE_FILE"].words) == params["ENTRIES"] == sum(slots) // fold.grain // fold.repeat
 
 
 def test_weights_in_groups_take_their_share_of_cycles_and_memory():
