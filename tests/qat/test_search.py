@@ -47,9 +47,10 @@ def test_layers_in_turn_share_variables():
 
 
 def test_a_choice_becomes_overrides_behind_the_recipes_own():
-    of = space(quant={"overrides": {"layer.*": {"weights": 8}, "layer.0.query": {"weights": 6, "activations": 6}}})
+    of = space(quant={"overrides": {"layer.*": {"weights": 8}, "layer.0.query": {"weights": 6, "weight_range": "full"}}})
     quant = of.quantization(of.top | {"layer.0.query:weights": 2})
     assert quant.of("layer.0.query", "weights") == 2 and quant.of("layer.0.query", "activations") == 8 == quant.of("layer.1.key", "weights")
+    assert quant.of("layer.0.query", "weight_range") == "full"  # what was not searched stays
     assert list(quant.overrides)[0] == "layer.*" and all(quant.of(t, v.setting) == 8 for v in of.variables for t in v.tensors if t != "layer.0.query")
 
 

@@ -107,6 +107,7 @@ def test_a_study_that_was_killed_goes_on_where_it_was(fake, tmp_path, sampler, s
 
 def test_a_trial_that_a_kill_broke_off_is_made_again(fake, tmp_path):
     study = Study(case(tmp_path)[2], tmp_path, "a")
+    study.study.enqueue_trial({name: i % 2 for i, name in enumerate(space(**FEW).by_name)})  # which no sampler would draw again
     asked = study.study.ask()
     asked.set_user_attr("owner", study.owner)
     indices = {name: asked.suggest_int(name, 0, 1) for name in space(**FEW).by_name}
