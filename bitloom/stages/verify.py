@@ -14,7 +14,6 @@ import numpy as np
 from bitloom.errors import VerificationError
 from bitloom.flow import Context
 from bitloom.hw import golden, image
-from bitloom.hw.build import macs_per_sentence
 from bitloom.hw.graph import Graph
 from bitloom.hw.memory_files import MemoryFileError, Reads, check_memory_files
 from bitloom.hw.plan.design import Design
@@ -245,9 +244,10 @@ def _cycles(
     points = [[n, _latencies(got)[0]] for n, got in alone]
     table += [{"name": f"latency, {n} tokens", "predicted": predict(Design(graph, folding), [n]).latency[0], "measured": m} for n, m in points]
     interval, latency = figures["full"]["interval"], figures["full"]["latency"]
-    work = macs_per_sentence(graph, graph.max_tokens)
+    design = Design(graph, folding)
+    work = design.work(graph.max_tokens)
     first = guess.together  # sentences that fill the hardware
-    real = sum(macs_per_sentence(graph, n) for n in mixed[0].lengths[first:])
+    real = sum(design.work(n) for n in mixed[0].lengths[first:])
     span = mixed[1].out_last_cycle[-1] - mixed[1].out_last_cycle[min(first, len(mixed[0])) - 1]
     return {
         "tokens": graph.max_tokens,

@@ -297,6 +297,10 @@ class Design:
     def multipliers(self) -> int:
         return self.folding.multipliers
 
+    def work(self, tokens: int) -> int:
+        """Multiply-accumulates that the hardware makes for one sentence of that many tokens: not those of zero weights that it leaves out."""
+        return sum(u.turns * u.op.work(u.graph, u.node, u.fold, tokens) for u in self.units)
+
     @property
     def together(self) -> int:
         """Sentences that leave shortly after each other, as they go round together in a rolled encoder; 1 of any other."""

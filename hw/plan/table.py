@@ -159,8 +159,7 @@ def _planned(lanes: Lanes, config: HardwareConfig, board: Board | None, lengths:
         design = Design(graph, folding)
         cycles[key] = math.ceil(steady_interval(design)), {n: predict(design, [n]).latency[0] for n in lengths}
     interval, latency = cycles[key]
-    work = sum(OPS[n.op].macs(graph, n, graph.max_tokens) for n in graph.nodes)
-    memory, rolled = folding.memory, Design(graph, folding).graph
+    memory, design = folding.memory, Design(graph, folding)
     return BoardPlan(
         **about,
         folding=folding,
@@ -168,8 +167,8 @@ def _planned(lanes: Lanes, config: HardwareConfig, board: Board | None, lengths:
         binds=folding.bound_by,
         interval=interval,
         latency=latency,
-        useful=work / (folding.multipliers * interval),
-        fetched=streamed.fetch_beats(rolled, folding) * memory.data_bits / 8 / interval if memory else 0.0,
+        useful=design.work(graph.max_tokens) / (folding.multipliers * interval),
+        fetched=streamed.fetch_beats(design.graph, folding) * memory.data_bits / 8 / interval if memory else 0.0,
     )
 
 

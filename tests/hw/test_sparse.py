@@ -38,6 +38,8 @@ def test_the_solver_leaves_zero_tiles_out(share):
     dense, sparse = (random_encoder(1, **shape, zero_tiles=(zero,)) for zero in (0.0, share))
     want, got = (solve(graph, HardwareConfig(multipliers=104)) for graph in (dense, sparse))
     assert got.multipliers <= 104 and got.interval <= 1.05 * (1 - share) * want.interval
+    made, work = Design(sparse, got).work(8), Design(dense, want).work(8)
+    assert made < 1.1 * (1 - share) * work and made <= got.multipliers * got.interval  # what counts as useful; attention's stay
     left = tiles_left(sparse, got)
     assert {name for name in sparse.params if name.startswith("layer") and name.endswith(".weight")} == {f"{name}.weight" for name in left if "layer" in name}
     assert not tiles_left(dense, want)
