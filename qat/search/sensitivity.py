@@ -154,6 +154,7 @@ def curvature(
     return found
 
 
+@torch.no_grad()
 def rounding_error(weight: Tensor, bits: int, narrow: bool) -> float:
     """Sum of squared differences between weights [C, K] and what they are rounded to, each channel with its best scale."""
     grid = WeightQuant(len(weight), bits, narrow)
