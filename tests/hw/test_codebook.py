@@ -81,7 +81,8 @@ def test_codebooks_that_do_not_fit():
         check(replace(graph, nodes=nodes))
 
 
-@pytest.mark.parametrize("memory", [pytest.param(None, marks=pytest.mark.slow, id="rolled"), pytest.param(STREAMED, id="streamed")])
+@pytest.mark.slow
+@pytest.mark.parametrize("memory", [pytest.param(None, id="rolled"), pytest.param(STREAMED, id="streamed")])
 def test_one_layer_in_turn(memory, tmp_path, monkeypatch):
     """Turns whose codebooks differ in their bits; units some of whose turns have none hold values."""
     monkeypatch.setenv("BITLOOM_BUILD", "quick")

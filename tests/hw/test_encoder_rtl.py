@@ -66,7 +66,11 @@ CASES = {
 }
 
 
-SLOW = ("odd heads, one lane", "heads side by side")  # the latter are in "queries side by side" too
+SLOW = (
+    "odd heads, one lane",
+    "queries side by side",
+    "sequence head, two lanes",
+)  # the latter a minute and more; both sides of them have unit benches (tests/ops)
 
 
 @pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in CASES])

@@ -28,8 +28,8 @@ from bitloom.sim.verify import compare
 
 SHAPE = dict(layers=2, hidden=64, heads=2, intermediate=128, max_tokens=16)
 SEEDS = 30  # of random encoders; FAST of them in the plain run
-FAST = (29,)
-SPARSE = (6,)  # of those with zero weights
+FAST = ()
+SPARSE = (6,)  # of those with zero weights, which are more
 
 
 def draw(seed: int) -> dict:
@@ -151,6 +151,7 @@ def test_a_memory_that_cannot_keep_up(encoder, tmp_path):
         assert got.out_last_cycle[-1] > 1.1 * predict(Design(encoder.graph, encoder.folding), lengths).out_last[-1], "it binds"
 
 
+@pytest.mark.slow
 def test_memories_that_are_moved_change_neither_bits_nor_cycles(encoder, tmp_path, monkeypatch):
     """Each memory that can be in UltraRAM or LUT RAM: the loop's, FIFOs', keys, values, blocks, tiles."""
     monkeypatch.setenv("BITLOOM_BUILD", "quick")
@@ -232,6 +233,7 @@ def test_another_image_of_the_same_shapes(encoder, tmp_path):
     check_other_image(encoder, other_parameters(encoder.graph, SHAPE), tmp_path / "build")
 
 
+@pytest.mark.slow
 def test_another_image_where_all_layers_are_hardware(tmp_path, monkeypatch):
     monkeypatch.setenv("BITLOOM_BUILD", "quick")
     hardware = HardwareConfig(multipliers=30, memory=MemoryConfig(data_bits=64, block=4))

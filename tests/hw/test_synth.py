@@ -49,7 +49,8 @@ def out_folder(board: str) -> Path:
     return cache_dir() / "synth-tests" / board
 
 
-@pytest.mark.parametrize("name", ["icebreaker", *(pytest.param(name, marks=pytest.mark.slow) for name in OPEN if name != "icebreaker")])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OPEN)
 def test_an_open_family_down_to_a_bitstream(chain, name):
     board = Board.load(name)
     flow_tools("yosys", {"ecp5": "nextpnr-ecp5", "gw2a": "nextpnr-himbaechel-gowin", "ice40up": "nextpnr-ice40"}[board.family])

@@ -164,7 +164,8 @@ def test_integers_agree(case):
     agree(case[2], case[0])
 
 
-@pytest.mark.parametrize("kind", ["albert", *(pytest.param(k, marks=pytest.mark.slow) for k in CONFIGS if k != "albert")])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", CONFIGS)
 def test_rtl_agrees(kind, tmp_path):
     graph, ids, want = agree(saved(tmp_path / "checkpoint", kind, "sequence"), kind)
     folder = tmp_path / "build"

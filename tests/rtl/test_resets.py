@@ -3,6 +3,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from encoders import random_encoder
 from loader_bench import check_headers
 from operator_bench import RTL_FILES, Case, check_units
 
-from bitloom.hw.ops import OPS
+from bitloom.hw.ops import OPS, linear
 from bitloom.sim.compare import assert_equal_streams
 from bitloom.sim.errors import SimulationError
 from bitloom.sim.runner import needed
@@ -31,6 +32,7 @@ REDUNDANT = {
     ("axi_fetch", "drain_q"): "the bench resets the memory too; tests/rtl/test_axi_fetch.py has one that does not",
     ("fifo", "s_ready"): "an empty fifo may be ready in the first cycle after a reset",
     ("fifo_deep", "s_ready"): "an empty fifo may be ready in the first cycle after a reset",
+    ("schedule", "place_q"): "linear_tiles alone reads it, whose bench is tests/hw/test_streamed.py",
     ("fifo_deep", "arrived_q"): "what then arrives is written to a slot that holds no beat, before any beat comes",
 }
 
@@ -63,12 +65,15 @@ def without(text: str, register: str) -> str:
 def operators() -> tuple[Case, ...]:
     """The units of a small encoder, each alone, with what they would get; those of attention again with windows of keys, the first sentence longer.
 
-    And a layer whose weights take two values.
+    And a layer whose weights take two values, and one whose zero tiles are left out.
     """
     shape = dict(layers=1, hidden=12, heads=2, intermediate=20, max_tokens=6)
     all_keys, window = units(random_encoder(5, **shape), [1, 6, 4, 6, 2, 1, 5]), units(random_encoder(5, **shape, keys="window 1"), [4, 6, 1, 6, 2, 1, 5])
     two = next(c for c in units(random_encoder(5, **shape, index_bits=(1,)), [1, 6, 4, 6, 2, 1, 5]) if c.node.op == "linear")
-    return *all_keys, *(c for c in window if any(tensor.kind == "row" for tensor in c.graph.tensors.values())), two
+    sparse = next(c for c in units(random_encoder(5, **shape, zero_tiles=(0.5,), tile=(3, 4)), [1, 6, 4, 6, 2, 1, 5]) if c.node.op == "linear")
+    fold = replace(sparse.fold, pe=1, simd=2, lanes_in=1, lanes_out=1, grain=2, repeat=3, layout_in=None, layout_out=None)
+    sparse = replace(sparse, fold=linear.left_out(sparse.graph, sparse.node, fold))
+    return *all_keys, *(c for c in window if any(tensor.kind == "row" for tensor in c.graph.tensors.values())), two, sparse
 
 
 def check(module: str, files: list[Path], stall: float) -> None:

@@ -138,6 +138,7 @@ def test_deep_memories_are_block_ram_and_shallow_ones_are_not(family, tmp_path):
     assert blocks["fifo_deep"] > 0 and blocks["fifo_shallow"] == 0 and blocks["keys"] > 0 and blocks["weights"] > 0, blocks
 
 
+@pytest.mark.slow
 def test_moved_memories_are_mapped_as_planned(tmp_path):
     """Yosys's UltraRAM and LUT RAM of UltraScale+: as many of each primitive as hw/cost/memories.py says; nothing else is moved."""
     board, ultra = Board.load("kv260"), {"RAM_STYLE": ULTRA}
