@@ -131,6 +131,7 @@ class _Run:
 
     def __init__(self, model, quant, training, data, data_dir, out, progress, compression):
         self.model, self.quant, self.training, self.data, self.out, self.compression = model, quant, training, data, out, compression
+        quant.check_training(training.compile)
         self.data_dir, self.state = data_dir, process_state()
         self.report = progress if self.state.is_main_process else lambda fraction, text: None
 

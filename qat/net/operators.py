@@ -59,7 +59,13 @@ class Operator:
         """Take the name, the operators that are read (those of graph inputs left out), and the bits."""
         self.tensor = getattr(self, "name", None) or path
         self._sources = sources  # in a tuple: they are other modules' children
+        self.take(bits)
+
+    def take(self, bits: Bits) -> None:
+        """Take the bits of `self.tensor`, and whether its scale is learned."""
         self.configure(bits)
+        if "activation_scales" in self.settings:
+            self.grid.learn(bits.of(self.tensor, "activation_scales") == "learned")
 
     def configure(self, bits: Bits) -> None:
         """Take the bits of `self.tensor`."""
@@ -140,7 +146,7 @@ class Linear(Operator, qnn.QuantLinear):
 
     @property
     def settings(self) -> frozenset[str]:
-        own = {"weights", "weight_range", "codebook", *OF_CODEBOOKS} | ({"activations"} if self.fixed_bits is None else set())
+        own = {"weights", "weight_range", "codebook", *OF_CODEBOOKS} | ({"activations", "activation_scales"} if self.fixed_bits is None else set())
         return frozenset(own | ({"residual"} if self.adds_only else set()))
 
     def configure(self, bits: Bits) -> None:
@@ -297,7 +303,7 @@ class Scores(_Product):
     """
 
     key = "scores"
-    settings = frozenset({"scores"})
+    settings = frozenset({"scores", "activation_scales"})
 
     def __init__(self, heads: int, keys: str = "T"):
         super().__init__(heads)
@@ -322,7 +328,7 @@ class Context(_Product):
     """Probabilities times values."""
 
     key = "activations"
-    settings = frozenset({"activations"})
+    settings = frozenset({"activations", "activation_scales"})
 
     def forward(self, p: Tensor, v: Tensor) -> Tensor:
         return self.rescale((p @ self.split(v)).transpose(1, 2).flatten(2))
@@ -334,7 +340,7 @@ class Context(_Product):
 class Add(_Rescaled):
     """A residual sum."""
 
-    settings = frozenset({"residual"})
+    settings = frozenset({"residual", "activation_scales"})
 
     def configure(self, bits: Bits) -> None:
         self.grid.configure(bits.residual(self.tensor))
@@ -357,7 +363,7 @@ class Add(_Rescaled):
 class LayerNorm(Operator, Grid):
     """Integer LayerNorm of a [.., H] stream."""
 
-    settings = frozenset({"activations"})
+    settings = frozenset({"activations", "activation_scales"})
 
     def __init__(self, hidden: int, eps: float):
         super().__init__(8)
@@ -385,7 +391,7 @@ class LayerNorm(Operator, Grid):
     def forward(self, x: Tensor) -> Tensor:
         if self.observer is not None:
             return self.observer(TF.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps))
-        return F.layernorm(x, self.weight, self.bias, self.plan())
+        return F.layernorm(x, self.weight, self.bias, self.plan(), self.learned_scale())
 
     def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
         gamma, beta, shift = F.layernorm_affine(self.weight, self.bias, self.e)
@@ -432,11 +438,10 @@ class Table(Operator, Grid):
     function  of hw/ops/table.py; name: of the tensor where it is not the module's path
     """
 
-    settings = frozenset({"activations"})
-
     def __init__(self, function: str, name: str | None = None):
         super().__init__(8, signed=function != "relu")
         self.function, self.name, self._table = function, name, None
+        self.settings = frozenset({"activations"} | ({"activation_scales"} if function != "tanh" else set()))
 
     grid = property(lambda self: self)
 
@@ -450,7 +455,7 @@ class Table(Operator, Grid):
         """Output codes, int64 [2**bits of the input]."""
         return ops.table.entries(self.function, graph_tensor("", self.source), graph_tensor("", self))
 
-    def _tables(self, like: Tensor) -> tuple[Tensor, Tensor]:
+    def _tables(self, like: Tensor) -> F.Entries:
         key = (self.source.e, self.e, like.dtype, like.device)
         if self._table is None or self._table[0] != key:
             codes = torch.as_tensor(self.entries())
@@ -459,15 +464,16 @@ class Table(Operator, Grid):
             with torch.enable_grad():
                 (slope,) = torch.autograd.grad(smooth(x).sum(), x)
             exact = smooth(x.detach()) * 2.0**-self.e
-            slope = slope * ((exact >= self.low - 0.5) & (exact <= self.high + 0.5))
-            self._table = (key, (codes * 2.0**self.e).to(like), slope.to(like))
-        return self._table[1], self._table[2]
+            inside = (exact >= self.low - 0.5) & (exact <= self.high + 0.5)
+            found = codes * 2.0**self.e, slope * inside, codes - exact * inside
+            self._table = (key, F.Entries(*(values.to(like) for values in found)))
+        return self._table[1]
 
     def forward(self, x: Tensor) -> Tensor:
         if self.observer is not None:
             y = F.SMOOTH[self.function](x)
             return y if self.function == "tanh" else self.observer(y)
-        return F.table(x, *self._tables(x), self.source.e, self.source.low)
+        return F.table(x, self._tables(x), self.source.e, self.source.low, (2.0**self.e, self.high), self.learned_scale())
 
     def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
         return ops.table.append(b, self.tensor, inputs[0], self.function, bits=self.bits, signed=self.signed, scale=2.0**self.e)
