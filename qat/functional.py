@@ -100,7 +100,7 @@ class _QuantizeWeight(Function):
     def forward(ctx, weight: Tensor, log_scale: Tensor, scale: Tensor, bits: int, low: int, high: int) -> Tensor:
         codes, ratio = weight_codes(weight, scale, bits, low, high)
         ctx.save_for_backward(codes, ratio, scale)
-        ctx.bits, ctx.low, ctx.high = bits, low, high
+        ctx.bits, ctx.low, ctx.high, ctx.groups = bits, low, high, len(log_scale)
         return codes * scale
 
     @staticmethod
@@ -112,8 +112,11 @@ class _QuantizeWeight(Function):
         else:
             grad_weight = torch.ops.aten.hardtanh_backward(grad, ratio, ctx.low - 0.5, ctx.high + 0.5)
             grad_scale = torch.mul(grad, codes).sub_(grad_weight * ratio).sum(1)
+        grad_scale.mul_(scale[:, 0])
+        if ctx.groups != len(grad_scale):
+            grad_scale = grad_scale.view(ctx.groups, -1).sum(1)
         # LSQ (Esser et al. 2020): balance the scale's update with the weights'
-        grad_scale.mul_(scale[:, 0]).mul_(1 / math.sqrt(codes.shape[1] * max(ctx.high, 1)))
+        grad_scale.mul_(1 / math.sqrt(codes.numel() // ctx.groups * max(ctx.high, 1)))
         return grad_weight, grad_scale, None, None, None, None
 
 
@@ -121,7 +124,7 @@ def quantize_weight(weight: Tensor, log_scale: Tensor, scale: Tensor, bits: int,
     """codes * scale, with the learned-step-size gradient (LSQ) for the scale.
 
     weight     [C, K]
-    log_scale  [C], receives the gradient
+    log_scale  [G], of groups of C / G channels; receives the gradient
     scale      [C, 1], the snapped exp(log_scale)
     """
     return _QuantizeWeight.apply(weight, log_scale, scale, bits, low, high)
