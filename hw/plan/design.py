@@ -250,7 +250,8 @@ class Design:
         if loop := self.loop:
             found += [(loop.back.tensor, fifo_name(port), fifo.instance(port.stream.width, port.depth)) for port in loop.ports]
             found.append((loop.back.tensor, "u_loop", loop.instance))
-        found += [(port.stream.tensor, fifo_name(port), fifo.instance(port.stream.width, port.depth)) for port in self.exits]
+        owner = self._ramp and loop.back.tensor
+        found += [(owner or port.stream.tensor, fifo_name(port), fifo.instance(port.stream.width, port.depth)) for port in self.exits]
         return tuple(found)
 
     def styled(self, name: str, made: Instance) -> Instance:

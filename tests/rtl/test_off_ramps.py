@@ -53,7 +53,7 @@ def test_every_sentence_leaves_where_it_must(stall_in, stall_out):
     """The slow consumer fills all places of answers; after each of several resets all begins anew."""
     left = simulate(stall_in=stall_in, stall_out=stall_out, seed=3)
     shares = np.array([np.bincount(own, minlength=TURNS) for own in left]) / SENTENCES
-    assert (shares[0] > 0.04).all() and (shares[1, 1:] > 0.02).all() and shares[3, 0] == shares[4, -1] == 1
+    assert (shares[0] > 0.02).all() and (shares[1, 1:] > 0.02).all() and shares[3, 0] == shares[4, -1] == 1
 
 
 FAULTS = {
