@@ -236,7 +236,9 @@ class Design:
             for i, (prefix, stream) in enumerate((("s", entry), ("b", back)))
         } | {port.prefix: port for port in self._ports.get(LOOP, ())}
         turn = Stream(tensor=TURNS, wire=TURNS, lanes=1, bits=8, signed=False, kind="sentence", layout=Layout(channels=1), turns=("",) * graph.count)
-        return Loop(entry=entry, back=back, new=ports["s"], returning=ports["b"], logits=ports.get("e"), turn=turn, instance=Instance(module="loop", params=params))
+        return Loop(
+            entry=entry, back=back, new=ports["s"], returning=ports["b"], logits=ports.get("e"), turn=turn, instance=Instance(module="loop", params=params)
+        )
 
     @cached_property
     def instances(self) -> tuple[tuple[str, str, Instance], ...]:
@@ -322,9 +324,12 @@ class Design:
     def multipliers(self) -> int:
         return self.folding.multipliers
 
-    def work(self, tokens: int) -> int:
-        """Multiply-accumulates that the hardware makes for one sentence of that many tokens: not those of zero weights that it leaves out."""
-        return sum(u.turns * u.op.work(u.graph, u.node, u.fold, tokens) for u in self.units)
+    def work(self, tokens: int, exit: int | None = None) -> int:
+        """Multiply-accumulates that the hardware makes for one sentence of that many tokens: not those of zero weights that it leaves out.
+
+        exit  the off-ramp at which it leaves; None: it passes all layers
+        """
+        return sum((u.turns if exit is None else min(u.turns, exit + 1)) * u.op.work(u.graph, u.node, u.fold, tokens) for u in self.units)
 
     @property
     def together(self) -> int:

@@ -12,7 +12,7 @@ from bitloom.hw.instance import Instance
 from bitloom.hw.parts import axi_fetch, unfold
 from bitloom.hw.parts.loop import Loop as LoopTiming
 from bitloom.hw.parts.sdram import Sdram
-from bitloom.hw.plan.design import Design, Loop
+from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.fifos import MIN_DEPTH
 from bitloom.hw.plan.folding import Memory
 from bitloom.hw.plan.timing import Channel, Fork, Process, run, simulate_node, sink, source
