@@ -22,6 +22,7 @@ METHODS = {
     "low_rank": "bitloom.qat.methods.low_rank",
     "attention_window": "bitloom.qat.methods.attention_window",
     "layer_drop": "bitloom.qat.methods.layer_drop",
+    "early_exit": "bitloom.qat.methods.early_exit",
     "head_pruning": "bitloom.qat.methods.head_pruning",
     "ffn_pruning": "bitloom.qat.methods.ffn_pruning",
     "hidden_pruning": "bitloom.qat.methods.hidden_pruning",
