@@ -37,6 +37,7 @@ class MemoryConfig(Strict):
 
     data_bits: Literal[64, 128, 256, 512] = Field(128, description="bits of a beat of its AXI4 port")
     block: int = Field(32, ge=1, le=4096, description="tokens that each weight is used for when it was fetched, at most")
+    places: Literal[1, 2] = Field(2, description="blocks that a unit holds: 2, one comes while the other is used; 1 takes half the memory on the chip")
     latency: int = Field(40, ge=1, le=100_000, description="cycles from a burst's address to its first beat")
     cycles: int = Field(1, ge=1, le=1000, description="it gives `beats` beats in `cycles` cycles")
     beats: int = Field(1, ge=1, le=1000, description="see cycles")
@@ -59,7 +60,7 @@ class HardwareConfig(Strict):
     target_cycles: int | None = Field(None, ge=1, description="cycles between two sentences of max_tokens tokens")
     multipliers: int | None = Field(None, ge=1, description="multipliers in all matrix units together")
     layers: int | None = Field(None, ge=1, le=1024, description="encoder layers in hardware, used in turn for all of the model's; without: all of them")
-    inside: int | None = Field(None, ge=2, le=256, description="sentences at once in layers that are used in turn; without: as many as keep them busy")
+    inside: int | None = Field(None, ge=1, le=256, description="sentences at once in layers that are used in turn; without: as many as keep them busy")
     memory: MemoryConfig | None = Field(None, description="external memory for the weights; without: they are on the chip")
     board: str | None = Field(None, min_length=1, description="a board of `bitloom boards`, or a board file: the hardware must fit it")
     clock_mhz: Number = Field(100.0, gt=0, le=100_000, description="for times in the report; the RTL does not depend on it")

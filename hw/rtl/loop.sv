@@ -9,7 +9,7 @@
 // Reset  : no sentence
 module loop #(
   parameter int TURNS = 2,
-  parameter int SENTENCES = 2,      // that may be inside at once, >= 2
+  parameter int SENTENCES = 2,      // that may be inside at once
   parameter int MAX_TOKENS = 64,
   parameter int BEATS = 4,          // of a token
   parameter int WIDTH = 8,          // bits of a beat
@@ -38,7 +38,7 @@ module loop #(
   localparam int TurnW = TURNS > 1 ? $clog2(TURNS) : 1;
   localparam int TokenW = $clog2(MAX_TOKENS + 1);
   localparam int CountW = $clog2(SENTENCES + 1);
-  localparam int IndexW = $clog2(SENTENCES);
+  localparam int IndexW = SENTENCES > 1 ? $clog2(SENTENCES) : 1;
   localparam int BeatW = BEATS > 1 ? $clog2(BEATS) : 1;
 
   // The end of a turn
