@@ -139,7 +139,12 @@ class Fitter:
 
 
 def fastest(
-    fitter: Fitter, fold_all: Callable[[int], Folding | None], slowest: int, forbids: Callable[[Folding, int], str], below: int | None = None
+    fitter: Fitter,
+    fold_all: Callable[[int], Folding | None],
+    slowest: int,
+    forbids: Callable[[Folding, int], str],
+    below: int | None = None,
+    enough: int = 1,
 ) -> Folding | None:
     """The fastest folding that fits the board and is not forbidden, by bisection over the interval.
 
@@ -147,6 +152,7 @@ def fastest(
     slowest   an interval that every encoder meets
     forbids   what forbids a folding for a target, "" if nothing does
     below     only a folding of a smaller interval is looked for; None comes back where there is none
+    enough    an interval beyond which the memory's bandwidth binds: none smaller is looked for
     Raises FoldingError: not even the slowest fits; by how much, and what would.
     """
 
@@ -176,7 +182,7 @@ def fastest(
             raise FoldingError(f"folding: {fitter.board.name}: {streamed.shortage(fitter.graph, folding, slowest)}")
         _, costs = fitter.styled(folding)
         raise FoldingError(f"folding: {fitter.board.name}: {fitter.excess(costs) or 'got a budget of too few multipliers; raise hardware.multipliers'}")
-    low, high, best, bound = 1, slowest, least, []
+    low, high, best, bound = min(enough, slowest), slowest, least, [BANDWIDTH] if enough > 1 else []
     while low < high:
         middle = (low + high) // 2
         folding, over = attempt(middle)
