@@ -191,7 +191,7 @@ class Design:
     def unfold(self, stream: Stream) -> Instance:
         """What stands between such a stream's producer and the stream."""
         fold = self._folds[stream.tensor]
-        return unfold.instance(elements=stream.layout.width, tokens=fold.block, lanes=stream.lanes, bits=stream.bits, fold=fold.pe)
+        return unfold.instance(elements=stream.layout.width, tokens=fold.block, lanes=stream.lanes, bits=stream.bits, fold=fold.pe, places=fold.places)
 
     def part_bus(self, tensor: str) -> str:
         """The bus that tells the turns of a folded stream's parts: that of the matrix unit which began it."""

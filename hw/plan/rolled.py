@@ -83,8 +83,8 @@ def roll(graph: Graph, layers: int, inside: int = INSIDE) -> Graph:
         _check_ramps(gate, nodes, found, layers)
     if turns == 1:
         return graph
-    if turns > LARGEST or not 2 <= inside <= LARGEST:
-        raise FoldingError(f"folding: got {turns} turns and {inside} sentences inside, must be at most {LARGEST}, and 2 .. {LARGEST}")
+    if turns > LARGEST or not 1 <= inside <= LARGEST:
+        raise FoldingError(f"folding: got {turns} turns and {inside} sentences inside, must be at most {LARGEST}, and 1 .. {LARGEST}")
     last = nodes[found.start + found.size * (found.count - 1) + found.tail].name
     first = nodes[found.start : found.start + found.size * layers]
     rest = nodes[found.start + found.size * found.count :]

@@ -35,7 +35,7 @@ def stream(graph: Graph, folding: Folding, memory: Memory) -> Folding:
         if op.host or op.tiled is None or _bits(graph, node) < SMALL:
             continue
         tokens = min(memory.block, graph.max_tokens) if graph.tensor(node.name).kind == "token" else 1
-        fold = folds[node.name] = replace(folds[node.name], block=tokens, base=base, data_bits=memory.data_bits)
+        fold = folds[node.name] = replace(folds[node.name], block=tokens, places=memory.places, base=base, data_bits=memory.data_bits)
         base += size(graph, node, fold)
         _pass_on(graph, node, folds)
     if base == HEADER:

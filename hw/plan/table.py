@@ -122,6 +122,11 @@ def folds(graph: Graph, folding: Folding) -> dict[str, str]:
     return {name: ", ".join(dict.fromkeys(texts)) for name, texts in found.items()}
 
 
+def resources(graph: Graph, folding: Folding, board: Board) -> dict[str, Usage]:
+    """What a folding would take of a board, by the names of its resources, whether or not it fits."""
+    return _used(Fitter(graph, board), folding)
+
+
 def _component(name: str) -> str:
     return re.sub(r"\.\d+(?=\.|$)", f".{ALL}", name)
 
@@ -154,7 +159,7 @@ def _planned(lanes: Lanes, config: HardwareConfig, board: Board | None, lengths:
     except FoldingError as error:
         used = _used(fitter, lanes.common(lanes.slowest)) if fitter else {}  # a multiplier in each matrix unit
         return BoardPlan(**about, problem=str(error), used=used, binds=max(used, key=lambda kind: used[kind].share, default=""))
-    key = tuple(replace(fold, multiplier=None) for fold in folding.folds.values())
+    key = folding.inside, *(replace(fold, multiplier=None) for fold in folding.folds.values())
     if key not in cycles:
         design = Design(graph, folding)
         cycles[key] = math.ceil(steady_interval(design)), {n: predict(design, [n]).latency[0] for n in lengths}

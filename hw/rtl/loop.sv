@@ -13,7 +13,7 @@
 // Reset  : no sentence
 module loop #(
   parameter int TURNS = 2,
-  parameter int SENTENCES = 2,      // that may be inside at once, >= 2
+  parameter int SENTENCES = 2,      // that may be inside at once
   parameter int MAX_TOKENS = 64,
   parameter int BEATS = 4,          // of a token
   parameter int WIDTH = 8,          // bits of a beat
@@ -51,7 +51,7 @@ module loop #(
   localparam int TurnW = TURNS > 1 ? $clog2(TURNS) : 1;
   localparam int TokenW = $clog2(MAX_TOKENS + 1);
   localparam int CountW = $clog2(SENTENCES + 1);
-  localparam int IndexW = $clog2(SENTENCES);
+  localparam int IndexW = SENTENCES > 1 ? $clog2(SENTENCES) : 1;
   localparam int BeatW = BEATS > 1 ? $clog2(BEATS) : 1;
   localparam int StateW = LABELS == 0 ? 1 : $clog2(TURNS * SENTENCES) + $clog2(LABELS) + $clog2(PATIENCE + 1);  // off_ramps.sv: STATE_W
   localparam int OrderW = 1 + StateW + TurnW;

@@ -25,6 +25,7 @@ METHODS = {
     "early_exit": "bitloom.qat.methods.early_exit",
     "head_pruning": "bitloom.qat.methods.head_pruning",
     "ffn_pruning": "bitloom.qat.methods.ffn_pruning",
+    "hidden_pruning": "bitloom.qat.methods.hidden_pruning",
     "magnitude_pruning": "bitloom.qat.methods.magnitude_pruning",
     "block_pruning": "bitloom.qat.methods.block_pruning",
     "balanced_pruning": "bitloom.qat.methods.balanced_pruning",

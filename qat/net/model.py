@@ -51,6 +51,8 @@ class EncoderModel(nn.Module):
         real = None
         if attention_mask is not None and not bool(attention_mask.all()):
             real = attention_mask.bool()[:, None, None, :]
+        if self.training:
+            self.network.follow()
         logits = self.network(input_ids, segments, real)
         if self.head == "sequence":
             return SequenceClassifierOutput(loss=None if labels is None else sequence_loss(logits, labels), logits=logits)

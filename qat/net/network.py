@@ -79,7 +79,7 @@ class Network(nn.Module):
         quant.check_names(self.settings())
         self.quant, bits = quant, Bits(quant, self.max_tokens)
         for operator in self.operators():
-            operator.configure(bits)
+            operator.take(bits)
 
     def settings(self) -> dict[str, set[str]]:
         """Each layer's and tensor's name, with the quantization settings that apply to it."""
@@ -93,8 +93,20 @@ class Network(nn.Module):
         """Each rescaled tensor's grid by name, in the order of computation (accumulators have none)."""
         return {m.tensor: m.grid for m in self.operators() if m.settings}
 
+    def follow(self) -> None:
+        """Let learned scales take effect, as far as the hardware can rescale: once a training step, before its forward pass."""
+        changed = [grid.follow() for grid in self.grids().values()]
+        if any(changed):
+            self._raise()
+
     def settle(self) -> None:
         """Raise the exponents that the hardware cannot rescale: values that are (almost) all zero would take any."""
+        self._raise()
+        for operator in self.operators():
+            if isinstance(operator, Linear):
+                operator.revive()
+
+    def _raise(self) -> None:
         raised = True
         while raised:
             raised = False
@@ -103,9 +115,6 @@ class Network(nn.Module):
                     if grid.e < least:
                         grid.set_exponent(least)
                         raised = True
-        for operator in self.operators():
-            if isinstance(operator, Linear):
-                operator.revive()
 
     def outputs(self) -> tuple[str, ...]:
         """Tensors that the forward pass returns."""
