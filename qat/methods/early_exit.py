@@ -135,7 +135,7 @@ class EarlyExit(Method):
     def answers(self, work: Work) -> tuple[Tensor, Tensor]:
         """Logits of all off-ramps [L, N, labels] and labels [N] of some training sentences."""
         seen: list[Tensor] = []
-        handle = work.network.answer.register_forward_pre_hook(lambda module, logits: seen.append(torch.stack(logits).double()))
+        handle = work.network.answer.register_forward_pre_hook(lambda module, logits: seen.append(torch.stack(logits)))
         training, device, labels = work.model.training, next(work.model.parameters()).device, []
         work.model.eval()
         for batch in work.batches():
