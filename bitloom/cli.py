@@ -237,7 +237,9 @@ def plan(
     labels = len(known.labels) if known.labels else LABELS
     vocabulary = parsed.data.vocab if isinstance(parsed.data.vocab, int) else VOCABULARY
     compression = Compression(parsed.compression, parsed.quantization, parsed.training)
-    graph = untrained_graph(parsed.model, parsed.quantization, labels=labels, vocabulary=vocabulary, task=known.task, compressed=compression.check)
+    graph = untrained_graph(
+        parsed.model, parsed.quantization, labels=labels, vocabulary=vocabulary, task=known.task, compressed=compression.check, thin=compression.thin
+    )
     show_plan(graph, plan_graph(graph, wanted, parsed.hardware, clock_mhz=parsed.hardware.clock_mhz), compression.told)
 
 
