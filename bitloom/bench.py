@@ -22,7 +22,7 @@ from bitloom.hw.plan.folding import Folding
 from bitloom.hw.plan.table import resources
 from bitloom.hw.settings import did_you_mean
 from bitloom.qat.config import QuantConfig
-from bitloom.recipe import Recipe, find
+from bitloom.recipe import Recipe, find, shipped
 from bitloom.report import score
 from bitloom.runfolder import RunFolder
 from bitloom.stage import STAGES
@@ -61,7 +61,8 @@ QUANTIZATION: dict[str, Row] = {
     "kmeans": Row(recipe="sst2-kmeans"),
     "bs-flex": Row(recipe="sst2-bsflex"),
 }
-TABLES = {"quantization": QUANTIZATION}
+COMPRESSION = {"none": Row(recipe="sst2-tiny")} | {name: Row(recipe=name) for name, path in shipped().items() if path.parent.name == "compression"}
+TABLES = {"quantization": QUANTIZATION, "compression": COMPRESSION}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -193,7 +193,7 @@ def hil(
 
 @app.command()
 def bench(
-    table: Annotated[str, typer.Argument(metavar="TABLE", help="quantization: every method of it.")],
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="quantization, or compression: every method of it.")],
     data: Annotated[Path | None, typer.Option(help="Folder with the data set; without it the recipes' source.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the rows' runs and of the table; runs/bench-TABLE if not given.")] = None,
     rows: Annotated[list[str] | None, typer.Option("--rows", metavar="ROW", help="A row of the table, or several; all if not given.")] = None,
@@ -237,7 +237,9 @@ def plan(
     labels = len(known.labels) if known.labels else LABELS
     vocabulary = parsed.data.vocab if isinstance(parsed.data.vocab, int) else VOCABULARY
     compression = Compression(parsed.compression, parsed.quantization, parsed.training)
-    graph = untrained_graph(parsed.model, parsed.quantization, labels=labels, vocabulary=vocabulary, task=known.task, compressed=compression.check)
+    graph = untrained_graph(
+        parsed.model, parsed.quantization, labels=labels, vocabulary=vocabulary, task=known.task, compressed=compression.check, thin=compression.thin
+    )
     show_plan(graph, plan_graph(graph, wanted, parsed.hardware, clock_mhz=parsed.hardware.clock_mhz), compression.told)
 
 

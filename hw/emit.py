@@ -195,17 +195,19 @@ class Emitter:
 
     def _loop(self, loop: Loop) -> None:
         """What sends sentences round, with FIFOs in front; the turns in which they enter are a stream for benches."""
-        for port in (loop.new, loop.returning):
+        for port in loop.ports:
             self._declare(port.wire, port.stream)
             self._fifo(port)
         self._declare(loop.new.source, loop.entry)
-        self._declare(self.design.offered(loop.back), loop.back)
+        leaves = self.design.outputs[0] if loop.logits else loop.back
+        self._declare(self.design.offered(leaves), leaves)
         self._declare(loop.turn.wire, loop.turn)
         ports = [
             *_bundle(loop.new.wire, "s"),
             *_bundle(loop.entry.wire, "m"),
             *_bundle(loop.returning.wire, "b"),
-            *_bundle(self.design.offered(loop.back), "x"),
+            *_bundle(self.design.offered(leaves), "x"),
+            *(_bundle(loop.logits.wire, "e") if loop.logits else (".e_valid(1'b0)", ".e_ready()", ".e_data('0)", ".e_last(1'b0)")),
         ]
         self._instance(loop.instance.module, "u_loop", loop.instance.params, [*ports, ".bus(turns_bus)"])
         self.modules.add("turns")
@@ -300,8 +302,8 @@ def streams(design: Design) -> list[dict]:
     ports = {s.tensor: [*design.readers[s.tensor]] for s in ordered}
     if loop := design.loop:
         ordered.insert(1, loop.turn)
-        for port in (loop.new, loop.returning):
-            ports[port.stream.tensor].append(port)
+        for port in loop.ports:
+            ports[port.stream.tensor] += [] if port in ports[port.stream.tensor] else [port]
     return [s.as_dict() | {"fifos": [Fifo(p.wire, p.source, p.depth)._asdict() for p in ports.get(s.tensor, ())]} for s in ordered]
 
 

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from bitloom.hw.errors import BitloomError
 from bitloom.hw.graph import Graph
-from bitloom.hw.ops import OPS
+from bitloom.hw.ops import OPS, gate_of
 
 
 class InputError(BitloomError):
@@ -62,3 +62,12 @@ def evaluate(graph: Graph, tensors: dict[str, np.ndarray], lengths: np.ndarray, 
                 if last_use[name] == index and name not in graph.outputs:
                     del values[name]
     return {k: v for k, v in values.items() if k not in graph.inputs}
+
+
+def exits(graph: Graph, values: Mapping[str, np.ndarray]) -> tuple[int, ...] | None:
+    """The off-ramp at which each sentence leaves; None: the graph has none.
+
+    values  golden codes, those of the off-ramps among them
+    """
+    gate = gate_of(graph)
+    return None if gate is None else tuple(OPS[gate.op].gate(graph, gate, values).tolist())

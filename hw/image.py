@@ -73,7 +73,8 @@ def structure(design: Design) -> str:
     for unit in design.units:
         units[unit.name] |= {key: _told(value) for key, value in unit.instance.params.items()}
     whole = {"data_bits": design.folding.memory.data_bits, "outputs": list(design.graph.outputs)}
-    return json.dumps({"memory": whole, **units})
+    loop = {"loop": dict(design.loop.instance.params)} if design.loop and design.loop.logits else {}  # the rule by which sentences leave
+    return json.dumps({"memory": whole, **units, **loop})
 
 
 def difference(got: str, want: str) -> str:
@@ -173,8 +174,11 @@ def _tiles(unit: Unit, data_bits: int) -> bytes:
     return np.packbits(digits, axis=1, bitorder="little").tobytes()
 
 
-def reads(design: Design, lengths: Sequence[int]) -> np.ndarray:
-    """How often each beat of the image is fetched for sentences of these lengths: header and parameters once, every tile once a block. int64 [beats]."""
+def reads(design: Design, lengths: Sequence[int], exits: Sequence[int] | None = None) -> np.ndarray:
+    """How often each beat of the image is fetched for sentences of these lengths: header and parameters once, every tile once a block. int64 [beats].
+
+    exits  the off-ramp at which each sentence leaves; None: there are none
+    """
     beat = design.folding.memory.data_bits // 8
     first, end = begin(design) // beat, begin(design) // beat + chunks(design) * image_loader.CHUNK
     counts = np.zeros(end + len(_tail(design)) // beat, dtype=np.int64)
@@ -182,9 +186,10 @@ def reads(design: Design, lengths: Sequence[int]) -> np.ndarray:
     counts[: image_loader.beats(8 * beat)] = 1
     for unit in design.fetching:
         first = unit.fold.base // beat
-        beats = streamed.size(unit.graph, unit.node, unit.fold) // beat
-        tokens = lengths if unit.out.kind == "token" else [1] * len(lengths)
-        counts[first : first + beats] = sum(-(-n // unit.fold.block) for n in tokens)
+        for turn, size in enumerate(streamed.sizes(unit.graph, unit.node, unit.fold)):
+            inside = [n if unit.out.kind == "token" else 1 for i, n in enumerate(lengths) if exits is None or exits[i] >= turn]
+            counts[first : first + size // beat] = sum(-(-n // unit.fold.block) for n in inside)
+            first += size // beat
     return counts
 
 

@@ -78,6 +78,7 @@ class Fold:
     lanes_in, lanes_out elements a beat on its other input and output streams
     layout_in, layout_out   of those streams' tokens; None: the channels side by side
     block               tokens of a block, of a matrix operator whose weights come from external memory (hw/plan/streamed.py); 0: they are on the chip
+    places              for blocks, of such an operator and of an `unfold` behind it: 2, or 1, which is written and read in turn
     base, data_bits     where its weights lie there, in bytes, and bits of a beat
     folded              elements of a part, of an operator that takes a folded stream (hw/rtl/blocks.sv); 0: it takes tokens in order
     keep, group         of each `group` inputs, so many weights of a row have a multiplier and a place in the memory, the others are zero (hw/parts/pick.py); a
@@ -100,6 +101,7 @@ class Fold:
     repeat: int = 1
     multiplier: str | None = None
     block: int = 0
+    places: int = 2
     base: int = 0
     data_bits: int = 0
     folded: int = 0

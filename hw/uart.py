@@ -113,7 +113,7 @@ def shape_package(build_dir: Path) -> str:
             in_lanes=first.lanes,
             in_bits=first.bits,
             in_signed=int(first.signed),
-            in_depth=max(64, 1 << (beats - 1).bit_length()),
+            in_depth=max(64, beats),
             in_msb=first.io_width - 1,
             out_width=last.io_width,
             out_msb=last.io_width - 1,

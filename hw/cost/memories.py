@@ -14,9 +14,10 @@ if TYPE_CHECKING:  # operators state their memories without the schema of boards
 # taken. Where a word may be read in the cycle in which it is written, a block needs logic around it; its cost was found from what Yosys chooses.
 BLOCK_COST, LUT_RAM_COST, LUT_RAM_WORDS, LUT_RAM_BITS, MUX_COST, ROM_BITS, CHECK_COST = 128, 4, 16, 4, 0.5, 16, 20
 
-# A memory is moved by an instance's parameters (Module.styles): to UltraRAM, or to the LUT RAM of AMD's six-input fabrics. UltraRAM (AMD UG573): 4096 words of
-# 72 bits, no other shape, one clock, one port writes and one reads, no initial contents; a word's eight bytes of 9 bits can be written alone. LUT RAM (AMD
-# UG574, RAM64M8): eight tables hold 64 words of 7 bits, written at one address and read at another; each further four of them take a table a bit to choose.
+# A memory is moved by an instance's parameters (Module.styles): to UltraRAM, or to LUT RAM, of four-input fabrics as above, or of AMD's six-input ones.
+# UltraRAM (AMD UG573): 4096 words of 72 bits, no other shape, one clock, one port writes and one reads, no initial contents; a word's eight bytes of 9 bits
+# can be written alone. LUT RAM (AMD UG574, RAM64M8): eight tables hold 64 words of 7 bits, written at one address and read at another; each further four of
+# them take a table a bit to choose.
 ULTRA, DISTRIBUTED = "ultra", "distributed"
 ULTRA_WORDS, ULTRA_BITS, ULTRA_BYTE = 4096, 72, 9
 TABLES, TABLE_WORDS, TABLE_BITS, TABLE_CHOICE = 8, 64, 7, 4
@@ -54,17 +55,21 @@ def map_memory(memory: Memory, board: Board) -> Mapped:
     if memory.style == ULTRA:
         return Mapped(ultra=ultra_count(memory))
     if memory.style == DISTRIBUTED:
-        return Mapped(tables=table_count(memory))
+        return Mapped(tables=table_count(memory)) if board.resources.lut_inputs == 6 else Mapped(lut_ram=_cells(memory))
     blocks = block_count(memory, board.resources.block_ram[0])
     if memory.rom:
         bits = memory.width * memory.depth
         return Mapped(logic_bits=bits) if bits <= ROM_BITS * BLOCK_COST * blocks else Mapped(blocks=blocks)
-    rows = -(-memory.depth // LUT_RAM_WORDS)
-    cells = rows * -(-memory.width // LUT_RAM_BITS)
+    rows, cells = -(-memory.depth // LUT_RAM_WORDS), _cells(memory)
     cost = LUT_RAM_COST * cells + MUX_COST * ((1 << (rows - 1).bit_length()) - 1) * memory.width
     if board.resources.lut_ram and cost < BLOCK_COST * blocks + CHECK_COST * memory.checked:
         return Mapped(lut_ram=cells)
     return Mapped(blocks=blocks)
+
+
+def _cells(memory: Memory) -> int:
+    """Of 16 x 4 bits."""
+    return -(-memory.depth // LUT_RAM_WORDS) * -(-memory.width // LUT_RAM_BITS)
 
 
 def block_count(memory: Memory, ram: BlockRam) -> int:

@@ -93,7 +93,7 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
     """A sentence's values are stored, then its rows weight them, those of fold.queries tokens at once; numbers as in hw/rtl/context_op.sv."""
     heads, channels = node.attrs["heads"], _width(graph, node, fold)
     folds, groups, beats = channels // heads // fold.pe, heads // fold.side, fold.queries * fold.side * fold.pe // fold.lanes_out
-    rows, values, done = Banks(), Ring(graph.max_tokens), -1
+    rows, values, done = Banks(), Ring(graph), -1
     leaving = Regroup(channels // fold.lanes_out)
     while True:
         tokens, value_end = 0, False
@@ -140,6 +140,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "OUT_W": acc.bits,
             "BACK": p.keys.reach(graph.max_tokens)["BACK"],
             "MUL_STYLE": fold_style(fold, p.bits, v.bits),
+            **ring.params(graph),
         },
     )
 

@@ -303,13 +303,13 @@ def _book_words(graph: Graph, node: Node, fold: Fold) -> np.ndarray:
 
 
 def _tile_timing(graph: Graph, node: Node, fold: Fold, ins, out):
-    """Blocks of tokens are double-buffered, computed tile by tile; the numbers are those of hw/rtl/linear_tiles.sv and tiles.sv."""
+    """Blocks of tokens are double-buffered, or not (fold.places), computed tile by tile; the numbers are those of hw/rtl/linear_tiles.sv and tiles.sv."""
     channels, inputs = _widths(graph, node, fold)
     beats, turns = fold.pe // fold.lanes_out, slots(graph, node, fold)
     parts_in, folds = inputs // fold.folded if fold.folded else 0, channels // fold.pe
     table = tiles.entries(np.concatenate(turns), fold.products * element_bits(graph, node, fold), fold.data_bits).reshape(len(turns), folds, 2)
     fetch = tiles.Tiles(ins[0].memory, fold.base, table, fold.data_bits, bool(fold.words))
-    buffer, done, sentence = Banks(), -1, 0
+    buffer, done, sentence = Banks(fold.places), -1, 0
     while True:
         token = yield ins[0].get()
         buffer.open()
@@ -340,7 +340,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     bias = np.concatenate([fold.out_of(acc.channels).place(g.param(n, "bias")) for g, n in graph.turns(node)])
     weights: Params = {"WEIGHT_FILE": Hex.pack(lambda: _words(graph, node, fold), element_bits(graph, node, fold))}
     if fold.block:
-        weights = {"TOKENS": fold.block, "FOLD": fold.folded, "DATA_W": fold.data_bits, "BASE": fold.base}
+        weights = {"TOKENS": fold.block, "FOLD": fold.folded, "DATA_W": fold.data_bits, "BASE": fold.base} | blocks.places(fold.places)
     if index := graph.index_bits(node):
         weights |= {"INDEX_W": index, "CODEBOOK_FILE": Hex.pack(_book_words(graph, node, fold), bits)}
         weights |= {"EACH": int(_each(_books(graph, node)))} if index == 1 else {}
@@ -500,13 +500,13 @@ def terms(p: Params) -> Terms:
 
 
 def tiled_memories(p: Params) -> list[Memory]:
-    """Of hw/rtl/linear_tiles.sv: two blocks of tokens, two tiles, and the biases."""
+    """Of hw/rtl/linear_tiles.sv: blocks of tokens, two tiles, and the biases."""
     inputs, words, turns = _inputs(p), p.get("WORDS", 0), p.get("TURNS", 1)
     steps, columns = p["K"] // inputs, inputs // p["LANES_IN"]
     width, most = p["PE"] * p["SIMD"] * _element_bits(p), p.get("MOST", steps)
     table = p.get("OFFSET_W", 0) + tiles.beats(width, most, p["DATA_W"]).bit_length()
     return [
-        *blocks.memories(p, p["LANES_IN"] * p["IN_W"], columns, 2 * p["TOKENS"] * steps),
+        *blocks.memories(p, p["LANES_IN"] * p["IN_W"], columns, p.get("PLACES", 2) * p["TOKENS"] * steps),
         *tiles.memories(width, most, p["DATA_W"], p.get("TILE_STYLE", "")),
         Memory("bias", p["LANES_OUT"] * p["OUT_W"], turns * p["C"] // p["LANES_OUT"], rom=True),
         *([*schedule.memories(p["ENTRIES"], steps // p["GRAIN"], turns), Memory("table", table, turns * p["C"] // p["PE"], rom=True)] if words else []),

@@ -99,7 +99,7 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
     heads = node.attrs["heads"]
     steps, groups = _width(graph, node, fold) // heads // fold.simd, heads // fold.side
     side = fold.queries
-    queries, keys, done = [Banks() for _ in range(side)], Ring(graph.max_tokens), -1
+    queries, keys, done = [Banks() for _ in range(side)], Ring(graph), -1
 
     def take_query(index, token):
         lane = queries[index % side]
@@ -157,6 +157,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "OUT_W": acc.bits,
             **acc.keys.reach(graph.max_tokens),
             "MUL_STYLE": fold_style(fold, q.bits, k.bits),
+            **ring.params(graph),
         },
     )
 

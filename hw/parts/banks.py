@@ -14,19 +14,19 @@ def memory(name: str, element_bits: int, word: int, words: int) -> Memory:
 
 
 class Banks:
-    """Their timing, for the operators' generators: two banks, each for one unit (a token or a row) that is read while the next is written.
+    """Their timing, for the operators' generators: two banks, each for one unit (a token or a row) that is read while the next is written; or one bank.
 
     A unit can be read from the cycle after its last beat was taken, a bank written from the cycle after its unit was
     read for the last time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, places: int = 2) -> None:
         self._next = 0  # cycle from which the next beat can be taken
         self.began = 0  # cycle of the first beat of the token that was taken last
-        self._free = deque([0, 0])  # the same for the next units' banks, oldest first
+        self._free = deque([0] * places)  # the same for the next units' banks, oldest first
 
     def open(self) -> None:
-        """The next token begins a unit; the unit two before must be done."""
+        """The next token begins a unit; the unit that was in its bank must be done."""
         self._next = max(self._next, self._free.popleft())
 
     def after(self, cycle: int) -> None:

@@ -1,20 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ring: sentences, each held until it has been read to the end, in a memory of twice the longest (hw/rtl/ring.sv)."""
+"""ring: sentences, each held until it has been read to the end, in a memory of twice the longest, or of one (hw/rtl/ring.sv)."""
 
 from __future__ import annotations
 
 from collections import deque
 
 from bitloom.hw.cost.memories import ULTRA, Memory, index_bits
+from bitloom.hw.graph import Graph
 from bitloom.hw.instance import Params
 
 SENTENCES = 16  # whole ones that a ring holds at most
 STYLES = {"RAM_STYLE": ULTRA}  # of modules that have one
 
 
+def room(graph: Graph) -> int:
+    """Longest sentences that it has room for: one beside that which is attended, but where only one is in the layers."""
+    return min(2, graph.inside) if graph.around else 2
+
+
+def params(graph: Graph) -> Params:
+    """Of a module with a ring."""
+    return {} if room(graph) == 2 else {"ROOM": room(graph)}
+
+
 def memory(p: Params, name: str, element_bits: int, word: int, words: int) -> Memory:
     """words  of `word` elements: the longest sentence's."""
-    return Memory(name, element_bits * word, 2 * words, style=p.get("RAM_STYLE", ""))
+    return Memory(name, element_bits * word, p.get("ROOM", 2) * words, style=p.get("RAM_STYLE", ""))
 
 
 def count_bits(words: int) -> int:
@@ -28,9 +39,9 @@ class Ring:
     A place can be written from the cycle after its sentence was read for the last time.
     """
 
-    def __init__(self, max_tokens: int) -> None:
+    def __init__(self, graph: Graph) -> None:
         self._next = 0  # cycle from which the next beat can be taken
-        self._room = deque([0] * (2 * max_tokens))  # the same for the next tokens' places, oldest first
+        self._room = deque([0] * (room(graph) * graph.max_tokens))  # the same for the next tokens' places, oldest first
         self._sentences = deque([0] * SENTENCES)  # and for the first tokens of the sentences
         self._tokens = deque([0])  # of the sentences that are held
 

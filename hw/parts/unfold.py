@@ -9,14 +9,14 @@ from bitloom.hw.parts import blocks
 from bitloom.hw.parts.banks import Banks
 
 
-def instance(*, elements: int, tokens: int, lanes: int, bits: int, fold: int) -> Instance:
-    """Of a stream of tokens of `elements`, in blocks of `tokens`, in parts of `fold` elements."""
-    return Instance(module=MODULE.name, params={"C": elements, "TOKENS": tokens, "LANES": lanes, "W": bits, "FOLD": fold})
+def instance(*, elements: int, tokens: int, lanes: int, bits: int, fold: int, places: int = 2) -> Instance:
+    """Of a stream of tokens of `elements`, in blocks of `tokens`, of which it has places for so many, in parts of `fold` elements."""
+    return Instance(module=MODULE.name, params={"C": elements, "TOKENS": tokens, "LANES": lanes, "W": bits, "FOLD": fold} | blocks.places(places))
 
 
 def timing(p: Params, taken, out):
     """Its generator of the timing network (hw/plan/timing.py)."""
-    buffer, done = Banks(), -1
+    buffer, done = Banks(p.get("PLACES", 2)), -1
     beats, parts = p["C"] // p["LANES"], p["C"] // p["FOLD"]
     while True:
         buffer.open()
@@ -41,7 +41,7 @@ def _pack(p: Params) -> int:
 
 
 def memories(p: Params) -> list[Memory]:
-    return blocks.memories(p, p["LANES"] * p["W"], _pack(p), 2 * p["TOKENS"] * p["C"] // p["LANES"] // _pack(p))
+    return blocks.memories(p, p["LANES"] * p["W"], _pack(p), p.get("PLACES", 2) * p["TOKENS"] * p["C"] // p["LANES"] // _pack(p))
 
 
 def terms(p: Params) -> Terms:

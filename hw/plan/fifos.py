@@ -12,10 +12,12 @@ max_tokens holds a whole sentence beside the one that is attended, whatever thei
 A unit that computes blocks of tokens needs a whole block before it gives the first part of it, and an `unfold` a whole one before its first token: a block
 each is counted. Both may hold a second one, which they need only to go on without a pause; while the first is computed the FIFO is emptied as fast as the
 second fills, so counting it as well makes no encoder faster.
+In the layers of a rolled encoder no more tokens can wait than the sentences have that are inside.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from bitloom.hw.graph import Graph, Node
@@ -39,6 +41,11 @@ def depths(graph: Graph, nodes: Sequence[Node], beats: Mapping[str, int], folds:
         reach = [held[name] + (inside or OPS[node.op].holds(graph, node, fold, port)) for port, name in enumerate(node.inputs)]
         held[node.name] = max(reach) + behind[node.name]
         for port, name in enumerate(node.inputs):
-            slack = max(reach) - reach[port] if graph.tensor(name).kind == "token" else 0
+            slack = min(max(reach) - reach[port], _most(graph, node)) if graph.tensor(name).kind == "token" else 0
             result[node.name, port] = MIN_DEPTH + slack * beats[name]
     return result
+
+
+def _most(graph: Graph, node: Node) -> float:
+    """Tokens that can wait in front of a node: of the sentences in the layers of a rolled encoder, each once."""
+    return graph.inside * graph.max_tokens if graph.around and len(graph.turns(node)) > 1 else math.inf

@@ -3,7 +3,7 @@
 
 A folding for a target interval is first given the style that the family's DSPs do best (hw/cost/multipliers.py). Where DSPs run out, matrix units are moved to
 LUT multipliers one by one, the one first that pays fewest LUTs for each DSP saved. Where block RAM runs out, memories move to UltraRAM, the one first that
-saves most block RAMs for each; then, on fabrics of six-input tables, to LUT RAM, the one first that pays fewest tables for each.
+saves most block RAMs for each; then to LUT RAM, the one first that pays fewest tables for each.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Fitter:
     def _moved(self, design: Design, costs: Estimate) -> dict[str, dict[str, str]]:
         """Memories that leave block RAM, as Folding has them: as few as it takes, or all that can where even these are too few."""
         have, moved = self.board.resources, {}
-        over = costs.total.block_ram - have.block_ram[0].count
+        over = costs.total.block_ram + self._bridge().block_ram - have.block_ram[0].count
         room = {ULTRA: have.ultra_ram.count if have.ultra_ram else 0, DISTRIBUTED: have.lut if self.tables else 0}
         if over <= 0 or not any(room.values()):
             return moved
@@ -125,18 +125,26 @@ class Fitter:
         return usage(self.board, self._counted(costs), planned(self.board))
 
     def _counted(self, costs: Estimate) -> dict:
-        bridge = BRIDGE + Cost(block_ram=self._buffers()) if self.board.transport.kind == "uart" else Cost()
-        return Estimate(board=self.board, per_node={"encoder": costs.total, "bridge": bridge}).counted()
+        return Estimate(board=self.board, per_node={"encoder": costs.total, "bridge": self._bridge()}).counted()
+
+    def _bridge(self) -> Cost:
+        """What stands beside the encoder."""
+        return BRIDGE + Cost(block_ram=self._buffers()) if self.board.transport.kind == "uart" else Cost()
 
     def _buffers(self) -> int:
-        """Blocks of the bridge: the longest sentence (hw/uart.py; as many bits whatever the lanes) and the answers."""
+        """Blocks of the bridge: the longest sentence (hw/uart.py; with one lane, which takes no fewer than several) and the answers."""
         entry = self.graph.tensor(self.graph.entry)
-        sentence = Memory("sentence", entry.bits, max(64, 1 << (self.graph.max_tokens * entry.channels - 1).bit_length()), checked=False)
+        sentence = Memory("sentence", entry.bits + 1, max(64, self.graph.max_tokens * entry.channels), checked=False)
         return sum(map_memory(memory, self.board).blocks for memory in (sentence, ANSWERS))
 
 
 def fastest(
-    fitter: Fitter, fold_all: Callable[[int], Folding | None], slowest: int, forbids: Callable[[Folding, int], str], below: int | None = None
+    fitter: Fitter,
+    fold_all: Callable[[int], Folding | None],
+    slowest: int,
+    forbids: Callable[[Folding, int], str],
+    below: int | None = None,
+    enough: int = 1,
 ) -> Folding | None:
     """The fastest folding that fits the board and is not forbidden, by bisection over the interval.
 
@@ -144,6 +152,7 @@ def fastest(
     slowest   an interval that every encoder meets
     forbids   what forbids a folding for a target, "" if nothing does
     below     only a folding of a smaller interval is looked for; None comes back where there is none
+    enough    an interval beyond which the memory's bandwidth binds: none smaller is looked for
     Raises FoldingError: not even the slowest fits; by how much, and what would.
     """
 
@@ -173,7 +182,7 @@ def fastest(
             raise FoldingError(f"folding: {fitter.board.name}: {streamed.shortage(fitter.graph, folding, slowest)}")
         _, costs = fitter.styled(folding)
         raise FoldingError(f"folding: {fitter.board.name}: {fitter.excess(costs) or 'got a budget of too few multipliers; raise hardware.multipliers'}")
-    low, high, best, bound = 1, slowest, least, []
+    low, high, best, bound = min(enough, slowest), slowest, least, [BANDWIDTH] if enough > 1 else []
     while low < high:
         middle = (low + high) // 2
         folding, over = attempt(middle)
@@ -203,5 +212,5 @@ def must_fit(graph: Graph, board: Board, folding: Folding) -> Folding:
 
 
 def has_tables(board: Board) -> bool:
-    """Whether LUT RAM is counted for memories that leave block RAM: on six-input fabrics (hw/cost/memories.py)."""
-    return board.resources.lut_ram and board.resources.lut_inputs == 6
+    """Whether memories that leave block RAM may lie in LUT RAM (hw/cost/memories.py)."""
+    return board.resources.lut_ram

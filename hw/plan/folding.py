@@ -21,6 +21,7 @@ class Memory:
 
     data_bits         of a beat: 64, 128, 256 or 512
     block             tokens that each weight is used for when it was fetched, at most
+    places            for blocks in each unit: 2, one is written while the other is read; 1 takes half the memory
     latency           cycles from a burst's address to its first beat
     cycles, beats     it gives `beats` beats in `cycles` cycles
     burst, outstanding  beats of a burst, bursts in flight
@@ -29,6 +30,7 @@ class Memory:
 
     data_bits: int = 128
     block: int = 32
+    places: int = 2
     latency: int = 40
     cycles: int = 1
     beats: int = 1

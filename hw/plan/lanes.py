@@ -12,6 +12,7 @@ from bitloom.hw.graph import Graph, Node
 from bitloom.hw.instance import Fold, Layout
 from bitloom.hw.ops import OPS
 from bitloom.hw.ops.common import divisors
+from bitloom.hw.parts import tiles
 from bitloom.hw.plan.folding import Folding
 from bitloom.hw.plan.groups import Group, groups
 from bitloom.hw.plan.timing import simulate_node
@@ -22,6 +23,7 @@ WIDTHS = 10  # filled widths that are tried: those with most divisors
 LANE = 1.0  # multipliers that a lane of an elementwise operator counts for when widths are chosen: what a requant takes
 SENTENCES = 3  # after which an operator alone is in its steady state
 QUERIES = 16  # side by side, at most
+WASTE = 0.1  # of a beat of external memory that weights may leave unused, at most, where it counts
 ROUNDS = 2  # of choosing each group's width given its neighbours'
 
 
@@ -49,10 +51,14 @@ class Frontier:
 
 @dataclass
 class Lanes:
-    """One graph's foldings; remembers the frontiers and paces of its units, and the foldings that it found."""
+    """One graph's foldings; remembers the frontiers and paces of its units, and the foldings that it found.
+
+    beat  bits of a beat of external memory, which the weights of a cycle shall fill; 0: they need not
+    """
 
     graph: Graph
-    rolled: dict[tuple[int, int], Lanes] = field(default_factory=dict)  # of the graph rolled: (layers, sentences inside) -> its foldings
+    beat: int = 0
+    rolled: dict[tuple[int, int, int], Lanes] = field(default_factory=dict)  # of the graph rolled: (layers, sentences inside, beat) -> its foldings
     _frontiers: dict = field(default_factory=dict)
     _grouped: dict[int, Folding | None] = field(default_factory=dict)
     _paces: dict = field(default_factory=dict)
@@ -268,7 +274,7 @@ class Lanes:
 
     def _search(self, node: Node, bare: Fold) -> Frontier:
         op, top = OPS[node.op], self.graph.max_tokens
-        folds = op.foldings(self.graph, node, bare)
+        folds = self._filling(node, op.foldings(self.graph, node, bare))
         intervals = [op.interval(self.graph, node, f, top) for f in folds]
         unlike = op.stored is not None and any(f.words or f.keep for f in folds)
         bits = [op.stored(self.graph, node, f) if unlike else 0 for f in folds]
@@ -279,6 +285,19 @@ class Lanes:
                 best.append((interval, rank, index))
         fastest = folds[intervals.index(min(intervals))]
         return Frontier(intervals=tuple(i for i, *_ in best), folds=tuple(folds[index] for *_, index in best), fastest=fastest)
+
+    def _filling(self, node: Node, folds: list[Fold]) -> list[Fold]:
+        """Those whose weights fill the beats of external memory; all where none does, or they need not."""
+        op = OPS[node.op]
+        if not self.beat or op.tiled is None:
+            return folds
+
+        def used(fold: Fold) -> float:
+            bits = fold.products * op.element_bits(self.graph, node, fold)
+            beats, words, _ = tiles.shape(bits, 1, self.beat)
+            return words * bits / (beats * self.beat)
+
+        return [fold for fold in folds if used(fold) >= 1 - WASTE] or folds
 
     def _shape(self, node: Node) -> tuple:
         """Units of equal shape have equal foldings."""

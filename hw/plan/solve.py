@@ -14,20 +14,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from bitloom.hw.board import Board
 from bitloom.hw.graph import Graph
+from bitloom.hw.ops import gate_of
 from bitloom.hw.plan import fit, streamed
 from bitloom.hw.plan.folding import Folding, FoldingError, Memory
 from bitloom.hw.plan.lanes import Lanes
-from bitloom.hw.plan.rolled import BEHIND, INSIDE, layers_of, roll
+from bitloom.hw.plan.rolled import BEHIND, INSIDE, layers_of, require_rolled, roll
 from bitloom.hw.settings import Number, Strict
 
 OUTSTANDING = 16  # bursts of a board's memory in flight
 WORTH = 0.05  # share of multiplier-cycles beyond the multiply-accumulates: up to it, the common lanes are kept; and of multipliers that others must save
+APART = 4  # times that the matrix units of a tight design are faster than its memory: a sentence alone waits for both, one after the other
 WORTH_TABLES = 0.2  # share of the interval that LUT RAM must save, in the place of block RAM
 WORTH_AT_TARGET = 0.2  # share of multipliers that they must save at a given target: what a dearer folding has to spare lets shorter sentences pass faster
 
@@ -37,6 +40,7 @@ class MemoryConfig(Strict):
 
     data_bits: Literal[64, 128, 256, 512] = Field(128, description="bits of a beat of its AXI4 port")
     block: int = Field(32, ge=1, le=4096, description="tokens that each weight is used for when it was fetched, at most")
+    places: Literal[1, 2] = Field(2, description="blocks that a unit holds: 2, one comes while the other is used; 1 takes half the memory on the chip")
     latency: int = Field(40, ge=1, le=100_000, description="cycles from a burst's address to its first beat")
     cycles: int = Field(1, ge=1, le=1000, description="it gives `beats` beats in `cycles` cycles")
     beats: int = Field(1, ge=1, le=1000, description="see cycles")
@@ -59,7 +63,7 @@ class HardwareConfig(Strict):
     target_cycles: int | None = Field(None, ge=1, description="cycles between two sentences of max_tokens tokens")
     multipliers: int | None = Field(None, ge=1, description="multipliers in all matrix units together")
     layers: int | None = Field(None, ge=1, le=1024, description="encoder layers in hardware, used in turn for all of the model's; without: all of them")
-    inside: int | None = Field(None, ge=2, le=256, description="sentences at once in layers that are used in turn; without: as many as keep them busy")
+    inside: int | None = Field(None, ge=1, le=256, description="sentences at once in layers that are used in turn; without: as many as keep them busy")
     memory: MemoryConfig | None = Field(None, description="external memory for the weights; without: they are on the chip")
     board: str | None = Field(None, min_length=1, description="a board of `bitloom boards`, or a board file: the hardware must fit it")
     clock_mhz: Number = Field(100.0, gt=0, le=100_000, description="for times in the report; the RTL does not depend on it")
@@ -84,6 +88,10 @@ def solve(graph: Graph, config: HardwareConfig, board: Board | None = None, lane
     lanes = lanes or Lanes(graph)
     if config.layers:
         lanes = _rolled(lanes, config.layers, config.inside, config.memory is not None)
+    elif config.memory or board is None:
+        require_rolled(graph)
+    if board and config.memory and config.memory.places == 1 and config.target_cycles is None:
+        return _tight(lanes, config, board, Memory(**config.memory.model_dump()))
     if config.memory or config.layers or board is None:
         return _solve(lanes, config, board, config.memory and Memory(**config.memory.model_dump()))
     return _choose(lanes, config, board)
@@ -97,16 +105,18 @@ def meet(graph: Graph, config: HardwareConfig) -> Folding:
     lanes = Lanes(graph)
     if config.layers:
         lanes = _rolled(lanes, config.layers, config.inside, config.memory is not None)
+    else:
+        require_rolled(graph)
     folding = _meet(lanes, config.target_cycles)
     return streamed.stream(lanes.graph, folding, Memory(**config.memory.model_dump())) if config.memory else folding
 
 
-def _rolled(lanes: Lanes, layers: int, inside: int | None, behind: bool) -> Lanes:
-    """Of the graph rolled to so many layers; remembered with the graph's own. behind: weights come from external memory."""
-    key = layers, inside or INSIDE + (BEHIND if behind else 0)
+def _rolled(lanes: Lanes, layers: int, inside: int | None, behind: bool, beat: int = 0) -> Lanes:
+    """Of the graph rolled to so many layers; remembered with the graph's own. behind: weights come from external memory. beat: as Lanes takes it."""
+    key = layers, inside or INSIDE + (BEHIND if behind else 0), beat
     if key not in lanes.rolled:
-        graph = roll(lanes.graph, *key)
-        lanes.rolled[key] = lanes if graph is lanes.graph else Lanes(graph)
+        graph = roll(lanes.graph, *key[:2])
+        lanes.rolled[key] = lanes if graph is lanes.graph else Lanes(graph, beat)
     return lanes.rolled[key]
 
 
@@ -114,11 +124,11 @@ def _choose(lanes: Lanes, config: HardwareConfig, board: Board) -> Folding:
     """The fastest that fits the board: all layers in hardware or one of them used in turn; where neither does, that with weights from the board's memory."""
     best, errors = None, []
     several = layers_of(lanes.graph) > 1
-    ways: list[tuple[Lanes, Memory | None]] = [(lanes, None)]
+    ways: list[tuple[Lanes, Memory | None]] = [] if gate_of(lanes.graph) else [(lanes, None)]
     if several:
         ways.append((_rolled(lanes, 1, config.inside, False), None))
     ways += [(_rolled(lanes, 1, config.inside, True) if several else lanes, memory) for memory in _memories(lanes.graph, board)]
-    for tables in (False, True)[: 1 + fit.has_tables(board)]:
+    for tables in (False, True)[: 1 + (fit.has_tables(board) and board.resources.lut_inputs == 6)]:
         below = best and (int((1 - WORTH_TABLES) * best.interval) if tables else best.interval)
         for way, memory in ways:
             if memory and best and best.memory is None:
@@ -130,17 +140,47 @@ def _choose(lanes: Lanes, config: HardwareConfig, board: Board) -> Folding:
                 continue
             if found is not None and (below is None or found.interval < below):
                 best, below = found, found.interval
+    if best is None and (memories := _memories(lanes.graph, board)):
+        tight = _rolled(lanes, 1, config.inside or 1, True, memories[0].data_bits) if several else lanes
+        for memory in memories:
+            try:
+                found = _tight(tight, config, board, replace(memory, places=1))
+            except FoldingError as error:
+                errors.append(error)
+                continue
+            if best is None or _in_turn(tight, found) < _in_turn(tight, best):
+                best = found
     if best is None:
         raise errors[-1]
     return best
 
 
+def _in_turn(lanes: Lanes, folding: Folding) -> int:
+    """Cycles of a sentence of max_tokens whose matrix units wait for the memory, and it for them."""
+    return folding.interval + streamed.fetch_cycles(lanes.graph, folding)
+
+
+def _tight(lanes: Lanes, config: HardwareConfig, board: Board, memory: Memory) -> Folding:
+    """The fastest that fits where block RAM is scarce: units with one place for blocks, memories in LUT RAM. What they compute waits for what they fetch,
+    so the memory is busy most of the time, and they need not be as fast as the board would let them be.
+    """
+    graph, most = lanes.graph, config.multipliers or math.inf
+
+    def fold_all(target: int) -> Folding | None:
+        plain = lanes.common(target) or lanes.grouped(target)
+        return plain and streamed.stream(graph, plain, memory)
+
+    enough = max(1, streamed.fetch_cycles(graph, fold_all(lanes.slowest)) // APART)
+    fitter = fit.Fitter(graph, board, tables=fit.has_tables(board))
+    return fit.fastest(fitter, fold_all, lanes.slowest, lambda folding, target: "hardware.multipliers" if folding.multipliers > most else "", enough=enough)
+
+
 def _memories(graph: Graph, board: Board) -> list[Memory]:
-    """The board's memory with blocks of all tokens of the longest sentence, half of them, a third, ..."""
+    """The board's memory with blocks of all tokens of the longest sentence, half of them, a third, ..., an eighth."""
     if board.external_memory is None or (port := board.external_memory.port) is None:
         return []
     size = min(board.external_memory.mbytes << 20, 1 << 32)
-    blocks = sorted({max(1, -(-graph.max_tokens // parts)) for parts in (1, 2, 3, 4, 5, 6, 8)}, reverse=True)
+    blocks = sorted({max(1, -(-graph.max_tokens // parts)) for parts in (1, 2, 3, 4, 5, 6, 7, 8)}, reverse=True)
     return [Memory(**port.model_dump(exclude={"processor"}), block=block, outstanding=OUTSTANDING, bytes=size) for block in blocks]
 
 

@@ -35,7 +35,7 @@ def stream(graph: Graph, folding: Folding, memory: Memory) -> Folding:
         if op.host or op.tiled is None or _bits(graph, node) < SMALL:
             continue
         tokens = min(memory.block, graph.max_tokens) if graph.tensor(node.name).kind == "token" else 1
-        fold = folds[node.name] = replace(folds[node.name], block=tokens, base=base, data_bits=memory.data_bits)
+        fold = folds[node.name] = replace(folds[node.name], block=tokens, places=memory.places, base=base, data_bits=memory.data_bits)
         base += size(graph, node, fold)
         _pass_on(graph, node, folds)
     if base == HEADER:
@@ -49,10 +49,17 @@ def stream(graph: Graph, folding: Folding, memory: Memory) -> Folding:
 
 def size(graph: Graph, node: Node, fold: Fold) -> int:
     """Bytes of a unit's weights in all turns."""
-    op = OPS[node.op]
-    counts, times = np.unique(np.concatenate(op.slots(graph, node, fold)), return_counts=True)
-    beats = [tiles.beats(fold.products * op.element_bits(graph, node, fold), int(steps), fold.data_bits) for steps in counts]
-    return int(np.dot(beats, times)) * fold.data_bits // 8
+    return sum(sizes(graph, node, fold))
+
+
+def sizes(graph: Graph, node: Node, fold: Fold) -> list[int]:
+    """Bytes of a unit's weights in each turn."""
+    op, found = OPS[node.op], []
+    for slots in op.slots(graph, node, fold):
+        counts, times = np.unique(slots, return_counts=True)
+        beats = [tiles.beats(fold.products * op.element_bits(graph, node, fold), int(steps), fold.data_bits) for steps in counts]
+        found.append(int(np.dot(beats, times)) * fold.data_bits // 8)
+    return found
 
 
 def fetch_cycles(graph: Graph, folding: Folding) -> int:

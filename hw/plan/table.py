@@ -159,7 +159,7 @@ def _planned(lanes: Lanes, config: HardwareConfig, board: Board | None, lengths:
     except FoldingError as error:
         used = _used(fitter, lanes.common(lanes.slowest)) if fitter else {}  # a multiplier in each matrix unit
         return BoardPlan(**about, problem=str(error), used=used, binds=max(used, key=lambda kind: used[kind].share, default=""))
-    key = tuple(replace(fold, multiplier=None) for fold in folding.folds.values())
+    key = folding.inside, *(replace(fold, multiplier=None) for fold in folding.folds.values())
     if key not in cycles:
         design = Design(graph, folding)
         cycles[key] = math.ceil(steady_interval(design)), {n: predict(design, [n]).latency[0] for n in lengths}

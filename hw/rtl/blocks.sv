@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// blocks: two blocks of up to TOKENS tokens of K elements: one is written as it comes, the other read at random, as often as its reader likes
+// blocks: PLACES blocks of up to TOKENS tokens of K elements. Of two, one is written as it comes, the other read at random, as often as its reader
+//          likes; one alone is first written, then read, which takes half the memory
 // Golden : none, moves data only
 // Stream : FOLD = 0: tokens in order; a block ends after TOKENS tokens or with s_last, which ends a sentence. FOLD > 0: folded: the first FOLD
 //          elements of each token of a block, then the next FOLD of each, ...; s_last ends each of these K/FOLD parts; `bus` tells a part's turn
@@ -17,6 +18,7 @@ module blocks #(
   parameter int WORD = 2,        // elements per word, divides K
   parameter int W = 8,           // bits per element
   parameter int FOLD = 0,        // 0, or a multiple of LANES that divides K
+  parameter int PLACES = 2,      // 1 or 2
   parameter int TURNS = 1,
   parameter int SENTENCES = 2,   // see turns
   parameter RAM_STYLE = "auto",  // "ultra": in UltraRAM
@@ -49,7 +51,7 @@ module blocks #(
   localparam int Parts = FOLD > 0 ? K / FOLD : 1;
   localparam int Columns = WORD / LANES;
   localparam int Size = TOKENS * WORDS;
-  localparam int AddrW = $clog2(2 * Size);
+  localparam int AddrW = PLACES * Size > 1 ? $clog2(PLACES * Size) : 1;
   localparam int ChunkW = Chunk > 1 ? $clog2(Chunk) : 1;
   localparam int PartW = Parts > 1 ? $clog2(Parts) : 1;
   localparam int ColumnW = Columns > 1 ? $clog2(Columns) : 1;
@@ -60,7 +62,7 @@ module blocks #(
   logic [ChunkW-1:0] chunk_q;
   logic [PartW-1:0] part_q;
   logic [COUNT_W-1:0] token_q;
-  logic [AddrW-1:0] base_q;                    // of the token's first word, in both banks
+  logic [AddrW-1:0] base_q;                    // of the token's first word, in all banks
   logic [ColumnW-1:0] column_q, first_column_q;
   logic [WordW-1:0] word_q, first_word_q;
   logic write_bank_q, read_bank_q, begun_q;
@@ -75,7 +77,7 @@ module blocks #(
   wire column_end = column_q == ColumnW'(Columns - 1);
   wire [ColumnW-1:0] column = column_end ? '0 : column_q + 1'b1;  // of the next beat
   wire [WordW-1:0] next_word = !column_end ? word_q : word_q == WordW'(WORDS - 1) ? '0 : word_q + 1'b1;
-  wire bank = write_bank_q ^ block_end;        // of the next beat
+  wire bank = PLACES > 1 && (write_bank_q ^ block_end);  // of the next beat
   wire [AddrW-1:0] write_at = base_q + AddrW'(word_q);
   wire [TurnW-1:0] now;
   wire sentence_end;
@@ -116,11 +118,11 @@ module blocks #(
       full_q[write_bank_q] <= 1'b1;
       last_q[write_bank_q] <= sentence_end;
       count_q[write_bank_q*COUNT_W +: COUNT_W] <= token_q + 1'b1;
-      write_bank_q <= !write_bank_q;
+      write_bank_q <= PLACES > 1 && !write_bank_q;
     end
     if (en && done) begin
       full_q[read_bank_q] <= 1'b0;
-      read_bank_q <= !read_bank_q;
+      read_bank_q <= PLACES > 1 && !read_bank_q;
     end
     if (rst) begin
       chunk_q <= '0;
@@ -145,7 +147,7 @@ module blocks #(
   wire [AddrW-1:0] read_at = (read_bank_q ? AddrW'(Size) : '0) + AddrW'(at);
   if (Ultra) begin : g_ultra
     localparam int Column = 9 * ((LANES * W + 8) / 9);
-    (* ram_style = "ultra" *) logic [Columns*Column-1:0] mem [0:2*Size-1];
+    (* ram_style = "ultra" *) logic [Columns*Column-1:0] mem [0:PLACES*Size-1];
     logic [Columns*Column-1:0] read_q;
 
     always_ff @(posedge clk) begin
@@ -158,13 +160,14 @@ module blocks #(
     wire unused_bits = &{1'b0, read_q};
   end else begin : g_auto
     for (genvar i = 0; i < Columns; i++) begin : g_column
-      logic [LANES*W-1:0] mem [0:2*Size-1];
+      logic [LANES*W-1:0] mem [0:PLACES*Size-1];
       always_ff @(posedge clk) if (take && column_q == ColumnW'(i)) mem[write_at] <= s_data;
       always_ff @(posedge clk) if (en) word[i*LANES*W +: LANES*W] <= mem[read_at];
     end
   end
 
   initial begin
+    if (PLACES < 1 || PLACES > 2) $fatal(1, "blocks: got PLACES %0d, must be 1 or 2", PLACES);
     if (K % WORD != 0 || WORD % LANES != 0 || (FOLD > 0 && (K % FOLD != 0 || FOLD % LANES != 0)))
       $fatal(1, "blocks: got LANES %0d, WORD %0d, FOLD %0d, must divide each other and K %0d", LANES, WORD, FOLD, K);
   end

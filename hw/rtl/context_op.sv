@@ -6,7 +6,7 @@
 //          elements, m_last on the final beat of a sentence, that is of its T-th token
 // Order  : fold f of a row computes elements f*PE .. f*PE+PE-1 of the head (of each of the heads side by side) in n steps; the sums leave in
 //          QUERIES*SIDE*PE/LANES beats while the next fold is computed. A fold takes SLOT = max(n, QUERIES*SIDE*PE/LANES) cycles, a row DIM/PE * SLOT. The values of a
-//          sentence are stored first, in a ring of 2*MAX_TOKENS tokens, behind those of the sentences before; rows are double-buffered.
+//          sentence are stored first, in a ring of ROOM*MAX_TOKENS tokens, behind those of the sentences before; rows are double-buffered.
 // Timing : no cycle is lost between folds, rows, tokens or sentences. A row starts when it is whole, its sentence's values
 //          are whole and the row before is done; from the later of these last input beats to the first beat of fold f:
 //          6 + (f+1)*SLOT cycles. Tokens side by side leave one after the other, 3 cycles after their last sums (regroup.sv).
@@ -26,6 +26,7 @@ module context_op #(
   parameter int OUT_W = 20,       // bits per sum
   parameter int BACK = MAX_TOKENS - 1,  // keys seen before the query's own; MAX_TOKENS - 1: all
   parameter MUL_STYLE = "one",    // multipliers: see mac_array
+  parameter int ROOM = 2,         // of the values: see ring
   parameter RAM_STYLE = "auto"    // of the values: see ring
 ) (
   input  wire logic                    clk,
@@ -121,7 +122,7 @@ module context_op #(
     .clk, .rst, .s_valid(p_valid), .s_ready(p_ready), .s_data(p_data), .s_last(p_last),
     .en, .offset(PAtW'(step_q)), .done(issue && row_end), .full(p_full), .count(span), .last(), .word(p));
   /* verilator lint_on PINCONNECTEMPTY */
-  ring #(.LANES(LANES), .WORD(SIDE*PE), .W(V_W), .DEPTH(Depth), .RAM_STYLE(RAM_STYLE)) u_values (
+  ring #(.LANES(LANES), .WORD(SIDE*PE), .W(V_W), .DEPTH(Depth), .ROOM(ROOM), .RAM_STYLE(RAM_STYLE)) u_values (
     .clk, .rst, .s_valid(v_valid), .s_ready(v_ready), .s_data(v_data), .s_last(v_last),
     .en, .offset(v_at_q), .done(issue && token_end && sentence_last), .full(v_full), .count(v_count), .word(v));
 

@@ -47,6 +47,7 @@ module linear_tiles #(
   parameter int CODEBOOK_LOAD = 0,  // see rom
   parameter int TOKENS = 4,            // of a block, at most
   parameter int FOLD = 0,              // of the input: see blocks
+  parameter int PLACES = 2,            // for blocks: see blocks
   parameter int DATA_W = 64,           // of external memory
   parameter int ADDR_W = 32,
   parameter logic [63:0] BASE = 0,     // where the weights lie there
@@ -148,7 +149,7 @@ module linear_tiles #(
   wire [Rows*SIMD*ProductW-1:0] w;
   logic first_q, final_q, last_q;
 
-  blocks #(.K(K), .TOKENS(TOKENS), .LANES(LANES_IN), .WORD(Inputs), .W(IN_W), .FOLD(FOLD), .TURNS(TURNS), .SENTENCES(SENTENCES),
+  blocks #(.K(K), .TOKENS(TOKENS), .LANES(LANES_IN), .WORD(Inputs), .W(IN_W), .FOLD(FOLD), .PLACES(PLACES), .TURNS(TURNS), .SENTENCES(SENTENCES),
            .RAM_STYLE(RAM_STYLE)) u_tokens (
     .clk, .rst, .bus, .s_valid, .s_ready, .s_data, .s_last,
     .en, .at(at_q + AtW'(step)), .done(go && block_end), .full, .count, .last, .turn, .next_turn, .begun, .word(inputs));

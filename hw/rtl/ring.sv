@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// ring: a stream's sentences, each held until it has been read to the end, one behind the other in a memory of twice the longest
+// ring: a stream's sentences, each held until it has been read to the end, one behind the other in a memory of ROOM times the longest
 // Golden : none, moves data only
 // Stream : s_* in; a sentence ends with s_last and is at most DEPTH words. A word enters as soon as there is room for it, so
 //          behind a long sentence that is being read wait several short ones, up to SENTENCES whole ones in all
@@ -14,6 +14,7 @@ module ring #(
   parameter int WORD = 1,        // elements per word, a multiple of LANES
   parameter int W = 8,           // bits per element
   parameter int DEPTH = 2,       // words of the longest sentence
+  parameter int ROOM = 2,        // longest sentences that it holds, at least 1
   parameter int SENTENCES = 16,  // whole ones that it holds at most, a power of two
   /* verilator lint_off UNUSEDPARAM */  // an attribute takes it
   parameter RAM_STYLE = "auto",  // "ultra": in UltraRAM
@@ -35,8 +36,8 @@ module ring #(
   output      logic [WORD*W-1:0]   word
 );
   localparam int Beats = WORD / LANES;
-  localparam int Size = 2 * DEPTH;
-  localparam int AtW = $clog2(Size);
+  localparam int Size = ROOM * DEPTH;
+  localparam int AtW = Size > 1 ? $clog2(Size) : 1;
   localparam int UsedW = $clog2(Size + 1);
   localparam int SentenceW = $clog2(SENTENCES);
   localparam bit Wraps = (1 << AtW) != Size;  // else addresses wrap by themselves

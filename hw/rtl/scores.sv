@@ -4,7 +4,7 @@
 // Stream : q_*, k_* tokens of HEADS*DIM elements, signed, `last` at the end of a sentence; m_* rows: element j of SIDE heads of QUERIES tokens a
 //          beat, in the order tokens i, heads, token j, m_last at the end of the rows. Where a sentence's last tokens are fewer than QUERIES,
 //          the lanes of the others carry 0
-// Order  : all keys of a sentence are stored first, in a ring of 2*MAX_TOKENS tokens, behind those of the sentences before;
+// Order  : all keys of a sentence are stored first, in a ring of ROOM*MAX_TOKENS tokens, behind those of the sentences before;
 //          queries are taken token by token, double-buffered, QUERIES of them for each key that is read
 // Timing : a beat takes DIM/SIMD cycles, QUERIES tokens that see n keys n*HEADS/SIDE*DIM/SIMD, with no cycle lost between rows, tokens or sentences.
 //          They start when their queries are whole, their sentence's keys are whole and the tokens before are done; from the
@@ -26,6 +26,7 @@ module scores #(
   parameter int BACK = MAX_TOKENS - 1,   // keys seen before the query's own; MAX_TOKENS - 1: all
   parameter int AHEAD = MAX_TOKENS - 1,  // and behind it
   parameter MUL_STYLE = "one",    // multipliers: see mac_array
+  parameter int ROOM = 2,         // of the keys: see ring
   parameter RAM_STYLE = "auto"    // of the keys: see ring
 ) (
   input  wire logic                  clk,
@@ -156,7 +157,7 @@ module scores #(
     end
   end
   /* verilator lint_on PINCONNECTEMPTY */
-  ring #(.LANES(LANES), .WORD(SIDE*SIMD), .W(K_W), .DEPTH(Depth), .RAM_STYLE(RAM_STYLE)) u_keys (
+  ring #(.LANES(LANES), .WORD(SIDE*SIMD), .W(K_W), .DEPTH(Depth), .ROOM(ROOM), .RAM_STYLE(RAM_STYLE)) u_keys (
     .clk, .rst, .s_valid(k_valid), .s_ready(k_ready), .s_data(k_data), .s_last(k_last),
     .en, .offset(k_at_q), .done(run && token_end && sentence_last), .full(k_full), .count(k_count), .word(k));
 

@@ -8,7 +8,7 @@
 // Reset  : no sentence
 module turns #(
   parameter int TURNS = 1,          // 1: the hardware is not rolled, the bus is not looked at
-  parameter int SENTENCES = 2,      // that may be inside at once, >= 2
+  parameter int SENTENCES = 2,      // that may be inside at once
   parameter int ROWS = 0,           // 0: `done` ends a sentence; else it ends a row, and ROWS of them belong to each token
   parameter int QUERIES = 1,        // or to so many tokens, at a sentence's end to fewer
   parameter int STRIDE = 1,         // words of a memory that belong to a turn

@@ -2,7 +2,7 @@
 // unfold: a folded stream -> tokens in order (blocks.sv says what folded is)
 // Golden : none, moves data only
 // Stream : s_* folded, m_* a token stream; m_last at the end of each sentence
-// Timing : from a block's last beat in to its first beat out 3 cycles; II 1 also from block to block
+// Timing : from a block's last beat in to its first beat out 3 cycles; II 1 also from block to block where there are two places
 // Reset  : no block
 module unfold #(
   parameter int C = 8,       // elements of a token
@@ -10,6 +10,7 @@ module unfold #(
   parameter int LANES = 1,   // elements per beat, divides FOLD
   parameter int W = 8,       // bits per element
   parameter int FOLD = 2,    // elements of a token that come one after the other, divides C
+  parameter int PLACES = 2,     // for blocks: see blocks
   parameter RAM_STYLE = "auto"  // "ultra": in UltraRAM, Pack beats to a word
 ) (
   input  wire logic               clk,
@@ -50,7 +51,7 @@ module unfold #(
   wire done = full && token_end && token_q + 1'b1 == count;
 
   /* verilator lint_off PINCONNECTEMPTY */
-  blocks #(.K(C), .TOKENS(TOKENS), .LANES(LANES), .WORD(Pack * LANES), .W(W), .FOLD(FOLD), .RAM_STYLE(RAM_STYLE)) u_blocks (
+  blocks #(.K(C), .TOKENS(TOKENS), .LANES(LANES), .WORD(Pack * LANES), .W(W), .FOLD(FOLD), .PLACES(PLACES), .RAM_STYLE(RAM_STYLE)) u_blocks (
     .clk, .rst, .bus, .s_valid, .s_ready, .s_data, .s_last,
     .en, .at(WordAtW'(at_q >> PackW)), .done, .full, .count, .last, .turn(), .next_turn(), .begun(), .word);
   /* verilator lint_on PINCONNECTEMPTY */

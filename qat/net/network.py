@@ -67,7 +67,7 @@ class Network(nn.Module):
         for grid in self.grids().values():
             grid.observer = unseen
         for name, parameter in self.named_parameters():
-            parameter.requires_grad_(not is_scale(name))
+            parameter.requires_grad_(parameter.requires_grad and not is_scale(name))
         return self
 
     def factors(self) -> dict[Linear, float]:
@@ -119,6 +119,11 @@ class Network(nn.Module):
     def outputs(self) -> tuple[str, ...]:
         """Tensors that the forward pass returns."""
         return tuple(self.get_submodule(path).tensor for path in self.exits)
+
+    def answers(self) -> set[str]:
+        """Tensors of logits: what the forward pass returns, or chooses from."""
+        made = [self.get_submodule(path) for path in self.exits]
+        return {source.tensor for operator in made for source in (operator._sources if operator.chooses else (operator,))}
 
     def to_graph(self, name: str, meta: dict | None = None) -> Graph:
         """The integer graph of docs/numerics.md, checked.

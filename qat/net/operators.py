@@ -50,12 +50,14 @@ class Operator:
     acc        name of the accumulator that is rescaled to it; None: there is none
     grid       of its output
     adds_only  only residual sums read it: an override may give it `residual` bits
+    chooses    it gives one of its inputs
     """
 
     settings: frozenset[str] = frozenset()
     tensor: str = ""
     acc: str | None = None
     adds_only = False
+    chooses = False
 
     def bind(self, path: str, sources: tuple[Operator, ...], bits: Bits) -> None:
         """Take the name, the operators that are read (those of graph inputs left out), and the bits."""

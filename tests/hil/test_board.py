@@ -2,6 +2,7 @@
 """The simulated board: uart_top under Verilator behind a pseudo-terminal. Values, cycles, and what a bad line or a reset does."""
 
 import json
+import re
 import shutil
 import subprocess
 import time
@@ -125,7 +126,8 @@ def test_a_disturbed_line(case, board):
 
 def test_the_board_answers_as_its_model(case, board):
     """Frame by frame: what it takes, refuses and ignores."""
-    model, port = case.model(depth=128, beat_bits=20), SerialPort(board.path, 1_000_000)
+    room = case.graph.max_tokens * case.design.entry.beats
+    model, port = case.model(depth=room, beat_bits=20), SerialPort(board.path, 1_000_000)
     deframers = Deframer(), Deframer()
 
     def told(line: bytes, answered: bool) -> list[list[tuple]]:
@@ -141,25 +143,25 @@ def test_the_board_answers_as_its_model(case, board):
         return encode(HostFrame(flags, session, position, 0, count, bytes(-(-count * 20 // 8))).body())
 
     steps = {
-        "before a hello": (data(0, session=7), [(0, 0, 0, 128)]),
-        "hello": (encode(HostFrame(HELLO, 7).body()), [(WELCOME, 7, 0, 128)]),
-        "the first beats": (data(0), [(0, 7, 12, 128)]),
-        "the same again": (data(0), [(0, 7, 12, 128)]),
-        "a gap": (data(24), [(NAK, 7, 12, 128)]),
-        "the next": (data(12, 1), [(0, 7, 13, 128)]),
-        "another session": (data(13, session=8), [(0, 7, 13, 128)]),
-        "a question": (encode(HostFrame(REWIND, 7, 13).body()), [(0, 7, 13, 128)]),
-        "more than there is room for": (data(13, 116), [(NAK, 7, 13, 128)]),
-        "as much as there is room for": (data(13, 115), [(0, 7, 128, 128)]),
-        "one more": (data(128, 1), [(NAK, 7, 128, 128)]),
-        "a wrong CRC": (data(128)[:-3] + b"\x00\x00\x7e", []),
-        "fewer beats than it says": (encode(HostFrame(0, 7, 128, 0, 3, bytes(5)).body()), []),
-        "more beats than it says": (encode(HostFrame(0, 7, 128, 0, 1, bytes(5)).body()), []),
+        "before a hello": (data(0, session=7), [(0, 0, 0, room)]),
+        "hello": (encode(HostFrame(HELLO, 7).body()), [(WELCOME, 7, 0, room)]),
+        "the first beats": (data(0), [(0, 7, 12, room)]),
+        "the same again": (data(0), [(0, 7, 12, room)]),
+        "a gap": (data(24), [(NAK, 7, 12, room)]),
+        "the next": (data(12, 1), [(0, 7, 13, room)]),
+        "another session": (data(13, session=8), [(0, 7, 13, room)]),
+        "a question": (encode(HostFrame(REWIND, 7, 13).body()), [(0, 7, 13, room)]),
+        "more than there is room for": (data(13, room - 12), [(NAK, 7, 13, room)]),
+        "as much as there is room for": (data(13, room - 13), [(0, 7, room, room)]),
+        "one more": (data(room, 1), [(NAK, 7, room, room)]),
+        "a wrong CRC": (data(room)[:-3] + b"\x00\x00\x7e", []),
+        "fewer beats than it says": (encode(HostFrame(0, 7, room, 0, 3, bytes(5)).body()), []),
+        "more beats than it says": (encode(HostFrame(0, 7, room, 0, 1, bytes(5)).body()), []),
         "a frame of a board": (encode(BoardFrame(0, 7, 0, 0, 0).body()), []),
         "flags and noise": (b"\x7e\x7e\x00\x7d\x7e\x55" * 9 + b"\x7e", []),
-        "the same hello": (encode(HostFrame(HELLO, 7).body()), [(WELCOME, 7, 128, 128)]),
-        "a new hello": (encode(HostFrame(HELLO, 9).body()), [(WELCOME, 9, 0, 128)]),
-        "the old session": (data(128), [(0, 9, 0, 128)]),
+        "the same hello": (encode(HostFrame(HELLO, 7).body()), [(WELCOME, 7, room, room)]),
+        "a new hello": (encode(HostFrame(HELLO, 9).body()), [(WELCOME, 9, 0, room)]),
+        "the old session": (data(room), [(0, 9, 0, room)]),
     }
     for what, (line, want) in steps.items():
         assert told(line, bool(want)) == [want, want], what
@@ -261,7 +263,7 @@ def test_a_folder_without_a_build(tmp_path):
 def sources(folder, tmp_path_factory) -> tuple[Path, list[str]]:
     """A folder with all that the top needs, and its Verilog files in reading order; a buffer for 64 tokens of 256."""
     work = tmp_path_factory.mktemp("top")
-    (work / SHAPE_FILE).write_text(shape_package(folder).replace("IN_DEPTH = 128;", "IN_DEPTH = 8192;"))
+    (work / SHAPE_FILE).write_text(re.sub(r"IN_DEPTH = \d+;", "IN_DEPTH = 8192;", shape_package(folder)))
     encoder = folder / "encoder.sv"
     files = needed([*BOARD_RTL.glob("*.sv"), *(folder / "rtl").glob("*.sv")], "uart_top" + encoder.read_text())
     for path in [*files, encoder, *folder.glob("*.hex")]:

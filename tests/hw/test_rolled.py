@@ -38,7 +38,8 @@ def draw(seed: int) -> dict:
         **coded(seed),
     )
     lengths = rng.integers(1, shape["max_tokens"] + 1, int(rng.integers(2, 13))).tolist()
-    hardware = HardwareConfig(multipliers=int(layers * rng.uniform(10, 60)) + 5, layers=layers)
+    inside = (None, 1, 2, None)[seed % 4]
+    hardware = HardwareConfig(multipliers=int(layers * rng.uniform(10, 60)) + 5, layers=layers, inside=inside)
     return {"seed": seed, "hardware": hardware, "lengths": lengths, "shape": shape}
 
 

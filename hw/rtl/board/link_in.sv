@@ -6,7 +6,7 @@
 // Reset  : empties it
 module link_in #(
   parameter int BEAT_W = 8,  // bits per beat
-  parameter int DEPTH = 64,  // beats, a power of two
+  parameter int DEPTH = 64,  // beats, at least 2
   parameter int FLIGHT = 15  // sentences between m_* and `leave`
 ) (
   input  wire logic              clk,
@@ -36,6 +36,7 @@ module link_in #(
   logic [BEAT_W:0] mem [0:DEPTH-1];
   logic [BEAT_W:0] word_q;
   logic [23:0] spec_q, read_q;   // spec: the next beat of the frame that is coming
+  logic [AddrW-1:0] spec_at_q, read_at_q, next_at_q;  // where these positions, and that of `next`, are in the memory
   logic [23:0] whole_q;          // sentences whose last beat has not left
   logic [FlightW-1:0] flight_q;  // sentences that began to leave and are not answered
   logic drop_q, hold_q;
@@ -43,8 +44,11 @@ module link_in #(
   logic full_q;  // no room for a beat; a cycle late to see that one has left
   logic fits, kept, move, begins, fetch, gone;
 
-  initial if (DEPTH < 2 || DEPTH > (1 << 23) || (DEPTH & (DEPTH - 1)) != 0)
-    $fatal(1, "link_in: got DEPTH %0d, must be a power of two from 2 to 2**23", DEPTH);
+  initial if (DEPTH < 2 || DEPTH > (1 << 23)) $fatal(1, "link_in: got DEPTH %0d, must be 2 to 2**23", DEPTH);
+
+  function automatic logic [AddrW-1:0] after(input logic [AddrW-1:0] at);
+    after = at == AddrW'(DEPTH - 1) ? '0 : at + 1'b1;
+  endfunction
 
   assign fits = beat_valid && here_q && !full_q && !drop_q;
   assign kept = keep && count != '0 && here_q && !drop_q;
@@ -58,23 +62,25 @@ module link_in #(
   assign fetch = move && (!begins || (whole_q != {23'b0, gone} && !hold_q && flight_q != FlightW'(FLIGHT)));
 
   always_ff @(posedge clk) begin
-    if (fits) mem[spec_q[AddrW-1:0]] <= {beat_last, beat};
+    if (fits) mem[spec_at_q] <= {beat_last, beat};
   end
   always_ff @(posedge clk) begin
-    if (fetch) word_q <= mem[read_q[AddrW-1:0]];
+    if (fetch) word_q <= mem[read_at_q];
   end
 
   always_ff @(posedge clk) begin
     here_q <= position == next;
     full_q <= fits ? spec_q + 1'b1 == limit : spec_q == limit;
     if (beat_valid) begin
-      if (fits) spec_q <= spec_q + 1'b1;
-      else drop_q <= 1'b1;
+      if (fits) begin
+        spec_q <= spec_q + 1'b1;
+        spec_at_q <= after(spec_at_q);
+      end else drop_q <= 1'b1;
     end
     if (flag) begin
       drop_q <= 1'b0;
-      if (kept) next <= spec_q;
-      else spec_q <= next;
+      if (kept) {next, next_at_q} <= {spec_q, spec_at_q};
+      else {spec_q, spec_at_q} <= {next, next_at_q};
       if (kept && sentence_end) hold_q <= hold;
     end
     if (kept && sentence_end && !gone) whole_q <= whole_q + 1'b1;
@@ -83,11 +89,12 @@ module link_in #(
     if (leave && !(fetch && begins)) flight_q <= flight_q - 1'b1;
     if (fetch) begin
       read_q <= read_q + 1'b1;
+      read_at_q <= after(read_at_q);
       m_first <= begins;
     end
     if (move) m_valid <= fetch;
     if (rst) begin
-      {spec_q, read_q, next, whole_q} <= '0;
+      {spec_q, read_q, next, whole_q, spec_at_q, read_at_q, next_at_q} <= '0;
       flight_q <= '0;
       {drop_q, hold_q, m_valid} <= '0;
     end
