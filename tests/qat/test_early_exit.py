@@ -100,14 +100,15 @@ def test_torch_and_golden_leave_alike():
 
 def test_the_threshold_that_is_chosen():
     """The least that keeps the accuracy on the training sentences; the model then answers by it."""
-    model, method = deep(seed=3), made(accuracy_drop=0)
+    model, method = deep(seed=3), made(accuracy_drop=13)
     work, batch = working(model, method)
     logits = torch.stack(every(model, batch))
+    batch["labels"] = logits[-1].argmax(-1)  # one of eight may be wrong
     method.finish(work)
     threshold = float(model.network.answer.threshold[0])
     margin = sorted({NEVER, *margins(logits)[0][:-1].flatten().float().tolist()})
     right = [float((logits[taken(logits, t, 1), torch.arange(8)].argmax(-1) == batch["labels"]).double().mean()) for t in margin]
-    least = min(t for t, _ in zip(margin, right, strict=True) if all(r >= right[-1] for u, r in zip(margin, right, strict=True) if u >= t))
+    least = min(t for t, _ in zip(margin, right, strict=True) if all(r >= right[-1] - 0.13 for u, r in zip(margin, right, strict=True) if u >= t))
     assert threshold == least < NEVER
     left = taken(logits, threshold, 1)
     assert torch.allclose(model.eval()(**batch).logits, logits[left, torch.arange(8)]) and len(left.unique()) > 1
