@@ -8,6 +8,7 @@ from collections import deque
 from bitloom.hw.cost.memories import Memory, index_bits
 from bitloom.hw.instance import Module, Params, Terms
 from bitloom.hw.parts import fifo
+from bitloom.hw.parts.by_turn import ByTurn
 
 
 def _back(p: Params) -> Params:
@@ -31,10 +32,11 @@ class Loop:
     """Its timing: two processes, the way out of the last layer and the way into the first, that share the order of the sentences.
 
     orders  a channel of one beat a sentence: `end` where a new one may take its place, else it comes back
+    by_turn  of one sentence whose memories are loaded for each turn (hw/parts/by_turn.py)
     """
 
-    def __init__(self, turns: int, sentences: int):
-        self.turns, self.free = turns, sentences
+    def __init__(self, turns: int, sentences: int, by_turn: ByTurn | None = None):
+        self.turns, self.free, self.by_turn = turns, sentences, by_turn
         self._inside: deque[int] = deque()  # turns of the sentences in the layers, oldest first
         self._coming: deque[int] = deque()  # of those that come back
         self.entered: list[int] = []  # of all that have entered, in order
@@ -54,6 +56,8 @@ class Loop:
                     self._coming.append(turn + 1)
                     yield orders.put(first, first, 1, False)
                 begun = True
+            if self.by_turn:
+                yield self.by_turn.left.put(last, last, 1, True)
             if final:
                 yield orders.put(last, last, 1, True)
 
@@ -68,6 +72,8 @@ class Loop:
             else:
                 order = yield orders.get()
                 orders.popped(order.first, order.first)
+                if self.by_turn:
+                    yield from self.by_turn.wait()
                 now = max(now, order.first)
                 if order.end:
                     self.free, kept = self.free + 1, 1
@@ -75,9 +81,13 @@ class Loop:
             self._inside.append(0 if new else self._coming.popleft())
             self.entered.append(self._inside[-1])
             source, end = entry if new else back, False
+            opens = 0
             while not end:
                 token = yield source.get()
                 first = max(now, token.first)
+                if self.by_turn and not opens:
+                    opens = self.by_turn.open(self._inside[-1], first + 1)
+                    first = max(first, opens - 1)
                 last = token.taken(first)
                 pace = last - first
                 first, last = yield out.put(first + 1, last + 1, token.beats, token.end)

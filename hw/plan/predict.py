@@ -8,11 +8,13 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from bitloom.hw import image
 from bitloom.hw.instance import Instance
 from bitloom.hw.parts import axi_fetch, unfold
+from bitloom.hw.parts.by_turn import ByTurn
 from bitloom.hw.parts.loop import Loop as LoopTiming
 from bitloom.hw.parts.sdram import Sdram
-from bitloom.hw.plan.design import Design, Loop
+from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.fifos import MIN_DEPTH
 from bitloom.hw.plan.folding import Memory
 from bitloom.hw.plan.timing import Channel, Fork, Process, run, simulate_node, sink, source
@@ -73,7 +75,7 @@ def predict(design: Design, lengths: Sequence[int], starts: Sequence[int] | None
     if design.folding.memory is None:
         return _run(design, lengths, starts, None)
     memory = design.folding.memory
-    external = external or axi_fetch.ExternalMemory(latency=memory.latency, cycles=memory.cycles, beats=memory.beats)
+    external = external or axi_fetch.ExternalMemory.planned(memory)
     estimated = Estimated(memory)
     estimate = _run(design, lengths, starts, estimated)
     bursts = max(1, sum(request.beats for request in estimated.requests) // memory.burst)
@@ -108,7 +110,7 @@ def _run(design: Design, lengths: Sequence[int], starts: Sequence[int] | None, p
     for client, unit in enumerate(design.fetching):
         edges[unit.name, 0].memory = ClientPort(port, client)
     if design.loop:
-        channels += _go_round(design.loop, processes, outs, list(edges.values()))
+        channels += _go_round(design, port, processes, outs, list(edges.values()))
     for stream in design.unfolded:
         folded, made = Channel(f"{stream.wire} folded", depth=MIN_DEPTH), design.unfold(stream)
         processes[f"unfold {stream.tensor}"] = unfold.timing(made.params, folded, outs[stream.tensor])
@@ -219,21 +221,24 @@ class Estimated:
         self._starts[first:last], self._ends[first:last] = [begin], [end]
 
 
-def _go_round(loop: Loop, processes: dict[str, Process], outs: dict[str, Channel | Fork], told: Sequence[Channel]) -> list[Channel]:
+def _go_round(design: Design, port: Estimated | Replayed | None, processes: dict[str, Process], outs: dict, told: Sequence[Channel]) -> list[Channel]:
     """The two processes of a rolled encoder's loop, between the channels of its FIFOs, which are put in the place of its streams' in `outs`.
 
-    told  channels in front of units, which are told the turns
+    port  of external memory; told: channels in front of units, which are told the turns
     """
+    loop, gone, by_turn = design.loop, Channel("loop left"), None
     params = loop.instance.params
+    if design.by_turn:
+        by_turn = ByTurn(image.turn_loads(design, ClientPort(port, len(design.fetching)).reserve).load, gone)
     new, returning = (Channel(port.wire, depth=port.depth) for port in (loop.new, loop.returning))
     back, orders = Channel("loop back", depth=params["SENTENCES"] * params["MAX_TOKENS"] * params["BEATS"]), Channel("loop orders")
-    timing = LoopTiming(params["TURNS"], params["SENTENCES"])
+    timing = LoopTiming(params["TURNS"], params["SENTENCES"], by_turn)
     for channel in told:
         channel.turns = timing.entered
     into, leaves = outs[loop.entry.tensor], outs[loop.back.tensor]
     outs |= {loop.entry.tensor: new, loop.back.tensor: returning}
     processes |= {"loop enter": timing.enter(new, back, orders, into), "loop leave": timing.leave(returning, back, leaves, orders)}
-    return [new, returning, back, orders]
+    return [new, returning, back, orders, gone]
 
 
 def stage_intervals(design: Design, tokens: int) -> dict[str, int]:

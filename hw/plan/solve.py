@@ -40,6 +40,7 @@ class MemoryConfig(Strict):
     data_bits: Literal[64, 128, 256, 512] = Field(128, description="bits of a beat of its AXI4 port")
     block: int = Field(32, ge=1, le=4096, description="tokens that each weight is used for when it was fetched, at most")
     places: Literal[1, 2] = Field(2, description="blocks that a unit holds: 2, one comes while the other is used; 1 takes half the memory on the chip")
+    by_turn: bool = Field(False, description="load biases, multipliers and tables for each turn of the one sentence inside, in the place of all turns' at once")
     latency: int = Field(40, ge=1, le=100_000, description="cycles from a burst's address to its first beat")
     cycles: int = Field(1, ge=1, le=1000, description="it gives `beats` beats in `cycles` cycles")
     beats: int = Field(1, ge=1, le=1000, description="see cycles")

@@ -49,6 +49,7 @@ def draw(seed: int) -> dict:
     memory = MemoryConfig(data_bits=int(rng.choice([64, 128, 256, 512])), block=int(rng.integers(1, 30)), latency=int(rng.integers(1, 60)), outstanding=16)
     memory = memory.model_copy(update={"places": 2 - seed % 2})
     inside = (None, 1)[seed // 2 % 2] if turns > 1 else None
+    memory = memory.model_copy(update={"by_turn": inside == 1 and seed % 8 < 4})
     hardware = HardwareConfig(multipliers=int(layers * rng.uniform(10, 60)) + 5, layers=layers if turns > 1 else None, inside=inside, memory=memory)
     lengths = rng.integers(1, shape["max_tokens"] + 1, int(rng.integers(2, 9))).tolist()
     return {"seed": seed, "hardware": hardware, "lengths": lengths, "shape": shape}
