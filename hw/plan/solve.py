@@ -140,7 +140,7 @@ def _choose(lanes: Lanes, config: HardwareConfig, board: Board) -> Folding:
         tight = _rolled(lanes, 1, config.inside or 1, True, memories[0].data_bits) if several else lanes
         for memory in memories:
             try:
-                found = _tight(tight, config, board, replace(memory, places=1))
+                found = _tight(tight, config, board, replace(memory, places=1, by_turn=several and config.inside in (None, 1)))
             except FoldingError as error:
                 errors.append(error)
                 continue
@@ -157,7 +157,7 @@ def _in_turn(lanes: Lanes, folding: Folding) -> int:
 
 
 def _tight(lanes: Lanes, config: HardwareConfig, board: Board, memory: Memory) -> Folding:
-    """The fastest that fits where block RAM is scarce: units with one place for blocks, memories in LUT RAM. What they compute waits for what they fetch,
+    """The fastest that fits where block RAM is scarce: units with one place for blocks, constants by turn, tiles in LUT RAM. What they compute waits for what they fetch,
     so the memory is busy most of the time, and they need not be as fast as the board would let them be.
     """
     graph, most = lanes.graph, config.multipliers or math.inf
