@@ -157,8 +157,9 @@ def _in_turn(lanes: Lanes, folding: Folding) -> int:
 
 
 def _tight(lanes: Lanes, config: HardwareConfig, board: Board, memory: Memory) -> Folding:
-    """The fastest that fits where block RAM is scarce: units with one place for blocks, constants by turn, tiles in LUT RAM. What they compute waits for what they fetch,
-    so the memory is busy most of the time, and they need not be as fast as the board would let them be.
+    """The fastest that fits where block RAM is scarce: units with one place for blocks, constants by turn, tiles in LUT RAM.
+
+    What they compute waits for what they fetch, so the memory is busy most of the time, and they need not be as fast as the board would let them be.
     """
     graph, most = lanes.graph, config.multipliers or math.inf
 
