@@ -65,6 +65,10 @@ class Display:
         self._warnings.__exit__(None, None, None)
         self._stop()
 
+    def line(self, text: str) -> None:
+        """Something that is said once."""
+        _line(self.console, text)
+
     def _began(self, stage: Stage) -> None:
         self._stage, self._shown = stage, time.monotonic()
         if not self.console.is_terminal:

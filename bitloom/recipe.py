@@ -33,8 +33,8 @@ SHIPPED = Path(recipes.__file__).parent
 
 
 def shipped() -> dict[str, Path]:
-    """The recipes that come with bitloom, by name."""
-    return {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
+    """The recipes that come with bitloom, by name: the general ones, then those in folders."""
+    return {path.stem: path for path in sorted(SHIPPED.rglob("*.yaml"), key=lambda path: (len(path.parts), path))}
 
 
 def title(path: Path) -> str:

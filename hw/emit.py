@@ -197,11 +197,12 @@ class Emitter:
 
     def _loop(self, loop: Loop) -> None:
         """What sends sentences round, with FIFOs in front; the turns in which they enter are a stream for benches."""
-        for port in (loop.new, loop.returning):
+        for port in loop.ports:
             self._declare(port.wire, port.stream)
             self._fifo(port)
         self._declare(loop.new.source, loop.entry)
-        self._declare(self.design.offered(loop.back), loop.back)
+        leaves = self.design.outputs[0] if loop.logits else loop.back
+        self._declare(self.design.offered(leaves), leaves)
         self._declare(loop.turn.wire, loop.turn)
         into = loop.entry.wire
         if self.design.by_turn:
@@ -211,10 +212,11 @@ class Emitter:
             *_bundle(loop.new.wire, "s"),
             *_bundle(into, "m"),
             *_bundle(loop.returning.wire, "b"),
-            *_bundle(self.design.offered(loop.back), "x"),
+            *_bundle(self.design.offered(leaves), "x"),
+            *(_bundle(loop.logits.wire, "e") if loop.logits else (".e_valid(1'b0)", ".e_ready()", ".e_data('0)", ".e_last(1'b0)")),
         ]
         self._instance(loop.instance.module, "u_loop", loop.instance.params, [*ports, ".bus(turns_bus)"])
-        self.modules.add("turns")
+        self.modules |= {"turns", "off_ramps"} if loop.logits else {"turns"}
         self.instances.append(
             f"  assign {{{loop.turn.wire}_last, {loop.turn.wire}_ready}} = 2'b11;\n"
             f"  assign {{{loop.turn.wire}_data, {loop.turn.wire}_valid}} = turns_bus[8:0];\n"
@@ -313,8 +315,8 @@ def streams(design: Design) -> list[dict]:
     ports = {s.tensor: [*design.readers[s.tensor]] for s in ordered}
     if loop := design.loop:
         ordered.insert(1, loop.turn)
-        for port in (loop.new, loop.returning):
-            ports[port.stream.tensor].append(port)
+        for port in loop.ports:
+            ports[port.stream.tensor] += [] if port in ports[port.stream.tensor] else [port]
     return [s.as_dict() | {"fifos": [Fifo(p.wire, p.source, p.depth)._asdict() for p in ports.get(s.tensor, ())]} for s in ordered]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from bitloom.hw.errors import BitloomError
 from bitloom.hw.graph import Graph
-from bitloom.hw.ops import OPS
+from bitloom.hw.ops import OPS, gate_of
 
 
 class InputError(BitloomError):
@@ -62,3 +62,12 @@ def evaluate(graph: Graph, tensors: dict[str, np.ndarray], lengths: np.ndarray, 
                 if last_use[name] == index and name not in graph.outputs:
                     del values[name]
     return {k: v for k, v in values.items() if k not in graph.inputs}
+
+
+def exits(graph: Graph, values: dict[str, np.ndarray]) -> np.ndarray | None:
+    """The off-ramp at which each sentence leaves, int64 [S]; None: the graph has none.
+
+    values  golden codes, those of the off-ramps among them
+    """
+    gate = gate_of(graph)
+    return None if gate is None else OPS[gate.op].gate(graph, gate, values)

@@ -72,9 +72,10 @@ def calibrate(model: QuantModel | Network, batches: Iterable[dict[str, Tensor]])
     network = model if isinstance(model, Network) else model.network
     sums = {operator.tensor for operator in network.operators() if isinstance(operator, Add)}
     observers = observe(network, batches, lambda name, grid, batch: (Sums if name in sums else Observer)(*grid.observed_range(), batch))
+    answers = network.answers()
     for name, grid in network.grids().items():
         if observers[name].used:  # else its scale is a constant of the specification (probabilities)
-            grid.set_exponent(exponent(observers[name], name in network.outputs() and grid.bits == LOGIT_BITS))
+            grid.set_exponent(exponent(observers[name], name in answers and grid.bits == LOGIT_BITS))
     model.quant = network.quant = network.quant.with_residual(_fit_residuals(network, observers))
     network.settle()
     return {name: grid.e for name, grid in network.grids().items()}

@@ -80,6 +80,12 @@ class Compression:
             self.told = f"Compression: {_told(before)} become {_told(shape)}; where training decides which parts stay, layers are taken alike here."
         return shape
 
+    @torch.no_grad()
+    def thin(self, network: Encoder) -> None:
+        """Zeros in the weights of an untrained network, as training would make them."""
+        for method in self.methods:
+            method.thin(network)
+
     def start(self, model: FloatModel) -> FloatModel:
         """The network that is trained, with its initial weights."""
         for method in self.methods:

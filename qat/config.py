@@ -23,6 +23,8 @@ BIT_RANGES = {
 # Of weights that take few values; what the first one says when the others are left out is in `coding_of`.
 CHOICES = {
     "weight_range": ("narrow", "full"),
+    "activation_scales": ("calibrated", "learned"),
+    "ternary": ("none", "twn", "loss_aware"),
     "codebook": ("none", "kmeans", "bs_flex"),
     "codebook_per": ("layer", "channel"),
     "clusters": ("free", "kept"),
@@ -31,7 +33,9 @@ CHOICES = {
 }
 INDEX_BITS = (1, 4)
 OF_CODEBOOKS = ("index_bits", "codebook_per", "codebook_zero", "clusters", "centroids")
-SETTINGS = (*BIT_RANGES, "weight_range", "codebook", *OF_CODEBOOKS)
+SETTINGS = (*BIT_RANGES, "weight_range", "weight_scales", "ternary", "activation_scales", "codebook", *OF_CODEBOOKS)
+# Settings that are written down with other values alone.
+LATER = dict.fromkeys(OF_CODEBOOKS) | {"codebook": "none", "activation_scales": "calibrated", "weight_scales": "channel", "ternary": "none"}
 AUTO = "auto"  # residual bits that calibration chooses
 MAX_TOKENS = 512
 # Far above any encoder, and MAX_HIDDEN what hw/ops/layernorm.py takes; a slip of a few zeros is then a message.
@@ -110,6 +114,10 @@ def check_heads(hidden: int, heads: int) -> None:
 def _check_setting(where: str, key: str, value: Any) -> None:
     if key not in SETTINGS:
         raise ConfigError(f"{where}: no setting '{key}'; {did_you_mean(key, SETTINGS)}")
+    if key == "weight_scales":
+        if value not in ("channel", "layer") and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise ConfigError(f"{where}: got {value!r}, must be 'channel', 'layer' or a number of output channels from 1; 'channel' is the usual choice")
+        return
     if key in CHOICES:
         if value not in CHOICES[key]:
             known = " or ".join(repr(choice) for choice in CHOICES[key])
@@ -137,6 +145,9 @@ class QuantConfig(Strict):
     probs: int = 8
     residual: int | Literal["auto"] = 10  # sums that a LayerNorm takes; auto: as many as calibration finds, in the projections before them too
     weight_range: Literal["narrow", "full"] = "narrow"
+    weight_scales: Literal["channel", "layer"] | int = "channel"  # what has one: an output channel, all of a layer, or a group of so many neighbouring channels
+    ternary: Literal["none", "twn", "loss_aware"] = "none"  # weights -1, 0 and 1 by a rule (qat/weights/ternary.py); none: by learned scales, as all others
+    activation_scales: Literal["calibrated", "learned"] = "calibrated"  # learned: training moves them, from power of two to power of two
     codebook: Literal["none", "kmeans", "bs_flex"] = "none"  # weights that take 2**index_bits values alone, integers of `weights` bits
     index_bits: int | None = None  # left out: 2, and 1 with bs_flex, which has two values
     codebook_per: Literal["layer", "channel"] | None = None  # layer; channel: two values for each
@@ -171,8 +182,16 @@ class QuantConfig(Strict):
 
     @model_serializer(mode="wrap")
     def _as_before(self, write) -> dict[str, Any]:
-        """Without the settings of codebooks where there are none, as runs and checkpoints from before have it."""
-        return {key: value for key, value in write(self).items() if key not in OF_CODEBOOKS or value is not None if key != "codebook" or value != "none"}
+        """Without the settings that came later where they are left out, as runs and checkpoints from before have it."""
+        return {key: value for key, value in write(self).items() if key not in LATER or value != LATER[key]}
+
+    def check_training(self, compiled: bool) -> None:
+        """Refuse what a training cannot do. compiled: with torch.compile, which takes scales as constants."""
+        every = ({}, *self.overrides.values())
+        if compiled and "learned" in (self.activation_scales, *(settings.get("activation_scales") for settings in every)):
+            raise ConfigError(
+                "activation_scales: got 'learned' with training.compile, must be calibrated: compiled code has scales as constants; set training.compile: false"
+            )
 
     def residual_of(self, name: str, projection: bool) -> int | str:
         """Bits of a residual sum, or of a projection before one, which has the activations' where nothing gives it others."""

@@ -36,23 +36,40 @@ def round_half_up(x: Tensor, factor: float) -> Tensor:
     return torch.add(x.new_full((), 0.5), x, alpha=factor).floor_()
 
 
+def step_gradient(by_scale: Tensor, scale: float, features: int, high: int) -> Tensor:
+    """Gradient for the logarithm of a learned activation scale from that for the scale, balanced as LSQ does (Esser et al. 2020): 1 / sqrt(N Qp).
+
+    features  N, of one token
+    """
+    return by_scale.reshape(1) * (scale / math.sqrt(features * high))
+
+
 class _Quantize(Function):
     @staticmethod
-    def forward(ctx, x: Tensor, exponent: int, low: int, high: int) -> Tensor:
+    def forward(ctx, x: Tensor, log_scale: Tensor | None, exponent: int, low: int, high: int) -> Tensor:
         scale = 2.0**exponent
-        ctx.save_for_backward(x)
-        ctx.bounds = ((low - 0.5) * scale, (high + 0.5) * scale)
-        return round_half_up(x, 1 / scale).clamp_(low, high).mul_(scale)
+        y = round_half_up(x, 1 / scale).clamp_(low, high).mul_(scale)
+        ctx.save_for_backward(x, *(() if log_scale is None else (y,)))
+        ctx.scale, ctx.bounds, ctx.high = scale, ((low - 0.5) * scale, (high + 0.5) * scale), high
+        return y
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        (x,) = ctx.saved_tensors
-        return torch.ops.aten.hardtanh_backward(grad, x, *ctx.bounds), None, None, None
+        x, *y = ctx.saved_tensors
+        grad_x = torch.ops.aten.hardtanh_backward(grad, x, *ctx.bounds)
+        by_log = None
+        if y:  # d y / d s = (y - x) / s where nothing is clipped, y / s where it is
+            by_scale = ((grad * y[0]).sum() - (grad_x * x).sum()) / ctx.scale
+            by_log = step_gradient(by_scale, ctx.scale, x.shape[-1], ctx.high)
+        return grad_x, by_log, None, None, None
 
 
-def quantize(x: Tensor, exponent: int, low: int, high: int) -> Tensor:
-    """clip(floor(x / 2**exponent + 1/2)) * 2**exponent; the gradient passes where nothing is clipped."""
-    return _Quantize.apply(x, exponent, low, high)
+def quantize(x: Tensor, exponent: int, low: int, high: int, log_scale: Tensor | None = None) -> Tensor:
+    """clip(floor(x / 2**exponent + 1/2)) * 2**exponent; the gradient passes where nothing is clipped.
+
+    log_scale  [1], what the exponent was rounded from, where that is learned: receives the gradient of LSQ
+    """
+    return _Quantize.apply(x, log_scale, exponent, low, high)
 
 
 def snap_scale(log_scale: Tensor, least: int | None = None, coarsest: int | None = None) -> tuple[Tensor, Tensor]:
@@ -83,7 +100,7 @@ class _QuantizeWeight(Function):
     def forward(ctx, weight: Tensor, log_scale: Tensor, scale: Tensor, bits: int, low: int, high: int) -> Tensor:
         codes, ratio = weight_codes(weight, scale, bits, low, high)
         ctx.save_for_backward(codes, ratio, scale)
-        ctx.bits, ctx.low, ctx.high = bits, low, high
+        ctx.bits, ctx.low, ctx.high, ctx.groups = bits, low, high, len(log_scale)
         return codes * scale
 
     @staticmethod
@@ -95,8 +112,11 @@ class _QuantizeWeight(Function):
         else:
             grad_weight = torch.ops.aten.hardtanh_backward(grad, ratio, ctx.low - 0.5, ctx.high + 0.5)
             grad_scale = torch.mul(grad, codes).sub_(grad_weight * ratio).sum(1)
+        grad_scale.mul_(scale[:, 0])
+        if ctx.groups != len(grad_scale):
+            grad_scale = grad_scale.view(ctx.groups, -1).sum(1)
         # LSQ (Esser et al. 2020): balance the scale's update with the weights'
-        grad_scale.mul_(scale[:, 0]).mul_(1 / math.sqrt(codes.shape[1] * max(ctx.high, 1)))
+        grad_scale.mul_(1 / math.sqrt(codes.numel() // ctx.groups * max(ctx.high, 1)))
         return grad_weight, grad_scale, None, None, None, None
 
 
@@ -104,7 +124,7 @@ def quantize_weight(weight: Tensor, log_scale: Tensor, scale: Tensor, bits: int,
     """codes * scale, with the learned-step-size gradient (LSQ) for the scale.
 
     weight     [C, K]
-    log_scale  [C], receives the gradient
+    log_scale  [G], of groups of C / G channels; receives the gradient
     scale      [C, 1], the snapped exp(log_scale)
     """
     return _QuantizeWeight.apply(weight, log_scale, scale, bits, low, high)
@@ -125,22 +145,43 @@ def straight_through(x: Tensor, value: Tensor) -> Tensor:
     return _Straight.apply(x, value)
 
 
+class Entries(NamedTuple):
+    """What a table holds for each code of its input, [entries] each.
+
+    values   of the output
+    slope    derivative of the smooth function, 0 where it clips
+    by_scale derivative of the value with respect to the output's scale: code - f(x) / s, the code alone where it clips
+    """
+
+    values: Tensor
+    slope: Tensor
+    by_scale: Tensor
+
+
 class _Table(Function):
     @staticmethod
-    def forward(ctx, x: Tensor, table: Tensor, slope: Tensor, exponent: int, low: int) -> Tensor:
+    def forward(ctx, x: Tensor, log_scale: Tensor | None, entries: Entries, exponent: int, low: int, out: tuple[float, int]) -> Tensor:
         index = (x * 2.0**-exponent).sub_(low).to(torch.int32)
-        ctx.save_for_backward(index, slope)
-        return table.index_select(0, index.view(-1)).view(x.shape)
+        ctx.save_for_backward(index, entries.slope, entries.by_scale)
+        ctx.learned, ctx.out = log_scale is not None, out
+        return entries.values.index_select(0, index.view(-1)).view(x.shape)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        index, slope = ctx.saved_tensors
-        return slope.index_select(0, index.view(-1)).view(grad.shape).mul_(grad), None, None, None, None
+        index, slope, by_scale = ctx.saved_tensors
+        by_log = None
+        if ctx.learned:
+            total = torch.dot(by_scale.index_select(0, index.view(-1)), grad.reshape(-1))
+            by_log = step_gradient(total, ctx.out[0], grad.shape[-1], ctx.out[1])
+        return slope.index_select(0, index.view(-1)).view(grad.shape).mul_(grad), by_log, None, None, None, None
 
 
-def table(x: Tensor, values: Tensor, slope: Tensor, exponent: int, low: int) -> Tensor:
-    """values[code - low], code = x / 2**exponent; `slope` [entries] holds the smooth derivative, 0 where it clips."""
-    return _Table.apply(x, values, slope, exponent, low)
+def table(x: Tensor, entries: Entries, exponent: int, low: int, out: tuple[float, int], log_scale: Tensor | None = None) -> Tensor:
+    """values[code - low], code = x / 2**exponent.
+
+    out        scale and largest code of the output; log_scale: as of `quantize`
+    """
+    return _Table.apply(x, log_scale, entries, exponent, low, out)
 
 
 class SoftmaxPlan(NamedTuple):
@@ -226,7 +267,7 @@ def layernorm_affine(gamma: Tensor, beta: Tensor, out_exponent: int) -> tuple[Te
 
 class _LayerNorm(Function):
     @staticmethod
-    def forward(ctx, x: Tensor, gamma: Tensor, beta: Tensor, plan: LayerNormPlan) -> Tensor:
+    def forward(ctx, x: Tensor, gamma: Tensor, beta: Tensor, log_scale: Tensor | None, plan: LayerNormPlan) -> Tensor:
         hidden = x.shape[-1]
         codes = x * 2.0**-plan.in_exponent
         s1 = codes.sum(-1, keepdim=True).double()
@@ -242,24 +283,29 @@ class _LayerNorm(Function):
         mean = s1.mul_(2.0**plan.in_exponent / hidden).to(x.dtype)
         rstd = (hidden * 2.0**-plan.in_exponent / root).to(x.dtype)
         ctx.save_for_backward(x, v, mean, rstd, gamma, beta)
-        ctx.plan = plan
+        ctx.plan, ctx.learned = plan, log_scale is not None
         return v.floor().clamp_(plan.low, plan.high).mul_(scale)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
         x, v, mean, rstd, gamma, beta = ctx.saved_tensors
-        grad = torch.ops.aten.hardtanh_backward(grad, v, ctx.plan.low, ctx.plan.high + 1)
-        grads = torch.ops.aten.native_layer_norm_backward(grad, x, [x.shape[-1]], mean, rstd, gamma, beta, [True, True, True])
-        return *grads, None
+        kept = torch.ops.aten.hardtanh_backward(grad, v, ctx.plan.low, ctx.plan.high + 1)
+        grads = torch.ops.aten.native_layer_norm_backward(kept, x, [x.shape[-1]], mean, rstd, gamma, beta, [True, True, True])
+        by_log = None
+        if ctx.learned:  # v is y / s + 1/2
+            by_scale = (grad * v.floor().clamp_(ctx.plan.low, ctx.plan.high)).sum() - (kept * (v - 0.5)).sum()
+            by_log = step_gradient(by_scale, 2.0**ctx.plan.out_exponent, x.shape[-1], ctx.plan.high)
+        return *grads, by_log, None
 
 
-def layernorm(x: Tensor, gamma: Tensor, beta: Tensor, plan: LayerNormPlan) -> Tensor:
+def layernorm(x: Tensor, gamma: Tensor, beta: Tensor, plan: LayerNormPlan, log_scale: Tensor | None = None) -> Tensor:
     """Integer LayerNorm over the last axis: values in, values out.
 
     x            [..., H], multiples of 2**plan.in_exponent
     gamma, beta  [H], made integers here
+    log_scale    of the output, as of `quantize`
     """
-    return _LayerNorm.apply(x, gamma, beta, plan)
+    return _LayerNorm.apply(x, gamma, beta, log_scale, plan)
 
 
 def _gelu_new(x: Tensor) -> Tensor:

@@ -36,7 +36,8 @@ def parameters(shape: EncoderShape) -> int:
     hidden, width = shape.hidden, shape.embedding or shape.hidden
     tables = (shape.vocabulary + shape.positions + shape.segments + 2) * width + (0 if width == hidden else (width + 1) * hidden)
     pooler = (hidden + 1) * hidden if shape.head == "sequence" and shape.pooler else 0
-    return tables + layer_parameters(shape) + pooler + (hidden + 1) * shape.labels
+    heads = len(shape.layers) if shape.exits else 1
+    return tables + layer_parameters(shape) + pooler + heads * (hidden + 1) * shape.labels
 
 
 def need(shape: EncoderShape, batch: int = 0) -> int:

@@ -7,6 +7,8 @@ The injectors hold an instance, not a class, so that Brevitas never builds a sec
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +20,9 @@ from bitloom.qat.weights.dyadic import WeightQuant
 UNSET = -1000  # exponent of a grid that calibration has not chosen yet
 BIAS_BITS = 32
 SPARE_BITS = 4  # octaves by which a bias may exceed its output's range
+# A learned exponent is its parameter times this: Adam moves a parameter by a learning rate a step, so a rate of 1e-4 is a hundredth of an octave, the rate
+# that TQT (Jain et al. 2020, "Trained quantization thresholds", arXiv:1903.08066) has for the logarithms of power-of-two scales.
+OCTAVES = 100.0
 
 
 class QuantError(BitloomError):
@@ -41,6 +46,7 @@ class Grid(nn.Module):
         Grid.configure(self, bits)
         self.register_buffer("exponent", torch.tensor(exponent, dtype=torch.int32))
         self._exponent = exponent  # the buffer as a Python number: reading it costs nothing, on no device a transfer
+        self.log_scale: nn.Parameter | None = None  # of a learned scale: [1], the exponent over OCTAVES before it is rounded
 
     def configure(self, bits: int) -> None:
         """Take the width; the scale stays."""
@@ -68,12 +74,36 @@ class Grid(nn.Module):
         return self.low, self.high
 
     def set_exponent(self, exponent: int) -> None:
+        """Fix it; a learned one begins there."""
+        self._take(exponent)
+        if self.log_scale is not None and self.calibrated:
+            with torch.no_grad():
+                self.log_scale.fill_(exponent / OCTAVES)
+
+    def _take(self, exponent: int) -> None:
         self.exponent.fill_(exponent)
         self._exponent = int(exponent)
 
+    def learn(self, learned: bool) -> None:
+        """Whether training moves the scale."""
+        if learned == (self.log_scale is None):
+            self.log_scale = nn.Parameter(torch.full((1,), self._exponent / OCTAVES, device=self.exponent.device)) if learned else None
+
+    def follow(self) -> bool:
+        """Round the learned exponent to what this step computes with; whether it is another one than before."""
+        if self.log_scale is None or not self.calibrated:
+            return False
+        before = self._exponent
+        self._take(math.floor(float(self.log_scale.detach()) * OCTAVES + 0.5))
+        return self._exponent != before
+
+    def learned_scale(self) -> Tensor | None:
+        """Natural logarithm of the scale [1], for the gradient; None: it is fixed."""
+        return None if self.log_scale is None else self.log_scale * (OCTAVES * math.log(2.0))
+
     def _load_from_state_dict(self, *args) -> None:
         super()._load_from_state_dict(*args)
-        self.set_exponent(int(self.exponent))
+        self._take(int(self.exponent))
 
 
 class ActQuant(Grid):
@@ -88,8 +118,8 @@ class ActQuant(Grid):
         super().configure(bits)
         self.bit_width.fill_(float(bits))
 
-    def set_exponent(self, exponent: int) -> None:
-        super().set_exponent(exponent)
+    def _take(self, exponent: int) -> None:
+        super()._take(exponent)
         if exponent != UNSET:
             self.scale.fill_(2.0**exponent)
 
@@ -97,7 +127,7 @@ class ActQuant(Grid):
         if self.observer is not None:
             self.observer(x)
         else:
-            x = F.quantize(x, self.e, self.low, self.high)
+            x = F.quantize(x, self.e, self.low, self.high, self.learned_scale())
         return x, self.scale, self.zero_point, self.bit_width
 
 

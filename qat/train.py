@@ -111,13 +111,13 @@ def train_float(model: ModelConfig, quant: QuantConfig, training: TrainConfig, d
         return run.start()
 
 
-def reuse_float(source: Path, out: Path, model: ModelConfig, training: TrainConfig, data: DataConfig) -> bool:
+def reuse_float(source: Path, out: Path, model: ModelConfig, training: TrainConfig, data: DataConfig, compression: Sequence[MethodConfig] = ()) -> bool:
     """Copy the tokenizer and the float model that `train_float` made in `source` with these settings to `out`, where `out` has none; whether it did."""
     path, wanted = source / "settings.json", {"model": model, "training": training, "data": data}
     if (out / "float").exists() or not (source / "float").is_dir() or not path.is_file():
         return False
-    made = read_json(path, wanted)
-    if any(made.get(name) != group.model_dump(mode="json") for name, group in wanted.items()):
+    made, entries = read_json(path, wanted), [entry.model_dump(mode="json") for entry in compression]
+    if any(made.get(name) != group.model_dump(mode="json") for name, group in wanted.items()) or made.get("compression", []) != entries:
         return False
     for name in ("tokenizer", "float"):  # float last: it is the sign that all is there
         shutil.rmtree(out / f"{name}.tmp", ignore_errors=True)
@@ -131,6 +131,7 @@ class _Run:
 
     def __init__(self, model, quant, training, data, data_dir, out, progress, compression):
         self.model, self.quant, self.training, self.data, self.out, self.compression = model, quant, training, data, out, compression
+        quant.check_training(training.compile)
         self.data_dir, self.state = data_dir, process_state()
         self.report = progress if self.state.is_main_process else lambda fraction, text: None
 

@@ -22,8 +22,10 @@ from bitloom.qat.config import TrainConfig
 from bitloom.qat.features import Collator, Features, LengthGrouped
 from bitloom.qat.methods.method import Work
 from bitloom.qat.metrics import NAMES
+from bitloom.qat.net.operators import Linear
 from bitloom.qat.resume import LOSSES, check, last_checkpoint
 from bitloom.qat.tokenizer import TextTokenizer
+from bitloom.qat.weights.ternary import TernaryQuant
 
 Progress = Callable[[float, str], None]
 INPUTS = {"input_ids", "token_type_ids", "attention_mask", "labels", "start_positions", "end_positions"}  # of a model
@@ -55,6 +57,8 @@ class EncoderTrainer(Trainer):
         self.model_accepts_loss_kwargs = False  # compute_loss gives a mean over the batch
         self.remove_callback(PrinterCallback)
         self.add_callback(_EpochOrder(self))
+        if ternary := [m for m in model.modules() if isinstance(m, Linear) and isinstance(m.weight_grid, TernaryQuant)]:
+            self.add_callback(_Curvature(ternary))
         self.add_callback(_EpochEnd(self))
         self.losses = _Losses(self)
         self.add_callback(self.losses)
@@ -159,6 +163,17 @@ class _EpochOrder(TrainerCallback):
 
     def on_epoch_begin(self, args, state, control, **kwargs):
         self.trainer.sampler.set_epoch(int(state.epoch or 0))
+
+
+class _Curvature(TrainerCallback):
+    """Gives ternary weights the optimizer's second moments of them, those of a resumed run too."""
+
+    def __init__(self, layers: list[Linear]):
+        self.layers = layers
+
+    def on_step_begin(self, args, state, control, optimizer=None, **kwargs):
+        for layer in self.layers:
+            layer.weight_grid.curvature = optimizer.state.get(layer.weight, {}).get("exp_avg_sq")
 
 
 class _EpochEnd(TrainerCallback):

@@ -79,6 +79,7 @@ class Options:
     wall_seconds         limit of the whole simulation
     folder               where inputs, records and the log are kept; None: a temporary folder, removed if the run succeeded
     memory               how external memory behaves, of an encoder that has its weights there
+    exits                of a rolled encoder with off-ramps: that at which each sentence leaves, as golden says (bitloom.hw.golden.exits)
     identity             16 hex digits that the hardware must tell (the graph hash's first); None: what encoder.sv says
     """
 
@@ -95,6 +96,7 @@ class Options:
     wall_seconds: float = 3600.0
     folder: Path | None = None
     memory: MemoryOptions = MemoryOptions()
+    exits: tuple[int, ...] | None = None
     identity: str | None = None
 
 
@@ -222,7 +224,7 @@ def simulate(
             args=args,
             wall_seconds=options.wall_seconds,
         )
-        result = _collect(work, infos, lengths, expect, options.taps, time.monotonic() - began)
+        result = _collect(work, infos, lengths, expect, options, time.monotonic() - began)
         if result.problem and not options.folder:
             process.keep(work)
     return result
@@ -345,7 +347,7 @@ def expected_beats(stream: Stream, lengths: np.ndarray) -> int:
     return int(units.sum()) * stream.beats
 
 
-def _collect(work: Path, infos: Sequence[Stream], lengths: np.ndarray, expect: dict[str, int], taps: bool, seconds: float) -> EncoderRun:
+def _collect(work: Path, infos: Sequence[Stream], lengths: np.ndarray, expect: dict[str, int], options: Options, seconds: float) -> EncoderRun:
     source = read_tap(work / f"{SOURCE}.tap", infos[0].lanes, infos[0].io_bits, True)
     start = int(source.cycle[0]) if len(source.cycle) else 0
 
@@ -353,7 +355,7 @@ def _collect(work: Path, infos: Sequence[Stream], lengths: np.ndarray, expect: d
         record = read_tap(work / f"{name}.tap", stream.lanes, bits, signed)
         return Record(record.beats, record.last, record.cycle - start)
 
-    streams = {s.tensor: read(s.wire, s, s.bits, s.signed) for s in (infos if taps else ())}
+    streams = {s.tensor: read(s.wire, s, s.bits, s.signed) for s in (infos if options.taps else ())}
     left = {s.tensor: read(s.port, s, s.io_bits, s.signed) for s in sinks(infos)}
     first_beats = np.flatnonzero(np.concatenate([[True], source.last[:-1]])[: len(source.last)])
     came, wanted, first = sum(len(r.last) for r in left.values()), sum(expect.values()), left[infos[-1].tensor]
@@ -381,24 +383,28 @@ def _collect(work: Path, infos: Sequence[Stream], lengths: np.ndarray, expect: d
         left=left,
         fills=read_fills(work),
         fetched=np.fromfile(path, dtype=np.uint32).astype(np.int64) if (path := work / f"{WEIGHTS}.fetched").is_file() else np.zeros(0, dtype=np.int64),
-        visits=visits(streams[TURNS].beats[:, 0].tolist(), len(infos[1].turns), len(lengths)) if TURNS in streams else (),
+        visits=visits(streams[TURNS].beats[:, 0].tolist(), len(infos[1].turns), len(lengths), options.exits) if TURNS in streams else (),
     )
 
 
-def visits(turns: Sequence[int], count: int, sentences: int) -> tuple[tuple[int, int], ...]:
+def visits(turns: Sequence[int], count: int, sentences: int, exits: Sequence[int] | None = None) -> tuple[tuple[int, int], ...]:
     """(sentence, turn) of everything that went into the layers of a rolled encoder, from the turns in their order: in turn 0 the next sentence comes, in any
     other the one that has been longest in the turn before. What did not come is added behind, so that all `sentences` have all `count` turns.
 
+    exits  the turn behind which each of them leaves; None: the last
+
     Raises SimulationError: a turn that no sentence can be in.
     """
+    last = [count - 1] * sentences if exits is None else exits
     waiting = [deque(range(sentences)), *(deque() for _ in range(count))]
     found = []
     for place, turn in enumerate(turns):
         if turn >= count or not waiting[turn]:
             raise SimulationError(f"loop: visit {place} of the layers: got turn {turn}, in which no sentence can be; look at hw/rtl/loop.sv")
-        found.append((waiting[turn].popleft(), turn))
-        waiting[turn + 1].append(found[-1][0])
-    missing = [(sentence, later) for turn in range(count) for sentence in waiting[turn] for later in range(turn, count)]
+        found.append((sentence := waiting[turn].popleft(), turn))
+        if turn < last[sentence]:
+            waiting[turn + 1].append(sentence)
+    missing = [(sentence, later) for turn in range(count) for sentence in waiting[turn] for later in range(turn, last[sentence] + 1)]
     return (*found, *missing)
 
 

@@ -8,16 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from random_models import padded, random_float, random_sentences
 from safetensors.torch import load_file
 
 from bitloom.hw import golden
 from bitloom.hw.graph import Graph
 from bitloom.hw.onnx_export import OnnxReferee, to_onnx
 from bitloom.qat.checkpoint import from_pretrained
+from bitloom.qat.compress import Compression
 from bitloom.qat.config import ModelConfig, QuantConfig, TrainConfig
 from bitloom.qat.data import DataConfig
 from bitloom.qat.export import forward_codes, in_float64, to_graph
-from bitloom.qat.methods import read
+from bitloom.qat.methods import MethodError, read
+from bitloom.qat.net.model import FloatModel
+from bitloom.qat.net.untrained import untrained_shape
 from bitloom.qat.train import train
 from bitloom.qat.trainer import EncoderTrainer
 
@@ -76,3 +80,23 @@ def assert_same(a: Path, b: Path) -> None:
     got, want = weights(a), weights(b)
     assert got.keys() == want.keys() and len(got) > 40
     assert not [name for name in want if not torch.equal(got[name], want[name])]
+
+
+def plain_model(seed: int = 0, **changes) -> FloatModel:
+    return FloatModel.from_hugging_face(random_float(MODEL.model_copy(update={"dropout": 0.0} | changes), seed), MODEL.max_tokens).eval()
+
+
+def inputs(seed: int = 1) -> dict:
+    return padded(*random_sentences(seed, 8, MODEL.max_tokens))
+
+
+def answers(model: FloatModel) -> torch.Tensor:
+    with torch.no_grad():
+        return model(**inputs()).logits
+
+
+def checked(entries: list[dict], model: ModelConfig = MODEL, **training) -> str:
+    with pytest.raises(MethodError) as error:
+        Compression(tuple(map(read, entries)), QuantConfig(), TrainConfig(**training)).check(untrained_shape(model, labels=2, vocabulary=250))
+    assert "\n" not in str(error.value)
+    return str(error.value)

@@ -37,14 +37,20 @@ class Encoder:
     def lengths(self) -> list[int]:
         return [len(s) for s in self.ids]
 
+    @property
+    def exits(self) -> tuple[int, ...] | None:
+        """The off-ramp at which each sentence leaves; None: there are none."""
+        exits = golden.exits(self.graph, self.want)
+        return None if exits is None else tuple(exits.tolist())
+
     def run(self, **settings) -> tuple[EncoderRun, VerifyReport]:
         inputs = np.split(self.want[self.graph.entry], np.cumsum(self.lengths)[:-1])
-        got = run_encoder(self.folder, inputs, Options(identity=self.graph.hash[:16], **settings))
+        got = run_encoder(self.folder, inputs, Options(identity=self.graph.hash[:16], exits=self.exits, **settings))
         return got, compare(self.graph, self.want, got)
 
     def cycles(self, got: EncoderRun) -> dict[str, tuple[float, float]]:
         """(measured, predicted) of the first sentence's latency, the mix's mean interval and its end."""
-        guess, last = predict(Design(self.graph, self.folding), self.lengths), got.out_last_cycle
+        guess, last = predict(Design(self.graph, self.folding), self.lengths, exits=self.exits), got.out_last_cycle
         return {
             "latency": (int(last[0]), guess.out_last[0]),
             "interval": (mean_interval(last, guess.together), guess.interval),
@@ -52,8 +58,9 @@ class Encoder:
         }
 
 
-def make(folder: Path, seed: int, hardware: HardwareConfig, lengths: list[int], shape: dict, outputs: tuple[str, ...] = ("logits",)) -> Encoder:
-    graph = replace(random_encoder(seed, **shape), outputs=outputs)
+def make(folder: Path, seed: int, hardware: HardwareConfig, lengths: list[int], shape: dict, outputs: tuple[str, ...] = ()) -> Encoder:
+    graph = random_encoder(seed, **shape)
+    graph = replace(graph, outputs=outputs or graph.outputs)
     ids, segments = random_sentences(graph, lengths, seed)
     return Encoder(
         graph=graph,
@@ -88,7 +95,7 @@ def assert_onnx_agrees(encoder: Encoder) -> None:
 def assert_fills(encoder: Encoder, got: EncoderRun) -> None:
     """Each FIFO's most beats are counted and within its depth; in front of the output they are those of the records on both sides."""
     design = Design(encoder.graph, encoder.folding)
-    around = (design.loop.new, design.loop.returning) if design.loop else ()
+    around = design.loop.ports if design.loop else ()
     depths = {p.wire: p.depth for ports in (*(unit.ports for unit in design.units), design.exits, around) for p in ports}
     assert got.fills.keys() == depths.keys() and all(0 < got.fills[wire] <= depth for wire, depth in depths.items()), got.fills
     output = design.graph.outputs[0]

@@ -16,6 +16,7 @@ from bitloom.hw.plan.solve import HardwareConfig, solve
 from bitloom.qat.config import QuantConfig
 from bitloom.qat.net.encoder import Encoder
 from bitloom.qat.net.network import INPUTS, Network
+from bitloom.qat.net.off_ramps import OffRamps
 from bitloom.qat.net.operators import Add, Context, Embeddings, FirstToken, LayerNorm, Linear, Operator, Scores, Softmax, Table
 from bitloom.qat.net.shape import EncoderShape, LayerShape
 
@@ -60,6 +61,7 @@ class Shape:
     residual_bits: tuple[int, ...] = (10,)
     tile: tuple[int, int] = (8, 8)  # rows and columns of the tiles of a matrix that
     zero_tiles: tuple[float, ...] = (0.0,)  # are zero to one of these shares; tiles at the edges are smaller
+    exits: tuple[float, int] | None = None  # off-ramps: threshold in shares of a logit's typical size, patience
     balanced: tuple[tuple[int, int], ...] = ((1, 1),)  # (weights of a row that are not zero, of so many side by side)
 
 
@@ -175,6 +177,11 @@ class RandomEncoder:
         self.rms[op.tensor] = self.rms[x.name]
         return ops.first_token.append(self.b, op.tensor, x)
 
+    def off_ramps(self, op: OffRamps, *logits: Tensor) -> Tensor:
+        share, patience = self.shape.exits
+        threshold = np.round(share * self.rms[logits[-1].name] * self.rng.uniform(0.5, 1.5, len(logits) - 1))
+        return ops.off_ramps.append(self.b, op.tensor, logits, np.clip(threshold, 0, 1 << logits[-1].bits), patience)
+
     def build(self, network: Network, name: str = "random", meta: dict | None = None) -> Graph:
         """The graph of a network's forward pass; its parameters and bits do not count."""
         made = {key: key for key in INPUTS}
@@ -196,6 +203,7 @@ RANDOM = {
     Add: RandomEncoder.add,
     Table: RandomEncoder.table,
     FirstToken: RandomEncoder.first_token,
+    OffRamps: RandomEncoder.off_ramps,
 }
 
 
@@ -212,6 +220,8 @@ def network_of(shape: Shape) -> Network:
         positions=shape.max_tokens,
         labels=shape.labels,
         head=shape.head,
+        pooler=None if shape.exits else "tanh",
+        exits=shape.exits is not None,
         max_tokens=shape.max_tokens,
     )
     return Encoder(encoder).bind(QuantConfig(), shape.max_tokens)

@@ -93,7 +93,7 @@ def test_the_installed_command_finds_its_recipes_and_boards(command):
     assert Path(where.stdout).is_relative_to(command.python.parents[1])  # and not the repository's
     recipes, boards = command("recipes"), command("boards")
     assert recipes.returncode == boards.returncode == 0, recipes.stderr + boards.stderr
-    for path in (ROOT / "recipes").glob("*.yaml"):
+    for path in (ROOT / "recipes").rglob("*.yaml"):
         assert re.search(rf"^{path.stem} ", recipes.stdout, flags=re.M)
     assert re.search(r"^ulx3s_85f ", boards.stdout, flags=re.M)
     assert command("run", "quickstart", "--set", "model.heads=3").returncode == 2  # found, and read as a recipe

@@ -7,6 +7,8 @@ from bitloom import sources
 from bitloom.flow import Context
 from bitloom.report import score
 
+START = "start"  # folder of a float model that a search, or a bench, has trained already
+
 
 def run(context: Context) -> str:
     """Raises DataError, QuantError: data or settings that cannot be trained on. SourceError: a file of the recipe's is gone."""
@@ -18,8 +20,8 @@ def run(context: Context) -> str:
     logging.set_verbosity_error()
     logging.disable_progress_bar()  # the display has one of its own
     recipe = context.recipe
-    if not recipe.compression:  # else it has settings that are not looked at
-        reuse_float(context.run.stage("search") / "start", context.out, recipe.model, recipe.training, recipe.data)  # it would come out the same
+    for start in (context.run.stage("search") / START, context.run.path / START):  # it would come out the same
+        reuse_float(start, context.out, recipe.model, recipe.training, recipe.data, recipe.compression)
     metrics = train(
         recipe.model,
         recipe.quantization,

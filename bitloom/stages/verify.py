@@ -169,7 +169,7 @@ class Bench:
         Raises VerificationError: one held more than its depth, or was not counted.
         """
         design = self.design
-        ports = [*(port for unit in design.units for port in unit.ports), *design.exits, *((design.loop.new, design.loop.returning) if design.loop else ())]
+        ports = [*(port for unit in design.units for port in unit.ports), *design.exits, *(design.loop.ports if design.loop else ())]
         found = [{"reader": p.unit or p.prefix, "stream": p.stream.tensor, "depth": p.depth, "most": self.fills.get(p.wire, -1)} for p in ports]
         if wrong := [one for one in found if not 0 < one["most"] <= one["depth"]]:
             raise VerificationError(f"verify: FIFO of {wrong[0]['reader']}: got {wrong[0]['most']} beats at most, must be 1 .. {wrong[0]['depth']}")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from bitloom.hw.cost.memories import Memory, index_bits
 from bitloom.hw.instance import Module, Params, Terms
@@ -22,7 +23,13 @@ def memories(p: Params) -> list[Memory]:
 
 def terms(p: Params) -> Terms:
     count = index_bits(p["TURNS"]) * 2 * p["SENTENCES"]
-    return fifo.terms(_back(p)) | {"out_bits": p["WIDTH"], "count_bits": count + 2 * index_bits(p["MAX_TOKENS"]) + index_bits(p["BEATS"])}
+    own = fifo.terms(_back(p)) | {"out_bits": p["WIDTH"], "count_bits": count + 2 * index_bits(p["MAX_TOKENS"]) + index_bits(p["BEATS"])}
+    if labels := p.get("LABELS", 0):  # off_ramps.sv: the logits of those that are not answered, the two largest, each sentence's state
+        answers = 1 << index_bits(p["TURNS"] * p["SENTENCES"])
+        state = index_bits(p["TURNS"]) + index_bits(answers) + index_bits(labels) + p["PATIENCE"].bit_length()
+        own["out_bits"] += (answers << index_bits(labels)) * p["LOGIT_W"] + 4 * p["LOGIT_W"] + answers
+        own["count_bits"] += state * (2 * p["SENTENCES"] + 2)
+    return own
 
 
 MODULE = Module(name="loop", terms=terms, memories=memories, styles=fifo.MODULE.styles)
@@ -31,29 +38,38 @@ MODULE = Module(name="loop", terms=terms, memories=memories, styles=fifo.MODULE.
 class Loop:
     """Its timing: two processes, the way out of the last layer and the way into the first, that share the order of the sentences.
 
+    With off-ramps three: what comes back, what is decided, the way in.
     orders  a channel of one beat a sentence: `end` where a new one may take its place, else it comes back
+    exits   the turn behind which each sentence leaves; None: the last
     by_turn  of one sentence whose memories are loaded for each turn (hw/parts/by_turn.py)
     """
 
-    def __init__(self, turns: int, sentences: int, by_turn: ByTurn | None = None):
-        self.turns, self.free, self.by_turn = turns, sentences, by_turn
-        self._inside: deque[int] = deque()  # turns of the sentences in the layers, oldest first
-        self._coming: deque[int] = deque()  # of those that come back
-        self.entered: list[int] = []  # of all that have entered, in order
+    def __init__(self, turns: int, sentences: int, exits: Sequence[int] | None = None, by_turn: ByTurn | None = None):
+        self.turns, self.free, self.exits, self.by_turn = turns, sentences, exits, by_turn
+        self._inside: deque[tuple[int, int]] = deque()  # (sentence, turn) of those in the layers, oldest first
+        self._undecided: deque[tuple[int, int]] = deque()  # the same, of those whose logits have not come
+        self._coming: deque[tuple[int, int]] = deque()  # of those that come back
+        self._dropping: deque[bool] = deque()  # of those that leave, oldest first: it is still to be dropped
+        self._gone: deque[tuple[int, int]] = deque()  # of those that are to be dropped: last beat that came, beats
+        self._new = 0  # sentences that have come
+        self.entered: list[int] = []  # turns of all that have entered, in order
+
+    def last_turn(self, sentence: int) -> int:
+        return self.turns - 1 if self.exits is None else int(self.exits[sentence])
 
     def leave(self, tail, back, leaves, orders):
         """From the last layer: back, or out."""
         while True:
-            turn, end, begun = None, False, False
+            visit, end, begun = None, False, False
             while not end:
                 token = yield tail.get()
-                turn = self._inside.popleft() if turn is None else turn
-                final = turn == self.turns - 1
+                visit = self._inside.popleft() if visit is None else visit
+                final = visit[1] == self.turns - 1
                 first, last = yield (leaves if final else back).put(token.first, token.last, token.beats, token.end)
                 tail.popped(first, last, token.last - token.first)
                 end = token.end
                 if not final and not begun:
-                    self._coming.append(turn + 1)
+                    self._coming.append((visit[0], visit[1] + 1))
                     yield orders.put(first, first, 1, False)
                 begun = True
             if self.by_turn:
@@ -61,9 +77,46 @@ class Loop:
             if final:
                 yield orders.put(last, last, 1, True)
 
+    def drop(self, tail, back):
+        """From the last layer, with off-ramps: back; of a sentence that leaves, nothing is wanted."""
+        while True:
+            visit, end, beats = None, False, 0
+            while not end:
+                token = yield tail.get()
+                visit = self._inside.popleft() if visit is None else visit
+                first, last, end, beats = token.first, token.taken(token.first), token.end, beats + token.beats
+                if visit[1] < self.last_turn(visit[0]):
+                    first, last = yield back.put(token.first, token.last, token.beats, end)
+                tail.popped(first, last, token.last - token.first)
+            if self.by_turn:
+                yield self.by_turn.left.put(last, last, 1, True)
+            if visit[1] == self.last_turn(visit[0]) < self.turns - 1:
+                self._gone.append((last + 1, beats))
+
+    def decide(self, logits, orders, leaves):
+        """What logits say, a cycle behind their last beat; and the answers, two cycles later, in the order in which the sentences came."""
+        ready: dict[int, int] = {}  # first cycle of the answers of those that have left
+        answered = free = 0
+        while True:
+            token = yield logits.get()
+            logits.popped(token.first, last := token.taken(token.first))
+            sentence, turn = self._undecided.popleft()
+            if stays := turn < self.last_turn(sentence):
+                self._coming.append((sentence, turn + 1))
+            else:
+                self._dropping.append(turn < self.turns - 1)
+                ready[sentence] = last + 3
+            yield orders.put(last + 1, last + 1, 1, not stays)
+            while answered in ready:
+                first = max(free, ready.pop(answered))
+                _, end = yield leaves.put(first, first + token.beats - 1, token.beats, True)
+                free, answered = end + 1, answered + 1
+
     def enter(self, entry, back, orders, out):
         """To the first layer: a new sentence where there is a place for one and it is there, else the next of those that come back."""
         now = kept = 0  # a place that was not taken at once costs a cycle
+        drops: list[int] = []  # cycles from which sentences can be dropped
+        dropped = 0  # from when on none is
         while True:
             new = (yield entry.before(orders, now + kept)) if self.free else False
             kept = 0
@@ -77,16 +130,26 @@ class Loop:
                 now = max(now, order.first)
                 if order.end:
                     self.free, kept = self.free + 1, 1
+                    if self._dropping and self._dropping.popleft():
+                        drops.append(now + 1)
                     continue
-            self._inside.append(0 if new else self._coming.popleft())
-            self.entered.append(self._inside[-1])
+            self._inside.append(visit := (self._new, 0) if new else self._coming.popleft())
+            self._undecided.append(visit)
+            self._new += new
+            self.entered.append(visit[1])
             source, end = entry if new else back, False
             opens = 0
             while not end:
                 token = yield source.get()
+                if not new and drops:
+                    for begin in drops:
+                        last, beats = self._gone.popleft()
+                        dropped = max(dropped, begin, last - beats + 1) + beats
+                        dropped = max(dropped, last + 1)
+                    now, drops = max(now, dropped), []
                 first = max(now, token.first)
                 if self.by_turn and not opens:
-                    opens = self.by_turn.open(self._inside[-1], first + 1)
+                    opens = self.by_turn.open(visit[1], first + 1)
                     first = max(first, opens - 1)
                 last = token.taken(first)
                 pace = last - first

@@ -13,12 +13,12 @@ from functools import cached_property
 
 from bitloom.hw.graph import Graph, Node
 from bitloom.hw.instance import Fold, Instance, Layout
-from bitloom.hw.ops import OPS
+from bitloom.hw.ops import OPS, gate_of
 from bitloom.hw.ops.record import Operator
 from bitloom.hw.parts import axi_fetch, by_turn, fifo, image_loader, stream_fork, unfold
 from bitloom.hw.plan import fifos
 from bitloom.hw.plan.folding import Folding
-from bitloom.hw.plan.rolled import roll
+from bitloom.hw.plan.rolled import require_rolled, roll
 from bitloom.hw.plan.streams import Stream, wire
 
 SOURCE, SINK = "s_axis", "m_axis"
@@ -103,7 +103,7 @@ def fifo_name(port: Port) -> str:
 @dataclass(frozen=True, kw_only=True)
 class Loop:
     """Where sentences go round in a rolled encoder: new ones come from `entry`, the first layer's input, and those of `back`, the last one's output,
-    return or leave. `turn` carries the turns in which they enter, in order, for benches.
+    return or leave. `turn` carries the turns in which they enter, in order, for benches. logits: where an off-ramp's logits are taken; None: there is none.
     """
 
     entry: Stream
@@ -112,6 +112,12 @@ class Loop:
     returning: Port
     turn: Stream
     instance: Instance
+    logits: Port | None = None
+
+    @property
+    def ports(self) -> tuple[Port, ...]:
+        """All that it takes."""
+        return (self.new, self.returning, *((self.logits,) if self.logits else ()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +129,11 @@ class Design:
 
     @cached_property
     def graph(self) -> Graph:
-        return roll(self.whole, self.folding.layers, self.folding.inside) if self.folding.layers and self.whole.around is None else self.whole
+        if self.folding.layers and self.whole.around is None:
+            return roll(self.whole, self.folding.layers, self.folding.inside)
+        if self.whole.around is None:
+            require_rolled(self.whole)
+        return self.whole
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
@@ -155,7 +165,15 @@ class Design:
             )
             if (tiled := self._folds[name]) and not self._unfolded(name):
                 made[name] = replace(made[name], fold=tiled.pe, block=tiled.block)
+        if ramp := self._ramp:  # what leaves is chosen from its turns
+            answer = self.graph.outputs[0]
+            made[answer] = replace(made[ramp], tensor=answer, wire=wire(answer), port=outputs[answer], turns=())
         return made
+
+    @property
+    def _ramp(self) -> str:
+        """Of a rolled encoder whose sentences leave early: the tensor of logits that says which; "" of any other."""
+        return self.graph.ramp if self.graph.around else ""
 
     def _queries(self, tensor: str) -> int:
         """Tokens side by side in a row stream: as its producer gives them."""
@@ -172,7 +190,7 @@ class Design:
 
     def _unfolded(self, tensor: str) -> bool:
         """What its producer gives is folded, and its readers take tokens in order."""
-        return self._folds[tensor] is not None and not any(self.folding.folds[n.name].folded for n in self.graph.readers(tensor))
+        return self._folds.get(tensor) is not None and not any(self.folding.folds[n.name].folded for n in self.graph.readers(tensor))
 
     @property
     def unfolded(self) -> tuple[Stream, ...]:
@@ -223,12 +241,18 @@ class Design:
             return None
         entry, back = (self.streams[name] for name in graph.around)
         params = {"TURNS": graph.count, "SENTENCES": graph.inside, "MAX_TOKENS": graph.max_tokens, "BEATS": entry.beats, "WIDTH": entry.width}
+        if self._ramp:
+            gate, logits = gate_of(graph.source), self.streams[self._ramp]
+            params |= {"LABELS": logits.channels, "LOGIT_W": logits.bits, "PATIENCE": int(gate.attrs["patience"])}
+            params["THRESHOLDS"] = sum(int(t) << turn * (logits.bits + 1) for turn, t in enumerate(graph.source.param(gate, "threshold")))
         ports = {
             prefix: Port(unit=LOOP, index=i, prefix=prefix, stream=stream, wire=f"{LOOP}__{prefix}", source=self.in_order(stream), depth=fifos.MIN_DEPTH)
             for i, (prefix, stream) in enumerate((("s", entry), ("b", back)))
-        }
+        } | {port.prefix: port for port in self._ports.get(LOOP, ())}
         turn = Stream(tensor=TURNS, wire=TURNS, lanes=1, bits=8, signed=False, kind="sentence", layout=Layout(channels=1), turns=("",) * graph.count)
-        return Loop(entry=entry, back=back, new=ports["s"], returning=ports["b"], turn=turn, instance=Instance(module="loop", params=params))
+        return Loop(
+            entry=entry, back=back, new=ports["s"], returning=ports["b"], logits=ports.get("e"), turn=turn, instance=Instance(module="loop", params=params)
+        )
 
     @cached_property
     def instances(self) -> tuple[tuple[str, str, Instance], ...]:
@@ -240,8 +264,7 @@ class Design:
         if self.fetch:
             found += [(self.entry.tensor, "u_fetch", self.fetch), (self.entry.tensor, "u_loader", self.loader)]
         if loop := self.loop:
-            ports = (loop.new, loop.returning)
-            found += [(loop.back.tensor, fifo_name(port), fifo.instance(port.stream.width, port.depth)) for port in ports]
+            found += [(loop.back.tensor, fifo_name(port), fifo.instance(port.stream.width, port.depth)) for port in loop.ports]
             found.append((loop.back.tensor, "u_loop", loop.instance))
             found += [(loop.back.tensor, "u_by_turn", by_turn.instance(loop.entry.width))] * self.by_turn
         found += [(port.stream.tensor, fifo_name(port), fifo.instance(port.stream.width, port.depth)) for port in self.exits]
@@ -260,8 +283,11 @@ class Design:
         return f"{stream.wire}__new" if self.graph.around and stream.tensor == self.graph.around[0] else stream.wire
 
     def offered(self, stream: Stream) -> str:
-        """The bundle that a stream's readers take: its own, but for the last layer's output in a rolled encoder, of which they get the last turn."""
-        return f"{stream.wire}__leaves" if self.graph.around and stream.tensor == self.graph.around[1] else stream.wire
+        """The bundle that a stream's readers take: its own, but for the last layer's output in a rolled encoder, of which they get the last turn.
+
+        With off-ramps they take it in each turn, and the loop is one of them.
+        """
+        return f"{stream.wire}__leaves" if self.graph.around and not self._ramp and stream.tensor == self.graph.around[1] else stream.wire
 
     @property
     def entry(self) -> Stream:
@@ -345,7 +371,7 @@ class Design:
         behind = {n.name: self._folds[n.name].block if self._unfolded(n.name) else 0 for n in self.nodes}
         depths = fifos.depths(self.graph, self.nodes, {name: stream.beats for name, stream in self.streams.items()}, self.folding.folds, behind)
         taken = [name for name, *_ in self._inputs()]
-        ports: dict[str, list[Port]] = {n.name: [] for n in self.nodes} | {"": []}
+        ports: dict[str, list[Port]] = {n.name: [] for n in self.nodes} | ({LOOP: []} if self._ramp else {}) | {"": []}
         for tensor, unit, index, prefix in self._inputs():
             stream, owner = self.streams[tensor], wire(unit) if unit else prefix
             ports[unit].append(
@@ -356,7 +382,7 @@ class Design:
                     stream=stream,
                     wire=f"{owner}__{prefix}" if unit else prefix,
                     source=f"{stream.wire}__to_{owner}_{index}" if taken.count(tensor) > 1 else self.offered(stream),
-                    depth=depths[unit, index] if unit else fifos.MIN_DEPTH,
+                    depth=depths.get((unit, index), fifos.MIN_DEPTH),
                 )
             )
         return {name: tuple(own) for name, own in ports.items()}
@@ -366,5 +392,8 @@ class Design:
         for node in self.nodes:
             for index, (prefix, name) in enumerate(zip(OPS[node.op].ports, node.inputs, strict=True)):
                 yield name, node.name, index, prefix
+        if self._ramp:
+            yield self.graph.around[1], LOOP, 1, "b"
+            yield self._ramp, LOOP, 2, "e"
         for index, name in enumerate(self.graph.outputs):
             yield name, "", index, self.streams[name].port

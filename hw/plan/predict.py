@@ -63,27 +63,30 @@ def mean_interval(ends: Sequence[int], together: int) -> float:
     return (int(ends[-1]) - int(ends[together - 1])) / count if count > 0 else 0.0
 
 
-def predict(design: Design, lengths: Sequence[int], starts: Sequence[int] | None = None, *, external: External | None = None) -> Prediction:
+def predict(
+    design: Design, lengths: Sequence[int], starts: Sequence[int] | None = None, *, external: External | None = None, exits: Sequence[int] | None = None
+) -> Prediction:
     """Back-to-back sentences of these lengths through the whole encoder, source and sinks never stalling.
 
     starts    of sentences that come apart: the earliest cycle of each one's first beat, from 0 on
     external  the memory of the weights, where it is known better than by what the design counts on at most
+    exits     of a rolled encoder with off-ramps: at which each sentence leaves (bitloom.hw.golden.exits); None: all at the last
 
     How long requests of external memory wait for each other is first estimated. Where they are not too many, the network is run again with what each of
     them would have met behind hw/rtl/axi_fetch.sv, had they come in the cycles of the run before.
     """
     if design.folding.memory is None:
-        return _run(design, lengths, starts, None)
+        return _run(design, lengths, starts, None, exits)
     memory = design.folding.memory
     external = external or axi_fetch.ExternalMemory.planned(memory)
     estimated = Estimated(memory)
-    estimate = _run(design, lengths, starts, estimated)
+    estimate = _run(design, lengths, starts, estimated, exits)
     bursts = max(1, sum(request.beats for request in estimated.requests) // memory.burst)
     port, found, settled, waits = estimated, estimate, False, WAITS
     for number in range(min(ROUNDS, BUDGET // bursts) if bursts <= REPLAYED else 0):
         before = port.requests
         port = (Replayed if number < waits else Held)(design.fetch, external, before)
-        found = _run(design, lengths, starts, port)
+        found = _run(design, lengths, starts, port, exits)
         if settled := _moved(before, port.requests) <= SETTLED * found.out_last[-1]:
             break
         if number < waits and abs(found.out_last[-1] - estimate.out_last[-1]) > CROWDED * estimate.out_last[-1]:
@@ -97,9 +100,12 @@ def _moved(before: Sequence[axi_fetch.Request], now: Sequence[axi_fetch.Request]
     return max((abs(a.cycle - b.cycle) for a, b in pairs), default=0)
 
 
-def _run(design: Design, lengths: Sequence[int], starts: Sequence[int] | None, port: Estimated | Replayed | None) -> Prediction:
+def _run(
+    design: Design, lengths: Sequence[int], starts: Sequence[int] | None, port: Estimated | Replayed | None, exits: Sequence[int] | None = None
+) -> Prediction:
     """port: of external memory; None: there is none."""
-    edges = {(p.unit, p.index): Channel(p.wire, depth=p.depth) for unit in design.units for p in unit.ports}
+    takers = [p for unit in design.units for p in unit.ports] + [p for p in (design.loop.ports if design.loop else ()) if p is not design.loop.new]
+    edges = {(p.unit, p.index): Channel(p.wire, depth=p.depth) for p in takers}
     results = {p.stream.tensor: Channel(p.wire) for p in design.exits}
     outs: dict[str, Channel | Fork] = {}
     for tensor, readers in design.readers.items():
@@ -110,7 +116,7 @@ def _run(design: Design, lengths: Sequence[int], starts: Sequence[int] | None, p
     for client, unit in enumerate(design.fetching):
         edges[unit.name, 0].memory = ClientPort(port, client)
     if design.loop:
-        channels += _go_round(design, port, processes, outs, list(edges.values()))
+        channels += _go_round(design, port, processes, outs, edges, exits)
     for stream in design.unfolded:
         folded, made = Channel(f"{stream.wire} folded", depth=MIN_DEPTH), design.unfold(stream)
         processes[f"unfold {stream.tensor}"] = unfold.timing(made.params, folded, outs[stream.tensor])
@@ -221,24 +227,35 @@ class Estimated:
         self._starts[first:last], self._ends[first:last] = [begin], [end]
 
 
-def _go_round(design: Design, port: Estimated | Replayed | None, processes: dict[str, Process], outs: dict, told: Sequence[Channel]) -> list[Channel]:
-    """The two processes of a rolled encoder's loop, between the channels of its FIFOs, which are put in the place of its streams' in `outs`.
+def _go_round(
+    design: Design, port: Estimated | Replayed | None, processes: dict[str, Process], outs: dict, edges: dict, exits: Sequence[int] | None
+) -> list[Channel]:
+    """The processes of a rolled encoder's loop, between the channels of its FIFOs, which are put in the place of its streams' in `outs`.
 
-    port  of external memory; told: channels in front of units, which are told the turns
+    port   of external memory
+    outs   by tensor, what its producer gives to; edges: by unit and input, the channels in front of units and of the loop, which are told the turns
+    exits  see `predict`
     """
-    loop, gone, by_turn = design.loop, Channel("loop left"), None
-    params = loop.instance.params
+    loop, params = design.loop, design.loop.instance.params
+    new = Channel(loop.new.wire, depth=loop.new.depth)
+    returning = edges[loop.returning.unit, loop.returning.index]
+    back, orders = Channel("loop back", depth=params["SENTENCES"] * params["MAX_TOKENS"] * params["BEATS"]), Channel("loop orders")
+    gone, by_turn = Channel("loop left"), None
     if design.by_turn:
         by_turn = ByTurn(image.turn_loads(design, ClientPort(port, len(design.fetching)).reserve).load, gone)
-    new, returning = (Channel(port.wire, depth=port.depth) for port in (loop.new, loop.returning))
-    back, orders = Channel("loop back", depth=params["SENTENCES"] * params["MAX_TOKENS"] * params["BEATS"]), Channel("loop orders")
-    timing = LoopTiming(params["TURNS"], params["SENTENCES"], by_turn)
-    for channel in told:
+    timing = LoopTiming(params["TURNS"], params["SENTENCES"], exits, by_turn)
+    for channel in edges.values():
         channel.turns = timing.entered
-    into, leaves = outs[loop.entry.tensor], outs[loop.back.tensor]
-    outs |= {loop.entry.tensor: new, loop.back.tensor: returning}
-    processes |= {"loop enter": timing.enter(new, back, orders, into), "loop leave": timing.leave(returning, back, leaves, orders)}
-    return [new, returning, back, orders, gone]
+    processes["loop enter"] = timing.enter(new, back, orders, outs[loop.entry.tensor])
+    outs[loop.entry.tensor] = new
+    if loop.logits:
+        answer = outs[design.outputs[0].tensor]
+        processes["loop leave"] = timing.drop(returning, back)
+        processes["loop decide"] = timing.decide(edges[loop.logits.unit, loop.logits.index], orders, answer)
+    else:
+        processes["loop leave"] = timing.leave(returning, back, outs[loop.back.tensor], orders)
+        outs[loop.back.tensor] = returning
+    return [new, back, orders, gone]
 
 
 def stage_intervals(design: Design, tokens: int) -> dict[str, int]:

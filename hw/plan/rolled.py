@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from bitloom.hw.graph import Graph, Node, Tensor
-from bitloom.hw.ops import OPS
+from bitloom.hw.ops import OPS, gate_of
 from bitloom.hw.plan.folding import FoldingError
 
 INSIDE = 4  # sentences at once, in any turns: two keep attention and what is behind it busy, the others make up for different lengths
@@ -42,6 +42,7 @@ class RolledGraph(Graph):
     count: int = 1  # turns
     layers: int = 1  # of hardware
     inside: int = INSIDE
+    ramp: str = ""  # the tensor of logits that says which sentences leave; "": all of them after the last turn
 
     @property
     def source(self) -> Graph:
@@ -69,7 +70,8 @@ def roll(graph: Graph, layers: int, inside: int = INSIDE) -> Graph:
 
     Raises FoldingError: layers that cannot share hardware: which and why, or a number that does not divide theirs.
     """
-    nodes = [n for n in graph.nodes if not OPS[n.op].host]
+    gate = gate_of(graph)
+    nodes = [n for n in graph.nodes if not OPS[n.op].host and n is not gate]
     found = _blocks(graph, nodes)
     if found is None:
         raise FoldingError("folding: got no layers that follow each other and are made alike, must be at least two for hardware.layers; remove the setting")
@@ -77,6 +79,8 @@ def roll(graph: Graph, layers: int, inside: int = INSIDE) -> Graph:
         known = ", ".join(str(n) for n in range(1, found.count + 1) if found.count % n == 0)
         raise FoldingError(f"folding: got {layers} layers in hardware for the {found.count} of the graph, must be one of {known}; change hardware.layers")
     turns = found.count // layers
+    if gate:
+        _check_ramps(gate, nodes, found, layers)
     if turns == 1:
         return graph
     if turns > LARGEST or not 1 <= inside <= LARGEST:
@@ -120,12 +124,28 @@ def roll(graph: Graph, layers: int, inside: int = INSIDE) -> Graph:
         count=turns,
         layers=layers,
         inside=inside,
+        ramp=gate.inputs[0] if gate else "",
     )
+
+
+def require_rolled(graph: Graph) -> None:
+    """Raise FoldingError: its sentences leave early, and all layers are to be hardware, where there is nothing to gain."""
+    if gate_of(graph):
+        raise FoldingError("folding: got all layers in hardware for a network with early exits, must be one that is used in turn; set hardware.layers: 1")
+
+
+def _check_ramps(gate: Node, nodes: list[Node], found: Blocks, layers: int) -> None:
+    """Raise FoldingError where a sentence cannot leave behind each turn."""
+    if layers > 1:
+        raise FoldingError(f"folding: got {layers} layers in hardware for a network with early exits, must be one that is used in turn; set hardware.layers: 1")
+    ramps = [[n.name for n in nodes[found.start + turn * found.size :][: found.size] if n.name in gate.inputs] for turn in range(found.count)]
+    if [name for names in ramps for name in names] != list(gate.inputs) or any(len(names) != 1 for names in ramps):
+        raise FoldingError(f"folding: got {found.count} layers that are made alike for {len(gate.inputs)} off-ramps, must be one off-ramp of each; remove early_exit")
 
 
 def layers_of(graph: Graph) -> int:
     """How many alike layers follow each other, 1 if none do."""
-    found = _blocks(graph, [n for n in graph.nodes if not OPS[n.op].host])
+    found = _blocks(graph, [n for n in graph.nodes if not OPS[n.op].host and not OPS[n.op].gate])
     return found.count if found else 1
 
 

@@ -21,10 +21,11 @@ from pydantic import Field, model_validator
 
 from bitloom.hw.board import Board
 from bitloom.hw.graph import Graph
+from bitloom.hw.ops import gate_of
 from bitloom.hw.plan import fit, streamed
 from bitloom.hw.plan.folding import Folding, FoldingError, Memory
 from bitloom.hw.plan.lanes import Lanes
-from bitloom.hw.plan.rolled import BEHIND, INSIDE, layers_of, roll
+from bitloom.hw.plan.rolled import BEHIND, INSIDE, layers_of, require_rolled, roll
 from bitloom.hw.settings import Number, Strict
 
 OUTSTANDING = 16  # bursts of a board's memory in flight
@@ -88,6 +89,8 @@ def solve(graph: Graph, config: HardwareConfig, board: Board | None = None, lane
     lanes = lanes or Lanes(graph)
     if config.layers:
         lanes = _rolled(lanes, config.layers, config.inside, config.memory is not None)
+    elif config.memory or board is None:
+        require_rolled(graph)
     if board and config.memory and config.memory.places == 1 and config.target_cycles is None:
         return _tight(lanes, config, board, Memory(**config.memory.model_dump()))
     if config.memory or config.layers or board is None:
@@ -103,6 +106,8 @@ def meet(graph: Graph, config: HardwareConfig) -> Folding:
     lanes = Lanes(graph)
     if config.layers:
         lanes = _rolled(lanes, config.layers, config.inside, config.memory is not None)
+    else:
+        require_rolled(graph)
     folding = _meet(lanes, config.target_cycles)
     return streamed.stream(lanes.graph, folding, Memory(**config.memory.model_dump())) if config.memory else folding
 
@@ -120,7 +125,7 @@ def _choose(lanes: Lanes, config: HardwareConfig, board: Board) -> Folding:
     """The fastest that fits the board: all layers in hardware or one of them used in turn; where neither does, that with weights from the board's memory."""
     best, errors = None, []
     several = layers_of(lanes.graph) > 1
-    ways: list[tuple[Lanes, Memory | None]] = [(lanes, None)]
+    ways: list[tuple[Lanes, Memory | None]] = [] if gate_of(lanes.graph) else [(lanes, None)]
     if several:
         ways.append((_rolled(lanes, 1, config.inside, False), None))
     ways += [(_rolled(lanes, 1, config.inside, True) if several else lanes, memory) for memory in _memories(lanes.graph, board)]

@@ -122,6 +122,11 @@ def folds(graph: Graph, folding: Folding) -> dict[str, str]:
     return {name: ", ".join(dict.fromkeys(texts)) for name, texts in found.items()}
 
 
+def resources(graph: Graph, folding: Folding, board: Board) -> dict[str, Usage]:
+    """What a folding would take of a board, by the names of its resources, whether or not it fits."""
+    return _used(Fitter(graph, board), folding)
+
+
 def _component(name: str) -> str:
     return re.sub(r"\.\d+(?=\.|$)", f".{ALL}", name)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Taking whole parts out of a float network: heads, units of the feed-forward, layers. What stays computes what it did with the others at zero."""
+"""Taking whole parts out of a float network: heads, units of the feed-forward, layers, channels. What stays computes what it did with the others at zero."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bitloom.qat.net.encoder import EncoderLayer, reader, writer
 from bitloom.qat.net.model import FloatModel
@@ -67,3 +67,42 @@ def _take(old: EncoderLayer, new: EncoderLayer, part: str, index: Tensor) -> Non
 
 def _both(old: EncoderLayer, new: EncoderLayer, name: str) -> tuple[Linear, Linear]:
     return reader(old.get_submodule(name)), reader(new.get_submodule(name))
+
+
+def cut_hidden(model: FloatModel, kept: Tensor, pooled: Tensor) -> FloatModel:
+    """The model with these of the hidden channels, and as many of the pooler's; both are indices in order. LayerNorm is that of the channels that stay."""
+    old, cuts = model.network, {}
+
+    def cut(parameter: Tensor, *dims: tuple[int, Tensor]) -> None:
+        cuts[id(parameter)] = dims
+
+    def gives(operator: nn.Module, index: Tensor = kept) -> None:
+        cut(operator.weight, (0, index))
+        cut(operator.bias, (0, index))
+
+    if old.embeddings.project is None:
+        for table in (old.embeddings.sum.word, old.embeddings.sum.position, old.embeddings.sum.segment):
+            cut(table, (1, kept))
+        gives(old.embeddings.norm)
+    else:
+        gives(old.embeddings.project)
+    for layer in old.layer:
+        for matrix in (layer.query, layer.key, layer.value, layer.ffn.up):
+            cut(reader(matrix).weight, (1, kept))
+        for operator in (writer(layer.attention.output), layer.attention.norm, writer(layer.ffn.down), layer.ffn.norm):
+            gives(operator)
+    pooler = old.pooler.pre if old.shape.pooler and not old.shape.per_token else None
+    if pooler is not None:
+        gives(pooler, pooled)
+        cut(pooler.weight, (0, pooled), (1, kept))
+    cut(old.logits.weight, (1, kept if pooler is None else pooled))
+    new = FloatModel(replace(model.shape, hidden=len(kept)))
+    with torch.no_grad():
+        there = dict(old.named_parameters())
+        for name, parameter in new.network.named_parameters():
+            value = there[name]
+            for dim, index in cuts.get(id(value), ()):
+                value = value.index_select(dim, index)
+            if value.shape == parameter.shape:  # all but scales of weights, which are found behind the float phase
+                parameter.copy_(value)
+    return new

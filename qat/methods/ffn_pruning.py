@@ -13,11 +13,11 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from bitloom.hw.settings import ConfigError
-from bitloom.qat.methods.gates import Gates, Rounds
+from bitloom.qat.methods.gates import Gates, LayerRounds
 from bitloom.qat.net.encoder import EncoderLayer
 
 
-class Config(Rounds):
+class Config(LayerRounds):
     """multiple: each layer's width is a multiple of this, so that it can be folded well; with scope: layer alone."""
 
     method: Literal["ffn_pruning"]

@@ -22,11 +22,9 @@ from bitloom.qat.net.shape import EncoderShape, LayerShape
 
 
 class Rounds(MethodConfig):
-    """keep: share of the parts that stay, of all these layers together or of each; `rounds` of taking out, from `begin` to `end` of the float phase."""
+    """keep: share of the parts that stay; `rounds` of taking out, from `begin` to `end` of the float phase."""
 
     keep: Number = Field(gt=0, le=1)
-    scope: Literal["layer", "all"] = "all"
-    layers: str = "layer.*"  # glob pattern of layer.0, layer.1, ..
     rounds: int = Field(4, ge=1, le=1000)
     begin: Number = Field(0.3, ge=0, le=1)
     end: Number = Field(0.7, ge=0, le=1)
@@ -43,15 +41,57 @@ class Rounds(MethodConfig):
         return max((n + 1 for n, end in enumerate(ends) if end == step.number), default=None)
 
 
-class Gates(Method):
-    """Base of those methods.
+class LayerRounds(Rounds):
+    """Of parts of layers: `keep` of all these layers' together, or of each layer's."""
 
-    Importance of a part, collected over the steps since the last round: mean over sentences of |sum over tokens of y * dL/dy|, y its values, which
-    is |dL/dg| of a gate g = 1 on it. Parts that are out have the gate 0 until the phase ends; then the network is made without them, which computes the same.
-    With no float epochs the rounds are made at the phase's end, on the calibration batches.
+    scope: Literal["layer", "all"] = "all"
+    layers: str = "layer.*"  # glob pattern of layer.0, layer.1, ..
+
+
+def watch(y: Tensor, seen: Tensor) -> None:
+    """Add the importance of the parts that lie side by side in y [B, T, C] or [B, C] to `seen`, once the gradients are there.
+
+    Summed over sentences, |sum over tokens of y * dL/dy|, which is |dL/dg| of a gate g = 1 on the part.
     """
 
-    Config = Rounds
+    def see(grad: Tensor) -> None:
+        products = (y.detach() * grad).reshape(len(y), -1, len(seen), y.shape[-1] // len(seen)).sum((1, 3))  # [B, parts]
+        seen.add_(products.abs().sum(0).double())
+
+    if y.requires_grad:
+        y.register_hook(see)
+
+
+def rounds_at_once(work: Work, rounds: int, gated: Callable[[Encoder], list[Any]], take_out: Callable[[int], None]) -> None:
+    """All rounds without training in between, on the calibration batches. gated: puts the gates on; take_out: one round."""
+    device, training, hooks = next(work.model.parameters()).device, work.model.training, gated(work.network)
+    work.model.eval()
+    for number in range(1, rounds + 1):
+        for batch in work.batches():
+            work.model(**{key: value.to(device) for key, value in batch.items()}).loss.backward()
+        take_out(number)
+    work.model.zero_grad()
+    work.model.train(training)
+    for hook in hooks:
+        hook.remove()
+
+
+def over_processes(seen: Tensor) -> Tensor:
+    """The sum over all processes of a training, so that each takes the same parts out."""
+    seen = seen.clone()
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(seen)
+    return seen
+
+
+class Gates(Method):
+    """Base of those that take parts of layers out.
+
+    Importance is collected over the steps since the last round. Parts that are out have the gate 0 until the phase ends; then the network is made without them,
+    which computes the same. With no float epochs the rounds are made at the phase's end, on the calibration batches.
+    """
+
+    Config = LayerRounds
     cuts = looks = True
     part: str  # of bitloom.qat.methods.cut
     field: str  # of LayerShape
@@ -114,13 +154,7 @@ class Gates(Method):
             kept = self.get_buffer(f"kept/{i}")
             if not bool(kept.all()):
                 y = y * kept.repeat_interleave(y.shape[-1] // len(kept)).to(y.dtype)
-            if y.requires_grad:
-
-                def see(grad: Tensor) -> None:
-                    products = (y.detach() * grad).sum(1).unflatten(-1, (len(kept), -1)).sum(-1)  # [B, parts]
-                    self.get_buffer(f"seen/{i}").add_(products.abs().sum(0).double())
-
-                y.register_hook(see)
+            watch(y, self.get_buffer(f"seen/{i}"))
             return y
 
         return gate
@@ -143,7 +177,7 @@ class Gates(Method):
     def _keep(self, group: list[int], left: int) -> None:
         """The `left` most important parts of these layers, and each layer's most important one in any case."""
         kept = [self.get_buffer(f"kept/{i}") for i in group]
-        sizes = [self.scaled(_over_processes(self.get_buffer(f"seen/{i}"))).masked_fill(~own, -1) for i, own in zip(group, kept, strict=True)]
+        sizes = [self.scaled(over_processes(self.get_buffer(f"seen/{i}"))).masked_fill(~own, -1) for i, own in zip(group, kept, strict=True)]
         for own in sizes:
             own[own.argmax()] = torch.inf
         order = torch.cat(sizes).sort(descending=True, stable=True).indices
@@ -158,33 +192,12 @@ class Gates(Method):
         shape = work.network.shape
         counts = {i: self.count(shape.layers[i]) for i in self.chosen(shape)}
         if sum(int(self.get_buffer(f"kept/{i}").sum()) for i in counts) > self.target(list(counts.values())):
-            self._from_batches(work)
+            rounds_at_once(work, self.cfg.rounds, self._gated, lambda number: self._take_out(shape, number))
         kept = [
             self.get_buffer(f"kept/{i}").nonzero().flatten().tolist() if i in counts else range(self.count(shape.layers[i])) for i in range(len(shape.layers))
         ]
         return cut_parts(work.model, self.part, kept)
 
-    def _from_batches(self, work: Work) -> None:
-        """All rounds at once, without training in between."""
-        device, training, hooks = next(work.model.parameters()).device, work.model.training, self._gated(work.network)
-        work.model.eval()
-        for number in range(1, self.cfg.rounds + 1):
-            for batch in work.batches():
-                work.model(**{key: value.to(device) for key, value in batch.items()}).loss.backward()
-            self._take_out(work.network.shape, number)
-        work.model.zero_grad()
-        work.model.train(training)
-        for hook in hooks:
-            hook.remove()
-
 
 def _layers(group: list[int]) -> str:
     return f"{len(group)} layer{'' if len(group) == 1 else 's'}"
-
-
-def _over_processes(seen: Tensor) -> Tensor:
-    """The sum over all processes of a training, so that each takes the same parts out."""
-    seen = seen.clone()
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(seen)
-    return seen

@@ -10,11 +10,11 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from bitloom.qat.methods.gates import Gates, Rounds
+from bitloom.qat.methods.gates import Gates, LayerRounds
 from bitloom.qat.net.encoder import EncoderLayer
 
 
-class Config(Rounds):
+class Config(LayerRounds):
     """normalize: compare heads of different layers by importance over the norm of their layer's, as the paper does."""
 
     method: Literal["head_pruning"]

@@ -94,6 +94,11 @@ class Masks(Method):
         """
         raise NotImplementedError
 
+    def thin(self, network: Encoder) -> None:
+        found = dict(linears(network, self.cfg.layers))
+        for name, mask in self.choose({name: operator.weight for name, operator in found.items()}, 1.0).items():
+            found[name].weight.mul_(mask)
+
     def begin(self, work: Work) -> None:
         if work.phase == "float" and self.cfg.phase == "qat":
             return

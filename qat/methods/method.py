@@ -167,6 +167,9 @@ class Method(nn.Module):
         """As `expect`, with the fewest parts that each layer may have in the end; all it may have are multiples of theirs."""
         return self.expect(shape)
 
+    def thin(self, network: Encoder) -> None:
+        """Set those weights of an untrained network to zero that the method would: what they cost is then known before training."""
+
     def begin(self, work: Work) -> None:
         """A phase begins: make buffers (a checkpoint then fills them), put hooks on modules."""
 

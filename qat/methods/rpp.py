@@ -14,6 +14,7 @@ from pydantic import Field
 from bitloom.hw.settings import Number
 from bitloom.qat.methods.masks import Gradual, Masks, key_of
 from bitloom.qat.methods.method import Step, Work, linears
+from bitloom.qat.net.encoder import Encoder
 
 
 class Config(Gradual):
@@ -33,6 +34,9 @@ class Rpp(Masks):
     """
 
     Config = Config
+
+    def thin(self, network: Encoder) -> None:
+        pass  # how many zeros there will be follows from gamma and the data
 
     def begin(self, work: Work) -> None:
         super().begin(work)

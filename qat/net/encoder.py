@@ -6,6 +6,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from bitloom.qat.net.network import Network
+from bitloom.qat.net.off_ramps import OffRamp, OffRamps
 from bitloom.qat.net.operators import LOGIT_BITS, Add, Context, Embeddings, FirstToken, LayerNorm, Linear, Scores, Softmax, Table
 from bitloom.qat.net.shape import EncoderShape, LayerShape
 
@@ -79,13 +80,20 @@ class Encoder(Network):
             if shape.pooler:
                 self.pooler.pre, self.pooler.act = Linear(hidden, hidden, acc="pooler.acc"), Table(shape.pooler, name="pooler")
         self.logits = Linear(hidden, shape.labels, bits=LOGIT_BITS)
+        self.exit = nn.ModuleList(OffRamp(hidden, shape.labels, shape.dropout) for _ in shape.layers[1:]) if shape.exits else None
+        self.answer = OffRamps(len(shape.layers)) if shape.exits else None
 
     def forward(self, input_ids: Tensor, token_type_ids: Tensor, real: Tensor | None) -> Tensor:
         x = self.dropout(self.embeddings.norm(self.embeddings.sum(input_ids, token_type_ids)))
         if self.embeddings.project is not None:
             x = self.embeddings.project(x)
-        for layer in self.layer:
+        early = []
+        for index, layer in enumerate(self.layer):
             x = layer(x, real)
+            if self.answer is not None and index < len(self.exit):
+                early.append(self.exit[index](x))
+        if self.answer is not None:
+            return self.answer(*early, self.logits(self.dropout(self.pooler.first(x))))
         if self.pooler is None:
             return self.logits(x)
         x = self.pooler.first(x)

@@ -11,6 +11,7 @@ from transformers.modeling_outputs import QuestionAnsweringModelOutput, Sequence
 from bitloom.qat.config import QuantConfig
 from bitloom.qat.families import family_of
 from bitloom.qat.net.encoder import Encoder
+from bitloom.qat.net.off_ramps import OffRamps
 from bitloom.qat.net.operators import Embeddings, LayerNorm, Linear
 from bitloom.qat.net.shape import EncoderShape
 from bitloom.qat.quantizers import Grid, QuantError
@@ -50,6 +51,8 @@ class EncoderModel(nn.Module):
         real = None
         if attention_mask is not None and not bool(attention_mask.all()):
             real = attention_mask.bool()[:, None, None, :]
+        if self.training:
+            self.network.follow()
         logits = self.network(input_ids, segments, real)
         if self.head == "sequence":
             return SequenceClassifierOutput(loss=None if labels is None else sequence_loss(logits, labels), logits=logits)
@@ -110,7 +113,7 @@ def copy_plain(source: Encoder, target: Encoder) -> None:
     for old, new in zip(source.operators(), target.operators(), strict=True):
         if isinstance(new, Linear):
             new.copy_from(old, factors.get(new, 1.0))
-        elif isinstance(new, Embeddings | LayerNorm):
+        elif isinstance(new, Embeddings | LayerNorm | OffRamps):
             new.load_state_dict(dict(old.named_parameters()), strict=False)
 
 

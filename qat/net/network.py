@@ -67,7 +67,7 @@ class Network(nn.Module):
         for grid in self.grids().values():
             grid.observer = unseen
         for name, parameter in self.named_parameters():
-            parameter.requires_grad_(not is_scale(name))
+            parameter.requires_grad_(parameter.requires_grad and not is_scale(name))
         return self
 
     def factors(self) -> dict[Linear, float]:
@@ -79,7 +79,7 @@ class Network(nn.Module):
         quant.check_names(self.settings())
         self.quant, bits = quant, Bits(quant, self.max_tokens)
         for operator in self.operators():
-            operator.configure(bits)
+            operator.take(bits)
 
     def settings(self) -> dict[str, set[str]]:
         """Each layer's and tensor's name, with the quantization settings that apply to it."""
@@ -93,8 +93,20 @@ class Network(nn.Module):
         """Each rescaled tensor's grid by name, in the order of computation (accumulators have none)."""
         return {m.tensor: m.grid for m in self.operators() if m.settings}
 
+    def follow(self) -> None:
+        """Let learned scales take effect, as far as the hardware can rescale: once a training step, before its forward pass."""
+        changed = [grid.follow() for grid in self.grids().values()]
+        if any(changed):
+            self._raise()
+
     def settle(self) -> None:
         """Raise the exponents that the hardware cannot rescale: values that are (almost) all zero would take any."""
+        self._raise()
+        for operator in self.operators():
+            if isinstance(operator, Linear):
+                operator.revive()
+
+    def _raise(self) -> None:
         raised = True
         while raised:
             raised = False
@@ -103,13 +115,15 @@ class Network(nn.Module):
                     if grid.e < least:
                         grid.set_exponent(least)
                         raised = True
-        for operator in self.operators():
-            if isinstance(operator, Linear):
-                operator.revive()
 
     def outputs(self) -> tuple[str, ...]:
         """Tensors that the forward pass returns."""
         return tuple(self.get_submodule(path).tensor for path in self.exits)
+
+    def answers(self) -> set[str]:
+        """Tensors of logits: what the forward pass returns, or chooses from."""
+        made = [self.get_submodule(path) for path in self.exits]
+        return {source.tensor for operator in made for source in (operator._sources if operator.chooses else (operator,))}
 
     def to_graph(self, name: str, meta: dict | None = None) -> Graph:
         """The integer graph of docs/numerics.md, checked.

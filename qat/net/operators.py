@@ -19,14 +19,16 @@ from bitloom.hw import ops
 from bitloom.hw.graph import GraphBuilder
 from bitloom.hw.graph import Tensor as GraphTensor
 from bitloom.hw.keys import Keys
+from bitloom.hw.settings import ConfigError
 from bitloom.qat import functional as F
 from bitloom.qat.brevitas import qnn
 from bitloom.qat.config import AUTO, BIT_RANGES, OF_CODEBOOKS
 from bitloom.qat.quantizers import SPARE_BITS, ActQuant, BiasQuant, Grid, IntegerBias, PowerOfTwoAct
-from bitloom.qat.weights import CODEBOOKS
+from bitloom.qat.weights import quantizer
 from bitloom.qat.weights.codebook import Coding
-from bitloom.qat.weights.dyadic import DyadicWeight, WeightQuant
+from bitloom.qat.weights.dyadic import Dyadic, DyadicWeight, WeightQuant
 
+OF_WEIGHTS = {"weights", "weight_range", "weight_scales", "ternary", "codebook", *OF_CODEBOOKS}
 LOGIT_BITS = 16
 EXACT_BITS = 53  # of a float64
 
@@ -48,18 +50,26 @@ class Operator:
     acc        name of the accumulator that is rescaled to it; None: there is none
     grid       of its output
     adds_only  only residual sums read it: an override may give it `residual` bits
+    chooses    it gives one of its inputs
     """
 
     settings: frozenset[str] = frozenset()
     tensor: str = ""
     acc: str | None = None
     adds_only = False
+    chooses = False
 
     def bind(self, path: str, sources: tuple[Operator, ...], bits: Bits) -> None:
         """Take the name, the operators that are read (those of graph inputs left out), and the bits."""
         self.tensor = getattr(self, "name", None) or path
         self._sources = sources  # in a tuple: they are other modules' children
+        self.take(bits)
+
+    def take(self, bits: Bits) -> None:
+        """Take the bits of `self.tensor`, and whether its scale is learned."""
         self.configure(bits)
+        if "activation_scales" in self.settings:
+            self.grid.learn(bits.of(self.tensor, "activation_scales") == "learned")
 
     def configure(self, bits: Bits) -> None:
         """Take the bits of `self.tensor`."""
@@ -91,11 +101,15 @@ class Bits:
     def of(self, name: str, key: str, default=None):
         return self.quant.of(name, key, default)
 
-    def coding(self, name: str) -> Coding | None:
-        """A layer's codebook; None: it has none."""
-        kind = self.of(name, "codebook")
+    def coding(self, name: str) -> Coding | Dyadic:
+        """How a layer's weights are coded."""
+        kind, scales, ternary = (self.of(name, key) for key in ("codebook", "weight_scales", "ternary"))
         if kind == "none":
-            return None
+            return Dyadic(share={"channel": 1, "layer": 0}.get(scales, scales), ternary=ternary)
+        if (scales, ternary) != ("channel", "none"):
+            got = f"weight_scales {scales}" if scales != "channel" else f"ternary {ternary}"
+            without = "weight_scales: channel" if scales != "channel" else "ternary: none"
+            raise ConfigError(f"quantization: {name}: got {got} with codebook {kind}, must be one of them; set {without} or codebook: none there")
         return Coding(
             kind=kind,
             index_bits=self.of(name, "index_bits") or (1 if kind == "bs_flex" else 2),
@@ -140,33 +154,30 @@ class Linear(Operator, qnn.QuantLinear):
 
     @property
     def settings(self) -> frozenset[str]:
-        own = {"weights", "weight_range", "codebook", *OF_CODEBOOKS} | ({"activations"} if self.fixed_bits is None else set())
-        return frozenset(own | ({"residual"} if self.adds_only else set()))
+        output = {"activations", "activation_scales"} if self.fixed_bits is None else set()
+        return frozenset(OF_WEIGHTS | output | ({"residual"} if self.adds_only else set()))
 
     def configure(self, bits: Bits) -> None:
         name = self.tensor
         self.acc = self.acc_name or f"{name}.acc"
-        if coding := bits.coding(name):
-            coding.check(name, bits.of(name, "weights"), (self.out_features, self.in_features))
+        coding, width, narrow = bits.coding(name), bits.of(name, "weights"), bits.of(name, "weight_range") == "narrow"
+        coding.check(name, width, narrow, (self.out_features, self.in_features))
         self._code_weights(coding)
-        self.weight_grid.configure(bits.of(name, "weights"), bits.of(name, "weight_range") == "narrow")
+        self.weight_grid.configure(width, narrow)
         if self.fixed_bits is None:
             self.grid.configure(bits.residual(name, projection=True) if self.adds_only else bits.of(name, "activations"))
         self.bias_grid.sources, self.weight_grid.rescaled = self._sources, (self,)
 
-    def _code_weights(self, coding: Coding | None) -> None:
-        """Take the quantizer of that codebook, of none for None, where the weights have another."""
-        if coding == getattr(self.weight_grid, "coding", None):
+    def _code_weights(self, coding: Coding | Dyadic) -> None:
+        """Take the quantizer of that coding, where the weights have another."""
+        if coding == self.weight_grid.coding:
             return
-        if coding is None:
-            quant = WeightQuant(self.out_features)
-        else:
-            quant = CODEBOOKS[coding.kind](self.out_features, self.in_features, coding)
+        quant = quantizer(self.out_features, self.in_features, coding)
         self.weight_quant.quant_injector = self.weight_quant.quant_injector.let(tensor_quant=quant)
         self.weight_quant.init_tensor_quant()
         self._parts = (quant, *self._parts[1:])
         self.bias_grid.take(quant)
-        self.weight.requires_grad_(coding is None or not coding.kept)
+        self.weight.requires_grad_(not coding.kept)
 
     def weight_exponents(self) -> tuple[int, int] | tuple[()]:
         """For `snap_scale`: the least scale and the coarsest exponent whose shift to the output is one that `requant` has.
@@ -213,9 +224,8 @@ class Linear(Operator, qnn.QuantLinear):
         weight, bias = integers(self.weight_grid.codes(self.weight)), integers(self.bias_grid.codes(self.bias))
         book = self.weight_grid.book()
         acc = ops.linear.append(b, self.acc, inputs[0], weight, bias, self.weight_grid.bits, None if book is None else integers(book))
-        mantissa, exponent = self.weight_grid.snapped()
-        shift, grid = self.grid.e - self.source.e - int(exponent), self.grid
-        return ops.requant.append(b, self.tensor, acc, integers(mantissa), shift, bits=grid.bits, signed=grid.signed, scale=2.0**grid.e)
+        shift, grid = self.grid.e - self.source.e - int(self.weight_grid.snapped()[1]), self.grid
+        return ops.requant.append(b, self.tensor, acc, integers(self.weight_grid.multipliers()), shift, bits=grid.bits, signed=grid.signed, scale=2.0**grid.e)
 
     def units(self) -> dict[str, Tensor | float]:
         return {self.acc: self.bias_grid.scale()}
@@ -297,7 +307,7 @@ class Scores(_Product):
     """
 
     key = "scores"
-    settings = frozenset({"scores"})
+    settings = frozenset({"scores", "activation_scales"})
 
     def __init__(self, heads: int, keys: str = "T"):
         super().__init__(heads)
@@ -322,7 +332,7 @@ class Context(_Product):
     """Probabilities times values."""
 
     key = "activations"
-    settings = frozenset({"activations"})
+    settings = frozenset({"activations", "activation_scales"})
 
     def forward(self, p: Tensor, v: Tensor) -> Tensor:
         return self.rescale((p @ self.split(v)).transpose(1, 2).flatten(2))
@@ -334,7 +344,7 @@ class Context(_Product):
 class Add(_Rescaled):
     """A residual sum."""
 
-    settings = frozenset({"residual"})
+    settings = frozenset({"residual", "activation_scales"})
 
     def configure(self, bits: Bits) -> None:
         self.grid.configure(bits.residual(self.tensor))
@@ -357,7 +367,7 @@ class Add(_Rescaled):
 class LayerNorm(Operator, Grid):
     """Integer LayerNorm of a [.., H] stream."""
 
-    settings = frozenset({"activations"})
+    settings = frozenset({"activations", "activation_scales"})
 
     def __init__(self, hidden: int, eps: float):
         super().__init__(8)
@@ -385,7 +395,7 @@ class LayerNorm(Operator, Grid):
     def forward(self, x: Tensor) -> Tensor:
         if self.observer is not None:
             return self.observer(TF.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps))
-        return F.layernorm(x, self.weight, self.bias, self.plan())
+        return F.layernorm(x, self.weight, self.bias, self.plan(), self.learned_scale())
 
     def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
         gamma, beta, shift = F.layernorm_affine(self.weight, self.bias, self.e)
@@ -432,11 +442,10 @@ class Table(Operator, Grid):
     function  of hw/ops/table.py; name: of the tensor where it is not the module's path
     """
 
-    settings = frozenset({"activations"})
-
     def __init__(self, function: str, name: str | None = None):
         super().__init__(8, signed=function != "relu")
         self.function, self.name, self._table = function, name, None
+        self.settings = frozenset({"activations"} | ({"activation_scales"} if function != "tanh" else set()))
 
     grid = property(lambda self: self)
 
@@ -450,7 +459,7 @@ class Table(Operator, Grid):
         """Output codes, int64 [2**bits of the input]."""
         return ops.table.entries(self.function, graph_tensor("", self.source), graph_tensor("", self))
 
-    def _tables(self, like: Tensor) -> tuple[Tensor, Tensor]:
+    def _tables(self, like: Tensor) -> F.Entries:
         key = (self.source.e, self.e, like.dtype, like.device)
         if self._table is None or self._table[0] != key:
             codes = torch.as_tensor(self.entries())
@@ -459,15 +468,16 @@ class Table(Operator, Grid):
             with torch.enable_grad():
                 (slope,) = torch.autograd.grad(smooth(x).sum(), x)
             exact = smooth(x.detach()) * 2.0**-self.e
-            slope = slope * ((exact >= self.low - 0.5) & (exact <= self.high + 0.5))
-            self._table = (key, (codes * 2.0**self.e).to(like), slope.to(like))
-        return self._table[1], self._table[2]
+            inside = (exact >= self.low - 0.5) & (exact <= self.high + 0.5)
+            found = codes * 2.0**self.e, slope * inside, codes - exact * inside
+            self._table = (key, F.Entries(*(values.to(like) for values in found)))
+        return self._table[1]
 
     def forward(self, x: Tensor) -> Tensor:
         if self.observer is not None:
             y = F.SMOOTH[self.function](x)
             return y if self.function == "tanh" else self.observer(y)
-        return F.table(x, *self._tables(x), self.source.e, self.source.low)
+        return F.table(x, self._tables(x), self.source.e, self.source.low, (2.0**self.e, self.high), self.learned_scale())
 
     def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
         return ops.table.append(b, self.tensor, inputs[0], self.function, bits=self.bits, signed=self.signed, scale=2.0**self.e)

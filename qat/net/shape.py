@@ -47,6 +47,7 @@ class EncoderShape:
     vocabulary, positions, segments   rows of the three tables
     pooler      activation behind the first token's linear layer, of a sequence head; None: the logits read the first token itself
     head        sequence (`labels` logits a sentence), token (`labels` logits a token), span (start and end logits a token)
+    exits       an off-ramp behind each layer, of two layers or more and a sequence head without a pooler (qat/net/off_ramps.py)
     max_tokens  longest sentence
     dropout     of hidden states, in training; attention_dropout: of probabilities
     """
@@ -61,6 +62,7 @@ class EncoderShape:
     pooler: str | None = "tanh"
     head: Head = "sequence"
     labels: int = 2
+    exits: bool = False
     max_tokens: int = 64
     dropout: float = 0.1
     attention_dropout: float = 0.1
@@ -71,7 +73,8 @@ class EncoderShape:
         return self.head != "sequence"
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Without what few encoders have, where it is not there: as checkpoints from before have it."""
+        return {key: value for key, value in asdict(self).items() if key != "exits" or value}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> EncoderShape:

@@ -34,27 +34,32 @@ def untrained_shape(model: ModelConfig, *, labels: int, vocabulary: int, task: s
 
 
 def untrained_graph(model: ModelConfig, quant: QuantConfig, *, labels: int, vocabulary: int, task: str = "classification", seed: int = 0,
-                    compressed: Callable[[EncoderShape], EncoderShape] = lambda shape: shape) -> Graph:  # fmt: skip
+                    compressed: Callable[[EncoderShape], EncoderShape] = lambda shape: shape,
+                    thin: Callable[[Encoder], None] = lambda network: None) -> Graph:  # fmt: skip
     """The integer graph of an encoder with random weights.
 
     labels, vocabulary  logits, and rows of the word table where no checkpoint gives them
     compressed          what compression makes of a shape (bitloom.qat.compress.Compression.check)
+    thin                sets the weights to zero that it leaves out (bitloom.qat.compress.Compression.thin)
     """
     torch.manual_seed(seed)
     shape = compressed(untrained_shape(model, labels=labels, vocabulary=vocabulary, task=task))
     memory.require(shape)
     network = Encoder(shape).bind(quant, shape.max_tokens)
-    set_scales(network)
+    set_scales(network, thin)
     return network.to_graph("untrained")
 
 
 @torch.no_grad()
-def set_scales(network: Network) -> None:
+def set_scales(network: Network, thin: Callable[[Network], None] = lambda network: None) -> None:
     """Plausible scales without a look at data: weights by their deviation, activations by what LayerNorm makes of them."""
     for operator in network.operators():
         if isinstance(operator, Linear):
             operator.weight.normal_(std=1 / math.sqrt(operator.in_features))
             operator.bias.zero_()
+    thin(network)
+    for operator in network.operators():
+        if isinstance(operator, Linear):
             grid = operator.weight_grid
             grid.log_scale.fill_(math.log(SPREAD / math.sqrt(operator.in_features) / max(1, grid.high)))
             grid.assign(operator.weight)

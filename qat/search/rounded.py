@@ -14,6 +14,7 @@ from bitloom.qat.net.model import QuantModel
 from bitloom.qat.net.operators import LOGIT_BITS, Linear
 from bitloom.qat.quantizers import Grid
 from bitloom.qat.search.space import Choice, Space
+from bitloom.qat.weights.codebook import Coding
 
 
 class _Several:
@@ -94,7 +95,7 @@ class Rounded:
     def fit(self, operator: Linear) -> None:
         """A layer's weight scales for its bits; a codebook stays as the float weights gave it."""
         grid = operator.weight_grid
-        if getattr(grid, "coding", None) is not None:
+        if isinstance(grid.coding, Coding):
             return
         key = (operator.tensor, grid.bits, grid.narrow)
         if key not in self._fits:

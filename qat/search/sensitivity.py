@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bitloom.qat.net.operators import Bits
 from bitloom.qat.objectives.logits import distance
 from bitloom.qat.quantizers import WeightQuant
 from bitloom.qat.search.hessian import Batch, Curvature, weights_of
@@ -142,6 +143,7 @@ def curvature(
     for done, (variable, tensor) in enumerate(chosen):
         progress(done / len(chosen), f"curvature of {tensor}")
         weight, narrow = weights[tensor], rounded.space.quant.of(tensor, "weight_range") == "narrow"
+        share = getattr(Bits(rounded.space.quant, rounded.max_tokens).coding(tensor), "share", 1)
         trace = of.trace(weight, PRODUCTS)
         found[tensor] = Layer(
             tensor=tensor,
@@ -149,14 +151,14 @@ def curvature(
             eigenvalues=of.tops(weight),
             trace=trace.value,
             trace_error=trace.error,
-            rounding={bits: rounding_error(weight, bits, narrow) for bits in variable.bits},
+            rounding={bits: rounding_error(weight, bits, narrow, share) for bits in variable.bits},
         )
     return found
 
 
 @torch.no_grad()
-def rounding_error(weight: Tensor, bits: int, narrow: bool) -> float:
-    """Sum of squared differences between weights [C, K] and what they are rounded to, each channel with its best scale."""
-    grid = WeightQuant(len(weight), bits, narrow)
+def rounding_error(weight: Tensor, bits: int, narrow: bool, share: int = 1) -> float:
+    """Sum of squared differences between weights [C, K] and what they are rounded to, each channel (or group of `share`, 0: all) with its best scale."""
+    grid = WeightQuant(len(weight), bits, narrow, share)
     grid.fit(weight)
     return float((grid(weight.detach())[0] - weight.detach()).square().sum())

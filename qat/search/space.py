@@ -101,7 +101,7 @@ class Space:
 def _chosen(tensor: str, setting: str, own: set[str], quant: QuantConfig) -> bool:
     """Not the residual bits of a projection, whose activations may take them by an override alone, nor the weights of a codebook."""
     if setting == "residual":
-        return own == {"residual"}
+        return "weights" not in own
     return setting != "weights" or quant.of(tensor, "codebook") == "none"
 
 

@@ -41,7 +41,7 @@ class Coding:
     kept: bool = False
     fixed: bool = False
 
-    def check(self, name: str, bits: int, shape: tuple[int, int]) -> None:
+    def check(self, name: str, bits: int, narrow: bool, shape: tuple[int, int]) -> None:
         """Raise ConfigError where a layer [C, K] with values of `bits` cannot have it."""
         where, entries, weights = f"quantization: {name}: codebook {self.kind}", 1 << self.index_bits, math.prod(shape[self.channel :])
         if bits == 1:

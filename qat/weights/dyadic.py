@@ -1,26 +1,60 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights as integers of 1 to 8 bits with a dyadic scale an output channel."""
+"""Weights as integers of 1 to 8 bits with a dyadic scale an output channel, a group of channels or a layer."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from bitloom.hw.settings import ConfigError
 from bitloom.qat import functional as F
 from bitloom.qat.brevitas import ExtendedInjector, WeightQuantProxyFromInjector
 
+PART = 1 << 15  # weights that are fitted at once, so that they stay in a processor's cache
+RATIOS = torch.linspace(1.0, 0.2, 41).tolist()  # scales that are tried, in units of the one that clips nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dyadic:
+    """A layer's settings where its weights are any integers of their bits.
+
+    share    output channels, neighbours, that have one scale (Q-BERT, Shen et al. 2020: groups); 0: all of the layer
+    ternary  none: scales are learned; or the rule that finds them in each step (qat/weights/ternary.py)
+    """
+
+    share: int = 1
+    ternary: Literal["none", "twn", "loss_aware"] = "none"
+    kept: ClassVar[bool] = False  # weights are trained
+
+    def check(self, name: str, bits: int, narrow: bool, shape: tuple[int, int]) -> None:
+        """Raise ConfigError where a layer [C, K] with weights of `bits` cannot have it."""
+        if self.share and shape[0] % self.share:
+            fits = max(n for n in range(1, self.share) if shape[0] % n == 0)
+            rule = f"must divide the {shape[0]} output channels of the layer"
+            raise ConfigError(f"quantization: {name}: got weight_scales {self.share}, {rule}; use e.g. {fits}, or set channel there")
+        if self.ternary != "none" and (bits != 2 or not narrow):
+            got = f"weights of {bits} bits" if bits != 2 else "weight_range full"
+            raise ConfigError(f"quantization: {name}: got {got} with ternary {self.ternary}, must be -1, 0 and 1; set weights: 2 and weight_range: narrow")
+
 
 class WeightQuant(nn.Module):
-    """Weight quantizer with one learned dyadic scale an output channel (LSQ; one bit: sign).
+    """Weight quantizer with learned dyadic scales, one an output channel or a group of them (LSQ; one bit: sign).
 
     channels     C
     bits         1 .. 8; narrow leaves out the code -2**(bits-1)
+    share        channels that have one scale, a divisor of C; 0: all
     rescaled     the operator whose weights these are, alone in a tuple: it says what exponents its rescaling can have (`weight_exponents`)
     """
 
-    def __init__(self, channels: int, bits: int = 8, narrow: bool = True):
+    coding: object = Dyadic()
+
+    def __init__(self, channels: int, bits: int = 8, narrow: bool = True, share: int = 1):
         super().__init__()
-        self.log_scale = nn.Parameter(torch.zeros(channels))  # natural log: Adam's steps are then relative ones
+        self.share = share or channels
+        self.log_scale = nn.Parameter(torch.zeros(channels // self.share))  # natural log: Adam's steps are then relative ones
         self.register_buffer("zero_point", torch.tensor(0.0), persistent=False)
         self.register_buffer("bit_width", torch.tensor(float(bits)), persistent=False)
         self.rescaled = ()
@@ -34,13 +68,19 @@ class WeightQuant(nn.Module):
         self.bit_width.fill_(float(bits))
 
     def snapped(self) -> tuple[Tensor, Tensor]:
-        """The scales as mantissas [C] and their exponent (bitloom.qat.functional.snap_scale)."""
+        """The scales as mantissas [C / share] and their exponent (bitloom.qat.functional.snap_scale)."""
         return F.snap_scale(self.log_scale, *(self.rescaled[0].weight_exponents() if self.rescaled else ()))
+
+    def multipliers(self) -> Tensor:
+        """The mantissas as the hardware has them: [C], or [1] where all channels share one."""
+        mantissa = self.snapped()[0]
+        return mantissa if len(mantissa) == 1 else mantissa.repeat_interleave(self.share)
 
     def scale(self) -> Tensor:
         """The snapped scales, float64 [C]."""
         mantissa, exponent = self.snapped()
-        return mantissa * F.pow2(exponent)
+        scale = mantissa * F.pow2(exponent)
+        return scale if self.share == 1 else scale.repeat_interleave(self.share)
 
     def codes(self, weight: Tensor) -> Tensor:
         """Integer codes [C, K] of the weights, as floats."""
@@ -56,19 +96,24 @@ class WeightQuant(nn.Module):
 
     @torch.no_grad()
     def fit(self, weight: Tensor) -> None:
-        """Set each channel's scale to the one of least squared error (one bit: the mean magnitude, which is it)."""
-        weight = weight.detach().double()
-        top = weight.abs().amax(1).clamp_(min=max(float(weight.abs().max()) * 1e-4, 1e-8))
+        """Set each scale to the one of least squared error (one bit: the mean magnitude, which is it)."""
+        groups = weight.detach().reshape(len(self.log_scale), -1)
+        least = max(float(groups.abs().max()) * 1e-4, 1e-8)
+        rows = max(1, PART // groups.shape[1])
+        self.log_scale.copy_(torch.cat([self._best(part.double(), least) for part in groups.split(rows)]).log())
+
+    def _best(self, weight: Tensor, least: float) -> Tensor:
+        """Of each row of weights, float64; least: of the largest magnitude."""
+        top = weight.abs().amax(1).clamp_(min=least)
         if self.bits == 1:
-            best = weight.abs().mean(1).clamp_(min=top * 1e-4)
-        else:
-            best, least = top / self.high, torch.full_like(top, torch.inf)
-            for ratio in torch.linspace(1.0, 0.2, 41).tolist():
-                scale = (top * ratio / self.high)[:, None]
-                codes, _ = F.weight_codes(weight, scale, self.bits, self.low, self.high)
-                error = (codes * scale - weight).square().sum(1)
-                best, least = torch.where(error < least, scale[:, 0], best), torch.minimum(error, least)
-        self.log_scale.copy_(best.log())
+            return weight.abs().mean(1).clamp_(min=top * 1e-4)
+        best, smallest = top / self.high, torch.full_like(top, torch.inf)
+        for ratio in RATIOS:
+            scale = (top * ratio / self.high)[:, None]
+            codes, _ = F.weight_codes(weight, scale, self.bits, self.low, self.high)
+            error = codes.mul_(scale).sub_(weight).square_().sum(1)
+            best, smallest = torch.where(error < smallest, scale[:, 0], best), torch.minimum(error, smallest)
+        return best
 
     def forward(self, weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         scale = self.scale().to(weight.dtype)[:, None]

@@ -55,7 +55,8 @@ def test_wrong_usage_is_exit_code_2(bitloom, argv):
         ),
         (
             ["run", "quickstrt"],
-            "recipe: got 'quickstrt', must be a YAML file or one of bitloom's own; did you mean 'quickstart'? Known: minilm-sst2, quickstart, sst2-bsflex, sst2-compact, sst2-kmeans, sst2-tiny",
+            "recipe: got 'quickstrt', must be a YAML file or one of bitloom's own; did you mean 'quickstart'? Known: minilm-sst2, quickstart, sst2-bsflex, sst2-kmeans, sst2-tiny, "
+            "attention-window, balanced-pruning, block-pruning, compound, depth, distill-layers, distill-logits, ...",
         ),
         (["train", "nowhere"], "nowhere: got no run.json, must be a run folder; make one with `bitloom run RECIPE`"),
         (

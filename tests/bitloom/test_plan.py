@@ -32,3 +32,17 @@ def test_the_compressed_network_is_planned(bitloom):
     ) and "become 1 layers of 1 heads and a feed-forward of 12, " in out.replace("\n", " ")
     row = next(line for line in out.splitlines() if line.startswith("layer.*.ffn.up.acc")).split()
     assert row[2] == f"{12 * 16 + 12}"
+
+
+@pytest.mark.parametrize(
+    "entry", ["{method: block_pruning, tile: [8, 8], keep: 0.25}", "{method: balanced_pruning, keep: 2, of: 8}"], ids=["zero_tiles", "weights_in_groups"]
+)
+def test_weights_that_are_left_out_are_planned(entry, bitloom):
+    """A quarter of each layer's weights is left: less than half of the multipliers does as many sentences."""
+    goal = [*TINY, "--set", "model.intermediate=64", "--set", "hardware={target_cycles: 512}", "--board", "ulx3s_85f"]
+    multipliers = []
+    for compression in ("[]", f"[{entry}]"):
+        code, out, _ = bitloom("plan", "quickstart", *goal, "--set", f"compression={compression}")
+        assert code == 0
+        multipliers.append(int(next(line for line in out.splitlines() if line.startswith("recipe's goal")).split()[3]))
+    assert multipliers[1] < multipliers[0] / 2, multipliers

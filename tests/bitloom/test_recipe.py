@@ -273,3 +273,29 @@ def test_recipes_are_found_by_name_where_no_such_file_exists(tmp_path, monkeypat
     (tmp_path / "quickstart").write_text("mine")
     assert find("quickstart") == Path("quickstart")
     assert find("recipes/none.yaml") == Path("recipes/none.yaml")  # which load then refuses by its path
+
+
+@pytest.mark.parametrize("name", sorted(name for name, path in shipped().items() if path.parent.name == "compression"))
+def test_each_recipe_of_a_compression_method_fits_its_network(name, tmp_path, monkeypatch):
+    """As far as it is known before training; a teacher and a checkpoint of other runs are stood in for."""
+    from transformers import BertConfig
+
+    from bitloom.qat.compress import Compression
+    from bitloom.qat.config import ModelConfig
+    from bitloom.qat.net.untrained import untrained_shape
+
+    monkeypatch.chdir(tmp_path)
+    teacher = BertConfig(hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536)
+    teacher.save_pretrained(tmp_path / "runs/minilm-sst2/train/float")
+    recipe = Recipe.load(find(name))
+    model = ModelConfig(layers=6, hidden=384, heads=12, intermediate=1536) if recipe.model.checkpoint else recipe.model
+    shape = untrained_shape(model, labels=2, vocabulary=1000)
+    Compression(recipe.compression, recipe.quantization, recipe.training).check(shape)
+    assert recipe.compression and recipe.training.qat_epochs
+
+
+def test_each_compression_method_has_a_recipe():
+    from bitloom.qat.methods import METHODS
+
+    used = {path.read_text() for path in shipped().values()}
+    assert not [method for method in METHODS if not any(f"method: {method}," in text for text in used)]

@@ -83,7 +83,7 @@ TWO_LAYERS = EncoderShape(hidden=8, layers=(LayerShape(heads=2, head_width=4, in
         ({"layer.2.*": {"weights": 2}}, "must match a layer or tensor"),
         (
             {"layer.0.scores": {"weights": 2}},
-            "got 'weights', must be a setting of a matching tensor; 'layer.0.scores' has scores",
+            "got 'weights', must be a setting of a matching tensor; 'layer.0.scores' has activation_scales, scores",
         ),
     ],
 )

@@ -183,6 +183,6 @@ def test_gradients_are_those_of_the_smooth_functions():
 def test_table_looks_up_codes_and_slopes():
     x = torch.tensor([[-2.0, -0.5], [0.0, 1.5]], requires_grad=True)
     table, slope = torch.arange(8.0) * 10, torch.arange(8.0)
-    y = F.table(x, table, slope, -1, -4)
+    y = F.table(x, F.Entries(table, slope, slope), -1, -4, (1.0, 8))
     y.sum().backward()
     assert y.tolist() == [[0, 30], [40, 70]] and x.grad.tolist() == [[0, 3], [4, 7]]

@@ -8,8 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from compressed import DATA, MODEL, STEPS, TRAINING, assert_same, compress, crashed, integers_agree, weights
-from random_models import padded, random_float, random_sentences
+from compressed import DATA, MODEL, STEPS, TRAINING, answers, assert_same, checked, compress, crashed, inputs, integers_agree, plain_model, weights
 from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
@@ -56,26 +55,6 @@ NETWORKS = {
     "depth": ([{"method": "depth", "layers": [1]}], [4], [32]),
     "compound": (COMPOUND, None, [16, 16]),
 }
-
-
-def plain_model(seed: int = 0, **changes) -> FloatModel:
-    return FloatModel.from_hugging_face(random_float(MODEL.model_copy(update={"dropout": 0.0} | changes), seed), MODEL.max_tokens).eval()
-
-
-def inputs(seed: int = 1) -> dict:
-    return padded(*random_sentences(seed, 8, MODEL.max_tokens))
-
-
-def answers(model: FloatModel) -> torch.Tensor:
-    with torch.no_grad():
-        return model(**inputs()).logits
-
-
-def checked(entries: list[dict], model: ModelConfig = MODEL, **training) -> str:
-    with pytest.raises(MethodError) as error:
-        Compression(tuple(map(read, entries)), QuantConfig(), TrainConfig(**training)).check(untrained_shape(model, labels=2, vocabulary=250))
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 @pytest.mark.parametrize("case", [name if name in ("compound", "layer_drop") else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS])

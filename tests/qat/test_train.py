@@ -139,11 +139,17 @@ def test_crashed_training_ends_in_the_same_weights(whole, tmp_path, monkeypatch,
     assert metrics | {"seconds": 0} == whole[1] | {"seconds": 0}  # scores and the curve, too
 
 
+CODED = {"weights": 8, "codebook": "kmeans", "index_bits": 2, "overrides": {"layer.0.ffn.*": {"codebook": "bs_flex", "index_bits": 1}}}
+LEARNED = {"weights": 2, "ternary": "loss_aware", "activations": 4, "activation_scales": "learned", "overrides": {"layer.0.key": {"ternary": "twn"}}}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("clusters", ["free", "kept"])
-def test_crashed_training_of_codebooks_ends_in_the_same_weights(tmp_path, monkeypatch, clusters):
-    """Values and clusters are in a checkpoint, too."""
-    quant = QuantConfig(weights=8, codebook="kmeans", index_bits=2, clusters=clusters, overrides={"layer.0.ffn.*": {"codebook": "bs_flex", "index_bits": 1}})
+@pytest.mark.parametrize(
+    ("settings", "kept"), [(CODED | {"clusters": "free"}, "centroids"), (CODED | {"clusters": "kept"}, "index"), (LEARNED, "norm.log_scale")]
+)
+def test_crashed_training_of_other_codings_ends_in_the_same_weights(tmp_path, monkeypatch, settings, kept):
+    """Values and clusters, thresholds that follow from the optimizer's moments, and learned exponents are in a checkpoint, too."""
+    quant = QuantConfig(**settings)
     train(MODEL, quant, TRAINING, DATA, None, tmp_path / "whole")
     original = EncoderTrainer.compute_loss
 
@@ -158,7 +164,7 @@ def test_crashed_training_of_codebooks_ends_in_the_same_weights(tmp_path, monkey
             train(MODEL, quant, TRAINING, DATA, None, tmp_path / "out")
     train(MODEL, quant, TRAINING, DATA, None, tmp_path / "out")
     assert_same(weights(tmp_path / "out"), weights(tmp_path / "whole"))
-    assert any(name.endswith("centroids") for name in weights(tmp_path / "out")["qat"])
+    assert any(name.endswith(kept) for name in weights(tmp_path / "out")["qat"])
 
 
 @pytest.mark.slow

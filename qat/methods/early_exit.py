@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Early exit: an off-ramp behind each layer, at which a sentence leaves that it answers for sure.
+
+The rule is confidence (DeeBERT, Xin et al. 2020, arXiv:2004.12993; its margin here: hw/ops/off_ramps.py) or patience (PABEE, Zhou et al. 2020, arXiv:2006.04152).
+Off-ramps are trained together with the layers, weighted by their depth (PABEE), or behind them with all else frozen (DeeBERT's two stages). An off-ramp is one
+linear layer on the first token, as DeeBERT's text has it: the layers' hardware waits for what it says, and a pooler would make it wait longer.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from bitloom.hw.settings import ConfigError, Number
+from bitloom.qat.config import MAX_LAYERS
+from bitloom.qat.methods import MethodConfig
+from bitloom.qat.methods.method import Method, Setup, Step, Work
+from bitloom.qat.net.encoder import Encoder
+from bitloom.qat.net.model import FloatModel, sequence_loss
+from bitloom.qat.net.off_ramps import NEVER, margins, taken
+from bitloom.qat.net.shape import EncoderShape
+
+SECOND = 0.5  # share of a phase's steps behind which DeeBERT's second stage begins
+THRESHOLDS = 256  # margins of the training sentences, equally spaced in rank, among which a threshold is chosen
+
+
+class ExitWarning(UserWarning):
+    """A rule by which all sentences leave at the same off-ramp."""
+
+
+class Config(MethodConfig):
+    """rule: confidence, with its `threshold` (a margin between logits), or patience, with its `patience` (off-ramps in a row that agree).
+
+    Where that figure is left out, it is the least one that costs at most `accuracy_drop` per cent of the training sentences that are looked at.
+    """
+
+    method: Literal["early_exit"]
+    rule: Literal["confidence", "patience"] = "confidence"
+    threshold: Number | None = Field(None, ge=0, le=NEVER)
+    patience: int | None = Field(None, ge=1, le=MAX_LAYERS)
+    accuracy_drop: Number | None = Field(None, ge=0, le=100)
+    train: Literal["joint", "two_stage"] = "joint"
+
+    @model_validator(mode="after")
+    def _one_figure(self) -> Config:
+        other, own = ("patience", self.threshold) if self.rule == "confidence" else ("threshold", self.patience)
+        if getattr(self, other) is not None:
+            raise ConfigError(f"{other}: got {getattr(self, other):g} with rule {self.rule}, must go with the other rule; remove it, or change rule")
+        if own is not None and self.accuracy_drop is not None:
+            raise ConfigError(f"accuracy_drop: got {self.accuracy_drop:g} with a given figure, must be one of them; remove one")
+        return self
+
+
+class EarlyExit(Method):
+    """Minimizes the sum of j * loss_j over the off-ramps j = 1 .. L, divided by the sum of j; or in two stages the last one's, then that of the others."""
+
+    Config = Config
+    early = looks = True
+    clashes = {"layer_drop": "each off-ramp belongs to its layer, and stands behind it in training"}
+
+    def require(self, setup: Setup) -> None:
+        shape, layers = setup.shape, len(setup.shape.layers)
+        if shape.per_token:
+            raise self.error("", "a head of each token", "have one vector of logits a sentence: its tokens leave together", "remove early_exit, or set model.head: sequence")
+        if shape.labels < 2:
+            raise self.error("", "a task of one number", "have labels, of which one wins", "remove early_exit")
+        if layers < 2:
+            raise self.error("", "1 layer", "have at least two, to leave before the last", "remove early_exit, or raise model.layers")
+        if self.cfg.patience is not None and self.cfg.patience > layers:
+            raise self.error("patience", self.cfg.patience, f"be at most the {layers} layers that there are", "lower it")
+        if not setup.training.float_epochs and not setup.training.qat_epochs:
+            raise self.error("", "no epochs of either kind", "have some to train the off-ramps in", "set training.float_epochs")
+
+    def reshape(self, shape: EncoderShape) -> EncoderShape:
+        return replace(shape, exits=True, pooler=None)
+
+    def weights(self, old: Encoder, new: Encoder) -> None:
+        """The pooler's matrix goes into the logits': what they were for small values of it, which training then mends. All off-ramps start so."""
+        if old.shape.pooler:
+            pre = old.pooler.pre
+            new.logits.bias.copy_(old.logits.bias + old.logits.weight @ pre.bias)
+            new.logits.weight.copy_(old.logits.weight @ pre.weight)
+        for ramp in new.exit:
+            ramp.logits.weight.copy_(new.logits.weight)
+            ramp.logits.bias.copy_(new.logits.bias)
+
+    def begin(self, work: Work) -> None:
+        self._seen: tuple[Tensor, ...] = ()
+        self.register_buffer("apart", torch.zeros((), dtype=torch.bool, device=next(work.model.parameters()).device))
+        work.hooks.append(work.network.answer.register_forward_pre_hook(self._look))
+        if self.cfg.train == "two_stage":
+            work.hooks.extend(ramp.logits.register_forward_pre_hook(self._detach) for ramp in work.network.exit)
+
+    def _look(self, module: torch.nn.Module, logits: tuple[Tensor, ...]) -> None:
+        self._seen = logits
+
+    def _detach(self, module: torch.nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
+        """DeeBERT: off-ramps learn from the layers, never the reverse."""
+        return (args[0].detach(),)
+
+    def during(self, work: Work, step: Step) -> None:
+        self.apart.fill_(step.number >= SECOND * step.total)
+
+    def loss(self, work: Work, loss: Tensor, inputs: dict[str, Tensor], outputs) -> Tensor:
+        early = [sequence_loss(logits, inputs["labels"]) for logits in self._seen[:-1]]
+        if self.cfg.train == "two_stage":
+            return sum(early) if self.apart else loss
+        whole = len(early) + 1
+        return (sum(depth * own for depth, own in enumerate(early, 1)) + whole * loss) / (whole * (whole + 1) / 2)
+
+    @torch.no_grad()
+    def finish(self, work: Work) -> FloatModel | None:
+        """Set the rule by training sentences, and tell where they leave."""
+        answer, (logits, labels) = work.network.answer, self.answers(work)
+        threshold, patience = self.chosen(logits, labels)
+        answer.threshold.fill_(threshold)
+        answer.patience.fill_(patience)
+        text = told(logits, labels, taken(logits, threshold, patience))
+        if work.data is not None:
+            work.data.report(f"early exit, {work.phase}: {text}")
+        left = taken(logits, threshold, patience)
+        if bool((left == left[0]).all()):
+            at = int(left[0]) + 1
+            warnings.warn(f"{self.where}: all sentences leave behind layer {at}: {text}; change {'threshold' if self.cfg.rule == 'confidence' else 'patience'}",
+                          ExitWarning, stacklevel=2)  # fmt: skip
+
+    def answers(self, work: Work) -> tuple[Tensor, Tensor]:
+        """Logits of all off-ramps [L, N, labels] and labels [N] of some training sentences."""
+        seen: list[Tensor] = []
+        handle = work.network.answer.register_forward_pre_hook(lambda module, logits: seen.append(torch.stack(logits).double()))
+        training, device, labels = work.model.training, next(work.model.parameters()).device, []
+        work.model.eval()
+        for batch in work.batches():
+            work.model(**{key: value.to(device) for key, value in batch.items() if key != "labels"})
+            labels.append(batch["labels"].to(device))
+        handle.remove()
+        work.model.train(training)
+        return torch.cat(seen, dim=1), torch.cat(labels)
+
+    def chosen(self, logits: Tensor, labels: Tensor) -> tuple[float, int]:
+        """Threshold and patience: as given, or the least that keep the accuracy."""
+        least = correct(logits[-1], labels) - (0.5 if self.cfg.accuracy_drop is None else self.cfg.accuracy_drop) / 100
+        if self.cfg.rule == "patience":
+            every = range(len(logits), 0, -1) if self.cfg.patience is None else (self.cfg.patience,)
+            return 0.0, kept(every, self.cfg.patience is None, lambda patience: leaving(logits, labels, 0.0, patience) >= least)
+        if self.cfg.threshold is not None:
+            return float(self.cfg.threshold), 1
+        margin = margins(logits)[0][:-1].flatten().sort(descending=True).values
+        ranks = torch.linspace(0, len(margin) - 1, min(THRESHOLDS, len(margin))).long()
+        return kept([NEVER, *margin[ranks].float().tolist()], True, lambda threshold: leaving(logits, labels, threshold, 1) >= least), 1
+
+
+def kept(candidates, choose: bool, good):
+    """The last candidate before the first that is not good; the first one is taken in any case."""
+    best = None
+    for candidate in candidates:
+        if best is not None and choose and not good(candidate):
+            break
+        best = candidate
+    return best
+
+
+def correct(logits: Tensor, labels: Tensor) -> float:
+    """Share of right answers of logits [N, labels]."""
+    return float((logits.argmax(-1) == labels).double().mean())
+
+
+def leaving(logits: Tensor, labels: Tensor, threshold: float, patience: int) -> float:
+    """Share of right answers where sentences leave by that rule, of logits [L, N, labels]."""
+    left = taken(logits, threshold, patience)
+    return correct(logits[left, torch.arange(len(labels), device=labels.device)], labels)
+
+
+def told(logits: Tensor, labels: Tensor, left: Tensor) -> str:
+    """Where sentences leave and what it costs, in a few words."""
+    shares = torch.bincount(left, minlength=len(logits)).double() / len(left)
+    chosen = correct(logits[left, torch.arange(len(labels), device=labels.device)], labels)
+    return (
+        f"{len(left)} training sentences leave behind layers 1 .. {len(logits)}: {', '.join(f'{100 * share:.0f} %' for share in shares)}; "
+        f"mean {float(left.double().mean()) + 1:.2f} layers; accuracy {100 * chosen:.1f} %, of the last {100 * correct(logits[-1], labels):.1f} %"
+    )
+
+
+METHOD = EarlyExit
