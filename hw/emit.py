@@ -216,7 +216,7 @@ class Emitter:
             *(_bundle(loop.logits.wire, "e") if loop.logits else (".e_valid(1'b0)", ".e_ready()", ".e_data('0)", ".e_last(1'b0)")),
         ]
         self._instance(loop.instance.module, "u_loop", loop.instance.params, [*ports, ".bus(turns_bus)"])
-        self.modules |= {"turns", "off_ramps"} if loop.logits else {"turns"}
+        self.modules.add("turns")
         self.instances.append(
             f"  assign {{{loop.turn.wire}_last, {loop.turn.wire}_ready}} = 2'b11;\n"
             f"  assign {{{loop.turn.wire}_data, {loop.turn.wire}_valid}} = turns_bus[8:0];\n"

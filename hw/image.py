@@ -74,7 +74,8 @@ def structure(design: Design) -> str:
     for unit in design.units:
         units[unit.name] |= {key: _told(value) for key, value in unit.instance.params.items()}
     whole = {"data_bits": design.folding.memory.data_bits, "outputs": list(design.graph.outputs)}
-    return json.dumps({"memory": whole, **units})
+    loop = {"loop": dict(design.loop.instance.params)} if design.loop and design.loop.logits else {}  # the rule by which sentences leave
+    return json.dumps({"memory": whole, **units, **loop})
 
 
 def difference(got: str, want: str) -> str:
@@ -210,21 +211,26 @@ def _tiles(unit: Unit, data_bits: int) -> bytes:
     return np.packbits(digits, axis=1, bitorder="little").tobytes()
 
 
-def reads(design: Design, lengths: Sequence[int]) -> np.ndarray:
-    """How often each beat of the image is fetched for sentences of these lengths: header and parameters once, or those of turns once a sentence, every tile
-    once a block. int64 [beats].
+def reads(design: Design, lengths: Sequence[int], exits: Sequence[int] | None = None) -> np.ndarray:
+    """How often each beat of the image is fetched for sentences of these lengths: header and parameters once, or those of a turn once for each sentence that
+    passes it, every tile once a block. int64 [beats].
+
+    exits  the off-ramp at which each sentence leaves; None: there are none
     """
     beat = design.folding.memory.data_bits // 8
     first, end = begin(design) // beat, (begin(design) + len(parameters(design))) // beat
     counts = np.zeros(end + len(_tail(design)) // beat, dtype=np.int64)
-    counts[first:end] = len(lengths)
-    counts[first : first + chunks(design)[0] * image_loader.CHUNK] = 1
+    common, turn = (count * image_loader.CHUNK for count in chunks(design))
+    counts[first : first + common] = 1
+    for number, begins in enumerate(range(first + common, end, turn or 1)):
+        counts[begins : begins + turn] = len(lengths) if exits is None else sum(number <= exit for exit in exits)
     counts[: image_loader.beats(8 * beat)] = 1
     for unit in design.fetching:
         first = unit.fold.base // beat
-        beats = streamed.size(unit.graph, unit.node, unit.fold) // beat
-        tokens = lengths if unit.out.kind == "token" else [1] * len(lengths)
-        counts[first : first + beats] = sum(-(-n // unit.fold.block) for n in tokens)
+        for turn, size in enumerate(streamed.sizes(unit.graph, unit.node, unit.fold)):
+            inside = [n if unit.out.kind == "token" else 1 for i, n in enumerate(lengths) if exits is None or exits[i] >= turn]
+            counts[first : first + size // beat] = sum(-(-n // unit.fold.block) for n in inside)
+            first += size // beat
     return counts
 
 

@@ -36,7 +36,7 @@ def run(context: Context) -> str:
         context.progress(done / len(chosen), f"{spec}: {done} of {len(chosen)} sentences")
 
     weights = built / image.FILE if design.fetch else None
-    report = hil(design, target, inputs, answers, weights=weights, progress=progress)
+    report = hil(design, target, inputs, answers, weights=weights, exits=golden.exits(graph, want), progress=progress)
     result = report.as_dict() | {
         "graph_hash": graph.hash,
         "accuracy": {

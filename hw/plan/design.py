@@ -267,7 +267,8 @@ class Design:
             found += [(loop.back.tensor, fifo_name(port), fifo.instance(port.stream.width, port.depth)) for port in loop.ports]
             found.append((loop.back.tensor, "u_loop", loop.instance))
             found += [(loop.back.tensor, "u_by_turn", by_turn.instance(loop.entry.width))] * self.by_turn
-        found += [(port.stream.tensor, fifo_name(port), fifo.instance(port.stream.width, port.depth)) for port in self.exits]
+        owner = self._ramp and loop.back.tensor
+        found += [(owner or port.stream.tensor, fifo_name(port), fifo.instance(port.stream.width, port.depth)) for port in self.exits]
         return tuple(found)
 
     def styled(self, name: str, made: Instance) -> Instance:
@@ -347,9 +348,12 @@ class Design:
     def multipliers(self) -> int:
         return self.folding.multipliers
 
-    def work(self, tokens: int) -> int:
-        """Multiply-accumulates that the hardware makes for one sentence of that many tokens: not those of zero weights that it leaves out."""
-        return sum(u.turns * u.op.work(u.graph, u.node, u.fold, tokens) for u in self.units)
+    def work(self, tokens: int, exit: int | None = None) -> int:
+        """Multiply-accumulates that the hardware makes for one sentence of that many tokens: not those of zero weights that it leaves out.
+
+        exit  the off-ramp at which it leaves; None: it passes all layers
+        """
+        return sum((u.turns if exit is None else min(u.turns, exit + 1)) * u.op.work(u.graph, u.node, u.fold, tokens) for u in self.units)
 
     @property
     def together(self) -> int:

@@ -59,10 +59,17 @@ def _check_by_turn(graph: Graph, folding: Folding) -> None:
 
 def size(graph: Graph, node: Node, fold: Fold) -> int:
     """Bytes of a unit's weights in all turns."""
-    op = OPS[node.op]
-    counts, times = np.unique(np.concatenate(op.slots(graph, node, fold)), return_counts=True)
-    beats = [tiles.beats(fold.products * op.element_bits(graph, node, fold), int(steps), fold.data_bits) for steps in counts]
-    return int(np.dot(beats, times)) * fold.data_bits // 8
+    return sum(sizes(graph, node, fold))
+
+
+def sizes(graph: Graph, node: Node, fold: Fold) -> list[int]:
+    """Bytes of a unit's weights in each turn."""
+    op, found = OPS[node.op], []
+    for slots in op.slots(graph, node, fold):
+        counts, times = np.unique(slots, return_counts=True)
+        beats = [tiles.beats(fold.products * op.element_bits(graph, node, fold), int(steps), fold.data_bits) for steps in counts]
+        found.append(int(np.dot(beats, times)) * fold.data_bits // 8)
+    return found
 
 
 def fetch_cycles(graph: Graph, folding: Folding) -> int:

