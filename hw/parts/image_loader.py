@@ -54,14 +54,14 @@ class TurnLoads:
 
     def __init__(self, reserve, begin: int, chunks: int, data_bits: int, memory: ExternalMemory):
         self._reserve, self._begin, self._chunks, self._bits = reserve, begin, chunks, data_bits
-        self._alone, self._sent = 5 + memory.alone(CHUNK), chunk_cycles(data_bits, memory)
+        each = data_bits // 32
+        self._behind = max(each, CHUNK * each - ceil((CHUNK - 1) * Fraction(memory.cycles, memory.beats)))  # from a chunk's last beat to its last word
 
     def load(self, turn: int, cycle: int) -> int:
         """The cycle in which a turn's memories are said to be loaded that are asked for in `cycle`."""
         asked, size = cycle + 1, CHUNK * self._bits // 8
         for chunk in range(turn * self._chunks, (turn + 1) * self._chunks):
-            late = self._reserve(asked, self._begin + chunk * size, CHUNK) - asked - self._alone
-            end = asked + self._sent + max(0, late)
+            end = self._reserve(asked, self._begin + chunk * size, CHUNK) + self._behind
             asked = end + 1
         return end + BEHIND
 

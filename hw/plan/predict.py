@@ -79,7 +79,7 @@ def predict(
         return _run(design, lengths, starts, None, exits)
     memory = design.folding.memory
     external = external or axi_fetch.ExternalMemory.planned(memory)
-    estimated = Estimated(memory)
+    estimated = Estimated(_known(memory, external))
     estimate = _run(design, lengths, starts, estimated, exits)
     bursts = max(1, sum(request.beats for request in estimated.requests) // memory.burst)
     port, found, settled, waits = estimated, estimate, False, WAITS
@@ -92,6 +92,14 @@ def predict(
         if number < waits and abs(found.out_last[-1] - estimate.out_last[-1]) > CROWDED * estimate.out_last[-1]:
             port, found, waits = estimated, estimate, 0
     return replace(found, settled=settled)
+
+
+def _known(memory: Memory, external: External) -> Memory:
+    """What the design counts on, or the mean rate of the memory that is known better."""
+    if not isinstance(external, Sdram):
+        return memory
+    cycles, beats = external.rate(memory.burst)
+    return replace(memory, latency=external.alone(1), cycles=cycles, beats=beats)
 
 
 def _moved(before: Sequence[axi_fetch.Request], now: Sequence[axi_fetch.Request]) -> int:
