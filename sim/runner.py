@@ -155,8 +155,9 @@ def _call(command: Sequence[str], work: Path, verilator: Verilator, log: Path) -
 
 
 def _runtime_key(verilator: Verilator, design: Model, extra: Sequence[str]) -> str:
-    flags = [a for a in extra if a.startswith("--")]
-    return hashlib.sha256(f"{verilator.version}\n{design.options}\n{design.effort}\n{flags}".encode()).hexdigest()[:16]
+    """Of what is compiled into it: of options those that add to it (vpi, timing, waves), not those that say how Verilog is read."""
+    flags = [a for a in (*design.options, *extra) if a.startswith("--")]
+    return hashlib.sha256(f"{verilator.version}\n{design.effort.make}\n{flags}".encode()).hexdigest()[:16]
 
 
 def _copy_objects(source: Path, target: Path) -> None:
