@@ -184,7 +184,7 @@ def synth(
 @app.command()
 def hil(
     run: RunArg,
-    target: Annotated[str | None, typer.Option(help="sim, serial:/dev/ttyUSB0 or pynq://HOST[:PORT].")] = None,
+    target: Annotated[str | None, typer.Option(help="sim, sim:loaded (its memory holds the weights), serial:/dev/ttyUSB0 or pynq://HOST[:PORT].")] = None,
     sentences: Annotated[str | None, typer.Option(help="How many, or all.")] = None,
 ) -> None:
     """Send development sentences to a board, or a simulated one; check every answer and cycle count."""
