@@ -62,7 +62,8 @@ class Config(MethodConfig):
 
 
 class EarlyExit(Method):
-    """Minimizes the sum of j * loss_j over the off-ramps j = 1 .. L, divided by the sum of j, or their mean; or in two stages the last one's, then that of the others."""
+    """Minimizes the sum of j * loss_j over the off-ramps j = 1 .. L, divided by the sum of j, or their mean; or in two stages the last one's loss, then the
+    sum of the others'."""
 
     Config = Config
     early = looks = True
