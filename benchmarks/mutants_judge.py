@@ -66,6 +66,7 @@ UNIT = {
     "axi_fetch": ("tests/rtl/test_axi_fetch.py",),
     "banks": MATRIX,
     "blocks": (STREAMED,),
+    "by_turn": (STREAMED,),
     "decode": (MATRIX[0], CODEBOOK),
     "fifo": (STREAMS,),
     "fifo_deep": (STREAMS,),

@@ -71,7 +71,7 @@ def _line(context: Context, spec: str) -> dict[str, int]:
 def _choose(context: Context, spec: str, dev: Sentences) -> Sentences:
     """--sentences N or all; if not said, the whole split on a board, and as many as verify takes on a simulated one."""
     settings = context.recipe.verification
-    text = context.option("sentences", str(settings.sentences) if spec == "sim" else "all")
+    text = context.option("sentences", str(settings.sentences) if spec.partition(":")[0] == "sim" else "all")
     if text == "all":
         return dev
     if not text.isdigit() or int(text) < 1:

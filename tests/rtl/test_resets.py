@@ -35,6 +35,7 @@ REDUNDANT = {
     ("fifo", "s_ready"): "an empty fifo may be ready in the first cycle after a reset",
     ("fifo_deep", "s_ready"): "an empty fifo may be ready in the first cycle after a reset",
     ("schedule", "place_q"): "linear_tiles alone reads it, whose bench is tests/hw/test_streamed.py",
+    ("image_loader", "turn_loaded"): "its bench asks for no turn; tests/hw/test_streamed.py does",
     ("fifo_deep", "arrived_q"): "what then arrives is written to a slot that holds no beat, before any beat comes",
 }
 
