@@ -32,15 +32,31 @@ from bitloom.text import shown
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One method: a shipped recipe and what is set in it. after: a row that must be done before; `{AFTER}` in a setting is its run folder."""
+    """One method: a shipped recipe and what is set in it.
+
+    after  a row that must be done before; `{AFTER}` in a setting is its run folder
+    last   what is set behind the settings of all rows
+    """
 
     recipe: str
     sets: tuple[str, ...] = ()
     after: str | None = None
+    last: tuple[str, ...] = ()
 
 
 def _weights(bits: int, activations: int = 8, *more: str) -> Row:
     return Row(recipe="sst2-tiny", sets=(f"quantization.weights={bits}", f"quantization.activations={activations}", *more))
+
+
+def _split(activations: int) -> Row:
+    """BinaryBERT from the ternary row's network."""
+    entries = "{method: ternary_splitting, ternary: {AFTER}/train/qat}, {method: logits, teacher: {AFTER}/train/float, phases: [qat]}"
+    last = "data.vocab={AFTER}/train/tokenizer", "training.float_epochs=0"
+    return Row(recipe="binarybert", sets=(f"compression=[{entries}]", f"quantization.activations={activations}"), after="binarybert-ternary", last=last)
+
+
+def _post_training(*steps: str) -> Row:
+    return Row(recipe="post-training", sets=(f"quantization.post_training=[{', '.join(steps)}]",), last=("training.qat_epochs=0",))
 
 
 LEARNED = "quantization.activation_scales=learned"
@@ -58,8 +74,15 @@ QUANTIZATION: dict[str, Row] = {
     "ternarybert": Row(recipe="ternarybert"),
     "w1a8": _weights(1),
     "w1a4": _weights(1, 4),
+    "binarybert-ternary": Row(recipe="binarybert-ternary"),
+    "binarybert": _split(8),
+    "binarybert-a4": _split(4),
     "kmeans": Row(recipe="sst2-kmeans"),
     "bs-flex": Row(recipe="sst2-bsflex"),
+    "w2a8-untrained": _post_training(),
+    "w2a8-bias-correction": _post_training("bias_correction"),
+    "w2a8-equalization": _post_training("equalization"),
+    "w2a8-learned-rounding": _post_training("learned_rounding"),
 }
 COMPRESSION = {"none": Row(recipe="sst2-tiny")} | {name: Row(recipe=name) for name, path in shipped().items() if path.parent.name == "compression"}
 TABLES = {"quantization": QUANTIZATION, "compression": COMPRESSION}
@@ -86,8 +109,9 @@ class Figures:
 
 def bench(of: str, rows: Sequence[str], data: Path | None, out: Path, overrides: Sequence[str], board: str, watcher: Watcher,
           say: Callable[[str], None]) -> str:  # fmt: skip
-    """Run the rows of a table (none: all), in its order; the table as Markdown. `out` gets it behind each row, as `of`.md and `of`.json.
+    """Run the rows of a table (none: all), and those that they begin with, in its order; the table as Markdown.
 
+    out        gets it behind each row, as `of`.md and `of`.json
     overrides  `key=value` for all rows, behind their own
     Raises UsageError: no such table or row. BoardError. What a stage raises; the rows before it are kept.
     """
@@ -97,7 +121,8 @@ def bench(of: str, rows: Sequence[str], data: Path | None, out: Path, overrides:
     for name in rows:
         if name not in every:
             raise UsageError(f"bench: got row {shown(name)}, must be one of the table's; {did_you_mean(name, every)}")
-    wanted = [name for name in every if not rows or name in rows]
+    needed = {*rows, *(every[name].after for name in rows)}
+    wanted = [name for name in every if not rows or name in needed]
     recipes = {name: _recipe(name, every[name], out, overrides) for name in wanted}  # mistakes in settings are told before the first training
     for number, name in enumerate(wanted, start=1):
         say(f"{name} ({number} of {len(wanted)})")
@@ -110,8 +135,10 @@ def bench(of: str, rows: Sequence[str], data: Path | None, out: Path, overrides:
 
 
 def _recipe(name: str, row: Row, out: Path, overrides: Sequence[str]) -> Recipe:
-    own = [text.replace("{AFTER}", str((out / row.after).resolve())) if row.after else text for text in row.sets]
-    return Recipe.load(find(row.recipe), [*own, *overrides]).model_copy(update={"name": name})
+    texts = [*row.sets, *overrides, *row.last]
+    if row.after:
+        texts = [text.replace("{AFTER}", str((out / row.after).resolve())) for text in texts]
+    return Recipe.load(find(row.recipe), texts).model_copy(update={"name": name})
 
 
 def _run(name: str, recipe: Recipe, data: Path | None, out: Path, board: Board, watcher: Watcher) -> Figures:

@@ -34,9 +34,9 @@ class Effort:
     make: tuple[str, ...]
 
 
-# For a run of a moment (units): few files, as each reads the same headers again. For one of minutes (encoders): splitting keeps the compiler's time
-# linear; one function of a whole encoder takes it minutes, and runs no faster.
-QUICK = Effort(("--output-split", "60000"), ("OPT_FAST=-O0", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1"))
+# For a run of a moment (units): one file but for the largest, as each file reads the same headers again. For one of minutes (encoders): splitting keeps
+# the compiler's time linear; one function of a whole encoder takes it minutes, and runs no faster.
+QUICK = Effort(("--output-split", "300000"), ("OPT_FAST=-O0", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1"))
 FAST = Effort(("--output-split", "5000", "--output-split-cfuncs", "500"), ("OPT_FAST=-O2", "OPT_SLOW=-O0", "OPT_GLOBAL=-O2"))
 EFFORT = "BITLOOM_BUILD"  # environment: `quick` takes QUICK for encoders too, for those that simulate a moment
 
@@ -155,8 +155,9 @@ def _call(command: Sequence[str], work: Path, verilator: Verilator, log: Path) -
 
 
 def _runtime_key(verilator: Verilator, design: Model, extra: Sequence[str]) -> str:
-    flags = [a for a in extra if a.startswith("--")]
-    return hashlib.sha256(f"{verilator.version}\n{design.options}\n{design.effort}\n{flags}".encode()).hexdigest()[:16]
+    """Of what is compiled into it: of options those that add to it (vpi, timing, waves), not those that say how Verilog is read."""
+    flags = [a for a in (*design.options, *extra) if a.startswith("--")]
+    return hashlib.sha256(f"{verilator.version}\n{design.effort.make}\n{flags}".encode()).hexdigest()[:16]
 
 
 def _copy_objects(source: Path, target: Path) -> None:

@@ -4,9 +4,12 @@
 The simulations of the plain tests, which run a moment, are compiled with little effort.
 """
 
+import gc
 import os
 import sys
 from pathlib import Path
+
+import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -40,3 +43,10 @@ def pytest_runtest_setup(item) -> None:
         os.environ.pop("BITLOOM_BUILD", None)
     else:
         os.environ["BITLOOM_BUILD"] = "quick"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def imports_are_not_searched_for_garbage():
+    """The Trainer collects garbage in every training, which in a toy training takes longer than its steps where all that is imported is searched too."""
+    gc.collect()
+    gc.freeze()

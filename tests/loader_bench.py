@@ -46,13 +46,16 @@ def loaded(data_bits: int) -> np.ndarray:
     return np.random.default_rng(data_bits).integers(0, 1 << 32, CHUNKS * image_loader.CHUNK * data_bits // 32)
 
 
-def check_headers(files: Sequence[Path] = RTL, **how) -> list[list[int]]:
-    """Every header, each at one of the widths: its graph's hash, or its error. Of each width, the cycles after reset in which good ones let the encoder begin."""
+def check_headers(files: Sequence[Path] = RTL, widths: Sequence[int] = WIDTHS, **how) -> list[list[int]]:
+    """Every header, each at one of the widths: its graph's hash, or its error. Of each width, the cycles after reset in which good ones let the encoder begin.
+
+    widths  those of WIDTHS that are simulated, each with its share of the headers
+    """
     cycles = []
     changed = {bits: (*WRONG.values(), *IGNORED)[number :: len(WIDTHS)] for number, bits in enumerate(WIDTHS)}
-    cases = [one for bits in WIDTHS for one in (case(bits), *(case(bits, byte) for byte in changed[bits]), case(bits, ERROR_ADDR=AT + 64))]
+    cases = [one for bits in widths for one in (case(bits), *(case(bits, byte) for byte in changed[bits]), case(bits, ERROR_ADDR=AT + 64))]
     results = iter(run_units(cases, [*files, Path(__file__).parent / "rtl" / "loader_unit.sv"], drain_cycles=200, **how))
-    for bits in WIDTHS:
+    for bits in widths:
         cycles.append([])
         burst = AT + 64 // (bits // 2) * (bits // 2)  # of 4 beats, with the one that is an error
         wrong = [(8, AT) if byte in WRONG.values() else (0, 0) for byte in changed[bits]]

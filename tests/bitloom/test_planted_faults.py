@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
+from sweep import plain_or_slow
 
 from bitloom.stages import verify
 
@@ -92,7 +93,11 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+# A memory and two of the modules, values and beats; the others of each kind are slow.
+PLAIN = ("one flipped weight bit", "a dropped rounding term", "a FIFO that loses beats under stall")
+
+
+@pytest.mark.parametrize("fault", plain_or_slow(FAULTS, PLAIN))
 def test_a_planted_fault_fails_the_verification_and_is_named(tiny_copy, bitloom, fault):
     plant, tensor = FAULTS[fault]
     plant(tiny_copy / "build")
@@ -145,7 +150,7 @@ RESETS = {
 }
 
 
-@pytest.mark.parametrize("fault", RESETS)
+@pytest.mark.parametrize("fault", plain_or_slow(RESETS, ["of a FIFO's counter"]))
 def test_a_removed_reset_fails_the_verification(tiny_copy, bitloom, fault):
     RESETS[fault](tiny_copy / "build")
     code, _, err = bitloom("verify", tiny_copy)

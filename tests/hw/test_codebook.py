@@ -29,9 +29,10 @@ def indices(graph: Graph) -> set[int]:
     return {n.attrs.get("index_bits", 0) for n in graph.nodes if n.op == "linear"}
 
 
-def test_bits_and_cycles(tmp_path, monkeypatch):
+@pytest.mark.parametrize("layers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_bits_and_cycles(layers, tmp_path, monkeypatch):
     monkeypatch.setenv("BITLOOM_BUILD", "quick")
-    encoder = make(tmp_path, 7, HardwareConfig(target_cycles=440), LENGTHS, SHAPE)
+    encoder = make(tmp_path, 7, HardwareConfig(target_cycles=440), LENGTHS, SHAPE | {"layers": layers})
     assert indices(encoder.graph) == {0, 1, 2, 3, 4}
     got, report = encoder.run(resets=1, reset_within=2000)
     assert_equal(encoder, report)

@@ -70,7 +70,8 @@ SLOW = (
     "odd heads, one lane",
     "queries side by side",
     "sequence head, two lanes",
-)  # the latter a minute and more; both sides of them have unit benches (tests/ops)
+    "heads side by side",  # one of test_random_encoders.py's is, too
+)  # both sides of them have unit benches (tests/ops)
 
 
 @pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in CASES])

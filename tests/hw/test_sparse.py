@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from encoder_bench import Encoder, assert_cycles, assert_equal, assert_fills, assert_onnx_agrees, make
 from encoders import draw_encoder, draw_run, random_encoder
+from sweep import plain_or_slow
 
 from bitloom.hw.graph import Graph
 from bitloom.hw.memory_files import MemoryFileError, check_memory_files
@@ -18,7 +19,7 @@ from bitloom.hw.plan.solve import HardwareConfig, solve
 
 SHAPE = dict(layers=1, hidden=32, heads=2, intermediate=64, max_tokens=8, weight_bits=(3, 4, 6))
 SHARES = (0.0, 0.5, 0.8, 1.0)
-SEEDS, FAST, BALANCED = 30, (14,), (3,)
+SEEDS, FAST, BALANCED = 30, (4,), (3,)
 
 
 def tiles_left(graph: Graph, folding: Folding) -> dict[str, float]:
@@ -59,7 +60,7 @@ def draw(seed: int) -> dict:
     return drawn
 
 
-@pytest.mark.parametrize("seed", [seed if seed in FAST else pytest.param(seed, marks=pytest.mark.slow) for seed in range(SEEDS)])
+@pytest.mark.parametrize("seed", plain_or_slow(range(SEEDS), FAST))
 def test_random_sparse_encoder(seed, tmp_path, monkeypatch):
     monkeypatch.setenv("BITLOOM_BUILD", "quick")
     encoder, how = make(tmp_path, **draw(seed)), draw_run(seed)
@@ -87,7 +88,7 @@ def draw_balanced(seed: int) -> dict:
     return drawn | {"hardware": HardwareConfig(multipliers=int(layers * rng.uniform(2, 10)) + 10)}
 
 
-@pytest.mark.parametrize("seed", [seed if seed in BALANCED else pytest.param(seed, marks=pytest.mark.slow) for seed in range(SEEDS)])
+@pytest.mark.parametrize("seed", plain_or_slow(range(SEEDS), BALANCED))
 def test_random_balanced_encoder(seed, tmp_path, monkeypatch):
     """Weights in groups, k of every n of a row: those alone are in the memory, with their places."""
     monkeypatch.setenv("BITLOOM_BUILD", "quick")

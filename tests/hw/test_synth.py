@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from chain_encoder import write_build
 from encoders import random_encoder
+from sweep import plain_or_slow
 
 from bitloom.hw.board import Board
 from bitloom.hw.build import build
@@ -63,7 +64,7 @@ def test_an_open_family_down_to_a_bitstream(chain, name):
     json.dumps(report.as_dict())
 
 
-@pytest.mark.parametrize("name", CLOSED)
+@pytest.mark.parametrize("name", plain_or_slow(CLOSED, ["zcu104"]))
 def test_a_closed_family_gives_resources_and_claims_no_timing(chain, name):
     flow_tools("yosys")
     report = synthesize(chain, Board.load(name), out_folder(name), top="harness")

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from matrix_data import corners
 from operator_bench import check_units, filled, intervals, make_case
+from sweep import corners_or_all
 
 from bitloom.hw.graph import GraphError, Tensor, signed_bits
 from bitloom.hw.instance import Fold, Layout
@@ -61,9 +62,10 @@ RANGES = [
 ]
 
 
+@pytest.mark.parametrize("cases", corners_or_all(CASES, (0, 1, 3, 5, 6, 7, 10, 11)))
 @pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5)])
-def test_rtl_equals_golden(stall_in, stall_out):
-    assert check_units(CASES, stall_in=stall_in, stall_out=stall_out) > 2000
+def test_rtl_equals_golden(stall_in, stall_out, cases):
+    assert check_units(cases, stall_in=stall_in, stall_out=stall_out) > 2000
 
 
 def test_no_cycle_is_lost_between_rows_tokens_and_sentences():
@@ -77,9 +79,10 @@ def test_no_cycle_is_lost_between_rows_tokens_and_sentences():
         assert longest * heads * longest * width // simd == scores.interval(case.graph, case.node, case.fold, longest)
 
 
+@pytest.mark.parametrize("cases", corners_or_all(RANGES, (0, 1, 3, 5, 11, 12)))
 @pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.5)])
-def test_ranges_of_keys(stall_in, stall_out):
-    assert check_units(RANGES, stall_in=stall_in, stall_out=stall_out) > 2000
+def test_ranges_of_keys(stall_in, stall_out, cases):
+    assert check_units(cases, stall_in=stall_in, stall_out=stall_out) > 2000
 
 
 def test_a_key_that_is_not_seen_costs_no_cycle():
@@ -119,21 +122,28 @@ def test_unsigned_keys_are_refused():
         )
 
 
-@pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.5)])
-def test_heads_side_by_side(stall_in, stall_out):
+def heads_beside() -> list:
+    """Each of all keys, then of a range of them."""
     cases = []
     for index, space, side, simd, lanes in ((0, 4, 2, 2, 1), (2, 4, 3, 4, 2), (5, 2, 2, 1, 1), (5, 2, 4, 2, 4), (6, 16, 2, 8, 16), (8, 14, 2, 7, 2)):
         heads, width, *_ = SHAPES[index]
         layout = Layout(channels=heads * width, blocks=heads, space=space, side=side)
         cases += [filled(case[index], layout_in=layout, side=side, simd=simd, lanes_in=lanes) for case in (CASES, RANGES)]
+    return cases
+
+
+@pytest.mark.parametrize("cases", corners_or_all(heads_beside(), (0, 1, 6, 10)))
+@pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.5)])
+def test_heads_side_by_side(stall_in, stall_out, cases):
     assert check_units(cases, stall_in=stall_in, stall_out=stall_out) > 1000
-    for case in cases[::2]:
+    for case in heads_beside()[::2]:
         assert scores.interval(case.graph, case.node, case.fold, 9) == 9 * max(
             9 * case.fold.layout_in.width // case.fold.products, case.fold.layout_in.width // case.fold.lanes_in
         )
 
 
-QUERIES = ((0, 2, 1), (0, 3, 2), (2, 4, 1), (3, 2, 2), (4, 8, 1), (8, 2, 2), (10, 2, 1), (11, 5, 2), (11, 16, 1))  # shape, queries, heads side by side
+# Shape, queries, heads side by side
+QUERIES = ((0, 2, 1), (0, 3, 2), (2, 4, 1), (3, 2, 2), (4, 8, 1), (8, 2, 2), (10, 2, 1), (11, 5, 2), (11, 16, 1), (5, 4, 1))
 
 
 def beside(case, queries, side):
@@ -141,9 +151,10 @@ def beside(case, queries, side):
     return filled(case, queries=queries, side=side, layout_in=None if layout.plain else layout)
 
 
+@pytest.mark.parametrize("queries", corners_or_all(QUERIES, (1, 3, 6, 7, 9)))
 @pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5)])
-def test_queries_side_by_side(stall_in, stall_out):
-    assert check_units([beside(CASES[index], queries, side) for index, queries, side in QUERIES], stall_in=stall_in, stall_out=stall_out) > 1000
+def test_queries_side_by_side(stall_in, stall_out, queries):
+    assert check_units([beside(CASES[index], *how) for index, *how in queries], stall_in=stall_in, stall_out=stall_out) > 1000
 
 
 def test_queries_side_by_side_take_as_many_cycles_as_one():
@@ -154,10 +165,14 @@ def test_queries_side_by_side_take_as_many_cycles_as_one():
         assert set(np.diff(ends)) == {groups * tokens * 2} == {scores.interval(case.graph, case.node, case.fold, tokens)}
 
 
+FILLED = ((0, 6, 3, 1), (1, 4, 4, 2), (3, 8, 4, 2), (8, 15, 5, 5), (9, 21, 7, 7))  # shape, space of a head, SIMD, lanes
+
+
+@pytest.mark.parametrize("ways", corners_or_all(FILLED, (0, 1, 3)))
 @pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.5)])
-def test_filled_heads_carry_the_same(stall_in, stall_out):
+def test_filled_heads_carry_the_same(stall_in, stall_out, ways):
     cases = []
-    for index, space, simd, lanes in ((0, 6, 3, 1), (1, 4, 4, 2), (3, 8, 4, 2), (8, 15, 5, 5), (9, 21, 7, 7)):  # shape, space of a head, SIMD, lanes
+    for index, space, simd, lanes in ways:
         heads, width, *_ = SHAPES[index]
         layout = Layout(channels=heads * width, blocks=heads, space=space)
         cases.append(filled(CASES[index], layout_in=layout, simd=simd, lanes_in=lanes))

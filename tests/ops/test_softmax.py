@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from operator_bench import check_data, check_units, golden, intervals, make_case
+from sweep import corners_or_all
 
 from bitloom.hw.graph import Tensor
 from bitloom.hw.instance import Fold
@@ -95,13 +96,17 @@ def test_the_softmax_is_over_the_keys_that_are_seen():
                 start += n
 
 
+BESIDE = ((0, 2, [64, 1, 30]), (3, 3, [1, 1, 1]), (8, 3, [33, 2, 1, 5]))  # shape, side, lengths
+
+
+@pytest.mark.parametrize("shapes", corners_or_all(BESIDE, (0, 1)))
 @pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.5)])
-def test_rows_side_by_side(stall_in, stall_out):
-    shapes = ((0, 2, [64, 1, 30]), (3, 3, [1, 1, 1]), (8, 3, [33, 2, 1, 5]))  # shape, side, lengths
+def test_rows_side_by_side(stall_in, stall_out, shapes):
     cases = [replace(one, fold=Fold(side=side)) for one, side in ((case(i, *SHAPES[i], lengths), side) for i, side, lengths in shapes)]
     assert check_units(cases, stall_in=stall_in, stall_out=stall_out) > 1000
 
 
+@pytest.mark.slow
 def test_longest_row():
     """512 tokens, one sentence: every address of every bank."""
     assert check_units([case(7, 512, 1, 8, 2**-4, 8, [512])]) == 512 * 512

@@ -14,7 +14,7 @@ from bitloom.qat.compress import Compression, reshaped
 from bitloom.qat.config import QuantConfig, TrainConfig
 from bitloom.qat.methods import method_of, read
 from bitloom.qat.methods.cut import cut_hidden
-from bitloom.qat.methods.early_exit import ExitWarning, kept, told
+from bitloom.qat.methods.early_exit import ExitWarning, correct, leaving, thresholds, told
 from bitloom.qat.methods.method import Step, Work
 from bitloom.qat.net.model import FloatModel, QuantModel, sequence_loss
 from bitloom.qat.net.off_ramps import NEVER, margins, taken
@@ -98,19 +98,34 @@ def test_torch_and_golden_leave_alike():
         assert np.array_equal(taken(logits, torch.tensor(threshold), patience).numpy(), want), (threshold, patience)
 
 
-def test_the_threshold_that_is_chosen():
-    """The least that keeps the accuracy on the training sentences; the model then answers by it."""
-    model, method = deep(seed=3), made(accuracy_drop=0)
+def test_thresholds_are_chosen():
+    """Each off-ramp's own, as far down as the accuracy on the training sentences allows; the model then answers by them."""
+    model, method = deep(seed=3), made(accuracy_drop=13)
     work, batch = working(model, method)
     logits = torch.stack(every(model, batch))
+    batch["labels"] = logits[-1].argmax(-1)  # one of eight may be wrong
     method.finish(work)
-    threshold = float(model.network.answer.threshold[0])
-    margin = sorted({NEVER, *margins(logits)[0][:-1].flatten().float().tolist()})
-    right = [float((logits[taken(logits, t, 1), torch.arange(8)].argmax(-1) == batch["labels"]).double().mean()) for t in margin]
-    least = min(t for t, _ in zip(margin, right, strict=True) if all(r >= right[-1] for u, r in zip(margin, right, strict=True) if u >= t))
-    assert threshold == least < NEVER
-    left = taken(logits, threshold, 1)
-    assert torch.allclose(model.eval()(**batch).logits, logits[left, torch.arange(8)]) and len(left.unique()) > 1
+    found = model.network.answer.threshold.detach()
+    left = taken(logits, found, 1)
+    right = logits[left, torch.arange(8)]
+    assert torch.allclose(model.eval()(**batch).logits, right) and len(left.unique()) > 1 and (found < NEVER).any()
+    assert correct(right, batch["labels"]) >= 7 / 8
+    for ramp, margin in enumerate(margins(logits)[0][:-1]):  # a level lower is one too low
+        lower = found.clone()
+        lower[ramp] = max([float(m) for m in margin if m < found[ramp]], default=-1.0)
+        assert lower[ramp] < 0 or leaving(logits, batch["labels"], lower, 1)[0] < 7 / 8
+
+
+def test_off_ramps_that_are_less_sure_get_lower_thresholds():
+    """The first one is right where its margin is 0.2, the second where it is 20: one threshold for both would do for one alone."""
+    labels = torch.arange(400) % 2
+    sure = torch.arange(400) % 4 > 0
+    signs = 2.0 * labels - 1
+    margin = torch.stack([torch.where(sure, 0.2, 0.1), torch.where(sure, 20.0, 10.0), torch.full((400,), 5.0)])
+    signs = torch.stack([torch.where(sure, signs, -signs), torch.where(sure, signs, -signs), signs]) * margin
+    logits = torch.stack([torch.zeros_like(signs), signs], dim=-1)
+    found = thresholds(logits, labels, 1.0)
+    assert found[0] == pytest.approx(0.2) and found[1] > 10 and leaving(logits, labels, found, 1) == (1.0, pytest.approx(0.5))
 
 
 @pytest.mark.parametrize(("settings", "layer"), [({"threshold": 0}, 1), ({"threshold": 1e5}, 3), ({"rule": "patience", "patience": 3}, 3)])
@@ -121,8 +136,7 @@ def test_a_rule_that_never_or_always_leaves_is_told(settings, layer):
         method.finish(work)
 
 
-def test_kept_and_told():
-    assert kept([9, 7, 5, 3], True, lambda value: value != 5) == 7 and kept([9, 7], True, lambda value: False) == 9 and kept([4], False, None) == 4
+def test_what_is_told():
     logits = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[0.0, 2.0], [0.0, 2.0]]])
     text = told(logits, torch.tensor([1, 1]), torch.tensor([0, 1]))
     assert text == "2 training sentences leave behind layers 1 .. 2: 50 %, 50 %; mean 1.50 layers; accuracy 50.0 %, of the last 100.0 %"

@@ -152,7 +152,7 @@ def test_the_own_float_model_as_a_teacher(tmp_path):
 
 def test_a_compressed_run_is_a_teacher(tmp_path):
     """Its labels have names, and its folder a tokenizer."""
-    compress(tmp_path / "first", [{"method": "depth", "keep": 2}], training=ONE_STEP)
+    compress(tmp_path / "first", [{"method": "depth", "keep": 2}], training=ONE_STEP | {"qat_epochs": 0.0})
     folder = tmp_path / "first" / "float"
     assert json.loads((folder / "float.json").read_text())["labels"] == ["negative", "positive"]
     compress(tmp_path / "second", all_three(str(folder)), training=ONE_STEP, **student(str(folder)))

@@ -40,7 +40,12 @@ def same(a, b):
 
 
 @pytest.mark.parametrize(
-    ("phase", "training"), [("qat", {}), ("qat", {"max_steps": 4}), ("float", {"float_epochs": 0.5})], ids=["epochs", "steps", "half an epoch"]
+    ("phase", "training"),
+    [
+        pytest.param("qat", {}, id="epochs"),
+        pytest.param("qat", {"max_steps": 4}, id="steps", marks=pytest.mark.slow),
+        pytest.param("float", {"float_epochs": 0.5}, id="half an epoch"),
+    ],
 )
 def test_killed_just_before_a_phase_is_finished(tmp_path, monkeypatch, phase, training):
     """All steps are done and saved, nothing of the phase is written yet."""

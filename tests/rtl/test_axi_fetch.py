@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from axi_bench import RTL, Setup, check_data, setups
+from sweep import plain_or_slow
 
 from bitloom.hw.errors import BitloomError
 from bitloom.hw.hexfile import Hex
@@ -120,7 +121,7 @@ def test_resets_while_the_memory_goes_on(tmp_path):
     run(executable, tmp_path, {"bench_seed": 1}, wall_seconds=100)
 
 
-@pytest.mark.parametrize("stalls", [False, True])
+@pytest.mark.parametrize("stalls", plain_or_slow([False, True], [True]))
 def test_the_memory_of_cocotbext_axi_gives_the_same_beats(stalls, tmp_path):
     """Another model of the protocol than ours, which accepts what it should and gives the bytes that axi_memory gives."""
     pytest.importorskip("cocotbext.axi", reason="cocotbext-axi is not there; pip install cocotbext-axi==0.1.28")

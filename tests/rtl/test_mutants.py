@@ -182,7 +182,7 @@ def drawn(root: Path, kind: str, after: str) -> Mutant:
     ("kind", "after", "verdict", "by", "how"),
     [
         ("operator", "a - 3", "unit", "tests/ops/test_tiny.py::test_text", "the sum"),
-        ("condition", "!(b)", "unit", "tests/ops/test_tiny.py", "ended after 8 s"),
+        pytest.param("condition", "!(b)", "unit", "tests/ops/test_tiny.py", "ended after 8 s", marks=pytest.mark.slow),
         ("constant", "3'd2", "unit", "tests/ops/test_tiny.py", "ended by SIGXCPU"),
         ("condition", "!(rst)", "no build", "tests/ops/test_tiny.py::test_text", "simulation build failed"),
         ("reset", "{m}", "verify", "tests/whole/test_whole.py::test_text", "the reset"),

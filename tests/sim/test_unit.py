@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from chain_encoder import FAULTS
+from sweep import plain_or_slow
 
 from bitloom.hw.hexfile import Hex
 from bitloom.sim.compare import assert_equal_streams
@@ -15,6 +16,7 @@ from bitloom.sim.unit import OutSpec, Stimulus, UnitCase, run_units
 
 FAULTY = [Path(__file__).parent / "faulty.sv"]
 BEATS, AT = 400, 123
+STALLS = plain_or_slow([0.0, 0.5], [0.5])  # of each mistake
 
 
 def case(fault: str = "none", n_out: int = BEATS, seed: int = 0) -> UnitCase:
@@ -63,20 +65,20 @@ def test_stalls_are_random_seeded_and_as_frequent_as_asked(tmp_path):
         assert abs(share - max(settings.values())) < 0.1, settings
 
 
-@pytest.mark.parametrize("stall", [0.0, 0.5])
+@pytest.mark.parametrize("stall", STALLS)
 def test_wrong_value(stall, tmp_path):
     wrong = rf"faulty: 1 of {3 * BEATS} values differ; first: beat {AT} lane 0 got -?\d+, must be -?\d+"
     with pytest.raises(MismatchError, match=wrong):
         check([case("value"), case(seed=1)], tmp_path, stall_in=stall, stall_out=stall)
 
 
-@pytest.mark.parametrize("stall", [0.0, 0.5])
+@pytest.mark.parametrize("stall", STALLS)
 def test_wrong_last(stall, tmp_path):
     with pytest.raises(MismatchError, match=f"`last` differs on 1 of {BEATS} beats; first: beat {AT}"):
         check([case(), case("last", seed=1)], tmp_path, stall_in=stall, stall_out=stall)
 
 
-@pytest.mark.parametrize("stall", [0.0, 0.5])
+@pytest.mark.parametrize("stall", STALLS)
 def test_lost_beat(stall, tmp_path):
     with pytest.raises(SimulationError, match=rf"faulty \(case 1\) port m: {BEATS - 1} of {BEATS} beats came"):
         check([case(), case("lost", seed=1)], tmp_path, stall_in=stall, stall_out=stall)
@@ -87,7 +89,7 @@ def test_lost_beat_is_found_even_if_fewer_are_expected(tmp_path):
         check([case(), case("lost", n_out=BEATS - 1, seed=1)], tmp_path)
 
 
-@pytest.mark.parametrize("stall", [0.0, 0.5])
+@pytest.mark.parametrize("stall", STALLS)
 def test_extra_beat(stall, tmp_path):
     with pytest.raises(
         SimulationError, match=rf"faulty \(case 0\) port m: stream rule broken in cycle \d+ after reset: beat {BEATS + 1} came, must be at most {BEATS}"
@@ -117,7 +119,7 @@ def test_registers_begin_with_random_bits(tmp_path):
     assert len(starts) > 2
 
 
-@pytest.mark.parametrize("stall", [0.0, 0.5])
+@pytest.mark.parametrize("stall", STALLS)
 def test_register_without_reset(stall, tmp_path):
     """Random at power-up, and what it was at each reset: the runs before the last one are not as that one is."""
     where = (

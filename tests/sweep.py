@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sweeps: their corners in the plain run, all of them in the slow one (what a sweep takes is its compile, by the number and size of its cases)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+
+def corners_or_all(cases: Sequence, corners: Sequence[int]) -> list:
+    """Parameters of a test that takes its cases all at once: those at these places, and, slow, every one."""
+    return [pytest.param([cases[place] for place in corners], id="corners"), pytest.param(list(cases), id="all", marks=pytest.mark.slow)]
+
+
+def plain_or_slow(values: Sequence, plain: Sequence) -> list:
+    """Parameters of a test that takes its values one by one: slow, but for the plain ones."""
+    return [value if value in plain else pytest.param(value, marks=pytest.mark.slow) for value in values]
