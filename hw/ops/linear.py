@@ -13,16 +13,16 @@ from bitloom.hw.cost.multipliers import Product, fold_style
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
+from bitloom.hw.ops import weights
 from bitloom.hw.ops.common import divisors, exact_matmul, fields, largest, require, require_bits, require_holds, require_range, turn_params
 from bitloom.hw.ops.record import Finn, Operator
+from bitloom.hw.ops.weights import weight_range
 from bitloom.hw.parts import banks, blocks, decode, mac_array, pick, schedule, tiles, two_values
 from bitloom.hw.parts.banks import Banks
 from bitloom.hw.parts.mac_array import mac_latency
 
 PARAMS = ("weight", "bias")
 ATTRS = ("weight_bits",)
-CODEBOOK, INDEX = "codebook", "index_bits"  # of layers whose weights take few values: the parameter and the attribute
-INDEX_MAX = 4
 BLOCK_RAM_WORDS = 64  # from this depth on, HLS is told to take block RAM for the weights
 
 
@@ -42,11 +42,6 @@ def bound(weight: np.ndarray, bias: np.ndarray, x_max: int) -> int:
     return int((np.abs(weight).sum(axis=1) * x_max + np.abs(bias)).max())
 
 
-def weight_range(bits: int) -> tuple[int, int]:
-    """The codes that a weight of that many bits may have (the full range; narrow is a subset)."""
-    return (-1, 1) if bits == 1 else (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
-
-
 def check(graph: Graph, node: Node) -> None:
     x, out, bits = graph.tensor(node.inputs[0]), graph.tensor(node.name), node.attrs["weight_bits"]
     weight, bias = graph.param(node, "weight"), graph.param(node, "bias")
@@ -56,33 +51,8 @@ def check(graph: Graph, node: Node) -> None:
     require(bias.shape == (out.channels,), graph, node, f"bias got shape {bias.shape}, must be ({out.channels},)")
     require_range(weight, *weight_range(bits), graph, node, "weight")
     require(bits > 1 or bool((weight != 0).all()), graph, node, "weight got a 0, must be -1 or +1 where weight_bits is 1")
-    _check_codebook(graph, node, weight)
+    weights.check_codebook(graph, node, weight)
     require_holds(bound(weight, bias, largest(x)), graph, node)
-
-
-def _check_codebook(graph: Graph, node: Node, weight: np.ndarray) -> None:
-    book, index, bits = codebook(graph, node), node.attrs.get(INDEX), node.attrs["weight_bits"]
-    if book is None and index is None:
-        return
-    require(book is not None, graph, node, f"{INDEX} got {index} without a {CODEBOOK}, must have both or neither")
-    require(index is not None and 1 <= index <= INDEX_MAX, graph, node, f"{INDEX} got {index}, must be 1 .. {INDEX_MAX} where there is a {CODEBOOK}")
-    require(bits > 1, graph, node, f"weight_bits got 1, must be 2 .. 8 where there is a {CODEBOOK}")
-    shapes = [(1, 1 << index)] + ([(len(weight), 2)] if index == 1 else [])
-    require(book.shape in shapes, graph, node, f"{CODEBOOK} got shape {book.shape}, must be {' or '.join(map(str, shapes))}")
-    require_range(book, *weight_range(bits), graph, node, CODEBOOK)
-    unsorted = np.flatnonzero((np.diff(book) < 0).any(axis=1))
-    require(not unsorted.size, graph, node, f"{CODEBOOK} got {book[unsorted[:1]].tolist()}, must be sorted")
-    known = np.isin(weight, book) if len(book) == 1 else (weight[..., None] == book[:, None]).any(axis=2)
-    strange = np.argwhere(~known)
-    if len(strange):
-        channel, place = strange[0]
-        got, own = f"{weight[channel, place]} at channel {channel}, input {place}", book[channel % len(book)].tolist()
-        require(False, graph, node, f"weight got {got} ({len(strange)} of {weight.size}), must be in its {CODEBOOK} {own}")
-
-
-def codebook(graph: Graph, node: Node) -> np.ndarray | None:
-    """The values that the weights take, int64 [1, 2**index_bits], or [C, 2] where each channel has two of its own; sorted. None: any of their bits."""
-    return graph.params.get(f"{node.name}.{CODEBOOK}")
 
 
 def run(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.ndarray) -> np.ndarray:
@@ -137,21 +107,16 @@ def _sparse(graph: Graph, node: Node, fold: Fold, pace: int) -> list[Fold]:
     return found
 
 
-def element_bits(graph: Graph, node: Node, fold: Fold) -> int:
-    """Of the weight memory, or the tiles: a weight or its index, and its place in its group."""
-    return graph.stored_bits(node) + pick.index_bits(fold.group)
-
-
 def left_out(graph: Graph, node: Node, fold: Fold) -> Fold:
     """The fold with its zero tiles left out, whatever that saves."""
     fold = replace(fold, words=(0,))
-    return replace(fold, words=tuple(int(stay.sum()) for stay in _kept(graph, node, fold)))
+    return replace(fold, words=tuple(int(stay.sum()) for stay in weights.kept(graph, node, fold)))
 
 
 def contents(graph: Graph, node: Node) -> schedule.Pattern | None:
     """Which of its weights are zero; None where too few are to leave any out, or the unit sums all inputs besides (two_values.sv)."""
-    weights = [g.param(n, "weight") for g, n in graph.turns(node)]
-    return schedule.Pattern.of(weights) if any(map(schedule.is_sparse, weights)) and not _two(graph, node) else None
+    found = [g.param(n, "weight") for g, n in graph.turns(node)]
+    return schedule.Pattern.of(found) if any(map(schedule.is_sparse, found)) and not weights.takes_two(graph, node) else None
 
 
 def interval(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
@@ -166,7 +131,7 @@ def interval(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
 def stored(graph: Graph, node: Node, fold: Fold) -> int:
     """Bits of weights and schedule, of all turns."""
     channels, inputs = _widths(graph, node, fold)
-    steps, width = inputs // fold.inputs, fold.products * element_bits(graph, node, fold)
+    steps, width = inputs // fold.inputs, fold.products * weights.element_bits(graph, node, fold)
     if not fold.words:
         return len(graph.turns(node)) * channels // fold.pe * steps * width
     return sum(fold.words) * width + sum(fold.words) // (fold.grain * fold.repeat) * schedule.word_bits(steps // fold.grain)
@@ -219,87 +184,9 @@ def slots(graph: Graph, node: Node, fold: Fold) -> tuple[np.ndarray, ...]:
     return schedule.slots(fold, pattern, fold.into(graph.tensor(node.inputs[0]).channels), fold.out_of(graph.tensor(node.name).channels))
 
 
-def _weights(graph: Graph, node: Node, fold: Fold) -> list[np.ndarray]:
-    """Of each turn, as the streams' layouts place them: int64 [width of the output, width of the input]."""
-    weights = [g.param(n, "weight") for g, n in graph.turns(node)]
-    return [fold.out_of(weight.shape[0]).place(fold.into(weight.shape[1]).place(weight), axis=0) for weight in weights]
-
-
-def _elements(graph: Graph, node: Node, fold: Fold) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Of each turn, what the memory has for all channels, int64 [C, elements of a channel], and which of these weights are not zero."""
-    found, channels = [], graph.tensor(node.name).channels
-    for weight, book in zip(_weights(graph, node, fold), _books(graph, node), strict=True):
-        codes, full = weight, weight != 0
-        if node.attrs["weight_bits"] == 1:
-            codes = weight > 0
-        if book is not None:  # a filled place without a 0 in the codebook takes any index
-            own = fold.out_of(channels).place(book, axis=0) if len(book) > 1 else book
-            codes = weight > own[:, :1] if own.shape[1] == 2 else np.searchsorted(own[0], weight).clip(max=own.shape[1] - 1)
-        codes = codes.astype(np.int64)
-        if fold.keep:
-            codes = pick.elements(codes, full, fold.keep, fold.group, graph.stored_bits(node))
-            full = pick.chosen(full, full, fold.keep, fold.group)
-        found.append((codes, full))
-    return found
-
-
-def _kept(graph: Graph, node: Node, fold: Fold) -> list[np.ndarray]:
-    """The tiles that the unit computes, of each turn: bool [folds, steps]."""
-    found = []
-    for codes, full in _elements(graph, node, fold):
-        every = np.ones((len(codes) // fold.pe, codes.shape[1] // fold.simd), dtype=bool)
-        found.append(schedule.each_tile(schedule.stays(full, fold), fold) if fold.words else every)
-    return found
-
-
 def _latency(graph: Graph, node: Node, fold: Fold) -> int:
     """Cycles from a sum's last step to its first beat: 3 for unpacked, bias read, bias added."""
-    return mac_latency(fold.simd) + 3 + (two_values.LATENCY if _two(graph, node) else 0)
-
-
-def _two(graph: Graph, node: Node) -> bool:
-    """Its weights take two values: their inputs are added, not multiplied."""
-    return graph.index_bits(node) == 1
-
-
-def _words(graph: Graph, node: Node, fold: Fold) -> np.ndarray:
-    """The weight memory, int64 [words of all turns, PE * SIMD]: a word a cycle. One-bit weights: 0 is -1, 1 is +1; with a codebook: indices."""
-    return np.concatenate(_tiles(graph, node, fold))
-
-
-def _tiles(graph: Graph, node: Node, fold: Fold) -> list[np.ndarray]:
-    """The same by fold, turn after turn: int64 [words, PE * SIMD] of each."""
-    found = []
-    for (elements, _), stay in zip(_elements(graph, node, fold), _kept(graph, node, fold), strict=True):
-        split = elements.reshape(len(stay), fold.pe, stay.shape[1], fold.simd).transpose(0, 2, 1, 3)
-        found += [tile[own].reshape(-1, fold.pe * fold.simd) for tile, own in zip(split, stay, strict=True)]
-    return found
-
-
-def _books(graph: Graph, node: Node) -> list[np.ndarray | None]:
-    """The codebook of each turn, int64 [1 or C, 2**index_bits], shorter ones filled up by their last value; None where the unit holds values."""
-    turns, index = graph.turns(node), graph.index_bits(node)
-    if not index:
-        return [None] * len(turns)
-    books = [codebook(g, n) for g, n in turns]
-    return [np.pad(book, ((0, 0), (0, (1 << index) - book.shape[1])), mode="edge") for book in books]
-
-
-def _each(books: list[np.ndarray]) -> bool:
-    """In some turn each channel has a codebook of its own."""
-    return any(len(book) > 1 for book in books)
-
-
-def _book_words(graph: Graph, node: Node, fold: Fold) -> np.ndarray:
-    """The codebooks' memory: a word a turn; of two values {low, step}, where channels have their own a word for each beat of them."""
-    books = _books(graph, node)
-    if not _two(graph, node):
-        return np.concatenate(books)
-    channels = graph.tensor(node.name).channels
-    if _each(books):
-        books = [fold.out_of(channels).place(np.broadcast_to(book, (channels, 2)), axis=0) for book in books]
-    pairs = np.concatenate([np.stack([book[:, 0], book[:, 1] - book[:, 0]], axis=1) for book in books])
-    return pairs.reshape(-1, 2 * fold.lanes_out) if _each(books) else pairs
+    return mac_latency(fold.simd) + 3 + (two_values.LATENCY if weights.takes_two(graph, node) else 0)
 
 
 def _tile_timing(graph: Graph, node: Node, fold: Fold, ins, out):
@@ -307,7 +194,7 @@ def _tile_timing(graph: Graph, node: Node, fold: Fold, ins, out):
     channels, inputs = _widths(graph, node, fold)
     beats, turns = fold.pe // fold.lanes_out, slots(graph, node, fold)
     parts_in, folds = inputs // fold.folded if fold.folded else 0, channels // fold.pe
-    table = tiles.entries(np.concatenate(turns), fold.products * element_bits(graph, node, fold), fold.data_bits).reshape(len(turns), folds, 2)
+    table = tiles.entries(np.concatenate(turns), fold.products * weights.element_bits(graph, node, fold), fold.data_bits).reshape(len(turns), folds, 2)
     fetch = tiles.Tiles(ins[0].memory, fold.base, table, fold.data_bits, bool(fold.words))
     buffer, done, sentence = Banks(fold.places), -1, 0
     while True:
@@ -338,12 +225,12 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     x, acc, bits = graph.tensor(node.inputs[0]), graph.tensor(node.name), node.attrs["weight_bits"]
     channels, inputs = _widths(graph, node, fold)
     bias = np.concatenate([fold.out_of(acc.channels).place(g.param(n, "bias")) for g, n in graph.turns(node)])
-    weights: Params = {"WEIGHT_FILE": Hex.pack(lambda: _words(graph, node, fold), element_bits(graph, node, fold))}
+    own: Params = {"WEIGHT_FILE": Hex.pack(lambda: weights.words(graph, node, fold), weights.element_bits(graph, node, fold))}
     if fold.block:
-        weights = {"TOKENS": fold.block, "FOLD": fold.folded, "DATA_W": fold.data_bits, "BASE": fold.base} | blocks.places(fold.places)
+        own = {"TOKENS": fold.block, "FOLD": fold.folded, "DATA_W": fold.data_bits, "BASE": fold.base} | blocks.places(fold.places)
     if index := graph.index_bits(node):
-        weights |= {"INDEX_W": index, "CODEBOOK_FILE": Hex.pack(_book_words(graph, node, fold), bits)}
-        weights |= {"EACH": int(_each(_books(graph, node)))} if index == 1 else {}
+        own |= {"INDEX_W": index, "CODEBOOK_FILE": Hex.pack(weights.book_words(graph, node, fold), bits)}
+        own |= {"EACH": int(weights.each(weights.books(graph, node)))} if index == 1 else {}
     return Instance(
         module="linear_tiles" if fold.block else "linear",
         params={
@@ -357,10 +244,10 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "IN_SIGNED": int(x.signed),
             "WEIGHT_W": bits,
             "OUT_W": acc.bits,
-            "MUL_STYLE": "and" if _two(graph, node) else fold_style(fold, x.bits, bits),
+            "MUL_STYLE": "and" if weights.takes_two(graph, node) else fold_style(fold, x.bits, bits),
             "BIAS_FILE": Hex.pack(bias.reshape(-1, fold.lanes_out), acc.bits),
         }
-        | weights
+        | own
         | _schedule(graph, node, fold)
         | turn_params(graph, node, fold),
     )
@@ -371,7 +258,7 @@ def _schedule(graph: Graph, node: Node, fold: Fold) -> Params:
     made: Params = {"KEEP": fold.keep, "GROUP": fold.group} if fold.keep else {}
     if not fold.words:
         return made
-    turns = [schedule.entries(schedule.stays(full, fold)) for _, full in _elements(graph, node, fold)]
+    turns = [schedule.entries(schedule.stays(full, fold)) for _, full in weights.elements(graph, node, fold)]
     begins = np.cumsum([[0, 0], *([len(entries), words] for entries, words in zip(turns, fold.words, strict=True))], axis=0)
     depths, steps = [int(depth) for depth in begins[-1]], _widths(graph, node, fold)[1] // fold.inputs
     made |= {"WORDS": depths[1], "ENTRIES": depths[0], "GRAIN": fold.grain, "REPEAT": fold.repeat}
@@ -384,7 +271,7 @@ def _schedule(graph: Graph, node: Node, fold: Fold) -> Params:
 
 def _table(graph: Graph, node: Node, fold: Fold) -> Params:
     """Where tiles of different numbers of words lie in external memory."""
-    sizes, width = np.concatenate(slots(graph, node, fold)), fold.products * element_bits(graph, node, fold)
+    sizes, width = np.concatenate(slots(graph, node, fold)), fold.products * weights.element_bits(graph, node, fold)
     entries, most = tiles.entries(sizes, width, fold.data_bits), int(sizes.max())
     offset_bits = index_bits(int(entries[-1, 1]) + 1)
     widths = offset_bits, tiles.beats(width, most, fold.data_bits).bit_length()
@@ -392,10 +279,10 @@ def _table(graph: Graph, node: Node, fold: Fold) -> Params:
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
-    acc, bits, books = graph.tensor(node.name), node.attrs["weight_bits"], _books(graph, node)
+    acc, bits, books = graph.tensor(node.name), node.attrs["weight_bits"], weights.books(graph, node)
     channels, inputs = _widths(graph, node, fold)
     fold = replace(fold, simd=fold.inputs, keep=0, group=1, words=())  # the header takes every weight
-    words = _words(graph, node, fold)
+    words = weights.words(graph, node, fold)
     constants: dict[str, int | bool] = {
         "in_features": inputs,
         "out_features": channels,
@@ -408,9 +295,9 @@ def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
         "bias": Codes(data=fold.out_of(acc.channels).place(graph.param(node, "bias")), bits=acc.bits),
     }
     if books[0] is not None:
-        two = _two(graph, node)
-        constants |= {"index_bits": graph.index_bits(node), "two": two, "each": _each(books)}
-        memories[CODEBOOK] = Codes(data=_book_words(graph, node, fold).ravel(), bits=bits + two)  # a step has a bit more than a value
+        two = weights.takes_two(graph, node)
+        constants |= {"index_bits": graph.index_bits(node), "two": two, "each": weights.each(books)}
+        memories[weights.CODEBOOK] = Codes(data=weights.book_words(graph, node, fold).ravel(), bits=bits + two)  # a step has a bit more than a value
     return HlsLayer(constants=constants, memories=memories)
 
 
@@ -421,12 +308,12 @@ def wants_zeros(graph: Graph, node: Node) -> bool:
 
 def gives_zeros(graph: Graph, node: Node, zeros: bool) -> bool:
     """A filled channel that has a codebook of its own has one of zeros."""
-    return _zero(graph, node) or _two(graph, node) and _each(_books(graph, node))
+    return _zero(graph, node) or weights.takes_two(graph, node) and weights.each(weights.books(graph, node))
 
 
 def _zero(graph: Graph, node: Node) -> bool:
     """Weights in filled places can be zero, in all turns."""
-    return node.attrs["weight_bits"] > 1 and all(book is None or bool((book == 0).any(axis=1).all()) for book in _books(graph, node))
+    return node.attrs["weight_bits"] > 1 and all(book is None or bool((book == 0).any(axis=1).all()) for book in weights.books(graph, node))
 
 
 def holds(graph: Graph, node: Node, fold: Fold, port: int) -> int:
@@ -443,7 +330,7 @@ def append(b: GraphBuilder, name: str, x: Tensor, weight: np.ndarray, bias: np.n
     out = Tensor(name=name, shape=(x.shape[0], len(weight)), bits=bits, signed=True)
     attrs, coded = {"weight_bits": weight_bits}, {}
     if book is not None:
-        attrs[INDEX], coded = int(np.shape(book)[1]).bit_length() - 1, {CODEBOOK: book}
+        attrs[weights.INDEX], coded = int(np.shape(book)[1]).bit_length() - 1, {weights.CODEBOOK: book}
     return b.add("linear", out, (x.name,), attrs, weight=weight, bias=bias, **coded)
 
 
@@ -562,8 +449,8 @@ OP = Operator(
     module=MODULE,
     tiled=TILED,
     slots=slots,
-    weights=_tiles,
-    element_bits=element_bits,
+    weights=weights.tiles,
+    element_bits=weights.element_bits,
     hls=hls,
     finn=Finn(nodes=finn, values=finn_values, bias="bias", reach=finn_reach),
 )

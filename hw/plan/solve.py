@@ -141,7 +141,7 @@ def _choose(lanes: Lanes, config: HardwareConfig, board: Board) -> Folding:
                 continue
             if found is not None and (below is None or found.interval < below):
                 best, below = found, found.interval
-    if best is None and (memories := _memories(lanes.graph, board)):
+    if best is None and config.target_cycles is None and (memories := _memories(lanes.graph, board)):
         tight = _rolled(lanes, 1, config.inside or 1, True, memories[0].data_bits) if several else lanes
         for memory in memories:
             try:

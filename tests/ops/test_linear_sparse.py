@@ -11,7 +11,7 @@ from sweep import corners_or_all
 
 from bitloom.hw.graph import Tensor, signed_bits
 from bitloom.hw.instance import Fold, Layout
-from bitloom.hw.ops import OPS, linear
+from bitloom.hw.ops import OPS, linear, weights
 from bitloom.hw.ops.common import largest
 from bitloom.hw.parts import pick, schedule
 
@@ -167,7 +167,7 @@ def test_patterns_by_hand():
 
 def test_the_sweep_has_what_it_says():
     """Folds without tiles, of which the biases come; folds that wait for their beats; a layer without any weight."""
-    slots = {tuple(linear._kept(c.graph, c.node, c.fold)[0].sum(axis=1).tolist()) for c in CASES}
+    slots = {tuple(weights.kept(c.graph, c.node, c.fold)[0].sum(axis=1).tolist()) for c in CASES}
     assert any(len(set(own)) > 1 for own in slots) and any(not c.graph.param(c.node, "weight").any() for c in CASES)
 
 

@@ -3,6 +3,7 @@
 // Stream : beats in, as link_rx gives them; m_* out, II 1 within a sentence, `last` ends it
 // Rules  : a frame is kept if its position is the next one and all of it has room (`keep` with `flag` says that the host's
 //          frame is good and of the session that holds); a sentence leaves when it is whole, none is held and fewer than FLIGHT are inside
+// Method : the word behind the beat at m_* is read again in each cycle, so that nothing but registers waits for what comes from the memory
 // Reset  : empties it
 module link_in #(
   parameter int BEAT_W = 8,  // bits per beat
@@ -40,9 +41,11 @@ module link_in #(
   logic [23:0] whole_q;          // sentences whose last beat has not left
   logic [FlightW-1:0] flight_q;  // sentences that began to leave and are not answered
   logic drop_q, hold_q;
+  logic within_q;  // the word that is read is within a sentence, not its first beat
   logic here_q;  // the frame is the next one: a header is there long before its first beat
   logic full_q;  // no room for a beat; a cycle late to see that one has left
-  logic fits, kept, move, begins, fetch, gone;
+  logic fits, kept, move, fetch, gone, ends;
+  logic [AddrW-1:0] read_at;
 
   initial if (DEPTH < 2 || DEPTH > (1 << 23)) $fatal(1, "link_in: got DEPTH %0d, must be 2 to 2**23", DEPTH);
 
@@ -54,18 +57,19 @@ module link_in #(
   assign kept = keep && count != '0 && here_q && !drop_q;
   assign nak = keep && count != '0 && !kept && position - next < 24'h800000;  // a frame that came before is no news
   assign limit = read_q + 24'(DEPTH);
-  assign {m_last, m_data} = word_q;
 
   assign move = !m_valid || m_ready;
   assign gone = m_valid && m_ready && m_last;
-  assign begins = !m_valid || m_last;  // within a sentence the next beat is always there
-  assign fetch = move && (!begins || (whole_q != {23'b0, gone} && !hold_q && flight_q != FlightW'(FLIGHT)));
+  assign ends = m_valid && m_last;
+  // Within a sentence the next beat is always there; a sentence is whole long after its first word was written, so that has been read
+  assign fetch = move && (within_q || (whole_q != {23'b0, ends} && !hold_q && flight_q != FlightW'(FLIGHT)));
+  assign read_at = fetch ? after(read_at_q) : read_at_q;
 
   always_ff @(posedge clk) begin
     if (fits) mem[spec_at_q] <= {beat_last, beat};
   end
   always_ff @(posedge clk) begin
-    if (fetch) word_q <= mem[read_at_q];
+    word_q <= mem[read_at];
   end
 
   always_ff @(posedge clk) begin
@@ -85,18 +89,20 @@ module link_in #(
     end
     if (kept && sentence_end && !gone) whole_q <= whole_q + 1'b1;
     if (gone && !(kept && sentence_end)) whole_q <= whole_q - 1'b1;
-    if (fetch && begins && !leave) flight_q <= flight_q + 1'b1;
-    if (leave && !(fetch && begins)) flight_q <= flight_q - 1'b1;
+    if (fetch && !within_q && !leave) flight_q <= flight_q + 1'b1;
+    if (leave && !(fetch && !within_q)) flight_q <= flight_q - 1'b1;
     if (fetch) begin
       read_q <= read_q + 1'b1;
-      read_at_q <= after(read_at_q);
-      m_first <= begins;
+      read_at_q <= read_at;
+      {m_last, m_data} <= word_q;
+      m_first <= !within_q;
+      within_q <= !word_q[BEAT_W];
     end
     if (move) m_valid <= fetch;
     if (rst) begin
       {spec_q, read_q, next, whole_q, spec_at_q, read_at_q, next_at_q} <= '0;
       flight_q <= '0;
-      {drop_q, hold_q, m_valid} <= '0;
+      {drop_q, hold_q, within_q, m_valid} <= '0;
     end
   end
 endmodule
