@@ -58,6 +58,7 @@ class Verdict:
 MATRIX = ("tests/ops/test_linear.py", "tests/ops/test_scores.py", "tests/ops/test_context.py")
 PRODUCTS, ARITHMETIC, STREAMS = "tests/rtl/test_products.py", "tests/hw/test_arithmetic.py", "tests/rtl/test_streams.py"
 ROLLED, STREAMED, CODEBOOK = "tests/hw/test_rolled.py", "tests/hw/test_streamed.py", "tests/hw/test_codebook.py"
+OFF_RAMPS = "tests/rtl/test_off_ramps.py"
 SPARSE = "tests/ops/test_linear_sparse.py"
 NORM, REQUANT, BOARD = "tests/ops/test_layernorm.py", "tests/ops/test_requant.py", "tests/hil/test_board.py"
 # Unit benches of what is no operator, the quickest first: by module, then by folder.
@@ -65,6 +66,7 @@ UNIT = {
     "axi_fetch": ("tests/rtl/test_axi_fetch.py",),
     "banks": MATRIX,
     "blocks": (STREAMED,),
+    "by_turn": (STREAMED,),
     "decode": (MATRIX[0], CODEBOOK),
     "fifo": (STREAMS,),
     "fifo_deep": (STREAMS,),
@@ -76,9 +78,10 @@ UNIT = {
     "linear_tiles": (STREAMED,),
     "link_load": ("tests/hil/test_load.py",),
     "link_out": ("tests/hil/test_link_out.py", BOARD),
-    "loop": (ROLLED,),
+    "loop": (ROLLED, OFF_RAMPS),
     "mac_array": (PRODUCTS, *MATRIX),
     "mul": (ARITHMETIC, NORM),
+    "off_ramps": (OFF_RAMPS,),
     "pick": (SPARSE,),
     "product_reg": (PRODUCTS, ARITHMETIC, REQUANT, NORM),
     "recip": (ARITHMETIC, "tests/ops/test_softmax.py", NORM),

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`bitloom bench quantization`: every quantization method on one data set, each a run folder, and one table of them all.
+"""`bitloom bench TABLE`: many methods on one data set, each a run folder, and one table of them all.
 
-Rows whose recipes agree on the float phase share one; a row that is done is not run again, one that was killed goes on.
+A table is a list of rows, a row a recipe and what is set in it; `TABLES` has them by name. Rows whose recipes agree on the float phase share one;
+a row that is done is not run again, one that was killed goes on.
 """
 
 from __future__ import annotations
@@ -21,30 +22,45 @@ from bitloom.hw.plan.folding import Folding
 from bitloom.hw.plan.table import resources
 from bitloom.hw.settings import did_you_mean
 from bitloom.qat.config import QuantConfig
-from bitloom.recipe import Recipe, find
+from bitloom.recipe import Recipe, find, shipped
 from bitloom.report import score
 from bitloom.runfolder import RunFolder
 from bitloom.stage import STAGES
 from bitloom.stages.train import START
-
-TABLE, FIGURES = "quantization.md", "quantization.json"
+from bitloom.text import shown
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One method: a shipped recipe and what is set in it. after: a row that must be done before; `{AFTER}` in a setting is its run folder."""
+    """One method: a shipped recipe and what is set in it.
+
+    after  a row that must be done before; `{AFTER}` in a setting is its run folder
+    last   what is set behind the settings of all rows
+    """
 
     recipe: str
     sets: tuple[str, ...] = ()
     after: str | None = None
+    last: tuple[str, ...] = ()
 
 
 def _weights(bits: int, activations: int = 8, *more: str) -> Row:
     return Row(recipe="sst2-tiny", sets=(f"quantization.weights={bits}", f"quantization.activations={activations}", *more))
 
 
+def _split(activations: int) -> Row:
+    """BinaryBERT from the ternary row's network."""
+    entries = "{method: ternary_splitting, ternary: {AFTER}/train/qat}, {method: logits, teacher: {AFTER}/train/float, phases: [qat]}"
+    last = "data.vocab={AFTER}/train/tokenizer", "training.float_epochs=0"
+    return Row(recipe="binarybert", sets=(f"compression=[{entries}]", f"quantization.activations={activations}"), after="binarybert-ternary", last=last)
+
+
+def _post_training(*steps: str) -> Row:
+    return Row(recipe="post-training", sets=(f"quantization.post_training=[{', '.join(steps)}]",), last=("training.qat_epochs=0",))
+
+
 LEARNED = "quantization.activation_scales=learned"
-ROWS: dict[str, Row] = {
+QUANTIZATION: dict[str, Row] = {
     "q8bert": Row(recipe="q8bert"),
     "w4a8": _weights(4),
     "fq-bert": Row(recipe="fq-bert"),
@@ -58,9 +74,18 @@ ROWS: dict[str, Row] = {
     "ternarybert": Row(recipe="ternarybert"),
     "w1a8": _weights(1),
     "w1a4": _weights(1, 4),
+    "binarybert-ternary": Row(recipe="binarybert-ternary"),
+    "binarybert": _split(8),
+    "binarybert-a4": _split(4),
     "kmeans": Row(recipe="sst2-kmeans"),
     "bs-flex": Row(recipe="sst2-bsflex"),
+    "w2a8-untrained": _post_training(),
+    "w2a8-bias-correction": _post_training("bias_correction"),
+    "w2a8-equalization": _post_training("equalization"),
+    "w2a8-learned-rounding": _post_training("learned_rounding"),
 }
+COMPRESSION = {"none": Row(recipe="sst2-tiny")} | {name: Row(recipe=name) for name, path in shipped().items() if path.parent.name == "compression"}
+TABLES = {"quantization": QUANTIZATION, "compression": COMPRESSION}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,31 +107,38 @@ class Figures:
     values: int
 
 
-def quantization(rows: Sequence[str], data: Path | None, out: Path, overrides: Sequence[str], board: str, watcher: Watcher, say: Callable[[str], None]) -> str:
-    """Run the rows (none: all), in the table's order; the table, which is written to `out` behind each row, as Markdown.
+def bench(of: str, rows: Sequence[str], data: Path | None, out: Path, overrides: Sequence[str], board: str, watcher: Watcher,
+          say: Callable[[str], None]) -> str:  # fmt: skip
+    """Run the rows of a table (none: all), and those that they begin with, in its order; the table as Markdown.
 
+    out        gets it behind each row, as `of`.md and `of`.json
     overrides  `key=value` for all rows, behind their own
-    Raises UsageError: no such row. BoardError. What a stage raises; the rows before it are kept.
+    Raises UsageError: no such table or row. BoardError. What a stage raises; the rows before it are kept.
     """
+    if of not in TABLES:
+        raise UsageError(f"bench: got table {shown(of)}, must be a known one; {did_you_mean(of, TABLES)}")
+    every, chip, done = TABLES[of], Board.load(board), {}
     for name in rows:
-        if name not in ROWS:
-            raise UsageError(f"bench: got row {name!r}, must be one of the table's; {did_you_mean(name, ROWS)}")
-    wanted, chip, done = [name for name in ROWS if not rows or name in rows], Board.load(board), {}
-    recipes = {name: _recipe(name, out, overrides) for name in wanted}  # mistakes in settings are told before the first training
+        if name not in every:
+            raise UsageError(f"bench: got row {shown(name)}, must be one of the table's; {did_you_mean(name, every)}")
+    needed = {*rows, *(every[name].after for name in rows)}
+    wanted = [name for name in every if not rows or name in needed]
+    recipes = {name: _recipe(name, every[name], out, overrides) for name in wanted}  # mistakes in settings are told before the first training
     for number, name in enumerate(wanted, start=1):
         say(f"{name} ({number} of {len(wanted)})")
         done[name] = _run(name, recipes[name], data, out, chip, watcher)
         text = table(list(done.values()), chip)
-        (out / TABLE).write_text(text + "\n", encoding="utf-8")
+        (out / f"{of}.md").write_text(text + "\n", encoding="utf-8")
         content = {"board": board, "set": list(overrides), "rows": [vars(figures) for figures in done.values()]}
-        (out / FIGURES).write_text(json.dumps(content, indent=1) + "\n")
+        (out / f"{of}.json").write_text(json.dumps(content, indent=1) + "\n")
     return text
 
 
-def _recipe(name: str, out: Path, overrides: Sequence[str]) -> Recipe:
-    row = ROWS[name]
-    own = [text.replace("{AFTER}", str((out / row.after).resolve())) if row.after else text for text in row.sets]
-    return Recipe.load(find(row.recipe), [*own, *overrides]).model_copy(update={"name": name})
+def _recipe(name: str, row: Row, out: Path, overrides: Sequence[str]) -> Recipe:
+    texts = [*row.sets, *overrides, *row.last]
+    if row.after:
+        texts = [text.replace("{AFTER}", str((out / row.after).resolve())) for text in texts]
+    return Recipe.load(find(row.recipe), texts).model_copy(update={"name": name})
 
 
 def _run(name: str, recipe: Recipe, data: Path | None, out: Path, board: Board, watcher: Watcher) -> Figures:

@@ -35,9 +35,6 @@ app = typer.Typer(
     help="From text to verified RTL: train, export, build, verify and report one encoder.",
 )
 
-bench = typer.Typer(no_args_is_help=True, help="Tables of many runs, made by one command.")
-app.add_typer(bench, name="bench")
-
 RunArg = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, for example runs/quickstart.")]
 BackendArg = Annotated[Literal["rtl", "hls4ml", "finn"], typer.Option("--backend", help="Which hardware.")]
 Force = Annotated[bool, typer.Option("--force", help="Do it again even if nothing changed.")]
@@ -187,27 +184,28 @@ def synth(
 @app.command()
 def hil(
     run: RunArg,
-    target: Annotated[str | None, typer.Option(help="sim, serial:/dev/ttyUSB0 or pynq://HOST[:PORT].")] = None,
+    target: Annotated[str | None, typer.Option(help="sim, sim:loaded (its memory holds the weights), serial:/dev/ttyUSB0 or pynq://HOST[:PORT].")] = None,
     sentences: Annotated[str | None, typer.Option(help="How many, or all.")] = None,
 ) -> None:
     """Send development sentences to a board, or a simulated one; check every answer and cycle count."""
     _one_stage(run, "hil", True, target=target, sentences=sentences)
 
 
-@bench.command()
-def quantization(
+@app.command()
+def bench(
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="quantization, or compression: every method of it.")],
     data: Annotated[Path | None, typer.Option(help="Folder with the data set; without it the recipes' source.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the rows' runs and of the table.")] = Path("runs/bench-quantization"),
+    out: Annotated[Path | None, typer.Option(help="Folder of the rows' runs and of the table; runs/bench-TABLE if not given.")] = None,
     rows: Annotated[list[str] | None, typer.Option("--rows", metavar="ROW", help="A row of the table, or several; all if not given.")] = None,
     board: Annotated[str, typer.Option(help="Board whose block RAMs and DSPs are counted.")] = "ulx3s_85f",
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe key of all rows.")] = None,
 ) -> None:
-    """Train, build and verify every quantization method, and write one table; rows that are done are not run again."""
-    from bitloom.bench import quantization as run_rows
+    """Train, build and verify many methods, and write one table of them; rows that are done are not run again."""
+    from bitloom.bench import bench as run_rows
     from bitloom.display import Display
 
     with Display() as display:
-        print(run_rows(rows or [], data, out, overrides or [], board, display.watcher, display.line))
+        print(run_rows(table, rows or [], data, out or Path("runs") / f"bench-{table}", overrides or [], board, display.watcher, display.line))
 
 
 @app.command()

@@ -37,6 +37,7 @@ class Prediction:
     logits  codes times the output's scale: [labels], or [T, labels] for a per-token head (span: [T, 2])
     codes   the same as the hardware gives them
     strange words that the vocabulary does not hold whole, with the pieces that the model reads instead
+    layer   behind which it left, of a network with early exits, and how many there are
     cycles  of the simulated hardware, first beat in to last beat out; None on the golden model
     """
 
@@ -46,6 +47,7 @@ class Prediction:
     tokens: int
     clock_mhz: float
     strange: dict[str, list[str]] = field(default_factory=dict)
+    layer: tuple[int, int] | None = None
     cycles: int | None = None
     cycles_predicted: int | None = None
 
@@ -55,6 +57,8 @@ class Prediction:
         if self.logits.ndim == 1:
             out.insert(1, f"logits   {' '.join(f'{v:.4f}' for v in self.logits)}")
             out.insert(2, f"codes    {' '.join(str(v) for v in self.codes)}")
+        if self.layer:
+            out.append(f"left     behind layer {self.layer[0]} of {self.layer[1]}")
         if self.strange:
             out.append("unknown  " + "; ".join(f"{word} (read as {' '.join(tokens)})" for word, tokens in self.strange.items()))
         if self.cycles is not None:
@@ -102,10 +106,10 @@ def predict(run: RunFolder, sentence: str, pair: str | None = None, *, on: Liter
     if len(ids[0]) > graph.max_tokens:
         raise PredictError(f"predict: got a sentence of {len(ids[0])} tokens, must be at most {graph.max_tokens} (the recipe's model.max_tokens); shorten it")
     want = golden.run(graph, ids, segments)
-    codes, figures = want[graph.outputs[0]], {}
+    codes, figures, exits = want[graph.outputs[0]], {}, golden.exits(graph, want)
     if on == "rtl":
         entry = graph.entry
-        codes, figures = _simulate(run.stage("build"), graph, want[entry], codes)
+        codes, figures = _simulate(run.stage("build"), graph, want[entry], codes, exits)
     logits = codes * graph.tensor(graph.outputs[0]).scale
     single = logits.shape[0] == 1 and graph.meta["model"]["head"] == "sequence"
     return Prediction(
@@ -114,22 +118,23 @@ def predict(run: RunFolder, sentence: str, pair: str | None = None, *, on: Liter
         codes=codes[0] if single else codes,
         tokens=len(ids[0]),
         clock_mhz=recipe.hardware.clock_mhz,
+        layer=exits and (exits[0] + 1, graph.meta["model"]["layers"]),
         strange=tokenizer.strange_words(f"{sentence} {pair or ''}"),
         **figures,
     )
 
 
-def _simulate(build: Path, graph: Graph, embeddings: np.ndarray, want: np.ndarray) -> tuple[np.ndarray, dict]:
-    from bitloom.sim.encoder import run_encoder  # needs a simulator, which the golden model does not
+def _simulate(build: Path, graph: Graph, embeddings: np.ndarray, want: np.ndarray, exits: tuple[int, ...] | None) -> tuple[np.ndarray, dict]:
+    from bitloom.sim.encoder import Options, run_encoder  # needs a simulator, which the golden model does not
 
-    got = run_encoder(build, [embeddings])  # taps on: the same executable as verify's
+    got = run_encoder(build, [embeddings], Options(exits=exits))  # taps on: the same executable as verify's
     if got.problem or not np.array_equal(got.outputs, want.ravel()):
         raise VerificationError(
             f"predict: the hardware gave {got.outputs.tolist()}, must be {want.ravel().tolist()}"
             f"{'; ' + got.problem if got.problem else ''}; run `bitloom verify` to see where they part"
         )
     cycles = int(got.out_last_cycle[0] - got.in_first_cycle[0])
-    predicted = predict_cycles(Design(graph, Folding.load(build / "folding.json")), [len(embeddings)]).latency[0]
+    predicted = predict_cycles(Design(graph, Folding.load(build / "folding.json")), [len(embeddings)], exits=exits).latency[0]
     return got.outputs.reshape(want.shape), {"cycles": cycles, "cycles_predicted": int(predicted)}
 
 

@@ -46,6 +46,12 @@ def key_figures(report: dict) -> Iterator[tuple[str, str, str]]:
         f"{hardware['multipliers']:,}",
         f"{hardware['mac_utilization']:.1%} of their cycles useful, {hardware['macs_per_sentence']:,} MACs",
     )
+    if early := hardware["early_exit"]:
+        yield (
+            "cycles a sentence, early exit",
+            f"{early['measured']:,.0f}",
+            f"{early['predicted']:,.0f} predicted, {early['without']:,.0f} with all layers; {early['mean']:.2f} of {len(early['leaving'])} layers",
+        )
     yield (
         "size",
         f"{size['float_bytes'] / size['quantized_bytes']:.1f}x smaller",

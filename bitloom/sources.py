@@ -28,8 +28,8 @@ def paths(recipe: Recipe, data_dir: Path | None) -> dict[str, Path]:
 
     data_dir  with it, data.name is a folder in there, which is no file of the recipe's own
     """
-    teachers = [f"compression.{i}.teacher" for i, entry in enumerate(recipe.compression) if hasattr(entry, "teacher")]
-    values = {key: _get(recipe, key) for key in (*KEYS, *teachers) if not (key == "data.name" and data_dir)}
+    others = [f"compression.{i}.{key}" for i, entry in enumerate(recipe.compression) for key in ("teacher", "ternary") if hasattr(entry, key)]
+    values = {key: _get(recipe, key) for key in (*KEYS, *others) if not (key == "data.name" and data_dir)}
     return {key: Path(value).expanduser().absolute() for key, value in values.items() if isinstance(value, str) and _is_path(key, value)}
 
 

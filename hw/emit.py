@@ -14,7 +14,8 @@ from pathlib import Path
 from bitloom.hw import image
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Instance
-from bitloom.hw.plan.design import Design, Loop, Port, Unit, fifo_name, unit_name
+from bitloom.hw.parts import by_turn
+from bitloom.hw.plan.design import LOOP, Design, Loop, Port, Unit, fifo_name, unit_name
 from bitloom.hw.plan.fifos import MIN_DEPTH
 from bitloom.hw.plan.streams import Fifo, Stream
 
@@ -180,6 +181,7 @@ class Emitter:
         made = image.loader(design)
         ports = [".base(weights_base)", *self._fetch_ports(client, f"fetch_addr[{32 * client} +: 32]"), ".load(load_bus)", ".weights_ready", ".weights_hash"]
         ports += [".fetch_error", ".fetch_code", ".fetch_address"]
+        ports += [".turn_asked", ".turn_first", ".turn_loaded"] if design.by_turn else [".turn_asked(1'b0)", ".turn_first(1'b0)", ".turn_loaded()"]
         ports += [".error(memory_error)", ".error_code(memory_error_code)", ".error_address(memory_error_address)"]
         self._instance(made.module, "u_loader", made.params, ports)
 
@@ -202,20 +204,31 @@ class Emitter:
         leaves = self.design.outputs[0] if loop.logits else loop.back
         self._declare(self.design.offered(leaves), leaves)
         self._declare(loop.turn.wire, loop.turn)
+        into = loop.entry.wire
+        if self.design.by_turn:
+            self._declare(into := f"{LOOP}__m", loop.entry)
+            self._by_turn(loop, into)
         ports = [
             *_bundle(loop.new.wire, "s"),
-            *_bundle(loop.entry.wire, "m"),
+            *_bundle(into, "m"),
             *_bundle(loop.returning.wire, "b"),
             *_bundle(self.design.offered(leaves), "x"),
             *(_bundle(loop.logits.wire, "e") if loop.logits else (".e_valid(1'b0)", ".e_ready()", ".e_data('0)", ".e_last(1'b0)")),
         ]
         self._instance(loop.instance.module, "u_loop", loop.instance.params, [*ports, ".bus(turns_bus)"])
-        self.modules |= {"turns", "off_ramps"} if loop.logits else {"turns"}
+        self.modules.add("turns")
         self.instances.append(
             f"  assign {{{loop.turn.wire}_last, {loop.turn.wire}_ready}} = 2'b11;\n"
             f"  assign {{{loop.turn.wire}_data, {loop.turn.wire}_valid}} = turns_bus[8:0];\n"
             f"  wire logic unused_turn = &{{1'b0, {', '.join(f'{loop.turn.wire}_{part}' for part in ('valid', 'ready', 'data', 'last'))}}};\n"
         )
+
+    def _by_turn(self, loop: Loop, source: str) -> None:
+        """What holds sentences until the memories are loaded for their turn."""
+        made, back = by_turn.instance(loop.entry.width), loop.returning.wire
+        self.declarations.append("  logic turn_asked, turn_first, turn_loaded;\n")
+        ports = [".bus(turns_bus)", *_bundle(source, "s"), *_bundle(loop.entry.wire, "m"), f".left({back}_valid && {back}_ready && {back}_last)"]
+        self._instance(made.module, "u_by_turn", made.params, [*ports, ".ask(turn_asked)", ".ask_first(turn_first)", ".loaded(turn_loaded)"])
 
     def _fifo(self, port: Port) -> None:
         self._instance("fifo", fifo_name(port), {"WIDTH": port.stream.width, "DEPTH": port.depth}, [*_bundle(port.source, "s"), *_bundle(port.wire, "m")])

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -64,10 +64,10 @@ def evaluate(graph: Graph, tensors: dict[str, np.ndarray], lengths: np.ndarray, 
     return {k: v for k, v in values.items() if k not in graph.inputs}
 
 
-def exits(graph: Graph, values: dict[str, np.ndarray]) -> np.ndarray | None:
-    """The off-ramp at which each sentence leaves, int64 [S]; None: the graph has none.
+def exits(graph: Graph, values: Mapping[str, np.ndarray]) -> tuple[int, ...] | None:
+    """The off-ramp at which each sentence leaves; None: the graph has none.
 
     values  golden codes, those of the off-ramps among them
     """
     gate = gate_of(graph)
-    return None if gate is None else OPS[gate.op].gate(graph, gate, values)
+    return None if gate is None else tuple(OPS[gate.op].gate(graph, gate, values).tolist())

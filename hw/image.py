@@ -11,7 +11,8 @@ with (hw/rtl/rom.sv). All numbers little-endian:
 4084 where the structure begins, 8
 4092 CRC-32 of the 4092 bytes before
 Behind the last unit, words of 32 bits: for each memory, in the order of the units and their parameters, its number (from 1 on) with bit 31 set, then its
-words from address 0 on, each in as many parts of 31 bits as it needs, the lowest first; numbers 0 up to whole chunks of 16 beats. At the end the structure,
+words from address 0 on, each in as many parts of 31 bits as it needs, the lowest first; numbers 0 up to whole chunks of 16 beats. Where memories are loaded
+by turn (hw/rtl/by_turn.sv), these come behind the others: those of turn 0, in whole chunks, then of turn 1, ... At the end the structure,
 whose SHA-256 is that of the shapes: JSON, compressed, with its length in 4 bytes in front; the hardware does not read it.
 """
 
@@ -73,7 +74,8 @@ def structure(design: Design) -> str:
     for unit in design.units:
         units[unit.name] |= {key: _told(value) for key, value in unit.instance.params.items()}
     whole = {"data_bits": design.folding.memory.data_bits, "outputs": list(design.graph.outputs)}
-    return json.dumps({"memory": whole, **units})
+    loop = {"loop": dict(design.loop.instance.params)} if design.loop and design.loop.logits else {}  # the rule by which sentences leave
+    return json.dumps({"memory": whole, **units, **loop})
 
 
 def difference(got: str, want: str) -> str:
@@ -98,13 +100,39 @@ def memories(design: Design) -> list[tuple[str, Hex]]:
     ]
 
 
+@dataclass(frozen=True)
+class Load:
+    """What one memory is loaded with at one time: words `first` .. of it, in their parts, uint32 [words, parts]."""
+
+    number: int
+    name: str
+    first: int
+    parts: np.ndarray
+
+
+def sections(design: Design) -> list[list[Load]]:
+    """What is loaded after reset; then, where memories are loaded by turn, for each turn."""
+    turns = design.loop.instance.params["TURNS"] if design.by_turn else 0
+    found: list[list[Load]] = [[] for _ in range(1 + turns)]
+    by_turn = [u.by_turn for u in design.units for value in u.instance.params.values() if isinstance(value, Hex)]
+    for number, ((name, memory), own) in enumerate(zip(memories(design), by_turn, strict=True), 1):
+        parts = memory.parts(PART)
+        each = len(parts) // turns if own else len(parts)
+        for turn in range(turns if own else 1):
+            found[1 + turn if own else 0].append(Load(number, name, turn * each, parts[turn * each :][:each]))
+    return found
+
+
+def _section(loads: list[Load], data_bits: int) -> bytes:
+    """In whole chunks, one at least."""
+    words = [word for load in loads for word in (np.array([NUMBER | load.number], dtype="<u4"), load.parts.reshape(-1))]
+    data, chunk = np.concatenate([np.zeros(0, "<u4"), *words]).astype("<u4").tobytes(), image_loader.CHUNK * data_bits // 8
+    return data + struct.pack("<I", NUMBER) * ((-len(data) % chunk or chunk * (not data)) // 4)
+
+
 def parameters(design: Design) -> bytes:
     """What the memories on the chip are loaded with, in whole chunks."""
-    words = []
-    for number, (_, memory) in enumerate(memories(design), 1):
-        words += [np.array([NUMBER | number], dtype="<u4"), memory.parts(PART).reshape(-1)]
-    data, chunk = np.concatenate(words).astype("<u4").tobytes(), image_loader.CHUNK * design.folding.memory.data_bits // 8
-    return data + struct.pack("<I", NUMBER) * (-len(data) % chunk // 4)
+    return b"".join(_section(loads, design.folding.memory.data_bits) for loads in sections(design))
 
 
 def begin(design: Design) -> int:
@@ -112,21 +140,31 @@ def begin(design: Design) -> int:
     return max(unit.fold.base + streamed.size(unit.graph, unit.node, unit.fold) for unit in design.fetching)
 
 
-def chunks(design: Design) -> int:
-    """Chunks of them."""
-    return 8 * len(parameters(design)) // (image_loader.CHUNK * design.folding.memory.data_bits)
+def chunks(design: Design) -> tuple[int, int]:
+    """Chunks of them: for all turns, and for each."""
+    bits = design.folding.memory.data_bits
+    sizes = [8 * len(_section(loads, bits)) // (image_loader.CHUNK * bits) for loads in sections(design)]
+    return sizes[0], max(sizes[1:], default=0)
 
 
 def loader(design: Design) -> Instance:
     """What reads it after reset."""
-    return image_loader.instance(data_bits=design.folding.memory.data_bits, version=VERSION, shapes=shapes(design), begin=begin(design), chunks=chunks(design))
+    common, turn = chunks(design)
+    sizes = {"begin": begin(design), "chunks": common, "turn_chunks": turn}
+    return image_loader.instance(data_bits=design.folding.memory.data_bits, version=VERSION, shapes=shapes(design), **sizes)
 
 
 def load_cycles(design: Design) -> int:
     """Cycles from reset until the encoder takes beats, where the memory is as planned."""
     memory = design.folding.memory
-    external = ExternalMemory(latency=memory.latency, cycles=memory.cycles, beats=memory.beats)
-    return image_loader.load_cycles(memory.data_bits, chunks(design), external)
+    return image_loader.load_cycles(memory.data_bits, chunks(design)[0], ExternalMemory.planned(memory))
+
+
+def turn_loads(design: Design, reserve) -> image_loader.TurnLoads:
+    """The timing of what is loaded by turn; reserve: of the loader's port (hw/plan/predict.py)."""
+    memory, (common, turn) = design.folding.memory, chunks(design)
+    address = begin(design) + common * image_loader.CHUNK * memory.data_bits // 8
+    return image_loader.TurnLoads(reserve, address, turn, memory.data_bits, ExternalMemory.planned(memory))
 
 
 def make(design: Design) -> bytes:
@@ -173,18 +211,26 @@ def _tiles(unit: Unit, data_bits: int) -> bytes:
     return np.packbits(digits, axis=1, bitorder="little").tobytes()
 
 
-def reads(design: Design, lengths: Sequence[int]) -> np.ndarray:
-    """How often each beat of the image is fetched for sentences of these lengths: header and parameters once, every tile once a block. int64 [beats]."""
+def reads(design: Design, lengths: Sequence[int], exits: Sequence[int] | None = None) -> np.ndarray:
+    """How often each beat of the image is fetched for sentences of these lengths: header and parameters once, or those of a turn once for each sentence that
+    passes it, every tile once a block. int64 [beats].
+
+    exits  the off-ramp at which each sentence leaves; None: there are none
+    """
     beat = design.folding.memory.data_bits // 8
-    first, end = begin(design) // beat, begin(design) // beat + chunks(design) * image_loader.CHUNK
+    first, end = begin(design) // beat, (begin(design) + len(parameters(design))) // beat
     counts = np.zeros(end + len(_tail(design)) // beat, dtype=np.int64)
-    counts[first:end] = 1
+    common, turn = (count * image_loader.CHUNK for count in chunks(design))
+    counts[first : first + common] = 1
+    for number, begins in enumerate(range(first + common, end, turn or 1)):
+        counts[begins : begins + turn] = len(lengths) if exits is None else sum(number <= exit for exit in exits)
     counts[: image_loader.beats(8 * beat)] = 1
     for unit in design.fetching:
         first = unit.fold.base // beat
-        beats = streamed.size(unit.graph, unit.node, unit.fold) // beat
-        tokens = lengths if unit.out.kind == "token" else [1] * len(lengths)
-        counts[first : first + beats] = sum(-(-n // unit.fold.block) for n in tokens)
+        for turn, size in enumerate(streamed.sizes(unit.graph, unit.node, unit.fold)):
+            inside = [n if unit.out.kind == "token" else 1 for i, n in enumerate(lengths) if exits is None or exits[i] >= turn]
+            counts[first : first + size // beat] = sum(-(-n // unit.fold.block) for n in inside)
+            first += size // beat
     return counts
 
 
@@ -230,14 +276,23 @@ def check(path: Path, design: Design) -> Image:
     for unit, (place, length, _) in zip(design.fetching, image.units, strict=True):
         if data[place : place + length] != _tiles(unit, design.folding.memory.data_bits):
             raise ImageError(f"{path}: got weights of {unit.name} that are not the graph's, must be; {again}")
-    got, at = np.frombuffer(data[begin(design) : begin(design) + len(parameters(design))], dtype="<u4"), 0
-    for number, (name, memory) in enumerate(memories(design), 1):
-        want = memory.parts(PART)
-        part = got[at + 1 : at + 1 + want.size].reshape(want.shape)
-        if got[at] != NUMBER | number or (wrong := np.flatnonzero((part != want).any(axis=1))).size:
-            where = f"number {got[at] & ~NUMBER}, must be {number}" if got[at] != NUMBER | number else f"word {wrong[0]} that is not the graph's, must be"
-            raise ImageError(f"{path}: {name}: got {where}; {again}")
-        at += 1 + want.size
+    at = begin(design)
+    for loads in sections(design):
+        size = len(_section(loads, design.folding.memory.data_bits))
+        _check_section(np.frombuffer(data[at : at + size], dtype="<u4"), loads, path)
+        at += size
+    return image
+
+
+def _check_section(got: np.ndarray, loads: list[Load], path: Path) -> None:
+    at, again = 0, "write it again with `bitloom build`"
+    for load in loads:
+        part, number = got[at + 1 : at + 1 + load.parts.size].reshape(load.parts.shape), NUMBER | load.number
+        if got[at] != number or (wrong := np.flatnonzero((part != load.parts).any(axis=1))).size:
+            where = (
+                f"number {got[at] & ~NUMBER}, must be {load.number}" if got[at] != number else f"word {load.first + wrong[0]} that is not the graph's, must be"
+            )
+            raise ImageError(f"{path}: {load.name}: got {where}; {again}")
+        at += 1 + load.parts.size
     if (got[at:] != NUMBER).any():
         raise ImageError(f"{path}: got parameters behind the last memory's, must be none; {again}")
-    return image

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 from bitloom.hw import image
 from bitloom.hw.emit import memory_file
 from bitloom.hw.errors import BitloomError
+from bitloom.hw.graph import Node
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.plan.design import Design, Unit
 
@@ -63,24 +64,45 @@ class Reads:
     def __post_init__(self) -> None:
         self.read = {name: np.zeros(count, dtype=bool) for name, count in self.words.items()}
 
-    def add(self, values: Mapping[str, np.ndarray], lengths: np.ndarray) -> None:
-        """values: tensor -> codes as `golden.run` gives them."""
-        graph, entries = self.design.graph, {}
+    def add(self, values: Mapping[str, np.ndarray], lengths: np.ndarray, exits: Sequence[int] | None = None) -> None:
+        """values: tensor -> codes as `golden.run` gives them; exits: the last turn of each sentence, where they leave early."""
+        graph, entries, lengths = self.design.graph, {}, np.asarray(lengths)
+        inside = [np.ones(len(lengths), dtype=bool) if exits is None else np.asarray(exits) >= turn for turn in range(graph.count if graph.around else 1)]
         for name, (unit, key, _) in memories(self.design).items():
             if unit.op.looked_up is None:
-                self.read[name][:] = True
+                self._take(name, unit, [bool(those.any()) for those in inside[: unit.turns]])
                 continue
             if unit.name not in entries:
-                entries[unit.name] = [
-                    unit.op.looked_up(graph, unit.node, [values[i] for i in n.inputs], np.asarray(lengths)) for _, n in graph.turns(unit.node)
-                ]
+                entries[unit.name] = [_looked_up(unit, n, values, lengths, those) for (_, n), those in zip(graph.turns(unit.node), inside, strict=False)]
             for read, own in zip(np.split(self.read[name], unit.turns), entries[unit.name], strict=True):
+                if own is None:
+                    continue
                 if key in own:
                     read[np.unique(own[key])] = True
                 else:
                     read[:] = True
 
+    def _take(self, name: str, unit: Unit, reached: Sequence[bool]) -> None:
+        """Whole turns of a memory were read; of one whose turns have not as many words each, only all of them count."""
+        if all(reached):
+            self.read[name][:] = True
+        elif not unit.fold.words and self.read[name].size % unit.turns == 0:
+            for read, was in zip(np.split(self.read[name], unit.turns), reached, strict=True):
+                read |= was
+
     def summary(self) -> dict:
         """files, words and read of all of them; tables: those whose entries are looked up, file -> [entries read, entries]."""
         tables = {name: [int(self.read[name].sum()), self.read[name].size] for name, (unit, _, _) in memories(self.design).items() if unit.op.looked_up}
         return {"files": len(self.read), "words": sum(self.words.values()), "read": int(sum(r.sum() for r in self.read.values())), "tables": tables}
+
+
+def _looked_up(unit: Unit, node: Node, values: Mapping[str, np.ndarray], lengths: np.ndarray, those: np.ndarray) -> dict[str, np.ndarray] | None:
+    """Entries of a unit's memories that a node reads for some of the sentences; None: for no sentence. those: bool [S]."""
+    if not those.any():
+        return None
+    sizes = {"token": lengths, "row": lengths * lengths, "sentence": np.ones_like(lengths)}
+    inputs = []
+    for name in node.inputs:
+        kept = np.repeat(those, sizes[unit.graph.source.tensor(name).kind])
+        inputs.append(values[name][np.repeat(kept, len(values[name]) // len(kept))])
+    return unit.op.looked_up(unit.graph, unit.node, inputs, lengths[those])

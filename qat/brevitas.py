@@ -13,10 +13,11 @@ if _alone:
     torch._dynamo = SimpleNamespace(is_compiling=torch.compiler.is_compiling)
 try:
     import brevitas.nn as qnn
+    from brevitas.core.function_wrapper.learned_round import LearnedRoundHardSigmoid
     from brevitas.inject import ExtendedInjector
     from brevitas.proxy import ActQuantProxyFromInjector, BiasQuantProxyFromInjector, WeightQuantProxyFromInjector
 finally:
     if _alone:
         del torch._dynamo  # torch imports it where it is needed
 
-__all__ = ["ActQuantProxyFromInjector", "BiasQuantProxyFromInjector", "ExtendedInjector", "WeightQuantProxyFromInjector", "qnn"]
+__all__ = ["ActQuantProxyFromInjector", "BiasQuantProxyFromInjector", "ExtendedInjector", "LearnedRoundHardSigmoid", "WeightQuantProxyFromInjector", "qnn"]

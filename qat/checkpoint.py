@@ -44,6 +44,14 @@ def from_pretrained(folder: str | Path) -> QuantModel:
     return model.eval()
 
 
+def quantized_shape(folder: str | Path) -> EncoderShape:
+    """Of a folder that save_pretrained wrote. Raises QuantError: as from_pretrained."""
+    try:
+        return EncoderShape.from_dict(_settings(Path(folder), QUANT, SCHEMA, "quantized")["shape"])
+    except BROKEN as error:
+        raise _not_whole(folder, "quantized", error) from error
+
+
 def save_float(model: FloatModel, folder: str | Path, labels: Sequence[str] = ()) -> None:
     """Write a float model's two files into `folder`, which is made if it is not there. labels: names of its logits."""
     state = {name: parameter for name, parameter in model.named_parameters() if not is_scale(name)}

@@ -35,7 +35,14 @@ INDEX_BITS = (1, 4)
 OF_CODEBOOKS = ("index_bits", "codebook_per", "codebook_zero", "clusters", "centroids")
 SETTINGS = (*BIT_RANGES, "weight_range", "weight_scales", "ternary", "activation_scales", "codebook", *OF_CODEBOOKS)
 # Settings that are written down with other values alone.
-LATER = dict.fromkeys(OF_CODEBOOKS) | {"codebook": "none", "activation_scales": "calibrated", "weight_scales": "channel", "ternary": "none"}
+LATER = dict.fromkeys(OF_CODEBOOKS) | {
+    "codebook": "none",
+    "activation_scales": "calibrated",
+    "weight_scales": "channel",
+    "ternary": "none",
+    "post_training": [],
+}
+POST_TRAINING = ("equalization", "learned_rounding", "bias_correction")  # in the order in which they are done
 AUTO = "auto"  # residual bits that calibration chooses
 MAX_TOKENS = 512
 # Far above any encoder, and MAX_HIDDEN what hw/ops/layernorm.py takes; a slip of a few zeros is then a message.
@@ -131,6 +138,17 @@ def _check_setting(where: str, key: str, value: Any) -> None:
         raise ConfigError(f"{where}: got {value!r}, must be an integer {low} .. {high} (bits){also}; change '{key}'")
 
 
+def _check_steps(steps: Any) -> None:
+    """Of post_training."""
+    if not isinstance(steps, list):
+        raise ConfigError(f"post_training: got {steps!r}, must be a list; write e.g. [{', '.join(POST_TRAINING)}]")
+    for step in steps:
+        if step not in POST_TRAINING:
+            raise ConfigError(f"post_training: got {step!r}, must be one of its steps; {did_you_mean(str(step), POST_TRAINING)}")
+        if steps.count(step) > 1:
+            raise ConfigError(f"post_training: got {step!r} twice, must be there once; remove one")
+
+
 class QuantConfig(Strict):
     """Bits by kind of tensor, and overrides for tensors or layers whose name matches a glob pattern.
 
@@ -154,6 +172,7 @@ class QuantConfig(Strict):
     codebook_zero: Literal["free", "kept"] | None = None  # kept: 0 is one of the values, as pruned weights need
     clusters: Literal["free", "kept"] | None = None  # free: in each step of training a weight takes the nearest value; kept: the one that it had first
     centroids: Literal["learned", "fixed"] | None = None  # learned: the values are trained
+    post_training: list[Literal["equalization", "learned_rounding", "bias_correction"]] = []  # without training, around calibration (qat/post_training)
     overrides: dict[str, dict[str, int | str]] = {}
 
     @model_validator(mode="before")
@@ -164,6 +183,7 @@ class QuantConfig(Strict):
         for key, value in data.items():
             if key in SETTINGS and not (key in OF_CODEBOOKS and value is None):
                 _check_setting(key, key, value)
+        _check_steps(data.get("post_training", []))
         overrides = data.get("overrides", {})
         if not isinstance(overrides, dict) or not all(isinstance(v, dict) for v in overrides.values()):
             raise ConfigError(f"overrides: got {overrides!r}, must be pattern -> settings; write 'layer.0.*': {{weights: 8}}")

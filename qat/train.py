@@ -26,7 +26,6 @@ from transformers.utils import logging
 from bitloom.hw.errors import BitloomError
 from bitloom.qat import memory
 from bitloom.qat.baseline import float_model, head_of_task, load_float
-from bitloom.qat.calibrate import calibrate
 from bitloom.qat.checkpoint import load_plain, save_float, save_pretrained
 from bitloom.qat.compress import Compression
 from bitloom.qat.config import ModelConfig, QuantConfig, TrainConfig
@@ -38,6 +37,7 @@ from bitloom.qat.methods.method import TaskData
 from bitloom.qat.metrics import NAMES
 from bitloom.qat.net.model import EncoderModel, FloatModel, QuantModel
 from bitloom.qat.net.untrained import untrained_shape
+from bitloom.qat.post_training import quantize
 from bitloom.qat.resume import read_json
 from bitloom.qat.splits import remarks, undefined
 from bitloom.qat.tokenizer import TextTokenizer
@@ -251,8 +251,7 @@ class _Run:
         """Calibrate and fine-tune the quantized model."""
         start = self._reload_float(dataset)
         set_seed(self.training.seed)
-        model = QuantModel.from_float(start, self.quant, self.model.max_tokens)
-        exponents = calibrate(model, calibration_batches(train, tokenizer, self.training))
+        model, exponents = quantize(start, self.quant, self.model.max_tokens, calibration_batches(train, tokenizer, self.training))
         model, result = self._phase("qat", model, tokenizer, train, dev, own=start)
         self._on_main(lambda: save_pretrained(model, self.out / "qat"))
         return {**result, "exponents": exponents}

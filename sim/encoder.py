@@ -119,6 +119,7 @@ class EncoderRun:
     taps            tensor -> int64 flat, in stream order, without filled places
     fetched         how often each beat of the weights' image was read, int64; empty if they are on the chip
     visits          in a rolled encoder: (sentence, turn) in the order in which they went through the layers, as far as taps tell; () in others
+    exits           Options.exits
     """
 
     streams: dict[str, Record]
@@ -135,6 +136,7 @@ class EncoderRun:
     fills: dict[str, int] = field(default_factory=dict)
     taps: dict[str, np.ndarray] = field(init=False)
     visits: tuple[tuple[int, int], ...] = ()
+    exits: tuple[int, ...] | None = None
     fetched: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     def __post_init__(self) -> None:
@@ -383,6 +385,7 @@ def _collect(work: Path, infos: Sequence[Stream], lengths: np.ndarray, expect: d
         left=left,
         fills=read_fills(work),
         fetched=np.fromfile(path, dtype=np.uint32).astype(np.int64) if (path := work / f"{WEIGHTS}.fetched").is_file() else np.zeros(0, dtype=np.int64),
+        exits=options.exits,
         visits=visits(streams[TURNS].beats[:, 0].tolist(), len(infos[1].turns), len(lengths), options.exits) if TURNS in streams else (),
     )
 

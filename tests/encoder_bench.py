@@ -40,8 +40,7 @@ class Encoder:
     @property
     def exits(self) -> tuple[int, ...] | None:
         """The off-ramp at which each sentence leaves; None: there are none."""
-        exits = golden.exits(self.graph, self.want)
-        return None if exits is None else tuple(exits.tolist())
+        return golden.exits(self.graph, self.want)
 
     def run(self, **settings) -> tuple[EncoderRun, VerifyReport]:
         inputs = np.split(self.want[self.graph.entry], np.cumsum(self.lengths)[:-1])

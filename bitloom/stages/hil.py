@@ -36,7 +36,7 @@ def run(context: Context) -> str:
         context.progress(done / len(chosen), f"{spec}: {done} of {len(chosen)} sentences")
 
     weights = built / image.FILE if design.fetch else None
-    report = hil(design, target, inputs, answers, weights=weights, progress=progress)
+    report = hil(design, target, inputs, answers, weights=weights, exits=golden.exits(graph, want), progress=progress)
     result = report.as_dict() | {
         "graph_hash": graph.hash,
         "accuracy": {
@@ -71,7 +71,7 @@ def _line(context: Context, spec: str) -> dict[str, int]:
 def _choose(context: Context, spec: str, dev: Sentences) -> Sentences:
     """--sentences N or all; if not said, the whole split on a board, and as many as verify takes on a simulated one."""
     settings = context.recipe.verification
-    text = context.option("sentences", str(settings.sentences) if spec == "sim" else "all")
+    text = context.option("sentences", str(settings.sentences) if spec.partition(":")[0] == "sim" else "all")
     if text == "all":
         return dev
     if not text.isdigit() or int(text) < 1:

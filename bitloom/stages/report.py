@@ -61,6 +61,7 @@ def assemble(context: Context) -> dict:
             **utilization,
             "weight_bits": timing["weight_bits"],
             "bottleneck": timing["bottleneck"],
+            "early_exit": verified["early_exit"],
             "fifos": verified["fifos"],
             "stages": stages,
         },

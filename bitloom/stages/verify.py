@@ -125,6 +125,7 @@ class Bench:
                     seed=seed,
                     resets=resets,
                     reset_within=self.loading + self.filled,
+                    exits=golden.exits(self.graph, want),
                     identity=self.graph.hash[:16],
                 ),
             )
@@ -150,13 +151,13 @@ class Bench:
             raise VerificationError(f"verify: {name}: {report}")
         if self.design.fetch:
             self.count_fetches(name, got)
-        self.reads.add(want, np.array(sentences.lengths))
+        self.reads.add(want, np.array(sentences.lengths), got.exits)
         self.fills |= {name: max(most, self.fills.get(name, 0)) for name, most in got.fills.items()}
         return got
 
     def count_fetches(self, name: str, got: EncoderRun) -> None:
         """Raises VerificationError: a beat of the weights' image was read more or less often than the blocks of these sentences need."""
-        planned = image.reads(self.design, got.lengths)
+        planned = image.reads(self.design, got.lengths, got.exits)
         if len(wrong := np.flatnonzero(got.fetched != planned)):
             beat = int(wrong[0])
             where = f"{self.folder / image.FILE}, beat {beat} at byte {beat * self.design.folding.memory.data_bits // 8}"
@@ -208,6 +209,7 @@ def run(context: Context) -> str:
         "fetched_beats": bench.fetched,
         "runs": [asdict(o) for o in bench.outcomes],
         "cycles": cycles,
+        "early_exit": _early(bench, chosen, mixed),
         "rtl_accuracy": _accuracy(dataset, bench.graph, chosen, mixed),
     }
     (context.out / "verify.json").write_text(json.dumps(result, indent=1) + "\n")
@@ -228,7 +230,7 @@ def _cycles(
     graph, folding = bench.graph, bench.folding
     table, figures = [], {}
     for name, (sentences, got) in (("full", full), ("mixed", mixed)):
-        guess = predict(Design(graph, folding), sentences.lengths)
+        guess = predict(Design(graph, folding), sentences.lengths, exits=got.exits)
         figures[name] = {
             "interval": (guess.interval, mean_interval(got.out_last_cycle, guess.together)),
             "latency": (guess.latency[0], _latencies(got)[0]),
@@ -242,13 +244,11 @@ def _cycles(
             if len(sentences) > guess.together or key == "latency"
         ]
     points = [[n, _latencies(got)[0]] for n, got in alone]
-    table += [{"name": f"latency, {n} tokens", "predicted": predict(Design(graph, folding), [n]).latency[0], "measured": m} for n, m in points]
-    interval, latency = figures["full"]["interval"], figures["full"]["latency"]
     design = Design(graph, folding)
-    work = design.work(graph.max_tokens)
-    first = guess.together  # sentences that fill the hardware
-    real = sum(design.work(n) for n in mixed[0].lengths[first:])
-    span = mixed[1].out_last_cycle[-1] - mixed[1].out_last_cycle[min(first, len(mixed[0])) - 1]
+    guesses = [predict(design, [n], exits=got.exits).latency[0] for n, got in alone]
+    table += [{"name": f"latency, {n} tokens", "predicted": guess, "measured": m} for guess, (n, m) in zip(guesses, points, strict=True)]
+    interval, latency = figures["full"]["interval"], figures["full"]["latency"]
+    busy = [_utilization(design, sentences, got, guess.together) for sentences, got in (full, mixed)]
     return {
         "tokens": graph.max_tokens,
         "interval_predicted": interval[0],
@@ -256,9 +256,37 @@ def _cycles(
         "latency_predicted": latency[0],
         "latency_measured": latency[1],
         "latency_points": [*points, [graph.max_tokens, latency[1]]],
-        "mac_utilization": work / (folding.multipliers * interval[1]) if interval[1] else None,
-        "mac_utilization_real": real / (folding.multipliers * int(span)) if real else None,
+        "mac_utilization": busy[0],
+        "mac_utilization_real": busy[1],
         "table": table,
+    }
+
+
+def _utilization(design: Design, sentences: Sentences, got: EncoderRun, together: int) -> float | None:
+    """Share of the multipliers' cycles that do useful work, behind the first sentences, which fill the hardware; of those that leave early, of all of them.
+
+    None: there are no others
+    """
+    first = 0 if got.exits else min(together, len(sentences))
+    work = sum(design.work(n, got.exits and got.exits[i]) for i, n in enumerate(sentences.lengths[first:]))
+    span = int(got.out_last_cycle[-1]) - (int(got.out_last_cycle[first - 1]) if first else 0)
+    return work / (design.multipliers * span) if work else None
+
+
+def _early(bench: Bench, sentences: Sentences, got: EncoderRun) -> dict | None:
+    """Behind which layers sentences left, and what it saves; None: all pass all layers.
+
+    leaving  sentences by layer; cycles a sentence, of all until the last has left: measured, predicted, and predicted where all of them pass all layers
+    """
+    if got.exits is None:
+        return None
+    with_exits, without = (predict(bench.design, sentences.lengths, exits=exits) for exits in (got.exits, None))
+    return {
+        "leaving": np.bincount(got.exits, minlength=bench.design.graph.count).tolist(),
+        "mean": float(np.mean(got.exits)) + 1,
+        "measured": int(got.out_last_cycle[-1]) / len(sentences),
+        "predicted": with_exits.out_last[-1] / len(sentences),
+        "without": without.out_last[-1] / len(sentences),
     }
 
 

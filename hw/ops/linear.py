@@ -502,13 +502,13 @@ def terms(p: Params) -> Terms:
 def tiled_memories(p: Params) -> list[Memory]:
     """Of hw/rtl/linear_tiles.sv: blocks of tokens, two tiles, and the biases."""
     inputs, words, turns = _inputs(p), p.get("WORDS", 0), p.get("TURNS", 1)
-    steps, columns = p["K"] // inputs, inputs // p["LANES_IN"]
+    steps, columns, constants = p["K"] // inputs, inputs // p["LANES_IN"], p.get("CONSTANTS", turns)
     width, most = p["PE"] * p["SIMD"] * _element_bits(p), p.get("MOST", steps)
     table = p.get("OFFSET_W", 0) + tiles.beats(width, most, p["DATA_W"]).bit_length()
     return [
         *blocks.memories(p, p["LANES_IN"] * p["IN_W"], columns, p.get("PLACES", 2) * p["TOKENS"] * steps),
         *tiles.memories(width, most, p["DATA_W"], p.get("TILE_STYLE", "")),
-        Memory("bias", p["LANES_OUT"] * p["OUT_W"], turns * p["C"] // p["LANES_OUT"], rom=True),
+        Memory("bias", p["LANES_OUT"] * p["OUT_W"], constants * p["C"] // p["LANES_OUT"], rom=True),
         *([*schedule.memories(p["ENTRIES"], steps // p["GRAIN"], turns), Memory("table", table, turns * p["C"] // p["PE"], rom=True)] if words else []),
         *_book_memories(p),
     ]

@@ -59,8 +59,9 @@ class Operator:
     run       run(graph, node, inputs, lengths): the golden function on a ragged batch (hw/golden.py says how arrays are laid out)
     onnx      onnx(b, graph, node, inputs): the same in standard ONNX operators (hw/onnx_export.py)
     host      computed by the host in front of the hardware: all fields below are left out
-    gate      gate(graph, node, values) -> int64 [S]: it chooses one of its inputs, one behind each layer: the one at which each sentence leaves, from the golden
-              codes. It is no unit, but part of what sends sentences round in a rolled encoder (hw/rtl/loop.sv); all fields below are left out
+    gate      gate(graph, node, values) -> int64 [S]: it chooses one of its inputs, one behind each layer: the one at which each sentence leaves, from
+              the golden codes. It is no unit, but part of what sends sentences round in a rolled encoder (hw/rtl/loop.sv); all fields of the
+              hardware are left out
     observed  integer.onnx gives its output out, as a place between layers
     ports     prefixes of its input streams in the RTL, in the order of the node's inputs
     elementwise  input and output streams carry the same elements beat by beat: they have one layout and one number of lanes

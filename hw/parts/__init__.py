@@ -5,7 +5,7 @@
 """
 
 from bitloom.hw.instance import Module
-from bitloom.hw.parts import axi_fetch, fifo, image_loader, loop, stream_fork, unfold
+from bitloom.hw.parts import axi_fetch, by_turn, fifo, image_loader, loop, stream_fork, unfold
 
-_BETWEEN = (axi_fetch, fifo, image_loader, loop, stream_fork, unfold)
+_BETWEEN = (axi_fetch, by_turn, fifo, image_loader, loop, stream_fork, unfold)
 PARTS: dict[str, Module] = {part.MODULE.name: part.MODULE for part in _BETWEEN}

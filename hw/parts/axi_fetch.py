@@ -29,6 +29,11 @@ class ExternalMemory:
     refresh_for: int = 0
     start: int = 0
 
+    @classmethod
+    def planned(cls, memory) -> ExternalMemory:
+        """As a design counts on it (hw/plan/folding.py: Memory)."""
+        return cls(latency=memory.latency, cycles=memory.cycles, beats=memory.beats)
+
     def port(self) -> Port:
         """Its read port, with nothing under way."""
         return Port(self)

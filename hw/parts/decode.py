@@ -9,7 +9,7 @@ from bitloom.hw.instance import Params, Terms
 
 def memories(p: Params) -> list[Memory]:
     """A codebook a turn."""
-    return [Memory("codebook", p["WEIGHT_W"] << p["INDEX_W"], p.get("TURNS", 1), rom=True)]
+    return [Memory("codebook", p["WEIGHT_W"] << p["INDEX_W"], p.get("CONSTANTS", p.get("TURNS", 1)), rom=True)]
 
 
 def terms(p: Params, *, count: int) -> Terms:
@@ -19,5 +19,7 @@ def terms(p: Params, *, count: int) -> Terms:
     w_bits, as in mac_array.py: the first of two registers holds indices.
     """
     bits = count * p["WEIGHT_W"]
-    chosen = {"decoded_bits": bits * (1 << p["INDEX_W"]) / 16} if p.get("TURNS", 1) == 1 else {"chosen_bits": bits * ((1 << p["INDEX_W"]) - 1)}
+    chosen = (
+        {"decoded_bits": bits * (1 << p["INDEX_W"]) / 16} if p.get("CONSTANTS", p.get("TURNS", 1)) == 1 else {"chosen_bits": bits * ((1 << p["INDEX_W"]) - 1)}
+    )
     return chosen | {"w_bits": (bits + count * p["INDEX_W"]) / 2}

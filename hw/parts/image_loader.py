@@ -15,10 +15,13 @@ CHUNK = 16  # beats of the parameters that are asked for at once
 BEHIND = 6  # cycles from the last word until the encoder takes beats
 
 
-def instance(*, data_bits: int, version: int = 0, shapes: str = "", begin: int = 0, chunks: int = 1) -> Instance:
-    """shapes: SHA-256 that the image's header must have, in hex; begin: where its parameters begin, in bytes; chunks: how many of them there are."""
+def instance(*, data_bits: int, version: int = 0, shapes: str = "", begin: int = 0, chunks: int = 1, turn_chunks: int = 0) -> Instance:
+    """shapes: SHA-256 that the image's header must have, in hex; begin: where its parameters begin, in bytes; chunks: how many of them there are for all
+    turns; turn_chunks: for each turn, behind them.
+    """
     digest = int.from_bytes(bytes.fromhex(shapes), "little")
     params = {"DATA_W": data_bits, "ADDR_W": 32, "VERSION": version, "SHAPES": digest, "PARAMS": begin, "CHUNKS": chunks}
+    params |= {"TURN_CHUNKS": turn_chunks} if turn_chunks else {}
     return Instance(module=MODULE.name, params=params)
 
 
@@ -31,10 +34,36 @@ def load_cycles(data_bits: int, chunks: int, memory: ExternalMemory) -> int:
     """Cycles from reset until the encoder takes beats, where nothing is in the way of the requests."""
     period = Fraction(memory.cycles, memory.beats)
     asks = 7 + memory.latency + ceil((beats(data_bits) - 1) * period)
-    sent = 0  # of a chunk, cycles from that in which it is asked for until its last word is sent
+    return asks + chunks * (chunk_cycles(data_bits, memory) + 1) + BEHIND - 1
+
+
+def chunk_cycles(data_bits: int, memory: ExternalMemory) -> int:
+    """Cycles from that in which a chunk is asked for until its last word is sent, where nothing is in the way."""
+    sent = 0
     for beat in range(CHUNK):
-        sent = max(sent, 5 + memory.latency + ceil(beat * period)) + data_bits // 32
-    return asks + chunks * (sent + 1) + BEHIND - 1
+        sent = max(sent, 5 + memory.latency + ceil(beat * Fraction(memory.cycles, memory.beats))) + data_bits // 32
+    return sent
+
+
+class TurnLoads:
+    """Its timing when it loads the memories of turns.
+
+    reserve  as hw/parts/tiles.py: Tiles takes it; None: beats come at once
+    begin    address of turn 0's chunks, of which each turn has `chunks`
+    """
+
+    def __init__(self, reserve, begin: int, chunks: int, data_bits: int, memory: ExternalMemory):
+        self._reserve, self._begin, self._chunks, self._bits = reserve, begin, chunks, data_bits
+        each = data_bits // 32
+        self._behind = max(each, CHUNK * each - ceil((CHUNK - 1) * Fraction(memory.cycles, memory.beats)))  # from a chunk's last beat to its last word
+
+    def load(self, turn: int, cycle: int) -> int:
+        """The cycle in which a turn's memories are said to be loaded that are asked for in `cycle`."""
+        asked, size = cycle + 1, CHUNK * self._bits // 8
+        for chunk in range(turn * self._chunks, (turn + 1) * self._chunks):
+            end = self._reserve(asked, self._begin + chunk * size, CHUNK) + self._behind
+            asked = end + 1
+        return end + BEHIND
 
 
 def terms(p: Params) -> Terms:

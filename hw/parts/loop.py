@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from bitloom.hw.cost.memories import Memory, index_bits
 from bitloom.hw.instance import Module, Params, Terms
 from bitloom.hw.parts import fifo
+from bitloom.hw.parts.by_turn import ByTurn
 
 
 def _back(p: Params) -> Params:
@@ -40,10 +41,11 @@ class Loop:
     With off-ramps three: what comes back, what is decided, the way in.
     orders  a channel of one beat a sentence: `end` where a new one may take its place, else it comes back
     exits   the turn behind which each sentence leaves; None: the last
+    by_turn  of one sentence whose memories are loaded for each turn (hw/parts/by_turn.py)
     """
 
-    def __init__(self, turns: int, sentences: int, exits: Sequence[int] | None = None):
-        self.turns, self.free, self.exits = turns, sentences, exits
+    def __init__(self, turns: int, sentences: int, exits: Sequence[int] | None = None, by_turn: ByTurn | None = None):
+        self.turns, self.free, self.exits, self.by_turn = turns, sentences, exits, by_turn
         self._inside: deque[tuple[int, int]] = deque()  # (sentence, turn) of those in the layers, oldest first
         self._undecided: deque[tuple[int, int]] = deque()  # the same, of those whose logits have not come
         self._coming: deque[tuple[int, int]] = deque()  # of those that come back
@@ -70,6 +72,8 @@ class Loop:
                     self._coming.append((visit[0], visit[1] + 1))
                     yield orders.put(first, first, 1, False)
                 begun = True
+            if self.by_turn:
+                yield self.by_turn.left.put(last, last, 1, True)
             if final:
                 yield orders.put(last, last, 1, True)
 
@@ -84,6 +88,8 @@ class Loop:
                 if visit[1] < self.last_turn(visit[0]):
                     first, last = yield back.put(token.first, token.last, token.beats, end)
                 tail.popped(first, last, token.last - token.first)
+            if self.by_turn:
+                yield self.by_turn.left.put(last, last, 1, True)
             if visit[1] == self.last_turn(visit[0]) < self.turns - 1:
                 self._gone.append((last + 1, beats))
 
@@ -119,6 +125,8 @@ class Loop:
             else:
                 order = yield orders.get()
                 orders.popped(order.first, order.first)
+                if self.by_turn:
+                    yield from self.by_turn.wait()
                 now = max(now, order.first)
                 if order.end:
                     self.free, kept = self.free + 1, 1
@@ -130,6 +138,7 @@ class Loop:
             self._new += new
             self.entered.append(visit[1])
             source, end = entry if new else back, False
+            opens = 0
             while not end:
                 token = yield source.get()
                 if not new and drops:
@@ -139,6 +148,9 @@ class Loop:
                         dropped = max(dropped, last + 1)
                     now, drops = max(now, dropped), []
                 first = max(now, token.first)
+                if self.by_turn and not opens:
+                    opens = self.by_turn.open(visit[1], first + 1)
+                    first = max(first, opens - 1)
                 last = token.taken(first)
                 pace = last - first
                 first, last = yield out.put(first + 1, last + 1, token.beats, token.end)

@@ -29,7 +29,7 @@ def _lanes(p: Params) -> int:
 def memories(p: Params) -> list[Memory]:
     """A codebook a turn, or of each channel in each turn."""
     words = p["C"] // p["LANES_OUT"] if p["EACH"] else 1
-    return [Memory("codebook", 2 * _lanes(p) * p["WEIGHT_W"], p.get("TURNS", 1) * words, rom=True)]
+    return [Memory("codebook", 2 * _lanes(p) * p["WEIGHT_W"], p.get("CONSTANTS", p.get("TURNS", 1)) * words, rom=True)]
 
 
 def products(p: Params) -> list[Product]:
@@ -42,5 +42,5 @@ def products(p: Params) -> list[Product]:
 def terms(p: Params) -> Terms:
     """Operands, what goes with them, partial products and sums."""
     lanes, sums, made = p["LANES_OUT"], sum_bits(p), _lanes(p) + p["LANES_OUT"]
-    side = (p.get("TURNS", 1) * p["C"] // p["LANES_OUT"] - 1).bit_length()
+    side = (p.get("CONSTANTS", p.get("TURNS", 1)) * p["C"] // p["LANES_OUT"] - 1).bit_length()
     return {"two_operand_bits": 2 * (lanes + 1) * sums + 2 * _lanes(p) * p["WEIGHT_W"] + LATENCY * (side + 2), "two_sum_bits": made * p["OUT_W"]}

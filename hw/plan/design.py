@@ -15,13 +15,14 @@ from bitloom.hw.graph import Graph, Node
 from bitloom.hw.instance import Fold, Instance, Layout
 from bitloom.hw.ops import OPS, gate_of
 from bitloom.hw.ops.record import Operator
-from bitloom.hw.parts import axi_fetch, fifo, image_loader, stream_fork, unfold
+from bitloom.hw.parts import axi_fetch, by_turn, fifo, image_loader, stream_fork, unfold
 from bitloom.hw.plan import fifos
 from bitloom.hw.plan.folding import Folding
 from bitloom.hw.plan.rolled import require_rolled, roll
 from bitloom.hw.plan.streams import Stream, wire
 
 SOURCE, SINK = "s_axis", "m_axis"
+TURN_PARAMS = ("TURNS", "SENTENCES")  # of a module that has constants of several turns
 LOOP, TURNS = "loop", "turns"  # in a rolled encoder: the instance, and the stream of turns that benches record
 
 
@@ -48,7 +49,10 @@ class Port:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Unit:
-    """An instance of an operator, which serves `node`."""
+    """An instance of an operator, which serves `node`.
+
+    by_turn  its memories are loaded for each turn
+    """
 
     name: str
     node: Node
@@ -57,11 +61,16 @@ class Unit:
     ports: tuple[Port, ...]
     out: Stream
     graph: Graph = field(repr=False)
+    by_turn: bool = False
 
     @cached_property
     def instance(self) -> Instance:
-        """Its module of hw/rtl, with parameters and memories."""
-        return self.op.rtl(self.graph, self.node, self.fold)
+        """Its module of hw/rtl, with parameters and memories: of all turns, of which a unit that is loaded by turn holds one at a time."""
+        made = self.op.rtl(self.graph, self.node, self.fold)
+        if not self.by_turn:
+            return made
+        params = made.params | {"CONSTANTS": 1} if self.fold.block else {key: value for key, value in made.params.items() if key not in TURN_PARAMS}
+        return replace(made, params=params)
 
     def timing(self, ins, out):
         """Its generator of the timing network, between channels (hw/plan/timing.py)."""
@@ -219,6 +228,11 @@ class Design:
         """What reads the image's header, but for the shapes that it must have; None: all weights are on the chip."""
         return self.folding.memory and image_loader.instance(data_bits=self.folding.memory.data_bits)
 
+    @property
+    def by_turn(self) -> bool:
+        """The memories of the layers' units are loaded for each turn."""
+        return self.loop is not None and self.folding.memory is not None and self.folding.memory.by_turn
+
     @cached_property
     def loop(self) -> Loop | None:
         """Of a rolled encoder."""
@@ -236,7 +250,9 @@ class Design:
             for i, (prefix, stream) in enumerate((("s", entry), ("b", back)))
         } | {port.prefix: port for port in self._ports.get(LOOP, ())}
         turn = Stream(tensor=TURNS, wire=TURNS, lanes=1, bits=8, signed=False, kind="sentence", layout=Layout(channels=1), turns=("",) * graph.count)
-        return Loop(entry=entry, back=back, new=ports["s"], returning=ports["b"], logits=ports.get("e"), turn=turn, instance=Instance(module="loop", params=params))
+        return Loop(
+            entry=entry, back=back, new=ports["s"], returning=ports["b"], logits=ports.get("e"), turn=turn, instance=Instance(module="loop", params=params)
+        )
 
     @cached_property
     def instances(self) -> tuple[tuple[str, str, Instance], ...]:
@@ -250,7 +266,9 @@ class Design:
         if loop := self.loop:
             found += [(loop.back.tensor, fifo_name(port), fifo.instance(port.stream.width, port.depth)) for port in loop.ports]
             found.append((loop.back.tensor, "u_loop", loop.instance))
-        found += [(port.stream.tensor, fifo_name(port), fifo.instance(port.stream.width, port.depth)) for port in self.exits]
+            found += [(loop.back.tensor, "u_by_turn", by_turn.instance(loop.entry.width))] * self.by_turn
+        owner = self._ramp and loop.back.tensor
+        found += [(owner or port.stream.tensor, fifo_name(port), fifo.instance(port.stream.width, port.depth)) for port in self.exits]
         return tuple(found)
 
     def styled(self, name: str, made: Instance) -> Instance:
@@ -286,7 +304,16 @@ class Design:
     def units(self) -> tuple[Unit, ...]:
         """In topological order."""
         return tuple(
-            Unit(name=n.name, node=n, op=OPS[n.op], fold=self.folding.folds[n.name], ports=self._ports[n.name], out=self.streams[n.name], graph=self.graph)
+            Unit(
+                name=n.name,
+                node=n,
+                op=OPS[n.op],
+                fold=self.folding.folds[n.name],
+                ports=self._ports[n.name],
+                out=self.streams[n.name],
+                graph=self.graph,
+                by_turn=self.by_turn and len(self.graph.turns(n)) > 1,
+            )
             for n in self.nodes
         )
 
@@ -321,9 +348,12 @@ class Design:
     def multipliers(self) -> int:
         return self.folding.multipliers
 
-    def work(self, tokens: int) -> int:
-        """Multiply-accumulates that the hardware makes for one sentence of that many tokens: not those of zero weights that it leaves out."""
-        return sum(u.turns * u.op.work(u.graph, u.node, u.fold, tokens) for u in self.units)
+    def work(self, tokens: int, exit: int | None = None) -> int:
+        """Multiply-accumulates that the hardware makes for one sentence of that many tokens: not those of zero weights that it leaves out.
+
+        exit  the off-ramp at which it leaves; None: it passes all layers
+        """
+        return sum((u.turns if exit is None else min(u.turns, exit + 1)) * u.op.work(u.graph, u.node, u.fold, tokens) for u in self.units)
 
     @property
     def together(self) -> int:

@@ -56,7 +56,7 @@ class Fitter:
         folding = self.by_rule(folding)
         folds = dict(folding.folds)
         costs = self.costs.estimate(Design(self.graph, folding))
-        over = costs.total.dsp - self.board.resources.dsp.count
+        over = costs.total.dsp - int(self.board.resources.dsp.count * planned(self.board).get("dsp", 1))
         if over > 0:
             for name, saved in self._cheapest_moves(folding):
                 folds[name] = replace(folds[name], multiplier="lut")

@@ -22,6 +22,7 @@ class Memory:
     data_bits         of a beat: 64, 128, 256 or 512
     block             tokens that each weight is used for when it was fetched, at most
     places            for blocks in each unit: 2, one is written while the other is read; 1 takes half the memory
+    by_turn           the memories on the chip hold one turn's constants, and are loaded for each turn of the one sentence in the layers
     latency           cycles from a burst's address to its first beat
     cycles, beats     it gives `beats` beats in `cycles` cycles
     burst, outstanding  beats of a burst, bursts in flight
@@ -31,6 +32,7 @@ class Memory:
     data_bits: int = 128
     block: int = 32
     places: int = 2
+    by_turn: bool = False
     latency: int = 40
     cycles: int = 1
     beats: int = 1

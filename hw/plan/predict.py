@@ -8,11 +8,13 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from bitloom.hw import image
 from bitloom.hw.instance import Instance
 from bitloom.hw.parts import axi_fetch, unfold
+from bitloom.hw.parts.by_turn import ByTurn
 from bitloom.hw.parts.loop import Loop as LoopTiming
 from bitloom.hw.parts.sdram import Sdram
-from bitloom.hw.plan.design import Design, Loop
+from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.fifos import MIN_DEPTH
 from bitloom.hw.plan.folding import Memory
 from bitloom.hw.plan.timing import Channel, Fork, Process, run, simulate_node, sink, source
@@ -76,8 +78,8 @@ def predict(
     if design.folding.memory is None:
         return _run(design, lengths, starts, None, exits)
     memory = design.folding.memory
-    external = external or axi_fetch.ExternalMemory(latency=memory.latency, cycles=memory.cycles, beats=memory.beats)
-    estimated = Estimated(memory)
+    external = external or axi_fetch.ExternalMemory.planned(memory)
+    estimated = Estimated(_known(memory, external))
     estimate = _run(design, lengths, starts, estimated, exits)
     bursts = max(1, sum(request.beats for request in estimated.requests) // memory.burst)
     port, found, settled, waits = estimated, estimate, False, WAITS
@@ -90,6 +92,14 @@ def predict(
         if number < waits and abs(found.out_last[-1] - estimate.out_last[-1]) > CROWDED * estimate.out_last[-1]:
             port, found, waits = estimated, estimate, 0
     return replace(found, settled=settled)
+
+
+def _known(memory: Memory, external: External) -> Memory:
+    """What the design counts on, or the mean rate of the memory that is known better."""
+    if not isinstance(external, Sdram):
+        return memory
+    cycles, beats = external.rate(memory.burst)
+    return replace(memory, latency=external.alone(1), cycles=cycles, beats=beats)
 
 
 def _moved(before: Sequence[axi_fetch.Request], now: Sequence[axi_fetch.Request]) -> int:
@@ -114,7 +124,7 @@ def _run(
     for client, unit in enumerate(design.fetching):
         edges[unit.name, 0].memory = ClientPort(port, client)
     if design.loop:
-        channels += _go_round(design, processes, outs, edges, exits)
+        channels += _go_round(design, port, processes, outs, edges, exits)
     for stream in design.unfolded:
         folded, made = Channel(f"{stream.wire} folded", depth=MIN_DEPTH), design.unfold(stream)
         processes[f"unfold {stream.tensor}"] = unfold.timing(made.params, folded, outs[stream.tensor])
@@ -225,9 +235,12 @@ class Estimated:
         self._starts[first:last], self._ends[first:last] = [begin], [end]
 
 
-def _go_round(design: Design, processes: dict[str, Process], outs: dict, edges: dict, exits: Sequence[int] | None) -> list[Channel]:
+def _go_round(
+    design: Design, port: Estimated | Replayed | None, processes: dict[str, Process], outs: dict, edges: dict, exits: Sequence[int] | None
+) -> list[Channel]:
     """The processes of a rolled encoder's loop, between the channels of its FIFOs, which are put in the place of its streams' in `outs`.
 
+    port   of external memory
     outs   by tensor, what its producer gives to; edges: by unit and input, the channels in front of units and of the loop, which are told the turns
     exits  see `predict`
     """
@@ -235,7 +248,10 @@ def _go_round(design: Design, processes: dict[str, Process], outs: dict, edges: 
     new = Channel(loop.new.wire, depth=loop.new.depth)
     returning = edges[loop.returning.unit, loop.returning.index]
     back, orders = Channel("loop back", depth=params["SENTENCES"] * params["MAX_TOKENS"] * params["BEATS"]), Channel("loop orders")
-    timing = LoopTiming(params["TURNS"], params["SENTENCES"], exits)
+    gone, by_turn = Channel("loop left"), None
+    if design.by_turn:
+        by_turn = ByTurn(image.turn_loads(design, ClientPort(port, len(design.fetching)).reserve).load, gone)
+    timing = LoopTiming(params["TURNS"], params["SENTENCES"], exits, by_turn)
     for channel in edges.values():
         channel.turns = timing.entered
     processes["loop enter"] = timing.enter(new, back, orders, outs[loop.entry.tensor])
@@ -247,7 +263,7 @@ def _go_round(design: Design, processes: dict[str, Process], outs: dict, edges: 
     else:
         processes["loop leave"] = timing.leave(returning, back, outs[loop.back.tensor], orders)
         outs[loop.back.tensor] = returning
-    return [new, back, orders]
+    return [new, back, orders, gone]
 
 
 def stage_intervals(design: Design, tokens: int) -> dict[str, int]:

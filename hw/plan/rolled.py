@@ -140,7 +140,9 @@ def _check_ramps(gate: Node, nodes: list[Node], found: Blocks, layers: int) -> N
         raise FoldingError(f"folding: got {layers} layers in hardware for a network with early exits, must be one that is used in turn; set hardware.layers: 1")
     ramps = [[n.name for n in nodes[found.start + turn * found.size :][: found.size] if n.name in gate.inputs] for turn in range(found.count)]
     if [name for names in ramps for name in names] != list(gate.inputs) or any(len(names) != 1 for names in ramps):
-        raise FoldingError(f"folding: got {found.count} layers that are made alike for {len(gate.inputs)} off-ramps, must be one off-ramp of each; remove early_exit")
+        raise FoldingError(
+            f"folding: got {found.count} layers that are made alike for {len(gate.inputs)} off-ramps, must be one off-ramp of each; remove early_exit"
+        )
 
 
 def layers_of(graph: Graph) -> int:

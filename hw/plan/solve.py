@@ -41,6 +41,7 @@ class MemoryConfig(Strict):
     data_bits: Literal[64, 128, 256, 512] = Field(128, description="bits of a beat of its AXI4 port")
     block: int = Field(32, ge=1, le=4096, description="tokens that each weight is used for when it was fetched, at most")
     places: Literal[1, 2] = Field(2, description="blocks that a unit holds: 2, one comes while the other is used; 1 takes half the memory on the chip")
+    by_turn: bool = Field(False, description="load biases, multipliers and tables for each turn of the one sentence inside, in the place of all turns' at once")
     latency: int = Field(40, ge=1, le=100_000, description="cycles from a burst's address to its first beat")
     cycles: int = Field(1, ge=1, le=1000, description="it gives `beats` beats in `cycles` cycles")
     beats: int = Field(1, ge=1, le=1000, description="see cycles")
@@ -144,7 +145,7 @@ def _choose(lanes: Lanes, config: HardwareConfig, board: Board) -> Folding:
         tight = _rolled(lanes, 1, config.inside or 1, True, memories[0].data_bits) if several else lanes
         for memory in memories:
             try:
-                found = _tight(tight, config, board, replace(memory, places=1))
+                found = _tight(tight, config, board, replace(memory, places=1, by_turn=several and config.inside in (None, 1)))
             except FoldingError as error:
                 errors.append(error)
                 continue
@@ -161,8 +162,9 @@ def _in_turn(lanes: Lanes, folding: Folding) -> int:
 
 
 def _tight(lanes: Lanes, config: HardwareConfig, board: Board, memory: Memory) -> Folding:
-    """The fastest that fits where block RAM is scarce: units with one place for blocks, memories in LUT RAM. What they compute waits for what they fetch,
-    so the memory is busy most of the time, and they need not be as fast as the board would let them be.
+    """The fastest that fits where block RAM is scarce: units with one place for blocks, constants by turn, tiles in LUT RAM.
+
+    What they compute waits for what they fetch, so the memory is busy most of the time, and they need not be as fast as the board would let them be.
     """
     graph, most = lanes.graph, config.multipliers or math.inf
 

@@ -27,7 +27,7 @@ PLANNED = 0.85  # of a memory's bandwidth: near all of it, tiles come too late n
 def stream(graph: Graph, folding: Folding, memory: Memory) -> Folding:
     """The folding with weights in `memory`.
 
-    Raises FoldingError: they do not fit.
+    Raises FoldingError: they do not fit, or constants cannot be loaded by turn.
     """
     folds, base = dict(folding.folds), HEADER
     for node in graph.nodes:
@@ -44,15 +44,32 @@ def stream(graph: Graph, folding: Folding, memory: Memory) -> Folding:
         raise FoldingError(
             f"folding: got {base:,} bytes of weights, must be at most the memory's {memory.bytes:,}; lower the weights' bits or take a larger memory"
         )
+    if memory.by_turn:
+        _check_by_turn(graph, folding)
     return replace(folding, folds=folds, memory=memory)
+
+
+def _check_by_turn(graph: Graph, folding: Folding) -> None:
+    if graph.around is None or graph.inside != 1:
+        got = "layers that are all in hardware" if graph.around is None else f"{graph.inside} sentences inside"
+        raise FoldingError(f"folding: got {got} for hardware.memory.by_turn, must be layers in turn with one sentence inside; set hardware.layers, inside: 1")
+    if sparse := [name for name, fold in folding.folds.items() if fold.words and len(graph.turns(graph.node(name))) > 1]:
+        raise FoldingError(f"folding: got {sparse[0]} without its zero weights for hardware.memory.by_turn, must hold all; remove by_turn")
 
 
 def size(graph: Graph, node: Node, fold: Fold) -> int:
     """Bytes of a unit's weights in all turns."""
-    op = OPS[node.op]
-    counts, times = np.unique(np.concatenate(op.slots(graph, node, fold)), return_counts=True)
-    beats = [tiles.beats(fold.products * op.element_bits(graph, node, fold), int(steps), fold.data_bits) for steps in counts]
-    return int(np.dot(beats, times)) * fold.data_bits // 8
+    return sum(sizes(graph, node, fold))
+
+
+def sizes(graph: Graph, node: Node, fold: Fold) -> list[int]:
+    """Bytes of a unit's weights in each turn."""
+    op, found = OPS[node.op], []
+    for slots in op.slots(graph, node, fold):
+        counts, times = np.unique(slots, return_counts=True)
+        beats = [tiles.beats(fold.products * op.element_bits(graph, node, fold), int(steps), fold.data_bits) for steps in counts]
+        found.append(int(np.dot(beats, times)) * fold.data_bits // 8)
+    return found
 
 
 def fetch_cycles(graph: Graph, folding: Folding) -> int:

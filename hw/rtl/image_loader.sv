@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // image_loader: after rst, reads the header of the weights' image (hw/image.py), refuses one that this hardware cannot work with, loads all memories
-//               that the image has parameters for, then lets the encoder begin
+//               that the image has parameters for, then lets the encoder begin; those of a turn each time that it is asked for them (by_turn.sv)
 // Golden : hw/image.py. Header: of the first 96 bytes magic, version, bytes of a beat and the digest of the shapes must be those of the parameters
 // Fetch  : a client of axi_fetch: Beats beats at `base`, then CHUNKS times Chunk beats from base + PARAMS on, each when the one before is used up
+// Turns  : behind the CHUNKS chunks for all turns lie TURN_CHUNKS for each turn. Asked with `turn_first` it loads those of turn 0, else the next ones
 // Load   : {valid, first, 31 bits}: the 32-bit words of the parameters, lowest address first, one a cycle; rom.sv takes them
 // Gives  : weights_ready behind the last of them, until rst; weights_hash, valid with it: the first 8 bytes of the graph's SHA-256, the first byte
 //          in the highest place, as `identity` has them
@@ -10,6 +11,7 @@
 // Timing : cycle 0 is the first without rst; L, p: docs/architecture.md, where nothing is in the way. The header is there in cycle 7 + L +
 //          ceil((Beats - 1) p); a chunk that is asked for in cycle c has its beat i at 5 + L + c + ceil(i p), and is sent from the cycle behind on,
 //          DATA_W / 32 cycles a beat; the next is asked for in the cycle behind its last word; weights_ready comes 6 cycles behind that of the last chunk
+//          A turn that is asked for in cycle c: its first chunk in c + 1; turn_loaded 6 cycles behind that of the last chunk
 // Reset  : rst, in any state: all is read anew
 module image_loader #(
   parameter int DATA_W = 64,              // bits of a beat: 64, 128, 256 or 512
@@ -17,7 +19,8 @@ module image_loader #(
   parameter logic [31:0] VERSION = 1,
   parameter logic [255:0] SHAPES = '0,    // SHA-256, its first byte in the lowest place
   parameter logic [31:0] PARAMS = 4096,   // where the parameters begin in the image
-  parameter int CHUNKS = 1                // of them
+  parameter int CHUNKS = 1,               // of them, for all turns
+  parameter int TURN_CHUNKS = 0           // of each turn; 0: none is by turn
 ) (
   input  wire logic              clk,
   input  wire logic              rst,
@@ -30,6 +33,9 @@ module image_loader #(
   input  wire logic [DATA_W-1:0] w_data,
   input  wire logic              w_last,
   output      logic [32:0]       load,
+  input  wire logic              turn_asked,
+  input  wire logic              turn_first,
+  output      logic              turn_loaded,
   output      logic              weights_ready,
   output      logic [63:0]       weights_hash,
   input  wire logic              fetch_error,
@@ -46,7 +52,7 @@ module image_loader #(
   localparam int Chunk = 16;                          // beats
   localparam int Words = DATA_W / 32;                 // of a beat
   localparam int WordW = $clog2(Words);
-  localparam int ChunkW = $clog2(CHUNKS + 1);
+  localparam int ChunkW = $clog2((CHUNKS > TURN_CHUNKS ? CHUNKS : TURN_CHUNKS) + 1);
   localparam int Behind = 5;                          // cycles from the last word until all memories give what was loaded
   localparam logic [63:0] Magic = 64'h576D6F6F6C746962;  // "bitloomW"
   localparam logic [Beats*DATA_W-1:0] Want = (Beats*DATA_W)'({SHAPES, 384'd0, 32'(DATA_W / 8), VERSION, Magic});
@@ -62,10 +68,13 @@ module image_loader #(
   logic [ADDR_W-1:0] offset_q;
   logic [WordW-1:0] word_q;
   logic [Behind-1:0] done_q;
+  logic turn_q;  // chunks of a turn are loaded
   logic beat_valid, beat_last, unused_ready;
   logic [DATA_W-1:0] beat;
   wire beat_end = word_q == WordW'(Words - 1);
   wire chunk_end = beat_valid && beat_end && beat_last;
+  wire load_end = chunk_end && chunk_q == (turn_q ? ChunkW'(TURN_CHUNKS - 1) : ChunkW'(CHUNKS - 1));
+  wire turn_begin = TURN_CHUNKS > 0 && turn_asked && weights_ready && !turn_q && !turn_loaded;
 
   assign req_valid = !asked_q;
   assign req_addr = base + offset_q;
@@ -92,12 +101,19 @@ module image_loader #(
     if (beat_valid) word_q <= word_q + 1'b1;
     load <= {beat_valid, beat[32*word_q +: 32]};
     if (chunk_end) begin
-      chunk_q <= chunk_q + 1'b1;
+      chunk_q <= load_end ? '0 : chunk_q + 1'b1;
       offset_q <= offset_q + ADDR_W'(Chunk * DATA_W / 8);
-      asked_q <= chunk_q == ChunkW'(CHUNKS - 1) || fetch_error;
+      asked_q <= load_end || fetch_error;
     end
-    done_q <= {done_q[Behind-2:0], chunk_end && chunk_q == ChunkW'(CHUNKS - 1) && !fetch_error};
+    done_q <= {done_q[Behind-2:0], load_end && !fetch_error};
     if (done_q[Behind-1]) weights_ready <= 1'b1;
+    turn_loaded <= done_q[Behind-1] && turn_q;
+    if (done_q[Behind-1]) turn_q <= 1'b0;
+    if (turn_begin) begin
+      turn_q <= 1'b1;
+      asked_q <= 1'b0;
+      if (turn_first) offset_q <= ADDR_W'(PARAMS) + ADDR_W'(CHUNKS * Chunk * DATA_W / 8);
+    end
     if (rst) begin
       asked_q <= 1'b0;
       known_q <= 1'b0;
@@ -109,6 +125,8 @@ module image_loader #(
       word_q <= '0;
       load[32] <= 1'b0;
       done_q <= '0;
+      turn_q <= 1'b0;
+      turn_loaded <= 1'b0;
       weights_ready <= 1'b0;
     end
   end

@@ -52,6 +52,7 @@ module linear_tiles #(
   parameter int ADDR_W = 32,
   parameter logic [63:0] BASE = 0,     // where the weights lie there
   parameter int TURNS = 1,             // weights and biases by turn
+  parameter int CONSTANTS = TURNS,     // turns whose biases and codebooks are on the chip at once: all, or 1
   parameter int SENTENCES = 2,         // see turns
   parameter RAM_STYLE = "auto",        // of the blocks of tokens: see blocks
   parameter TILE_STYLE = "auto"        // of the tiles: see tiles
@@ -89,7 +90,8 @@ module linear_tiles #(
   localparam int CountW = $clog2(TOKENS + 1);
   localparam int TurnW = TURNS > 1 ? $clog2(TURNS) : 1;
   localparam int BiasWords = C / LANES_OUT;
-  localparam int BiasW = TURNS * BiasWords > 1 ? $clog2(TURNS * BiasWords) : 1;
+  localparam int BiasW = CONSTANTS * BiasWords > 1 ? $clog2(CONSTANTS * BiasWords) : 1;
+  localparam int ConstantW = CONSTANTS > 1 ? $clog2(CONSTANTS) : 1;
   localparam int StoredW = INDEX_W > 0 ? INDEX_W : WEIGHT_W;
   localparam int ElementW = StoredW + (KEEP > 0 ? $clog2(GROUP) : 0);
   localparam int Operands = KEEP > 0 ? PE * SIMD : SIMD;
@@ -167,8 +169,8 @@ module linear_tiles #(
   if (Two) begin : g_ones
     assign w = {{SIMD{1'b1}}, stored};
   end else if (INDEX_W > 0) begin : g_codebook
-    decode #(.COUNT(PE * SIMD), .INDEX_W(INDEX_W), .W(WEIGHT_W), .TURNS(TURNS), .CODEBOOK_FILE(CODEBOOK_FILE), .CODEBOOK_LOAD(CODEBOOK_LOAD)) u_decode (
-      .clk, .load, .en, .turn(turn[TurnW-1:0]), .index(stored), .w);
+    decode #(.COUNT(PE * SIMD), .INDEX_W(INDEX_W), .W(WEIGHT_W), .TURNS(CONSTANTS), .CODEBOOK_FILE(CODEBOOK_FILE), .CODEBOOK_LOAD(CODEBOOK_LOAD)) u_decode (
+      .clk, .load, .en, .turn(turn[ConstantW-1:0]), .index(stored), .w);
   end else begin : g_values
     assign w = stored;
   end
@@ -199,13 +201,13 @@ module linear_tiles #(
   wire [25:0] issued = {17'd0, last, turn, begins};  // as turns takes it
   wire [7:0] part_turn;
   wire [BiasW-1:0] bias_base;
-  wire [TurnW-1:0] out_turn;
+  wire [ConstantW-1:0] out_turn;
   wire leaves = en && beat_valid && beat_last;
 
   /* verilator lint_off PINCONNECTEMPTY */
   turns #(.TURNS(256), .SENTENCES(InFlight)) u_part (.clk, .rst, .bus(issued), .load(33'd0), .done(leaves), .now(part_turn), .base(), .word());
-  turns #(.TURNS(TURNS), .SENTENCES(InFlight), .STRIDE(BiasWords)) u_bias_turn (
-    .clk, .rst, .bus({18'd0, 7'(turn[TurnW-1:0]), begins}), .load(33'd0), .done(leaves), .now(out_turn), .base(bias_base), .word());
+  turns #(.TURNS(CONSTANTS), .SENTENCES(InFlight), .STRIDE(BiasWords)) u_bias_turn (
+    .clk, .rst, .bus({18'd0, 7'(turn[ConstantW-1:0]), begins}), .load(33'd0), .done(leaves), .now(out_turn), .base(bias_base), .word());
   /* verilator lint_on PINCONNECTEMPTY */
 
   // Bias: of the part's first channel on, again for each token
@@ -226,7 +228,7 @@ module linear_tiles #(
     logic [SumW-1:0] total_q;  // of the token whose beats leave
     always_ff @(posedge clk) if (en && acc_valid) total_q <= acc[PE*SumW +: SumW];
 
-    two_values #(.LANES(LANES_OUT), .SUM_W(SumW), .W(WEIGHT_W), .OUT_W(OUT_W), .SIDE_W(BiasW + 9), .EACH(EACH), .WORDS(TURNS * BiasWords), .TURNS(TURNS),
+    two_values #(.LANES(LANES_OUT), .SUM_W(SumW), .W(WEIGHT_W), .OUT_W(OUT_W), .SIDE_W(BiasW + 9), .EACH(EACH), .WORDS(CONSTANTS * BiasWords), .TURNS(CONSTANTS),
                  .CODEBOOK_FILE(CODEBOOK_FILE), .CODEBOOK_LOAD(CODEBOOK_LOAD)) u_values (
       .clk, .rst, .load, .en, .at(bias_at), .turn(out_turn), .i_valid(beat_valid), .i_last(beat_last), .i_side({part_turn, fresh_q, bias_at}),
       .ones(beat), .total(total_q), .o_valid(made_valid), .o_last(made_last), .o_side({made_turn, made_fresh, made_at}), .sum(made));
@@ -237,7 +239,7 @@ module linear_tiles #(
     wire unused = &{1'b0, out_turn};
   end
 
-  rom #(.WIDTH(LANES_OUT * OUT_W), .DEPTH(TURNS * BiasWords), .FILE(BIAS_FILE), .LOAD(BIAS_LOAD)) u_bias (.clk, .load, .en, .addr(made_at), .q(bias));
+  rom #(.WIDTH(LANES_OUT * OUT_W), .DEPTH(CONSTANTS * BiasWords), .FILE(BIAS_FILE), .LOAD(BIAS_LOAD)) u_bias (.clk, .load, .en, .addr(made_at), .q(bias));
 
   always_ff @(posedge clk) begin
     if (en) begin

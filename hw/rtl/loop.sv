@@ -126,7 +126,8 @@ module loop #(
   // Who leaves, and with what
   if (LABELS == 0) begin : g_last_turn
     assign put = final_turn ? done : taken && !begun_q;
-    assign put_order = OrderW'(final_turn ? '0 : turn + 1'b1);
+    wire [TurnW-1:0] after = final_turn ? '0 : turn + 1'b1;
+    assign put_order = {1'b0, StateW'(0), after};
     assign room = 1'b1;
     assign b_ready = final_turn ? x_ready : back_ready;
     assign x_valid = b_valid && final_turn;
@@ -138,8 +139,9 @@ module loop #(
     wire leaves;
     wire [TurnW-1:0] of_turn;
     wire [StateW-1:0] state;
+    wire [TurnW-1:0] after = leaves ? '0 : of_turn + 1'b1;
     assign b_ready = final_turn || back_ready;  // of its last turn nothing is wanted but the logits
-    assign put_order = {leaves && of_turn != TurnW'(TURNS - 1), state, leaves ? '0 : of_turn + 1'b1};
+    assign put_order = {leaves && of_turn != TurnW'(TURNS - 1), state, after};
     off_ramps #(.TURNS(TURNS), .SENTENCES(SENTENCES), .LABELS(LABELS), .W(LOGIT_W), .PATIENCE(PATIENCE), .THRESHOLDS(THRESHOLDS)) u_off_ramps (
       .clk, .rst, .enter(enters), .enter_turn(next_turn), .enter_state(order_q[0][TurnW +: StateW]), .room,
       .s_valid(e_valid), .s_ready(e_ready), .s_data(e_data), .s_last(e_last), .decided(put), .leaves, .turn(of_turn), .state,

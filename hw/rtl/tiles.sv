@@ -71,12 +71,19 @@ module tiles #(
   wire wanted = asked_q != 2'd2 && ahead_q < begun;
   if (TABLE_FILE == "") begin : g_equal
     logic [ADDR_W-1:0] offset_q;  // of the tile in its turn
+
+    // Where a turn's tiles begin: a table of constants, not a product, for which synthesis would take multipliers
+    function automatic logic [ADDR_W-1:0] begins(input logic [TurnW-1:0] of);
+      begins = '0;
+      for (int i = 1; i < TURNS; i++) if (of == TurnW'(i)) begins = ADDR_W'(i) * (TileBytes * ADDR_W'(TILES));
+    endfunction
+
     always_ff @(posedge clk) begin
       if (ask) offset_q <= tile_end ? '0 : offset_q + TileBytes;
       if (rst) offset_q <= '0;
     end
     assign req_valid = wanted;
-    assign req_addr = ADDR_W'(BASE) + ADDR_W'(of_turn[TurnW-1:0]) * (TileBytes * ADDR_W'(TILES)) + offset_q;
+    assign req_addr = ADDR_W'(BASE) + begins(of_turn[TurnW-1:0]) + offset_q;
     assign req_beats = 16'(Beats);
     wire unused = &{1'b0, of_turn, load};
   end else begin : g_table

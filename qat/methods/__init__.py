@@ -20,6 +20,7 @@ METHODS = {
     "sharing": "bitloom.qat.methods.sharing",
     "embedding_factorization": "bitloom.qat.methods.embedding_factorization",
     "low_rank": "bitloom.qat.methods.low_rank",
+    "ternary_splitting": "bitloom.qat.methods.ternary_splitting",
     "attention_window": "bitloom.qat.methods.attention_window",
     "layer_drop": "bitloom.qat.methods.layer_drop",
     "early_exit": "bitloom.qat.methods.early_exit",

@@ -96,6 +96,8 @@ def cut_hidden(model: FloatModel, kept: Tensor, pooled: Tensor) -> FloatModel:
         gives(pooler, pooled)
         cut(pooler.weight, (0, pooled), (1, kept))
     cut(old.logits.weight, (1, kept if pooler is None else pooled))
+    for ramp in old.exit or ():
+        cut(ramp.logits.weight, (1, kept))
     new = FloatModel(replace(model.shape, hidden=len(kept)))
     with torch.no_grad():
         there = dict(old.named_parameters())

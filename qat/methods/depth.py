@@ -54,6 +54,8 @@ class Depth(Method):
 
     def require(self, setup: Setup) -> None:
         depth = len(setup.shape.layers)
+        if setup.shape.exits:
+            raise self.error("", "it behind early_exit", "be in front of it: the off-ramps are those of the layers that are left", "move it up")
         if self.cfg.keep is not None and self.cfg.keep > depth:
             raise self.error("keep", self.cfg.keep, f"be at most the {depth} layers that there are", "lower it")
         if self.cfg.layers is not None and self.cfg.layers[-1] >= depth:

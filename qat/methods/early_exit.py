@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Early exit: an off-ramp behind each layer, at which a sentence leaves that it answers for sure.
 
-The rule is confidence (DeeBERT, Xin et al. 2020, arXiv:2004.12993; its margin here: hw/ops/off_ramps.py) or patience (PABEE, Zhou et al. 2020, arXiv:2006.04152).
+The rule is confidence (DeeBERT, Xin et al. 2020, arXiv:2004.12993; its margin here: hw/ops/off_ramps.py) or patience (PABEE, Zhou et al. 2020,
+arXiv:2006.04152).
 Off-ramps are trained together with the layers, weighted by their depth (PABEE), or behind them with all else frozen (DeeBERT's two stages). An off-ramp is one
 linear layer on the first token, as DeeBERT's text has it: the layers' hardware waits for what it says, and a pooler would make it wait longer.
 """
@@ -26,7 +27,7 @@ from bitloom.qat.net.off_ramps import NEVER, margins, taken
 from bitloom.qat.net.shape import EncoderShape
 
 SECOND = 0.5  # share of a phase's steps behind which DeeBERT's second stage begins
-THRESHOLDS = 256  # margins of the training sentences, equally spaced in rank, among which a threshold is chosen
+LEVELS = 64  # margins of the training sentences, equally spaced in rank, among which the threshold of an off-ramp is chosen
 
 
 class ExitWarning(UserWarning):
@@ -36,7 +37,8 @@ class ExitWarning(UserWarning):
 class Config(MethodConfig):
     """rule: confidence, with its `threshold` (a margin between logits), or patience, with its `patience` (off-ramps in a row that agree).
 
-    Where that figure is left out, it is the least one that costs at most `accuracy_drop` per cent of the training sentences that are looked at.
+    Where that figure is left out, it is chosen so that it costs at most `accuracy_drop` per cent of the training sentences that are looked at: a threshold
+    for each off-ramp, or the least patience.
     """
 
     method: Literal["early_exit"]
@@ -66,7 +68,9 @@ class EarlyExit(Method):
     def require(self, setup: Setup) -> None:
         shape, layers = setup.shape, len(setup.shape.layers)
         if shape.per_token:
-            raise self.error("", "a head of each token", "have one vector of logits a sentence: its tokens leave together", "remove early_exit, or set model.head: sequence")
+            raise self.error(
+                "", "a head of each token", "have one vector of logits a sentence: its tokens leave together", "remove early_exit, or set model.head: sequence"
+            )
         if shape.labels < 2:
             raise self.error("", "a task of one number", "have labels, of which one wins", "remove early_exit")
         if layers < 2:
@@ -118,21 +122,20 @@ class EarlyExit(Method):
         """Set the rule by training sentences, and tell where they leave."""
         answer, (logits, labels) = work.network.answer, self.answers(work)
         threshold, patience = self.chosen(logits, labels)
-        answer.threshold.fill_(threshold)
+        answer.threshold.copy_(threshold)
         answer.patience.fill_(patience)
-        text = told(logits, labels, taken(logits, threshold, patience))
+        left = taken(logits, threshold, patience)
+        text = told(logits, labels, left)
         if work.data is not None:
             work.data.report(f"early exit, {work.phase}: {text}")
-        left = taken(logits, threshold, patience)
         if bool((left == left[0]).all()):
-            at = int(left[0]) + 1
-            warnings.warn(f"{self.where}: all sentences leave behind layer {at}: {text}; change {'threshold' if self.cfg.rule == 'confidence' else 'patience'}",
-                          ExitWarning, stacklevel=2)  # fmt: skip
+            key = "threshold" if self.cfg.rule == "confidence" else "patience"
+            warnings.warn(f"{self.where}: all sentences leave behind layer {int(left[0]) + 1}: {text}; change {key}", ExitWarning, stacklevel=2)
 
     def answers(self, work: Work) -> tuple[Tensor, Tensor]:
         """Logits of all off-ramps [L, N, labels] and labels [N] of some training sentences."""
         seen: list[Tensor] = []
-        handle = work.network.answer.register_forward_pre_hook(lambda module, logits: seen.append(torch.stack(logits).double()))
+        handle = work.network.answer.register_forward_pre_hook(lambda module, logits: seen.append(torch.stack(logits)))
         training, device, labels = work.model.training, next(work.model.parameters()).device, []
         work.model.eval()
         for batch in work.batches():
@@ -142,27 +145,41 @@ class EarlyExit(Method):
         work.model.train(training)
         return torch.cat(seen, dim=1), torch.cat(labels)
 
-    def chosen(self, logits: Tensor, labels: Tensor) -> tuple[float, int]:
-        """Threshold and patience: as given, or the least that keep the accuracy."""
+    def chosen(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, int]:
+        """Thresholds [L - 1] and patience: as given, or as far down as they keep the accuracy."""
         least = correct(logits[-1], labels) - (0.5 if self.cfg.accuracy_drop is None else self.cfg.accuracy_drop) / 100
-        if self.cfg.rule == "patience":
-            every = range(len(logits), 0, -1) if self.cfg.patience is None else (self.cfg.patience,)
-            return 0.0, kept(every, self.cfg.patience is None, lambda patience: leaving(logits, labels, 0.0, patience) >= least)
-        if self.cfg.threshold is not None:
-            return float(self.cfg.threshold), 1
-        margin = margins(logits)[0][:-1].flatten().sort(descending=True).values
-        ranks = torch.linspace(0, len(margin) - 1, min(THRESHOLDS, len(margin))).long()
-        return kept([NEVER, *margin[ranks].float().tolist()], True, lambda threshold: leaving(logits, labels, threshold, 1) >= least), 1
+        same = torch.full_like(logits[1:, 0, 0], 0.0 if self.cfg.threshold is None else self.cfg.threshold)
+        if self.cfg.rule == "confidence":
+            return (thresholds(logits, labels, least) if self.cfg.threshold is None else same), 1
+        patience = self.cfg.patience or len(logits)
+        while self.cfg.patience is None and patience > 1 and leaving(logits, labels, same, patience - 1)[0] >= least:
+            patience -= 1
+        return same, patience
 
 
-def kept(candidates, choose: bool, good):
-    """The last candidate before the first that is not good; the first one is taken in any case."""
-    best = None
-    for candidate in candidates:
-        if best is not None and choose and not good(candidate):
-            break
-        best = candidate
-    return best
+def thresholds(logits: Tensor, labels: Tensor, least: float) -> Tensor:
+    """Step by step the threshold of one off-ramp is lowered by a level, that one which saves the most layers for the right answers that it costs.
+
+    logits [L, N, labels]; least: share of right answers that must be left
+    """
+    margin = margins(logits)[0][:-1].sort(dim=1, descending=True).values
+    ranks = torch.linspace(0, margin.shape[1] - 1, min(LEVELS, margin.shape[1]), device=margin.device).long()
+    levels = torch.cat([torch.full_like(margin[:, :1], NEVER), margin[:, ranks]], dim=1)
+    at, now = [0] * len(levels), levels[:, 0].clone()
+    right, depth = leaving(logits, labels, now, 1)
+    while True:
+        steps = []
+        for ramp in range(len(levels)):
+            if at[ramp] + 1 < levels.shape[1]:
+                lower = now.clone()
+                lower[ramp] = levels[ramp, at[ramp] + 1]
+                then, left = leaving(logits, labels, lower, 1)
+                if then >= least:
+                    steps.append(((depth - left) / (max(0.0, right - then) + 0.1 / len(labels)), -ramp, ramp, lower, then, left))
+        if not steps:
+            return now
+        *_, ramp, now, right, depth = max(steps, key=lambda step: step[:2])
+        at[ramp] += 1
 
 
 def correct(logits: Tensor, labels: Tensor) -> float:
@@ -170,10 +187,10 @@ def correct(logits: Tensor, labels: Tensor) -> float:
     return float((logits.argmax(-1) == labels).double().mean())
 
 
-def leaving(logits: Tensor, labels: Tensor, threshold: float, patience: int) -> float:
-    """Share of right answers where sentences leave by that rule, of logits [L, N, labels]."""
+def leaving(logits: Tensor, labels: Tensor, threshold: Tensor, patience: int) -> tuple[float, float]:
+    """Share of right answers where sentences leave by that rule, and how many layers they pass in the mean, from 0 on, of logits [L, N, labels]."""
     left = taken(logits, threshold, patience)
-    return correct(logits[left, torch.arange(len(labels), device=labels.device)], labels)
+    return correct(logits[left, torch.arange(len(labels), device=labels.device)], labels), float(left.double().mean())
 
 
 def told(logits: Tensor, labels: Tensor, left: Tensor) -> str:

@@ -125,6 +125,20 @@ class Bits:
         return BIT_RANGES["residual"][1] if bits == AUTO else bits
 
 
+def require_rounded(name: str, coding: Coding | Dyadic, bits: int) -> None:
+    """Raise ConfigError: a layer whose weights are not rounded to multiples of a scale, so that no rounding of theirs can be learned."""
+    if isinstance(coding, Coding):
+        got = f"codebook {coding.kind}"
+    elif coding.ternary != "none":
+        got = f"ternary {coding.ternary}"
+    elif bits == 1:
+        got = "weights of 1 bit"
+    else:
+        return
+    rule = "must be weights of 2 bits or more that are rounded to nearest"
+    raise ConfigError(f"quantization: {name}: got {got} with post_training learned_rounding, {rule}; remove one of them")
+
+
 class Linear(Operator, qnn.QuantLinear):
     """Brevitas QuantLinear with dyadic weight scales, an integer bias and a rescaled output.
 
@@ -162,6 +176,8 @@ class Linear(Operator, qnn.QuantLinear):
         self.acc = self.acc_name or f"{name}.acc"
         coding, width, narrow = bits.coding(name), bits.of(name, "weights"), bits.of(name, "weight_range") == "narrow"
         coding.check(name, width, narrow, (self.out_features, self.in_features))
+        if "learned_rounding" in bits.quant.post_training:
+            require_rounded(name, coding, width)
         self._code_weights(coding)
         self.weight_grid.configure(width, narrow)
         if self.fixed_bits is None:

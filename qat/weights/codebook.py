@@ -14,7 +14,7 @@ from torch.autograd import Function
 from bitloom.hw.settings import ConfigError
 from bitloom.qat import functional as F
 from bitloom.qat.weights.dyadic import WeightQuant
-from bitloom.qat.weights.kmeans import kmeans1d, nearest, two_means
+from bitloom.qat.weights.kmeans import kmeans, nearest, two_means
 
 ROUNDS = 3  # of clustering and fitting the channels' scales to it
 LEAST = 1e-4  # of a channel's size beside the largest one's, for channels that are (almost) zero
@@ -160,12 +160,12 @@ def fitted(weight: Tensor, scale: Tensor, values: Tensor) -> Tensor:
 def _clusters(numbers: Tensor, index_bits: int, zero: bool) -> Tensor:
     """2**index_bits means, float64; with zero the first is 0, and the others are those of the numbers that are not nearest to it."""
     if not zero:
-        return kmeans1d(numbers, 1 << index_bits)
+        return kmeans(numbers, 1 << index_bits)
     others = numbers[numbers != 0]
     for _ in range(ROUNDS if len(others) < LARGE else 1):
         if len(others) < 1 << index_bits:
             break
-        means = torch.cat([numbers.new_zeros(1), kmeans1d(others, (1 << index_bits) - 1)])
+        means = torch.cat([numbers.new_zeros(1), kmeans(others, (1 << index_bits) - 1)])
         others = numbers[nearest(numbers[None], means[None])[0] != 0]
     else:
         return means

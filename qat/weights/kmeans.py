@@ -1,78 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clusters of numbers: k-means in one dimension, at its optimum, and which of a few values is nearest."""
+"""Clusters of numbers: k-means in one dimension, at its optimum (package kmeans1d), and which of a few values is nearest."""
 
 from __future__ import annotations
 
+import kmeans1d
 import numpy as np
 import torch
 from torch import Tensor
 
-EXACT = 1 << 14  # numbers up to which the optimum is exact; of more, neighbours are put together
+EXACT = 1 << 14  # numbers up to which the optimum is exact; of more, it would take seconds a layer
 
 
-def kmeans1d(numbers: Tensor, clusters: int) -> Tensor:
+def kmeans(numbers: Tensor, clusters: int) -> Tensor:
     """The means, ascending, float64 [clusters], of the clusters of least squared error.
 
-    numbers   [N]; of more than EXACT, groups of N / EXACT neighbours stay together, so that cluster borders lie between groups, and the means
-              are then moved to the optimum of all numbers next to that (Lloyd)
-    clusters  k <= N; where there are fewer different numbers, means are given several times
-
-    Method: sorted numbers make clusters that are intervals; D[j][i], the least error of the first i in j clusters, is min over m of
-    D[j-1][m] + error(m .. i). Its best m grows with i, so that a row takes N log N steps (Grønlund et al. 2017).
+    numbers   [N]; of more than EXACT, the means of groups of N / EXACT neighbours are clustered, and what comes out is moved to the optimum of all
+              numbers next to it (Lloyd)
+    clusters  k <= N; where there are fewer different numbers, the last mean is given several times
     """
     ordered = np.sort(numbers.detach().double().cpu().numpy())
     starts = np.unique(np.linspace(0, len(ordered), min(EXACT, len(ordered)), endpoint=False).astype(np.int64))
-    counts = np.diff(np.append(starts, len(ordered))).astype(float)
-    shift = float(ordered.mean())
-    sums = np.add.reduceat(ordered - shift, starts)
-    squares = np.add.reduceat((ordered - shift) ** 2, starts)
-    edges = _edges(*(np.concatenate([[0.0], np.cumsum(x)]) for x in (counts, sums, squares)), clusters)
-    borders = np.append(starts, len(ordered))[edges]
-    means = _means(ordered, borders)
+    borders = np.append(starts, len(ordered))
+    groups = _means(ordered, borders)
+    few = min(clusters, len(np.unique(groups)))
+    means = np.sort(kmeans1d.cluster(groups, few).centroids)
     while len(starts) < len(ordered):
         moved = np.searchsorted(ordered, (means[1:] + means[:-1]) / 2)
         borders, before = np.concatenate([[0], moved, [len(ordered)]]), borders
         means = _means(ordered, borders)
         if np.array_equal(borders, before):
             break
-    return torch.as_tensor(means, device=numbers.device)
-
-
-def _edges(n: np.ndarray, s: np.ndarray, q: np.ndarray, clusters: int) -> np.ndarray:
-    """Where the best clusters begin and end, int64 [clusters + 1], from sums of counts, values and squares up to each place."""
-    count = len(n) - 1
-
-    def error(m: np.ndarray, i: np.ndarray) -> np.ndarray:
-        return q[i] - q[m] - (s[i] - s[m]) ** 2 / np.maximum(n[i] - n[m], 1.0)
-
-    every = np.arange(count + 1)
-    best = error(np.zeros_like(every), every)
-    choices = []
-    for j in range(1, clusters):
-        chosen, before = np.zeros(count + 1, dtype=np.int64), best
-        best = np.zeros(count + 1)
-        low, high = np.array([min(j, count)]), np.array([count])  # places whose best m is looked for, halves by halves
-        least, most = np.array([min(j, count)]), np.array([count])  # between which it lies
-        while len(low):
-            middle = (low + high) // 2
-            widths = np.minimum(most, middle) - least + 1
-            begin = np.concatenate([[0], np.cumsum(widths)[:-1]])
-            m = np.repeat(least - begin, widths) + np.arange(widths.sum())
-            errors = before[m] + error(m, np.repeat(middle, widths))
-            smallest = np.minimum.reduceat(errors, begin)
-            first = np.flatnonzero(errors == np.repeat(smallest, widths))
-            at = m[first[np.searchsorted(first, begin)]]
-            chosen[middle], best[middle] = at, smallest
-            left, right = low < middle, middle < high
-            low, high = np.concatenate([low[left], middle[right] + 1]), np.concatenate([middle[left] - 1, high[right]])
-            least, most = np.concatenate([least[left], at[right]]), np.concatenate([at[left], most[right]])
-            order = np.argsort(low)
-            low, high, least, most = (x[order] for x in (low, high, least, most))
-        choices.append(chosen)
-    edges = [count]
-    for chosen in reversed(choices):
-        edges.append(int(chosen[edges[-1]]))
-    return np.array([0, *reversed(edges)])
+    return torch.as_tensor(np.append(means, means[[-1] * (clusters - few)]), device=numbers.device)
 
 
 def _means(ordered: np.ndarray, borders: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@
 //          only where open; a burst is not cut off by the closing of its row; data of both sides never meet, with a cycle between;
 //          ROWS successive refreshes take at most T_REFRESH, and the time since the one before them
 // Settings: each time in small letters as a plusarg, +chip_t_rcd=.., instead of the parameter
+// Image  : +chip_image: the words of the file weights.bin are in it from the beginning, as if they had been written there
 // Modes  : bursts of 1, 2, 4, 8 in sequence, CAS latency 2 or 3, writes single or in bursts of one; no auto precharge, no full page
 module sdram_chip #(
   parameter int CLOCK_MHZ = 50,
@@ -53,6 +54,16 @@ module sdram_chip #(
   logic [ROW_W+COL_W+1:0] at;
   logic [COL_W-1:0] column;
 
+  task automatic fill();
+    int file = $fopen("weights.bin", "rb");
+    rule(file != 0, "no file weights.bin");
+    for (int i = 0; i < (1 << (ROW_W + COL_W + 2)) && !$feof(file); i++) begin
+      mem[i][7:0] = 8'($fgetc(file));
+      mem[i][15:8] = 8'($fgetc(file));
+    end
+    $fclose(file);
+  endtask
+
   task automatic least(input string name, input longint since, input int ns);
     if (now - since < 64'(ns) * 1000) $fatal(1, "sdram_chip: %s: got %0d ns, must be at least %0d", name, (now - since) / 1000, ns);
   endtask
@@ -92,6 +103,7 @@ module sdram_chip #(
     if (!$value$plusargs("chip_t_rfc=%d", t_rfc)) t_rfc = T_RFC;
     if (!$value$plusargs("chip_t_mrd=%d", t_mrd)) t_mrd = T_MRD;
     if (!$value$plusargs("chip_t_refresh=%d", t_refresh)) t_refresh = T_REFRESH;
+    if ($test$plusargs("chip_image")) fill();
     cycle = 0;
     {refreshed, oldest, length, latency} = '0;
     {all_closed, mode_set, single, leaves, dq_oe_o} = '0;

@@ -97,6 +97,7 @@ def hil(
     want: Sequence[np.ndarray],
     *,
     weights: Path | None = None,
+    exits: Sequence[int] | None = None,
     progress: Progress | None = None,
 ) -> HilReport:
     """Run sentences on a target (opened and closed here) and compare.
@@ -104,6 +105,7 @@ def hil(
     sentences  codes of the graph's entry tensor, int64 [T, C] each
     want       the golden codes of its output, [1, C] or [T, C] each
     weights    the image that is loaded first, of a design with its weights in external memory
+    exits      the off-ramp at which each leaves (bitloom.hw.golden.exits); None: there are none
     The first BURST sentences run once more in bursts, so that intervals are measured too, whatever the line's speed.
     Raises TargetError: nothing to run, another graph's bitstream, a board that does not answer.
     """
@@ -138,8 +140,8 @@ def hil(
         seconds=seconds,
         board_seconds=span / info.clock_hz if info and span else None,
         clock_hz=info.clock_hz if info else None,
-        latency=latencies(design, lengths, answers, external),
-        interval=intervals(design, lengths[:BURST], bursts, external),
+        latency=latencies(design, lengths, answers, external, exits),
+        interval=intervals(design, lengths[:BURST], bursts, external, exits),
         line_share=min(1.0, traffic.bytes_sent * 10 * info.divider / span) if info and span else None,
         encoder_share=sum(map(len, periods(answers, busy=True))) / span if info and span else None,
         traffic=traffic,
@@ -156,7 +158,9 @@ def periods(answers: Sequence[Answer], *, busy: bool = False) -> list[range]:
     return [range(answers[run[0]].start, answers[run[-1]].end) for run in runs] if busy else runs
 
 
-def latencies(design: Design, lengths: Sequence[int], answers: Sequence[Answer], external: External | None = None) -> Cycles:
+def latencies(
+    design: Design, lengths: Sequence[int], answers: Sequence[Answer], external: External | None = None, exits: Sequence[int] | None = None
+) -> Cycles:
     """Each sentence's cycles against the prediction for the moment in which it entered, and for what was in the encoder then.
 
     external  the memory of the weights, if it is known exactly
@@ -165,9 +169,9 @@ def latencies(design: Design, lengths: Sequence[int], answers: Sequence[Answer],
     measured, predicted, worst = [], [], []
     for run in periods(answers):
         starts = tuple(answers[i].start - answers[run[0]].start for i in run)
-        key = (tuple(lengths[i] for i in run), starts)
+        key = (tuple(lengths[i] for i in run), starts, exits and tuple(exits[i] for i in run))
         if key not in known:
-            known[key] = predict(design, key[0], starts, external=external)
+            known[key] = predict(design, key[0], starts, external=external, exits=key[2])
         guess = [end - start for end, start in zip(known[key].out_last, starts, strict=True)]
         got = [answers[i].latency for i in run]
         worst += [_error(m, p, _exact(design, known[key], external)) for m, p in zip(got, guess, strict=True)]
@@ -176,13 +180,15 @@ def latencies(design: Design, lengths: Sequence[int], answers: Sequence[Answer],
     return Cycles(count=len(measured), measured=sum(measured), predicted=sum(predicted), worst=max(worst))
 
 
-def intervals(design: Design, lengths: Sequence[int], answers: Sequence[Answer], external: External | None = None) -> Cycles | None:
+def intervals(
+    design: Design, lengths: Sequence[int], answers: Sequence[Answer], external: External | None = None, exits: Sequence[int] | None = None
+) -> Cycles | None:
     """Cycles between the last beats of sentences that ran through the encoder together."""
     measured = predicted = count = 0
     exact = True
     for run in periods(answers):
         if len(run) > 1:
-            guess = predict(design, [lengths[i] for i in run], external=external)
+            guess = predict(design, [lengths[i] for i in run], external=external, exits=exits and [exits[i] for i in run])
             measured += answers[run[-1]].end - answers[run[0]].end
             predicted += guess.out_last[-1] - guess.out_last[0]
             count += len(run) - 1

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from bitloom.hw import process
+from bitloom.hw.image import FILE
 from bitloom.hw.plan.design import Design
 from bitloom.hw.uart import BOARD_RTL, SHAPE_FILE, read_memory, shape_package
 from bitloom.sim.encoder import link_memories
@@ -47,6 +48,7 @@ module bench (input wire clk, input wire rst, input wire uart_rx, output wire ua
 CHIP = """\
   sdram_chip #(.CLOCK_MHZ({mhz})) chip (.clk(!clk), .cke, .cs_n, .ras_n, .cas_n, .we_n, .ba, .a, .dqm, .dq_i(dq_down), .dq_oe_i(oe_down), .dq_o(dq_up),
     .dq_oe_o(oe_up));
+  initial if ($test$plusargs("chip_image")) force board.g_load.u_load.whole = 1'b1;
 """
 
 
@@ -65,14 +67,20 @@ class SimulatedBoard:
     build_dir  the built encoder
     divider    clock cycles of a bit on the line, at least 4
     chip       times of its SDRAM that are not the usual ones (sim/hdl/sdram_chip.sv)
+    image      what its SDRAM holds from the beginning, as if it had been loaded in an earlier session; None: nothing
     Raises SimulationError: the build fails.
     """
 
-    def __init__(self, build_dir: Path, *, divider: int = DIVIDER, idle_cycles: int = IDLE_CYCLES, chip: dict[str, int] | None = None):
+    def __init__(
+        self, build_dir: Path, *, divider: int = DIVIDER, idle_cycles: int = IDLE_CYCLES, chip: dict[str, int] | None = None, image: Path | None = None
+    ):
         executable = compile_board(build_dir, divider)
         self._on = ExitStack()
         work = self._on.enter_context(process.scratch("board"))
         link_memories(sorted(Path(build_dir).glob("*.hex")), work)
+        if image is not None:
+            (work / FILE).symlink_to(Path(image).absolute())
+            chip = (chip or {}) | {"chip_image": 1}
         master, slave = os.openpty()
         self._on.callback(os.close, slave)
         tty.setraw(slave)  # and held open, so that the port survives its users
@@ -135,14 +143,23 @@ class SimulatedTarget(SerialTarget):
     result  after close: what the board did
     """
 
-    def __init__(self, design: Design, build_dir: Path, *, divider: int = DIVIDER, settings: LinkSettings | None = None, chip: dict[str, int] | None = None):
+    def __init__(
+        self,
+        design: Design,
+        build_dir: Path,
+        *,
+        divider: int = DIVIDER,
+        settings: LinkSettings | None = None,
+        chip: dict[str, int] | None = None,
+        image: Path | None = None,
+    ):
         super().__init__(design, "", baud=BAUD, settings=settings or LinkSettings(timeout_s=1.0, stuck_s=600.0))
-        self.build_dir, self.divider, self.chip, self.name = Path(build_dir), divider, chip, "sim"
+        self.build_dir, self.divider, self.chip, self.image, self.name = Path(build_dir), divider, chip, image, "sim"
         self.board: SimulatedBoard | None = None
         self.result: BoardRun | None = None
 
     def open(self) -> None:
-        self.board = SimulatedBoard(self.build_dir, divider=self.divider, chip=self.chip)
+        self.board = SimulatedBoard(self.build_dir, divider=self.divider, chip=self.chip, image=self.image)
         self.path = self.board.path
         super().open()
 

@@ -24,6 +24,7 @@ from bitloom.sim.hil.report import hil, latencies
 from bitloom.sim.hil.serial_target import SerialPort, SerialTarget
 from bitloom.sim.hil.simulated import SimulatedBoard, SimulatedTarget
 from bitloom.sim.hil.target import Answer, Shape
+from bitloom.sim.hil.targets import open_target
 
 DIVIDER = 4
 SETTINGS = LinkSettings(timeout_s=0.2, patience=20, payload_bytes=100)
@@ -80,6 +81,16 @@ def test_answers_and_cycles(case, folder):
     assert abs(report.latency.measured - report.latency.predicted) <= 0.003 * report.latency.measured
     assert report.interval.count >= 3 and abs(report.interval.measured - report.interval.predicted) <= 0.01 * report.interval.measured
     assert report.traffic.frames_resent == report.traffic.frames_damaged == 0 and target.result.dropped == 0
+
+
+def test_an_image_from_the_beginning(case, folder):
+    """The board is loaded when it is turned on: nothing is sent but sentences."""
+    target = open_target("sim:loaded", case.design, folder, divider=DIVIDER)
+    target.open()
+    target.load(folder / image.FILE)
+    assert target.traffic.bytes_sent < (folder / image.FILE).stat().st_size / 10 and target.identify() == case.design.identity
+    case.assert_answered(target.run(case.sentences))
+    target.close()
 
 
 def test_fewer_cycles_than_predicted(case):

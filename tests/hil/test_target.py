@@ -63,6 +63,8 @@ def test_names_of_targets(case, tmp_path):
     simulated = open_target("sim", case.design, tmp_path, divider=16)
     assert isinstance(simulated, SimulatedTarget) and simulated.divider == 16
     assert open_target("pynq://192.168.2.99", case.design).name.startswith("pynq://192.168.2.99:")
+    with pytest.raises(TargetError, match="got 'sim:loaded' for an encoder with its weights on the chip, must have them in external memory; take sim"):
+        open_target("sim:loaded", case.design, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +75,7 @@ def test_names_of_targets(case, tmp_path):
         ("serial", "must be one of sim, serial:PORT"),
         ("serial:", "got 'serial:', must name a port; for example serial:/dev/ttyUSB0"),
         ("sim:", "must be one of sim, serial:PORT"),
+        ("sim:full", "must be one of sim, serial:PORT"),
         ("sim", "--target sim: got no build folder, must have the built encoder; run `bitloom build` first"),
         ("pynq:host", "got 'pynq:host', must be pynq://HOST or pynq://HOST:PORT"),
         ("", "must be one of sim, serial:PORT"),

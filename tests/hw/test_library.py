@@ -18,7 +18,7 @@ from bitloom.hw.plan.solve import HardwareConfig, solve
 ROOT = Path(__file__).parents[2]
 HEADERS = ROOT / "hls" / "nnet"
 SHARED_HEADERS = ("beat", "axis", "fork", "csim")  # streams and plumbing between the operators
-HARDWARE = [stem for stem, op in OPS.items() if not op.host]
+HARDWARE = [stem for stem, op in OPS.items() if not op.host and not op.gate]
 
 
 @pytest.mark.parametrize("stem", OPS)
@@ -40,6 +40,12 @@ def test_hardware_parts(stem):
     files = [ROOT / "hw" / "rtl" / name for name in names if (ROOT / "hw" / "rtl" / name).is_file()]
     assert len(files) == 1, f"hw/rtl must have one of {names}"
     assert f"Golden : hw/ops/{stem}.py" in files[0].read_text(), "the header names the golden function's file"
+
+
+@pytest.mark.parametrize("stem", [stem for stem, op in OPS.items() if op.gate])
+def test_gate_parts(stem):
+    """A gate is part of the loop of a rolled encoder."""
+    assert f"Golden : hw/ops/{stem}.py" in (ROOT / "hw" / "rtl" / f"{stem}.sv").read_text() and f" {stem} #(" in (ROOT / "hw" / "rtl" / "loop.sv").read_text()
 
 
 def test_instances_are_of_the_records_module():

@@ -49,6 +49,7 @@ def draw(seed: int) -> dict:
     memory = MemoryConfig(data_bits=int(rng.choice([64, 128, 256, 512])), block=int(rng.integers(1, 30)), latency=int(rng.integers(1, 60)), outstanding=16)
     memory = memory.model_copy(update={"places": 2 - seed % 2})
     inside = (None, 1)[seed // 2 % 2] if turns > 1 else None
+    memory = memory.model_copy(update={"by_turn": inside == 1 and seed % 8 < 4})
     hardware = HardwareConfig(multipliers=int(layers * rng.uniform(10, 60)) + 5, layers=layers if turns > 1 else None, inside=inside, memory=memory)
     lengths = rng.integers(1, shape["max_tokens"] + 1, int(rng.integers(2, 9))).tolist()
     return {"seed": seed, "hardware": hardware, "lengths": lengths, "shape": shape}
@@ -79,6 +80,32 @@ def draw_sparse(seed: int) -> dict:
     if seed % 2:
         drawn["shape"] |= {"balanced": ((2, 4), (1, 4), (1, 2)), "hidden": 8 * drawn["shape"]["heads"], "intermediate": 8 * int(rng.integers(3, 8))}
     return drawn
+
+
+def test_constants_by_turn(tmp_path, monkeypatch):
+    """Each turn's biases, multipliers and tables are loaded when its sentence comes, as often as planned."""
+    monkeypatch.setenv("BITLOOM_BUILD", "quick")
+    shape = dict(layers=3, hidden=16, heads=2, intermediate=16, max_tokens=6, **ALL_BITS)
+    hardware = HardwareConfig(multipliers=20, layers=1, inside=1, memory=MemoryConfig(data_bits=64, block=4, places=1, by_turn=True))
+    encoder = make(tmp_path, seed=3, hardware=hardware, lengths=[6, 1, 5, 3], shape=shape)
+    units = Design(encoder.graph, encoder.folding).units
+    assert {unit.by_turn for unit in units} == {False, True} and not any("TURNS" in u.instance.params for u in units if u.by_turn and not u.fold.block)
+    check(encoder, seed=3, resets=2, reset_within=2000)
+    got, _ = encoder.run(seed=3)
+    for measured, predicted in encoder.cycles(got).values():
+        assert measured > 0 and abs(measured - predicted) <= TOLERANCE * measured
+    check(encoder, seed=4, stall_in=0.4, stall_out=0.4, memory=MemoryOptions(stall=0.3, busy=0.3, jitter=40))
+
+
+def test_constants_by_turn_need_one_sentence_inside():
+    graph, memory = random_encoder(layers=2), MemoryConfig(by_turn=True)
+    with pytest.raises(FoldingError, match="got 6 sentences inside for hardware.memory.by_turn, must be layers in turn with one sentence inside; set"):
+        solve(graph, HardwareConfig(multipliers=60, layers=1, memory=memory))
+    with pytest.raises(FoldingError, match="got layers that are all in hardware for hardware.memory.by_turn, must be layers in turn with one sentence inside"):
+        solve(graph, HardwareConfig(multipliers=60, memory=memory))
+    sparse = random_encoder(6, layers=2, hidden=32, heads=2, intermediate=32, zero_tiles=(0.5,), tile=(4, 4))
+    with pytest.raises(FoldingError, match="without its zero weights for hardware.memory.by_turn, must hold all; remove by_turn"):
+        solve(sparse, HardwareConfig(multipliers=60, layers=1, inside=1, memory=memory))
 
 
 @pytest.mark.slow
@@ -403,7 +430,7 @@ def test_where_nothing_fits_on_the_chip_weights_come_from_the_boards_memory():
 
 FAULTS = {
     "layer stride of the biases": ("turns.sv", "BASE_W'(next) * BASE_W'(STRIDE)", "BASE_W'(next) * BASE_W'(STRIDE - 1)"),
-    "layer stride of the weights": ("tiles.sv", "(TileBytes * ADDR_W'(TILES)) +", "(TileBytes * ADDR_W'(TILES - 1)) +"),
+    "layer stride of the weights": ("tiles.sv", "(TileBytes * ADDR_W'(TILES));", "(TileBytes * ADDR_W'(TILES - 1));"),
     "tiles swapped": ("tiles.sv", "wire [AddrW-1:0] read_at = (bank_q ?", "wire [AddrW-1:0] read_at = (!bank_q ?"),
     "blocks swapped": ("blocks.sv", "wire [AddrW-1:0] read_at = (read_bank_q ?", "wire [AddrW-1:0] read_at = (!read_bank_q ?"),
     "a tile asked for twice": (

@@ -21,7 +21,7 @@ from bitloom.qat.net.shape import EncoderShape, LayerShape
 from bitloom.qat.net.untrained import untrained_graph
 from bitloom.qat.weights.bs_flex import BsFlexQuant, sign_sums
 from bitloom.qat.weights.codebook import Coding, fitted
-from bitloom.qat.weights.kmeans import EXACT, kmeans1d, nearest, two_means
+from bitloom.qat.weights.kmeans import EXACT, kmeans, nearest, two_means
 
 MIXED = QuantConfig(
     weights=8,
@@ -65,7 +65,7 @@ def squared(numbers: torch.Tensor, means: torch.Tensor) -> float:
 def test_clusters_of_numbers_are_the_best(count, clusters):
     rng = np.random.default_rng(count)
     for numbers in (rng.normal(size=count), rng.integers(-3, 4, count).astype(float), rng.standard_t(2, count)):
-        means = kmeans1d(torch.tensor(numbers), clusters)
+        means = kmeans(torch.tensor(numbers), clusters)
         assert len(means) == clusters and (means.diff() >= 0).all()
         assert squared(torch.tensor(numbers), means) == pytest.approx(least_error(numbers, clusters), abs=1e-9)
 
@@ -73,13 +73,13 @@ def test_clusters_of_numbers_are_the_best(count, clusters):
 def test_clusters_of_many_numbers():
     """Neighbours are put together first: as good as the border that is best, found by trying all."""
     numbers = torch.tensor(np.random.default_rng(1).gamma(2.0, size=2 * EXACT + 123))
-    assert torch.allclose(kmeans1d(numbers, 2), two_means(numbers[None])[0], rtol=1e-12)
+    assert torch.allclose(kmeans(numbers, 2), two_means(numbers[None])[0], rtol=1e-12)
 
 
 def test_two_means_of_rows():
     rows = torch.randn(7, 31, generator=torch.manual_seed(3), dtype=torch.float64)
     for row, means in zip(rows, two_means(rows), strict=True):
-        assert torch.allclose(means, kmeans1d(row, 2))
+        assert torch.allclose(means, kmeans(row, 2))
     assert two_means(rows[:, :1]).diff(dim=1).eq(0).all()
 
 

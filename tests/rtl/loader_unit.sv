@@ -46,7 +46,8 @@ module loader_unit #(
   logic [1:0] arburst, rresp;
 
   image_loader #(.DATA_W(DATA_W), .VERSION(VERSION), .SHAPES(SHAPES), .PARAMS(PARAMS), .CHUNKS(CHUNKS)) dut (
-    .clk, .rst, .base(AT), .req_valid, .req_ready, .req_addr, .req_beats, .w_valid, .w_data, .w_last, .load({l_valid, l_data}), .weights_ready(ready), .weights_hash(hash),
+    .clk, .rst, .base(AT), .req_valid, .req_ready, .req_addr, .req_beats, .w_valid, .w_data, .w_last, .load({l_valid, l_data}), .turn_asked(1'b0), .turn_first(1'b0), .turn_loaded(), .weights_ready(ready),
+    .weights_hash(hash),
     .fetch_error, .fetch_code, .fetch_address, .error, .error_code, .error_address);
 
   axi_fetch #(.DATA_W(DATA_W), .BURST(4)) fetch (

@@ -23,7 +23,8 @@ VARIANTS = {
     "blocks": (ROLLED, {"FOLD": 4, "WORD": 4, "LANES": 2}, ULTRA, ULTRA | {"WORD": 4, "W": 11}),
     "unfold": (ULTRA, ULTRA | {"W": 12}, ULTRA | {"LANES": 2, "W": 30}, ULTRA | {"C": 12}),
     "ring": (ULTRA,),
-    "loop": (ULTRA,),
+    "loop": (ULTRA, ROLLED | {"LABELS": 3, "LOGIT_W": 8, "PATIENCE": 2}),
+    "off_ramps": (ROLLED | {"LABELS": 3, "W": 8, "PATIENCE": 2},),
     "tiles": (
         {"TABLE_FILE": '"table.hex"', "OFFSET_W": 6},
         {"TABLE_FILE": '"table.hex"', "OFFSET_W": 6, "TURNS": 3, "WIDTH": 20},

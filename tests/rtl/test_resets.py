@@ -15,6 +15,8 @@ from axi_bench import setups as axi_setups
 from encoder_units import units
 from encoders import random_encoder
 from loader_bench import check_headers
+from loop_bench import UNIT as LOOP
+from loop_bench import simulate as simulate_loop
 from operator_bench import RTL_FILES, Case, check_units
 
 from bitloom.hw.ops import OPS, linear
@@ -33,6 +35,7 @@ REDUNDANT = {
     ("fifo", "s_ready"): "an empty fifo may be ready in the first cycle after a reset",
     ("fifo_deep", "s_ready"): "an empty fifo may be ready in the first cycle after a reset",
     ("schedule", "place_q"): "linear_tiles alone reads it, whose bench is tests/hw/test_streamed.py",
+    ("image_loader", "turn_loaded"): "its bench asks for no turn; tests/hw/test_streamed.py does",
     ("fifo_deep", "arrived_q"): "what then arrives is written to a slot that holds no beat, before any beat comes",
 }
 
@@ -89,6 +92,8 @@ def check(module: str, files: list[Path], stall: float) -> None:
             check_data(setup, result, module)
     elif module == "image_loader":
         check_headers([*AXI, *files], stall_in=stall)
+    elif module in ("loop", "off_ramps"):
+        simulate_loop([LOOP, *files], stall_in=stall, stall_out=stall)
     elif units:
         for result in run_units(units, files, stall_in=stall, stall_out=stall):
             for part in (result, *result.more):
