@@ -24,7 +24,7 @@ from bitloom.sim.hil.link import LinkSettings
 from bitloom.sim.hil.serial_target import SerialTarget
 from bitloom.sim.hil.target import Answer, Progress
 from bitloom.sim.plusargs import arguments
-from bitloom.sim.runner import HDL, SIMULATORS, Model, compile_model, encoder_effort, needed
+from bitloom.sim.runner import FAST, HDL, SIMULATORS, Model, compile_model, needed
 
 DIVIDER = 8  # cycles of a bit: a line so fast that the encoder is what the simulation spends its time on
 BAUD = 1_000_000
@@ -134,7 +134,7 @@ def compile_board(build_dir: Path, divider: int = DIVIDER) -> Path:
         bench = BENCH.format(clock=divider * BAUD, baud=BAUD, chip=chip)
         sources = (shape, *needed(library, bench + text + encoder.read_text()), encoder)
         generated = {"bench.sv": bench, MAIN.name: MAIN.read_text()}  # so that the cache sees a change of either
-        return compile_model(Model(sources=sources, generated=generated, effort=encoder_effort()), "board", [])
+        return compile_model(Model(sources=sources, generated=generated, effort=FAST), "board", [])
 
 
 class SimulatedTarget(SerialTarget):

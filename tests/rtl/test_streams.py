@@ -72,6 +72,7 @@ def test_fifo_holds_depth_beats():
         assert (taken - left).max() == case.params["DEPTH"], dict(case.params)
 
 
+@pytest.mark.slow  # one memory of the kind goes round in the tests above
 def test_a_fifo_in_several_ultrarams_goes_round():
     """Three chunks, two of them side by side in the first memory; the slow reader fills all, and the addresses go round."""
     beats = 12_000
