@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 from operator_bench import check_data, check_units, filled, make_case
-from sweep import corners_or_all
+from sweep import STALLS, corners_or_all
 
 from bitloom.hw.graph import GraphError, Tensor
 from bitloom.hw.instance import Fold, Layout
@@ -82,7 +82,7 @@ CORNERS = (1, 2, 5, 6, 8, 9, 11, 12, 14, 15, 16, 18)
 
 
 @pytest.mark.parametrize("cases", corners_or_all(CASES + EDGES, CORNERS))
-@pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5)])
+@pytest.mark.parametrize(("stall_in", "stall_out"), STALLS)
 def test_rtl_equals_golden(stall_in, stall_out, cases):
     assert check_units(cases, stall_in=stall_in, stall_out=stall_out) > 2000
 
