@@ -78,7 +78,7 @@ EDGES = [make(seed, shape) for seed, shape in enumerate(UNROUNDED)]
 
 
 # Multipliers of each channel and one for all, signed and not, rows, wide products by additions, by a second multiplier and by one of one bit; no rounding
-CORNERS = (1, 2, 5, 6, 8, 9, 11, 12, 14, 15, 16, 18)
+CORNERS = (0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 16, 18)
 
 
 @pytest.mark.parametrize("cases", corners_or_all(CASES + EDGES, CORNERS))
