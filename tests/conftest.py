@@ -28,6 +28,10 @@ LONGEST = (
     "bitloom/test_planted_faults.py",
     "bitloom/test_readme.py",
     "hil/test_board.py",
+    "hw/test_streamed.py",
+    "rtl/test_sdram.py",
+    "sim/test_encoder.py",  # the last folder's: else one worker were left with it
+    "sim/test_unit.py",
 )
 
 
