@@ -70,7 +70,7 @@ SLOW = (
     "odd heads, one lane",
     "queries side by side",
     "sequence head, two lanes",
-    "heads side by side",  # one of test_random_encoders.py's is, too
+    "heads side by side",  # those of test_rolled.py's queries are, too
 )  # both sides of them have unit benches (tests/ops)
 
 
