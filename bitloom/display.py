@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bitloom.flow import Watcher
-from bitloom.qat.config import CalibrationWarning
+from bitloom.qat.config import CalibrationWarning, ExitWarning
 from bitloom.qat.files import DataWarning
 from bitloom.qat.tokenizer import TruncationWarning
 from bitloom.stage import Stage
@@ -56,7 +56,7 @@ class Display:
         self._warnings = warnings.catch_warnings()
         self._warnings.__enter__()
         warnings.simplefilter("ignore")
-        for category in (TruncationWarning, DataWarning, CalibrationWarning):
+        for category in (TruncationWarning, DataWarning, CalibrationWarning, ExitWarning):
             warnings.filterwarnings("always", category=category)
         warnings.showwarning = lambda message, *_, **__: _line(self.console, f"warning: {message}")
         return self

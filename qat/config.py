@@ -56,6 +56,10 @@ class CalibrationWarning(UserWarning):
     """What calibration saw does not fit the bits that were asked for."""
 
 
+class ExitWarning(UserWarning):
+    """A rule by which all sentences leave at the same off-ramp."""
+
+
 class ModelConfig(Strict):
     """Shape of the encoder. With `checkpoint` (a Hugging Face folder or hub name) the shape comes from there.
 

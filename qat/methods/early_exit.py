@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from bitloom.hw.settings import ConfigError, Number
-from bitloom.qat.config import MAX_LAYERS
+from bitloom.qat.config import MAX_LAYERS, ExitWarning
 from bitloom.qat.methods import MethodConfig
 from bitloom.qat.methods.method import Method, Setup, Step, TaskData, Work
 from bitloom.qat.net.encoder import Encoder
@@ -29,10 +29,6 @@ from bitloom.qat.net.shape import EncoderShape
 
 SECOND = 0.5  # share of a phase's steps behind which DeeBERT's second stage begins
 LEVELS = 64  # margins of the training sentences, equally spaced in rank, among which the threshold of an off-ramp is chosen
-
-
-class ExitWarning(UserWarning):
-    """A rule by which all sentences leave at the same off-ramp."""
 
 
 class Config(MethodConfig):

@@ -11,15 +11,15 @@ from compressed import MODEL, assert_same, checked, compress, crashed, inputs, i
 from bitloom.hw.ops.off_ramps import off_ramps
 from bitloom.hw.settings import ConfigError
 from bitloom.qat.compress import Compression, reshaped
-from bitloom.qat.config import QuantConfig, TrainConfig
+from bitloom.qat.config import ExitWarning, QuantConfig, TrainConfig
 from bitloom.qat.methods import method_of, read
 from bitloom.qat.methods.cut import cut_hidden
-from bitloom.qat.methods.early_exit import ExitWarning, correct, leaving, thresholds, told
+from bitloom.qat.methods.early_exit import correct, leaving, thresholds, told
 from bitloom.qat.methods.method import Step, Work
 from bitloom.qat.net.model import FloatModel, QuantModel, sequence_loss
 from bitloom.qat.net.off_ramps import NEVER, margins, taken
 
-pytestmark = pytest.mark.filterwarnings("ignore::bitloom.qat.tokenizer.TruncationWarning", "ignore::bitloom.qat.methods.early_exit.ExitWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::bitloom.qat.tokenizer.TruncationWarning", "ignore::bitloom.qat.config.ExitWarning")
 DEEP = MODEL.model_copy(update={"layers": 3, "dropout": 0.0})
 
 
