@@ -55,6 +55,8 @@ def to_hls4ml(
                 f"hls4ml: got operator '{node.op}' of {node.name}, must have hls() in hw/ops/{node.op}.py and a header hls/nnet/{node.op}.h; "
                 "write them (docs/architecture.md) or use another backend"
             )
+    if design.loop and design.loop.logits:
+        raise HlsError("hls4ml: got a network with early exits, must be one whose sentences pass all layers; use the rtl backend, or remove early_exit")
     if design.loop or design.fetch:
         raise HlsError(
             f"hls4ml: got layers in hardware: {design.folding.how}; must be all, with their weights on the chip; remove hardware.layers and hardware.memory, "

@@ -143,9 +143,10 @@ def _choose(lanes: Lanes, config: HardwareConfig, board: Board) -> Folding:
                 best, below = found, found.interval
     if best is None and config.target_cycles is None and (memories := _memories(lanes.graph, board)):
         tight = _rolled(lanes, 1, config.inside or 1, True, memories[0].data_bits) if several else lanes
+        constants = several and config.inside in (None, 1) and not gate_of(lanes.graph)  # loaded by turn
         for memory in memories:
             try:
-                found = _tight(tight, config, board, replace(memory, places=1, by_turn=several and config.inside in (None, 1)))
+                found = _tight(tight, config, board, replace(memory, places=1, by_turn=constants))
             except FoldingError as error:
                 errors.append(error)
                 continue

@@ -164,16 +164,19 @@ class EarlyExit(Method):
 def thresholds(logits: Tensor, labels: Tensor, least: float) -> Tensor:
     """Step by step the threshold of one off-ramp is lowered by a level, that one which saves the most layers for the right answers that it costs.
 
+    At an off-ramp that answers all of them alike none leaves: what it gets right there it gets right by chance.
     logits [L, N, labels]; least: share of right answers that must be left
     """
     margin = margins(logits)[0][:-1].sort(dim=1, descending=True).values
     ranks = torch.linspace(0, margin.shape[1] - 1, min(LEVELS, margin.shape[1]), device=margin.device).long()
     levels = torch.cat([torch.full_like(margin[:, :1], NEVER), margin[:, ranks]], dim=1)
+    best = logits[:-1].argmax(-1)
+    telling = (best != best[:, :1]).any(dim=1).nonzero().flatten().tolist()
     at, now = [0] * len(levels), levels[:, 0].clone()
     right, depth = leaving(logits, labels, now, 1)
     while True:
         steps = []
-        for ramp in range(len(levels)):
+        for ramp in telling:
             if at[ramp] + 1 < levels.shape[1]:
                 lower = now.clone()
                 lower[ramp] = levels[ramp, at[ramp] + 1]

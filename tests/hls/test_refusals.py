@@ -105,6 +105,12 @@ def test_queries_side_by_side(tmp_path):
     )
 
 
+def test_early_exits(tmp_path):
+    graph = random_encoder(8, layers=2, hidden=32, heads=2, intermediate=64, max_tokens=6, exits=(0.5, 1))
+    rule = "must be one whose sentences pass all layers; use the rtl backend, or remove early_exit"
+    refused(f"hls4ml: got a network with early exits, {rule}", tmp_path, graph=graph, folding=solve(graph, HardwareConfig(multipliers=60, layers=1)))
+
+
 def test_layers_in_turn_and_weights_in_memory(tmp_path):
     graph = random_encoder(8, layers=2, hidden=32, heads=2, intermediate=64, max_tokens=6)
     for config, how in (

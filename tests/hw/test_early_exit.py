@@ -53,8 +53,9 @@ def check(encoder: Encoder, **how) -> None:
     if Design(encoder.graph, encoder.folding).fetch:
         assert np.array_equal(got.fetched, image.reads(Design(encoder.graph, encoder.folding), encoder.lengths, encoder.exits))
     if not how.get("stall_in"):
-        assert_cycles(encoder, got)
         assert_fills(encoder, got)
+    if not how.get("stall_in") and not Design(encoder.graph, encoder.folding).fetch:  # who waits for a crowded memory is estimated
+        assert_cycles(encoder, got)
 
 
 @pytest.mark.parametrize("seed", [seed if seed in FAST else pytest.param(seed, marks=pytest.mark.slow) for seed in range(SEEDS)])
@@ -112,6 +113,9 @@ def test_what_is_refused():
     for config in (HardwareConfig(multipliers=60), HardwareConfig(target_cycles=9999, memory=MemoryConfig())):
         with pytest.raises(FoldingError, match=f"folding: got all layers in hardware {rule}"):
             solve(graph, config)
+    by_turn = HardwareConfig(multipliers=60, layers=1, inside=1, memory=MemoryConfig(by_turn=True))
+    with pytest.raises(FoldingError, match="got a network with early exits for hardware.memory.by_turn, must be one whose sentences pass all layers; remove"):
+        solve(random_encoder(1, **TINY | {"intermediate": 80}, exits=(0.5, 1)), by_turn)
     for layers in (2, 4):
         with pytest.raises(FoldingError, match=f"folding: got {layers} layers in hardware {rule}"):
             solve(graph, HardwareConfig(multipliers=60, layers=layers))

@@ -127,6 +127,8 @@ def test_off_ramps_that_are_less_sure_get_lower_thresholds():
     logits = torch.stack([torch.zeros_like(signs), signs], dim=-1)
     found = thresholds(logits, labels, 1.0)
     assert found[0] == pytest.approx(0.2) and found[1] > 10 and leaving(logits, labels, found, 1) == (1.0, pytest.approx(0.5))
+    logits[0] = torch.tensor([0.0, 1.0]) * margin[0][:, None]  # one answer for all, right for half of them where it is surest
+    assert thresholds(logits, labels, 0.9)[0] == NEVER
 
 
 @pytest.mark.parametrize(("settings", "layer"), [({"threshold": 0}, 1), ({"threshold": 1e5}, 3), ({"rule": "patience", "patience": 3}, 3)])
