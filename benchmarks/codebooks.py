@@ -26,6 +26,7 @@ from bitloom.qat.export import to_graph
 from bitloom.qat.train import train
 from bitloom.qat.weights import CODEBOOKS
 from bitloom.qat.weights.codebook import Coding
+from bitloom.qat.weights.dyadic import WeightQuant
 from bitloom.recipe import Recipe
 
 VALUES = {"weights": 8}  # bits of the values
@@ -72,9 +73,13 @@ def table(rows: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def seconds(kind: str, index_bits: int, weights: list[torch.Tensor]) -> float:
+def coded(kind: str, index_bits: int, weights: list[torch.Tensor]) -> list[WeightQuant]:
+    """Quantizers of a codebook for these layers."""
+    return [CODEBOOKS[kind](*weight.shape, Coding(kind=kind, index_bits=index_bits, kept=True)) for weight in weights]
+
+
+def seconds(grids: list[WeightQuant], weights: list[torch.Tensor]) -> float:
     """Median of the time that all layers take."""
-    grids = [CODEBOOKS[kind](*weight.shape, Coding(kind=kind, index_bits=index_bits, kept=True)) for weight in weights]
     taken = []
     for _ in range(REPEATS):
         began = time.perf_counter()
@@ -90,7 +95,9 @@ def times(layers: int, hidden: int, intermediate: int) -> str:
     torch.set_num_threads(1)
     shapes = [*[(hidden, hidden)] * 4, (intermediate, hidden), (hidden, intermediate)] * layers
     weights = [torch.randn(shape) * 0.04 for shape in shapes]
-    found = {f"kmeans-{bits}": seconds("kmeans", bits, weights) for bits in (1, 2, 4)} | {"bs_flex": seconds("bs_flex", 1, weights)}
+    found = {f"kmeans-{bits}": seconds(coded("kmeans", bits, weights), weights) for bits in (1, 2, 4)}
+    found |= {"bs_flex": seconds(coded("bs_flex", 1, weights), weights)}
+    found |= {"dyadic-4": seconds([WeightQuant(len(weight), 4) for weight in weights], weights)}
     lines = [f"| coding, {layers} layers of {hidden} and {intermediate} | seconds | times bs_flex |", "| --- | --- | --- |"]
     return "\n".join([*lines, *(f"| {name} | {value:.3f} | {value / found['bs_flex']:.1f} |" for name, value in found.items())])
 

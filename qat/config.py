@@ -206,12 +206,12 @@ class QuantConfig(Strict):
         return {key: value for key, value in write(self).items() if key not in LATER or value != LATER[key]}
 
     def check_training(self, compiled: bool) -> None:
-        """Refuse what a training cannot do. compiled: with torch.compile, which takes scales as constants."""
-        every = ({}, *self.overrides.values())
-        if compiled and "learned" in (self.activation_scales, *(settings.get("activation_scales") for settings in every)):
-            raise ConfigError(
-                "activation_scales: got 'learned' with training.compile, must be calibrated: compiled code has scales as constants; set training.compile: false"
-            )
+        """Refuse what a training cannot do. compiled: with torch.compile, which takes what is no tensor as a constant."""
+        for key, why in (("activation_scales", "compiled code has scales as constants"), ("ternary", "compiled code has no rule in it")):
+            values = [getattr(self, key), *(settings[key] for settings in self.overrides.values() if key in settings)]
+            changed = [value for value in values if value != LATER[key]]
+            if compiled and changed:
+                raise ConfigError(f"{key}: got '{changed[0]}' with training.compile, must be {LATER[key]}: {why}; set training.compile: false")
 
     def residual_of(self, name: str, projection: bool) -> int | str:
         """Bits of a residual sum, or of a projection before one, which has the activations' where nothing gives it others."""

@@ -15,7 +15,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 # Minutes to tens of seconds each, the longest first; those that wait for one another's tiny run (tests/bitloom) apart.
 LONGEST = (
-    "hw/test_random_encoders.py",
     "bitloom/test_tiny.py",
     "hw/test_synth.py",  # Yosys is translated in it, once a machine: others that use it had to wait
     "hw/test_encoder_rtl.py",
@@ -28,6 +27,10 @@ LONGEST = (
     "bitloom/test_planted_faults.py",
     "bitloom/test_readme.py",
     "hil/test_board.py",
+    "hw/test_streamed.py",
+    "rtl/test_sdram.py",
+    "sim/test_encoder.py",  # the last folder's: else one worker were left with it
+    "sim/test_unit.py",
 )
 
 

@@ -16,3 +16,7 @@ def corners_or_all(cases: Sequence, corners: Sequence[int]) -> list:
 def plain_or_slow(values: Sequence, plain: Sequence) -> list:
     """Parameters of a test that takes its values one by one: slow, but for the plain ones."""
     return [value if value in plain else pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
+# Shares of cycles in which a unit's input offers nothing and its output is not ready: none, either (slow), both.
+STALLS = [(0.0, 0.0), *(pytest.param(*one, marks=pytest.mark.slow) for one in ((0.5, 0.0), (0.0, 0.5))), (0.5, 0.5)]

@@ -88,6 +88,7 @@ def command(installed, tmp_path):
     return call
 
 
+@pytest.mark.slow  # in the plain run the wheel's files are compared, and the commands run from where they stand
 def test_the_installed_command_finds_its_recipes_and_boards(command):
     where = subprocess.run([command.python, "-c", "import bitloom.hw; print(bitloom.hw.__file__)"], cwd=command.folder, capture_output=True, text=True)
     assert Path(where.stdout).is_relative_to(command.python.parents[1])  # and not the repository's

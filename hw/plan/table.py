@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from bitloom.hw.board import Board
 from bitloom.hw.cost.budget import Usage, label
 from bitloom.hw.graph import Graph
-from bitloom.hw.ops import OPS
+from bitloom.hw.ops import OPS, gate_of
 from bitloom.hw.plan import streamed
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.fit import Fitter
@@ -157,7 +157,8 @@ def _planned(lanes: Lanes, config: HardwareConfig, board: Board | None, lengths:
     try:
         folding = solve(graph, config, board, lanes)
     except FoldingError as error:
-        used = _used(fitter, lanes.common(lanes.slowest)) if fitter else {}  # a multiplier in each matrix unit
+        least = next(iter(lanes.rolled.values()), lanes) if gate_of(graph) else lanes  # a multiplier in each matrix unit
+        used = _used(Fitter(least.graph, board), least.common(least.slowest)) if board else {}
         return BoardPlan(**about, problem=str(error), used=used, binds=max(used, key=lambda kind: used[kind].share, default=""))
     key = folding.inside, *(replace(fold, multiplier=None) for fold in folding.folds.values())
     if key not in cycles:

@@ -47,19 +47,23 @@ class Config(MethodConfig):
     patience: int | None = Field(None, ge=1, le=MAX_LAYERS)
     accuracy_drop: Number | None = Field(None, ge=0, le=100)
     train: Literal["joint", "two_stage"] = "joint"
+    weighting: Literal["depth", "equal"] = "depth"  # of the losses, trained jointly: by depth as PABEE, or alike, which early layers learn more from
 
     @model_validator(mode="after")
     def _one_figure(self) -> Config:
         other, own = ("patience", self.threshold) if self.rule == "confidence" else ("threshold", self.patience)
         if getattr(self, other) is not None:
             raise ConfigError(f"{other}: got {getattr(self, other):g} with rule {self.rule}, must go with the other rule; remove it, or change rule")
+        if self.train == "two_stage" and self.weighting != "depth":
+            raise ConfigError(f"weighting: got {self.weighting} with train: two_stage, must go with joint; remove it")
         if own is not None and self.accuracy_drop is not None:
             raise ConfigError(f"accuracy_drop: got {self.accuracy_drop:g} with a given figure, must be one of them; remove one")
         return self
 
 
 class EarlyExit(Method):
-    """Minimizes the sum of j * loss_j over the off-ramps j = 1 .. L, divided by the sum of j; or in two stages the last one's, then that of the others."""
+    """Minimizes the sum of j * loss_j over the off-ramps j = 1 .. L, divided by the sum of j, or their mean; or in two stages the last one's loss, then the
+    sum of the others'."""
 
     Config = Config
     early = looks = True
@@ -114,8 +118,8 @@ class EarlyExit(Method):
         early = [sequence_loss(logits, inputs["labels"]) for logits in self._seen[:-1]]
         if self.cfg.train == "two_stage":
             return sum(early) if self.apart else loss
-        whole = len(early) + 1
-        return (sum(depth * own for depth, own in enumerate(early, 1)) + whole * loss) / (whole * (whole + 1) / 2)
+        shares = range(1, len(early) + 2) if self.cfg.weighting == "depth" else [1] * (len(early) + 1)
+        return sum(share * own for share, own in zip(shares, [*early, loss], strict=True)) / sum(shares)
 
     @torch.no_grad()
     def finish(self, work: Work) -> FloatModel | None:

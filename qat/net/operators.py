@@ -24,7 +24,7 @@ from bitloom.qat import functional as F
 from bitloom.qat.brevitas import qnn
 from bitloom.qat.config import AUTO, BIT_RANGES, OF_CODEBOOKS
 from bitloom.qat.quantizers import SPARE_BITS, ActQuant, BiasQuant, Grid, IntegerBias, PowerOfTwoAct
-from bitloom.qat.weights import quantizer
+from bitloom.qat.weights import quantizer, require_rounded
 from bitloom.qat.weights.codebook import Coding
 from bitloom.qat.weights.dyadic import Dyadic, DyadicWeight, WeightQuant
 
@@ -123,20 +123,6 @@ class Bits:
         """Of a residual sum or a projection before one; the most that there may be until calibration chooses."""
         bits = self.quant.residual_of(name, projection)
         return BIT_RANGES["residual"][1] if bits == AUTO else bits
-
-
-def require_rounded(name: str, coding: Coding | Dyadic, bits: int) -> None:
-    """Raise ConfigError: a layer whose weights are not rounded to multiples of a scale, so that no rounding of theirs can be learned."""
-    if isinstance(coding, Coding):
-        got = f"codebook {coding.kind}"
-    elif coding.ternary != "none":
-        got = f"ternary {coding.ternary}"
-    elif bits == 1:
-        got = "weights of 1 bit"
-    else:
-        return
-    rule = "must be weights of 2 bits or more that are rounded to nearest"
-    raise ConfigError(f"quantization: {name}: got {got} with post_training learned_rounding, {rule}; remove one of them")
 
 
 class Linear(Operator, qnn.QuantLinear):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from bitloom.qat.calibrate import calibrate
@@ -41,6 +40,5 @@ def quantize(start: nn.Module, quant: QuantConfig, max_tokens: int, batches: Seq
     exponents = calibrate(model, batches)
     changes = [change for name, change in CHANGES.items() if name in wanted]
     if changes:
-        with torch.random.fork_rng(devices=[]):
-            visit(model.network, batch, outputs(plain.network, batch), changes)
+        visit(model.network, batch, outputs(plain.network, batch), changes)
     return model, exponents

@@ -160,6 +160,7 @@ def test_a_removed_reset_fails_the_verification(tiny_copy, bitloom, fault):
     )
 
 
+@pytest.mark.slow  # in the plain run the bench of tests/sim/test_encoder.py has one
 def test_a_stream_without_end_ends_the_verification_and_is_named(tiny_copy, bitloom):
     edit_text("rtl/add.sv", ("advance = m_ready || !m_valid", "advance = m_ready && !m_valid"))(tiny_copy / "build")
     code, _, err = bitloom("verify", tiny_copy)

@@ -41,6 +41,7 @@ def check(folder: Path, seed: int, hardware: HardwareConfig, lengths: list[int],
     return graph, report
 
 
+@pytest.mark.slow  # in the plain run all bits are in the operators' tests, a whole encoder in test_planted_faults.py
 def test_small_encoder(tmp_path):
     graph, report = check(tmp_path, **SMALL)
     assert len({n.attrs["weight_bits"] for n in graph.nodes if n.op == "linear"}) > 3

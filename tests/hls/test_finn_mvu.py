@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+from sweep import corners_or_all
 
 from bitloom.hls.finn import mvu, tool
 from bitloom.hls.finn.errors import FinnError
@@ -33,9 +34,10 @@ def data(weight_low=-7):
 
 
 @needs_tools
-def test_results_and_cycles_at_three_foldings():
+@pytest.mark.parametrize("foldings", corners_or_all(FOLDINGS, (0, 1)))
+def test_results_and_cycles_at_several_foldings(foldings):
     x, weight, want = data()
-    for (pe, simd), run in zip(FOLDINGS, mvu.simulate(x, weight, FOLDINGS, x_bits=8, x_signed=True, weight_bits=4), strict=True):
+    for (pe, simd), run in zip(foldings, mvu.simulate(x, weight, foldings, x_bits=8, x_signed=True, weight_bits=4), strict=True):
         assert np.array_equal(run.outputs, want)
         steady = mvu.formula(32, 16, pe, simd)
         assert (run.interval == steady).all()

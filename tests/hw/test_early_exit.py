@@ -40,7 +40,7 @@ def draw(seed: int) -> dict:
         **coded(seed),
     )
     lengths = rng.integers(1, shape["max_tokens"] + 1, int(rng.integers(4, 25))).tolist()
-    hardware = HardwareConfig(multipliers=int(rng.uniform(12, 60)) + 5, layers=1, inside=int(rng.choice([2, 3, 4, 6])))
+    hardware = HardwareConfig(multipliers=int(rng.uniform(12, 60)) + 5, layers=1, inside=int(rng.choice([1, 2, 3, 4, 6])))
     return {"seed": seed, "hardware": hardware, "lengths": lengths, "shape": shape}
 
 

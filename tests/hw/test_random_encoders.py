@@ -15,15 +15,14 @@ from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.solve import HardwareConfig
 
 ALL = 100
-PLAIN = (27,)  # of three heads side by side
 
 
 def seeds() -> list:
-    """Those that are asked for, else the first few, and as slow tests the others."""
+    """Those that are asked for, else all, as slow tests: the plain run has encoders of test_encoder_rtl.py, test_rolled.py, test_sparse.py, test_codebook.py."""
     if asked := os.environ.get("BITLOOM_SEEDS"):
         first, _, last = asked.partition("-")
         return list(range(int(first), int(last or first) + 1))
-    return [seed if seed in PLAIN else pytest.param(seed, marks=pytest.mark.slow) for seed in range(ALL)]
+    return [pytest.param(seed, marks=pytest.mark.slow) for seed in range(ALL)]
 
 
 @pytest.mark.parametrize("seed", seeds())

@@ -166,19 +166,21 @@ def test_cycles(encoder):
         assert measured > 0 and abs(measured - predicted) <= TOLERANCE * measured
 
 
-def test_a_memory_that_cannot_keep_up(encoder, tmp_path):
+@pytest.mark.parametrize(
+    ("lengths", "settled", "error"), [([16], True, 0.002), pytest.param([16, 5], False, 0.03, marks=pytest.mark.slow)], ids=["alone", "two"]
+)
+def test_a_memory_that_cannot_keep_up(encoder, tmp_path, lengths, settled, error):
     """A sentence alone, nearly to the cycle; two that crowd it, whose rounds do not come to rest, within some per cent."""
     slow = replace(encoder.folding, memory=replace(encoder.folding.memory, cycles=9, latency=24))
     shutil.copytree(encoder.folder, tmp_path / "build")
     slow.save(tmp_path / "build" / "folding.json")
-    for lengths, settled, error in (([16], True, 0.002), ([16, 5], False, 0.03)):
-        ids, segments = random_sentences(encoder.graph, lengths, 2)
-        few = replace(encoder, folder=tmp_path / "build", folding=slow, ids=ids, segments=segments, want=golden.run(encoder.graph, ids, segments))
-        got, report = few.run(seed=1)
-        guess = predict(Design(encoder.graph, slow), lengths)
-        assert report.ok and guess.settled >= settled
-        assert np.abs(got.out_last_cycle - guess.out_last).max() <= error * guess.out_last[-1], (got.out_last_cycle, guess.out_last)
-        assert got.out_last_cycle[-1] > 1.1 * predict(Design(encoder.graph, encoder.folding), lengths).out_last[-1], "it binds"
+    ids, segments = random_sentences(encoder.graph, lengths, 2)
+    few = replace(encoder, folder=tmp_path / "build", folding=slow, ids=ids, segments=segments, want=golden.run(encoder.graph, ids, segments))
+    got, report = few.run(seed=1)
+    guess = predict(Design(encoder.graph, slow), lengths)
+    assert report.ok and guess.settled >= settled
+    assert np.abs(got.out_last_cycle - guess.out_last).max() <= error * guess.out_last[-1], (got.out_last_cycle, guess.out_last)
+    assert got.out_last_cycle[-1] > 1.1 * predict(Design(encoder.graph, encoder.folding), lengths).out_last[-1], "it binds"
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from encoders import random_encoder, random_sentences
 from ip_bench import prepare
+from sweep import plain_or_slow
 from yosys import run_yosys
 
 from bitloom.boards.pynq_driver.layout import Stream, packet, unpack
@@ -83,7 +84,7 @@ class Built:
             assert np.array_equal(got, np.concatenate(self.answers[end - packets[index] : end])), index
 
 
-@pytest.fixture(scope="module", params=list(SHAPES))
+@pytest.fixture(scope="module", params=plain_or_slow(SHAPES, ["sequence"]))
 def built(request, tmp_path_factory) -> Built:
     return Built(request.param, tmp_path_factory.mktemp(request.param))
 

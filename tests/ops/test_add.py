@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 from operator_bench import RTL_FILES, check_data, check_units, make_case
+from sweep import STALLS
 from yosys import run_yosys
 
 from bitloom.hw.graph import Tensor
@@ -51,7 +52,7 @@ def cases():
     return [case(seed, *shape) for seed, shape in enumerate(SHAPES)]
 
 
-@pytest.mark.parametrize(("stall_in", "stall_out"), [(0, 0), (0.5, 0.5), (0, 0.5), (0.5, 0)])
+@pytest.mark.parametrize(("stall_in", "stall_out"), STALLS)
 def test_rtl_equals_golden(stall_in, stall_out):
     assert check_units(cases(), stall_in=stall_in, stall_out=stall_out) > 3000
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from matrix_data import corners
 from operator_bench import Case, check_units, filled, intervals
-from sweep import corners_or_all
+from sweep import STALLS, corners_or_all
 
 from bitloom.hw.graph import Graph, GraphError, Node, Tensor, signed_bits
 from bitloom.hw.instance import Fold, Layout
@@ -82,7 +82,7 @@ RANGES = [
 
 
 @pytest.mark.parametrize("cases", corners_or_all(CASES, (0, 1, 3, 4, 5, 6, 7, 10, 11)))
-@pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5)])
+@pytest.mark.parametrize(("stall_in", "stall_out"), STALLS)
 def test_rtl_equals_golden(stall_in, stall_out, cases):
     assert check_units(cases, stall_in=stall_in, stall_out=stall_out) > 2000
 
@@ -135,7 +135,7 @@ def beside(case, queries, side):
 
 
 @pytest.mark.parametrize("queries", corners_or_all(QUERIES, (1, 3, 6, 7, 9)))
-@pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5)])
+@pytest.mark.parametrize(("stall_in", "stall_out"), STALLS)
 def test_queries_side_by_side(stall_in, stall_out, queries):
     assert check_units([beside(CASES[index], *how) for index, *how in queries], stall_in=stall_in, stall_out=stall_out) > 1000
 

@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 from operator_bench import check_units, filled, golden, intervals, make_case
+from sweep import STALLS
 
 from bitloom.hw.graph import Tensor
 from bitloom.hw.instance import Fold, Layout
@@ -28,7 +29,7 @@ def case(seed, channels, lanes, bits, lengths):
     return make_case("first_token", [x], y, [data], lengths, fold=Fold(lanes_in=lanes, lanes_out=1))
 
 
-@pytest.mark.parametrize(("stall_in", "stall_out"), [(0, 0), (0.5, 0.5), (0, 0.5), (0.5, 0)])
+@pytest.mark.parametrize(("stall_in", "stall_out"), STALLS)
 def test_rtl_equals_golden(stall_in, stall_out):
     assert check_units([case(seed, *shape) for seed, shape in enumerate(SHAPES)], stall_in=stall_in, stall_out=stall_out) > 700
 

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 from operator_bench import check_data, check_units, filled, golden, intervals, make_case
+from sweep import STALLS
 
 from bitloom.hw.graph import GraphError, Tensor
 from bitloom.hw.instance import Fold, Layout
@@ -66,7 +67,7 @@ def cases():
     return [case(seed, *shape) for seed, shape in enumerate(SHAPES)]
 
 
-@pytest.mark.parametrize(("stall_in", "stall_out"), [(0, 0), (0.5, 0.5), (0, 0.5), (0.5, 0)])
+@pytest.mark.parametrize(("stall_in", "stall_out"), STALLS)
 def test_rtl_equals_golden(stall_in, stall_out):
     assert check_units(cases(), stall_in=stall_in, stall_out=stall_out) > 25_000
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from matrix_data import corners
 from operator_bench import check_units, filled, intervals, make_case
-from sweep import corners_or_all
+from sweep import STALLS, corners_or_all
 
 from bitloom.hw.graph import GraphError, Tensor, signed_bits
 from bitloom.hw.instance import Fold, Layout
@@ -126,7 +126,7 @@ CORNERS = (2, 3, 4, 8, 10, 11, 12, 13, 14, 17, 18, 20, 22, 27, 28, 33, -1)
 
 
 @pytest.mark.parametrize("cases", corners_or_all(CASES, CORNERS))
-@pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5)])
+@pytest.mark.parametrize(("stall_in", "stall_out"), STALLS)
 def test_rtl_equals_golden(stall_in, stall_out, cases):
     assert check_units(cases, stall_in=stall_in, stall_out=stall_out) > 1000
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matrix_data import corners
 from operator_bench import Case, check_units, intervals, make_case
-from sweep import corners_or_all
+from sweep import STALLS, corners_or_all
 
 from bitloom.hw.graph import Tensor, signed_bits
 from bitloom.hw.instance import Fold, Layout
@@ -119,7 +119,7 @@ CORNERS = (0, 3, 4, 6, 7, 10, 11, 12, 14, 15, 17, *(len(CASES) + place for place
 
 
 @pytest.mark.parametrize("cases", corners_or_all([*CASES, *PICKED_CASES], CORNERS))
-@pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5)])
+@pytest.mark.parametrize(("stall_in", "stall_out"), STALLS)
 def test_rtl_equals_golden(stall_in, stall_out, cases):
     assert check_units(cases, stall_in=stall_in, stall_out=stall_out) > 2000
 

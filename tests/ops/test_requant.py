@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 from operator_bench import check_data, check_units, filled, make_case
+from sweep import STALLS, corners_or_all
 
 from bitloom.hw.graph import GraphError, Tensor
 from bitloom.hw.instance import Fold, Layout
@@ -76,9 +77,14 @@ CASES = [make(seed, shape) for seed, shape in enumerate(SHAPES)]
 EDGES = [make(seed, shape) for seed, shape in enumerate(UNROUNDED)]
 
 
-@pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5)])
-def test_rtl_equals_golden(stall_in, stall_out):
-    assert check_units(CASES + EDGES, stall_in=stall_in, stall_out=stall_out) > 2000
+# Multipliers of each channel and one for all, signed and not, rows, wide products by additions, by a second multiplier and by one of one bit; no rounding
+CORNERS = (0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 16, 18)
+
+
+@pytest.mark.parametrize("cases", corners_or_all(CASES + EDGES, CORNERS))
+@pytest.mark.parametrize(("stall_in", "stall_out"), STALLS)
+def test_rtl_equals_golden(stall_in, stall_out, cases):
+    assert check_units(cases, stall_in=stall_in, stall_out=stall_out) > 2000
 
 
 def test_data_shows_a_dropped_rounding_term(monkeypatch):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from operator_bench import check_data, check_units, golden, intervals, make_case
-from sweep import corners_or_all
+from sweep import STALLS, corners_or_all
 
 from bitloom.hw.graph import Tensor
 from bitloom.hw.instance import Fold
@@ -70,7 +70,7 @@ def cases(keys=("T",)):
     return result
 
 
-@pytest.mark.parametrize(("stall_in", "stall_out"), [(0, 0), (0.5, 0.5), (0, 0.5), (0.5, 0)])
+@pytest.mark.parametrize(("stall_in", "stall_out"), STALLS)
 def test_rtl_equals_golden(stall_in, stall_out):
     assert check_units(cases(), stall_in=stall_in, stall_out=stall_out) > 50_000
 

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 from operator_bench import check_units, make_case
+from sweep import STALLS
 
 from bitloom.hw.graph import GraphError, Tensor
 from bitloom.hw.instance import Fold
@@ -50,7 +51,7 @@ def case(seed, channels, lanes, bits, signed, out_bits, out_signed, function):
     )
 
 
-@pytest.mark.parametrize(("stall_in", "stall_out"), [(0, 0), (0.5, 0.5), (0, 0.5), (0.5, 0)])
+@pytest.mark.parametrize(("stall_in", "stall_out"), STALLS)
 def test_rtl_equals_golden(stall_in, stall_out):
     assert check_units([case(seed, *shape) for seed, shape in enumerate(SHAPES)], stall_in=stall_in, stall_out=stall_out) > 3000
 

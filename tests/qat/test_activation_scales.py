@@ -129,6 +129,8 @@ def test_settings_that_do_not_fit(settings, text):
 
 @pytest.mark.parametrize("settings", [{"activation_scales": "learned"}, {"overrides": {"layer.*": {"activation_scales": "learned"}}}])
 def test_compiled_code_has_scales_as_constants(settings):
-    with pytest.raises(ConfigError, match="activation_scales: got 'learned' with training.compile, must be calibrated there"):
+    with pytest.raises(ConfigError, match="activation_scales: got 'learned' with training.compile, must be calibrated: compiled code has scales as constants"):
         QuantConfig(**settings).check_training(True)
     QuantConfig(**settings).check_training(False)
+    with pytest.raises(ConfigError, match="ternary: got 'twn' with training.compile, must be none: compiled code has no rule in it"):
+        QuantConfig(overrides={"layer.0.query": {"weights": 2, "ternary": "twn"}}).check_training(True)

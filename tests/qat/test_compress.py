@@ -164,7 +164,7 @@ def test_the_schedule_is_zhu_and_guptas():
 
 @pytest.mark.parametrize(
     ("phase", "scope"),
-    [("float", "layer"), ("qat", "all"), *(pytest.param(*case, marks=pytest.mark.slow) for case in (("float", "all"), ("qat", "layer")))],
+    [("float", "layer"), *(pytest.param(*case, marks=pytest.mark.slow) for case in (("qat", "all"), ("float", "all"), ("qat", "layer")))],
 )
 def test_magnitude_pruning(tmp_path, phase, scope):
     """The share of zeros is the recipe's to one weight, in the float model, the quantized one and the integers; a crash changes nothing."""

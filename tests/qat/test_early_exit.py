@@ -64,14 +64,15 @@ def test_all_off_ramps_begin_as_the_pooled_answer_does():
     assert all(torch.equal(ramp.logits.weight, new.network.logits.weight) for ramp in new.network.exit)
 
 
-def test_joint_loss_is_that_of_pabee():
-    """sum j L_j / sum j; while it trains, the model answers as its last off-ramp."""
-    model, method = deep(), made()
+@pytest.mark.parametrize(("weighting", "shares"), [("depth", (1, 2, 3)), ("equal", (1, 1, 1))])
+def test_joint_loss(weighting, shares):
+    """PABEE's sum j L_j / sum j, or the mean; while it trains, the model answers as its last off-ramp."""
+    model, method = deep(), made(weighting=weighting)
     work, batch = working(model, method)
     outputs = model.train()(**batch)
     got = method.loss(work, outputs.loss, batch, outputs)
     losses = [sequence_loss(logits, batch["labels"]) for logits in method._seen]
-    assert torch.equal(outputs.loss, losses[-1]) and torch.allclose(got, (losses[0] + 2 * losses[1] + 3 * losses[2]) / 6)
+    assert torch.equal(outputs.loss, losses[-1]) and torch.allclose(got, sum(s * own for s, own in zip(shares, losses, strict=True)) / sum(shares))
 
 
 def test_two_stages():
@@ -213,6 +214,7 @@ def test_settings_that_contradict():
         ({"patience": 2}, "patience: got 2 with rule confidence, must go with the other rule"),
         ({"rule": "patience", "threshold": 1}, "threshold: got 1 with rule patience, must go with the other rule"),
         ({"threshold": 1, "accuracy_drop": 1}, "accuracy_drop: got 1 with a given figure, must be one of them"),
+        ({"train": "two_stage", "weighting": "equal"}, "weighting: got equal with train: two_stage, must go with joint"),
         ({"train": "twice"}, "train: got 'twice', must be "),
     ):
         with pytest.raises(ConfigError, match=message):

@@ -52,6 +52,7 @@ def test_golden_equals_brevitas(quantized):
     assert [name for name in want if not np.array_equal(want[name], got[name])] == []
 
 
+@pytest.mark.slow  # in the plain run the golden model equals the training; ONNX Runtime and RTL do on smaller models (test_toy.py)
 def test_onnx_runtime_equals_golden_and_the_rtl_is_generated(quantized, tmp_path):
     _, model, tokenizer = quantized
     ids, graph = tokenizer(TEXT)["input_ids"], to_graph(model, "minilm")

@@ -150,6 +150,7 @@ def test_the_own_float_model_as_a_teacher(tmp_path):
     assert not torch.equal(one["qat/network.logits.weight"], other["qat/network.logits.weight"])
 
 
+@pytest.mark.slow  # in the plain run a trained folder is one, above, and one without a training is read in the last test
 def test_a_compressed_run_is_a_teacher(tmp_path):
     """Its labels have names, and its folder a tokenizer."""
     compress(tmp_path / "first", [{"method": "depth", "keep": 2}], training=ONE_STEP | {"qat_epochs": 0.0})

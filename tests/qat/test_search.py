@@ -87,7 +87,7 @@ def test_a_choice_rounds_as_a_calibration_of_its_own(pick):
     assert mine.network.to_graph("x").hash == other.network.to_graph("x").hash
 
 
-@pytest.mark.parametrize("layers", [2, 1])
+@pytest.mark.parametrize("layers", [pytest.param(2, marks=pytest.mark.slow), 1])
 def test_predicted_costs_are_those_of_the_design(layers):
     residual = {"residual": [6, 10]} if layers == 2 else {}  # of layers in turn, these decide where the layers are cut
     of = rounded(1 if layers == 1 else 0, weights=[1, 8], activations=[4, 8], embeddings=[2, 8], scores=[3, 8], probs=[], **residual)

@@ -219,6 +219,7 @@ def test_the_slope_of_a_place_is_that_between_its_neighbours():
         assert torch.equal(logits[:, 0].sum(), values[bits])  # the addition's value is 0
 
 
+@pytest.mark.slow  # in the plain run test_search_run.py has a search whose learned bits are within the budget
 def test_learning_comes_down_to_the_budget():
     free, made = learner(steps=6)
     most = float(made.total(made.space.top)[COSTS.index("bits")])

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A ternary network becomes a binary one of twice the width that computes the same; what is refused."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from random_models import padded, random_float, random_model, random_sentences
@@ -8,7 +10,7 @@ from random_models import padded, random_float, random_model, random_sentences
 from bitloom.qat.checkpoint import save_pretrained
 from bitloom.qat.compress import Compression
 from bitloom.qat.config import ModelConfig, QuantConfig, TrainConfig
-from bitloom.qat.methods import MethodError, read
+from bitloom.qat.methods import MethodError, method_of, read
 from bitloom.qat.methods.ternary_splitting import halves
 from bitloom.qat.net.model import FloatModel, QuantModel
 
@@ -74,6 +76,14 @@ def test_the_copies_of_a_channel_differ(source):
     """Else training would never tell them apart."""
     weight = splitted(source[1]).network.layer[0].query.weight
     assert not torch.equal(weight[:16], weight[16:]) and torch.allclose(weight[:16].sum(1), weight[16:].sum(1), atol=1e-5)
+
+
+def test_other_tokens_are_refused(source):
+    """Without the run's tokenizer beside it, by their number."""
+    method = method_of("ternary_splitting")(halves_of(source[1]), "compression.0")
+    method.prepare(SimpleNamespace(tokenizer=range(50)))
+    with pytest.raises(MethodError, match="compression.0.ternary: got a network that reads other tokens, must read the recipe's; set data.vocab: .*/tokenizer"):
+        method.prepare(SimpleNamespace(tokenizer=range(49)))
 
 
 @pytest.mark.parametrize(

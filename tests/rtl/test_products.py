@@ -4,6 +4,8 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
+from sweep import corners_or_all
 
 from bitloom.sim.unit import OutSpec, Stimulus, UnitCase, run_units
 
@@ -27,9 +29,10 @@ def signed(codes: np.ndarray, bits: int) -> np.ndarray:
     return (codes ^ (1 << bits - 1)) - (1 << bits - 1)
 
 
-def test_all_products():
+@pytest.mark.parametrize("kinds", corners_or_all(CASES, (2, 4, 6, 9)))
+def test_all_products(kinds):
     cases, wanted = [], []
-    for x_bits, x_signed, w_bits, style in CASES:
+    for x_bits, x_signed, w_bits, style in kinds:
         words = np.arange(1 << x_bits + 2 * w_bits)
         x = words & (1 << x_bits) - 1
         weights = np.stack([words >> x_bits + w_bits * row & (1 << w_bits) - 1 for row in (0, 1)], axis=1)

@@ -118,6 +118,7 @@ def found(module: str, register: str, folder: Path) -> str:
     return ""
 
 
+@pytest.mark.slow  # in the plain run `bitloom verify` finds the same one (tests/bitloom/test_planted_faults.py)
 def test_a_fifo_whose_counter_is_not_reset_is_found(tmp_path):
     check("fifo", RTL_FILES, 0.5)
     assert re.search("run 1 of 6|stream rule broken|beats came|accepted", found("fifo", "count_q", tmp_path))

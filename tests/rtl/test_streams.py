@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sweep import STALLS
 
 from bitloom.sim.compare import assert_equal_streams
 from bitloom.sim.errors import SimulationError
@@ -58,7 +59,7 @@ def test_cycles_without_stalls():
         assert (part.cycle == np.arange(BEATS)).all(), "latency 0, II 1"
 
 
-@pytest.mark.parametrize(("stall_in", "stall_out"), [(0.5, 0.0), (0.0, 0.5), (0.5, 0.5), (0.0, 0.95), (0.95, 0.0)])
+@pytest.mark.parametrize(("stall_in", "stall_out"), [*STALLS[1:], (0.0, 0.95), (0.95, 0.0)])
 def test_stalls_lose_nothing(stall_in, stall_out):
     simulate(stall_in, stall_out, seed=7)
 
@@ -72,6 +73,7 @@ def test_fifo_holds_depth_beats():
         assert (taken - left).max() == case.params["DEPTH"], dict(case.params)
 
 
+@pytest.mark.slow  # one memory of the kind goes round in the tests above
 def test_a_fifo_in_several_ultrarams_goes_round():
     """Three chunks, two of them side by side in the first memory; the slow reader fills all, and the addresses go round."""
     beats = 12_000
