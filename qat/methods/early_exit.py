@@ -3,6 +3,7 @@
 
 The rule is confidence (DeeBERT, Xin et al. 2020, arXiv:2004.12993; its margin here: hw/ops/off_ramps.py) or patience (PABEE, Zhou et al. 2020,
 arXiv:2006.04152).
+Pre-trained encoders that are read as the mean of their tokens hardly look at others from the first token, in the first layers: `first_token: mean` mends that.
 Off-ramps are trained together with the layers, weighted by their depth (PABEE), or behind them with all else frozen (DeeBERT's two stages). An off-ramp is one
 linear layer on the first token, as DeeBERT's text has it: the layers' hardware waits for what it says, and a pooler would make it wait longer.
 """
@@ -20,7 +21,7 @@ from torch import Tensor
 from bitloom.hw.settings import ConfigError, Number
 from bitloom.qat.config import MAX_LAYERS
 from bitloom.qat.methods import MethodConfig
-from bitloom.qat.methods.method import Method, Setup, Step, Work
+from bitloom.qat.methods.method import Method, Setup, Step, TaskData, Work
 from bitloom.qat.net.encoder import Encoder
 from bitloom.qat.net.model import FloatModel, sequence_loss
 from bitloom.qat.net.off_ramps import NEVER, margins, taken
@@ -47,6 +48,7 @@ class Config(MethodConfig):
     patience: int | None = Field(None, ge=1, le=MAX_LAYERS)
     accuracy_drop: Number | None = Field(None, ge=0, le=100)
     train: Literal["joint", "two_stage"] = "joint"
+    first_token: Literal["kept", "mean"] = "kept"  # its rows; mean: they start as the mean of all tokens and positions
     weighting: Literal["depth", "equal"] = "depth"  # of the losses, trained jointly: by depth as PABEE, or alike, which early layers learn more from
 
     @model_validator(mode="after")
@@ -68,6 +70,11 @@ class EarlyExit(Method):
     Config = Config
     early = looks = True
     clashes = {"layer_drop": "each off-ramp belongs to its layer, and stands behind it in training"}
+
+    first = 0  # number of the token that every text begins with
+
+    def prepare(self, data: TaskData) -> None:
+        self.first = data.tokenizer.encode([""]).ids[0][0]
 
     def require(self, setup: Setup) -> None:
         shape, layers = setup.shape, len(setup.shape.layers)
@@ -93,6 +100,9 @@ class EarlyExit(Method):
             pre = old.pooler.pre
             new.logits.bias.copy_(old.logits.bias + old.logits.weight @ pre.bias)
             new.logits.weight.copy_(old.logits.weight @ pre.weight)
+        if self.cfg.first_token == "mean":
+            for rows, index in ((new.embeddings.sum.word, self.first), (new.embeddings.sum.position, 0)):
+                rows[index] = rows.mean(dim=0)
         for ramp in new.exit:
             ramp.logits.weight.copy_(new.logits.weight)
             ramp.logits.bias.copy_(new.logits.bias)
