@@ -17,6 +17,7 @@ from bitloom.hw import golden
 from bitloom.hw.board import Board
 from bitloom.hw.build import build
 from bitloom.hw.graph import Graph
+from bitloom.hw.ops import OPS
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.hw.synth import synthesize
@@ -39,7 +40,7 @@ def shape(recipe: str, overrides: list[str]) -> Graph:
 def simulate(graph: Graph, design: Design, folder: Path, lengths: list[int]) -> str:
     """Random sentences on the simulated board: what differs, and the cycles."""
     rng = np.random.default_rng(1)
-    host = next(node for node in graph.nodes if node.op == "embed")
+    host = next(node for node in graph.nodes if OPS[node.op].host)
     ids = [rng.integers(0, len(graph.param(host, "word")), n).tolist() for n in lengths]
     want = golden.run(graph, ids, [[0] * n for n in lengths])
     inputs, target = np.split(want[graph.entry], np.cumsum(lengths)[:-1]), open_target("sim:loaded" if design.fetch else "sim", design, folder)

@@ -181,7 +181,10 @@ class Emitter:
         made = image.loader(design)
         ports = [".base(weights_base)", *self._fetch_ports(client, f"fetch_addr[{32 * client} +: 32]"), ".load(load_bus)", ".weights_ready", ".weights_hash"]
         ports += [".fetch_error", ".fetch_code", ".fetch_address"]
-        ports += [".turn_asked", ".turn_first", ".turn_loaded"] if design.by_turn else [".turn_asked(1'b0)", ".turn_first(1'b0)", ".turn_loaded()"]
+        if not design.by_turn:
+            self.declarations.append("  logic turn_loaded;\n")
+            self.instances.append("  wire logic unused_loaded = &{1'b0, turn_loaded};\n")
+        ports += [".turn_asked", ".turn_first", ".turn_loaded"] if design.by_turn else [".turn_asked(1'b0)", ".turn_first(1'b0)", ".turn_loaded"]
         ports += [".error(memory_error)", ".error_code(memory_error_code)", ".error_address(memory_error_address)"]
         self._instance(made.module, "u_loader", made.params, ports)
 

@@ -13,16 +13,15 @@ from bitloom.hw.cost.multipliers import Product, fold_style
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
-from bitloom.hw.ops import weights
 from bitloom.hw.ops.common import divisors, exact_matmul, fields, largest, require, require_bits, require_holds, require_range, turn_params
 from bitloom.hw.ops.record import Finn, Operator
-from bitloom.hw.ops.weights import weight_range
-from bitloom.hw.parts import banks, blocks, decode, mac_array, pick, schedule, tiles, two_values
+from bitloom.hw.parts import banks, blocks, decode, mac_array, pick, schedule, tiles, two_values, weights
 from bitloom.hw.parts.banks import Banks
 from bitloom.hw.parts.mac_array import mac_latency
 
 PARAMS = ("weight", "bias")
 ATTRS = ("weight_bits",)
+INDEX, INDEX_MAX = "index_bits", 4  # the attribute of layers with a codebook
 BLOCK_RAM_WORDS = 64  # from this depth on, HLS is told to take block RAM for the weights
 
 
@@ -42,6 +41,11 @@ def bound(weight: np.ndarray, bias: np.ndarray, x_max: int) -> int:
     return int((np.abs(weight).sum(axis=1) * x_max + np.abs(bias)).max())
 
 
+def weight_range(bits: int) -> tuple[int, int]:
+    """The codes that a weight of that many bits may have (the full range; narrow is a subset)."""
+    return (-1, 1) if bits == 1 else (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+
+
 def check(graph: Graph, node: Node) -> None:
     x, out, bits = graph.tensor(node.inputs[0]), graph.tensor(node.name), node.attrs["weight_bits"]
     weight, bias = graph.param(node, "weight"), graph.param(node, "bias")
@@ -51,8 +55,28 @@ def check(graph: Graph, node: Node) -> None:
     require(bias.shape == (out.channels,), graph, node, f"bias got shape {bias.shape}, must be ({out.channels},)")
     require_range(weight, *weight_range(bits), graph, node, "weight")
     require(bits > 1 or bool((weight != 0).all()), graph, node, "weight got a 0, must be -1 or +1 where weight_bits is 1")
-    weights.check_codebook(graph, node, weight)
+    _check_codebook(graph, node, weight)
     require_holds(bound(weight, bias, largest(x)), graph, node)
+
+
+def _check_codebook(graph: Graph, node: Node, weight: np.ndarray) -> None:
+    book, index, bits = weights.codebook(graph, node), node.attrs.get(INDEX), node.attrs["weight_bits"]
+    if book is None and index is None:
+        return
+    require(book is not None, graph, node, f"{INDEX} got {index} without a {weights.CODEBOOK}, must have both or neither")
+    require(index is not None and 1 <= index <= INDEX_MAX, graph, node, f"{INDEX} got {index}, must be 1 .. {INDEX_MAX} where there is a {weights.CODEBOOK}")
+    require(bits > 1, graph, node, f"weight_bits got 1, must be 2 .. 8 where there is a {weights.CODEBOOK}")
+    shapes = [(1, 1 << index)] + ([(len(weight), 2)] if index == 1 else [])
+    require(book.shape in shapes, graph, node, f"{weights.CODEBOOK} got shape {book.shape}, must be {' or '.join(map(str, shapes))}")
+    require_range(book, *weight_range(bits), graph, node, weights.CODEBOOK)
+    unsorted = np.flatnonzero((np.diff(book) < 0).any(axis=1))
+    require(not unsorted.size, graph, node, f"{weights.CODEBOOK} got {book[unsorted[:1]].tolist()}, must be sorted")
+    known = np.isin(weight, book) if len(book) == 1 else (weight[..., None] == book[:, None]).any(axis=2)
+    strange = np.argwhere(~known)
+    if len(strange):
+        channel, place = strange[0]
+        got, own = f"{weight[channel, place]} at channel {channel}, input {place}", book[channel % len(book)].tolist()
+        require(False, graph, node, f"weight got {got} ({len(strange)} of {weight.size}), must be in its {weights.CODEBOOK} {own}")
 
 
 def run(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.ndarray) -> np.ndarray:
@@ -330,7 +354,7 @@ def append(b: GraphBuilder, name: str, x: Tensor, weight: np.ndarray, bias: np.n
     out = Tensor(name=name, shape=(x.shape[0], len(weight)), bits=bits, signed=True)
     attrs, coded = {"weight_bits": weight_bits}, {}
     if book is not None:
-        attrs[weights.INDEX], coded = int(np.shape(book)[1]).bit_length() - 1, {weights.CODEBOOK: book}
+        attrs[INDEX], coded = int(np.shape(book)[1]).bit_length() - 1, {weights.CODEBOOK: book}
     return b.add("linear", out, (x.name,), attrs, weight=weight, bias=bias, **coded)
 
 

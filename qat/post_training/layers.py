@@ -12,7 +12,7 @@ from torch.nn import functional as TF
 from bitloom.qat.net.network import Network
 from bitloom.qat.net.operators import Linear
 
-SENTENCES = 256  # at most: all at once, so that a layer can be changed before the next one is computed
+SENTENCES = 1024  # at most: all at once, so that a layer can be changed before the next one is computed
 Change = Callable[[Linear, Tensor, Tensor], None]  # of a layer, given its inputs [N, K] and the outputs [N, C] that it should have
 
 

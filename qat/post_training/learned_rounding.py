@@ -16,6 +16,7 @@ from bitloom.qat.net.operators import Linear
 STEPS, RATE = 400, 0.05  # of Adam
 STRENGTH = 5.0  # of what drives choices to 0 or 1, in units of the error of rounding to nearest
 WARM, SHARPEST, BLUNTEST = 0.2, 20.0, 2.0  # share of the steps without it; its exponent at first, at last
+DAMPING = 0.1  # of the mean second moment
 STRETCH = 1.1, -0.1  # of the hard sigmoid
 
 
@@ -27,6 +28,9 @@ def learn_rounding(layer: Linear, inputs: Tensor, wanted: Tensor) -> None:
     grid, x = layer.weight_grid, inputs.detach()
     scale, target = grid.scale().to(layer.weight.dtype)[:, None], wanted - layer.bias.detach()
     moments, cross = x.T @ x / len(x), target.T @ x / len(x)  # [K, K], [C, K]
+    kept = DAMPING * moments.diagonal().mean()  # of |W - weight|**2: what few tokens say nothing of stays near the float weight
+    moments.diagonal().add_(kept)
+    cross.add_(kept * layer.weight.detach())
     floor = (layer.weight.detach() / scale).floor()
     error = _Error(moments, cross, floor, scale, (grid.low, grid.high))
     with torch.enable_grad():

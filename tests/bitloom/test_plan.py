@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from bitloom.stages.build import above
+
 TINY = ["--set", "model={layers: 1, hidden: 16, heads: 2, intermediate: 24, max_tokens: 8}"]
 
 
@@ -46,3 +48,9 @@ def test_weights_that_are_left_out_are_planned(entry, bitloom):
         assert code == 0
         multipliers.append(int(next(line for line in out.splitlines() if line.startswith("recipe's goal")).split()[3]))
     assert multipliers[1] < multipliers[0] / 2, multipliers
+
+
+def test_a_target_that_waiting_misses_is_told():
+    """By how much, and what to ask for instead; one that is met within what predictions promise is not."""
+    assert above(137_085, 131_072) == "; 4.6% above target_cycles: operators wait for each other, so set 125322"
+    assert above(131_200, 131_072) == above(137_085, None) == above(100, 131_072) == ""

@@ -443,8 +443,8 @@ FAULTS = {
     "a sentence a turn too few": ("loop.sv", "turn == TurnW'(TURNS - 1)", "turn == TurnW'(TURNS - 2)"),
     "another memory loaded": ("rom.sv", "load[30:0] == ItemW'(LOAD)", "load[30:0] == ItemW'(LOAD + 1)"),
     "words loaded to the next address": ("rom.sv", "at_q <= first ? '0", "at_q <= first ? ADDR_W'(1)"),
-    "parameters from a chunk before": ("image_loader.sv", "offset_q <= ADDR_W'(PARAMS)", "offset_q <= ADDR_W'(PARAMS) - ADDR_W'(Chunk * DATA_W / 8)"),
-    "order of what comes back": ("loop.sv", "order_q[0] == '0", "order_q[0] != '0"),
+    "parameters from a chunk before": ("image_loader.sv", "offset_q <= ADDR_W'(PARAMS);", "offset_q <= ADDR_W'(PARAMS) - ADDR_W'(Chunk * DATA_W / 8);"),
+    "order of what comes back": ("loop.sv", "order_q[0][TurnW-1:0] == '0", "order_q[0][TurnW-1:0] != '0"),
 }
 
 

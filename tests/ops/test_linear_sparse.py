@@ -11,9 +11,9 @@ from sweep import STALLS, corners_or_all
 
 from bitloom.hw.graph import Tensor, signed_bits
 from bitloom.hw.instance import Fold, Layout
-from bitloom.hw.ops import OPS, linear, weights
+from bitloom.hw.ops import OPS, linear
 from bitloom.hw.ops.common import largest
-from bitloom.hw.parts import pick, schedule
+from bitloom.hw.parts import pick, schedule, weights
 
 LENGTHS = (1, 4, 1, 1, 3, 2, 5)
 # K, C, PE, SIMD, lanes in, lanes out, input bits, signed, weight bits; share of tiles that are zero; folds without any

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the weight memory of a `linear` unit holds, or its tiles in external memory: values, or indices in a codebook, of each turn."""
+"""weights: what the weight memory of a `linear` unit holds, or its tiles in external memory: values, or indices in a codebook, of each turn."""
 
 from __future__ import annotations
 
@@ -7,36 +7,9 @@ import numpy as np
 
 from bitloom.hw.graph import Graph, Node
 from bitloom.hw.instance import Fold
-from bitloom.hw.ops.common import require, require_range
 from bitloom.hw.parts import pick, schedule
 
-CODEBOOK, INDEX = "codebook", "index_bits"  # of layers whose weights take few values: the parameter and the attribute
-INDEX_MAX = 4
-
-
-def weight_range(bits: int) -> tuple[int, int]:
-    """The codes that a weight of that many bits may have (the full range; narrow is a subset)."""
-    return (-1, 1) if bits == 1 else (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
-
-
-def check_codebook(graph: Graph, node: Node, weight: np.ndarray) -> None:
-    book, index, bits = codebook(graph, node), node.attrs.get(INDEX), node.attrs["weight_bits"]
-    if book is None and index is None:
-        return
-    require(book is not None, graph, node, f"{INDEX} got {index} without a {CODEBOOK}, must have both or neither")
-    require(index is not None and 1 <= index <= INDEX_MAX, graph, node, f"{INDEX} got {index}, must be 1 .. {INDEX_MAX} where there is a {CODEBOOK}")
-    require(bits > 1, graph, node, f"weight_bits got 1, must be 2 .. 8 where there is a {CODEBOOK}")
-    shapes = [(1, 1 << index)] + ([(len(weight), 2)] if index == 1 else [])
-    require(book.shape in shapes, graph, node, f"{CODEBOOK} got shape {book.shape}, must be {' or '.join(map(str, shapes))}")
-    require_range(book, *weight_range(bits), graph, node, CODEBOOK)
-    unsorted = np.flatnonzero((np.diff(book) < 0).any(axis=1))
-    require(not unsorted.size, graph, node, f"{CODEBOOK} got {book[unsorted[:1]].tolist()}, must be sorted")
-    known = np.isin(weight, book) if len(book) == 1 else (weight[..., None] == book[:, None]).any(axis=2)
-    strange = np.argwhere(~known)
-    if len(strange):
-        channel, place = strange[0]
-        got, own = f"{weight[channel, place]} at channel {channel}, input {place}", book[channel % len(book)].tolist()
-        require(False, graph, node, f"weight got {got} ({len(strange)} of {weight.size}), must be in its {CODEBOOK} {own}")
+CODEBOOK = "codebook"  # the parameter of layers whose weights take few values
 
 
 def codebook(graph: Graph, node: Node) -> np.ndarray | None:
