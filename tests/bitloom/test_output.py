@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ import pytest
 from rich.console import Console
 
 from bitloom import RunFolder, display, inference, report
+from bitloom.qat.config import CalibrationWarning, ExitWarning
+from bitloom.qat.files import DataWarning
 from bitloom.stage import STAGES
 from bitloom.text import printable
 
@@ -94,3 +97,15 @@ def test_the_summary_is_shown_escaped(monkeypatch, tmp_path):
         display.Display().summary(tmp_path)
 
     assert said(summary).count(TAME) == 4
+
+
+def test_warnings_of_a_training_are_shown(monkeypatch):
+    """Each category that a training has, as one line; those of libraries are not."""
+
+    def flow(console: Console) -> None:
+        monkeypatch.setattr(display, "_console", lambda: console)
+        with display.Display():
+            for category in (ExitWarning, CalibrationWarning, DataWarning, UserWarning):
+                warnings.warn(f"a {category.__name__}", category, stacklevel=1)
+
+    assert said(flow) == "warning: a ExitWarning\nwarning: a CalibrationWarning\nwarning: a DataWarning\n"
