@@ -64,6 +64,17 @@ def test_all_off_ramps_begin_as_the_pooled_answer_does():
     assert all(torch.equal(ramp.logits.weight, new.network.logits.weight) for ramp in new.network.exit)
 
 
+def test_a_first_token_that_starts_as_a_mean_one():
+    """Its row and that of its position, nothing else."""
+    model, method = plain_model(layers=3), made(first_token="mean")
+    method.first = 7
+    new, old = reshaped(model, method.reshape(model.shape), method).network.embeddings.sum, model.network.embeddings.sum
+    for name, index in (("word", 7), ("position", 0)):
+        rows, before = getattr(new, name), getattr(old, name)
+        assert torch.allclose(rows[index], before.mean(dim=0), atol=1e-6)
+        assert torch.equal(rows[index + 1 :], before[index + 1 :]) and torch.equal(rows[:index], before[:index])
+
+
 @pytest.mark.parametrize(("weighting", "shares"), [("depth", (1, 2, 3)), ("equal", (1, 1, 1))])
 def test_joint_loss(weighting, shares):
     """PABEE's sum j L_j / sum j, or the mean; while it trains, the model answers as its last off-ramp."""
@@ -111,7 +122,7 @@ def test_thresholds_are_chosen():
     right = logits[left, torch.arange(8)]
     assert torch.allclose(model.eval()(**batch).logits, right) and len(left.unique()) > 1 and (found < NEVER).any()
     assert correct(right, batch["labels"]) >= 7 / 8
-    for ramp, margin in enumerate(margins(logits)[0][:-1]):  # a level lower is one too low
+    for ramp, margin in enumerate(margins(logits)[0][:-1].detach()):  # a level lower is one too low
         lower = found.clone()
         lower[ramp] = max([float(m) for m in margin if m < found[ramp]], default=-1.0)
         assert lower[ramp] < 0 or leaving(logits, batch["labels"], lower, 1)[0] < 7 / 8
