@@ -30,7 +30,8 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", [name if name == "threshold off by one" else pytest.param(name, marks=pytest.mark.slow) for name in FAULTS])
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
 def test_planted_faults_are_found(fault, tmp_path):
     """And named: which beat of which stream differs, or never comes."""
     module, before, after = FAULTS[fault]
