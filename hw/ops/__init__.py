@@ -10,4 +10,4 @@ OPS: dict[str, Operator] = {m.OP.name: m.OP for m in (embed, linear, requant, ad
 
 def gate_of(graph: Graph) -> Node | None:
     """The node that chooses between off-ramps; None: the graph has none, each sentence passes all layers."""
-    return next((node for node in graph.nodes if OPS[node.op].gate), None)
+    return next((node for node in graph.nodes if node.op in OPS and OPS[node.op].gate), None)

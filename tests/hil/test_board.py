@@ -217,7 +217,9 @@ def test_a_new_session_begins_anew(case, board):
         said += (piece := port.read(0.3))
     port.close()
     frames = [BoardFrame.parse(body) for body in Deframer().feed(said)]
-    assert [(f.flags, f.session, f.position, f.next, f.limit) for f in frames] == [(WELCOME, session, 0, 0, 128)]
+    assert [(f.flags, f.session, f.position, f.next, f.limit) for f in frames] == [
+        (WELCOME, session, 0, 0, max(64, case.design.entry.beats * case.graph.max_tokens))
+    ]
 
 
 def test_a_slow_reader(case, board):

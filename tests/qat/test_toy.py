@@ -75,8 +75,9 @@ def test_all_is_derived_from_the_forward_pass(toy):
     assert graph.outputs == ("logits", "words") and graph.entry == "embeddings"
     assert graph.tensor("high.query").shape == ("T", 15) and graph.tensor("low.ffn.up").shape == ("T", 40)
     assert graph.tensor("high.ffn.up").bits == 6 and graph.tensor("low.ffn.up").bits == 8
-    assert network.settings()["low.attention.output"] == {"weights", "weight_range", "activations", "residual", "codebook", *OF_CODEBOOKS}
-    assert network.settings()["mix"] == {"residual"}
+    scales = {"weight_scales", "activation_scales"}
+    assert network.settings()["low.attention.output"] == {"weights", "weight_range", "ternary", "activations", "residual", "codebook", *scales, *OF_CODEBOOKS}
+    assert network.settings()["mix"] == {"residual", "activation_scales"}
 
 
 def test_arithmetic_outside_of_operators_is_refused():
