@@ -19,7 +19,7 @@ module off_ramps #(
   parameter logic [TURNS*(W+1)-1:0] THRESHOLDS = '0,
   localparam int TURN_W = TURNS > 1 ? $clog2(TURNS) : 1,
   localparam int TAG_W = $clog2(TURNS * SENTENCES),  // while one goes through all its turns, fewer than TURNS * SENTENCES others come
-  localparam int LABEL_W = LABELS > 1 ? $clog2(LABELS) : 1,
+  localparam int LABEL_W = $clog2(LABELS),  // of 2 labels or more
   localparam int RUN_W = $clog2(PATIENCE + 1),
   localparam int STATE_W = TAG_W + LABEL_W + RUN_W
 ) (
