@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from bitloom import sources
 from bitloom.hw import golden
 from bitloom.hw.board import Board
 from bitloom.hw.build import build
@@ -21,20 +20,10 @@ from bitloom.hw.ops import OPS
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.hw.synth import synthesize
-from bitloom.qat.compress import Compression
-from bitloom.qat.net.untrained import LABELS, VOCABULARY, untrained_graph
 from bitloom.recipe import Recipe, find
 from bitloom.sim.hil.report import hil
 from bitloom.sim.hil.targets import open_target
-
-
-def shape(recipe: str, overrides: list[str]) -> Graph:
-    """The graph of a recipe, as `bitloom plan` makes it."""
-    parsed = sources.resolved(Recipe.load(find(recipe), overrides), None)
-    known, vocabulary = parsed.data.known(), parsed.data.vocab if isinstance(parsed.data.vocab, int) else VOCABULARY
-    compression = Compression(parsed.compression, parsed.quantization, parsed.training)
-    labels = len(known.labels) if known.labels else LABELS
-    return untrained_graph(parsed.model, parsed.quantization, labels=labels, vocabulary=vocabulary, task=known.task, compressed=compression.check)
+from bitloom.untrained import untrained
 
 
 def simulate(graph: Graph, design: Design, folder: Path, lengths: list[int]) -> str:
@@ -60,7 +49,7 @@ def main() -> None:
     parser.add_argument("--clock", type=float, help="MHz asked of place and route")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    graph, board, folder = shape(args.recipe, args.set), Board.load(args.board), args.out / "build"
+    (graph, _), board, folder = untrained(Recipe.load(find(args.recipe), args.set)), Board.load(args.board), args.out / "build"
     folder.mkdir(parents=True, exist_ok=True)
     folding = build(graph, HardwareConfig(board=board.name, target_cycles=args.target_cycles), folder)
     bound = folding.bound_by or "the target"

@@ -223,24 +223,16 @@ def plan(
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe key.")] = None,
 ) -> None:
     """Before any training: sizes, foldings, cycles and resources for the recipe's goal and on boards, from the shape and the bits alone."""
-    from bitloom import sources
     from bitloom.display import show_plan
     from bitloom.hw.board import Board, boards
     from bitloom.hw.plan.table import plan as plan_graph
-    from bitloom.qat.compress import Compression
-    from bitloom.qat.net.untrained import LABELS, VOCABULARY, untrained_graph
     from bitloom.recipe import Recipe, find
+    from bitloom.untrained import untrained
 
-    parsed = sources.resolved(Recipe.load(find(recipe), overrides), None)
+    parsed = Recipe.load(find(recipe), overrides)
     wanted = [Board.load(board)] if board else list(boards().values())
-    known = parsed.data.known()
-    labels = len(known.labels) if known.labels else LABELS
-    vocabulary = parsed.data.vocab if isinstance(parsed.data.vocab, int) else VOCABULARY
-    compression = Compression(parsed.compression, parsed.quantization, parsed.training)
-    graph = untrained_graph(
-        parsed.model, parsed.quantization, labels=labels, vocabulary=vocabulary, task=known.task, compressed=compression.check, thin=compression.thin
-    )
-    show_plan(graph, plan_graph(graph, wanted, parsed.hardware, clock_mhz=parsed.hardware.clock_mhz), compression.told)
+    graph, told = untrained(parsed)
+    show_plan(graph, plan_graph(graph, wanted, parsed.hardware, clock_mhz=parsed.hardware.clock_mhz), told)
 
 
 @app.command()
