@@ -29,7 +29,7 @@ class Config(MethodConfig):
 
 
 class PretrainedEmbeddings(Method):
-    """Rows of the word table become s * (v - m) P: v the checkpoint's vector of the same token, or the mean of its pieces' vectors; m the mean of all v, P [E', E]
+    """Rows of the word table become s * (v - m) P: v the checkpoint's vector of the token, or the mean of its pieces' vectors; m the mean of all v, P [E', E]
     their first E principal components, s such that the rows' mean square is what all rows' was. A token that the checkpoint does not know keeps its row.
     """
 
