@@ -50,7 +50,7 @@ module softmax_row #(
   logic [2:0] in_row_q, read_row_q, sum_row_q, taken_row_q, recip_row_q, out_row_q;
 
   // Pass 1: store, maximum
-  logic [IN_W-1:0] x_mem [0:(2<<IndexW)-1];
+  (* no_rw_check *) logic [IN_W-1:0] x_mem [0:(2<<IndexW)-1];
   logic [IndexW-1:0] x_end [0:1];              // index of a row's last element
   logic signed [IN_W-1:0] x_max [0:1];
   logic [IndexW-1:0] in_index_q;
@@ -90,7 +90,7 @@ module softmax_row #(
   /* verilator lint_on PINCONNECTEMPTY */
 
   // Pass 2: x_q -> max - x -> exponential -> sum; never waits once a row has begun
-  logic [EXP_W-1:0] e_mem [0:(4<<IndexW)-1];
+  (* no_rw_check *) logic [EXP_W-1:0] e_mem [0:(4<<IndexW)-1];
   logic [IndexW-1:0] e_end [0:3];
   logic [SumW-1:0] e_sum [0:3];
   logic [IndexW-1:0] read_index_q, sum_index_q;
