@@ -106,7 +106,7 @@ module linear #(
   /* verilator lint_off PINCONNECTEMPTY */
   banks #(.LANES(LANES_IN), .WORD(Inputs), .W(IN_W), .DEPTH(Steps), .FIXED(1'b1)) u_token (
     .clk, .rst, .s_valid, .s_ready, .s_data, .s_last,
-    .en, .offset(step), .done(full && token_end), .full, .count(), .last(token_last), .word(inputs));
+    .en, .offset(step), .done(full && token_end), .full, .count(), .one(), .few(), .last(token_last), .word(inputs));
   turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .STRIDE(Folds * Steps), .WIDTH(EntryW + AddrW), .FILE(START_FILE), .LOAD(START_LOAD), .AHEAD(1'b1)) u_turn (
     .clk, .rst, .bus, .load, .done(en && full && token_end && token_last), .now(turn), .base, .word({entry, start}));
   schedule #(.STEPS(Steps), .FOLDS(Folds), .BEATS(Beats), .WORDS(WORDS > 0 ? ENTRIES : 0), .GRAIN(GRAIN), .REPEAT(REPEAT), .DEPTH(Words),

@@ -78,6 +78,17 @@ module mac_array #(
     assign w_read = w_read_q;
   end
 
+  // a * b as shifted additions: a tree of which node i has children 2i and 2i+1, its leaves the bits of b, so that two carry chains follow each other
+  // where b has four bits
+  function automatic logic signed [FieldW-1:0] by_bits(input logic signed [FieldW-1:0] a, input logic signed [W_W-1:0] b);
+    logic [2*W_W*FieldW-1:FieldW] part;
+    for (int i = 0; i < W_W; i++) part[(W_W+i)*FieldW +: FieldW] = b[i] ? a <<< i : '0;
+    for (int i = W_W - 1; i > 0; i--)
+      if (i == W_W - 1) part[i*FieldW +: FieldW] = part[2*i*FieldW +: FieldW] - part[(2*i+1)*FieldW +: FieldW];  // the sign bit
+      else part[i*FieldW +: FieldW] = part[2*i*FieldW +: FieldW] + part[(2*i+1)*FieldW +: FieldW];
+    by_bits = part[FieldW +: FieldW];
+  endfunction
+
   if (Rows > 1) begin : g_shared
     localparam int Groups = (PE + Rows - 1) / Rows;
     localparam int PartW = FieldW - (X_SIGNED && W_NARROW ? 1 : 0);
@@ -132,8 +143,7 @@ module mac_array #(
         if (MUL_STYLE == "and") made = b[0] ? a : '0;
         else if (W_W == 1) made = b[0] ? a : -a;
         else if (MUL_STYLE == "lut") begin
-          made = b[W_W-1] ? -(a <<< (W_W - 1)) : '0;
-          for (int i = 0; i < W_W - 1; i++) made = made + (b[i] ? a <<< i : '0);
+          made = by_bits(a, b);
         end else made = a * FieldW'(b);
       end
       if (MUL_STYLE == "lut" || W_W == 1) begin : g_lut

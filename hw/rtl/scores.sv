@@ -66,10 +66,13 @@ module scores #(
   logic k_full;
   logic [CountW-1:0] k_count;
 
+  // Much waits for what ends with a step, so it is found in a cycle before, from registers.
+  logic step_end_q, last_head_q;
+  wire key_last;  // it is the row's last key
   wire run = q_full && k_full;
-  wire step_end = step_q == StepW'(Steps - 1);
-  wire row_end = step_end && (range_end || next_key_q == k_count);
-  wire token_end = row_end && head_q == QAtW'(Words - Steps);
+  wire step_end = step_end_q;
+  wire row_end = step_end && key_last;
+  wire token_end = row_end && last_head_q;
   wire [QAtW-1:0] next_head = token_end ? '0 : head_q + QAtW'(Steps);
 
   first_key #(.MAX_TOKENS(MAX_TOKENS), .WORDS(Words), .BACK(BACK)) u_first (.clk, .rst, .token_end(en && run && token_end), .sentence_last, .first);
@@ -88,14 +91,24 @@ module scores #(
     assign range_end = 1'b0;
   end
 
+  if (Steps > 1) begin : g_key_last
+    logic key_last_q;
+    always_ff @(posedge clk) key_last_q <= range_end || next_key_q == k_count;
+    assign key_last = key_last_q;
+  end else begin : g_key_last_now
+    assign key_last = range_end || next_key_q == k_count;
+  end
+
   always_ff @(posedge clk) begin
     if (en && run) begin
       step_q <= step_end ? '0 : step_q + 1'b1;
+      step_end_q <= Steps == 1 || step_q == StepW'(Steps - 2);
       q_at_q <= q_at_q + 1'b1;
       k_at_q <= k_at_q + 1'b1;
       if (row_end) begin
         next_key_q <= CountW'(first) + CountW'(Words);
         head_q <= next_head;
+        last_head_q <= Words == Steps || head_q == QAtW'(Words - 2 * Steps);
         q_at_q <= next_head;
         k_at_q <= first + KAtW'(next_head);
       end else if (step_end) begin
@@ -106,6 +119,8 @@ module scores #(
     end
     if (rst) begin
       step_q <= '0;
+      step_end_q <= Steps == 1;
+      last_head_q <= Words == Steps;
       next_key_q <= CountW'(Words);
       head_q <= '0;
       q_at_q <= '0;
@@ -123,7 +138,7 @@ module scores #(
     assign there = 1'b1;
     banks #(.LANES(LANES), .WORD(SIDE*SIMD), .W(Q_W), .DEPTH(Words), .FIXED(1'b1)) u_query (
       .clk, .rst, .s_valid(q_valid), .s_ready(q_ready), .s_data(q_data), .s_last(q_last),
-      .en, .offset(q_at_q), .done(run && token_end), .full(q_full), .count(), .last(sentence_last), .word(q));
+      .en, .offset(q_at_q), .done(run && token_end), .full(q_full), .count(), .one(), .few(), .last(sentence_last), .word(q));
   end else begin : g_queries
     // Token i of a sentence goes to lane i % QUERIES; `group_q` is where the key of the first token side by side begins
     localparam int Beats = Words * SIDE * SIMD / LANES;  // of a token
@@ -153,7 +168,7 @@ module scores #(
       assign there[r] = group_q + GroupW'(r * Words) < GroupW'(k_count);
       banks #(.LANES(LANES), .WORD(SIDE*SIMD), .W(Q_W), .DEPTH(Words), .FIXED(1'b1)) u_query (
         .clk, .rst, .s_valid(q_valid && lane_q == LaneW'(r)), .s_ready(ready[r]), .s_data(q_data), .s_last(q_last),
-        .en, .offset(q_at_q), .done(run && token_end && there[r]), .full(full[r]), .count(), .last(), .word(q[r*SIDE*SIMD*Q_W +: SIDE*SIMD*Q_W]));
+        .en, .offset(q_at_q), .done(run && token_end && there[r]), .full(full[r]), .count(), .one(), .few(), .last(), .word(q[r*SIDE*SIMD*Q_W +: SIDE*SIMD*Q_W]));
     end
   end
   /* verilator lint_on PINCONNECTEMPTY */

@@ -50,30 +50,31 @@ module softmax_row #(
   logic [2:0] in_row_q, read_row_q, sum_row_q, taken_row_q, recip_row_q, out_row_q;
 
   // Pass 1: store, maximum
-  logic [IN_W-1:0] x_mem [0:(2<<IndexW)-1];
+  (* no_rw_check *) logic [IN_W-1:0] x_mem [0:(2<<IndexW)-1];
   logic [IndexW-1:0] x_end [0:1];              // index of a row's last element
-  logic signed [IN_W-1:0] x_max [0:1];
+  (* mem2reg *) logic signed [IN_W-1:0] x_max [0:1];  // of what has come
   logic [IndexW-1:0] in_index_q;
-  logic signed [IN_W-1:0] max_q, max_d;
-  logic take;
+  logic first_q;                               // the element is a row's first
+  logic take, larger;
 
   assign s_ready = 3'(in_row_q - read_row_q) != 3'd2;
   assign take = s_valid && s_ready;
-  assign max_d = (in_index_q == '0 || $signed(s_data) > max_q) ? $signed(s_data) : max_q;
+  assign larger = first_q || $signed(s_data) > x_max[in_row_q[0]];
 
   always_ff @(posedge clk) begin
     if (take) begin
       x_mem[{in_row_q[0], in_index_q}] <= s_data;
-      max_q <= max_d;
+      if (larger) x_max[in_row_q[0]] <= s_data;
+      first_q <= s_last;
       in_index_q <= s_last ? '0 : in_index_q + IndexW'(1);
       if (s_last) begin
         x_end[in_row_q[0]] <= in_index_q;
-        x_max[in_row_q[0]] <= max_d;
         in_row_q <= in_row_q + 3'd1;
       end
     end
     if (rst) begin
       in_index_q <= '0;
+      first_q <= 1'b1;
       in_row_q <= '0;
     end
   end
@@ -90,7 +91,7 @@ module softmax_row #(
   /* verilator lint_on PINCONNECTEMPTY */
 
   // Pass 2: x_q -> max - x -> exponential -> sum; never waits once a row has begun
-  logic [EXP_W-1:0] e_mem [0:(4<<IndexW)-1];
+  (* no_rw_check *) logic [EXP_W-1:0] e_mem [0:(4<<IndexW)-1];
   logic [IndexW-1:0] e_end [0:3];
   logic [SumW-1:0] e_sum [0:3];
   logic [IndexW-1:0] read_index_q, sum_index_q;
