@@ -22,6 +22,7 @@ from bitloom.hw.plan.streams import Fifo, Stream
 RTL = Path(__file__).parent / "rtl"
 TOP = "encoder"
 NOT_LOADED = "33'd0"  # the bus that loads memories (hw/rtl/rom.sv), where they are read from files
+NOT_THERE = {"valid": "1'b0", "ready": "", "data": "'0", "last": "1'b0"}  # a stream that a unit could take
 TIED = "26'd0"  # the bus of turns (hw/rtl/turns.sv) of units that serve one node
 
 
@@ -131,6 +132,8 @@ class Emitter:
             self._declare(port.wire, port.stream)
             self._fifo(port)
             ports += _bundle(port.wire, port.prefix)
+        for prefix in unit.op.ports[len(unit.ports) :]:
+            ports += [f".{prefix}_{signal}({value})" for signal, value in NOT_THERE.items()]
         self._declare(unit.out.wire, unit.out)
         if unit.fold.folded:
             ports.insert(0, f".bus({self.design.part_bus(unit.node.inputs[0])})")

@@ -15,6 +15,8 @@ import numpy as np
 
 from bitloom.hw import image, process
 from bitloom.hw.emit import axi_ports
+from bitloom.hw.keys import SEGMENT
+from bitloom.hw.ops.border import border
 from bitloom.hw.plan.design import SOURCE, TURNS
 from bitloom.hw.plan.folding import Folding, Memory
 from bitloom.hw.plan.streams import Fifo, Stream, read_fifos, read_streams
@@ -120,6 +122,7 @@ class EncoderRun:
     fetched         how often each beat of the weights' image was read, int64; empty if they are on the chip
     visits          in a rolled encoder: (sentence, turn) in the order in which they went through the layers, as far as taps tell; () in others
     exits           Options.exits
+    borders         int64 [S], of an encoder whose keys depend on it: tokens of the first sentence of each pair, as the marks say; None of any other
     """
 
     streams: dict[str, Record]
@@ -137,15 +140,19 @@ class EncoderRun:
     taps: dict[str, np.ndarray] = field(init=False)
     visits: tuple[tuple[int, int], ...] = ()
     exits: tuple[int, ...] | None = None
+    borders: np.ndarray | None = None
     fetched: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     def __post_init__(self) -> None:
-        taps = {name: codes(self.infos[name], record, self.lengths_of(name)) for name, record in self.streams.items()}
+        taps = {name: codes(self.infos[name], record, self.sizes_of(name)[0]) for name, record in self.streams.items()}
         object.__setattr__(self, "taps", taps)
 
-    def lengths_of(self, tensor: str) -> np.ndarray:
-        """Tokens of what a stream carries, in its order: of the sentences, or in a rolled encoder of their visits."""
-        return self.lengths[[sentence for sentence, _ in self.visits]] if self.infos[tensor].turns else self.lengths
+    def sizes_of(self, tensor: str) -> tuple[np.ndarray, np.ndarray | None]:
+        """Tokens of what a stream carries, in its order, and the borders: of the sentences, or in a rolled encoder of their visits."""
+        if not self.infos[tensor].turns:
+            return self.lengths, self.borders
+        chosen = [sentence for sentence, _ in self.visits]
+        return self.lengths[chosen], None if self.borders is None else self.borders[chosen]
 
 
 def codes(stream: Stream, record: Record, lengths: np.ndarray) -> np.ndarray:
@@ -196,9 +203,10 @@ def simulate(
     """
     executable = build(bench)
     lengths = np.array([len(s) for s in sentences], dtype=np.int64)
+    borders = borders_in(infos, sentences)
     expect = {s.tensor: expected_beats(s, lengths) for s in sinks(infos)}
     taps = {s.port: expected_beats(s, lengths) for s in infos if s.port}
-    taps |= {s.wire: expected_beats(s, lengths) * max(1, len(s.turns)) for s in infos if options.taps}
+    taps |= {s.wire: expected_beats(s, lengths, borders) * max(1, len(s.turns)) for s in infos if options.taps}
     plusargs = settings(
         stall_in=options.stall_in,
         stall_out=options.stall_out,
@@ -226,10 +234,17 @@ def simulate(
             args=args,
             wall_seconds=options.wall_seconds,
         )
-        result = _collect(work, infos, lengths, expect, options, time.monotonic() - began)
+        result = _collect(work, infos, lengths, borders, expect, options, time.monotonic() - began)
         if result.problem and not options.folder:
             process.keep(work)
     return result
+
+
+def borders_in(infos: Sequence[Stream], sentences: Sequence[np.ndarray]) -> np.ndarray | None:
+    """Tokens of the first sentence of each pair, as the marks in the entry's codes say; None where no keys depend on it."""
+    if not any(s.keys == SEGMENT for s in infos):
+        return None
+    return border(np.concatenate(sentences), np.array([len(s) for s in sentences]))[:, 0]
 
 
 def sinks(infos: Sequence[Stream]) -> list[Stream]:
@@ -343,13 +358,15 @@ def write_sentences(path: Path, sentences: Sequence[np.ndarray], first: Stream) 
     write_source(path, beats, last, first.io_bits)
 
 
-def expected_beats(stream: Stream, lengths: np.ndarray) -> int:
-    """Beats of a stream for sentences of these lengths, in one turn."""
-    units = {"token": lambda: lengths, "row": lambda: stream.row_lengths(lengths), "sentence": lambda: lengths > 0}[stream.kind]()
+def expected_beats(stream: Stream, lengths: np.ndarray, borders: np.ndarray | None = None) -> int:
+    """Beats of a stream for sentences of these lengths, in one turn. borders: of pairs, where keys depend on it."""
+    units = {"token": lambda: lengths, "row": lambda: stream.row_lengths(lengths, borders), "sentence": lambda: lengths > 0}[stream.kind]()
     return int(units.sum()) * stream.beats
 
 
-def _collect(work: Path, infos: Sequence[Stream], lengths: np.ndarray, expect: dict[str, int], options: Options, seconds: float) -> EncoderRun:
+def _collect(
+    work: Path, infos: Sequence[Stream], lengths: np.ndarray, borders: np.ndarray | None, expect: dict[str, int], options: Options, seconds: float
+) -> EncoderRun:
     source = read_tap(work / f"{SOURCE}.tap", infos[0].lanes, infos[0].io_bits, True)
     start = int(source.cycle[0]) if len(source.cycle) else 0
 
@@ -377,6 +394,7 @@ def _collect(work: Path, infos: Sequence[Stream], lengths: np.ndarray, expect: d
         outputs=first.beats.reshape(-1),
         output_last=first.last,
         lengths=lengths,
+        borders=borders,
         in_first_cycle=source.cycle[first_beats] - start,
         out_last_cycle=first.cycle[first.last],
         cycles=cycles_of(work)[0],

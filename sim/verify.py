@@ -108,9 +108,9 @@ def compare(graph: Graph, golden: Mapping[str, np.ndarray], run: EncoderRun, *, 
         raise SimulationError(f"verify: no record of tensor '{missing[0]}', must be one of each; run the encoder with taps")
     reports = []
     for name in dict.fromkeys(carried[name] for name in names):
-        info, visits = run.infos[name], run.visits if run.infos[name].turns else ()
+        info, visits, sizes = run.infos[name], run.visits if run.infos[name].turns else (), run.sizes_of(name)
         want = [golden[tensor] for tensor in info.turns or (name,)]
-        reports.append(_report(name, info, _in_order(info, want, run.lengths, visits), run.taps[name], run.streams[name].last, run.lengths, visits))
+        reports.append(_report(name, info, _in_order(info, want, run.lengths, visits), run.taps[name], run.streams[name].last, *sizes, visits))
     for name, record in run.left.items():  # behind the last tap come a FIFO and the widening to whole bytes
         info = run.infos[name]
         tensor = info.turns[-1] if info.turns else name
@@ -138,18 +138,24 @@ def _in_order(info: Stream, want: Sequence[np.ndarray], lengths: np.ndarray, vis
 
 
 def _report(
-    name: str, info: Stream, want: np.ndarray, got: np.ndarray, last: np.ndarray, lengths: np.ndarray, visits: Sequence[tuple[int, int]] = ()
+    name: str,
+    info: Stream,
+    want: np.ndarray,
+    got: np.ndarray,
+    last: np.ndarray,
+    lengths: np.ndarray,
+    borders: np.ndarray | None = None,
+    visits: Sequence[tuple[int, int]] = (),
 ) -> TensorReport:
-    """visits  (sentence, turn) in the stream's order; (): the sentences, once each"""
-    lengths = lengths[[sentence for sentence, _ in visits]] if visits else lengths
-    size, flags, order = len(want), expected_last(len(want), info, lengths), info.order(lengths)
+    """lengths, borders  of what the stream carries, in its order; visits: (sentence, turn) of each; (): the sentences, once each"""
+    size, flags, order = len(want), expected_last(len(want), info, lengths, borders), info.order(lengths, borders)
     want = want if order is None else want[order]
     values, beats = _differences(got, want), _differences(last, flags)
     first = None
     if len(values):
-        first = _place(name, "value", int(values[0]), got, want, info, lengths, size)
+        first = _place(name, "value", int(values[0]), got, want, info, lengths, borders, size)
     elif len(beats):
-        first = _place(name, "last", int(beats[0]), last, flags, info, lengths, size)
+        first = _place(name, "last", int(beats[0]), last, flags, info, lengths, borders, size)
     if first and visits:
         sentence, turn = visits[first.sentence]
         first = replace(first, tensor=info.turns[turn], sentence=sentence)
@@ -171,11 +177,13 @@ def _differences(got: np.ndarray, want: np.ndarray) -> np.ndarray:
     return np.concatenate([np.flatnonzero(got[:common] != want[:common]), np.arange(common, max(len(got), len(want)))])
 
 
-def _place(name: str, what: str, index: int, got: np.ndarray, want: np.ndarray, info: Stream, lengths: np.ndarray, size: int) -> Place:
+def _place(
+    name: str, what: str, index: int, got: np.ndarray, want: np.ndarray, info: Stream, lengths: np.ndarray, borders: np.ndarray | None, size: int
+) -> Place:
     """size: values of the golden tensor."""
-    mask, order = info.filled_by_channels, info.order(lengths)
+    mask, order = info.filled_by_channels, info.order(lengths, borders)
     if info.kind == "row":
-        kept = np.flatnonzero(info.holds_channel(lengths))
+        kept = np.flatnonzero(info.holds_channel(lengths, borders))
         value, lane = (int((kept < index * info.lanes).sum()), 0) if what == "last" else (index, int(kept[index]) % info.lanes if index < len(kept) else 0)
     elif what == "last":  # the beat's first value, or the one before it where it holds none
         token, beat = divmod(index, info.beats)
@@ -210,7 +218,7 @@ def sentence_starts(info: Stream, lengths: np.ndarray, values: int) -> np.ndarra
     return np.concatenate([[0], np.cumsum(sizes)])
 
 
-def expected_last(values: int, info: Stream, lengths: np.ndarray) -> np.ndarray:
+def expected_last(values: int, info: Stream, lengths: np.ndarray, borders: np.ndarray | None = None) -> np.ndarray:
     """`last` of each beat by the stream's rule: the end of each row (row streams), or of each sentence. values: of the golden tensor."""
     if info.kind != "row":
         if info.fold:
@@ -218,7 +226,7 @@ def expected_last(values: int, info: Stream, lengths: np.ndarray) -> np.ndarray:
         flags = np.zeros(values // info.channels * info.beats, dtype=bool)
         flags[sentence_starts(info, lengths, values)[1:] // info.channels * info.beats - 1] = True
         return flags
-    ends = np.cumsum(info.row_lengths(lengths))
+    ends = np.cumsum(info.row_lengths(lengths, borders))
     flags = np.zeros(int(ends[-1]), dtype=bool)
     flags[ends - 1] = True
     return flags

@@ -139,6 +139,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "V_W": v.bits,
             "OUT_W": acc.bits,
             "BACK": p.keys.reach(graph.max_tokens)["BACK"],
+            **({"SEGMENT": 1} if p.keys.segment else {}),
             "MUL_STYLE": fold_style(fold, p.bits, v.bits),
             **ring.params(graph),
         },
@@ -187,7 +188,7 @@ def terms(p: Params) -> Terms:
     leaving = regroup.count_bits(p["QUERIES"], words * word // p["LANES"]) if p["QUERIES"] > 1 else 0
     return {key: p["QUERIES"] * p["SIDE"] * size for key, size in head.items()} | {
         "part_bits": (word - p["LANES"]) * p["V_W"],
-        "count_bits": leaving + 2 * sentence + 4 * index_bits(p["MAX_TOKENS"]) + index_bits(words) + held + first_key.count_bits(p, words),
+        "count_bits": leaving + 2 * sentence + 4 * index_bits(p["MAX_TOKENS"]) + index_bits(words) + held + first_key.count_bits(p, words, index_bits(p["MAX_TOKENS"]) * p.get("SEGMENT", 0)),
     }
 
 

@@ -63,7 +63,8 @@ class Operator:
               the golden codes. It is no unit, but part of what sends sentences round in a rolled encoder (hw/rtl/loop.sv); all fields of the
               hardware are left out
     observed  integer.onnx gives its output out, as a place between layers
-    ports     prefixes of its input streams in the RTL, in the order of the node's inputs
+    ports     prefixes of its input streams in the RTL, in the order of the node's inputs; inputs beyond them are of golden and ONNX alone, a port beyond
+              the inputs is tied
     elementwise  input and output streams carry the same elements beat by beat: they have one layout and one number of lanes
     spaces    elements of a token that must lie side by side in its streams: spaces(graph, node) -> {tensor: blocks}, e.g. heads; these tensors'
               streams have one layout and one number of lanes
@@ -79,6 +80,7 @@ class Operator:
     timing    timing(graph, node, fold, ins, out): generator of the timing model (hw/plan/timing.py)
     holds     holds(graph, node, fold, port): tokens that may be inside between an input and the output (hw/plan/fifos.py)
     rtl       rtl(graph, node, fold) -> Instance: module, parameters, memory files (hw/instance.py)
+    aside     its output, one number a sentence, tells units how to work: it is no operand, and shares neither lanes nor layout with one
     any_order it works on each beat by itself, so it also takes folded streams (hw/rtl/blocks.sv) and gives them
     tiled     the module that takes its weights from external memory; None: it has none
     slots     slots(graph, node, fold): words of each of its tiles there, int64 [tiles] of each turn
@@ -116,6 +118,7 @@ class Operator:
     timing: Callable[..., Any] | None = None
     holds: Callable[..., int] = holds_one
     rtl: Callable[..., Any] | None = None
+    aside: bool = False
     any_order: bool = False
     tiled: Module | None = None
     slots: Callable[..., Any] | None = None
@@ -126,6 +129,10 @@ class Operator:
     hls: Callable[..., Any] | None = None
     hls_array: bool = False
     finn: Finn | None = None
+
+    def takes(self, node) -> list[tuple[str, str]]:
+        """(prefix of its port, tensor) of each input that a unit of that node takes."""
+        return list(zip(self.ports, node.inputs, strict=False))
 
     @property
     def matrix(self) -> bool:

@@ -13,7 +13,7 @@ from functools import cached_property
 
 from bitloom.hw.graph import Graph, Node
 from bitloom.hw.instance import Fold, Instance, Layout
-from bitloom.hw.ops import OPS, gate_of
+from bitloom.hw.ops import OPS, gate_of, operands
 from bitloom.hw.ops.record import Operator
 from bitloom.hw.parts import axi_fetch, by_turn, fifo, image_loader, stream_fork, unfold
 from bitloom.hw.plan import fifos
@@ -145,7 +145,7 @@ class Design:
         """By tensor: the entry, then every unit's output, in topological order."""
         outputs = {name: SINK if i == 0 else f"m_{wire(name)}" for i, name in enumerate(self.graph.outputs)}
         folds = self.folding.folds
-        layouts = {name: folds[n.name].layout_in for n in self.nodes for name in n.inputs} | {n.name: folds[n.name].layout_out for n in self.nodes}
+        layouts = {name: folds[n.name].layout_in for n in self.nodes for name in operands(self.graph, n)} | {n.name: folds[n.name].layout_out for n in self.nodes}
         made = {}
         for name in (self.graph.entry, *(n.name for n in self.nodes)):
             tensor = self.graph.tensor(name)
@@ -394,7 +394,7 @@ class Design:
     def _inputs(self) -> Iterator[tuple[str, str, int, str]]:
         """Every reading of a tensor: (tensor, unit, index, prefix)."""
         for node in self.nodes:
-            for index, (prefix, name) in enumerate(zip(OPS[node.op].ports, node.inputs, strict=True)):
+            for index, (prefix, name) in enumerate(OPS[node.op].takes(node)):
                 yield name, node.name, index, prefix
         if self._ramp:
             yield self.graph.around[1], LOOP, 1, "b"

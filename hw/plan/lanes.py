@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from bitloom.hw.graph import Graph, Node
 from bitloom.hw.instance import Fold, Layout
-from bitloom.hw.ops import OPS
+from bitloom.hw.ops import OPS, operands
 from bitloom.hw.ops.common import divisors
 from bitloom.hw.parts import tiles
 from bitloom.hw.plan.folding import Folding
@@ -75,7 +75,8 @@ class Lanes:
         self.slowest = 2 * max(self.turns[n.name] * OPS[n.op].macs(graph, n, graph.max_tokens) for n in self.units)  # one multiplier a unit meets it
         numbers: dict[tuple, int] = {}
         self._shapes = {n.name: numbers.setdefault(self._shape(n), len(numbers)) for n in self.nodes}
-        self._sides = {n.name: tuple(self.of[name] for name in (*n.inputs, n.name) if name in self.of) for n in self.units}  # groups, inputs first
+        self._inputs = {n.name: operands(graph, n) for n in self.nodes}
+        self._sides = {n.name: tuple(self.of[name] for name in (*self._inputs[n.name], n.name) if name in self.of) for n in self.units}  # groups, inputs first
         self._rows, self._attended, self._interleaves = self._row_groups()
         self._queries = all(graph.tensor(name).keys.all for name in self._rows)
         self._passing = {g: sum(OPS[n.op].elementwise and n.name in g.tensors for n in self.nodes) for g in self.groups}
@@ -245,8 +246,9 @@ class Lanes:
 
     def _bare(self, node: Node, chosen: dict[Group, Way]) -> Fold:
         """The streams of a unit; PE and SIMD are open."""
-        layouts = [self._layout(name, chosen) for name in node.inputs]
-        tokens = [name for name in node.inputs if name not in self._rows] or node.inputs
+        inputs = self._inputs[node.name]
+        layouts = [self._layout(name, chosen) for name in inputs]
+        tokens = [name for name in inputs if name not in self._rows] or inputs
         rows = next((chosen[self._rows[name]] for name in (*node.inputs, node.name) if name in self._rows), None)
         return Fold(
             side=rows.side if rows else 1,

@@ -17,6 +17,7 @@ from bitloom.hw.parts.sdram import Sdram
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.fifos import MIN_DEPTH
 from bitloom.hw.plan.folding import Memory
+from bitloom.hw.plan.streams import Borders, each_border
 from bitloom.hw.plan.timing import Channel, Fork, Process, run, simulate_node, sink, source
 
 # External memory: the network is run again with what each request would have met in the run before, until requests come as they did then.
@@ -64,29 +65,37 @@ def mean_interval(ends: Sequence[int], together: int) -> float:
 
 
 def predict(
-    design: Design, lengths: Sequence[int], starts: Sequence[int] | None = None, *, external: External | None = None, exits: Sequence[int] | None = None
+    design: Design,
+    lengths: Sequence[int],
+    starts: Sequence[int] | None = None,
+    *,
+    external: External | None = None,
+    exits: Sequence[int] | None = None,
+    borders: Borders = None,
 ) -> Prediction:
     """Back-to-back sentences of these lengths through the whole encoder, source and sinks never stalling.
 
     starts    of sentences that come apart: the earliest cycle of each one's first beat, from 0 on
     external  the memory of the weights, where it is known better than by what the design counts on at most
     exits     of a rolled encoder with off-ramps: at which each sentence leaves (bitloom.hw.golden.exits); None: all at the last
+    borders   of pairs, where keys depend on it: tokens of the first sentence of each (bitloom.hw.golden.borders); None: halves
 
     How long requests of external memory wait for each other is first estimated. Where they are not too many, the network is run again with what each of
     them would have met behind hw/rtl/axi_fetch.sv, had they come in the cycles of the run before.
     """
+    told = (None if exits is None else list(exits), each_border(lengths, borders))
     if design.folding.memory is None:
-        return _run(design, lengths, starts, None, exits)
+        return _run(design, lengths, starts, None, *told)
     memory = design.folding.memory
     external = external or axi_fetch.ExternalMemory.planned(memory)
     estimated = Estimated(_known(memory, external))
-    estimate = _run(design, lengths, starts, estimated, exits)
+    estimate = _run(design, lengths, starts, estimated, *told)
     bursts = max(1, sum(request.beats for request in estimated.requests) // memory.burst)
     port, found, settled, waits = estimated, estimate, False, WAITS
     for number in range(min(ROUNDS, BUDGET // bursts) if bursts <= REPLAYED else 0):
         before = port.requests
         port = (Replayed if number < waits else Held)(design.fetch, external, before)
-        found = _run(design, lengths, starts, port, exits)
+        found = _run(design, lengths, starts, port, *told)
         if settled := _moved(before, port.requests) <= SETTLED * found.out_last[-1]:
             break
         if number < waits and abs(found.out_last[-1] - estimate.out_last[-1]) > CROWDED * estimate.out_last[-1]:
@@ -109,9 +118,14 @@ def _moved(before: Sequence[axi_fetch.Request], now: Sequence[axi_fetch.Request]
 
 
 def _run(
-    design: Design, lengths: Sequence[int], starts: Sequence[int] | None, port: Estimated | Replayed | None, exits: Sequence[int] | None = None
+    design: Design,
+    lengths: Sequence[int],
+    starts: Sequence[int] | None,
+    port: Estimated | Replayed | None,
+    exits: Sequence[int] | None,
+    borders: Sequence[int | None],
 ) -> Prediction:
-    """port: of external memory; None: there is none."""
+    """port: of external memory; None: there is none. exits, borders: see `predict`."""
     takers = [p for unit in design.units for p in unit.ports] + [p for p in (design.loop.ports if design.loop else ()) if p is not design.loop.new]
     edges = {(p.unit, p.index): Channel(p.wire, depth=p.depth) for p in takers}
     results = {p.stream.tensor: Channel(p.wire) for p in design.exits}
@@ -121,6 +135,8 @@ def _run(
         outs[tensor] = branches[0] if len(branches) == 1 else Fork(branches)
     processes: dict[str, Process] = {f"sink {tensor}": sink(result) for tensor, result in results.items()}
     channels = [*edges.values(), *results.values()]
+    for channel in edges.values():
+        channel.borders = borders
     for client, unit in enumerate(design.fetching):
         edges[unit.name, 0].memory = ClientPort(port, client)
     if design.loop:
