@@ -15,11 +15,9 @@ import numpy as np
 
 from bitloom.hw import image, process
 from bitloom.hw.emit import axi_ports
-from bitloom.hw.keys import SEGMENT
-from bitloom.hw.ops.border import border
 from bitloom.hw.plan.design import SOURCE, TURNS
 from bitloom.hw.plan.folding import Folding, Memory
-from bitloom.hw.plan.streams import Fifo, Stream, read_fifos, read_streams
+from bitloom.hw.plan.streams import Fifo, Stream, borders_in, read_fifos, read_streams
 from bitloom.sim.bench import Bench
 from bitloom.sim.errors import SimulationError
 from bitloom.sim.plusargs import settings
@@ -238,13 +236,6 @@ def simulate(
         if result.problem and not options.folder:
             process.keep(work)
     return result
-
-
-def borders_in(infos: Sequence[Stream], sentences: Sequence[np.ndarray]) -> np.ndarray | None:
-    """Tokens of the first sentence of each pair, as the marks in the entry's codes say; None where no keys depend on it."""
-    if not any(s.keys == SEGMENT for s in infos):
-        return None
-    return border(np.concatenate(sentences), np.array([len(s) for s in sentences]))[:, 0]
 
 
 def sinks(infos: Sequence[Stream]) -> list[Stream]:

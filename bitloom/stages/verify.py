@@ -18,6 +18,7 @@ from bitloom.hw.graph import Graph
 from bitloom.hw.memory_files import MemoryFileError, Reads, check_memory_files
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.predict import mean_interval, predict
+from bitloom.hw.plan.streams import each_border
 from bitloom.qat.data import Dataset
 from bitloom.sentences import Sentences, score_some
 from bitloom.sim.encoder import EncoderRun, Options, encoder_model, load_streams, run_encoder
@@ -230,7 +231,7 @@ def _cycles(
     graph, folding = bench.graph, bench.folding
     table, figures = [], {}
     for name, (sentences, got) in (("full", full), ("mixed", mixed)):
-        guess = predict(Design(graph, folding), sentences.lengths, exits=got.exits)
+        guess = predict(Design(graph, folding), sentences.lengths, exits=got.exits, borders=got.borders)
         figures[name] = {
             "interval": (guess.interval, mean_interval(got.out_last_cycle, guess.together)),
             "latency": (guess.latency[0], _latencies(got)[0]),
@@ -245,7 +246,7 @@ def _cycles(
         ]
     points = [[n, _latencies(got)[0]] for n, got in alone]
     design = Design(graph, folding)
-    guesses = [predict(design, [n], exits=got.exits).latency[0] for n, got in alone]
+    guesses = [predict(design, [n], exits=got.exits, borders=got.borders).latency[0] for n, got in alone]
     table += [{"name": f"latency, {n} tokens", "predicted": guess, "measured": m} for guess, (n, m) in zip(guesses, points, strict=True)]
     interval, latency = figures["full"]["interval"], figures["full"]["latency"]
     busy = [_utilization(design, sentences, got, guess.together) for sentences, got in (full, mixed)]
@@ -268,7 +269,8 @@ def _utilization(design: Design, sentences: Sentences, got: EncoderRun, together
     None: there are no others
     """
     first = 0 if got.exits else min(together, len(sentences))
-    work = sum(design.work(n, got.exits and got.exits[i]) for i, n in enumerate(sentences.lengths[first:]))
+    borders = each_border(sentences.lengths, got.borders)
+    work = sum(design.work(n, got.exits and got.exits[i], borders[first + i]) for i, n in enumerate(sentences.lengths[first:]))
     span = int(got.out_last_cycle[-1]) - (int(got.out_last_cycle[first - 1]) if first else 0)
     return work / (design.multipliers * span) if work else None
 
@@ -280,7 +282,7 @@ def _early(bench: Bench, sentences: Sentences, got: EncoderRun) -> dict | None:
     """
     if got.exits is None:
         return None
-    with_exits, without = (predict(bench.design, sentences.lengths, exits=exits) for exits in (got.exits, None))
+    with_exits, without = (predict(bench.design, sentences.lengths, exits=exits, borders=got.borders) for exits in (got.exits, None))
     return {
         "leaving": np.bincount(got.exits, minlength=bench.design.graph.count).tolist(),
         "mean": float(np.mean(got.exits)) + 1,

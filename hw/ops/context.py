@@ -69,8 +69,8 @@ def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
     return b.op("Reshape", acc, b.ints([0, v.channels]), name=node.name)
 
 
-def macs(graph: Graph, node: Node, tokens: int) -> int:
-    return int(graph.tensor(node.inputs[0]).keys.spans(tokens).sum()) * graph.tensor(node.name).channels
+def macs(graph: Graph, node: Node, tokens: int, border: int | None = None) -> int:
+    return int(graph.tensor(node.inputs[0]).keys.spans(tokens, border).sum()) * graph.tensor(node.name).channels
 
 
 def _width(graph: Graph, node: Node, fold: Fold) -> int:

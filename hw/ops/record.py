@@ -10,7 +10,7 @@ from typing import Any
 from bitloom.hw.instance import Module
 
 
-def no_macs(graph, node, tokens: int) -> int:
+def no_macs(graph, node, tokens: int, border: int | None = None) -> int:
     """Of operators without a multiplier array."""
     return 0
 
@@ -71,7 +71,7 @@ class Operator:
     same_layout  input and output tokens have one layout, whatever their lanes (elementwise operators: and the same lanes)
     wants_zeros  wants_zeros(graph, node): its result is right only if filled places of its inputs (hw/instance.py: Layout) carry zeros
     gives_zeros  gives_zeros(graph, node, zeros): filled places of its output carry zeros; `zeros`: those of its inputs do
-    macs      macs(graph, node, tokens): multiply-accumulates for one sentence of that many tokens
+    macs      macs(graph, node, tokens, border): multiply-accumulates for one sentence of that many tokens; border: of a pair (hw/keys.py), None: not known
     foldings  foldings(graph, node, fold): legal Folds of a matrix operator, `fold` with its streams' lanes and layouts; None: no matrix operator
     made      made(graph, node, fold, tokens): of these as many as its hardware makes, in the mean of its turns; None: all
     contents  contents(graph, node): what its foldings depend on besides shapes and attributes, hashable; None: nothing
@@ -139,6 +139,6 @@ class Operator:
         """It has multiplier arrays, spread by PE x SIMD."""
         return self.foldings is not None
 
-    def work(self, graph, node, fold, tokens: int) -> int:
-        """Multiply-accumulates that its hardware makes for one sentence of that many tokens, in the mean of its turns."""
-        return self.made(graph, node, fold, tokens) if self.made else self.macs(graph, node, tokens)
+    def work(self, graph, node, fold, tokens: int, border: int | None = None) -> int:
+        """Multiply-accumulates that its hardware makes for one sentence of that many tokens, in the mean of its turns. border: see hw/keys.py."""
+        return self.made(graph, node, fold, tokens) if self.made else self.macs(graph, node, tokens, border)

@@ -74,8 +74,8 @@ def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
     return b.op("Where", b.seen(inputs[0], out.keys, *inputs[2:]), b.op("Transpose", acc, perm=[1, 0, 2]), b.scalar(0), name=node.name)
 
 
-def macs(graph: Graph, node: Node, tokens: int) -> int:
-    return int(graph.tensor(node.name).keys.spans(tokens).sum()) * graph.tensor(node.inputs[0]).channels
+def macs(graph: Graph, node: Node, tokens: int, border: int | None = None) -> int:
+    return int(graph.tensor(node.name).keys.spans(tokens, border).sum()) * graph.tensor(node.inputs[0]).channels
 
 
 def _width(graph: Graph, node: Node, fold: Fold) -> int:

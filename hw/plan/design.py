@@ -348,12 +348,13 @@ class Design:
     def multipliers(self) -> int:
         return self.folding.multipliers
 
-    def work(self, tokens: int, exit: int | None = None) -> int:
+    def work(self, tokens: int, exit: int | None = None, border: int | None = None) -> int:
         """Multiply-accumulates that the hardware makes for one sentence of that many tokens: not those of zero weights that it leaves out.
 
-        exit  the off-ramp at which it leaves; None: it passes all layers
+        exit    the off-ramp at which it leaves; None: it passes all layers
+        border  of a pair, tokens of the first sentence (hw/keys.py); None: not known
         """
-        return sum((u.turns if exit is None else min(u.turns, exit + 1)) * u.op.work(u.graph, u.node, u.fold, tokens) for u in self.units)
+        return sum((u.turns if exit is None else min(u.turns, exit + 1)) * u.op.work(u.graph, u.node, u.fold, tokens, border) for u in self.units)
 
     @property
     def together(self) -> int:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from bitloom.hw.instance import Layout
-from bitloom.hw.keys import Keys
+from bitloom.hw.keys import SEGMENT, Keys
+from bitloom.hw.ops.border import border
 
 
 Borders = Sequence[int] | np.ndarray | None
@@ -21,6 +22,13 @@ Borders = Sequence[int] | np.ndarray | None
 def each_border(lengths: Sequence[int] | np.ndarray, borders: Borders) -> list[int | None]:
     """Of each sentence; None where they are not known."""
     return [None] * len(lengths) if borders is None else [int(border) for border in borders]
+
+
+def borders_in(streams: Iterable[Stream], sentences: Sequence[np.ndarray]) -> np.ndarray | None:
+    """Tokens of the first sentence of each pair, as the marks in the entry's codes say; None where no keys depend on it."""
+    if not any(s.keys == SEGMENT for s in streams):
+        return None
+    return border(np.concatenate(sentences), np.array([len(s) for s in sentences]))[:, 0]
 
 
 def wire(tensor: str) -> str:

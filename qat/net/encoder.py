@@ -87,7 +87,7 @@ class Encoder(Network):
 
     def forward(self, input_ids: Tensor, token_type_ids: Tensor, real: Tensor | None) -> Tensor:
         x = self.embeddings.sum(input_ids, token_type_ids)
-        border = () if self.border is None else (self.border(x, token_type_ids),)
+        border = () if self.border is None else (self.border(x, token_type_ids, real),)
         x = self.dropout(self.embeddings.norm(x))
         if self.embeddings.project is not None:
             x = self.embeddings.project(x)

@@ -310,10 +310,11 @@ def visible(keys: Keys, like: Tensor, real: Tensor | None, border: Tensor | None
     return seen if real is None else seen & (real | torch.eye(seen.shape[-1], dtype=torch.bool, device=like.device))
 
 
-def border_of(segments: Tensor) -> Tensor:
-    """Tokens in front of the first one of segment 1 [B, 1], T where there is none; segments [B, T]."""
+def border_of(segments: Tensor, real: Tensor | None = None) -> Tensor:
+    """Tokens in front of the first one of segment 1 [B, 1], all that are real where there is none; segments [B, T], real as above."""
     second = segments > 0
-    return torch.where(second.any(1), second.int().argmax(1), segments.shape[1])[:, None]
+    count = segments.shape[1] if real is None else real[:, 0, 0].sum(1)
+    return torch.where(second.any(1), second.int().argmax(1), count)[:, None]
 
 
 class Scores(_Product):
@@ -511,7 +512,7 @@ class Embeddings(Operator, Grid):
 
     def __init__(self, vocabulary: int, positions: int, segments: int, hidden: int, marked: bool = False):
         super().__init__(8 + 2)
-        self.marked = marked
+        self.marked, self.rescaling = marked, Unmark() if marked else None
         self.word = nn.Parameter(torch.empty(vocabulary, hidden).normal_(std=0.02))
         self.position = nn.Parameter(torch.empty(positions, hidden).normal_(std=0.02))
         self.segment = nn.Parameter(torch.empty(segments, hidden).normal_(std=0.02))
@@ -534,7 +535,14 @@ class Embeddings(Operator, Grid):
             addends = word, position.expand_as(word), TF.embedding(segments, self.segment)
             return sum(self.observer(addend) for addend in addends)
         rows = self.quantize_rows(word)
-        return rows + self.quantize_rows(position) + TF.embedding(segments, self.quantize_rows(self.segment))
+        sums = rows + self.quantize_rows(position) + TF.embedding(segments, self.quantize_rows(self.segment))
+        if not self.marked:
+            return sums
+        marks = segments.clamp(max=1)[..., None] * 2.0 ** (self.e - 1)
+        return self.rescaling(sums - marks, marks)
+
+    def units(self) -> dict[str, Tensor | float]:
+        return {MARKED: 2.0 ** (self.e - 1)} if self.marked else {}
 
     def append(self, b: GraphBuilder, inputs: list[str]) -> GraphTensor:
         tables = (integers(self.quantize_rows(table).double() * 2.0**-self.e) for table in (self.word, self.position, self.segment))
@@ -542,6 +550,13 @@ class Embeddings(Operator, Grid):
             return ops.embed.append(b, self.tensor, inputs, *tables, bits=self.bits, scale=2.0**self.e)
         sums = ops.embed.append(b, MARKED, inputs, *ops.border.marked(*tables), bits=self.bits + 1, scale=2.0 ** (self.e - 1))
         return ops.requant.append(b, self.tensor, sums, np.ones(1, dtype=np.int64), 1, bits=self.bits, scale=2.0**self.e)
+
+
+class Unmark(nn.Module):
+    """Sums of embeddings from marked ones: half an LSB back where there is a mark."""
+
+    def forward(self, marked: Tensor, marks: Tensor) -> Tensor:
+        return marked + marks
 
 
 class Border(Operator, nn.Module):
@@ -554,8 +569,8 @@ class Border(Operator, nn.Module):
         self._counts = Grid(16, signed=False)
         self._counts.set_exponent(0)
 
-    def forward(self, sums: Tensor, segments: Tensor) -> Tensor:
-        return border_of(segments)
+    def forward(self, sums: Tensor, segments: Tensor, real: Tensor | None) -> Tensor:
+        return border_of(segments, real)
 
     def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
         return ops.border.append(b, self.tensor, b.tensors[MARKED])
