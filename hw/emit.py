@@ -133,7 +133,7 @@ class Emitter:
             self._fifo(port)
             ports += _bundle(port.wire, port.prefix)
         for prefix in unit.op.ports[len(unit.ports) :]:
-            ports += [f".{prefix}_{signal}({value})" for signal, value in NOT_THERE.items()]
+            ports += _no_bundle(prefix)
         self._declare(unit.out.wire, unit.out)
         if unit.fold.folded:
             ports.insert(0, f".bus({self.design.part_bus(unit.node.inputs[0])})")
@@ -210,6 +210,8 @@ class Emitter:
         leaves = self.design.outputs[0] if loop.logits else loop.back
         self._declare(self.design.offered(leaves), leaves)
         self._declare(loop.turn.wire, loop.turn)
+        if loop.borders:
+            self._declare(loop.borders.source, loop.borders.stream)
         into = loop.entry.wire
         if self.design.by_turn:
             self._declare(into := f"{LOOP}__m", loop.entry)
@@ -219,7 +221,9 @@ class Emitter:
             *_bundle(into, "m"),
             *_bundle(loop.returning.wire, "b"),
             *_bundle(self.design.offered(leaves), "x"),
-            *(_bundle(loop.logits.wire, "e") if loop.logits else (".e_valid(1'b0)", ".e_ready()", ".e_data('0)", ".e_last(1'b0)")),
+            *(_bundle(loop.logits.wire, "e") if loop.logits else _no_bundle("e")),
+            *(_bundle(loop.borders.wire, "n") if loop.borders else _no_bundle("n")),
+            *(_bundle(loop.borders.stream.wire, "o") if loop.borders else (".o_valid()", ".o_ready(1'b1)", ".o_data()", ".o_last()")),
         ]
         self._instance(loop.instance.module, "u_loop", loop.instance.params, [*ports, ".bus(turns_bus)"])
         self.modules.add("turns")
@@ -270,6 +274,11 @@ def memory_file(unit: Unit, key: str) -> str:
 def _bundle(wire: str, prefix: str) -> list[str]:
     """Connections of a stream's four ports."""
     return [f".{prefix}_{signal}({wire}_{signal})" for signal in ("valid", "ready", "data", "last")]
+
+
+def _no_bundle(prefix: str) -> list[str]:
+    """Of a stream that is not there."""
+    return [f".{prefix}_{signal}({value})" for signal, value in NOT_THERE.items()]
 
 
 def _literal(value: int) -> str:

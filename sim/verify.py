@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from bitloom.hw.graph import Graph
+from bitloom.hw.keys import SEGMENT
 from bitloom.hw.ops import OPS
 from bitloom.hw.plan.streams import Stream
 from bitloom.sim.encoder import EncoderRun, codes
@@ -109,13 +110,14 @@ def compare(graph: Graph, golden: Mapping[str, np.ndarray], run: EncoderRun, *, 
     reports = []
     for name in dict.fromkeys(carried[name] for name in names):
         info, visits, sizes = run.infos[name], run.visits if run.infos[name].turns else (), run.sizes_of(name)
-        want = [golden[tensor] for tensor in info.turns or (name,)]
-        reports.append(_report(name, info, _in_order(info, want, run.lengths, visits), run.taps[name], run.streams[name].last, *sizes, visits))
+        want = [golden[tensor] if tensor else np.zeros_like(golden[name]) for tensor in info.turns or (name,)]
+        found = _in_order(info, want, run, visits)
+        reports.append(_report(name, info, found, run.taps[name], run.streams[name].last, *sizes, visits))
     for name, record in run.left.items():  # behind the last tap come a FIFO and the widening to whole bytes
         info = run.infos[name]
         tensor = info.turns[-1] if info.turns else name
         if tensor in golden:
-            reports.append(_report(info.port, info, np.asarray(golden[tensor]).reshape(-1), codes(info, record, run.lengths), record.last, run.lengths))
+            reports.append(_report(info.port, info, np.asarray(golden[tensor]).reshape(-1), codes(info, record, run.whole), record.last, run.whole))
     values = sum(r.values for r in reports)
     if values == 0:
         raise SimulationError("verify: compared 0 values, must be at least 1; a comparison of nothing proves nothing")
@@ -128,13 +130,23 @@ def compare(graph: Graph, golden: Mapping[str, np.ndarray], run: EncoderRun, *, 
     )
 
 
-def _in_order(info: Stream, want: Sequence[np.ndarray], lengths: np.ndarray, visits: Sequence[tuple[int, int]]) -> np.ndarray:
+def _in_order(info: Stream, want: Sequence[np.ndarray], run: EncoderRun, visits: Sequence[tuple[int, int]]) -> np.ndarray:
     """Golden values of a stream, flat: of each visit those of its sentence and turn. want: the golden tensor of each turn."""
-    flat = [np.asarray(tensor).reshape(-1) for tensor in want]
-    if not visits:
+    flat, missing = [np.asarray(tensor).reshape(-1) for tensor in want], run.missing(info.tensor)
+    if not visits and not missing.any():
         return flat[0]
-    starts = sentence_starts(info, lengths, len(flat[0]))
-    return np.concatenate([flat[turn][starts[sentence] : starts[sentence + 1]] for sentence, turn in visits])
+    starts = sentence_starts(info, run.whole, len(flat[0]))
+    found = [(flat[turn][starts[s] : starts[s + 1]], int(run.whole[s])) for s, turn in visits or [(s, 0) for s in range(len(run.lengths))]]
+    return np.concatenate([_sent(info, values, tokens, left) if left else values for (values, tokens), left in zip(found, missing.tolist(), strict=True)])
+
+
+def _sent(info: Stream, values: np.ndarray, tokens: int, left_out: int) -> np.ndarray:
+    """Of a sentence's golden values, those that a stream carries which lacks its first tokens."""
+    if info.kind == "token":
+        return values[left_out * info.channels :]
+    if info.kind == "row":
+        return values.reshape(tokens, -1, tokens)[left_out:, :, left_out:].reshape(-1)
+    return np.zeros_like(values) if info.keys == SEGMENT else values
 
 
 def _report(

@@ -135,6 +135,20 @@ def fields(rows: Sequence[Sequence[int]], bits: Sequence[int]) -> np.ndarray:
     return words
 
 
+def turn_spans(graph: Graph, node: Node, tokens: int, border: int | None = None) -> np.ndarray:
+    """Of a node with rows of keys: how many each query of a sentence sees in each turn, int64 [turns, T] (hw/keys.py)."""
+    found = []
+    for g, n in graph.turns(node):
+        rows = next(t for t in (g.tensor(name) for name in (*n.inputs, n.name)) if t.kind == "row")
+        found.append(rows.keys.spans(tokens, border))
+    return np.array(found)
+
+
+def mean(values: Sequence[int]) -> int:
+    """Rounded up."""
+    return -(-int(sum(values)) // len(values))
+
+
 PARTS = 15  # of folded streams that are between a matrix unit and a place behind it, at most: as many beats as the FIFOs and pipelines between hold
 
 

@@ -12,7 +12,7 @@ from bitloom.hw.cost.multipliers import Product, fold_style
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops import softmax
-from bitloom.hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, require_rows, sentences
+from bitloom.hw.ops.common import divisors, exact_matmul, largest, mean, require, require_bits, require_holds, require_rows, sentences, turn_spans
 from bitloom.hw.ops.record import Finn, Operator
 from bitloom.hw.parts import banks, first_key, mac_array, regroup, ring
 from bitloom.hw.parts.banks import Banks
@@ -70,7 +70,7 @@ def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
 
 
 def macs(graph: Graph, node: Node, tokens: int, border: int | None = None) -> int:
-    return int(graph.tensor(node.inputs[0]).keys.spans(tokens, border).sum()) * graph.tensor(node.name).channels
+    return mean(turn_spans(graph, node, tokens, border).sum(axis=1)) * graph.tensor(node.name).channels
 
 
 def _width(graph: Graph, node: Node, fold: Fold) -> int:
@@ -85,8 +85,8 @@ def foldings(graph: Graph, node: Node, fold: Fold) -> list[Fold]:
 
 def interval(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
     """Cycles a sentence of that many tokens takes in steady state."""
-    channels, spans = _width(graph, node, fold), graph.tensor(node.inputs[0]).keys.spans(tokens)[:: fold.queries]
-    return int(np.maximum(fold.queries * channels // fold.lanes_out, spans * channels // (fold.pe * fold.side)).sum())
+    channels, spans = _width(graph, node, fold), turn_spans(graph, node, tokens)[:, :: fold.queries]
+    return mean(np.maximum(fold.queries * channels // fold.lanes_out, spans * channels // (fold.pe * fold.side)).sum(axis=1))
 
 
 def timing(graph: Graph, node: Node, fold: Fold, ins, out):

@@ -12,7 +12,7 @@ from bitloom.hw.cost.memories import Memory, index_bits
 from bitloom.hw.cost.multipliers import Product, fold_style
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
-from bitloom.hw.ops.common import borders, divisors, exact_matmul, largest, require, require_bits, require_border, require_holds, require_rows, sentences
+from bitloom.hw.ops.common import borders, divisors, exact_matmul, largest, mean, require, require_bits, require_border, require_holds, require_rows, sentences, turn_spans
 from bitloom.hw.ops.record import Finn, Operator
 from bitloom.hw.parts import banks, first_key, mac_array, ring
 from bitloom.hw.parts.banks import Banks
@@ -75,7 +75,7 @@ def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
 
 
 def macs(graph: Graph, node: Node, tokens: int, border: int | None = None) -> int:
-    return int(graph.tensor(node.name).keys.spans(tokens, border).sum()) * graph.tensor(node.inputs[0]).channels
+    return mean(turn_spans(graph, node, tokens, border).sum(axis=1)) * graph.tensor(node.inputs[0]).channels
 
 
 def _width(graph: Graph, node: Node, fold: Fold) -> int:
@@ -90,10 +90,10 @@ def foldings(graph: Graph, node: Node, fold: Fold) -> list[Fold]:
 
 def interval(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
     """Cycles a sentence of that many tokens takes in steady state."""
-    channels, spans = _width(graph, node, fold), graph.tensor(node.name).keys.spans(tokens)
+    channels, spans = _width(graph, node, fold), turn_spans(graph, node, tokens)
     groups = np.arange(0, tokens, fold.queries)
     came = np.minimum(fold.queries, tokens - groups) * channels // fold.lanes_in
-    return int(np.maximum(came, spans[groups] * channels // (fold.simd * fold.side)).sum())
+    return mean(np.maximum(came, spans[:, groups] * channels // (fold.simd * fold.side)).sum(axis=1))
 
 
 def timing(graph: Graph, node: Node, fold: Fold, ins, out):

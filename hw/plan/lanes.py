@@ -15,7 +15,7 @@ from bitloom.hw.ops.common import divisors
 from bitloom.hw.parts import tiles
 from bitloom.hw.plan.folding import Folding
 from bitloom.hw.plan.groups import Group, groups
-from bitloom.hw.plan.timing import simulate_node
+from bitloom.hw.plan.timing import node_interval
 
 HEAD_TOKENS = 8  # the sentence's head must keep up with sentences of this many tokens
 FILL = 0.1  # of a block, at most, that may be filled up
@@ -58,7 +58,7 @@ class Lanes:
 
     graph: Graph
     beat: int = 0
-    rolled: dict[tuple[int, int, int], Lanes] = field(default_factory=dict)  # of the graph rolled: (layers, sentences inside, beat) -> its foldings
+    rolled: dict[tuple[int, int, int, bool], Lanes] = field(default_factory=dict)  # of the graph rolled: (layers, sentences inside, beat, recall) -> its foldings
     _frontiers: dict = field(default_factory=dict)
     _grouped: dict[int, Folding | None] = field(default_factory=dict)
     _paces: dict = field(default_factory=dict)
@@ -117,8 +117,7 @@ class Lanes:
     def _pace(self, node: Node, fold: Fold) -> int:
         key = (self._shapes[node.name], self.turns[node.name], fold)
         if key not in self._paces:
-            last = simulate_node(self.graph, node, fold, [self.graph.max_tokens] * SENTENCES).last
-            self._paces[key] = self.turns[node.name] * (last[-1] - last[-1 - len(last) // SENTENCES])
+            self._paces[key] = node_interval(self.graph, node, fold, self.graph.max_tokens, SENTENCES)
         return self._paces[key]
 
     def work(self, folding: Folding) -> int:
@@ -229,7 +228,16 @@ class Lanes:
         interval = max(self.turns[n.name] * OPS[n.op].interval(self.graph, n, folds[n.name], self.graph.max_tokens) for n in self.units)
         lanes = {name: self._lanes(name, chosen) for name in self.graph.tensors}
         layers, inside = (self.graph.layers, self.graph.inside) if self.graph.around else (0, 0)
-        return Folding(folds=folds, lanes=lanes, interval=interval, multipliers=sum(per_node.values()), per_node=per_node, layers=layers, inside=inside)
+        return Folding(
+            folds=folds,
+            lanes=lanes,
+            interval=interval,
+            multipliers=sum(per_node.values()),
+            per_node=per_node,
+            layers=layers,
+            inside=inside,
+            recall=bool(self.graph.around and self.graph.recall),
+        )
 
     def _lanes(self, tensor: str, chosen: dict[Group, Way]) -> int:
         if tensor in self._rows:

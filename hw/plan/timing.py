@@ -363,6 +363,8 @@ def simulate_node(graph: Graph, node: Node, fold: Fold, lengths: Sequence[int], 
     """
     names = [name for _, name in OPS[node.op].takes(node)]
     ins = [Channel(f"{node.name}.in{i}", latency=0) for i in range(len(names))]
+    if borders is None and _sees_all(graph, node, turn):
+        borders = [0] * len(lengths)
     for channel in ins:
         channel.turns, channel.borders = turn, borders
     out = Channel(f"{node.name}.out", latency=0)
@@ -371,6 +373,26 @@ def simulate_node(graph: Graph, node: Node, fold: Fold, lengths: Sequence[int], 
         processes[f"source{index}"] = _unit_source(graph, name, channel, fold, lengths)
     run(processes, [*ins, out])
     return NodeTrace(first=[t.first for t in out.log], last=[t.last for t in out.log])
+
+
+def _sees_all(graph: Graph, node: Node, turn: int) -> bool:
+    """All keys are seen in that turn."""
+    own, served = graph.turns(node)[turn]
+    rows = [own.tensor(name) for name in (*served.inputs, served.name) if own.tensor(name).kind == "row"] if graph.around else []
+    return any(tensor.keys.all for tensor in rows)
+
+
+def unlike_turns(graph: Graph, node: Node, fold: Fold) -> Sequence[int]:
+    """Turns that take a unit other cycles than each other; where all are alike, the first."""
+    turns = range(len(graph.turns(node)))
+    return turns if fold.words or len({_sees_all(graph, node, turn) for turn in turns}) > 1 else turns[:1]
+
+
+def node_interval(graph: Graph, node: Node, fold: Fold, tokens: int, sentences: int = 4) -> int:
+    """Steady-state cycles of a unit alone for a sentence of that many tokens; of a rolled encoder, in all turns. sentences: behind which it is steady."""
+    unlike = unlike_turns(graph, node, fold)
+    traces = [simulate_node(graph, node, fold, [tokens] * sentences, turn) for turn in unlike]
+    return len(graph.turns(node)) // len(traces) * sum(t.last[-1] - t.last[-1 - len(t.last) // sentences] for t in traces)
 
 
 def _unit_source(graph: Graph, name: str, channel: Channel, fold: Fold, lengths: Sequence[int]) -> Process:
