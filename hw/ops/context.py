@@ -188,7 +188,12 @@ def terms(p: Params) -> Terms:
     leaving = regroup.count_bits(p["QUERIES"], words * word // p["LANES"]) if p["QUERIES"] > 1 else 0
     return {key: p["QUERIES"] * p["SIDE"] * size for key, size in head.items()} | {
         "part_bits": (word - p["LANES"]) * p["V_W"],
-        "count_bits": leaving + 2 * sentence + 4 * index_bits(p["MAX_TOKENS"]) + index_bits(words) + held + first_key.count_bits(p, words, index_bits(p["MAX_TOKENS"]) * p.get("SEGMENT", 0)),
+        "count_bits": leaving
+        + 2 * sentence
+        + 4 * index_bits(p["MAX_TOKENS"])
+        + index_bits(words)
+        + held
+        + first_key.count_bits(p, words, index_bits(p["MAX_TOKENS"]) * p.get("SEGMENT", 0)),
     }
 
 

@@ -12,7 +12,20 @@ from bitloom.hw.cost.memories import Memory, index_bits
 from bitloom.hw.cost.multipliers import Product, fold_style
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
-from bitloom.hw.ops.common import borders, divisors, exact_matmul, largest, mean, require, require_bits, require_border, require_holds, require_rows, sentences, turn_spans
+from bitloom.hw.ops.common import (
+    borders,
+    divisors,
+    exact_matmul,
+    largest,
+    mean,
+    require,
+    require_bits,
+    require_border,
+    require_holds,
+    require_rows,
+    sentences,
+    turn_spans,
+)
 from bitloom.hw.ops.record import Finn, Operator
 from bitloom.hw.parts import banks, first_key, mac_array, ring
 from bitloom.hw.parts.banks import Banks

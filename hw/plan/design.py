@@ -149,7 +149,9 @@ class Design:
         """By tensor: the entry, then every unit's output, in topological order."""
         outputs = {name: SINK if i == 0 else f"m_{wire(name)}" for i, name in enumerate(self.graph.outputs)}
         folds = self.folding.folds
-        layouts = {name: folds[n.name].layout_in for n in self.nodes for name in operands(self.graph, n)} | {n.name: folds[n.name].layout_out for n in self.nodes}
+        layouts = {name: folds[n.name].layout_in for n in self.nodes for name in operands(self.graph, n)} | {
+            n.name: folds[n.name].layout_out for n in self.nodes
+        }
         made, asides = {}, aside_of(self.graph)
         for name in (self.graph.entry, *(n.name for n in self.nodes)):
             tensor = self.graph.tensor(name)

@@ -58,7 +58,9 @@ class Lanes:
 
     graph: Graph
     beat: int = 0
-    rolled: dict[tuple[int, int, int, bool], Lanes] = field(default_factory=dict)  # of the graph rolled: (layers, sentences inside, beat, recall) -> its foldings
+    rolled: dict[tuple[int, int, int, bool], Lanes] = field(
+        default_factory=dict
+    )  # of the graph rolled: (layers, sentences inside, beat, recall) -> its foldings
     _frontiers: dict = field(default_factory=dict)
     _grouped: dict[int, Folding | None] = field(default_factory=dict)
     _paces: dict = field(default_factory=dict)

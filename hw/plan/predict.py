@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from bitloom.hw import image
 from bitloom.hw.instance import Instance
+from bitloom.hw.ops import aside_of
 from bitloom.hw.parts import axi_fetch, unfold
 from bitloom.hw.parts.by_turn import ByTurn
 from bitloom.hw.parts.loop import Loop as LoopTiming
@@ -139,8 +140,9 @@ def _run(
         outs[tensor] = branches[0] if len(branches) == 1 else Fork(branches)
     processes: dict[str, Process] = {f"sink {tensor}": sink(result) for tensor, result in results.items()}
     channels = [*edges.values(), *results.values()]
-    for channel in edges.values():
-        channel.borders = borders
+    if aside_of(design.graph):
+        for channel in edges.values():
+            channel.borders = borders
     for client, unit in enumerate(design.fetching):
         edges[unit.name, 0].memory = ClientPort(port, client)
     if design.loop:

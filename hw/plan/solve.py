@@ -77,7 +77,9 @@ class HardwareConfig(Strict):
             raise ValueError(f"hardware: got {got} of target_cycles and multipliers, must be exactly one; remove or add one")
         if self.recall and (self.layers is None or self.memory):
             got = "hardware.memory" if self.memory else "all layers in hardware"
-            raise ValueError(f"hardware.recall: got {got}, must be layers in turn with their weights on the chip; set hardware.layers: 1, remove hardware.memory")
+            raise ValueError(
+                f"hardware.recall: got {got}, must be layers in turn with their weights on the chip; set hardware.layers: 1, remove hardware.memory"
+            )
         return self
 
 
