@@ -13,8 +13,7 @@ import numpy as np
 
 from bitloom.hw.instance import Layout
 from bitloom.hw.keys import SEGMENT, Keys
-from bitloom.hw.ops.border import border
-
+from bitloom.hw.ops import border as marks
 
 Borders = Sequence[int] | np.ndarray | None
 
@@ -28,7 +27,7 @@ def borders_in(streams: Iterable[Stream], sentences: Sequence[np.ndarray]) -> np
     """Tokens of the first sentence of each pair, as the marks in the entry's codes say; None where no keys depend on it."""
     if not any(s.keys == SEGMENT for s in streams):
         return None
-    return border(np.concatenate(sentences), np.array([len(s) for s in sentences]))[:, 0]
+    return marks.border(np.concatenate(sentences), np.array([len(s) for s in sentences]))[:, 0]
 
 
 def wire(tensor: str) -> str:
