@@ -57,6 +57,14 @@ class Sentences:
         rng.shuffle(chosen)
         return self.take(chosen)
 
+    def one_first(self, max_tokens: int) -> Sentences:
+        """The first sentence of the first pair with the second ones of all pairs, cut to max_tokens. Raises ValueError: the first is no pair."""
+        first = self.ids[0][: self.segments[0].index(1)]
+        pairs = zip(self.ids, self.segments, strict=True)
+        seconds = [ids[segments.index(1) :][: max_tokens - len(first)] for ids, segments in pairs if 1 in segments]
+        segments = [[0] * len(first) + [1] * len(second) for second in seconds]
+        return Sentences(ids=[first + second for second in seconds], segments=segments, labels=self.labels[: len(seconds)])
+
     def of_length(self, tokens: int, count: int) -> Sentences:
         """`count` sentences of exactly that many tokens, cut out of all sentences' tokens one after the other.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from bitloom.hw.errors import BitloomError
 from bitloom.hw.graph import Graph
-from bitloom.hw.ops import OPS, gate_of
+from bitloom.hw.ops import OPS, aside_of, gate_of
 
 
 class InputError(BitloomError):
@@ -62,6 +62,15 @@ def evaluate(graph: Graph, tensors: dict[str, np.ndarray], lengths: np.ndarray, 
                 if last_use[name] == index and name not in graph.outputs:
                     del values[name]
     return {k: v for k, v in values.items() if k not in graph.inputs}
+
+
+def borders(graph: Graph, values: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """Tokens of the first sentence of each pair, int64 [S]; None: no keys of the graph depend on it.
+
+    values  golden codes, the border's among them
+    """
+    found = sorted(aside_of(graph))
+    return values[found[0]][:, 0] if found else None
 
 
 def exits(graph: Graph, values: Mapping[str, np.ndarray]) -> tuple[int, ...] | None:

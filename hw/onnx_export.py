@@ -60,10 +60,13 @@ class Builder:
     def clip(self, x: str, tensor: Tensor, name: str) -> str:
         return self.op("Min", self.op("Max", x, self.scalar(tensor.low)), self.scalar(tensor.high), name=name)
 
-    def seen(self, x: str, keys: Keys) -> str:
-        """bool [T, 1, T]: which keys a query sees; x has T tokens along its first axis."""
+    def seen(self, x: str, keys: Keys, border: str | None = None) -> str:
+        """bool [T, 1, T]: which keys a query sees; x has T tokens along its first axis; border: int64 [1, 1], of the keys `segment`."""
         tokens = self.op("Gather", self.op("Shape", x), self.scalar(0))
         at = self.op("Range", self.scalar(0), tokens, self.scalar(1))
+        if keys.segment:
+            first = self.op("Less", at, self.op("Reshape", border, self.ints([1])))
+            return self.op("Equal", first, self.op("Unsqueeze", first, self.ints([1, 2])))
         behind = self.op("Sub", at, self.op("Unsqueeze", at, self.ints([1, 2])))
         limits = [("GreaterOrEqual", None if keys.back is None else -keys.back), ("LessOrEqual", keys.ahead)]
         sides = [self.op(test, behind, self.scalar(limit)) for test, limit in limits if limit is not None]

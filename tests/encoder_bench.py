@@ -49,7 +49,8 @@ class Encoder:
 
     def cycles(self, got: EncoderRun) -> dict[str, tuple[float, float]]:
         """(measured, predicted) of the first sentence's latency, the mix's mean interval and its end."""
-        guess, last = predict(Design(self.graph, self.folding), self.lengths, exits=self.exits), got.out_last_cycle
+        design, borders = Design(self.graph, self.folding), golden.borders(self.graph, self.want)
+        guess, last = predict(design, self.lengths, exits=self.exits, borders=borders), got.out_last_cycle
         return {
             "latency": (int(last[0]), guess.out_last[0]),
             "interval": (mean_interval(last, guess.together), guess.interval),
@@ -74,7 +75,8 @@ def make(folder: Path, seed: int, hardware: HardwareConfig, lengths: list[int], 
 def assert_equal(encoder: Encoder, report: VerifyReport) -> None:
     """No mismatch, and nothing left out: all tensors but the host's, and the output once more where it leaves."""
     made = [n.name for n in encoder.graph.nodes if n.op != "embed"]
-    values = sum(carried(encoder.graph.tensor(name), encoder.want[name], encoder.lengths) for name in [*made, *encoder.graph.outputs])
+    borders = golden.borders(encoder.graph, encoder.want)
+    values = sum(carried(encoder.graph.tensor(name), encoder.want[name], encoder.lengths, borders) for name in [*made, *encoder.graph.outputs])
     assert report.ok and report.mismatches == 0, str(report)
     assert report.values_compared == values > 0
 

@@ -17,7 +17,7 @@ from bitloom.qat.config import QuantConfig
 from bitloom.qat.net.encoder import Encoder
 from bitloom.qat.net.network import INPUTS, Network
 from bitloom.qat.net.off_ramps import OffRamps
-from bitloom.qat.net.operators import Add, Context, Embeddings, FirstToken, LayerNorm, Linear, Operator, Scores, Softmax, Table
+from bitloom.qat.net.operators import MARKED, Add, Border, Context, Embeddings, FirstToken, LayerNorm, Linear, Operator, Scores, Softmax, Table
 from bitloom.qat.net.shape import EncoderShape, LayerShape
 
 ALL_BITS = {
@@ -86,7 +86,13 @@ class RandomEncoder:
         rows = (("word", self.shape.vocabulary), ("position", self.shape.max_tokens), ("segment", 2))
         tables = {key: self.rng.integers(-127, 128, (count, op.word.shape[1])) for key, count in rows}
         self.rms[op.tensor] = 120
+        if op.marked:
+            sums = ops.embed.append(self.b, MARKED, inputs, *ops.border.marked(*tables.values()), bits=11, scale=0.5)
+            return ops.requant.append(self.b, op.tensor, sums, [1], 1, bits=10, scale=1.0)
         return ops.embed.append(self.b, op.tensor, inputs, **tables, bits=10, scale=1.0)
+
+    def border(self, op: Border, sums: Tensor, segments: str) -> Tensor:
+        return ops.border.append(self.b, op.tensor, self.b.tensors[MARKED])
 
     def layernorm(self, op: LayerNorm, x: Tensor) -> Tensor:
         bits = self.pick(self.shape.act_bits)
@@ -149,15 +155,15 @@ class RandomEncoder:
         self.rms[op.tensor] = rms / 2**shift
         return ops.requant.append(self.b, op.tensor, acc, [1], shift, bits=bits, scale=scale)
 
-    def scores(self, op: Scores, q: Tensor, k: Tensor) -> Tensor:
-        acc = ops.scores.append(self.b, op.acc, q, k, op.heads, op.keys)
+    def scores(self, op: Scores, q: Tensor, k: Tensor, *border: Tensor) -> Tensor:
+        acc = ops.scores.append(self.b, op.acc, q, k, op.heads, op.keys, *border)
         rms = math.sqrt(q.channels // op.heads) * self.rms[q.name] * self.rms[k.name]
         bits, self.prob_bits = self.pick(self.shape.score_bits), self.pick(self.shape.prob_bits)
         return self.shift_to(op, acc, rms, bits, 2.0 ** (2 - bits + self.pick((0, 1))))
 
-    def softmax(self, op: Softmax, x: Tensor) -> Tensor:
+    def softmax(self, op: Softmax, x: Tensor, *border: Tensor) -> Tensor:
         self.rms[op.tensor] = 2.0**self.prob_bits / 4
-        return ops.softmax.append(self.b, op.tensor, x, self.prob_bits)
+        return ops.softmax.append(self.b, op.tensor, x, self.prob_bits, *border)
 
     def context(self, op: Context, p: Tensor, v: Tensor) -> Tensor:
         acc = ops.context.append(self.b, op.acc, p, v, op.heads)
@@ -197,6 +203,7 @@ class RandomEncoder:
 
 
 RANDOM = {
+    Border: RandomEncoder.border,
     LayerNorm: RandomEncoder.layernorm,
     Linear: RandomEncoder.linear,
     Scores: RandomEncoder.scores,
@@ -239,7 +246,7 @@ def random_encoder(seed: int = 0, **shape) -> Graph:
 def random_sentences(graph: Graph, lengths, seed: int = 0) -> tuple[list[list[int]], list[list[int]]]:
     """Token and segment ids of sentences of the given lengths."""
     rng = np.random.default_rng(seed)
-    words = len(graph.params["embeddings.sum.word"])
+    words = len(graph.params[f"{graph.entry}.word"])
     ids = [rng.integers(0, words, n).tolist() for n in lengths]
     return ids, [np.sort(rng.integers(0, 2, n)).tolist() for n in lengths]
 

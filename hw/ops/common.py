@@ -47,6 +47,19 @@ def require_rows(tensor: Tensor, heads: int, graph: Graph, node: Node) -> None:
         require(False, graph, node, text)
 
 
+def require_border(graph: Graph, node: Node, rows: Tensor, inputs: int) -> None:
+    """Raise GraphError unless the node reads a border behind its `inputs` inputs where, and only where, the keys of its rows depend on one."""
+    more, segment = [graph.tensor(name) for name in node.inputs[inputs:]], rows.keys.segment
+    ok = len(more) == segment and all(t.shape == (1, 1) and not t.signed for t in more)
+    text = f"got {len(node.inputs)} inputs, must be {inputs + segment}{', the last one a border (1, 1)' if segment else ''} for keys {str(rows.shape[2])!r}"
+    require(ok, graph, node, text)
+
+
+def borders(inputs: Sequence[np.ndarray], at: int, lengths: np.ndarray) -> list[int | None]:
+    """Of each sentence, from the node's input `at`; None where it has none."""
+    return [int(b) for b in inputs[at].reshape(-1)] if len(inputs) > at else [None] * len(lengths)
+
+
 def require_range(value: np.ndarray, low: int, high: int, graph: Graph, node: Node, name: str) -> None:
     """Raise GraphError unless low <= value <= high everywhere."""
     got = (int(value.min()), int(value.max())) if value.size else (0, 0)
@@ -120,6 +133,20 @@ def fields(rows: Sequence[Sequence[int]], bits: Sequence[int]) -> np.ndarray:
             words[line, place : place + width] = [value >> i & 1 for i in range(width)]
             place += width
     return words
+
+
+def turn_spans(graph: Graph, node: Node, tokens: int, border: int | None = None) -> np.ndarray:
+    """Of a node with rows of keys: how many each query of a sentence sees in each turn, int64 [turns, T] (hw/keys.py)."""
+    found = []
+    for g, n in graph.turns(node):
+        rows = next(t for t in (g.tensor(name) for name in (*n.inputs, n.name)) if t.kind == "row")
+        found.append(rows.keys.spans(tokens, border))
+    return np.array(found)
+
+
+def mean(values: Sequence[int]) -> int:
+    """Rounded up."""
+    return -(-int(sum(values)) // len(values))
 
 
 PARTS = 15  # of folded streams that are between a matrix unit and a place behind it, at most: as many beats as the FIFOs and pipelines between hold

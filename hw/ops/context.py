@@ -12,7 +12,7 @@ from bitloom.hw.cost.multipliers import Operands, Product, fold_style
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops import softmax
-from bitloom.hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, require_rows, sentences
+from bitloom.hw.ops.common import divisors, exact_matmul, largest, mean, require, require_bits, require_holds, require_rows, sentences, turn_spans
 from bitloom.hw.ops.record import Finn, Operator
 from bitloom.hw.parts import banks, first_key, mac_array, regroup, ring
 from bitloom.hw.parts.banks import Banks
@@ -69,8 +69,8 @@ def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
     return b.op("Reshape", acc, b.ints([0, v.channels]), name=node.name)
 
 
-def macs(graph: Graph, node: Node, tokens: int) -> int:
-    return int(graph.tensor(node.inputs[0]).keys.spans(tokens).sum()) * graph.tensor(node.name).channels
+def macs(graph: Graph, node: Node, tokens: int, border: int | None = None) -> int:
+    return mean(turn_spans(graph, node, tokens, border).sum(axis=1)) * graph.tensor(node.name).channels
 
 
 def _width(graph: Graph, node: Node, fold: Fold) -> int:
@@ -85,8 +85,8 @@ def foldings(graph: Graph, node: Node, fold: Fold) -> list[Fold]:
 
 def interval(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
     """Cycles a sentence of that many tokens takes in steady state."""
-    channels, spans = _width(graph, node, fold), graph.tensor(node.inputs[0]).keys.spans(tokens)[:: fold.queries]
-    return int(np.maximum(fold.queries * channels // fold.lanes_out, spans * channels // (fold.pe * fold.side)).sum())
+    channels, spans = _width(graph, node, fold), turn_spans(graph, node, tokens)[:, :: fold.queries]
+    return mean(np.maximum(fold.queries * channels // fold.lanes_out, spans * channels // (fold.pe * fold.side)).sum(axis=1))
 
 
 def timing(graph: Graph, node: Node, fold: Fold, ins, out):
@@ -139,6 +139,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "V_W": v.bits,
             "OUT_W": acc.bits,
             "BACK": p.keys.reach(graph.max_tokens)["BACK"],
+            **({"SEGMENT": 1} if p.keys.segment else {}),
             "MUL_STYLE": fold_style(fold, operands(graph, node)),
             **ring.params(graph),
         },
@@ -192,7 +193,12 @@ def terms(p: Params) -> Terms:
     leaving = regroup.count_bits(p["QUERIES"], words * word // p["LANES"]) if p["QUERIES"] > 1 else 0
     return {key: p["QUERIES"] * p["SIDE"] * size for key, size in head.items()} | {
         "part_bits": (word - p["LANES"]) * p["V_W"],
-        "count_bits": leaving + 2 * sentence + 4 * index_bits(p["MAX_TOKENS"]) + index_bits(words) + held + first_key.count_bits(p, words),
+        "count_bits": leaving
+        + 2 * sentence
+        + 4 * index_bits(p["MAX_TOKENS"])
+        + index_bits(words)
+        + held
+        + first_key.count_bits(p, words, index_bits(p["MAX_TOKENS"]) * p.get("SEGMENT", 0)),
     }
 
 

@@ -89,7 +89,7 @@ def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
     return b.op("Add", acc, b.constant(f"{node.name}.bias", graph.param(node, "bias")), name=node.name)
 
 
-def macs(graph: Graph, node: Node, tokens: int) -> int:
+def macs(graph: Graph, node: Node, tokens: int, border: int | None = None) -> int:
     rows = tokens if graph.tensor(node.name).kind == "token" else 1
     return rows * int(graph.param(node, "weight").size)
 

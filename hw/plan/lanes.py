@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 from bitloom.hw.graph import Graph, Node
 from bitloom.hw.instance import Fold, Layout
-from bitloom.hw.ops import OPS
+from bitloom.hw.ops import OPS, operands
 from bitloom.hw.ops.common import divisors
 from bitloom.hw.parts import tiles
 from bitloom.hw.plan.folding import Folding
 from bitloom.hw.plan.groups import Group, groups
-from bitloom.hw.plan.timing import simulate_node
+from bitloom.hw.plan.timing import node_interval
 
 HEAD_TOKENS = 8  # the sentence's head must keep up with sentences of this many tokens
 FILL = 0.1  # of a block, at most, that may be filled up
@@ -58,7 +58,9 @@ class Lanes:
 
     graph: Graph
     beat: int = 0
-    rolled: dict[tuple[int, int, int], Lanes] = field(default_factory=dict)  # of the graph rolled: (layers, sentences inside, beat) -> its foldings
+    rolled: dict[tuple[int, int, int, bool], Lanes] = field(
+        default_factory=dict
+    )  # of the graph rolled: (layers, sentences inside, beat, recall) -> its foldings
     _frontiers: dict = field(default_factory=dict)
     _grouped: dict[int, Folding | None] = field(default_factory=dict)
     _paces: dict = field(default_factory=dict)
@@ -75,7 +77,8 @@ class Lanes:
         self.slowest = 2 * max(self.turns[n.name] * OPS[n.op].macs(graph, n, graph.max_tokens) for n in self.units)  # one multiplier a unit meets it
         numbers: dict[tuple, int] = {}
         self._shapes = {n.name: numbers.setdefault(self._shape(n), len(numbers)) for n in self.nodes}
-        self._sides = {n.name: tuple(self.of[name] for name in (*n.inputs, n.name) if name in self.of) for n in self.units}  # groups, inputs first
+        self._inputs = {n.name: operands(graph, n) for n in self.nodes}
+        self._sides = {n.name: tuple(self.of[name] for name in (*self._inputs[n.name], n.name) if name in self.of) for n in self.units}  # groups, inputs first
         self._rows, self._attended, self._interleaves = self._row_groups()
         self._queries = all(graph.tensor(name).keys.all for name in self._rows)
         self._passing = {g: sum(OPS[n.op].elementwise and n.name in g.tensors for n in self.nodes) for g in self.groups}
@@ -116,8 +119,7 @@ class Lanes:
     def _pace(self, node: Node, fold: Fold) -> int:
         key = (self._shapes[node.name], self.turns[node.name], fold)
         if key not in self._paces:
-            last = simulate_node(self.graph, node, fold, [self.graph.max_tokens] * SENTENCES).last
-            self._paces[key] = self.turns[node.name] * (last[-1] - last[-1 - len(last) // SENTENCES])
+            self._paces[key] = node_interval(self.graph, node, fold, self.graph.max_tokens, SENTENCES)
         return self._paces[key]
 
     def work(self, folding: Folding) -> int:
@@ -228,7 +230,16 @@ class Lanes:
         interval = max(self.turns[n.name] * OPS[n.op].interval(self.graph, n, folds[n.name], self.graph.max_tokens) for n in self.units)
         lanes = {name: self._lanes(name, chosen) for name in self.graph.tensors}
         layers, inside = (self.graph.layers, self.graph.inside) if self.graph.around else (0, 0)
-        return Folding(folds=folds, lanes=lanes, interval=interval, multipliers=sum(per_node.values()), per_node=per_node, layers=layers, inside=inside)
+        return Folding(
+            folds=folds,
+            lanes=lanes,
+            interval=interval,
+            multipliers=sum(per_node.values()),
+            per_node=per_node,
+            layers=layers,
+            inside=inside,
+            recall=bool(self.graph.around and self.graph.recall),
+        )
 
     def _lanes(self, tensor: str, chosen: dict[Group, Way]) -> int:
         if tensor in self._rows:
@@ -245,8 +256,9 @@ class Lanes:
 
     def _bare(self, node: Node, chosen: dict[Group, Way]) -> Fold:
         """The streams of a unit; PE and SIMD are open."""
-        layouts = [self._layout(name, chosen) for name in node.inputs]
-        tokens = [name for name in node.inputs if name not in self._rows] or node.inputs
+        inputs = self._inputs[node.name]
+        layouts = [self._layout(name, chosen) for name in inputs]
+        tokens = [name for name in inputs if name not in self._rows] or inputs
         rows = next((chosen[self._rows[name]] for name in (*node.inputs, node.name) if name in self._rows), None)
         return Fold(
             side=rows.side if rows else 1,

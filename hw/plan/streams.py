@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +12,22 @@ from typing import NamedTuple
 import numpy as np
 
 from bitloom.hw.instance import Layout
-from bitloom.hw.keys import Keys
+from bitloom.hw.keys import SEGMENT, Keys
+from bitloom.hw.ops import border as marks
+
+Borders = Sequence[int] | np.ndarray | None
+
+
+def each_border(lengths: Sequence[int] | np.ndarray, borders: Borders) -> list[int | None]:
+    """Of each sentence; None where they are not known."""
+    return [None] * len(lengths) if borders is None else [int(border) for border in borders]
+
+
+def borders_in(streams: Iterable[Stream], sentences: Sequence[np.ndarray]) -> np.ndarray | None:
+    """Tokens of the first sentence of each pair, as the marks in the entry's codes say; None where no keys depend on it."""
+    if not any(s.keys == SEGMENT for s in streams):
+        return None
+    return marks.border(np.concatenate(sentences), np.array([len(s) for s in sentences]))[:, 0]
 
 
 def wire(tensor: str) -> str:
@@ -81,15 +97,16 @@ class Stream:
         """The reverse, without the filled places."""
         return self.layout.take(elements)
 
-    def order(self, lengths: np.ndarray) -> np.ndarray | None:
+    def order(self, lengths: np.ndarray, borders: Borders = None) -> np.ndarray | None:
         """For each value in the order in which the stream carries them, its index in the golden tensor, flat; None: all of them, in order.
 
         lengths  tokens of each sentence
+        borders  of those that are pairs, tokens of the first of the two (hw/keys.py); None: not known, as none of the keys depend on it
         """
         if self.kind == "row":
             if self.lanes == 1 and Keys.parse(self.keys).all:
                 return None
-            places = self._rows(lengths)
+            places = self._rows(lengths, borders)
             return places[places >= 0]
         if self.fold:
             values = self._folded(lengths)
@@ -100,21 +117,22 @@ class Stream:
         tokens = int(lengths.sum()) if self.kind == "token" else len(lengths)
         return (np.arange(tokens)[:, None] * self.channels + channels).reshape(-1)
 
-    def row_lengths(self, lengths: np.ndarray) -> np.ndarray:
+    def row_lengths(self, lengths: np.ndarray, borders: Borders = None) -> np.ndarray:
         """Of a row stream: elements of each of its rows, those side by side as one, int64 [rows]."""
         keys, groups = Keys.parse(self.keys), self.heads * self.queries // self.lanes
-        return np.concatenate([np.repeat(keys.spans(int(n))[:: self.queries], groups) for n in lengths])
+        each = zip(lengths, each_border(lengths, borders), strict=True)
+        return np.concatenate([np.repeat(keys.spans(int(n), border)[:: self.queries], groups) for n, border in each])
 
-    def _rows(self, lengths: np.ndarray) -> np.ndarray:
+    def _rows(self, lengths: np.ndarray, borders: Borders) -> np.ndarray:
         """Of a row stream, for each element: its index in the golden tensor, flat; -1 in the lanes of tokens that a sentence's last group lacks."""
         keys, side = Keys.parse(self.keys), self.lanes // self.queries
         sizes = lengths * self.heads * lengths
         found = [np.zeros(0, dtype=np.int64)]
-        for start, size, n in zip(np.cumsum(sizes) - sizes, sizes, lengths, strict=True):
+        for start, size, n, border in zip(np.cumsum(sizes) - sizes, sizes, lengths, each_border(lengths, borders), strict=True):
             places = (start + np.arange(size)).reshape(n, -1, side, n)
             places = np.pad(places, ((0, -n % self.queries), (0, 0), (0, 0), (0, 0)), constant_values=-1)
             places = places.reshape(-1, self.queries, self.heads // side, side, n).transpose(0, 2, 4, 1, 3)
-            seen = keys.seen(n)[:: self.queries]  # [group, 1, key]: all, where several go side by side
+            seen = keys.seen(n, border)[:: self.queries]  # [group, 1, key]: all, where several go side by side
             found.append(places[np.broadcast_to(seen[..., None, None], places.shape)])
         return np.concatenate(found)
 
@@ -130,12 +148,12 @@ class Stream:
             start += length
         return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
 
-    def holds_channel(self, lengths: np.ndarray) -> np.ndarray:
+    def holds_channel(self, lengths: np.ndarray, borders: Borders = None) -> np.ndarray:
         """bool, for each element of the stream: it is no filled place, and of no token that is not there."""
         if self.fold:
             return self._folded(lengths) >= 0
         if self.kind == "row":
-            return self._rows(lengths) >= 0
+            return self._rows(lengths, borders) >= 0
         return np.tile(self.filled_by_channels, int(lengths.sum()) if self.kind == "token" else len(lengths))
 
     @property

@@ -156,6 +156,7 @@ class Channel:
         self.branches = (self,)  # as a Fork has them
         self.memory = None  # that its reader fetches from (hw/parts/tiles.py: Tiles)
         self.turns: Sequence[int] | int = 0  # in which sentences come: all in that one, or each in its own (hw/parts/loop.py)
+        self.borders: Sequence[int] | None = None  # tokens of the first sentences of pairs (hw/keys.py); None: not known
         self.tokens: deque[Token] = deque()
         self.log: list[Token] = []  # every token, with the cycles in which it entered
         self._taken: deque[tuple[int, Token]] = deque()  # (first beat, token), got and not yet popped
@@ -174,6 +175,10 @@ class Channel:
     def turn(self, sentence: int) -> int:
         """In which a sentence comes that has begun to."""
         return self.turns if isinstance(self.turns, int) else self.turns[sentence]
+
+    def border(self, sentence: int) -> int | None:
+        """Of a sentence of which something has come; None: not known."""
+        return None if self.borders is None else self.borders[sentence]
 
     def get(self) -> Get:
         return self._get
@@ -350,26 +355,56 @@ class NodeTrace:
     last: list[int]
 
 
-def simulate_node(graph: Graph, node: Node, fold: Fold, lengths: Sequence[int], turn: int = 0) -> NodeTrace:
-    """One operator alone, its sources always valid, its sink always ready; cycle 0 is the first accepted beat. turn: of all sentences, in a rolled graph."""
-    ins = [Channel(f"{node.name}.in{i}", latency=0) for i in range(len(node.inputs))]
+def simulate_node(graph: Graph, node: Node, fold: Fold, lengths: Sequence[int], turn: int = 0, borders: Sequence[int] | None = None) -> NodeTrace:
+    """One operator alone, its sources always valid, its sink always ready; cycle 0 is the first accepted beat.
+
+    turn     of all sentences, in a rolled graph
+    borders  of pairs (hw/keys.py); None: not known
+    """
+    names = [name for _, name in OPS[node.op].takes(node)]
+    ins = [Channel(f"{node.name}.in{i}", latency=0) for i in range(len(names))]
+    if borders is None and _sees_all(graph, node, turn):
+        borders = [0] * len(lengths)
     for channel in ins:
-        channel.turns = turn
+        channel.turns, channel.borders = turn, borders
     out = Channel(f"{node.name}.out", latency=0)
     processes = {node.name: OPS[node.op].timing(graph, node, fold, ins, out), "sink": sink(out)}
-    for index, (channel, name) in enumerate(zip(ins, node.inputs, strict=True)):
+    for index, (channel, name) in enumerate(zip(ins, names, strict=True)):
         processes[f"source{index}"] = _unit_source(graph, name, channel, fold, lengths)
     run(processes, [*ins, out])
     return NodeTrace(first=[t.first for t in out.log], last=[t.last for t in out.log])
 
 
+def _sees_all(graph: Graph, node: Node, turn: int) -> bool:
+    """All keys are seen in that turn."""
+    own, served = graph.turns(node)[turn]
+    rows = [own.tensor(name) for name in (*served.inputs, served.name) if own.tensor(name).kind == "row"] if graph.around else []
+    return any(tensor.keys.all for tensor in rows)
+
+
+def unlike_turns(graph: Graph, node: Node, fold: Fold) -> Sequence[int]:
+    """Turns that take a unit other cycles than each other; where all are alike, the first."""
+    turns = range(len(graph.turns(node)))
+    return turns if fold.words or len({_sees_all(graph, node, turn) for turn in turns}) > 1 else turns[:1]
+
+
+def node_interval(graph: Graph, node: Node, fold: Fold, tokens: int, sentences: int = 4) -> int:
+    """Steady-state cycles of a unit alone for a sentence of that many tokens; of a rolled encoder, in all turns. sentences: behind which it is steady."""
+    unlike = unlike_turns(graph, node, fold)
+    traces = [simulate_node(graph, node, fold, [tokens] * sentences, turn) for turn in unlike]
+    return len(graph.turns(node)) // len(traces) * sum(t.last[-1] - t.last[-1 - len(t.last) // sentences] for t in traces)
+
+
 def _unit_source(graph: Graph, name: str, channel: Channel, fold: Fold, lengths: Sequence[int]) -> Process:
     tensor = graph.tensor(name)
     if tensor.kind == "row":
-        return _rows(channel, [tensor.keys.spans(n)[:: fold.queries].tolist() for n in lengths], int(tensor.shape[1]) // fold.side)
+        each = [tensor.keys.spans(n, channel.border(i))[:: fold.queries].tolist() for i, n in enumerate(lengths)]
+        return _rows(channel, each, int(tensor.shape[1]) // fold.side)
     counts = lengths if tensor.kind == "token" else [1] * len(lengths)
     if fold.folded:
         return _parts(channel, counts, fold.into(tensor.channels).width, fold)
+    if tensor.shape == (1, 1):
+        return source(channel, counts, 1, always_valid=True)
     return source(channel, counts, fold.into(tensor.channels).width // fold.lanes_in, always_valid=True)
 
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// context_op (`context` is a keyword): acc[i,h,d] = sum_j p[i,h,j] * v[j,h,d], over the keys j that query i sees: from max(0, i - BACK) on, as many as its rows have
+// context_op (`context` is a keyword): acc[i,h,d] = sum_j p[i,h,j] * v[j,h,d], over the keys j that query i sees: from max(0, i - BACK) on, as many as its rows have;
+//          or, of a pair (SEGMENT), from 0 or B on, with B the length of the rows of the sentence's first token
 // Golden : hw/ops/context.py (bit-exact)
 // Stream : p_* rows, an unsigned element of SIDE heads of QUERIES tokens a beat, order tokens i, heads, token j, p_last at the end of the rows (of n
 //          elements each); where a sentence's last tokens are fewer than QUERIES, the lanes of the others are not looked at; v_* tokens of HEADS*DIM signed elements, v_last at the end of a sentence (of T tokens); m_* tokens of HEADS*DIM
@@ -25,6 +26,7 @@ module context_op #(
   parameter int V_W = 8,          // bits per value element
   parameter int OUT_W = 20,       // bits per sum
   parameter int BACK = MAX_TOKENS - 1,  // keys seen before the query's own; MAX_TOKENS - 1: all
+  parameter int SEGMENT = 0,      // 1: keys of the query's own sentence of a pair
   parameter MUL_STYLE = "one",    // multipliers: see mac_array
   parameter int ROOM = 2,         // of the values: see ring
   parameter RAM_STYLE = "auto"    // of the values: see ring
@@ -85,7 +87,15 @@ module context_op #(
   wire sentence_last = |ends;
   wire [WordW-1:0] next_word = token_end ? '0 : word_q + 1'b1;
 
-  first_key #(.MAX_TOKENS(MAX_TOKENS), .WORDS(Words), .BACK(BACK)) u_first (.clk, .rst, .token_end(en && issue && token_end), .sentence_last, .first);
+  logic [TokenW-1:0] border_q;
+  wire fresh = next_token_q == CountW'(Words);  // at a sentence's first token
+  wire [TokenW-1:0] border = fresh ? span : border_q;
+  wire in_first;
+  always_ff @(posedge clk) if (en && issue && fresh) border_q <= span;
+
+  first_key #(.MAX_TOKENS(MAX_TOKENS), .WORDS(Words), .BACK(BACK), .SEGMENT(SEGMENT), .BORDER_W(TokenW)) u_first (
+    .clk, .rst, .token_end(en && issue && token_end), .sentence_last, .border, .at(VAtW'(next_token_q)), .in_first, .first);
+  wire unused_first = &{1'b0, in_first};
 
   always_ff @(posedge clk) begin
     if (en && run && waits) begin
@@ -203,7 +213,7 @@ module context_op #(
   initial begin
     if (DIM % PE != 0 || HEADS % SIDE != 0)
       $fatal(1, "context_op: got PE %0d and SIDE %0d, must divide DIM %0d and HEADS %0d", PE, SIDE, DIM, HEADS);
-    if (QUERIES > 1 && BACK < MAX_TOKENS - 1) $fatal(1, "context_op: got QUERIES %0d with a range of keys, must be 1 there", QUERIES);
+    if (QUERIES > 1 && (BACK < MAX_TOKENS - 1 || SEGMENT != 0)) $fatal(1, "context_op: got QUERIES %0d with a range of keys, must be 1 there", QUERIES);
     if (BACK < 0) $fatal(1, "context_op: got BACK %0d, must be at least 0", BACK);
   end
 endmodule

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// scores: acc[i,h,j] = sum_d q[i,h,d] * k[j,h,d], over the keys j that query i sees: max(0, i - BACK) .. min(T, i + AHEAD + 1) - 1
+// scores: acc[i,h,j] = sum_d q[i,h,d] * k[j,h,d], over the keys j that query i sees: max(0, i - BACK) .. min(T, i + AHEAD + 1) - 1; or, of a pair
+//          (BORDER_W), those of its own sentence, 0 .. B - 1 or B .. T - 1
 // Golden : hw/ops/scores.py (bit-exact)
 // Stream : q_*, k_* tokens of HEADS*DIM elements, signed, `last` at the end of a sentence; m_* rows: element j of SIDE heads of QUERIES tokens a
 //          beat, in the order tokens i, heads, token j, m_last at the end of the rows. Where a sentence's last tokens are fewer than QUERIES,
-//          the lanes of the others carry 0
+//          the lanes of the others carry 0. b_*: B of each sentence, one beat, taken with its last query; B = 0 or T: all keys are seen
 // Order  : all keys of a sentence are stored first, in a ring of ROOM*MAX_TOKENS tokens, behind those of the sentences before;
 //          queries are taken token by token, double-buffered, QUERIES of them for each key that is read
 // Timing : a beat takes DIM/SIMD cycles, QUERIES tokens that see n keys n*HEADS/SIDE*DIM/SIMD, with no cycle lost between rows, tokens or sentences.
@@ -25,9 +26,11 @@ module scores #(
   parameter int OUT_W = 20,       // bits per score
   parameter int BACK = MAX_TOKENS - 1,   // keys seen before the query's own; MAX_TOKENS - 1: all
   parameter int AHEAD = MAX_TOKENS - 1,  // and behind it
+  parameter int BORDER_W = 0,     // bits of B, that hold MAX_TOKENS; 0: b_* is not looked at
   parameter MUL_STYLE = "one",    // multipliers: see mac_array
   parameter int ROOM = 2,         // of the keys: see ring
-  parameter RAM_STYLE = "auto"    // of the keys: see ring
+  parameter RAM_STYLE = "auto",   // of the keys: see ring
+  localparam int B_W = BORDER_W > 0 ? BORDER_W : 1
 ) (
   input  wire logic                  clk,
   input  wire logic                  rst,
@@ -39,6 +42,10 @@ module scores #(
   output      logic                       k_ready,
   input  wire logic [LANES*K_W-1:0]  k_data,
   input  wire logic                  k_last,
+  input  wire logic                  b_valid,
+  output      logic                       b_ready,
+  input  wire logic [B_W-1:0]        b_data,
+  input  wire logic                  b_last,
   output      logic                       m_valid,
   input  wire logic                  m_ready,
   output      logic [QUERIES*SIDE*OUT_W-1:0] m_data,
@@ -60,7 +67,7 @@ module scores #(
   logic [QAtW-1:0] head_q, q_at_q;
   logic [KAtW-1:0] k_at_q;
   wire [KAtW-1:0] first;
-  wire range_end;
+  wire range_end, in_first;
   wire q_full, sentence_last;
   wire [QUERIES-1:0] there;  // of the tokens side by side, those that the sentence has
   logic k_full;
@@ -69,26 +76,39 @@ module scores #(
   // Much waits for what ends with a step, so it is found in a cycle before, from registers.
   logic step_end_q, last_head_q;
   wire key_last;  // it is the row's last key
-  wire run = q_full && k_full;
+  wire run = q_full && k_full && (BORDER_W == 0 || b_valid);
   wire step_end = step_end_q;
   wire row_end = step_end && key_last;
   wire token_end = row_end && last_head_q;
   wire [QAtW-1:0] next_head = token_end ? '0 : head_q + QAtW'(Steps);
 
-  first_key #(.MAX_TOKENS(MAX_TOKENS), .WORDS(Words), .BACK(BACK)) u_first (.clk, .rst, .token_end(en && run && token_end), .sentence_last, .first);
+  first_key #(.MAX_TOKENS(MAX_TOKENS), .WORDS(Words), .BACK(BACK), .SEGMENT(BORDER_W > 0 ? 1 : 0), .BORDER_W(B_W)) u_first (
+    .clk, .rst, .token_end(en && run && token_end), .sentence_last, .border(b_data), .at(KAtW'(next_key_q)), .in_first, .first);
+  assign b_ready = en && run && token_end && sentence_last;
 
-  if (AHEAD < MAX_TOKENS - 1) begin : g_range_end
+  if (BORDER_W > 0) begin : g_border
+    logic [B_W-1:0] key_q;  // of the row, counted from its first one
+
+    assign range_end = in_first && key_q + 1'b1 == b_data;
+    always_ff @(posedge clk) begin
+      if (en && run && step_end) key_q <= row_end ? '0 : key_q + 1'b1;
+      if (rst) key_q <= '0;
+    end
+    wire unused = &{1'b0, b_last};
+  end else if (AHEAD < MAX_TOKENS - 1) begin : g_range_end
     localparam int EndW = $clog2((MAX_TOKENS + AHEAD) * Words + 1);
     localparam logic [EndW-1:0] FirstEnd = EndW'((AHEAD + 1) * Words);
     logic [EndW-1:0] end_q;  // where the key behind the query's last one would begin
 
     assign range_end = EndW'(next_key_q) == end_q;
+    wire unused = &{1'b0, b_valid, b_data, b_last, in_first};
     always_ff @(posedge clk) begin
       if (en && run && token_end) end_q <= sentence_last ? FirstEnd : end_q + EndW'(Words);
       if (rst) end_q <= FirstEnd;
     end
   end else begin : g_sentence_end
     assign range_end = 1'b0;
+    wire unused = &{1'b0, b_valid, b_data, b_last, in_first};
   end
 
   if (Steps > 1) begin : g_key_last
@@ -208,8 +228,10 @@ module scores #(
   initial begin
     if (DIM % SIMD != 0 || HEADS % SIDE != 0)
       $fatal(1, "scores: got SIMD %0d and SIDE %0d, must divide DIM %0d and HEADS %0d", SIMD, SIDE, DIM, HEADS);
-    if (QUERIES > 1 && (BACK < MAX_TOKENS - 1 || AHEAD < MAX_TOKENS - 1))
+    if (QUERIES > 1 && (BACK < MAX_TOKENS - 1 || AHEAD < MAX_TOKENS - 1 || BORDER_W > 0))
       $fatal(1, "scores: got QUERIES %0d with a range of keys, must be 1 there", QUERIES);
+    if (BORDER_W > 0 && ((1 << BORDER_W) <= MAX_TOKENS || BACK < MAX_TOKENS - 1 || AHEAD < MAX_TOKENS - 1))
+      $fatal(1, "scores: got BORDER_W %0d, must hold MAX_TOKENS %0d, with all keys before and behind", BORDER_W, MAX_TOKENS);
     if (BACK < 0 || AHEAD < 0) $fatal(1, "scores: got BACK %0d and AHEAD %0d, must be at least 0", BACK, AHEAD);
   end
 endmodule

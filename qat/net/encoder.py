@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from bitloom.hw.keys import SEGMENT
 from bitloom.qat.net.network import Network
 from bitloom.qat.net.off_ramps import OffRamp, OffRamps
-from bitloom.qat.net.operators import LOGIT_BITS, Add, Context, Embeddings, FirstToken, LayerNorm, Linear, Scores, Softmax, Table
+from bitloom.qat.net.operators import LOGIT_BITS, Add, Border, Context, Embeddings, FirstToken, LayerNorm, Linear, Scores, Softmax, Table
 from bitloom.qat.net.shape import EncoderShape, LayerShape
 
 
@@ -51,10 +52,10 @@ class EncoderLayer(nn.Module):
         self.ffn.up, self.ffn.act, self.ffn.down = matrix("ffn.up"), Table(layer.activation), matrix("ffn.down")
         self.ffn.sum, self.ffn.norm = Add(), LayerNorm(hidden, eps)
 
-    def forward(self, x: Tensor, real: Tensor | None) -> Tensor:
-        """x [B, T, H] -> [B, T, H]; real: False for padding, broadcast to [B, heads, T, T]."""
+    def forward(self, x: Tensor, real: Tensor | None, *border: Tensor) -> Tensor:
+        """x [B, T, H] -> [B, T, H]; real: False for padding, broadcast to [B, heads, T, T]; border: [B, 1], where the keys depend on it."""
         q, k, v = self.query(x), self.key(x), self.value(x)
-        probs = self.probs_dropout(self.probs(self.scores(q, k), real))
+        probs = self.probs_dropout(self.probs(self.scores(q, k, *border), real, *border))
         attended = self.attention.output(self.context(probs, v))
         x = self.attention.norm(self.attention.sum(self.dropout(attended), x))
         fed = self.ffn.down(self.ffn.act(self.ffn.up(x)))
@@ -67,9 +68,10 @@ class Encoder(Network):
     def __init__(self, shape: EncoderShape):
         super().__init__()
         self.shape, hidden = shape, shape.hidden
-        width = shape.embedding or hidden
+        width, pairs = shape.embedding or hidden, [layer.keys == SEGMENT for layer in shape.layers]
         self.embeddings = nn.Module()
-        self.embeddings.sum = Embeddings(shape.vocabulary, shape.positions, shape.segments, width)
+        self.embeddings.sum = Embeddings(shape.vocabulary, shape.positions, shape.segments, width, any(pairs))
+        self.border = Border() if any(pairs) else None
         self.embeddings.norm = LayerNorm(width, shape.layer_norm_eps)
         self.embeddings.project = Linear(width, hidden) if width != hidden else None
         self.dropout = nn.Dropout(shape.dropout)
@@ -84,12 +86,14 @@ class Encoder(Network):
         self.answer = OffRamps(len(shape.layers)) if shape.exits else None
 
     def forward(self, input_ids: Tensor, token_type_ids: Tensor, real: Tensor | None) -> Tensor:
-        x = self.dropout(self.embeddings.norm(self.embeddings.sum(input_ids, token_type_ids)))
+        x = self.embeddings.sum(input_ids, token_type_ids)
+        border = () if self.border is None else (self.border(x, token_type_ids, real),)
+        x = self.dropout(self.embeddings.norm(x))
         if self.embeddings.project is not None:
             x = self.embeddings.project(x)
         early = []
         for index, layer in enumerate(self.layer):
-            x = layer(x, real)
+            x = layer(x, real, *(border if self.shape.layers[index].keys == SEGMENT else ()))
             if self.answer is not None and index < len(self.exit):
                 early.append(self.exit[index](x))
         if self.answer is not None:
