@@ -145,7 +145,11 @@ class EncoderRun:
 
     def lengths_of(self, tensor: str) -> np.ndarray:
         """Tokens of what a stream carries, in its order: of the sentences, or in a rolled encoder of their visits."""
-        return self.lengths[[sentence for sentence, _ in self.visits]] if self.infos[tensor].turns else self.lengths
+        info = self.infos[tensor]
+        if not info.turns:
+            return info.carries(self.lengths)
+        by_turn = [info.carries(self.lengths, turn) for turn in range(len(info.turns))]
+        return np.array([by_turn[turn][sentence] for sentence, turn in self.visits], dtype=np.int64)
 
 
 def codes(stream: Stream, record: Record, lengths: np.ndarray) -> np.ndarray:
@@ -198,7 +202,7 @@ def simulate(
     lengths = np.array([len(s) for s in sentences], dtype=np.int64)
     expect = {s.tensor: expected_beats(s, lengths) for s in sinks(infos)}
     taps = {s.port: expected_beats(s, lengths) for s in infos if s.port}
-    taps |= {s.wire: expected_beats(s, lengths) * max(1, len(s.turns)) for s in infos if options.taps}
+    taps |= {s.wire: sum(expected_beats(s, lengths, turn) for turn in range(max(1, len(s.turns)))) for s in infos if options.taps}
     plusargs = settings(
         stall_in=options.stall_in,
         stall_out=options.stall_out,
@@ -343,8 +347,9 @@ def write_sentences(path: Path, sentences: Sequence[np.ndarray], first: Stream) 
     write_source(path, beats, last, first.io_bits)
 
 
-def expected_beats(stream: Stream, lengths: np.ndarray) -> int:
-    """Beats of a stream for sentences of these lengths, in one turn."""
+def expected_beats(stream: Stream, lengths: np.ndarray, turn: int = -1) -> int:
+    """Beats of a stream for sentences of these lengths, in one turn (that in which they leave)."""
+    lengths = stream.carries(lengths, turn)
     units = {"token": lambda: lengths, "row": lambda: stream.row_lengths(lengths), "sentence": lambda: lengths > 0}[stream.kind]()
     return int(units.sum()) * stream.beats
 

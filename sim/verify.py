@@ -110,12 +110,13 @@ def compare(graph: Graph, golden: Mapping[str, np.ndarray], run: EncoderRun, *, 
     for name in dict.fromkeys(carried[name] for name in names):
         info, visits = run.infos[name], run.visits if run.infos[name].turns else ()
         want = [golden[tensor] for tensor in info.turns or (name,)]
-        reports.append(_report(name, info, _in_order(info, want, run.lengths, visits), run.taps[name], run.streams[name].last, run.lengths, visits))
+        reports.append(_report(name, info, _in_order(info, want, run.lengths, visits), run.taps[name], run.streams[name].last, run.lengths_of(name), visits))
     for name, record in run.left.items():  # behind the last tap come a FIFO and the widening to whole bytes
         info = run.infos[name]
         tensor = info.turns[-1] if info.turns else name
         if tensor in golden:
-            reports.append(_report(info.port, info, np.asarray(golden[tensor]).reshape(-1), codes(info, record, run.lengths), record.last, run.lengths))
+            lengths = info.carries(run.lengths)
+            reports.append(_report(info.port, info, np.asarray(golden[tensor]).reshape(-1), codes(info, record, lengths), record.last, lengths))
     values = sum(r.values for r in reports)
     if values == 0:
         raise SimulationError("verify: compared 0 values, must be at least 1; a comparison of nothing proves nothing")
@@ -129,19 +130,18 @@ def compare(graph: Graph, golden: Mapping[str, np.ndarray], run: EncoderRun, *, 
 
 
 def _in_order(info: Stream, want: Sequence[np.ndarray], lengths: np.ndarray, visits: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Golden values of a stream, flat: of each visit those of its sentence and turn. want: the golden tensor of each turn."""
+    """Golden values of a stream, flat: of each visit those of its sentence and turn. want: the golden tensor of each turn; lengths: of the sentences."""
     flat = [np.asarray(tensor).reshape(-1) for tensor in want]
     if not visits:
         return flat[0]
-    starts = sentence_starts(info, lengths, len(flat[0]))
-    return np.concatenate([flat[turn][starts[sentence] : starts[sentence + 1]] for sentence, turn in visits])
+    starts = [sentence_starts(info, info.carries(lengths, turn), len(own)) for turn, own in enumerate(flat)]
+    return np.concatenate([flat[turn][starts[turn][sentence] : starts[turn][sentence + 1]] for sentence, turn in visits])
 
 
 def _report(
     name: str, info: Stream, want: np.ndarray, got: np.ndarray, last: np.ndarray, lengths: np.ndarray, visits: Sequence[tuple[int, int]] = ()
 ) -> TensorReport:
-    """visits  (sentence, turn) in the stream's order; (): the sentences, once each"""
-    lengths = lengths[[sentence for sentence, _ in visits]] if visits else lengths
+    """lengths: tokens of what the stream carries, in its order; visits: (sentence, turn) in that order, (): the sentences, once each."""
     size, flags, order = len(want), expected_last(len(want), info, lengths), info.order(lengths)
     want = want if order is None else want[order]
     values, beats = _differences(got, want), _differences(last, flags)

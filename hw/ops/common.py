@@ -13,6 +13,7 @@ import numpy as np
 from bitloom.hw.graph import Graph, GraphError, Node, Tensor
 from bitloom.hw.instance import Fold
 from bitloom.hw.keys import FORMS, Keys
+from bitloom.hw.tokens import Tokens
 
 
 def half(shift: int) -> int:
@@ -40,8 +41,9 @@ def require(ok: bool, graph: Graph, node: Node, text: str) -> None:
 def require_rows(tensor: Tensor, heads: int, graph: Graph, node: Node) -> None:
     """Raise GraphError unless the tensor is rows of that many heads over keys that hw/keys.py knows."""
     text = f"{tensor.name} got shape {tensor.shape}, must be ('T', {heads}, KEYS), KEYS {FORMS}"
-    require(len(tensor.shape) == 3 and tensor.shape[:2] == ("T", heads), graph, node, text)
+    require(len(tensor.shape) == 3 and tensor.shape[0] != 1 and tensor.shape[1] == heads, graph, node, text)
     try:
+        Tokens.parse(tensor.shape[0])
         Keys.parse(str(tensor.shape[2]))
     except ValueError:
         require(False, graph, node, text)

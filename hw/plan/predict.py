@@ -271,6 +271,6 @@ def stage_intervals(design: Design, tokens: int) -> dict[str, int]:
     intervals = {}
     for unit in design.units:
         unlike = range(unit.turns if unit.fold.words else 1)  # turns
-        traces = [simulate_node(design.graph, unit.node, unit.fold, [tokens] * 4, turn) for turn in unlike]
+        traces = [simulate_node(design.graph, unit.node, unit.fold, [design.graph.taken(unit.node, tokens)] * 4, turn) for turn in unlike]
         intervals[unit.name] = unit.turns // len(traces) * sum(t.last[-1] - t.last[-1 - len(t.last) // 4] for t in traces)
     return intervals

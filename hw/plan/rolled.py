@@ -17,6 +17,7 @@ from bitloom.hw.plan.folding import FoldingError
 
 INSIDE = 4  # sentences at once, in any turns: two keep attention and what is behind it busy, the others make up for different lengths
 BEHIND = 2  # more of them where weights come from external memory: a block waits until it is whole in each matrix unit, and to be unfolded
+MANY = 1 << 20  # tokens, of which the more are left the more any sentence has
 LARGEST = 256  # turns, and SENTENCES * max_tokens, as hw/rtl/turns.sv counts them
 
 
@@ -199,13 +200,13 @@ def _check_cut(graph: Graph, head: str, inner: set[str], around: list[Node]) -> 
 
 
 def _widest(tensors: list[Tensor], name: str) -> Tensor:
-    """A tensor that holds the codes of all of them.
+    """A tensor that holds the codes of all of them, and as many tokens as any.
 
     Raises FoldingError: they have different shapes.
     """
-    first = tensors[0]
+    first = max(tensors, key=lambda tensor: tensor.tokens.of(MANY))
     for tensor in tensors:
-        if tensor.shape != first.shape:
+        if tensor.shape[1:] != first.shape[1:] or tensor.kind != first.kind:
             raise FoldingError(
                 f"folding: layers cannot share hardware: {tensor.name} got shape {tensor.shape}, must be {first.shape} as {first.name}; remove hardware.layers"
             )
