@@ -74,7 +74,8 @@ def make(folder: Path, seed: int, hardware: HardwareConfig, lengths: list[int], 
 def assert_equal(encoder: Encoder, report: VerifyReport) -> None:
     """No mismatch, and nothing left out: all tensors but the host's, and the output once more where it leaves."""
     made = [n.name for n in encoder.graph.nodes if n.op != "embed"]
-    values = sum(carried(encoder.graph.tensor(name), encoder.want[name], encoder.lengths) for name in [*made, *encoder.graph.outputs])
+    tensors = [encoder.graph.tensor(name) for name in [*made, *encoder.graph.outputs]]
+    values = sum(carried(tensor, encoder.want[tensor.name], tensor.tokens.of(np.array(encoder.lengths))) for tensor in tensors)
     assert report.ok and report.mismatches == 0, str(report)
     assert report.values_compared == values > 0
 

@@ -17,7 +17,7 @@ from bitloom.qat.config import QuantConfig
 from bitloom.qat.net.encoder import Encoder
 from bitloom.qat.net.network import INPUTS, Network
 from bitloom.qat.net.off_ramps import OffRamps
-from bitloom.qat.net.operators import Add, Context, Embeddings, FirstToken, LayerNorm, Linear, Operator, Scores, Softmax, Table
+from bitloom.qat.net.operators import Add, Context, Embeddings, FirstToken, KeepTokens, LayerNorm, Linear, Operator, Scores, Softmax, Table
 from bitloom.qat.net.shape import EncoderShape, LayerShape
 
 ALL_BITS = {
@@ -61,6 +61,7 @@ class Shape:
     residual_bits: tuple[int, ...] = (10,)
     tile: tuple[int, int] = (8, 8)  # rows and columns of the tiles of a matrix that
     zero_tiles: tuple[float, ...] = (0.0,)  # are zero to one of these shares; tiles at the edges are smaller
+    keep: int | tuple[int | None, ...] | None = None  # share of the tokens that stays behind attention, in 256ths, of all layers or of each
     exits: tuple[float, int] | None = None  # off-ramps: threshold in shares of a logit's typical size, patience
     balanced: tuple[tuple[int, int], ...] = ((1, 1),)  # (weights of a row that are not zero, of so many side by side)
 
@@ -79,7 +80,7 @@ class RandomEncoder:
 
     def normal_or(self, x: Tensor, bits: int) -> int:
         """An activation's bits: drawn for tokens, given for what stands behind a sentence's first token."""
-        return self.pick(self.shape.act_bits) if x.shape[0] == "T" else bits
+        return self.pick(self.shape.act_bits) if x.kind == "token" else bits
 
     def embeddings(self, op: Embeddings, inputs: tuple[str, str]) -> Tensor:
         rows = (("word", self.shape.vocabulary), ("position", self.shape.max_tokens), ("segment", 2))
@@ -173,6 +174,10 @@ class RandomEncoder:
         self.rms[op.tensor] = self.rms[x.name] * 0.6
         return ops.table.append(self.b, op.tensor, x, op.function, bits=bits, signed=op.function != "relu", scale=scale)
 
+    def keep_tokens(self, op: KeepTokens, x: Tensor, p: Tensor) -> Tensor:
+        self.rms[op.tensor] = self.rms[x.name]
+        return ops.keep_tokens.append(self.b, op.tensor, x, p, op.keep)
+
     def first_token(self, op: FirstToken, x: Tensor) -> Tensor:
         self.rms[op.tensor] = self.rms[x.name]
         return ops.first_token.append(self.b, op.tensor, x)
@@ -202,6 +207,7 @@ RANDOM = {
     Context: RandomEncoder.context,
     Add: RandomEncoder.add,
     Table: RandomEncoder.table,
+    KeepTokens: RandomEncoder.keep_tokens,
     FirstToken: RandomEncoder.first_token,
     OffRamps: RandomEncoder.off_ramps,
 }
@@ -211,11 +217,12 @@ def network_of(shape: Shape) -> Network:
     """The encoder of that shape, whatever its weights."""
     width = shape.head_dim or shape.hidden // shape.heads
     keys = (shape.keys,) * shape.layers if isinstance(shape.keys, str) else shape.keys
+    keeps = shape.keep if isinstance(shape.keep, tuple) else (shape.keep,) * shape.layers
     layer = LayerShape(heads=shape.heads, head_width=width, intermediate=shape.intermediate, activation=shape.activation)
     encoder = EncoderShape(
         hidden=shape.hidden,
         embedding=shape.embedding,
-        layers=tuple(replace(layer, keys=own) for own in keys),
+        layers=tuple(replace(layer, keys=own, keep=keep) for own, keep in zip(keys, keeps, strict=True)),
         vocabulary=shape.vocabulary,
         positions=shape.max_tokens,
         labels=shape.labels,

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from bitloom.qat.net.network import Network
 from bitloom.qat.net.off_ramps import OffRamp, OffRamps
-from bitloom.qat.net.operators import LOGIT_BITS, Add, Context, Embeddings, FirstToken, LayerNorm, Linear, Scores, Softmax, Table
+from bitloom.qat.net.operators import LOGIT_BITS, Add, Context, Embeddings, FirstToken, KeepTokens, LayerNorm, Linear, Scores, Softmax, StillReal, Table
 from bitloom.qat.net.shape import EncoderShape, LayerShape
 
 
@@ -48,17 +48,21 @@ class EncoderLayer(nn.Module):
         self.probs_dropout, self.dropout = nn.Dropout(attention_dropout), nn.Dropout(dropout)
         self.attention, self.ffn = nn.Module(), nn.Module()
         self.attention.output, self.attention.sum, self.attention.norm = matrix("attention.output"), Add(), LayerNorm(hidden, eps)
+        self.kept = KeepTokens(layer.keep) if layer.keep else None
+        self.still_real = StillReal(self.kept) if layer.keep else None
         self.ffn.up, self.ffn.act, self.ffn.down = matrix("ffn.up"), Table(layer.activation), matrix("ffn.down")
         self.ffn.sum, self.ffn.norm = Add(), LayerNorm(hidden, eps)
 
-    def forward(self, x: Tensor, real: Tensor | None) -> Tensor:
-        """x [B, T, H] -> [B, T, H]; real: False for padding, broadcast to [B, heads, T, T]."""
+    def forward(self, x: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """x [B, T, H] -> [B, T, H], or fewer tokens; real: False for padding, broadcast to [B, heads, T, T]: of x -> of what comes back."""
         q, k, v = self.query(x), self.key(x), self.value(x)
-        probs = self.probs_dropout(self.probs(self.scores(q, k), real))
-        attended = self.attention.output(self.context(probs, v))
+        probs = self.probs(self.scores(q, k), real)
+        attended = self.attention.output(self.context(self.probs_dropout(probs), v))
         x = self.attention.norm(self.attention.sum(self.dropout(attended), x))
+        if self.kept is not None:
+            x, real = self.kept(x, probs, real), self.still_real(real)
         fed = self.ffn.down(self.ffn.act(self.ffn.up(x)))
-        return self.ffn.norm(self.ffn.sum(self.dropout(fed), x))
+        return self.ffn.norm(self.ffn.sum(self.dropout(fed), x)), real
 
 
 class Encoder(Network):
@@ -89,7 +93,7 @@ class Encoder(Network):
             x = self.embeddings.project(x)
         early = []
         for index, layer in enumerate(self.layer):
-            x = layer(x, real)
+            x, real = layer(x, real)
             if self.answer is not None and index < len(self.exit):
                 early.append(self.exit[index](x))
         if self.answer is not None:

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tokens that are taken out, through whole encoders: golden, ONNX Runtime, RTL with the predicted cycles, all layers in hardware or in turn."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from encoder_bench import assert_cycles, assert_equal, assert_fills, assert_onnx_agrees, make
+from encoders import ALL_BITS, draw_encoder, draw_run, random_encoder, random_sentences
+
+from bitloom.hw import golden, graph_file
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.predict import predict
+from bitloom.hw.plan.solve import HardwareConfig, solve
+
+SMALL = dict(layers=2, hidden=16, heads=2, intermediate=24, max_tokens=11, **ALL_BITS)
+
+
+def draw(seed: int) -> dict:
+    """A drawn encoder whose layers keep drawn shares of their tokens."""
+    drawn, rng = draw_encoder(seed), np.random.default_rng(6000 + seed)
+    keep = tuple(None if rng.integers(4) == 0 else int(rng.integers(1, 257)) for _ in range(drawn["shape"]["layers"]))
+    return drawn | {"shape": drawn["shape"] | {"keep": keep, "head": "sequence"}}
+
+
+@pytest.mark.parametrize("seed", [1, 2, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (0, *range(3, 20)))])
+def test_random_encoder(seed, tmp_path, monkeypatch):
+    monkeypatch.setenv("BITLOOM_BUILD", "quick")
+    encoder, how = make(tmp_path, **draw(seed)), draw_run(seed)
+    got, report = encoder.run(**how)
+    assert_equal(encoder, report)
+    assert_fills(encoder, got)
+    if not how["stall_in"] and not how["stall_out"]:
+        assert_cycles(encoder, got)
+    assert_onnx_agrees(encoder)
