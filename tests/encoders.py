@@ -15,9 +15,10 @@ from bitloom.hw.ops import OPS
 from bitloom.hw.plan.solve import HardwareConfig, solve
 from bitloom.qat.config import QuantConfig
 from bitloom.qat.net.encoder import Encoder
+from bitloom.qat.net.kept import KeepTokens
 from bitloom.qat.net.network import INPUTS, Network
 from bitloom.qat.net.off_ramps import OffRamps
-from bitloom.qat.net.operators import Add, Context, Embeddings, FirstToken, KeepTokens, LayerNorm, Linear, Operator, Scores, Softmax, Table
+from bitloom.qat.net.operators import Add, Context, Embeddings, FirstToken, LayerNorm, Linear, Operator, Scores, Softmax, Table
 from bitloom.qat.net.shape import EncoderShape, LayerShape
 
 ALL_BITS = {
@@ -288,3 +289,24 @@ def draw_run(seed: int) -> dict:
         "resets": int(rng.integers(1, 4)),
         "reset_within": int(rng.choice([20, 300, 2000])),
     }
+
+
+def draw_rolled(seed: int) -> dict:
+    """A random encoder whose layers differ in all their bits, and how often each layer of hardware is used."""
+    rng = np.random.default_rng(7000 + seed)
+    heads, turns, layers = int(rng.integers(1, 4)), int(rng.integers(2, 6)), int(rng.integers(1, 3))
+    shape = dict(
+        layers=layers * turns,
+        heads=heads,
+        hidden=heads * int(rng.integers(4, 13)),
+        intermediate=int(rng.integers(5, 48)),
+        max_tokens=int(rng.integers(1, 25)),
+        head=str(rng.choice(["sequence", "token"])),
+        activation=str(rng.choice(["gelu", "relu"])),
+        **ALL_BITS,
+        **coded(seed),
+    )
+    lengths = rng.integers(1, shape["max_tokens"] + 1, int(rng.integers(2, 13))).tolist()
+    inside = (None, 1, 2, None)[seed % 4]
+    hardware = HardwareConfig(multipliers=int(layers * rng.uniform(10, 60)) + 5, layers=layers, inside=inside)
+    return {"seed": seed, "hardware": hardware, "lengths": lengths, "shape": shape}

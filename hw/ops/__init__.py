@@ -5,7 +5,8 @@ from bitloom.hw.graph import Graph, Node
 from bitloom.hw.ops import add, context, embed, first_token, keep_tokens, layernorm, linear, off_ramps, requant, scores, softmax, table
 from bitloom.hw.ops.record import Operator
 
-OPS: dict[str, Operator] = {m.OP.name: m.OP for m in (embed, linear, requant, add, table, scores, softmax, context, layernorm, first_token, keep_tokens, off_ramps)}
+_ALL = (embed, linear, requant, add, table, scores, softmax, context, layernorm, first_token, keep_tokens, off_ramps)
+OPS: dict[str, Operator] = {m.OP.name: m.OP for m in _ALL}
 
 
 def gate_of(graph: Graph) -> Node | None:

@@ -88,6 +88,7 @@ def roll(graph: Graph, layers: int, inside: int = INSIDE) -> Graph:
         raise FoldingError(f"folding: got {turns} turns and {inside} sentences inside, must be at most {LARGEST}, and 1 .. {LARGEST}")
     last = nodes[found.start + found.size * (found.count - 1) + found.tail].name
     first = nodes[found.start : found.start + found.size * layers]
+    _check_rows(graph, found.head, first)
     rest = nodes[found.start + found.size * found.count :]
     served = {n.name: tuple(nodes[found.start + index + turn * layers * found.size].name for turn in range(turns)) for index, n in enumerate(first)}
     tail = first[found.size * (layers - 1) + found.tail].name
@@ -127,6 +128,17 @@ def roll(graph: Graph, layers: int, inside: int = INSIDE) -> Graph:
         inside=inside,
         ramp=gate.inputs[0] if gate else "",
     )
+
+
+def _check_rows(graph: Graph, head: str, nodes: list[Node]) -> None:
+    """Raise FoldingError where rows are of fewer tokens than enter: units on rows count those that enter to know a sentence's turn (hw/rtl/turns.sv)."""
+    entering = graph.tensor(head).shape[0]
+    for out in (graph.tensor(n.name) for n in nodes):
+        if out.kind == "row" and out.shape[0] != entering:
+            raise FoldingError(
+                f"folding: got several layers in hardware, in turn, for a network whose layers take tokens out ({out.name} has tokens '{out.shape[0]}'), "
+                "must be one; set hardware.layers: 1"
+            )
 
 
 def require_rolled(graph: Graph) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from bitloom.qat.net.kept import KeepTokens, StillReal
 from bitloom.qat.net.network import Network
 from bitloom.qat.net.off_ramps import OffRamp, OffRamps
-from bitloom.qat.net.operators import LOGIT_BITS, Add, Context, Embeddings, FirstToken, KeepTokens, LayerNorm, Linear, Scores, Softmax, StillReal, Table
+from bitloom.qat.net.operators import LOGIT_BITS, Add, Context, Embeddings, FirstToken, LayerNorm, Linear, Scores, Softmax, Table
 from bitloom.qat.net.shape import EncoderShape, LayerShape
 
 

@@ -3,7 +3,8 @@
 
 A forward pass takes `input_ids` and `token_type_ids` [B, T] and `real` (bool, False for padding, or None), calls operators (qat/net/operators.py),
 hands their outputs to others, and returns one operator's output or a tuple of several. Modules that are no operators but leaves of torch's own
-(dropout) are float matters of training and pass through, and so does the mask `real`; any other arithmetic between operators is refused, as no hardware would do it.
+(dropout) are float matters of training and pass through, and so does the mask; any other arithmetic between operators is refused, as no hardware would
+do it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from bitloom.hw.graph import Graph, GraphBuilder
 from bitloom.hw.graph_file import check
 from bitloom.hw.tokens import Tokens
 from bitloom.qat.config import QuantConfig
-from bitloom.qat.net.operators import Add, Bits, KeepTokens, Linear, Operator, Scores, StillReal
+from bitloom.qat.net.kept import KeepTokens, StillReal
+from bitloom.qat.net.operators import Add, Bits, Linear, Operator, Scores
 from bitloom.qat.quantizers import Grid, QuantError, unseen
 
 INPUTS = ("input_ids", "token_type_ids")
@@ -128,7 +130,7 @@ class Network(nn.Module):
             first = step.reads[0]
             own = found[self.get_submodule(first).tensor] if first not in INPUTS else Tokens()
             own = own.behind(operator.keep) if isinstance(operator, KeepTokens) else own
-            found |= dict.fromkeys((operator.tensor, *operator.units()), own)
+            found |= dict.fromkeys((operator.tensor, *filter(None, [operator.acc])), own)
         return found
 
     def answers(self) -> set[str]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as TF
 
-from bitloom.hw import ops, tokens
+from bitloom.hw import ops
 from bitloom.hw.graph import GraphBuilder
 from bitloom.hw.graph import Tensor as GraphTensor
 from bitloom.hw.keys import Keys
@@ -519,58 +519,6 @@ class Embeddings(Operator, Grid):
     def append(self, b: GraphBuilder, inputs: list[str]) -> GraphTensor:
         tables = (integers(self.quantize_rows(table).double() * 2.0**-self.e) for table in (self.word, self.position, self.segment))
         return ops.embed.append(b, self.tensor, inputs, *tables, bits=self.bits, scale=2.0**self.e)
-
-
-class KeepTokens(Operator, nn.Module):
-    """The tokens that received most attention, in order (hw/ops/keep_tokens.py); padding behind them.
-
-    keep  share that stays, in 256ths: given, or what a method that learns it sets while it trains
-    """
-
-    def __init__(self, keep: int):
-        super().__init__()
-        self.keep = keep
-
-    grid = property(lambda self: self._sources[0].grid)
-
-    def forward(self, x: Tensor, probs: Tensor, real: Tensor | None) -> Tensor:
-        """x [B, T, H], probs [B, heads, T, T] -> [B, T', H], T' of the longest sentence."""
-        if self.keep == 1 << tokens.SHARE_BITS:
-            return x
-        there = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if real is None else real[:, 0, 0]
-        order = ranked(probs, there)
-        count = tokens.left(there.sum(1, keepdim=True), self.keep)
-        stays = torch.zeros_like(there).scatter(1, order, torch.arange(x.shape[1], device=x.device) < count)
-        places = (~stays).sort(dim=1, stable=True).indices[:, : int(count.max())]
-        return x.gather(1, places[..., None].expand(-1, -1, x.shape[-1]))
-
-    def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
-        return ops.keep_tokens.append(b, self.tensor, *inputs, self.keep)
-
-
-@torch.no_grad()
-def ranked(probs: Tensor, there: Tensor) -> Tensor:
-    """Tokens of each sentence by what they receive of probs [B, heads, T, T], most first, [B, T]: the first token, the others that are `there` (of equal ones
-    the first), padding. Sums of codes are exact in float64."""
-    received = (probs.double() * there[:, None, :, None]).sum((1, 2))
-    received = received.masked_fill(~there, -1)
-    received[:, 0] = torch.inf
-    return received.sort(dim=1, descending=True, stable=True).indices
-
-
-class StillReal(nn.Module):
-    """The mask behind KeepTokens: which places hold a token, not padding. It stands in front of all that reads what KeepTokens gives."""
-
-    def __init__(self, kept: KeepTokens):
-        super().__init__()
-        self._kept = (kept,)  # in a tuple: it is another module's child
-
-    def forward(self, real: Tensor | None) -> Tensor | None:
-        """bool [B, 1, 1, T] -> [B, 1, 1, T'], None for none."""
-        if real is None or self._kept[0].keep == 1 << tokens.SHARE_BITS:
-            return real
-        count = tokens.left(real.sum(-1, keepdim=True), self._kept[0].keep)
-        return torch.arange(int(count.max()), device=real.device) < count
 
 
 class FirstToken(Operator, nn.Module):

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from encoder_bench import assert_cycles, assert_equal, assert_fills, assert_onnx_agrees, make
-from encoders import ALL_BITS, draw_encoder, draw_run, random_encoder, random_sentences
+from encoder_bench import assert_cycles, assert_equal, assert_fills, assert_onnx_agrees, check_turns, make
+from encoders import ALL_BITS, draw_encoder, draw_rolled, draw_run, random_encoder, random_sentences
 
 from bitloom.hw import golden, graph_file
 from bitloom.hw.plan.design import Design
@@ -33,3 +33,15 @@ def test_random_encoder(seed, tmp_path, monkeypatch):
     if not how["stall_in"] and not how["stall_out"]:
         assert_cycles(encoder, got)
     assert_onnx_agrees(encoder)
+
+
+@pytest.mark.parametrize("seed", [2, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (0, 1, *range(3, 16)))])
+def test_layers_in_turn(seed, tmp_path, monkeypatch):
+    """Each turn keeps a share of its own, so sentences come back shorter."""
+    monkeypatch.setenv("BITLOOM_BUILD", "quick")
+    drawn, rng = draw_rolled(seed), np.random.default_rng(6500 + seed)
+    keep = tuple(int(rng.integers(1, 257)) for _ in range(drawn["shape"]["layers"]))
+    drawn["hardware"] = drawn["hardware"].model_copy(update={"layers": 1})
+    encoder = make(tmp_path, **drawn | {"shape": drawn["shape"] | {"keep": keep, "head": "sequence"}})
+    check_turns(encoder, seed=seed, resets=2, reset_within=2000)
+    check_turns(encoder, seed=seed + 1, stall_in=0.4, stall_out=0.4)
