@@ -65,6 +65,7 @@ module keep_tokens #(
   localparam int Leaves = 1 << (2 * Stages);
   localparam int Inner = (Leaves - 1) / 3;
   localparam int NodeW = P_W + $clog2(Lanes);
+  localparam logic [SUM_W-1:0] Top = SUM_W'(1) << (SUM_W - 1);
   localparam int Delay = Stages + 2;                   // from reading an element to writing its sums
 
   // Stage 1: rows are added up
@@ -128,7 +129,6 @@ module keep_tokens #(
       if (sentence_end) bank_q <= !bank_q;
     end
     if (rst) begin
-      valid_q <= '0;
       end_q <= '0;
       step_q <= '0;
       row_q <= '0;
@@ -189,7 +189,7 @@ module keep_tokens #(
       at_j_q <= at_j - 1'b1;
       at_word_q <= at_word - WordW'(Beats);
       begins_q <= pass_end;
-      if (pass_end) bit_q <= listing ? {1'b1, (SUM_W-1)'(0)} : bit_q >> 1;
+      if (pass_end) bit_q <= listing ? Top : bit_q >> 1;
     end
     if (over) begin
       taken_q[sums_q] <= 1'b0;
@@ -222,7 +222,7 @@ module keep_tokens #(
       taken_q <= '0;
       full_q <= '0;
       sums_q <= 1'b0;
-      bit_q <= {1'b1, (SUM_W-1)'(0)};
+      bit_q <= Top;
       begins_q <= 1'b1;
       seen_valid_q <= 1'b0;
     end
