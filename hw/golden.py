@@ -52,11 +52,11 @@ def run(graph: Graph, ids: Sequence[Sequence[int]], segments: Sequence[Sequence[
 
 
 def evaluate(graph: Graph, tensors: dict[str, np.ndarray], lengths: np.ndarray, *, keep_all: bool = True) -> dict[str, np.ndarray]:
-    """The same from ragged inputs of the graph (checked by the caller)."""
+    """The same from ragged inputs of the graph (checked by the caller). lengths: tokens of the sentences as the host sends them, int64 [S]."""
     values = dict(tensors)
     last_use = {name: i for i, n in enumerate(graph.nodes) for name in n.inputs}
     for index, node in enumerate(graph.nodes):
-        values[node.name] = OPS[node.op].run(graph, node, [values[i] for i in node.inputs], lengths)
+        values[node.name] = OPS[node.op].run(graph, node, [values[i] for i in node.inputs], graph.taken(node, lengths))
         if not keep_all:
             for name in set(node.inputs):
                 if last_use[name] == index and name not in graph.outputs:

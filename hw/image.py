@@ -228,7 +228,8 @@ def reads(design: Design, lengths: Sequence[int], exits: Sequence[int] | None = 
     for unit in design.fetching:
         first = unit.fold.base // beat
         for turn, size in enumerate(streamed.sizes(unit.graph, unit.node, unit.fold)):
-            inside = [n if unit.out.kind == "token" else 1 for i, n in enumerate(lengths) if exits is None or exits[i] >= turn]
+            carried = unit.out.carries(lengths, turn) if unit.out.kind == "token" else np.ones(len(lengths), dtype=np.int64)
+            inside = [n for i, n in enumerate(carried.tolist()) if exits is None or exits[i] >= turn]
             counts[first : first + size // beat] = sum(-(-n // unit.fold.block) for n in inside)
             first += size // beat
     return counts

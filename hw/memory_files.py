@@ -100,9 +100,10 @@ def _looked_up(unit: Unit, node: Node, values: Mapping[str, np.ndarray], lengths
     """Entries of a unit's memories that a node reads for some of the sentences; None: for no sentence. those: bool [S]."""
     if not those.any():
         return None
-    sizes = {"token": lengths, "row": lengths * lengths, "sentence": np.ones_like(lengths)}
-    inputs = []
+    graph, inputs = unit.graph.source, []
     for name in node.inputs:
-        kept = np.repeat(those, sizes[unit.graph.source.tensor(name).kind])
+        tokens = graph.tensor(name).tokens.of(lengths)
+        sizes = {"token": tokens, "row": tokens * tokens, "sentence": np.ones_like(lengths)}
+        kept = np.repeat(those, sizes[graph.tensor(name).kind])
         inputs.append(values[name][np.repeat(kept, len(values[name]) // len(kept))])
-    return unit.op.looked_up(unit.graph, unit.node, inputs, lengths[those])
+    return unit.op.looked_up(unit.graph, unit.node, inputs, graph.taken(node, lengths[those]))

@@ -30,10 +30,10 @@ class Builder:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
 
-    def op(self, op_type: str, *inputs: str, name: str | None = None, **attributes) -> str:
-        """One standard operator; name: of its output (a fresh one if None)."""
+    def op(self, op_type: str, *inputs: str, name: str | None = None, before: str | None = None, **attributes) -> str:
+        """One standard operator; name: of its output (a fresh one if None), before: of one in front of it, of operators with two."""
         name = name or f"_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op_type, list(inputs), [name], **attributes))
+        self.nodes.append(helper.make_node(op_type, list(inputs), [*([before] if before else []), name], **attributes))
         return name
 
     def constant(self, name: str, value: np.ndarray) -> str:
@@ -98,7 +98,8 @@ def observed(graph: Graph) -> list[str]:
 
 def _shape(tensor: Tensor) -> list[int | str]:
     """Rows are whole: what is not seen is 0."""
-    return ["T", tensor.shape[1], "T"] if tensor.kind == "row" else list(tensor.shape)
+    tokens = str(tensor.shape[0]) if tensor.kind != "sentence" else 1
+    return [tokens, tensor.shape[1], tokens] if tensor.kind == "row" else [tokens, tensor.shape[1]]
 
 
 def to_onnx(graph: Graph) -> onnx.ModelProto:

@@ -157,13 +157,14 @@ class EncoderRun:
 
     def sizes_of(self, tensor: str) -> tuple[np.ndarray, np.ndarray | None]:
         """Tokens of what a stream carries, in its order, and the borders: of the sentences, or in a rolled encoder of their visits."""
-        chosen = [sentence for sentence, _ in self.visits] if self.infos[tensor].turns else slice(None)
+        info = self.infos[tensor]
+        carried = [info.carries(self.whole, turn) for turn in range(max(1, len(info.turns)))]
+        lengths = np.array([carried[turn][sentence] for sentence, turn in self.visits], dtype=np.int64) if info.turns else carried[0]
         missing, borders = self.missing(tensor), self.borders
         if borders is not None:
             everything = np.array([not name for name in told_in(self.infos.values()).turns])
-            borders = borders[chosen]
-            borders = np.where(everything[[turn for _, turn in self.visits]], 0, borders) if self.infos[tensor].turns else borders
-        return self.whole[chosen] - missing, borders
+            borders = np.array([0 if everything[turn] else borders[sentence] for sentence, turn in self.visits]) if info.turns else borders
+        return lengths - missing, borders
 
     def missing(self, tensor: str) -> np.ndarray:
         """Tokens that a stream lacks of each sentence, or visit, that it carries: those that were not sent, in front of where they come back."""
@@ -231,7 +232,7 @@ def simulate(
     whole = lengths + np.array(options.left_out or [0] * len(lengths), dtype=np.int64)
     expect = {s.tensor: expected_beats(s, whole) for s in sinks(infos)}
     taps = {s.port: expected_beats(s, whole) for s in infos if s.port}
-    taps |= {s.wire: sum(expected_beats(s, whole, part) for part in by_turn(infos, s, borders)) for s in infos if options.taps}
+    taps |= {s.wire: sum(expected_beats(s, whole, turn, part) for turn, part in enumerate(by_turn(infos, s, borders))) for s in infos if options.taps}
     plusargs = settings(
         stall_in=options.stall_in,
         stall_out=options.stall_out,
@@ -388,8 +389,9 @@ def write_sentences(path: Path, sentences: Sequence[np.ndarray], first: Stream) 
     write_source(path, beats, last, first.io_bits)
 
 
-def expected_beats(stream: Stream, lengths: np.ndarray, borders: np.ndarray | None = None) -> int:
-    """Beats of a stream for sentences of these lengths, in one turn. borders: of pairs, where keys depend on it."""
+def expected_beats(stream: Stream, lengths: np.ndarray, turn: int = -1, borders: np.ndarray | None = None) -> int:
+    """Beats of a stream for sentences of these lengths, in one turn (that in which they leave). borders: of pairs, where keys depend on it."""
+    lengths = stream.carries(lengths, turn)
     units = {"token": lambda: lengths, "row": lambda: stream.row_lengths(lengths, borders), "sentence": lambda: lengths > 0}[stream.kind]()
     return int(units.sum()) * stream.beats
 

@@ -117,7 +117,8 @@ def compare(graph: Graph, golden: Mapping[str, np.ndarray], run: EncoderRun, *, 
         info = run.infos[name]
         tensor = info.turns[-1] if info.turns else name
         if tensor in golden:
-            reports.append(_report(info.port, info, np.asarray(golden[tensor]).reshape(-1), codes(info, record, run.whole), record.last, run.whole))
+            lengths = info.carries(run.whole)
+            reports.append(_report(info.port, info, np.asarray(golden[tensor]).reshape(-1), codes(info, record, lengths), record.last, lengths))
     values = sum(r.values for r in reports)
     if values == 0:
         raise SimulationError("verify: compared 0 values, must be at least 1; a comparison of nothing proves nothing")
@@ -135,8 +136,10 @@ def _in_order(info: Stream, want: Sequence[np.ndarray], run: EncoderRun, visits:
     flat, missing = [np.asarray(tensor).reshape(-1) for tensor in want], run.missing(info.tensor)
     if not visits and not missing.any():
         return flat[0]
-    starts = sentence_starts(info, run.whole, len(flat[0]))
-    found = [(flat[turn][starts[s] : starts[s + 1]], int(run.whole[s])) for s, turn in visits or [(s, 0) for s in range(len(run.lengths))]]
+    tokens = [info.carries(run.whole, turn) for turn in range(len(flat))]
+    starts = [sentence_starts(info, own, len(values)) for own, values in zip(tokens, flat, strict=True)]
+    chosen = visits or [(s, 0) for s in range(len(run.lengths))]
+    found = [(flat[turn][starts[turn][s] : starts[turn][s + 1]], int(tokens[turn][s])) for s, turn in chosen]
     return np.concatenate([_sent(info, values, tokens, left) if left else values for (values, tokens), left in zip(found, missing.tolist(), strict=True)])
 
 

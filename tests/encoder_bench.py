@@ -75,8 +75,9 @@ def make(folder: Path, seed: int, hardware: HardwareConfig, lengths: list[int], 
 def assert_equal(encoder: Encoder, report: VerifyReport) -> None:
     """No mismatch, and nothing left out: all tensors but the host's, and the output once more where it leaves."""
     made = [n.name for n in encoder.graph.nodes if n.op != "embed"]
-    borders = golden.borders(encoder.graph, encoder.want)
-    values = sum(carried(encoder.graph.tensor(name), encoder.want[name], encoder.lengths, borders) for name in [*made, *encoder.graph.outputs])
+    borders, lengths = golden.borders(encoder.graph, encoder.want), np.array(encoder.lengths)
+    tensors = [encoder.graph.tensor(name) for name in [*made, *encoder.graph.outputs]]
+    values = sum(carried(tensor, encoder.want[tensor.name], tensor.tokens.of(lengths), borders) for tensor in tensors)
     assert report.ok and report.mismatches == 0, str(report)
     assert report.values_compared == values > 0
 
@@ -103,3 +104,19 @@ def assert_fills(encoder: Encoder, got: EncoderRun) -> None:
     cycles = np.arange(got.cycles)
     taken, given = (np.searchsorted(record.cycle, cycles, side="right") for record in (got.streams[output], got.left[output]))
     assert got.fills["m_axis"] == (taken - given).max()
+
+
+def check_turns(encoder: Encoder, **how) -> None:
+    """Every value of every turn, and what leaves; without stalls the cycles."""
+    got, report = encoder.run(**how)
+    assert report.ok and report.mismatches == 0, str(report)
+    graph = Design(encoder.graph, encoder.folding).graph
+    tensors, lengths = encoder.graph.tensors, np.array(encoder.lengths)
+    values = {name: carried(tensors[name], codes, tensors[name].tokens.of(lengths)) for name, codes in encoder.want.items()}
+    again = sum(values[name] for name in graph.carried(graph.head)[1:])  # come out of the layers, and go in again
+    made = [n.name for n in encoder.graph.nodes if n.op != "embed"]
+    assert report.values_compared == sum(values[name] for name in [*made, *encoder.graph.outputs]) + again
+    assert len(got.visits) == len(encoder.lengths) * graph.count
+    if not how.get("stall_in"):
+        assert_cycles(encoder, got)
+        assert_fills(encoder, got)

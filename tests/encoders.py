@@ -15,6 +15,7 @@ from bitloom.hw.ops import OPS
 from bitloom.hw.plan.solve import HardwareConfig, solve
 from bitloom.qat.config import QuantConfig
 from bitloom.qat.net.encoder import Encoder
+from bitloom.qat.net.kept import KeepTokens
 from bitloom.qat.net.network import INPUTS, Network
 from bitloom.qat.net.off_ramps import OffRamps
 from bitloom.qat.net.operators import MARKED, Add, Border, Context, Embeddings, FirstToken, LayerNorm, Linear, Operator, Scores, Softmax, Table
@@ -62,6 +63,7 @@ class Shape:
     residual_bits: tuple[int, ...] = (10,)
     tile: tuple[int, int] = (8, 8)  # rows and columns of the tiles of a matrix that
     zero_tiles: tuple[float, ...] = (0.0,)  # are zero to one of these shares; tiles at the edges are smaller
+    keep: int | tuple[int | None, ...] | None = None  # share of the tokens that stays behind attention, in 256ths, of all layers or of each
     exits: tuple[float, int] | None = None  # off-ramps: threshold in shares of a logit's typical size, patience
     balanced: tuple[tuple[int, int], ...] = ((1, 1),)  # (weights of a row that are not zero, of so many side by side)
 
@@ -80,7 +82,7 @@ class RandomEncoder:
 
     def normal_or(self, x: Tensor, bits: int) -> int:
         """An activation's bits: drawn for tokens, given for what stands behind a sentence's first token."""
-        return self.pick(self.shape.act_bits) if x.shape[0] == "T" else bits
+        return self.pick(self.shape.act_bits) if x.kind == "token" else bits
 
     def embeddings(self, op: Embeddings, inputs: tuple[str, str]) -> Tensor:
         rows = (("word", self.shape.vocabulary), ("position", self.shape.max_tokens), ("segment", 2))
@@ -181,6 +183,10 @@ class RandomEncoder:
         self.rms[op.tensor] = self.rms[x.name] * 0.6
         return ops.table.append(self.b, op.tensor, x, op.function, bits=bits, signed=op.function != "relu", scale=scale)
 
+    def keep_tokens(self, op: KeepTokens, x: Tensor, p: Tensor) -> Tensor:
+        self.rms[op.tensor] = self.rms[x.name]
+        return ops.keep_tokens.append(self.b, op.tensor, x, p, op.keep)
+
     def first_token(self, op: FirstToken, x: Tensor) -> Tensor:
         self.rms[op.tensor] = self.rms[x.name]
         return ops.first_token.append(self.b, op.tensor, x)
@@ -211,6 +217,7 @@ RANDOM = {
     Context: RandomEncoder.context,
     Add: RandomEncoder.add,
     Table: RandomEncoder.table,
+    KeepTokens: RandomEncoder.keep_tokens,
     FirstToken: RandomEncoder.first_token,
     OffRamps: RandomEncoder.off_ramps,
 }
@@ -220,11 +227,12 @@ def network_of(shape: Shape) -> Network:
     """The encoder of that shape, whatever its weights."""
     width = shape.head_dim or shape.hidden // shape.heads
     keys = (shape.keys,) * shape.layers if isinstance(shape.keys, str) else shape.keys
+    keeps = shape.keep if isinstance(shape.keep, tuple) else (shape.keep,) * shape.layers
     layer = LayerShape(heads=shape.heads, head_width=width, intermediate=shape.intermediate, activation=shape.activation)
     encoder = EncoderShape(
         hidden=shape.hidden,
         embedding=shape.embedding,
-        layers=tuple(replace(layer, keys=own) for own in keys),
+        layers=tuple(replace(layer, keys=own, keep=keep) for own, keep in zip(keys, keeps, strict=True)),
         vocabulary=shape.vocabulary,
         positions=shape.max_tokens,
         labels=shape.labels,
@@ -291,3 +299,24 @@ def draw_run(seed: int) -> dict:
         "resets": int(rng.integers(1, 4)),
         "reset_within": int(rng.choice([20, 300, 2000])),
     }
+
+
+def draw_rolled(seed: int) -> dict:
+    """A random encoder whose layers differ in all their bits, and how often each layer of hardware is used."""
+    rng = np.random.default_rng(7000 + seed)
+    heads, turns, layers = int(rng.integers(1, 4)), int(rng.integers(2, 6)), int(rng.integers(1, 3))
+    shape = dict(
+        layers=layers * turns,
+        heads=heads,
+        hidden=heads * int(rng.integers(4, 13)),
+        intermediate=int(rng.integers(5, 48)),
+        max_tokens=int(rng.integers(1, 25)),
+        head=str(rng.choice(["sequence", "token"])),
+        activation=str(rng.choice(["gelu", "relu"])),
+        **ALL_BITS,
+        **coded(seed),
+    )
+    lengths = rng.integers(1, shape["max_tokens"] + 1, int(rng.integers(2, 13))).tolist()
+    inside = (None, 1, 2, None)[seed % 4]
+    hardware = HardwareConfig(multipliers=int(layers * rng.uniform(10, 60)) + 5, layers=layers, inside=inside)
+    return {"seed": seed, "hardware": hardware, "lengths": lengths, "shape": shape}

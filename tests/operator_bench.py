@@ -137,7 +137,7 @@ def golden(case: Case) -> np.ndarray:
 
 def _beats_out(case: Case, lanes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     queries = case.fold.queries if case.output.kind == "row" else 1
-    return beats(case.output, golden(case), case.lengths, lanes, case.fold.layout_out, queries, case.borders)
+    return beats(case.output, golden(case), case.output.tokens.of(case.lengths), lanes, case.fold.layout_out, queries, case.borders)
 
 
 def unit_case(case: Case) -> UnitCase:

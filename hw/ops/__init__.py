@@ -2,10 +2,11 @@
 """The operator library: `OPS[name]` is the record of an operator (hw/ops/record.py). A new operator is its file here and one name in the list."""
 
 from bitloom.hw.graph import Graph, Node
-from bitloom.hw.ops import add, border, context, embed, first_token, layernorm, linear, off_ramps, pattern, requant, scores, softmax, table
+from bitloom.hw.ops import add, border, context, embed, first_token, keep_tokens, layernorm, linear, off_ramps, pattern, requant, scores, softmax, table
 from bitloom.hw.ops.record import Operator
 
-OPS: dict[str, Operator] = {m.OP.name: m.OP for m in (embed, border, linear, requant, add, table, scores, softmax, context, pattern, layernorm, first_token, off_ramps)}
+_ALL = (embed, border, linear, requant, add, table, scores, softmax, context, pattern, layernorm, first_token, keep_tokens, off_ramps)
+OPS: dict[str, Operator] = {m.OP.name: m.OP for m in _ALL}
 
 
 def gate_of(graph: Graph) -> Node | None:

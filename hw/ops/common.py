@@ -13,6 +13,7 @@ import numpy as np
 from bitloom.hw.graph import Graph, GraphError, Node, Tensor
 from bitloom.hw.instance import Fold
 from bitloom.hw.keys import FORMS, Keys
+from bitloom.hw.tokens import Tokens
 
 
 def half(shift: int) -> int:
@@ -40,8 +41,9 @@ def require(ok: bool, graph: Graph, node: Node, text: str) -> None:
 def require_rows(tensor: Tensor, heads: int, graph: Graph, node: Node) -> None:
     """Raise GraphError unless the tensor is rows of that many heads over keys that hw/keys.py knows."""
     text = f"{tensor.name} got shape {tensor.shape}, must be ('T', {heads}, KEYS), KEYS {FORMS}"
-    require(len(tensor.shape) == 3 and tensor.shape[:2] == ("T", heads), graph, node, text)
+    require(len(tensor.shape) == 3 and tensor.shape[0] != 1 and tensor.shape[1] == heads, graph, node, text)
     try:
+        Tokens.parse(tensor.shape[0])
         Keys.parse(str(tensor.shape[2]))
     except ValueError:
         require(False, graph, node, text)
@@ -53,6 +55,7 @@ def require_border(graph: Graph, node: Node, rows: Tensor, inputs: int) -> None:
     ok = len(more) == segment and all(t.shape == (1, 1) and not t.signed for t in more)
     text = f"got {len(node.inputs)} inputs, must be {inputs + segment}{', the last one a border (1, 1)' if segment else ''} for keys {str(rows.shape[2])!r}"
     require(ok, graph, node, text)
+    require(not segment or rows.shape[0] == "T", graph, node, f"got keys {str(rows.shape[2])!r} of tokens {rows.shape[0]!r}, must be all of them, 'T'")
 
 
 def borders(inputs: Sequence[np.ndarray], at: int, lengths: np.ndarray) -> list[int | None]:

@@ -46,6 +46,7 @@ def check(graph: Graph, node: Node) -> None:
     require_rows(p, heads, graph, node)
     require(not p.signed, graph, node, f"{p.name} got signed, must be unsigned")
     require(v.shape == out.shape and v.channels % heads == 0, graph, node, f"v, output got {v.shape}, {out.shape}, must be equal, divisible by {heads} heads")
+    require(p.shape[0] == v.shape[0], graph, node, f"p got tokens {p.shape[0]!r}, must be v's {v.shape[0]!r}")
     require(v.signed, graph, node, f"{v.name} got unsigned, must be signed")
     producer = graph.node(p.name).op
     require(producer == "softmax", graph, node, f"p comes from {producer}, must be a softmax (its row sums bound the accumulator)")
@@ -93,7 +94,7 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
     """A sentence's values are stored, then its rows weight them, those of fold.queries tokens at once; numbers as in hw/rtl/context_op.sv."""
     heads, channels = node.attrs["heads"], _width(graph, node, fold)
     folds, groups, beats = channels // heads // fold.pe, heads // fold.side, fold.queries * fold.side * fold.pe // fold.lanes_out
-    rows, values, done = Banks(), Ring(graph), -1
+    rows, values, done = Banks(), Ring(graph, graph.longest(node)), -1
     leaving = Regroup(channels // fold.lanes_out)
     while True:
         tokens, value_end = 0, False
@@ -130,7 +131,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
         params={
             "HEADS": heads,
             "DIM": _width(graph, node, fold) // heads,
-            "MAX_TOKENS": graph.max_tokens,
+            "MAX_TOKENS": graph.longest(node),
             "SIDE": fold.side,
             "QUERIES": fold.queries,
             "PE": fold.pe,
@@ -138,7 +139,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "P_W": p.bits,
             "V_W": v.bits,
             "OUT_W": acc.bits,
-            "BACK": p.keys.reach(graph.max_tokens)["BACK"],
+            "BACK": p.keys.reach(graph.longest(node))["BACK"],
             **({"SEGMENT": 1} if p.keys.segment else {}),
             "MUL_STYLE": fold_style(fold, operands(graph, node)),
             **ring.params(graph),
@@ -163,7 +164,7 @@ def spaces(graph: Graph, node: Node) -> dict[str, int]:
 def holds(graph: Graph, node: Node, fold: Fold, port: int) -> int:
     """Values wait for their sentence's first row, which comes when the keys and a softmax's rows have been held."""
     own = 4 * fold.queries + (2 * fold.queries if fold.queries > 1 else 0)
-    return graph.max_tokens + softmax.HELD * fold.queries + own + 2 * fold.queries if port == 1 else own
+    return graph.longest(node) + softmax.HELD * fold.queries + own + 2 * fold.queries if port == 1 else own
 
 
 def append(b: GraphBuilder, name: str, p: Tensor, v: Tensor, heads: int) -> Tensor:

@@ -62,6 +62,7 @@ def check(graph: Graph, node: Node) -> None:
     require(q.shape == k.shape and q.channels % heads == 0, graph, node, f"q, k got {q.shape}, {k.shape}, must be equal and divisible by {heads} heads")
     require_rows(out, heads, graph, node)
     require_border(graph, node, out, 2)
+    require(out.shape[0] == q.shape[0], graph, node, f"output got tokens {out.shape[0]!r}, must be q's {q.shape[0]!r}")
     for tensor in (q, k):
         require_bits(tensor, 2, 16, graph, node)
         require(tensor.signed, graph, node, f"{tensor.name} got unsigned, must be signed")
@@ -114,7 +115,7 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
     heads = node.attrs["heads"]
     steps, groups = _width(graph, node, fold) // heads // fold.simd, heads // fold.side
     side = fold.queries
-    queries, keys, done, sentence = [Banks() for _ in range(side)], Ring(graph), -1, 0
+    queries, keys, done, sentence = [Banks() for _ in range(side)], Ring(graph, graph.longest(node)), -1, 0
 
     def take_query(index, token):
         lane = queries[index % side]
@@ -166,7 +167,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
         params={
             "HEADS": heads,
             "DIM": _width(graph, node, fold) // heads,
-            "MAX_TOKENS": graph.max_tokens,
+            "MAX_TOKENS": graph.longest(node),
             "SIDE": fold.side,
             "QUERIES": fold.queries,
             "SIMD": fold.simd,
@@ -174,7 +175,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "Q_W": q.bits,
             "K_W": k.bits,
             "OUT_W": acc.bits,
-            **acc.keys.reach(graph.max_tokens),
+            **acc.keys.reach(graph.longest(node)),
             **({"BORDER_W": graph.tensor(node.inputs[2]).bits} if acc.keys.segment else {}),
             "MUL_STYLE": fold_style(fold, operands(graph, node)),
             **ring.params(graph),
@@ -198,13 +199,13 @@ def spaces(graph: Graph, node: Node) -> dict[str, int]:
 
 def holds(graph: Graph, node: Node, fold: Fold, port: int) -> int:
     """A whole sentence of keys; two queries, or twice as many as go side by side."""
-    return graph.max_tokens + 2 * fold.queries if port == 1 else 2 * fold.queries
+    return graph.longest(node) + 2 * fold.queries if port == 1 else 2 * fold.queries
 
 
 def append(b: GraphBuilder, name: str, q: Tensor, k: Tensor, heads: int, keys: str = "T", border: Tensor | None = None) -> Tensor:
     """The node; its accumulator is as wide as a head of these codes needs. keys: those that a query sees (hw/keys.py); border: that they depend on."""
     bits = signed_bits(acc_bound(q, k, heads))
-    out = Tensor(name=name, shape=("T", heads, keys), bits=bits, signed=True, scale=q.scale * k.scale)
+    out = Tensor(name=name, shape=(q.shape[0], heads, keys), bits=bits, signed=True, scale=q.scale * k.scale)
     return b.add("scores", out, (q.name, k.name, *((border.name,) if border else ())), {"heads": heads})
 
 

@@ -171,7 +171,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
         module="softmax",
         params={
             "SIDE": fold.side * fold.queries,
-            "MAX_TOKENS": graph.max_tokens,
+            "MAX_TOKENS": graph.longest(node),
             "IN_W": x.bits,
             "OUT_W": p.bits,
             "EXP_W": width,

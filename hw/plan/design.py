@@ -85,7 +85,12 @@ class Unit:
 
     def macs(self, tokens: int) -> int:
         """Multiply-accumulates for one sentence of that many tokens."""
-        return self.turns * self.op.macs(self.graph, self.node, tokens)
+        return sum(self.op.macs(self.graph, self.node, graph.taken(node, tokens)) for graph, node in self.graph.turns(self.node))
+
+    def work(self, tokens: int, turns: int | None = None, border: int | None = None) -> int:
+        """Those that it makes, in its first `turns` turns (None: all): not those of zero weights that it leaves out. border: as of `Design.work`."""
+        served = self.graph.turns(self.node)[:turns]
+        return sum(self.op.work(self.graph, self.node, self.fold, graph.taken(node, tokens), border) for graph, node in served)
 
     @property
     def multipliers(self) -> int:
@@ -168,6 +173,7 @@ class Design:
                 keys=str(tensor.shape[2]) if tensor.kind == "row" else SEGMENT if name in asides else "T",
                 port=SOURCE if name == self.graph.entry else outputs.get(name, ""),
                 turns=self.graph.carried(name),
+                tokens=self._tokens(name),
             )
             if (tiled := self._folds[name]) and not self._unfolded(name):
                 made[name] = replace(made[name], fold=tiled.pe, block=tiled.block)
@@ -180,6 +186,13 @@ class Design:
     def _ramp(self) -> str:
         """Of a rolled encoder whose sentences leave early: the tensor of logits that says which; "" of any other."""
         return self.graph.ramp if self.graph.around else ""
+
+    def _tokens(self, tensor: str) -> tuple[str, ...]:
+        """Of what its stream carries: alike in all turns, or of each turn."""
+        graph, own = self.graph, self.graph.carried(tensor)
+        shapes = [(graph.source if own else graph).tensor(name).shape for name in own or (tensor,)]
+        found = tuple("T" if shape[0] == 1 else str(shape[0]) for shape in shapes)
+        return found if len(set(found)) > 1 else found[:1]
 
     def _queries(self, tensor: str) -> int:
         """Tokens side by side in a row stream: as its producer gives them."""
@@ -372,7 +385,7 @@ class Design:
         exit    the off-ramp at which it leaves; None: it passes all layers
         border  of a pair, tokens of the first sentence (hw/keys.py); None: not known
         """
-        return sum((u.turns if exit is None else min(u.turns, exit + 1)) * u.op.work(u.graph, u.node, u.fold, tokens, border) for u in self.units)
+        return sum(u.work(tokens, exit if exit is None else exit + 1, border) for u in self.units)
 
     @property
     def together(self) -> int:

@@ -304,4 +304,4 @@ def _go_round(
 
 def stage_intervals(design: Design, tokens: int) -> dict[str, int]:
     """Steady-state cycles per sentence of that many tokens, for each unit alone; of a rolled encoder, in all turns."""
-    return {unit.name: node_interval(design.graph, unit.node, unit.fold, tokens) for unit in design.units}
+    return {unit.name: node_interval(design.graph, unit.node, unit.fold, design.graph.taken(unit.node, tokens)) for unit in design.units}

@@ -18,6 +18,7 @@ from bitloom.hw.plan.folding import FoldingError
 
 INSIDE = 4  # sentences at once, in any turns: two keep attention and what is behind it busy, the others make up for different lengths
 BEHIND = 2  # more of them where weights come from external memory: a block waits until it is whole in each matrix unit, and to be unfolded
+MANY = 1 << 20  # tokens, of which the more are left the more any sentence has
 LARGEST = 256  # turns, and SENTENCES * max_tokens, as hw/rtl/turns.sv counts them
 
 
@@ -98,6 +99,7 @@ def roll(graph: Graph, layers: int, inside: int = INSIDE, recall: bool = False) 
     last = nodes[found.start + found.size * (found.count - 1) + found.tail].name
     first = nodes[found.start : found.start + found.size * layers]
     asides = sorted(aside_of(graph))
+    _check_rows(graph, found.head, first)
     rest = nodes[found.start + found.size * found.count :]
     served = {n.name: tuple(nodes[found.start + index + turn * layers * found.size].name for turn in range(turns)) for index, n in enumerate(first)}
     tail = first[found.size * (layers - 1) + found.tail].name
@@ -174,6 +176,17 @@ def _pairs(graph: Graph, asides: list[str], served: list[tuple[str, ...]], turns
     return {"aside": asides[0], "everything": tuple(everything), "recall": first if recall else 0}
 
 
+def _check_rows(graph: Graph, head: str, nodes: list[Node]) -> None:
+    """Raise FoldingError where rows are of fewer tokens than enter: units on rows count those that enter to know a sentence's turn (hw/rtl/turns.sv)."""
+    entering = graph.tensor(head).shape[0]
+    for out in (graph.tensor(n.name) for n in nodes):
+        if out.kind == "row" and out.shape[0] != entering:
+            raise FoldingError(
+                f"folding: got several layers in hardware, in turn, for a network whose layers take tokens out ({out.name} has tokens '{out.shape[0]}'), "
+                "must be one; set hardware.layers: 1"
+            )
+
+
 def require_rolled(graph: Graph) -> None:
     """Raise FoldingError: its sentences leave early, and all layers are to be hardware, where there is nothing to gain."""
     if gate_of(graph):
@@ -246,14 +259,15 @@ def _check_cut(graph: Graph, head: str, inner: set[str], around: list[Node]) -> 
 
 
 def _widest(tensors: list[Tensor], name: str) -> Tensor:
-    """A tensor that holds the codes of all of them.
+    """A tensor that holds the codes of all of them, and as many tokens as any.
 
     Raises FoldingError: they have different shapes.
     """
-    first = next((t for t in tensors if t.kind == "row" and t.keys.segment), tensors[0])  # a border that all tokens are in front of says: all keys
+    first = max(tensors, key=lambda tensor: tensor.tokens.of(MANY))
+    first = next((tensor for tensor in tensors if tensor.kind == "row" and tensor.keys.segment), first)  # a border behind all tokens says: all keys
     for tensor in tensors:
-        alike = tensor.kind == "row" and first.kind == "row" and first.keys.segment and tensor.keys.all and tensor.shape[:2] == first.shape[:2]
-        if tensor.shape != first.shape and not alike:
+        told = tensor.kind == "row" and first.kind == "row" and first.keys.segment and tensor.keys.all and tensor.shape[:2] == first.shape[:2]
+        if (tensor.shape[1:] != first.shape[1:] or tensor.kind != first.kind) and not told:
             raise FoldingError(
                 f"folding: layers cannot share hardware: {tensor.name} got shape {tensor.shape}, must be {first.shape} as {first.name}; remove hardware.layers"
             )

@@ -34,7 +34,7 @@ def stream(graph: Graph, folding: Folding, memory: Memory) -> Folding:
         op = OPS[node.op]
         if op.host or op.tiled is None or _bits(graph, node) < SMALL:
             continue
-        tokens = min(memory.block, graph.max_tokens) if graph.tensor(node.name).kind == "token" else 1
+        tokens = min(memory.block, graph.longest(node)) if graph.tensor(node.name).kind == "token" else 1
         fold = folds[node.name] = replace(folds[node.name], block=tokens, places=memory.places, base=base, data_bits=memory.data_bits)
         base += size(graph, node, fold)
         _pass_on(graph, node, folds)
@@ -90,7 +90,7 @@ def beats_of(graph: Graph, node: Node, folding: Folding) -> int:
     fold = folding.folds.get(node.name)
     if not fold or not fold.block:
         return 0
-    tokens = graph.max_tokens if graph.tensor(node.name).kind == "token" else 1
+    tokens = graph.longest(node) if graph.tensor(node.name).kind == "token" else 1
     return -(-tokens // fold.block) * size(graph, node, fold) // (folding.memory.data_bits // 8)
 
 

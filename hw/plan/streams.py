@@ -14,6 +14,7 @@ import numpy as np
 from bitloom.hw.instance import Layout
 from bitloom.hw.keys import SEGMENT, Keys
 from bitloom.hw.ops import border as marks
+from bitloom.hw.tokens import Tokens
 
 Borders = Sequence[int] | np.ndarray | None
 
@@ -47,6 +48,9 @@ class Stream:
     port    the encoder's AXI4-Stream port that carries it, "" for a stream inside
     fold, block  of a folded stream (hw/rtl/blocks.sv): elements of a part, tokens of a block; 0: tokens are in order
     turns   of a stream that sentences pass several times, in a rolled encoder: the tensors of the whole graph that it carries, by turn
+    tokens  how many of a sentence's it carries, as its tensor's shape has them (hw/tokens.py): in all turns, or in each
+
+    The `lengths` of its methods are those that it carries.
     """
 
     tensor: str
@@ -61,6 +65,7 @@ class Stream:
     keys: str = "T"
     port: str = ""
     turns: tuple[str, ...] = ()
+    tokens: tuple[str, ...] = ("T",)
     fold: int = 0
     block: int = 0
 
@@ -96,6 +101,10 @@ class Stream:
     def take(self, elements: np.ndarray) -> np.ndarray:
         """The reverse, without the filled places."""
         return self.layout.take(elements)
+
+    def carries(self, lengths: np.ndarray, turn: int = -1) -> np.ndarray:
+        """How many tokens of sentences of these lengths it carries, in a turn (that in which they leave)."""
+        return Tokens.parse(self.tokens[turn if len(self.tokens) > 1 else 0]).of(np.asarray(lengths))
 
     def order(self, lengths: np.ndarray, borders: Borders = None) -> np.ndarray | None:
         """For each value in the order in which the stream carries them, its index in the golden tensor, flat; None: all of them, in order.
@@ -177,6 +186,7 @@ class Stream:
         }
         own = {key: getattr(self, key) for key in ("tensor", "wire", "lanes", "bits", "signed", "kind", "heads", "keys", "port")}
         more = {key: value for key in ("turns", "fold", "block") if (value := getattr(self, key))}
+        more |= {"tokens": self.tokens} if self.tokens != ("T",) else {}
         more |= {"queries": self.queries} if self.queries > 1 else {}
         return own | layout | more
 
@@ -185,6 +195,7 @@ class Stream:
         """An entry of streams.json. Raises KeyError, TypeError: it is none."""
         own = {key: entry[key] for key in ("tensor", "wire", "lanes", "bits", "signed", "kind", "heads", "keys", "port")}
         more = {"turns": tuple(entry.get("turns", ())), "fold": entry.get("fold", 0), "block": entry.get("block", 0), "queries": entry.get("queries", 1)}
+        more["tokens"] = tuple(entry.get("tokens", ("T",)))
         return cls(**own, **more, layout=Layout(**{key: entry[key] for key in ("channels", "blocks", "space", "side")}))
 
 

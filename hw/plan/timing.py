@@ -7,6 +7,7 @@ can be taken. On a row stream (scores, probabilities) the unit is a row. A proce
     token = yield ins[0].get()                      wait for a token
     last = yield ins[0].leave(token, last)          ask when its last beat comes: behind a fork, other branches may delay it
     ins[0].popped(first, last)                      say in which cycles its first and last beat were taken (frees the FIFO)
+    yield ins[0].beside(process)                    before all else: a second process, for a unit whose inputs do not come in one order
     first, last = yield out.put(first, last, beats, end)   send a token; first/last are the earliest cycles in which its beats can move
                                                     at the output, the answer says when they did (later, where the FIFO was full)
 
@@ -141,6 +142,12 @@ class Choose(NamedTuple):
         self.one.on_token = self.other.on_token = wake
 
 
+class Beside(NamedTuple):
+    """A unit's further process, which its first one asks for before anything else; answered at once."""
+
+    process: Process
+
+
 class DeadlockError(BitloomError):
     """The network cannot go on although tokens are left."""
 
@@ -171,6 +178,14 @@ class Channel:
     def head(self) -> Token | None:
         """The token that comes next, if it is known."""
         return self.tokens[0] if self.tokens else None
+
+    def between(self, what: str) -> Channel:
+        """One between two processes of its reader: what enters is offered in the same cycle."""
+        return Channel(f"{self.name} {what}", latency=0)
+
+    def beside(self, process: Process) -> Beside:
+        """Ask for a second process of its reader."""
+        return Beside(process)
 
     def turn(self, sentence: int) -> int:
         """In which a sentence comes that has begun to."""
@@ -288,7 +303,7 @@ class Fork:
         return max(firsts), max(lasts)
 
 
-Process = Generator[Get | Leave | Put | Choose, Token | int | bool | tuple[int, int], None]
+Process = Generator[Get | Leave | Put | Choose | Beside, Token | int | bool | tuple[int, int], None]
 
 
 def run(processes: dict[str, Process], channels: Sequence[Channel]) -> None:
@@ -296,8 +311,13 @@ def run(processes: dict[str, Process], channels: Sequence[Channel]) -> None:
 
     Raises DeadlockError: tokens are left that no process can take.
     """
+    processes, pending = dict(processes), {}
+    for name, process in list(processes.items()):
+        while isinstance(request := process.send(None), Beside):
+            processes[further := f"{name} beside"] = request.process
+            pending[further] = request.process.send(None)
+        pending[name] = request
     ready = deque(processes)
-    pending = {name: process.send(None) for name, process in processes.items()}
     wakes = {name: partial(ready.append, name) for name in processes}
     while ready or (chosen := _settled(pending)) is not None:
         name, answer = (ready.popleft(), None) if ready else chosen

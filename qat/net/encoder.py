@@ -6,6 +6,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from bitloom.hw.keys import SEGMENT
+from bitloom.qat.net.kept import KeepTokens, StillReal
 from bitloom.qat.net.network import Network
 from bitloom.qat.net.off_ramps import OffRamp, OffRamps
 from bitloom.qat.net.operators import LOGIT_BITS, Add, Border, Context, Embeddings, FirstToken, LayerNorm, Linear, Scores, Softmax, Table
@@ -49,17 +50,22 @@ class EncoderLayer(nn.Module):
         self.probs_dropout, self.dropout = nn.Dropout(attention_dropout), nn.Dropout(dropout)
         self.attention, self.ffn = nn.Module(), nn.Module()
         self.attention.output, self.attention.sum, self.attention.norm = matrix("attention.output"), Add(), LayerNorm(hidden, eps)
+        self.kept = KeepTokens(layer.keep) if layer.keep else None
+        self.still_real = StillReal(self.kept) if layer.keep else None
         self.ffn.up, self.ffn.act, self.ffn.down = matrix("ffn.up"), Table(layer.activation), matrix("ffn.down")
         self.ffn.sum, self.ffn.norm = Add(), LayerNorm(hidden, eps)
 
-    def forward(self, x: Tensor, real: Tensor | None, *border: Tensor) -> Tensor:
-        """x [B, T, H] -> [B, T, H]; real: False for padding, broadcast to [B, heads, T, T]; border: [B, 1], where the keys depend on it."""
+    def forward(self, x: Tensor, real: Tensor | None, *border: Tensor) -> tuple[Tensor, Tensor | None]:
+        """x [B, T, H] -> [B, T, H], or fewer tokens; real: False for padding, broadcast to [B, heads, T, T]: of x -> of what comes back; border: [B, 1],
+        where the keys depend on it."""
         q, k, v = self.query(x), self.key(x), self.value(x)
-        probs = self.probs_dropout(self.probs(self.scores(q, k, *border), real, *border))
-        attended = self.attention.output(self.context(probs, v))
+        probs = self.probs(self.scores(q, k, *border), real, *border)
+        attended = self.attention.output(self.context(self.probs_dropout(probs), v))
         x = self.attention.norm(self.attention.sum(self.dropout(attended), x))
+        if self.kept is not None:
+            x, real = self.kept(x, probs, real), self.still_real(real)
         fed = self.ffn.down(self.ffn.act(self.ffn.up(x)))
-        return self.ffn.norm(self.ffn.sum(self.dropout(fed), x))
+        return self.ffn.norm(self.ffn.sum(self.dropout(fed), x)), real
 
 
 class Encoder(Network):
@@ -93,7 +99,7 @@ class Encoder(Network):
             x = self.embeddings.project(x)
         early = []
         for index, layer in enumerate(self.layer):
-            x = layer(x, real, *(border if self.shape.layers[index].keys == SEGMENT else ()))
+            x, real = layer(x, real, *(border if self.shape.layers[index].keys == SEGMENT else ()))
             if self.answer is not None and index < len(self.exit):
                 early.append(self.exit[index](x))
         if self.answer is not None:

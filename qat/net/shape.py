@@ -17,6 +17,7 @@ class LayerShape:
     intermediate       width of the feed-forward part
     activation         a function of hw/ops/table.py
     keys               those that a query sees, as a row tensor's shape states them (hw/keys.py)
+    keep               share of the tokens, in 256ths, that stays behind attention (hw/ops/keep_tokens.py); None: all, without an operator for it
     ranks              (name, rank) of the layer's matrices that are two narrow ones: query, key, value, attention.output, ffn.up, ffn.down
     """
 
@@ -25,6 +26,7 @@ class LayerShape:
     intermediate: int
     activation: str = "gelu"
     keys: str = "T"
+    keep: int | None = None
     ranks: tuple[tuple[str, int], ...] = ()
 
     def matrices(self, hidden: int) -> dict[str, tuple[int, int]]:
@@ -74,7 +76,8 @@ class EncoderShape:
 
     def as_dict(self) -> dict[str, Any]:
         """Without what few encoders have, where it is not there: as checkpoints from before have it."""
-        return {key: value for key, value in asdict(self).items() if key != "exits" or value}
+        layers = [{key: value for key, value in asdict(layer).items() if key != "keep" or value} for layer in self.layers]
+        return {key: value for key, value in asdict(self).items() if key != "exits" or value} | {"layers": layers}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> EncoderShape:
