@@ -261,7 +261,7 @@ class Lanes:
         """Fewest multipliers; then bits of weights; then PE and SIMD close to each other (few accumulators, shallow adder trees)."""
         target //= self.turns[node.name]
         frontier, top = self._frontier(node, chosen), self.graph.max_tokens
-        if self.graph.tensor(node.name).kind != "sentence":
+        if self.graph.tensor(node.inputs[0]).kind != "sentence":
             return frontier.cheapest(target)
         fold = frontier.cheapest(max(1, target * min(HEAD_TOKENS, top) // top))
         return fold or (frontier.fastest if frontier.intervals[0] <= target else None)
