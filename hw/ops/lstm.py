@@ -10,14 +10,14 @@ from dataclasses import replace
 import numpy as np
 
 from bitloom.hw.cost.memories import Memory, index_bits
-from bitloom.hw.cost.multipliers import Product, fold_style, whole
+from bitloom.hw.cost.multipliers import Product, fold_style
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Fold, Instance, Module, Params, Terms
 from bitloom.hw.ops import linear, requant, table
 from bitloom.hw.ops.common import clip, divisors, exact_matmul, largest, require, require_bits, require_range, round_shift
 from bitloom.hw.ops.record import Finn, Operator
-from bitloom.hw.parts import mac_array, mul, places
+from bitloom.hw.parts import lstm_cell, mac_array, places
 from bitloom.hw.parts.mac_array import mac_latency
 
 PARAMS = ("weight", "bias", "mult", "gates", "tanh")
@@ -27,7 +27,7 @@ CANDIDATE = 2  # the place of g among them
 DIRECTIONS = ("forward", "backward")
 SHIFTS = {"shift": requant.SHIFT_MAX, "keep": 16, "write": 16, "cell_shift": 40, "tanh_shift": 15, "out_shift": 15}
 FILES, TANH_FILE = ("INPUT_FILE", "FORGET_FILE", "CANDIDATE_FILE", "OUTPUT_FILE"), "TANH_FILE"  # parameters of the RTL that name the tables
-TAIL = 22  # cycles from the sums of a beat to its h: bias 2, requant 6, gates 1, products 4, cell 2, tanh 2, product 4, h 1
+TAIL = 8 + lstm_cell.LATENCY  # cycles from the sums of a beat to its h: bias 2, requant 6, the cell
 FEWEST, MOST = 3, 8  # sentences in flight
 
 
@@ -314,26 +314,17 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "LANES_OUT": fold.lanes_out,
             "X_W": x.bits,
             "X_SIGNED": int(x.signed),
-            "WEIGHT_W": k["weight_bits"],
             "ACC_W": acc_bits(graph, node),
             "MULT_W": width,
-            "SHIFT": k["shift"],
-            "GATE_W": k["gate_bits"],
-            "ACT_W": k["act_bits"],
-            "CELL_W": k["cell_bits"],
-            "KEEP": k["keep"],
-            "WRITE": k["write"],
-            "CELL_SHIFT": k["cell_shift"],
-            "TANH_W": k["tanh_bits"],
-            "TANH_SHIFT": k["tanh_shift"],
             "OUT_W": h.bits,
-            "OUT_SHIFT": k["out_shift"],
             "DELAY": cycles(graph, node, fold)[1],
             "MUL_STYLE": fold_style(fold, operand(graph, node)[0], k["weight_bits"]),
             "WEIGHT_FILE": Hex.pack(lambda: words(graph, node, fold), max(1, k["weight_bits"])),
             "BIAS_FILE": Hex.pack(_placed(graph, node, fold, "bias").reshape(-1, lanes), acc_bits(graph, node)),
             "MULT_FILE": Hex.pack(_placed(graph, node, fold, "mult").reshape(-1, lanes), width),
         }
+        | {f"{key.upper()}_W": k[f"{key}_bits"] for key in ("weight", "gate", "act", "cell", "tanh")}
+        | {key.upper(): k[key] for key in SHIFTS}
         | {file: Hex.pack(own.reshape(-1, 1), k["act_bits"]) for file, own in zip(FILES, gates, strict=True)}
         | {TANH_FILE: Hex.pack(graph.param(node, "tanh").reshape(-1, 1), k["act_bits"])},
     )
@@ -350,8 +341,7 @@ def memories(p: Params) -> list[Memory]:
         Memory("out", lanes * p["OUT_W"], count * beats * (p["TOKENS"] if p["ALL"] else 1), checked=False),
         Memory("weight", p["PE"] * p["SIMD"] * p["WEIGHT_W"], folds * steps, rom=True),
         Memory("bias", GATES * lanes * p["ACC_W"], beats, rom=True),
-        *[Memory("gate", p["ACT_W"], 1 << p["GATE_W"], rom=True)] * (GATES * lanes),
-        *[Memory("tanh", p["ACT_W"], 1 << p["TANH_W"], rom=True)] * lanes,
+        *lstm_cell.memories(p) * lanes,
         *requant.memories(_requant(p)),
     ]
 
@@ -375,22 +365,20 @@ def _operand_bits(p: Params) -> int:
 
 def products(p: Params) -> list[Product]:
     """The matrix unit's, those of `requant`, and three a channel: f*c, i*g, o*tanh."""
-    lanes, gate = p["LANES_OUT"], p["ACT_W"] + 1
     matrix = mac_array.products(p, pe=p["PE"], simd=p["SIMD"], x_bits=_operand_bits(p), x_signed=True, w_bits=p["WEIGHT_W"])
-    cells = [whole(lanes, made.a, made.b) for a in (p["CELL_W"], p["ACT_W"], p["ACT_W"]) for made in mul.products(a, gate)]
-    return [*matrix, *requant.products(_requant(p)), *cells]
+    return [*matrix, *requant.products(_requant(p)), *lstm_cell.products(p) * p["LANES_OUT"]]
 
 
 def terms(p: Params) -> Terms:
     lanes, count = p["LANES_OUT"], p["IN_FLIGHT"]
-    gate, cell, simd = p["ACT_W"], p["CELL_W"], p["SIMD"]
+    simd = p["SIMD"]
     x_bits, o_bits = (index_bits(n) for n in (count * p["TOKENS"] * p["X"] // simd, count * (p["TOKENS"] if p["ALL"] else 1) * p["H"] // lanes))
     tags = (index_bits(count) + 3) * (mac_latency(simd) + TAIL) + 2 * TAIL
     return mac_array.terms(p | {"OUT_W": p["ACC_W"]}, pe=p["PE"], simd=simd, x_bits=_operand_bits(p), w_bits=p["WEIGHT_W"]) | {
         "part_bits": (simd - p["LANES_IN"]) * p["X_W"] + (simd - lanes) * p["OUT_W"],
         "in_bits": GATES * lanes * 2 * p["ACC_W"],
-        "sum_bits": lanes * (4 * (2 * gate + 1) + 2 * (gate + 1 + cell) + 2 * cell),
-        "out_bits": lanes * (p["OUT_W"] + 9 * gate + p["TANH_W"]) + GATES * lanes * p["GATE_W"],
+        "sum_bits": lanes * lstm_cell.register_bits(p),
+        "out_bits": lanes * (p["OUT_W"] + GATES * p["GATE_W"]),
         "multiplied_bits": GATES * lanes * (p["ACC_W"] + p["MULT_W"]),
         "count_bits": places.count_bits(count, p["TOKENS"]) + count * (x_bits + 2 * o_bits) + 3 * x_bits + 4 * o_bits + tags,
     }

@@ -107,7 +107,7 @@ module lstm #(
   logic busy_q, half_q, first_q, last_q;
   logic [AtW-1:0] at_q;
   logic [IN_FLIGHT-1:0] halves_q;  // where each place's present h is: two halves take turns
-  wire half = !first && !halves_q[at];
+  wire other = !first && !halves_q[at];
   wire h_end;                      // a step's last h is written
   wire [AtW-1:0] h_place;
   wire h_final;
@@ -135,17 +135,17 @@ module lstm #(
   end else begin : g_parts
     localparam int Parts = SIMD / LANES_IN;
     localparam int PartW = (Parts - 1) * LANES_IN * X_W;
-    logic [PartW-1:0] part_q;
-    logic [$clog2(Parts)-1:0] beat_q;
+    logic [PartW-1:0] x_part_q;
+    logic [$clog2(Parts)-1:0] x_beat_q;
 
-    assign x_filled = {s_data, part_q};
-    assign x_end = s_valid && s_ready && beat_q == $clog2(Parts)'(Parts - 1);
+    assign x_filled = {s_data, x_part_q};
+    assign x_end = s_valid && s_ready && x_beat_q == $clog2(Parts)'(Parts - 1);
     always_ff @(posedge clk) begin
       if (s_valid && s_ready) begin
-        part_q <= x_filled[SIMD*X_W-1 -: PartW];
-        beat_q <= x_end ? '0 : beat_q + 1'b1;
+        x_part_q <= x_filled[SIMD*X_W-1 -: PartW];
+        x_beat_q <= x_end ? '0 : x_beat_q + 1'b1;
       end
-      if (rst) beat_q <= '0;
+      if (rst) x_beat_q <= '0;
     end
   end
   assign token_in = x_end && word_q == $clog2(XWords+1)'(XWords - 1);
@@ -216,8 +216,8 @@ module lstm #(
       at_q <= at;
       x_base_q <= x_base;
       h_base_q <= h_begin(at, halves_q[at]) - HAddrW'(XWords);
-      half_q <= half;
-      halves_q[at] <= half;
+      half_q <= other;
+      halves_q[at] <= other;
       first_q <= first;
       last_q <= last;
     end
@@ -308,62 +308,25 @@ module lstm #(
   /* verilator lint_on PINCONNECTEMPTY */
 
   // Stages 8 .. 22: gates, cell, h
-  localparam int FcW = ACT_W + 1 + CELL_W;
-  localparam int IgW = 2 * ACT_W + 1;
-  localparam int KeptW = FcW + KEEP, MadeW = IgW + WRITE;
-  localparam int SumW = (KeptW > MadeW ? KeptW : MadeW) + 1 > CELL_SHIFT + 1 ? (KeptW > MadeW ? KeptW : MadeW) + 1 : CELL_SHIFT + 1;
-  localparam int CTopW = SumW > CELL_W + 1 ? SumW : CELL_W + 1;
-  localparam int UTopW = (CELL_W > TANH_SHIFT ? CELL_W : TANH_SHIFT) + 1 > TANH_W + 1 ? (CELL_W > TANH_SHIFT ? CELL_W : TANH_SHIFT) + 1 : TANH_W + 1;
-  localparam int HTopW = (IgW > OUT_SHIFT ? IgW : OUT_SHIFT) + 1 > OUT_W + 1 ? (IgW > OUT_SHIFT ? IgW : OUT_SHIFT) + 1 : OUT_W + 1;
-  localparam logic signed [CTopW-1:0] CHigh = (CTopW'(1) << (CELL_W - 1)) - CTopW'(1);
-  localparam logic signed [UTopW-1:0] UHigh = (UTopW'(1) << (TANH_W - 1)) - UTopW'(1);
-  localparam logic signed [HTopW-1:0] HHigh = (HTopW'(1) << (OUT_W - 1)) - HTopW'(1);
-  localparam logic signed [SumW-1:0] CHalf = (SumW'(1) << CELL_SHIFT) >> 1;
-  localparam logic signed [UTopW-1:0] UHalf = (UTopW'(1) << TANH_SHIFT) >> 1;
-  localparam logic signed [HTopW-1:0] HHalf = (HTopW'(1) << OUT_SHIFT) >> 1;
   (* no_rw_check *) logic [E*CELL_W-1:0] c_ram [0:CSize-1];
-  logic [E*CELL_W-1:0] c_word, c_q;
-  logic [E*OUT_W-1:0] h_q;
+  logic [E*CELL_W-1:0] c_word;
+  wire [E*CELL_W-1:0] c_new;
+  wire [E*OUT_W-1:0] h_new;
   logic c_blank_q;
   wire [AtW-1:0] read_place = tag_q[(CRead-1)*TagW+3 +: AtW];
   wire [AtW-1:0] write_place = tag_q[(CWrite-1)*TagW+3 +: AtW];
 
   always_ff @(posedge clk) c_word <= c_ram[c_begin(read_place) + CAddrW'(read_at_q)];
-  always_ff @(posedge clk) if (valid_q[CWrite]) c_ram[c_begin(write_place) + CAddrW'(write_at_q)] <= c_q;
+  always_ff @(posedge clk) if (valid_q[CWrite]) c_ram[c_begin(write_place) + CAddrW'(write_at_q)] <= c_new;
   always_ff @(posedge clk) c_blank_q <= tag_q[(CRead-1)*TagW+1];
 
   for (genvar i = 0; i < E; i++) begin : g_channel
-    localparam logic [GATE_W-1:0] GateSign = GATE_W'(1) << (GATE_W - 1);
-    localparam logic [TANH_W-1:0] TanhSign = TANH_W'(1) << (TANH_W - 1);
-    wire [ACT_W-1:0] gate_i, gate_f, gate_o;
-    wire signed [ACT_W-1:0] gate_g, tanh;
-    wire signed [CELL_W-1:0] c = c_blank_q ? '0 : c_word[i*CELL_W +: CELL_W];
-    wire signed [FcW-1:0] kept;
-    wire signed [IgW-1:0] made, out;
-    logic signed [SumW-1:0] sum_q;
-    logic signed [TANH_W-1:0] u_q;
-    logic [8*ACT_W-1:0] o_q;  // stages 10 .. 17
-    wire signed [CTopW-1:0] c_top = CTopW'(sum_q >>> CELL_SHIFT);
-    wire signed [CELL_W-1:0] c_new = c_q[i*CELL_W +: CELL_W];
-    wire signed [UTopW-1:0] u_top = (UTopW'(c_new) + UHalf) >>> TANH_SHIFT;
-    wire signed [HTopW-1:0] h_top = (HTopW'(out) + HHalf) >>> OUT_SHIFT;
-
-    rom #(.WIDTH(ACT_W), .DEPTH(1 << GATE_W), .FILE(INPUT_FILE), .LOAD(INPUT_LOAD)) u_i (.clk, .load, .en(1'b1), .addr(z[(4*i+0)*GATE_W +: GATE_W] ^ GateSign), .q(gate_i));
-    rom #(.WIDTH(ACT_W), .DEPTH(1 << GATE_W), .FILE(FORGET_FILE), .LOAD(FORGET_LOAD)) u_f (.clk, .load, .en(1'b1), .addr(z[(4*i+1)*GATE_W +: GATE_W] ^ GateSign), .q(gate_f));
-    rom #(.WIDTH(ACT_W), .DEPTH(1 << GATE_W), .FILE(CANDIDATE_FILE), .LOAD(CANDIDATE_LOAD)) u_g (.clk, .load, .en(1'b1), .addr(z[(4*i+2)*GATE_W +: GATE_W] ^ GateSign), .q(gate_g));
-    rom #(.WIDTH(ACT_W), .DEPTH(1 << GATE_W), .FILE(OUTPUT_FILE), .LOAD(OUTPUT_LOAD)) u_o (.clk, .load, .en(1'b1), .addr(z[(4*i+3)*GATE_W +: GATE_W] ^ GateSign), .q(gate_o));
-    mul #(.A_W(CELL_W), .B_W(ACT_W + 1)) u_kept (.clk, .en(1'b1), .a(c), .b({1'b0, gate_f}), .p(kept));
-    mul #(.A_W(ACT_W), .B_W(ACT_W + 1)) u_made (.clk, .en(1'b1), .a(gate_g), .b({1'b0, gate_i}), .p(made));
-    rom #(.WIDTH(ACT_W), .DEPTH(1 << TANH_W), .FILE(TANH_FILE), .LOAD(TANH_LOAD)) u_tanh (.clk, .load, .en(1'b1), .addr(u_q ^ TanhSign), .q(tanh));
-    mul #(.A_W(ACT_W), .B_W(ACT_W + 1)) u_out (.clk, .en(1'b1), .a(tanh), .b({1'b0, o_q[8*ACT_W-1 -: ACT_W]}), .p(out));
-
-    always_ff @(posedge clk) begin
-      sum_q <= (SumW'(kept) <<< KEEP) + (SumW'(made) <<< WRITE) + CHalf;
-      c_q[i*CELL_W +: CELL_W] <= CELL_W'(c_top > CHigh ? CHigh : c_top < ~CHigh ? ~CHigh : c_top);
-      u_q <= TANH_W'(u_top > UHigh ? UHigh : u_top < ~UHigh ? ~UHigh : u_top);
-      o_q <= (8*ACT_W)'({o_q, gate_o});
-      h_q[i*OUT_W +: OUT_W] <= OUT_W'(h_top > HHigh ? HHigh : h_top < ~HHigh ? ~HHigh : h_top);
-    end
+    lstm_cell #(.GATE_W(GATE_W), .ACT_W(ACT_W), .CELL_W(CELL_W), .KEEP(KEEP), .WRITE(WRITE), .CELL_SHIFT(CELL_SHIFT), .TANH_W(TANH_W), .TANH_SHIFT(TANH_SHIFT),
+                .OUT_W(OUT_W), .OUT_SHIFT(OUT_SHIFT), .INPUT_FILE(INPUT_FILE), .INPUT_LOAD(INPUT_LOAD), .FORGET_FILE(FORGET_FILE), .FORGET_LOAD(FORGET_LOAD),
+                .CANDIDATE_FILE(CANDIDATE_FILE), .CANDIDATE_LOAD(CANDIDATE_LOAD), .OUTPUT_FILE(OUTPUT_FILE), .OUTPUT_LOAD(OUTPUT_LOAD),
+                .TANH_FILE(TANH_FILE), .TANH_LOAD(TANH_LOAD)) u_cell (
+      .clk, .load, .z(z[4*i*GATE_W +: 4*GATE_W]), .c(c_blank_q ? '0 : c_word[i*CELL_W +: CELL_W]), .c_new(c_new[i*CELL_W +: CELL_W]),
+      .h(h_new[i*OUT_W +: OUT_W]));
   end
 
   // Stage 22: h goes to where the next step reads it, SIMD elements a word, and to where it leaves
@@ -377,22 +340,22 @@ module lstm #(
   wire h_write;
 
   if (SIMD == E) begin : g_h_whole
-    assign h_filled = h_q;
+    assign h_filled = h_new;
     assign h_write = h_valid;
   end else begin : g_h_parts
     localparam int Parts = SIMD / E;
     localparam int PartW = (Parts - 1) * E * OUT_W;
-    logic [PartW-1:0] part_q;
-    logic [$clog2(Parts)-1:0] beat_q;
+    logic [PartW-1:0] h_part_q;
+    logic [$clog2(Parts)-1:0] h_beat_q;
 
-    assign h_filled = {h_q, part_q};
-    assign h_write = h_valid && beat_q == $clog2(Parts)'(Parts - 1);
+    assign h_filled = {h_new, h_part_q};
+    assign h_write = h_valid && h_beat_q == $clog2(Parts)'(Parts - 1);
     always_ff @(posedge clk) begin
       if (h_valid) begin
-        part_q <= h_filled[SIMD*OUT_W-1 -: PartW];
-        beat_q <= h_write ? '0 : beat_q + 1'b1;
+        h_part_q <= h_filled[SIMD*OUT_W-1 -: PartW];
+        h_beat_q <= h_write ? '0 : h_beat_q + 1'b1;
       end
-      if (rst) beat_q <= '0;
+      if (rst) h_beat_q <= '0;
     end
   end
   always_ff @(posedge clk) if (h_write) h_ram[h_begin(h_place, h_half) + HAddrW'(h_word_q)] <= h_filled;
@@ -409,7 +372,7 @@ module lstm #(
   wire o_last = o_read_q == o_end_q[give_at*OAddrW +: OAddrW];
   assign given = advance && full && o_last;
 
-  always_ff @(posedge clk) if (h_valid) o_ram[o_base + OAddrW'(out_at_q)] <= h_q;
+  always_ff @(posedge clk) if (h_valid) o_ram[o_base + OAddrW'(out_at_q)] <= h_new;
   always_ff @(posedge clk) if (advance) m_data <= o_ram[o_read_q];
   always_ff @(posedge clk) begin
     if (advance) begin

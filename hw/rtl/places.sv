@@ -87,7 +87,9 @@ module places #(
     end
     if (done) done_q[done_at] <= 1'b1;
     if (given) begin
-      {whole_q[give_at], begun_q[give_at], done_q[give_at]} <= '0;
+      whole_q[give_at] <= 1'b0;
+      begun_q[give_at] <= 1'b0;
+      done_q[give_at] <= 1'b0;
       give_at <= next(give_at);
     end
     if (rst) begin
