@@ -2,10 +2,29 @@
 """The operator library: `OPS[name]` is the record of an operator (hw/ops/record.py). A new operator is its file here and one name in the list."""
 
 from bitloom.hw.graph import Graph, Node
-from bitloom.hw.ops import add, context, embed, first_token, layernorm, linear, lstm, off_ramps, requant, scores, softmax, table
+from bitloom.hw.ops import (
+    add,
+    concat,
+    context,
+    embed,
+    first_token,
+    layernorm,
+    linear,
+    lstm,
+    off_ramps,
+    requant,
+    scores,
+    softmax,
+    table,
+    token_max,
+    token_mean,
+    token_window,
+)
 from bitloom.hw.ops.record import Operator
 
-OPS: dict[str, Operator] = {m.OP.name: m.OP for m in (embed, linear, requant, add, table, scores, softmax, context, layernorm, first_token, off_ramps, lstm)}
+_ENCODERS = (embed, linear, requant, add, table, scores, softmax, context, layernorm, first_token, off_ramps)
+_CONVOLUTIONS = (token_window, token_max, token_mean, concat)
+OPS: dict[str, Operator] = {m.OP.name: m.OP for m in (*_ENCODERS, *_CONVOLUTIONS, lstm)}
 
 
 def gate_of(graph: Graph) -> Node | None:

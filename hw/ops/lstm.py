@@ -16,7 +16,7 @@ from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Fold, Instance, Module, Params, Terms
 from bitloom.hw.ops import linear, requant, table
 from bitloom.hw.ops.common import clip, divisors, exact_matmul, largest, require, require_bits, require_range, round_shift
-from bitloom.hw.ops.record import Finn, Operator
+from bitloom.hw.ops.record import Operator
 from bitloom.hw.parts import lstm_cell, mac_array, places
 from bitloom.hw.parts.mac_array import mac_latency
 
@@ -395,11 +395,6 @@ def looked_up(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.nd
     return {key: np.concatenate(found) for key, found in seen.items()}
 
 
-def refuse(graph: Graph, node: Node, *_) -> None:
-    """Of backends that have no recurrence."""
-    require(False, graph, node, "got a recurrent layer, which hls4ml and FINN do not have here; take the RTL (bitloom build)")
-
-
 OP = Operator(
     name="lstm",
     params=PARAMS,
@@ -417,6 +412,4 @@ OP = Operator(
     rtl=rtl,
     looked_up=looked_up,
     module=MODULE,
-    hls=refuse,
-    finn=Finn(nodes=lambda b, graph, node: refuse(graph, node), values=lambda b, graph, node, inputs: refuse(graph, node)),
 )

@@ -68,6 +68,8 @@ class Operator:
     spaces    elements of a token that must lie side by side in its streams: spaces(graph, node) -> {tensor: blocks}, e.g. heads; these tensors'
               streams have one layout and one number of lanes
     same_layout  input and output tokens have one layout, whatever their lanes (elementwise operators: and the same lanes)
+    times     times(graph, node): each element of its input gives so many, side by side in the beat of the output that its beat becomes
+    joins     its output's tokens are those of its inputs one behind the other, in the same lanes
     wants_zeros  wants_zeros(graph, node): its result is right only if filled places of its inputs (hw/instance.py: Layout) carry zeros
     gives_zeros  gives_zeros(graph, node, zeros): filled places of its output carry zeros; `zeros`: those of its inputs do
     macs      macs(graph, node, tokens): multiply-accumulates for one sentence of that many tokens
@@ -105,6 +107,8 @@ class Operator:
     elementwise: bool = False
     spaces: Callable[..., dict[str, int]] | None = None
     same_layout: bool = False
+    times: Callable[..., int] | None = None
+    joins: bool = False
     wants_zeros: Callable[..., bool] = lambda graph, node: True
     gives_zeros: Callable[..., bool] = lambda graph, node, zeros: zeros
     macs: Callable[..., int] = no_macs
