@@ -125,20 +125,21 @@ def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
     x, out, k = graph.tensor(node.inputs[0]), graph.tensor(node.name), node.attrs
     hidden, backward = out.channels, int(k["direction"] == "backward")
     s = b.body(f"{node.name}.")
-    params = {key: b.constant(f"{node.name}.{key}", graph.param(node, key)) for key in PARAMS if key != "weight"}
+    params = {key: b.constant(f"{node.name}.{key}", graph.param(node, key).ravel()) for key in PARAMS if key != "weight"}
     one = s.op("Unsqueeze", s.op("Concat", "x", "h", axis=0), b.ints([0]))
     bits, _ = operand(graph, node)
     acc = s.matmul_integer(one, replace(out, bits=bits), graph.param(node, "weight").T, acc_bits(graph, node))
     acc = s.op("Mul", s.op("Add", s.op("Reshape", acc, b.ints([GATES * hidden])), params["bias"]), params["mult"])
-    z = s.clip(s.round_shift(acc, k["shift"]), replace(out, bits=k["gate_bits"]), s.fresh())
-    index = s.op("Reshape", s.op("Add", z, b.scalar(1 << (k["gate_bits"] - 1))), b.ints([GATES, hidden]))
-    i, f, g, o = (s.op("Gather", s.op("Gather", params["gates"], b.scalar(gate)), s.op("Gather", index, b.scalar(gate))) for gate in range(GATES))
+    z = s.clip(s.round_shift(acc, k["shift"]), replace(out, bits=k["gate_bits"]), f"{node.name}.z")
+    entries = np.arange(GATES).repeat(hidden) * (1 << k["gate_bits"]) + (1 << (k["gate_bits"] - 1))  # where each row's table has its code 0
+    acts = s.op("Gather", params["gates"], s.op("Add", z, b.constant(f"{node.name}.entries", entries)))
+    i, f, g, o = (s.op("Slice", acts, b.ints([gate * hidden]), b.ints([(gate + 1) * hidden])) for gate in range(GATES))
     kept = s.op("Mul", s.op("Mul", f, "c"), b.scalar(1 << k["keep"]))
     written = s.op("Mul", s.op("Mul", i, g), b.scalar(1 << k["write"]))
-    c = s.clip(s.round_shift(s.op("Add", kept, written), k["cell_shift"]), replace(out, bits=k["cell_bits"]), s.fresh())
-    u = s.clip(s.round_shift(c, k["tanh_shift"]), replace(out, bits=k["tanh_bits"]), s.fresh())
+    c = s.clip(s.round_shift(s.op("Add", kept, written), k["cell_shift"]), replace(out, bits=k["cell_bits"]), f"{node.name}.c")
+    u = s.clip(s.round_shift(c, k["tanh_shift"]), replace(out, bits=k["tanh_bits"]), f"{node.name}.u")
     t = s.op("Gather", params["tanh"], s.op("Add", u, b.scalar(1 << (k["tanh_bits"] - 1))))
-    h = s.clip(s.round_shift(s.op("Mul", o, t), k["out_shift"]), out, s.fresh())
+    h = s.clip(s.round_shift(s.op("Mul", o, t), k["out_shift"]), out, f"{node.name}.h")
     zero = b.constant(f"_zeros{hidden}", np.zeros(hidden, dtype=np.int64))
     last, _, states = b.scan(s, (zero, zero), inputs[0], ("h", "c", "x"), (hidden, hidden, x.channels), (h, c, h), backward, f"{node.name}.scan")
     if out.kind == "token":
