@@ -59,7 +59,11 @@ class Encoder:
 
 def make(folder: Path, seed: int, hardware: HardwareConfig, lengths: list[int], shape: dict, outputs: tuple[str, ...] = ()) -> Encoder:
     graph = random_encoder(seed, **shape)
-    graph = replace(graph, outputs=outputs or graph.outputs)
+    return make_of(folder, seed, replace(graph, outputs=outputs or graph.outputs), hardware, lengths)
+
+
+def make_of(folder: Path, seed: int, graph: Graph, hardware: HardwareConfig, lengths: list[int]) -> Encoder:
+    """Of any graph."""
     ids, segments = random_sentences(graph, lengths, seed)
     return Encoder(
         graph=graph,

@@ -14,6 +14,8 @@ from bitloom.hw.graph_file import check
 from bitloom.hw.ops import OPS
 from bitloom.hw.plan.solve import HardwareConfig, solve
 from bitloom.qat.config import QuantConfig
+from bitloom.qat.net.cnn import Cnn, CnnShape
+from bitloom.qat.net.convolution import Concat, TokenMax, TokenMean, TokenWindow
 from bitloom.qat.net.encoder import Encoder
 from bitloom.qat.net.network import INPUTS, Network
 from bitloom.qat.net.off_ramps import OffRamps
@@ -73,6 +75,8 @@ class RandomEncoder:
         self.b = GraphBuilder(shape.max_tokens)
         self.rms: dict[str, float] = {}
         self.prob_bits = 0  # of the softmax that comes next
+        own = np.random.default_rng((seed, 1))  # that of all else stays
+        self.joined, self.finer = int(own.choice(shape.act_bits)), int(own.integers(-2, 2))  # bits of what concatenations take, and octaves of means beside what they are of
 
     def pick(self, choices: tuple[int, ...]) -> int:
         return int(self.rng.choice(choices))
@@ -168,14 +172,33 @@ class RandomEncoder:
         return ops.add.append(self.b, op.tensor, a, b, mult_a=mult_a, mult_b=mult_b, shift=shift, bits=bits)
 
     def table(self, op: Table, x: Tensor) -> Tensor:
-        bits = self.normal_or(x, 8)
-        scale = 2.0 ** (1 - bits) if op.function == "tanh" else x.scale
+        bits = self.joined if op.into_concat else self.normal_or(x, 8)
+        scale = 2.0 ** (1 - bits) if op.function == "tanh" else 2.0 ** (3 - bits) if op.into_concat else x.scale
         self.rms[op.tensor] = self.rms[x.name] * 0.6
         return ops.table.append(self.b, op.tensor, x, op.function, bits=bits, signed=op.function != "relu", scale=scale)
 
     def first_token(self, op: FirstToken, x: Tensor) -> Tensor:
         self.rms[op.tensor] = self.rms[x.name]
         return ops.first_token.append(self.b, op.tensor, x)
+
+    def token_window(self, op: TokenWindow, x: Tensor) -> Tensor:
+        self.rms[op.tensor] = self.rms[x.name]
+        return ops.token_window.append(self.b, op.tensor, x, op.kernel, op.dilation)
+
+    def token_max(self, op: TokenMax, x: Tensor) -> Tensor:
+        self.rms[op.tensor] = self.rms[x.name] * 1.5
+        return ops.token_max.append(self.b, op.tensor, x)
+
+    def token_mean(self, op: TokenMean, x: Tensor) -> Tensor:
+        """On a grid up to four times as fine, or half as fine."""
+        bits, octaves = self.joined, self.finer
+        shift = ops.token_mean.reciprocal_bits(x.bits, self.b.max_tokens) + octaves
+        self.rms[op.tensor] = self.rms[x.name] * 2.0 ** (-1 - octaves)
+        return ops.token_mean.append(self.b, op.tensor, x, shift, bits=bits, scale=x.scale * 2.0**octaves)
+
+    def concat(self, op: Concat, a: Tensor, b: Tensor) -> Tensor:
+        self.rms[op.tensor] = max(self.rms[a.name], self.rms[b.name])
+        return ops.concat.append(self.b, op.tensor, a, b)
 
     def off_ramps(self, op: OffRamps, *logits: Tensor) -> Tensor:
         share, patience = self.shape.exits
@@ -188,6 +211,7 @@ class RandomEncoder:
         operators = {step.path: network.get_submodule(step.path) for step in network.steps}
         for step in network.steps:
             op = operators[step.path]
+            op.into_concat = _joined(network, operators, step.path)
             op.into_table = any(isinstance(operators[s.path], Table) for s in network.steps if step.path in s.reads)
             inputs = [made[r] for r in step.reads]
             made[step.path] = self.embeddings(op, inputs) if isinstance(op, Embeddings) else RANDOM[type(op)](self, op, *inputs)
@@ -203,8 +227,19 @@ RANDOM = {
     Add: RandomEncoder.add,
     Table: RandomEncoder.table,
     FirstToken: RandomEncoder.first_token,
+    TokenWindow: RandomEncoder.token_window,
+    TokenMax: RandomEncoder.token_max,
+    TokenMean: RandomEncoder.token_mean,
+    Concat: RandomEncoder.concat,
     OffRamps: RandomEncoder.off_ramps,
 }
+
+
+def _joined(network: Network, operators: dict, path: str) -> bool:
+    """A concatenation takes it, or what pools it."""
+    readers = [step.path for step in network.steps if path in step.reads]
+    passed = (TokenMax, TokenMean, Concat)
+    return any(isinstance(operators[r], Concat) or isinstance(operators[r], passed) and _joined(network, operators, r) for r in readers)
 
 
 def network_of(shape: Shape) -> Network:
@@ -232,6 +267,13 @@ def random_encoder(seed: int = 0, **shape) -> Graph:
     s = Shape(**shape)
     meta = {"layers": s.layers, "hidden": s.hidden, "heads": s.heads, "intermediate": s.intermediate, "head": s.head}
     return RandomEncoder(s, seed).build(network_of(s), meta=meta)
+
+
+def random_cnn(seed: int = 0, *, max_tokens: int = 16, vocabulary: int = 50, bits: dict | None = None, **cnn) -> Graph:
+    """A checked random graph of a convolutional network; keyword arguments are CnnShape's, `bits` are Shape's."""
+    shape = CnnShape(vocabulary=vocabulary, positions=max_tokens, max_tokens=max_tokens, **cnn)
+    network = Cnn(shape).bind(QuantConfig(), max_tokens)
+    return RandomEncoder(Shape(max_tokens=max_tokens, vocabulary=vocabulary, **(bits or {})), seed).build(network, meta={"model": shape.about()})
 
 
 def random_sentences(graph: Graph, lengths, seed: int = 0) -> tuple[list[list[int]], list[list[int]]]:
@@ -281,3 +323,31 @@ def draw_run(seed: int) -> dict:
         "resets": int(rng.integers(1, 4)),
         "reset_within": int(rng.choice([20, 300, 2000])),
     }
+
+
+def draw_cnn(seed: int) -> dict:
+    """A random convolutional network as a graph, the goal of its folding and sentences for it: seed, graph, hardware, lengths."""
+    rng = np.random.default_rng(2000 + seed)
+    max_tokens, head = int(rng.integers(2, 41)), str(rng.choice(["sequence", "sequence", "token"]))
+    kernels = rng.integers(2, min(7, 2 * max_tokens - 1) + 1, int(rng.integers(0, 4))).tolist()
+    kernel = int(rng.integers(2, min(5, 2 * max_tokens - 1) + 1))
+    most = max(1, (max_tokens - 1) // (kernel // 2))
+    graph = random_cnn(
+        seed,
+        max_tokens=max_tokens,
+        hidden=int(rng.integers(2, 49)),
+        stack=tuple((kernel, int(rng.integers(1, min(most, 6) + 1))) for _ in range(int(rng.integers(0, 4)))),
+        kernels=tuple(kernels),
+        filters=int(rng.integers(1, 33)),
+        activation=str(rng.choice(["gelu", "relu"])),
+        pooling=str(rng.choice(["max", "mean"])),
+        labels=int(rng.integers(1, 5)),
+        head=head,
+        bits=ALL_BITS | coded(20 + seed),
+    )
+    units = sum(OPS[n.op].matrix for n in graph.nodes)
+    hardware = HardwareConfig(multipliers=int(units * rng.uniform(8, 40)))
+    if rng.integers(2):
+        hardware = HardwareConfig(target_cycles=solve(graph, hardware).interval)
+    lengths = np.where(rng.integers(3, size=10), rng.integers(1, max_tokens + 1, 10), rng.integers(1, 3, 10)).clip(max=max_tokens)
+    return {"seed": seed, "graph": graph, "hardware": hardware, "lengths": lengths.tolist()}

@@ -36,6 +36,7 @@ class Logits(Objective):
     """loss <- (1-alpha) * loss + alpha * T**2 * KL(teacher/T || student/T). The teacher is asked once, before the phase, and reads with its own tokenizer."""
 
     Config = Config
+    any_network = True
 
     def prepare(self, data: TaskData) -> None:
         if self.cfg.teacher != OWN:

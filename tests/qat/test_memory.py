@@ -65,7 +65,7 @@ def test_too_much_is_refused_before_training_and_before_a_plan(tmp_path, monkeyp
     data, training = DataConfig(max_train_examples=20, max_dev_examples=10, vocab=250), TrainConfig(batch_size=8)
     monkeypatch.setattr(memory, "machine", lambda device=None: 1 << 18)
     with pytest.raises(
-        ModelSizeError, match=r"model: got an encoder of [\d,]+ parameters, for which a training in batches of 8 takes at least 0.0 GiB"
+        ModelSizeError, match=r"model: got a network of [\d,]+ parameters, for which a training in batches of 8 takes at least 0.0 GiB"
     ) as caught:
         train(model, QuantConfig(), training, data, None, tmp_path)
     assert str(caught.value).endswith("lower model.layers, hidden, intermediate or training.batch_size, or take a larger machine")
