@@ -19,6 +19,8 @@ BIT_RANGES = {
     "scores": (2, 10),
     "probs": (2, 8),
     "residual": (4, 16),
+    "gates": (4, 10),
+    "cell": (8, 16),
 }
 # Of weights that take few values; what the first one says when the others are left out is in `coding_of`.
 CHOICES = {
@@ -41,6 +43,8 @@ LATER = dict.fromkeys(OF_CODEBOOKS) | {
     "weight_scales": "channel",
     "ternary": "none",
     "post_training": [],
+    "gates": 8,
+    "cell": 16,
 }
 POST_TRAINING = ("equalization", "learned_rounding", "bias_correction")  # in the order in which they are done
 AUTO = "auto"  # residual bits that calibration chooses
@@ -142,8 +146,12 @@ class CnnConfig(NetworkConfig):
     network: Literal["cnn"]
     hidden: int = Field(128, ge=2, le=MAX_HIDDEN)  # channels of the embeddings and of the stack
     kernel: int = Field(3, ge=2, le=MAX_TOKENS)  # tokens that a convolution of the stack reads
-    dilations: list[Annotated[int, Field(ge=1, le=MAX_TOKENS)]] = Field([], max_length=MAX_LAYERS)  # from one of them to the next, for each convolution of the stack
-    kernels: list[Annotated[int, Field(ge=2, le=MAX_TOKENS)]] = Field([3, 4, 5], max_length=MAX_BESIDE)  # of the convolutions side by side; none: the stack alone
+    dilations: list[Annotated[int, Field(ge=1, le=MAX_TOKENS)]] = Field(
+        [], max_length=MAX_LAYERS
+    )  # from one of them to the next, for each convolution of the stack
+    kernels: list[Annotated[int, Field(ge=2, le=MAX_TOKENS)]] = Field(
+        [3, 4, 5], max_length=MAX_BESIDE
+    )  # of the convolutions side by side; none: the stack alone
     filters: int = Field(100, ge=1, le=MAX_HIDDEN)  # channels of each of these
     activation: Literal["gelu", "relu"] = "relu"
     pooling: Literal["max", "mean"] = "max"  # over a sentence's tokens
@@ -161,7 +169,19 @@ class CnnConfig(NetworkConfig):
         return self
 
 
-MODELS: dict[str, type[NetworkConfig]] = {"encoder": ModelConfig, "cnn": CnnConfig}
+class BilstmConfig(NetworkConfig):
+    """Shape of a recurrent network: layers that read the tokens forward and backward, and a hidden layer on their last states."""
+
+    checkpoint: ClassVar[None] = None  # Hugging Face has none of this kind
+
+    network: Literal["bilstm"]
+    hidden: int = Field(128, ge=2, le=MAX_HIDDEN)  # channels of the embeddings
+    layers: int = Field(1, ge=1, le=MAX_LAYERS)
+    units: int = Field(150, ge=1, le=MAX_HIDDEN)  # channels of each direction
+    classifier: int = Field(200, ge=1, le=MAX_INTERMEDIATE)  # channels of the hidden layer
+
+
+MODELS: dict[str, type[NetworkConfig]] = {"encoder": ModelConfig, "cnn": CnnConfig, "bilstm": BilstmConfig}
 
 
 def model_kind(data: Any) -> str:
@@ -171,7 +191,7 @@ def model_kind(data: Any) -> str:
 
 
 Model = Annotated[
-    Annotated[ModelConfig, Tag(f"{KIND}encoder")] | Annotated[CnnConfig, Tag(f"{KIND}cnn")],
+    Annotated[ModelConfig, Tag(f"{KIND}encoder")] | Annotated[CnnConfig, Tag(f"{KIND}cnn")] | Annotated[BilstmConfig, Tag(f"{KIND}bilstm")],
     Discriminator(model_kind),
 ]
 
@@ -227,6 +247,8 @@ class QuantConfig(Strict):
     embeddings: int = 8  # the three tables; their sum has two bits more
     scores: int = 8
     probs: int = 8
+    gates: int = 8  # of recurrent layers: what the gates' functions are looked up by
+    cell: int = 16  # of recurrent layers: the cell's state
     residual: int | Literal["auto"] = 10  # sums that a LayerNorm takes; auto: as many as calibration finds, in the projections before them too
     weight_range: Literal["narrow", "full"] = "narrow"
     weight_scales: Literal["channel", "layer"] | int = "channel"  # what has one: an output channel, all of a layer, or a group of so many neighbouring channels
