@@ -14,12 +14,14 @@ from bitloom.hw.graph_file import check
 from bitloom.hw.ops import OPS
 from bitloom.hw.plan.solve import HardwareConfig, solve
 from bitloom.qat.config import QuantConfig
+from bitloom.qat.net.bilstm import Bilstm, BilstmShape
 from bitloom.qat.net.cnn import Cnn, CnnShape
 from bitloom.qat.net.convolution import Concat, TokenMax, TokenMean, TokenWindow
 from bitloom.qat.net.encoder import Encoder
 from bitloom.qat.net.network import INPUTS, Network
 from bitloom.qat.net.off_ramps import OffRamps
 from bitloom.qat.net.operators import Add, Context, Embeddings, FirstToken, LayerNorm, Linear, Operator, Scores, Softmax, Table
+from bitloom.qat.net.recurrence import Lstm
 from bitloom.qat.net.shape import EncoderShape, LayerShape
 
 ALL_BITS = {
@@ -28,6 +30,8 @@ ALL_BITS = {
     "score_bits": tuple(range(4, 11)),
     "prob_bits": (4, 6, 8),
     "residual_bits": (8, 10, 12, 16),
+    "gate_bits": tuple(range(4, 11)),
+    "cell_bits": tuple(range(8, 17)),
 }
 
 
@@ -61,6 +65,8 @@ class Shape:
     score_bits: tuple[int, ...] = (8,)
     prob_bits: tuple[int, ...] = (8,)
     residual_bits: tuple[int, ...] = (10,)
+    gate_bits: tuple[int, ...] = (8,)
+    cell_bits: tuple[int, ...] = (16,)
     tile: tuple[int, int] = (8, 8)  # rows and columns of the tiles of a matrix that
     zero_tiles: tuple[float, ...] = (0.0,)  # are zero to one of these shares; tiles at the edges are smaller
     exits: tuple[float, int] | None = None  # off-ramps: threshold in shares of a logit's typical size, patience
@@ -203,6 +209,23 @@ class RandomEncoder:
         self.rms[op.tensor] = max(self.rms[a.name], self.rms[b.name])
         return ops.concat.append(self.b, op.tensor, a, b)
 
+    def lstm(self, op: Lstm, x: Tensor) -> Tensor:
+        hidden, bits, act, gate = op.hidden, self.joined, int(self.rng.integers(4, 9)), self.pick(self.shape.gate_bits)
+        weight_bits = self.pick(self.shape.weight_bits)
+        low, high = ops.linear.weight_range(weight_bits)
+        weight = self.rng.integers(low, high + 1, (4 * hidden, x.channels + hidden))
+        weight = np.where(weight >= 0, 1, -1) if weight_bits == 1 else weight
+        size = 2.0 ** (bits - 1) / 3  # of a state
+        rms = max(1.0, float(np.sqrt((weight**2).mean())) * math.hypot(math.sqrt(x.channels) * self.rms[x.name], math.sqrt(hidden) * size))
+        bias = np.floor(self.rng.normal(0, rms / 2, 4 * hidden) + 0.5).astype(np.int64)
+        ratio = 2.0 ** (gate - 1) / 3 / rms * self.rng.uniform(0.6, 1.4, 4 * hidden)
+        shift = 15 - math.floor(math.log2(ratio.max()))
+        mult = np.clip(np.floor(ratio * 2.0**shift + 0.5), 1, 65535)
+        self.rms[op.tensor] = size
+        k = ops.lstm.shifts(act, gate, self.pick(self.shape.cell_bits), self.pick((4, 8, 10)), bits)
+        how = {"direction": ops.lstm.DIRECTIONS[op.backward], "last": op.last}
+        return ops.lstm.append(self.b, op.tensor, x, weight, bias, mult, shift, weight_bits, k, bits=bits, **how)
+
     def off_ramps(self, op: OffRamps, *logits: Tensor) -> Tensor:
         share, patience = self.shape.exits
         threshold = np.round(share * self.rms[logits[-1].name] * self.rng.uniform(0.5, 1.5, len(logits) - 1))
@@ -234,6 +257,7 @@ RANDOM = {
     TokenMax: RandomEncoder.token_max,
     TokenMean: RandomEncoder.token_mean,
     Concat: RandomEncoder.concat,
+    Lstm: RandomEncoder.lstm,
     OffRamps: RandomEncoder.off_ramps,
 }
 
@@ -276,6 +300,13 @@ def random_cnn(seed: int = 0, *, max_tokens: int = 16, vocabulary: int = 50, bit
     """A checked random graph of a convolutional network; keyword arguments are CnnShape's, `bits` are Shape's."""
     shape = CnnShape(vocabulary=vocabulary, positions=max_tokens, max_tokens=max_tokens, **cnn)
     network = Cnn(shape).bind(QuantConfig(), max_tokens)
+    return RandomEncoder(Shape(max_tokens=max_tokens, vocabulary=vocabulary, **(bits or {})), seed).build(network, meta={"model": shape.about()})
+
+
+def random_bilstm(seed: int = 0, *, max_tokens: int = 16, vocabulary: int = 50, bits: dict | None = None, **bilstm) -> Graph:
+    """The same of a recurrent network; keyword arguments are BilstmShape's."""
+    shape = BilstmShape(vocabulary=vocabulary, positions=max_tokens, max_tokens=max_tokens, **bilstm)
+    network = Bilstm(shape).bind(QuantConfig(), max_tokens)
     return RandomEncoder(Shape(max_tokens=max_tokens, vocabulary=vocabulary, **(bits or {})), seed).build(network, meta={"model": shape.about()})
 
 
@@ -354,3 +385,26 @@ def draw_cnn(seed: int) -> dict:
         hardware = HardwareConfig(target_cycles=solve(graph, hardware).interval)
     lengths = np.where(rng.integers(3, size=10), rng.integers(1, max_tokens + 1, 10), rng.integers(1, 3, 10)).clip(max=max_tokens)
     return {"seed": seed, "graph": graph, "hardware": hardware, "lengths": lengths.tolist()}
+
+
+def draw_bilstm(seed: int) -> dict:
+    """A random recurrent network as a graph, the goal of its folding and sentences for it: seed, graph, hardware, lengths."""
+    rng = np.random.default_rng(4000 + seed)
+    max_tokens = int(rng.integers(1, 41))
+    graph = random_bilstm(
+        seed,
+        max_tokens=max_tokens,
+        hidden=int(rng.integers(2, 33)),
+        layers=int(rng.integers(1, 3)),
+        units=int(rng.integers(1, 25)),
+        classifier=int(rng.integers(1, 33)),
+        labels=int(rng.integers(1, 5)),
+        head=str(rng.choice(["sequence", "sequence", "token"])),
+        bits=ALL_BITS,
+    )
+    units = sum(OPS[n.op].matrix for n in graph.nodes)
+    hardware = HardwareConfig(multipliers=int(units * rng.uniform(8, 60)))
+    if rng.integers(2):
+        hardware = HardwareConfig(target_cycles=solve(graph, hardware).interval)
+    lengths = rng.integers(1, max_tokens + 1, int(rng.integers(8, 20))).tolist()
+    return {"seed": seed, "graph": graph, "hardware": hardware, "lengths": lengths}

@@ -398,6 +398,7 @@ def looked_up(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.nd
 
 OP = Operator(
     name="lstm",
+    observed=True,
     params=PARAMS,
     attrs=ATTRS,
     check=check,

@@ -16,6 +16,7 @@ class Sentence:
     tokens  cycles from which each of those that have not begun can be chosen
     count   of all that came; whole: from which cycle on its last one is there
     ready   from which cycle on its next step can be chosen, but for the token
+    given   from which cycle on it leaves, when its last step has begun
     """
 
     place: int
@@ -23,6 +24,7 @@ class Sentence:
     count: int = 0
     whole: int | None = None
     ready: int = 0
+    given: int | None = None
 
     def can(self, backward: bool) -> int | None:
         """From which cycle on its next step can be chosen; None: not yet known."""
@@ -32,28 +34,31 @@ class Sentence:
 
 
 class _Load:
-    """The sentences that come, each into the next place as soon as it is free."""
+    """The sentences that come, each into the next place as soon as it is free.
 
-    def __init__(self, taken, count: int):
-        self._taken, self._place, self._count = taken, 0, count
+    taken     their channel; released: tells the cycle from which a place can be loaded again
+    """
+
+    def __init__(self, taken, released, count: int):
+        self._taken, self._released, self._place, self._count = taken, released, 0, count
         self._next = 0  # cycle from which the next beat can be taken
-        self.free = deque([0] * count)  # cycles from which places can be loaded, the next one first
+        self._free = deque([0] * count)  # cycles from which places can be loaded, the next one first
         self.inside: deque[Sentence] = deque()  # oldest first
         self._coming: Sentence | None = None
 
-    @property
-    def begins(self) -> int | None:
-        """The cycle from which the next token's first beat can be taken; None: no place is known to become free."""
-        if self._coming is not None:
-            return self._next
-        return max(self._next, self.free[0]) if self.free else None
-
-    def take(self):
-        """Take the next token (`yield from`)."""
+    def one(self, by: int | None):
+        """Take the next token, if its first beat can be taken by that cycle, or whenever it comes (`yield from`): whether it was."""
+        if self._coming is None and not self._free:
+            if by is not None and not (yield self._released.by(by)):
+                return False
+            self._free.append((yield self._released.get()).first)
+        begins = self._next if self._coming is not None else max(self._next, self._free[0])
+        if by is not None and (begins > by or not (yield self._taken.by(by))):
+            return False
         token = yield self._taken.get()
-        first = max(token.first, self.begins)
+        first = max(token.first, begins)
         if self._coming is None:
-            self.free.popleft()
+            self._free.popleft()
             self._coming = Sentence(self._place)
             self.inside.append(self._coming)
             self._place = (self._place + 1) % self._count
@@ -65,6 +70,7 @@ class _Load:
         self._coming.count += 1
         if token.end:
             self._coming.whole, self._coming = last + 1, None
+        return True
 
 
 def timing(taken, out, *, count: int, step: int, wait: int, written: int, beats: int, backward: bool, every: bool):
@@ -74,13 +80,16 @@ def timing(taken, out, *, count: int, step: int, wait: int, written: int, beats:
              the one in which its last result is written
     beats    that leave of a token; every: of each of them, else of a sentence's last one
     """
-    load, now, chosen, read = _Load(taken, count), 0, count - 1, -1
+    done, released, counts = taken.inside("done"), taken.inside("released"), deque()
+    yield taken.beside(_give(done, released, counts, out, beats))
+    load, now, chosen = _Load(taken, released, count), 0, count - 1
     while True:
         known = [(cycle, s) for s in load.inside if (cycle := s.can(backward)) is not None]
-        choice = max(now, min((cycle for cycle, _ in known), default=now))  # of the next step, unless a token comes before
-        begins = load.begins
-        if begins is not None and (not known or begins < choice and (yield taken.by(choice - 1))):
-            yield from load.take()
+        if not known:
+            yield from load.one(None)
+            continue
+        choice = max(now, min(cycle for cycle, _ in known))  # of the next step, unless a token comes before
+        if (yield from load.one(choice - 1)):
             continue
         sentence = min((s for cycle, s in known if cycle <= choice), key=lambda s: (s.place - chosen - 1) % count)
         chosen, now = sentence.place, choice + step  # the last cycle of the step
@@ -88,15 +97,24 @@ def timing(taken, out, *, count: int, step: int, wait: int, written: int, beats:
         sentence.ready = now + wait - 1
         if sentence.whole is None or sentence.tokens:
             continue
-        sentence.ready = now + written + 1  # when it begins to leave
-        while load.inside and (oldest := load.inside[0]).whole is not None and not oldest.tokens:
-            read = max(read, oldest.ready - 1)
-            tokens = oldest.count if every else 1
-            for token in range(tokens):
-                _, moved = yield out.put(read + 2, read + 1 + beats, beats, token == tokens - 1)
-                read = moved - 1
-            load.free.append(read + 1)
-            load.inside.popleft()
+        sentence.given = now + written + 1
+        while load.inside and load.inside[0].given is not None:
+            oldest = load.inside.popleft()
+            counts.append(oldest.count if every else 1)
+            yield done.put(oldest.given, oldest.given, 1, True)
+
+
+def _give(done, released, counts: deque[int], out, beats: int):
+    """Sentences leave in order. counts: of each, tokens that leave."""
+    read = -1
+    while True:
+        sentence = yield done.get()
+        done.popped(sentence.first, sentence.last)
+        read, tokens = max(read, sentence.first - 1), counts.popleft()
+        for token in range(tokens):
+            _, moved = yield out.put(read + 2, read + 1 + beats, beats, token == tokens - 1)
+            read = moved - 1
+        yield released.put(read + 1, read + 1, 1, True)
 
 
 def count_bits(count: int, tokens: int) -> int:

@@ -38,11 +38,11 @@ class Way(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Frontier:
-    """The foldings of a matrix unit between two given streams: the cheapest for every interval, and the fastest of all."""
+    """The foldings of a matrix unit between two given streams: the cheapest for every interval, and the fastest of all; None where these lanes have none."""
 
     intervals: tuple[int, ...]
     folds: tuple[Fold, ...]
-    fastest: Fold
+    fastest: Fold | None
 
     def cheapest(self, limit: int) -> Fold | None:
         index = bisect_right(self.intervals, limit)
@@ -270,7 +270,7 @@ class Lanes:
         if self.graph.tensor(node.inputs[0]).kind != "sentence":
             return frontier.cheapest(target)
         fold = frontier.cheapest(max(1, target * min(HEAD_TOKENS, top) // top))
-        return fold or (frontier.fastest if frontier.intervals[0] <= target else None)
+        return fold or (frontier.fastest if frontier.intervals and frontier.intervals[0] <= target else None)
 
     def _frontier(self, node: Node, chosen: dict[Group, Way]) -> Frontier:
         key = (self._shapes[node.name], *[chosen[g] for g in self._sides[node.name]])
@@ -289,7 +289,7 @@ class Lanes:
         for interval, rank, index in sorted(zip(intervals, ranks, range(len(folds)), strict=True)):
             if not best or rank < best[-1][1]:
                 best.append((interval, rank, index))
-        fastest = folds[intervals.index(min(intervals))]
+        fastest = folds[intervals.index(min(intervals))] if folds else None
         return Frontier(intervals=tuple(i for i, *_ in best), folds=tuple(folds[index] for *_, index in best), fastest=fastest)
 
     def _filling(self, node: Node, folds: list[Fold]) -> list[Fold]:

@@ -157,6 +157,12 @@ class Comes(NamedTuple):
         self.channel.on_token = wake
 
 
+class Beside(NamedTuple):
+    """The first thing that a process may yield: another one of the same unit, for what goes on while this one waits."""
+
+    process: Process
+
+
 class DeadlockError(BitloomError):
     """The network cannot go on although tokens are left."""
 
@@ -204,6 +210,14 @@ class Channel:
     def by(self, now: int) -> Comes:
         """Ask whether this channel's next token comes by the cycle `now`."""
         return Comes(self, now)
+
+    def inside(self, name: str) -> Channel:
+        """A channel of its reader, from one of its processes to the other: what is told in a cycle can be known in it."""
+        return Channel(f"{self.name}: {name}", latency=0)
+
+    def beside(self, process: Process) -> Beside:
+        """The other process of its reader."""
+        return Beside(process)
 
     def leave(self, token: Token, last: int) -> Leave:
         """Ask when a token's last beat leaves; `last` is when it could, but for the other branches of a fork."""
@@ -303,7 +317,7 @@ class Fork:
         return max(firsts), max(lasts)
 
 
-Request = Get | Leave | Put | Choose | Comes
+Request = Get | Leave | Put | Choose | Comes | Beside
 Process = Generator[Request, Token | int | bool | tuple[int, int], None]
 
 
@@ -312,8 +326,14 @@ def run(processes: dict[str, Process], channels: Sequence[Channel]) -> None:
 
     Raises DeadlockError: tokens are left that no process can take.
     """
+    processes, pending = dict(processes), {}
+    for name, process in list(processes.items()):
+        pending[name] = process.send(None)
+        if isinstance(pending[name], Beside):
+            other = f"{name} beside"
+            processes[other], pending[other] = pending[name].process, pending[name].process.send(None)
+            pending[name] = process.send(True)
     ready = deque(processes)
-    pending = {name: process.send(None) for name, process in processes.items()}
     wakes = {name: partial(ready.append, name) for name in processes}
     while ready or (chosen := _settled(pending)) is not None:
         name, answer = (ready.popleft(), None) if ready else chosen
@@ -329,7 +349,7 @@ def run(processes: dict[str, Process], channels: Sequence[Channel]) -> None:
             continue
         pending[name] = request
         request.wait(wakes[name])
-    stuck = [n for n, request in pending.items() if not isinstance(request, Get | Choose)] + [c.name for c in channels if c.tokens]
+    stuck = [n for n, request in pending.items() if not isinstance(request, Get | Choose | Comes)] + [c.name for c in channels if c.tokens]
     if stuck:
         raise DeadlockError(f"timing: deadlock at {', '.join(stuck)}; a FIFO on a reconvergent path is too shallow")
 

@@ -235,7 +235,7 @@ FAULTS = [
     ("lstm_cell", "+ CHalf;", ";"),
     ("lstm_cell", "UTopW'(c_new) + UHalf", "UTopW'(c_new)"),
     ("lstm_cell", "z[1*GATE_W +: GATE_W]", "z[0*GATE_W +: GATE_W]"),
-    ("places", "AT_W'(i) > chosen_q", "AT_W'(i) >= chosen_q"),
+    ("places", "behind != '0 ? behind[i] : can[i]", "can[i]"),
     ("places", "(!BACKWARD || whole_q[i])", "1'b1"),
     ("places", "!wait_q[i] && ", ""),
     ("places", "assign ready = !whole_q[load_at];", "assign ready = 1'b1;"),
