@@ -85,7 +85,12 @@ QUANTIZATION: dict[str, Row] = {
     "w2a8-learned-rounding": _post_training("learned_rounding"),
 }
 COMPRESSION = {"none": Row(recipe="sst2-tiny")} | {name: Row(recipe=name) for name, path in shipped().items() if path.parent.name == "compression"}
-TABLES = {"quantization": QUANTIZATION, "compression": COMPRESSION}
+# the pre-trained 6x384 encoder: distilled from its own float model, more steps for fewer bits
+PRETRAINED = {
+    f"minilm-w{bits}a8": Row(recipe="minilm-sst2", sets=(f"quantization.weights={bits}", f"training.qat_epochs={epochs}"))
+    for bits, epochs in ((8, 0.25), (4, 0.5), (2, 1), (1, 1))
+}
+TABLES = {"quantization": QUANTIZATION, "pretrained": PRETRAINED, "compression": COMPRESSION}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -137,9 +137,19 @@ class Graph:
         """Of each weight of its unit in memory; 0: it has none."""
         return self.index_bits(node) or int(node.attrs.get("weight_bits", 0))
 
+    def narrow(self, node: Node) -> bool:
+        """No weight of its unit, in any turn, is the least of the weights' bits: -2**(bits-1)."""
+        least = [g._least.get(f"{n.name}.{key}", 0) for g, n in self.turns(node) for key in ("weight", "codebook")]
+        return min(least) > -(1 << int(node.attrs["weight_bits"]) - 1)
+
     def readers(self, name: str) -> list[Node]:
         """The nodes that take the tensor, in topological order."""
         return [n for n in self.nodes if name in n.inputs]
+
+    @cached_property
+    def _least(self) -> dict[str, int]:
+        """The smallest code of each weight matrix and codebook."""
+        return {key: int(value.min()) for key, value in self.params.items() if key.endswith((".weight", ".codebook"))}
 
     @cached_property
     def _by_name(self) -> dict[str, Node]:

@@ -75,6 +75,11 @@ class NetworkConfig(Strict):
     head: Literal["sequence", "token"] = "sequence"  # one vector of logits a sentence, or one a token
     dropout: Number = Field(0.1, ge=0, lt=1)
 
+    @property
+    def size(self) -> tuple[str, str]:
+        """For a list of recipes: layers and channels, heads."""
+        raise NotImplementedError
+
 
 class ModelConfig(NetworkConfig):
     """Shape of the encoder. With `checkpoint` (a Hugging Face folder or hub name) the shape comes from there.
@@ -119,6 +124,10 @@ class ModelConfig(NetworkConfig):
         return self
 
     @property
+    def size(self) -> tuple[str, str]:
+        return ("-", "-") if self.hidden is None else (f"{self.layers} x {self.hidden}", str(self.heads))
+
+    @property
     def keys(self) -> str | None:
         """As a row tensor's shape states them (hw/keys.py); None: the recipe does not say."""
         return {None: None, "full": "T", "causal": "causal", "window": f"window {self.window}"}[self.attention]
@@ -155,6 +164,11 @@ class CnnConfig(NetworkConfig):
     filters: int = Field(100, ge=1, le=MAX_HIDDEN)  # channels of each of these
     activation: Literal["gelu", "relu"] = "relu"
     pooling: Literal["max", "mean"] = "max"  # over a sentence's tokens
+
+    @property
+    def size(self) -> tuple[str, str]:
+        beside = f", {'+'.join(map(str, self.kernels))} x {self.filters}" if self.kernels else ""
+        return f"{len(self.dilations)} x {self.hidden}{beside}", "-"
 
     @model_validator(mode="after")
     def _sees_tokens(self) -> CnnConfig:

@@ -90,7 +90,7 @@ def assert_cycles(encoder: Encoder, got: EncoderRun) -> None:
 
 def assert_onnx_agrees(encoder: Encoder) -> None:
     referee = OnnxReferee(to_onnx(encoder.graph), encoder.graph.hash).run(encoder.ids, encoder.segments)
-    assert len(referee) >= 3
+    assert len(referee) >= 2
     for name, value in referee.items():
         assert value.size and np.array_equal(value, encoder.want[name]), name
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which hardware makes the products: the rule of the multiplier style, and what it costs in hard multipliers (DSPs).
 
-A DSP multiplies two signed operands. Rows of a matrix unit share the activation, so where two weights side by side fit the wider operand of the
-family's DSP, one DSP makes two products (hw/rtl/mac_array.sv says how; bit-exact). Weights of 1 or 2 bits need no multiplier.
+A DSP multiplies two signed operands. Rows of a matrix unit share the activation, so where two weights or more side by side fit the wider operand of the
+family's DSP, one DSP makes as many products (hw/rtl/mac_array.sv says how; bit-exact; Fu et al. 2017, Xilinx WP486, with two). Of 4 by 4 bits, a 25-bit operand
+takes four, one of 18 bits three. Weights of 1 or 2 bits need no multiplier.
 """
 
 from __future__ import annotations
@@ -28,30 +29,43 @@ OPERANDS = {
 # Yosys leaves products with a narrower operand, or of which fewer bits are used, to LUTs.
 LEAST = dict.fromkeys(OPERANDS, 2) | {"gw2a": 4}
 LEAST_USED = dict.fromkeys(OPERANDS, 9) | {None: 1, "ecp5": 1, "gw2a": 1, "ice40up": 11}
-STYLES = ("one", "two", "lut")  # products in one multiplier, or none in it
+ROWS = {"one": 1, "two": 2, "three": 3, "four": 4}  # that share a multiplier, by style
+STYLES = (*ROWS, "lut")  # lut: products without a multiplier
 LUT_BITS = 2  # up to this many bits, a product is one addition
 
 
-def pair_bits(x_bits: int, w_bits: int) -> tuple[int, int]:
-    """Signed operands of two products in one multiplier: the two weights, and the activation (which may be unsigned)."""
-    return 2 * w_bits + x_bits + 1, x_bits + 1
+class Operands(NamedTuple):
+    """What a matrix unit multiplies: activations that its rows share, by weights.
+
+    narrow  no weight is -2**(w_bits - 1): with signed activations a product then takes a bit less
+    """
+
+    x_bits: int
+    x_signed: bool
+    w_bits: int
+    narrow: bool = False
+
+    def joined(self, rows: int) -> tuple[int, int]:
+        """Bits of the two signed operands of one multiplier: the weights of so many rows side by side, and the activation."""
+        product = self.x_bits + self.w_bits - (self.x_signed and self.narrow)
+        return (rows - 1) * product + self.w_bits + (rows > 1 and not self.narrow), self.x_bits + (not self.x_signed)
 
 
-def multiplier_style(x_bits: int, w_bits: int, family: str | None = None, pe: int = 2) -> str:
-    """How mac_array multiplies activations of x_bits by weights of w_bits in PE rows: `one`, `two` or `lut`.
+def multiplier_style(operands: Operands, family: str | None = None, pe: int = 2) -> str:
+    """How mac_array makes the products of PE rows: a style of STYLES. The most rows in a multiplier that save one.
 
     family   of the board (hw/board.py); None: a choice that every family with 18 x 18 multipliers takes well
     """
-    if w_bits <= LUT_BITS:
+    if operands.w_bits <= LUT_BITS:
         return "lut"
-    wide, narrow = OPERANDS[family]
-    pair, x = pair_bits(x_bits, w_bits)
-    return "two" if pe > 1 and pair <= wide and x <= narrow else "one"
+    wide, other = OPERANDS[family]
+    fitting = [style for style, rows in ROWS.items() if rows == 1 or operands.joined(rows)[0] <= wide and operands.joined(rows)[1] <= other]
+    return min(fitting, key=lambda style: -(-pe // ROWS[style]))
 
 
-def fold_style(fold: Fold, x_bits: int, w_bits: int) -> str:
+def fold_style(fold: Fold, operands: Operands) -> str:
     """The style of a folded matrix operator: what its folding says, else the rule."""
-    return fold.multiplier or multiplier_style(x_bits, w_bits, pe=sharing(fold))
+    return fold.multiplier or multiplier_style(operands, pe=sharing(fold))
 
 
 def sharing(fold: Fold) -> int:

@@ -84,6 +84,7 @@ OP = Operator(
     check=check,
     run=run,
     onnx=onnx,
+    observed=True,
     ports=("a", "b"),
     joins=True,
     wants_zeros=lambda graph, node: False,

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from bitloom.hw.cost.memories import Memory, index_bits
-from bitloom.hw.cost.multipliers import Product, fold_style
+from bitloom.hw.cost.multipliers import Operands, Product, fold_style
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops import softmax
@@ -139,10 +139,15 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "V_W": v.bits,
             "OUT_W": acc.bits,
             "BACK": p.keys.reach(graph.max_tokens)["BACK"],
-            "MUL_STYLE": fold_style(fold, p.bits, v.bits),
+            "MUL_STYLE": fold_style(fold, operands(graph, node)),
             **ring.params(graph),
         },
     )
+
+
+def operands(graph: Graph, node: Node) -> Operands:
+    p, v = map(graph.tensor, node.inputs)
+    return Operands(p.bits, p.signed, v.bits)
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
@@ -213,6 +218,7 @@ OP = Operator(
     spaces=spaces,
     wants_zeros=lambda graph, node: False,
     macs=macs,
+    operands=operands,
     foldings=foldings,
     interval=interval,
     holds=holds,

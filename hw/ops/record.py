@@ -74,6 +74,7 @@ class Operator:
     gives_zeros  gives_zeros(graph, node, zeros): filled places of its output carry zeros; `zeros`: those of its inputs do
     macs      macs(graph, node, tokens): multiply-accumulates for one sentence of that many tokens
     foldings  foldings(graph, node, fold): legal Folds of a matrix operator, `fold` with its streams' lanes and layouts; None: no matrix operator
+    operands  operands(graph, node) -> Operands: what it multiplies (hw/cost/multipliers.py)
     made      made(graph, node, fold, tokens): of these as many as its hardware makes, in the mean of its turns; None: all
     contents  contents(graph, node): what its foldings depend on besides shapes and attributes, hashable; None: nothing
     stored    stored(graph, node, fold): bits of its weight memories; None: all foldings have as many
@@ -113,6 +114,7 @@ class Operator:
     gives_zeros: Callable[..., bool] = lambda graph, node, zeros: zeros
     macs: Callable[..., int] = no_macs
     foldings: Callable[..., list] | None = None
+    operands: Callable[..., Any] | None = None
     made: Callable[..., int] | None = None
     contents: Callable[..., Any] | None = None
     stored: Callable[..., int] | None = None

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from bitloom.hw.cost.memories import Memory, index_bits
-from bitloom.hw.cost.multipliers import Product, fold_style
+from bitloom.hw.cost.multipliers import Operands, Product, fold_style
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, require_rows, sentences
@@ -156,10 +156,15 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "K_W": k.bits,
             "OUT_W": acc.bits,
             **acc.keys.reach(graph.max_tokens),
-            "MUL_STYLE": fold_style(fold, q.bits, k.bits),
+            "MUL_STYLE": fold_style(fold, operands(graph, node)),
             **ring.params(graph),
         },
     )
+
+
+def operands(graph: Graph, node: Node) -> Operands:
+    q, k = map(graph.tensor, node.inputs)
+    return Operands(q.bits, q.signed, k.bits)
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
@@ -232,6 +237,7 @@ OP = Operator(
     ports=("q", "k"),
     spaces=spaces,
     macs=macs,
+    operands=operands,
     foldings=foldings,
     interval=interval,
     holds=holds,

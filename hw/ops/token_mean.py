@@ -121,6 +121,7 @@ OP = Operator(
     check=check,
     run=run,
     onnx=onnx,
+    observed=True,
     same_layout=True,
     wants_zeros=lambda graph, node: False,
     timing=timing,

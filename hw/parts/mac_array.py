@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from bitloom.hw.cost.multipliers import Product, pair_bits, whole
+from bitloom.hw.cost.multipliers import ROWS, Operands, Product, whole
 from bitloom.hw.instance import Params, Terms
 
 
@@ -19,23 +19,24 @@ def products(p: Params, *, pe: int, simd: int, x_bits: int, x_signed: bool, w_bi
     """Multiplications of an operator with MUL_STYLE; x is what the rows share."""
     if p["MUL_STYLE"] in ("lut", "and") or w_bits == 1:
         return []
-    x = x_bits + (not x_signed)
-    return [whole((pe + 1) // 2 * simd, pair_bits(x_bits, w_bits)[0], x)] if p["MUL_STYLE"] == "two" else [whole(pe * simd, x, w_bits)]
+    rows = ROWS[p["MUL_STYLE"]]
+    return [whole(-(-pe // rows) * simd, *Operands(x_bits, x_signed, w_bits, bool(p.get("W_NARROW"))).joined(rows))]
 
 
 def terms(p: Params, *, pe: int, simd: int, x_bits: int, w_bits: int, own: bool = False) -> Terms:
     """Operands, products, adder tree, sums of an operator with MUL_STYLE and OUT_W; own: each row has an x of its own."""
     product = x_bits + w_bits
     node = min(product + (simd - 1).bit_length(), p["OUT_W"])
-    pairs = (pe + 1) // 2 * simd if p["MUL_STYLE"] == "two" else 0
+    rows = ROWS.get(p["MUL_STYLE"], 1)
+    shared = -(-pe // rows) * simd if rows > 1 else 0
     gated = p["MUL_STYLE"] == "and"
     additions = not gated and (p["MUL_STYLE"] == "lut" or w_bits == 1)
     return {
         "x_bits": (pe if own else 1) * simd * x_bits,
         "w_bits": pe * simd * w_bits,
-        "pair_bits": pairs * (product + w_bits + 1),
+        "pair_bits": shared * ((rows - 1) * product + w_bits + 1),
         "product_bits": 0 if gated else pe * simd * product,
-        "carries": pe * simd if pairs else 0,
+        "carries": pe * simd if shared else 0,
         "lut_product_bits": pe * simd * product * max(1, w_bits - 1) if additions else 0,
         "gated_bits": pe * simd * product if gated else 0,
         "held_bits": 0 if additions or gated else pe * simd * product,

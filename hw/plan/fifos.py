@@ -12,6 +12,7 @@ max_tokens holds a whole sentence beside the one that is attended, whatever thei
 A unit that computes blocks of tokens needs a whole block before it gives the first part of it, and an `unfold` a whole one before its first token: a block
 each is counted. Both may hold a second one, which they need only to go on without a pause; while the first is computed the FIFO is emptied as fast as the
 second fills, so counting it as well makes no encoder faster.
+What puts tokens one behind the other takes nothing of one input while the other's token passes: a token of each is counted, so that its producer goes on.
 In the layers of a rolled encoder no more tokens can wait than the sentences have that are inside.
 """
 
@@ -41,7 +42,7 @@ def depths(graph: Graph, nodes: Sequence[Node], beats: Mapping[str, int], folds:
         reach = [held[name] + (inside or OPS[node.op].holds(graph, node, fold, port)) for port, name in enumerate(node.inputs)]
         held[node.name] = max(reach) + behind[node.name]
         for port, name in enumerate(node.inputs):
-            slack = min(max(reach) - reach[port], _most(graph, node)) if graph.tensor(name).kind == "token" else 0
+            slack = min(max(reach) - reach[port] + OPS[node.op].joins, _most(graph, node)) if graph.tensor(name).kind == "token" else 0
             result[node.name, port] = MIN_DEPTH + slack * beats[name]
     return result
 

@@ -94,8 +94,7 @@ class Fitter:
         return moved
 
     def _style(self, node: Node, pe: int) -> str:
-        x, w = (self.graph.tensor(name).bits for name in (node.inputs * 2)[:2])
-        return multiplier_style(x, node.attrs.get("weight_bits", w), self.board.family, pe)
+        return multiplier_style(OPS[node.op].operands(self.graph, node), self.board.family, pe)
 
     def _cheapest_moves(self, folding: Folding) -> list[tuple[str, int]]:
         """Matrix units and the DSPs that LUT multipliers save there, fewest LUTs for each DSP first."""

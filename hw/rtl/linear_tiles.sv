@@ -27,6 +27,7 @@ module linear_tiles #(
   parameter int WEIGHT_W = 4,          // bits per weight; 1 is binary
   parameter int OUT_W = 20,            // bits per accumulator
   parameter MUL_STYLE = "one",         // multipliers: see mac_array
+  parameter bit W_NARROW = 1'b0,       // likewise
   parameter BIAS_FILE = "",
   parameter int BIAS_LOAD = 0,  // see rom
   parameter int WORDS = 0,             // of weights of all turns, where zero tiles are left out; 0: none is
@@ -189,7 +190,7 @@ module linear_tiles #(
   logic [LANES_OUT*SumW-1:0] beat;
   logic [LANES_OUT*OUT_W-1:0] bias;
 
-  mac_array #(.PE(Rows), .SIMD(SIMD), .X_W(IN_W), .X_SIGNED(IN_SIGNED), .W_W(ProductW), .OUT_W(SumW), .MUL_STYLE(Two ? "and" : MUL_STYLE),
+  mac_array #(.PE(Rows), .SIMD(SIMD), .X_W(IN_W), .X_SIGNED(IN_SIGNED), .W_W(ProductW), .OUT_W(SumW), .MUL_STYLE(Two ? "and" : MUL_STYLE), .W_NARROW(W_NARROW),
               .W_HELD(INDEX_W > 1), .OWN(KEEP > 0)) u_mac (
     .clk, .rst, .en, .first(first_q), .final_step(final_q), .i_last(last_q), .x, .w,
     .o_valid(acc_valid), .o_last(acc_last), .acc);

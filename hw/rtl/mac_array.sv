@@ -10,7 +10,8 @@
 // Layout : x element i = x[i*X_W +: X_W] for all rows, OWN: for row p, element i = x[(p*SIMD+i)*X_W +: X_W]; w row p, element i = w[(p*SIMD+i)*W_W +: W_W]; sum p = acc[p*OUT_W +: OUT_W]
 //          w is signed; W_W = 1 is binary, 0 means -1 and 1 means +1
 // Style  : hw/cost/multipliers.py chooses. "one": a multiplier for each product; "lut": shifted additions, no multiplier;
-//          "and": w is 0 or 1, of one bit; "two": rows 2j and 2j+1 share a multiplier, x * (w[2j+1] * 2**FieldW + w[2j]), 2*W_W + X_W + 1 by XqW bits
+//          "and": w is 0 or 1, of one bit; "two", "three", "four": so many rows R share a multiplier, x * sum_r w[R*j+r] * 2**(r*PartW), where PartW
+//          is the width of a product, JoinedW by XqW bits
 // Reset  : no sum in flight
 module mac_array #(
   parameter int PE = 1,            // sums side by side
@@ -19,9 +20,10 @@ module mac_array #(
   parameter bit X_SIGNED = 1'b1,
   parameter int W_W = 8,           // bits of w
   parameter int OUT_W = 24,        // bits of a sum
-  parameter MUL_STYLE = "one",     // one, two, lut or and; the timing is the same, and the sums but with and
+  parameter MUL_STYLE = "one",     // one, two, three, four, lut or and; the timing is the same, and the sums but with and
+  parameter bit W_NARROW = 1'b0,   // no w is -2**(W_W-1), so that a product of a signed x has a bit less; used where rows share a multiplier
   parameter bit W_HELD = 1'b0,     // w has passed the first of its two registers (decode.sv)
-  parameter bit OWN = 1'b0,        // each row has an x of its own (pick.sv); not with "two"
+  parameter bit OWN = 1'b0,        // each row has an x of its own (pick.sv); not where rows share a multiplier
   localparam int INPUTS = OWN ? PE * SIMD : SIMD
 ) (
   input  wire logic                   clk,
@@ -44,6 +46,7 @@ module mac_array #(
   localparam int Nodes = Inner + Leaves;
   localparam int XqW = X_W + (X_SIGNED ? 0 : 1);  // of an operand
   localparam int FieldW = X_W + W_W;  // of a product
+  localparam int Rows = MUL_STYLE == "four" ? 4 : MUL_STYLE == "three" ? 3 : MUL_STYLE == "two" ? 2 : 1;  // that share a multiplier
   localparam int FullW = FieldW + $clog2(SIMD);
   localparam int NodeW = FullW < OUT_W ? FullW : OUT_W;
 
@@ -75,35 +78,42 @@ module mac_array #(
     assign w_read = w_read_q;
   end
 
-  if (MUL_STYLE == "two") begin : g_two
-    localparam int Pairs = (PE + 1) / 2;
-    localparam int PairW = FieldW + W_W + 1;
-    wire [2*Pairs*SIMD*W_W-1:0] w_even = (2*Pairs*SIMD*W_W)'(w_read);  // an odd row out has a row of zeros beside it
-    (* mem2reg *) logic signed [PairW-1:0] pair_q [0:Pairs*SIMD-1];
+  if (Rows > 1) begin : g_shared
+    localparam int Groups = (PE + Rows - 1) / Rows;
+    localparam int PartW = FieldW - (X_SIGNED && W_NARROW ? 1 : 0);
+    localparam int JoinedW = (Rows - 1) * PartW + W_W + (W_NARROW ? 0 : 1);
+    wire [Rows*Groups*SIMD*W_W-1:0] w_all = (Rows*Groups*SIMD*W_W)'(w_read);  // rows that the last group lacks are zero
 
-    function automatic logic signed [PairW-1:0] joined(input logic signed [W_W-1:0] high, input logic signed [W_W-1:0] low);
-      joined = {(W_W+1)'(high) - (W_W+1)'(low < 0), FieldW'(low)};
+    // Each part is one less where what lies below it is negative.
+    function automatic logic signed [JoinedW-1:0] joined(input logic [Rows*W_W-1:0] rows);
+      logic [Rows*PartW-1:0] all;
+      logic below;
+      below = 1'b0;
+      for (int r = 0; r < Rows; r++) begin
+        all[r*PartW +: PartW] = PartW'($signed(rows[r*W_W +: W_W])) - PartW'(below);
+        below = all[r*PartW + PartW - 1];
+      end
+      joined = JoinedW'(all);
     endfunction
 
-    always_ff @(posedge clk) begin
-      if (en) begin
-        for (int j = 0; j < Pairs; j++)
-          for (int i = 0; i < SIMD; i++)
-            pair_q[j*SIMD+i] <= joined(w_even[((2*j+1)*SIMD+i)*W_W +: W_W], w_even[(2*j*SIMD+i)*W_W +: W_W]);
+    for (genvar k = 0; k < Groups * SIMD; k++) begin : g_group
+      localparam int First = Rows * (k / SIMD) * SIMD + k % SIMD;  // product of the group's first row, those of the next ones are SIMD further each
+      wire [Rows*W_W-1:0] rows;
+      logic signed [JoinedW-1:0] joined_q;
+      for (genvar r = 0; r < Rows; r++) begin : g_row
+        assign rows[r*W_W +: W_W] = w_all[(First + r*SIMD)*W_W +: W_W];
       end
-    end
-
-    // The upper field is one too small where the lower one is negative.
-    for (genvar k = 0; k < Pairs * SIMD; k++) begin : g_pair
-      localparam int Low = (2 * (k / SIMD)) * SIMD + k % SIMD;  // the product of row 2j, that of row 2j+1 is SIMD further
-      wire signed [2*FieldW-1:0] both = (2*FieldW)'(x_q[k%SIMD]) * (2*FieldW)'(pair_q[k]);
-      wire [2*FieldW-1:0] both_q;
-      product_reg #(.W(2 * FieldW)) u_both (.clk, .en, .d(both), .q(both_q));
-      assign product_q[Low*FieldW +: FieldW] = both_q[0 +: FieldW];
-      assign product_carry_q[Low] = 1'b0;
-      if (Low + SIMD < PE * SIMD) begin : g_high
-        assign product_q[(Low+SIMD)*FieldW +: FieldW] = both_q[FieldW +: FieldW];
-        assign product_carry_q[Low+SIMD] = both_q[FieldW-1];
+      always_ff @(posedge clk) if (en) joined_q <= joined(rows);
+      wire signed [Rows*PartW-1:0] made = (Rows*PartW)'(x_q[k%SIMD]) * (Rows*PartW)'(joined_q);
+      wire [Rows*PartW-1:0] made_q;
+      product_reg #(.W(Rows * PartW)) u_made (.clk, .en, .d(made), .q(made_q));
+      // A part of the product, too, is one too small where what lies below it is negative.
+      for (genvar r = 0; r < Rows; r++) begin : g_part
+        if (First + r * SIMD < PE * SIMD) begin : g_there
+          assign product_q[(First+r*SIMD)*FieldW +: FieldW] = FieldW'($signed(made_q[r*PartW +: PartW]));
+          if (r == 0) assign product_carry_q[First] = 1'b0;
+          else assign product_carry_q[First+r*SIMD] = made_q[r*PartW-1];
+        end
       end
     end
   end else begin : g_one

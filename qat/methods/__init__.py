@@ -19,6 +19,7 @@ METHODS = {
     "depth": "bitloom.qat.methods.depth",
     "sharing": "bitloom.qat.methods.sharing",
     "embedding_factorization": "bitloom.qat.methods.embedding_factorization",
+    "pretrained_embeddings": "bitloom.qat.methods.pretrained_embeddings",
     "low_rank": "bitloom.qat.methods.low_rank",
     "ternary_splitting": "bitloom.qat.methods.ternary_splitting",
     "attention_window": "bitloom.qat.methods.attention_window",

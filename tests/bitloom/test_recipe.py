@@ -286,7 +286,8 @@ def test_each_recipe_of_a_compression_method_fits_its_network(name, tmp_path, mo
 
     monkeypatch.chdir(tmp_path)
     teacher = BertConfig(hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536)
-    teacher.save_pretrained(tmp_path / "runs/minilm-sst2/train/float")
+    for folder in ("runs/minilm-sst2/train/float", "sentence-transformers/all-MiniLM-L6-v2"):
+        teacher.save_pretrained(tmp_path / folder)
     recipe = Recipe.load(find(name))
     model = ModelConfig(layers=6, hidden=384, heads=12, intermediate=1536) if recipe.model.checkpoint else recipe.model
     shape = untrained_shape(model, labels=2, vocabulary=1000)

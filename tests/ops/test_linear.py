@@ -39,6 +39,13 @@ STYLES = [
     ((9, 3, 1, 9, 1, 1, 8, True, 4), "two"),  # no second row
     ((34, 4, 2, 17, 1, 1, 8, False, 7), "lut"),
 ]
+# The same of layers without the least weight, so that more fit a multiplier
+NARROW = [
+    ((8, 8, 4, 4, 2, 2, 4, True, 4), "four"),
+    ((9, 7, 7, 3, 1, 1, 4, True, 4), "three"),  # the third multiplier has one row
+    ((6, 5, 5, 6, 1, 1, 4, False, 3), "four"),
+    ((8, 6, 3, 4, 2, 1, 8, True, 4), "two"),
+]
 
 
 # Streams that are filled up: shape as above, with PE, SIMD and lanes of the filled widths; blocks and their space, of the inputs and of the outputs
@@ -63,14 +70,16 @@ def filled_cases():
     return cases
 
 
-def make(seed, shape, style=None, lengths=LENGTHS, rows="T", index=0, each=False):
+def make(seed, shape, style=None, lengths=LENGTHS, rows="T", index=0, each=False, narrow=False):
     """A layer with random weights and biases; its first channels have the smallest and the largest weights.
 
     index  bits of its codebook's, 0: none; each: of each channel's
+    narrow without the smallest weight that its bits have
     """
     inputs, channels, pe, simd, lanes_in, lanes_out, bits, signed, weight_bits = shape
     rng = np.random.default_rng(seed)
     low, high = linear.weight_range(weight_bits)
+    low += narrow
     weight = rng.integers(low, high + 1, (channels, inputs))
     if weight_bits == 1:
         weight = rng.choice([-1, 1], weight.shape)
@@ -120,9 +129,10 @@ CASES = [
     *(make(50 + i, *case) for i, case in enumerate(STYLES)),
     *(make(70 + i, shape, index=index, each=each) for i, (shape, index, each) in enumerate(CODEBOOKS)),
     make(99, SHAPES[0], rows=1),
+    *(make(110 + i, *case, narrow=True) for i, case in enumerate(NARROW)),
 ]
-# Beats that bind on either side, signed and not, 1 to 16 bits; each style; codebooks of a layer and of each channel, of two values and of more; one row
-CORNERS = (2, 3, 4, 8, 10, 11, 12, 13, 14, 17, 18, 20, 22, 27, 28, 33, -1)
+# Beats that bind on either side, signed and not, 1 to 16 bits; each style; codebooks of a layer and of each channel, of two values and of more; one row; three and four rows in a multiplier
+CORNERS = (2, 3, 4, 8, 10, 11, 12, 13, 14, 17, 18, 20, 22, 27, 28, 33, 34, 35, 36)
 
 
 @pytest.mark.parametrize("cases", corners_or_all(CASES, CORNERS))

@@ -5,6 +5,7 @@ import json
 import math
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -73,31 +74,35 @@ def operators(family: str) -> dict[str, Instance]:
     """One of each operator with products, of several shapes; styles as the rule says for the family."""
     graph = random_encoder(3, layers=1, hidden=24, heads=2, intermediate=48, max_tokens=16, residual_bits=(12,))
     uneven = random_encoder(3, layers=1, hidden=20, heads=2, intermediate=48, max_tokens=16, residual_bits=(16,))
+    low = random_encoder(5, layers=1, hidden=24, heads=2, intermediate=48, max_tokens=16, weight_bits=(4,), act_bits=(4,))
+    low = replace(low, params={key: value.clip(-7) if key.endswith(".weight") else value for key, value in low.params.items()})  # four rows fit 25 bits
     wide = random_encoder(4, layers=1, hidden=32, heads=2, intermediate=64, max_tokens=16, weight_bits=(8,), act_bits=(4,))
 
     shape = dict(layers=1, hidden=32, heads=2, intermediate=64, max_tokens=16, weight_bits=(8,))
     coded = {"linear_two": (4, 1), "linear_two_each": (1, 1), "linear_codebook": (4, 3)}  # seed, bits of an index
 
-    def made(source, name: str, w_bits: int, x_bits: int = 8, **fold: int) -> Instance:
-        style = multiplier_style(x_bits, w_bits, family, fold.get("pe", 1))
-        return OPS[source.node(name).op].rtl(source, source.node(name), Fold(**fold, multiplier=style))
+    def made(source, name: str, **fold: int) -> Instance:
+        op, node = OPS[source.node(name).op], source.node(name)
+        style = multiplier_style(op.operands(source, node), family, fold.get("pe", 1)) if op.operands else None
+        return op.rtl(source, node, Fold(**fold, multiplier=style))
 
     return {
-        "linear": made(graph, "layer.0.query.acc", 4, pe=4, simd=3),
-        "linear_odd": made(graph, "layer.0.ffn.up.acc", 4, pe=3, simd=2),
-        "linear_alone": made(graph, "pooler.acc", 4),
-        "linear_wide": made(wide, "layer.0.query.acc", 8, 4, pe=2, simd=2),
-        "requant": made(graph, "layer.0.query", 8),
-        "scores": made(graph, "layer.0.scores.acc", 8, simd=2),
-        "softmax": made(graph, "layer.0.probs", 8),
-        "context": made(graph, "layer.0.context.acc", 8, pe=4),
-        "add": made(graph, "layer.0.attention.sum", 8),
-        "layernorm": made(graph, "layer.0.attention.norm", 8),
-        "layernorm_32": made(wide, "layer.0.attention.norm", 8),
-        "layernorm_20": made(uneven, "layer.0.attention.norm", 8),
-        "scores_4": made(wide, "layer.0.scores.acc", 4, 4, simd=4),
+        "linear": made(graph, "layer.0.query.acc", pe=4, simd=3),
+        "linear_odd": made(graph, "layer.0.ffn.up.acc", pe=3, simd=2),
+        "linear_low": made(low, "layer.0.query.acc", pe=8, simd=2),
+        "linear_alone": made(graph, "pooler.acc"),
+        "linear_wide": made(wide, "layer.0.query.acc", pe=2, simd=2),
+        "requant": made(graph, "layer.0.query"),
+        "scores": made(graph, "layer.0.scores.acc", simd=2),
+        "softmax": made(graph, "layer.0.probs"),
+        "context": made(graph, "layer.0.context.acc", pe=4),
+        "add": made(graph, "layer.0.attention.sum"),
+        "layernorm": made(graph, "layer.0.attention.norm"),
+        "layernorm_32": made(wide, "layer.0.attention.norm"),
+        "layernorm_20": made(uneven, "layer.0.attention.norm"),
+        "scores_4": made(wide, "layer.0.scores.acc", simd=4),
         **{
-            name: made(random_encoder(seed, **shape, index_bits=(bits,)), "layer.0.ffn.up.acc", 8, pe=4, simd=2, lanes_out=2)
+            name: made(random_encoder(seed, **shape, index_bits=(bits,)), "layer.0.ffn.up.acc", pe=4, simd=2, lanes_out=2)
             for name, (seed, bits) in coded.items()
         },
     } | {
