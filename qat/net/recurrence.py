@@ -115,27 +115,34 @@ class Lstm(Linear):
 
     def forward(self, x: Tensor, real: Tensor | None) -> Tensor:
         """[B, T, X] -> [B, T, H], or [B, H]; padding leaves the state as it is."""
-        smooth = self.grid.observer is not None
-        weight, bias = self.weight, self.bias
-        if not smooth:
-            weight, _, *_ = self.weight_grid(self.matrix())
-            bias, *_ = self.bias_grid(self.bias * self.rows[:, 0])
-            weight = weight * torch.cat([weight.new_ones(self.inputs), weight.new_full((self.hidden,), 2.0 ** (self.source.e - self.states.e))])
-        own, recurrent = x @ weight[:, : self.inputs].T + bias, weight[:, self.inputs :].T
+        if self.grid.observer is not None:
+            return self._smooth(x, real)
+        weight, _, *_ = self.weight_grid(self.matrix())
+        bias, *_ = self.bias_grid(self.bias * self.rows[:, 0])
+        own = x @ weight[:, : self.inputs].T + bias
+        recurrent = weight[:, self.inputs :].T * 2.0 ** (self.source.e - self.states.e)
         there = None if real is None else real[:, 0, 0, :, None]
         h, c = (x.new_zeros(len(x), self.hidden) for _ in range(2))
         states: list[Tensor] = [h] * x.shape[1]
-        step = self._smooth_step if smooth else self._step
         for t in reversed(range(x.shape[1])) if self.backward else range(x.shape[1]):
-            made = step(own[:, t] + h @ recurrent, c)
+            made = self._step(own[:, t] + h @ recurrent, c)
             h, c = made if there is None else (torch.where(there[:, t], new, old) for new, old in zip(made, (h, c), strict=True))
             states[t] = h
         return h if self.last else torch.stack(states, dim=1)
 
-    def _smooth_step(self, z: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        i, f, g, o = z.chunk(GATES, dim=-1)
-        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-        return torch.sigmoid(o) * torch.tanh(c), c
+    def _smooth(self, x: Tensor, real: Tensor | None) -> Tensor:
+        """The same in float, by torch's LSTM, which has the same order of gates; states of padding are not defined."""
+        batch, tokens = x.shape[:2]
+        lengths = x.new_full((batch,), tokens, dtype=torch.long) if real is None else real[:, 0, 0].sum(1)
+        order = (lengths[:, None] - 1 - torch.arange(tokens, device=x.device)).clamp(min=0)[..., None] if self.backward else None  # from the last token on
+        if order is not None:
+            x = x.gather(1, order.expand_as(x))
+        start = x.new_zeros(1, batch, self.hidden)
+        weights = [self.weight[:, : self.inputs].contiguous(), self.weight[:, self.inputs :].contiguous(), self.bias, torch.zeros_like(self.bias)]
+        states = torch.lstm(x, (start, start), weights, True, 1, 0.0, self.training, False, True)[0]
+        if self.last:
+            return states[torch.arange(batch, device=x.device), lengths - 1]
+        return states if order is None else states.gather(1, order.expand_as(states))
 
     def _step(self, z: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """The codes of docs/numerics.md, as values."""

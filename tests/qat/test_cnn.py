@@ -53,7 +53,10 @@ CASES = {
     "the longest reach": (config(dilations=[15], kernels=[31]), QuantConfig()),
     "learned scales, a codebook": (config(dilations=[1]), QuantConfig(activation_scales="learned", codebook="kmeans")),
     "pooled embeddings": (config(kernels=[], pooling="mean"), QuantConfig()),
-    "other bits of one layer": (config(dilations=[1, 1]), QuantConfig(overrides={"layer.0.*": {"weights": 2, "activations": 5}, "branch.*": {"activations": 6}})),
+    "other bits of one layer": (
+        config(dilations=[1, 1]),
+        QuantConfig(overrides={"layer.0.*": {"weights": 2, "activations": 5}, "branch.*": {"activations": 6}}),
+    ),
 }
 
 
