@@ -48,7 +48,10 @@ class Config(Taught):
 
 
 class Logits(Objective):
-    """loss <- (1-alpha) * loss + alpha * T**2 * KL(teacher/T || student/T), or alpha * mean (teacher - student)**2. The teacher is asked once, before the phase, and reads with its own tokenizer."""
+    """loss <- (1-alpha) * loss + alpha * T**2 * KL(teacher/T || student/T), or alpha * mean (teacher - student)**2.
+
+    The teacher is asked once, before the phase, and reads with its own tokenizer.
+    """
 
     Config = Config
     any_network = True
