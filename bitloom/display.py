@@ -144,8 +144,7 @@ def show_recipes() -> None:
         table.add_column(column, overflow="fold")
     for name, path in shipped().items():
         m = Recipe.load(path).model
-        shape = ("-", "-") if m.hidden is None else (f"{m.layers} x {m.hidden}", str(m.heads))
-        _row(table, name, *shape, str(m.max_tokens), title(path))
+        _row(table, name, *m.size, str(m.max_tokens), title(path))
     _console().print(table)
 
 

@@ -16,7 +16,7 @@ from bitloom.hw import yaml_file
 from bitloom.hw.errors import BitloomError
 from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.hw.settings import Strict, did_you_mean, rule
-from bitloom.qat.config import MAX_SEED, ModelConfig, QuantConfig, TrainConfig
+from bitloom.qat.config import KIND, MAX_SEED, MODELS, Model, ModelConfig, QuantConfig, TrainConfig, model_kind
 from bitloom.qat.data import DataConfig
 from bitloom.qat.methods import Compression
 from bitloom.qat.search.config import SearchConfig
@@ -69,7 +69,7 @@ class Recipe(Strict):
     """The whole file. `name` names the default run folder, the graph and the report."""
 
     name: str
-    model: ModelConfig = ModelConfig()
+    model: Model = ModelConfig()
     data: DataConfig
     quantization: QuantConfig = QuantConfig()
     training: TrainConfig = TrainConfig()
@@ -168,12 +168,12 @@ class _Source:
                 prefix = f"{'.'.join(map(str, loc))}: " if loc else ""
                 yield f"{self.at(here)}: {prefix}no {kind} '{printable(key)[:LONGEST]}'; {did_you_mean(key, model.model_fields)}"
                 continue
-            if isinstance(value, dict) and (inner := _section(model.model_fields[key].annotation)):
+            if isinstance(value, dict) and (inner := _section(model.model_fields[key].annotation, value)):
                 yield from self.unknown_keys(inner, value, here)
 
     def explain(self, error: dict) -> str:
         """One of pydantic's errors in house style."""
-        loc = tuple(p for p in error["loc"] if not (isinstance(p, str) and p.startswith("function-")))
+        loc = tuple(p for p in error["loc"] if not (isinstance(p, str) and p.startswith(("function-", KIND))))
         name = ".".join(map(str, loc))
         message = error["msg"].removeprefix("Value error, ")
         if error["type"] == "value_error":  # ours: already in house style, and it names the key below the section
@@ -196,7 +196,10 @@ def _longest(loc: tuple, message: str, lines: dict) -> tuple:
     return next((key for n in range(len(more), 0, -1) if (key := (*loc, *more[:n])) in lines), loc)
 
 
-def _section(annotation: Any) -> type[BaseModel] | None:
+def _section(annotation: Any, value: dict) -> type[BaseModel] | None:
+    """The schema of a section; value: what the file has there."""
+    if annotation == Recipe.model_fields["model"].annotation:
+        return MODELS[model_kind(value).removeprefix(KIND)]
     for kind in (annotation, *get_args(annotation)):
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             return kind

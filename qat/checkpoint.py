@@ -13,9 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from bitloom.qat.baseline import refuse_pickle
 from bitloom.qat.config import QuantConfig
+from bitloom.qat.net.kinds import shape_from_dict
 from bitloom.qat.net.model import FloatModel, QuantModel
 from bitloom.qat.net.network import is_scale
-from bitloom.qat.net.shape import EncoderShape
+from bitloom.qat.net.shape import NetworkShape
 from bitloom.qat.quantizers import QuantError
 
 SCHEMA = "bitloom.quant/2"
@@ -37,17 +38,17 @@ def from_pretrained(folder: str | Path) -> QuantModel:
     """
     settings = _settings(Path(folder), QUANT, SCHEMA, "quantized")
     try:
-        model = QuantModel(EncoderShape.from_dict(settings["shape"]), QuantConfig.model_validate(settings["quant"]))
+        model = QuantModel(shape_from_dict(settings["shape"]), QuantConfig.model_validate(settings["quant"]))
         model.load_state_dict(load_file(Path(folder) / WEIGHTS))
     except BROKEN as error:
         raise _not_whole(folder, "quantized", error) from error
     return model.eval()
 
 
-def quantized_shape(folder: str | Path) -> EncoderShape:
+def quantized_shape(folder: str | Path) -> NetworkShape:
     """Of a folder that save_pretrained wrote. Raises QuantError: as from_pretrained."""
     try:
-        return EncoderShape.from_dict(_settings(Path(folder), QUANT, SCHEMA, "quantized")["shape"])
+        return shape_from_dict(_settings(Path(folder), QUANT, SCHEMA, "quantized")["shape"])
     except BROKEN as error:
         raise _not_whole(folder, "quantized", error) from error
 
@@ -62,7 +63,7 @@ def load_plain(folder: str | Path) -> FloatModel:
     """Read a folder that save_float wrote. Raises QuantError: as from_pretrained."""
     settings = _settings(Path(folder), FLOAT, FLOAT_SCHEMA, "float")
     try:
-        model, state = FloatModel(EncoderShape.from_dict(settings["shape"])), load_file(Path(folder) / WEIGHTS)
+        model, state = FloatModel(shape_from_dict(settings["shape"])), load_file(Path(folder) / WEIGHTS)
         wanted = {name for name, _ in model.named_parameters() if not is_scale(name)}
         if wanted != set(state):
             raise KeyError(min(wanted ^ set(state)))
@@ -72,10 +73,10 @@ def load_plain(folder: str | Path) -> FloatModel:
     return model.eval()
 
 
-def plain_shape(folder: str | Path) -> EncoderShape:
+def plain_shape(folder: str | Path) -> NetworkShape:
     """Of a folder that save_float wrote."""
     try:
-        return EncoderShape.from_dict(_settings(Path(folder), FLOAT, FLOAT_SCHEMA, "float")["shape"])
+        return shape_from_dict(_settings(Path(folder), FLOAT, FLOAT_SCHEMA, "float")["shape"])
     except BROKEN as error:
         raise _not_whole(folder, "float", error) from error
 

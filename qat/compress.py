@@ -10,14 +10,14 @@ import torch
 from torch import nn
 from transformers import TrainerCallback
 
-from bitloom.qat import memory
 from bitloom.qat.config import QuantConfig, TrainConfig
 from bitloom.qat.data import Dataset
 from bitloom.qat.methods import MethodConfig, MethodError, method_of, read
 from bitloom.qat.methods.method import Batches, Method, PhaseName, Setup, Step, TaskData, Work
-from bitloom.qat.net.encoder import Encoder
+from bitloom.qat.net.kinds import build
 from bitloom.qat.net.model import EncoderModel, FloatModel
-from bitloom.qat.net.shape import EncoderShape
+from bitloom.qat.net.network import Network
+from bitloom.qat.net.shape import EncoderShape, NetworkShape
 from bitloom.qat.tokenizer import TextTokenizer
 
 DISTILL = "logits"  # the method that training.distill is a short form of, in the quantized phase
@@ -61,7 +61,7 @@ class Compression:
         for method in self.methods:
             method.prepare(data)
 
-    def check(self, shape: EncoderShape) -> EncoderShape:
+    def check(self, shape: NetworkShape) -> NetworkShape:
         """The shape that the network has in the end, as far as it is known before training.
 
         Raises MethodError: a method on a network without the part that it needs, a target out of reach. ConfigError: an override that then matches nothing.
@@ -71,6 +71,9 @@ class Compression:
             if method.looks and self.training.compile:
                 name = method.cfg.method
                 raise MethodError(f"training.compile: got true with '{name}', must be false: it looks into the network while it trains; remove one of them")
+            if not method.any_network and shape.kind != EncoderShape.kind:
+                got = f"'{method.cfg.method}' on a network of kind '{shape.kind}'"
+                raise method.error("method", got, "be on an encoder, whose parts it works on", "remove it, or change model.network")
             method.require(Setup(network=_network(shape), least=_network(least), quant=self.quant, training=self.training))
             shape, least = method.expect(method.reshape(shape)), method.least(method.reshape(least))
         network = _network(shape, self.quant)  # an override for a layer that will be gone is told now
@@ -81,7 +84,7 @@ class Compression:
         return shape
 
     @torch.no_grad()
-    def thin(self, network: Encoder) -> None:
+    def thin(self, network: Network) -> None:
         """Zeros in the weights of an untrained network, as training would make them."""
         for method in self.methods:
             method.thin(network)
@@ -133,7 +136,7 @@ def _step(state, optimizer) -> Step:
     return Step(number=state.global_step + 1, total=state.max_steps, rate=float(optimizer.param_groups[0]["lr"]))
 
 
-def reshaped(model: FloatModel, shape: EncoderShape, method: Method | None = None) -> FloatModel:
+def reshaped(model: FloatModel, shape: NetworkShape, method: Method | None = None) -> FloatModel:
     """A model of another shape with the weights of the old one: those of the same name and shape, and what the method says of the others."""
     new = FloatModel(shape)
     with torch.no_grad():
@@ -146,16 +149,15 @@ def reshaped(model: FloatModel, shape: EncoderShape, method: Method | None = Non
     return new.to(next(model.parameters()).device)
 
 
-def _told(shape: EncoderShape) -> str:
+def _told(shape: NetworkShape) -> str:
     """A shape in a few words."""
-    heads, widths = (", ".join(str(getattr(layer, key)) for layer in shape.layers) for key in ("heads", "intermediate"))
-    return f"{len(shape.layers)} layers of {heads} heads and a feed-forward of {widths}, {memory.parameters(shape):,} parameters"
+    return f"{shape.words()}, {shape.parameters():,} parameters"
 
 
-def _network(shape: EncoderShape, quant: QuantConfig | None = None) -> Encoder:
+def _network(shape: NetworkShape, quant: QuantConfig | None = None) -> Network:
     """The operators of a shape, without memory for their weights."""
     with torch.device("meta"):
-        return Encoder(shape).bind(quant or QuantConfig(), shape.max_tokens)
+        return build(shape).bind(quant or QuantConfig(), shape.max_tokens)
 
 
 def _require_order(earlier: Method, method: Method) -> None:

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_serializer, model_validator
+from pydantic import Discriminator, Field, Tag, model_serializer, model_validator
 
 from bitloom.hw.keys import SEGMENT
 from bitloom.hw.settings import ConfigError, Number, Strict, did_you_mean
@@ -20,6 +20,8 @@ BIT_RANGES = {
     "scores": (2, 10),
     "probs": (2, 8),
     "residual": (4, 16),
+    "gates": (4, 10),
+    "cell": (8, 16),
 }
 # Of weights that take few values; what the first one says when the others are left out is in `coding_of`.
 CHOICES = {
@@ -42,12 +44,17 @@ LATER = dict.fromkeys(OF_CODEBOOKS) | {
     "weight_scales": "channel",
     "ternary": "none",
     "post_training": [],
+    "gates": 8,
+    "cell": 16,
 }
 POST_TRAINING = ("equalization", "learned_rounding", "bias_correction")  # in the order in which they are done
 AUTO = "auto"  # residual bits that calibration chooses
 MAX_TOKENS = 512
 # Far above any encoder, and MAX_HIDDEN what hw/ops/layernorm.py takes; a slip of a few zeros is then a message.
 MAX_LAYERS, MAX_HIDDEN, MAX_INTERMEDIATE = 256, 1 << 12, 1 << 16
+LONGEST = 60  # characters of a value in a message
+MAX_BESIDE = 16  # convolutions side by side
+KIND = "network-"  # in front of a kind in the places that pydantic tells
 MAX_SEED = (1 << 32) - 1  # NumPy's
 MAX_BATCH, MAX_VOCAB = 1 << 16, 1 << 20
 MAX_EPOCHS, MAX_RATE, MAX_STEPS = 100_000, 100, 10**9
@@ -61,12 +68,27 @@ class ExitWarning(UserWarning):
     """A rule by which all sentences leave at the same off-ramp."""
 
 
-class ModelConfig(Strict):
+class NetworkConfig(Strict):
+    """What the networks of all kinds have; `network` says which kind (MODELS)."""
+
+    network: str
+    max_tokens: int = Field(64, ge=2, le=MAX_TOKENS)
+    head: Literal["sequence", "token"] = "sequence"  # one vector of logits a sentence, or one a token
+    dropout: Number = Field(0.1, ge=0, lt=1)
+
+    @property
+    def size(self) -> tuple[str, str]:
+        """For a list of recipes: layers and channels, heads."""
+        raise NotImplementedError
+
+
+class ModelConfig(NetworkConfig):
     """Shape of the encoder. With `checkpoint` (a Hugging Face folder or hub name) the shape comes from there.
 
     Without one, shape settings left out are those of BERT-tiny (2 layers, hidden 128, 2 heads, feed-forward 512).
     """
 
+    network: Literal["encoder"] = "encoder"
     layers: int | None = Field(None, ge=1, le=MAX_LAYERS)  # with a checkpoint: keep only its first `layers`
     hidden: int | None = Field(None, ge=2, le=MAX_HIDDEN)
     heads: int | None = Field(None, ge=1, le=MAX_HIDDEN)
@@ -74,16 +96,15 @@ class ModelConfig(Strict):
     activation: Literal["gelu", "relu"] | None = None
     attention: Literal["full", "window", "causal", "segment"] | None = None  # which keys a query sees; left out: the checkpoint's, or else all
     window: int | None = Field(None, ge=0, le=MAX_TOKENS)  # of attention: window: tokens on each side
-    max_tokens: int = Field(64, ge=2, le=MAX_TOKENS)
-    head: Literal["sequence", "token"] = "sequence"  # one vector of logits a sentence, or one a token
     checkpoint: str | None = None
-    dropout: Number = Field(0.1, ge=0, lt=1)
 
     @model_validator(mode="before")
     @classmethod
     def _shape_from_one_place(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
+        if (kind := str(data.get("network", "encoder"))) != "encoder":
+            raise ConfigError(f"network: got {kind[:LONGEST]!r}, must be a kind of network; {did_you_mean(kind, MODELS)}")
         shape = {"hidden": 128, "heads": 2, "intermediate": 512, "activation": "gelu"}
         if data.get("checkpoint") is None:
             defaults = {"layers": 2, **shape}
@@ -104,6 +125,10 @@ class ModelConfig(Strict):
         return self
 
     @property
+    def size(self) -> tuple[str, str]:
+        return ("-", "-") if self.hidden is None else (f"{self.layers} x {self.hidden}", str(self.heads))
+
+    @property
     def keys(self) -> str | None:
         """As a row tensor's shape states them (hw/keys.py); None: the recipe does not say."""
         return {None: None, "full": "T", "causal": "causal", "segment": SEGMENT, "window": f"window {self.window}"}[self.attention]
@@ -113,6 +138,77 @@ class ModelConfig(Strict):
         if self.hidden is not None:
             check_heads(self.hidden, self.heads)
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, write) -> dict[str, Any]:
+        """Without the kind, as runs from before there were others have it."""
+        return {key: value for key, value in write(self).items() if key != "network"}
+
+
+class CnnConfig(NetworkConfig):
+    """Shape of a convolutional network: a stack of convolutions with residual sums, then convolutions side by side, then one vector a sentence.
+
+    Zeros stand beyond a sentence's ends, so a kernel may be longer than the shortest sentence.
+    """
+
+    checkpoint: ClassVar[None] = None  # Hugging Face has none of this kind
+
+    network: Literal["cnn"]
+    hidden: int = Field(128, ge=2, le=MAX_HIDDEN)  # channels of the embeddings and of the stack
+    kernel: int = Field(3, ge=2, le=MAX_TOKENS)  # tokens that a convolution of the stack reads
+    dilations: list[Annotated[int, Field(ge=1, le=MAX_TOKENS)]] = Field(
+        [], max_length=MAX_LAYERS
+    )  # from one of them to the next, for each convolution of the stack
+    kernels: list[Annotated[int, Field(ge=2, le=MAX_TOKENS)]] = Field(
+        [3, 4, 5], max_length=MAX_BESIDE
+    )  # of the convolutions side by side; none: the stack alone
+    filters: int = Field(100, ge=1, le=MAX_HIDDEN)  # channels of each of these
+    activation: Literal["gelu", "relu"] = "relu"
+    pooling: Literal["max", "mean"] = "max"  # over a sentence's tokens
+
+    @property
+    def size(self) -> tuple[str, str]:
+        beside = f", {'+'.join(map(str, self.kernels))} x {self.filters}" if self.kernels else ""
+        return f"{len(self.dilations)} x {self.hidden}{beside}", "-"
+
+    @model_validator(mode="after")
+    def _sees_tokens(self) -> CnnConfig:
+        """No place of a window lies beyond any sentence."""
+        for key, kernel, dilation in (*(("dilations", self.kernel, d) for d in self.dilations), *(("kernels", k, 1) for k in self.kernels)):
+            if (furthest := kernel // 2 * dilation) >= self.max_tokens:
+                apart = f" with a dilation of {dilation}" if dilation > 1 else ""
+                raise ConfigError(
+                    f"{key}: got a kernel of {kernel}{apart}, which reads tokens up to {furthest} away, must be less than max_tokens {self.max_tokens}; "
+                    "lower it, or raise model.max_tokens"
+                )
+        return self
+
+
+class BilstmConfig(NetworkConfig):
+    """Shape of a recurrent network: layers that read the tokens forward and backward, and a hidden layer on their last states."""
+
+    checkpoint: ClassVar[None] = None  # Hugging Face has none of this kind
+
+    network: Literal["bilstm"]
+    hidden: int = Field(128, ge=2, le=MAX_HIDDEN)  # channels of the embeddings
+    layers: int = Field(1, ge=1, le=MAX_LAYERS)
+    units: int = Field(150, ge=1, le=MAX_HIDDEN)  # channels of each direction
+    classifier: int = Field(200, ge=1, le=MAX_INTERMEDIATE)  # channels of the hidden layer
+
+
+MODELS: dict[str, type[NetworkConfig]] = {"encoder": ModelConfig, "cnn": CnnConfig, "bilstm": BilstmConfig}
+
+
+def model_kind(data: Any) -> str:
+    """The kind of network that a recipe's `model` describes; of one that is not known the encoder, which says so."""
+    kind = data.get("network") if isinstance(data, dict) else getattr(data, "network", None)
+    return KIND + (kind if isinstance(kind, str) and kind in MODELS else "encoder")
+
+
+Model = Annotated[
+    Annotated[ModelConfig, Tag(f"{KIND}encoder")] | Annotated[CnnConfig, Tag(f"{KIND}cnn")] | Annotated[BilstmConfig, Tag(f"{KIND}bilstm")],
+    Discriminator(model_kind),
+]
 
 
 def check_heads(hidden: int, heads: int) -> None:
@@ -166,6 +262,8 @@ class QuantConfig(Strict):
     embeddings: int = 8  # the three tables; their sum has two bits more
     scores: int = 8
     probs: int = 8
+    gates: int = 8  # of recurrent layers: what the gates' functions are looked up by
+    cell: int = 16  # of recurrent layers: the cell's state
     residual: int | Literal["auto"] = 10  # sums that a LayerNorm takes; auto: as many as calibration finds, in the projections before them too
     weight_range: Literal["narrow", "full"] = "narrow"
     weight_scales: Literal["channel", "layer"] | int = "channel"  # what has one: an output channel, all of a layer, or a group of so many neighbouring channels

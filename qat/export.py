@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -22,24 +21,7 @@ def to_graph(model: QuantModel, name: str, meta: dict | None = None) -> Graph:
 
     meta  what is not arithmetic (task, label names, tokenizer); the model's shape is added under 'model'
     """
-    return model.network.to_graph(name, (meta or {}) | {"model": about(model)})
-
-
-def about(model: QuantModel) -> dict:
-    """The shape in figures that people know; of layers that differ, the first one's, and all of them in `per_layer`."""
-    shape = model.shape
-    layer = shape.layers[0]
-    differ = {} if len(set(shape.layers)) == 1 else {"per_layer": [asdict(layer) for layer in shape.layers]}
-    return differ | {
-        "layers": len(shape.layers),
-        "hidden": shape.hidden,
-        "heads": layer.heads,
-        "intermediate": layer.intermediate,
-        "activation": layer.activation,
-        "head": "token" if shape.per_token else "sequence",
-        "labels": shape.labels,
-        "max_tokens": shape.max_tokens,
-    }
+    return model.network.to_graph(name, (meta or {}) | {"model": model.shape.about()})
 
 
 def in_float64(model: nn.Module) -> nn.Module:

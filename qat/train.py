@@ -28,7 +28,7 @@ from bitloom.qat import memory
 from bitloom.qat.baseline import float_model, head_of_task, load_float
 from bitloom.qat.checkpoint import load_plain, save_float, save_pretrained
 from bitloom.qat.compress import Compression
-from bitloom.qat.config import ModelConfig, QuantConfig, TrainConfig
+from bitloom.qat.config import NetworkConfig, QuantConfig, TrainConfig
 from bitloom.qat.data import DataConfig, Dataset, load
 from bitloom.qat.features import Collator, Features, LengthGrouped
 from bitloom.qat.files import DataWarning
@@ -36,6 +36,7 @@ from bitloom.qat.methods import MethodConfig
 from bitloom.qat.methods.method import TaskData
 from bitloom.qat.metrics import NAMES
 from bitloom.qat.net.model import EncoderModel, FloatModel, QuantModel
+from bitloom.qat.net.shape import EncoderShape, NetworkShape
 from bitloom.qat.net.untrained import untrained_shape
 from bitloom.qat.post_training import quantize
 from bitloom.qat.resume import read_json
@@ -63,7 +64,7 @@ def _leave_process_group() -> None:
         AcceleratorState._reset_state(reset_partial_state=True)
 
 
-def train(model: ModelConfig, quant: QuantConfig, training: TrainConfig, data: DataConfig, data_dir: Path | str | None,
+def train(model: NetworkConfig, quant: QuantConfig, training: TrainConfig, data: DataConfig, data_dir: Path | str | None,
           out: Path | str, *, compression: Sequence[MethodConfig] = (), resume: bool = True,
           progress: Callable[[float | None, str], None] | None = None) -> dict[str, Any]:  # fmt: skip
     """Train a float and a quantized encoder into the folder `out`.
@@ -101,7 +102,7 @@ class Start:
     dev: Features
 
 
-def train_float(model: ModelConfig, quant: QuantConfig, training: TrainConfig, data: DataConfig, data_dir: Path | str | None,
+def train_float(model: NetworkConfig, quant: QuantConfig, training: TrainConfig, data: DataConfig, data_dir: Path | str | None,
                 out: Path | str, *, compression: Sequence[MethodConfig] = (),
                 progress: Callable[[float | None, str], None] | None = None) -> Start:  # fmt: skip
     """The first part of `train` alone, into the same files: a later `train` with any bits goes on from out/float. Arguments and errors as there."""
@@ -111,7 +112,7 @@ def train_float(model: ModelConfig, quant: QuantConfig, training: TrainConfig, d
         return run.start()
 
 
-def reuse_float(source: Path, out: Path, model: ModelConfig, training: TrainConfig, data: DataConfig, compression: Sequence[MethodConfig] = ()) -> bool:
+def reuse_float(source: Path, out: Path, model: NetworkConfig, training: TrainConfig, data: DataConfig, compression: Sequence[MethodConfig] = ()) -> bool:
     """Copy the tokenizer and the float model that `train_float` made in `source` with these settings to `out`, where `out` has none; whether it did."""
     path, wanted = source / "settings.json", {"model": model, "training": training, "data": data}
     if (out / "float").exists() or not (source / "float").is_dir() or not path.is_file():
@@ -218,9 +219,37 @@ class _Run:
         shape = untrained_shape(self.model, labels=dataset.num_labels, vocabulary=len(tokenizer), task=dataset.task)
         steps = self.training.float_epochs or self.training.qat_epochs
         memory.require(shape, min(self.training.batch_size, len(train)) if steps else 0, self.state.device)
+        model, notes = self._begun(dataset, tokenizer, shape)
+        self.compression.check(shape)
+        if self.compression.changes:
+            model = self.compression.start(model)
+        QuantModel.from_float(model, self.quant, self.model.max_tokens)  # settings that do not fit fail now, not hours later
+        model, result = self._phase("float", model, tokenizer, train, dev)
+        result |= {"notes": notes}
+
+        def save() -> None:
+            folder = self.out / "float.tmp"
+            shutil.rmtree(folder, ignore_errors=True)
+            save_float(model, folder, dataset.label_names) if self.plain else model.save_pretrained(folder)
+            tokenizer.save(folder)
+            _write_json(folder / "bitloom_scores.json", result)
+            folder.rename(self.out / "float")
+
+        self._on_main(save)
+        return result
+
+    @property
+    def plain(self) -> bool:
+        """The float model is one of ours, not Hugging Face's."""
+        return self.compression.changes or self.model.network != EncoderShape.kind
+
+    def _begun(self, dataset: Dataset, tokenizer: TextTokenizer, shape: NetworkShape) -> tuple[nn.Module, list[str]]:
+        """The float model before any training, and what of a checkpoint is to be told."""
+        if self.model.network != EncoderShape.kind:
+            return FloatModel(shape).to(self.state.device), []
         head = head_of_task(dataset.task, self.model.head)
         model = float_model(self.model, len(tokenizer), dataset.num_labels, head=head, names=dataset.label_names)
-        notes = getattr(model, "notes", [])  # of a checkpoint
+        notes = getattr(model, "notes", [])
         if dataset.train.pairs is not None and getattr(model.config, "type_vocab_size", 0) < 2:
             notes.append(f"checkpoint {self.model.checkpoint}: it has no second segment: the texts of a pair are told apart by the token between them alone")
         for note in notes:
@@ -229,23 +258,7 @@ class _Run:
             raise TrainError(f"training: got no epochs of either kind, must train a head that is new; set training.float_epochs ({notes[0]})")
         model.config.id2label = dict(enumerate(dataset.label_names)) or model.config.id2label
         model.config.label2id = {name: i for i, name in model.config.id2label.items()}
-        self.compression.check(shape)
-        if self.compression.changes:
-            model = self.compression.start(FloatModel.from_hugging_face(model, self.model.max_tokens))
-        QuantModel.from_float(model, self.quant, self.model.max_tokens)  # settings that do not fit fail now, not hours later
-        model, result = self._phase("float", model, tokenizer, train, dev)
-        result |= {"notes": notes}
-
-        def save() -> None:
-            folder = self.out / "float.tmp"
-            shutil.rmtree(folder, ignore_errors=True)
-            save_float(model, folder, dataset.label_names) if self.compression.changes else model.save_pretrained(folder)
-            tokenizer.save(folder)
-            _write_json(folder / "bitloom_scores.json", result)
-            folder.rename(self.out / "float")
-
-        self._on_main(save)
-        return result
+        return FloatModel.from_hugging_face(model, self.model.max_tokens) if self.plain else model, notes
 
     def _quantized(self, dataset: Dataset, tokenizer: TextTokenizer, train: Features, dev: Features) -> dict[str, Any]:
         """Calibrate and fine-tune the quantized model."""
@@ -258,7 +271,7 @@ class _Run:
 
     def _reload_float(self, dataset: Dataset) -> nn.Module:
         """From the folder in any case, so that a resumed run starts from what an unbroken one does."""
-        if self.compression.changes:
+        if self.plain:
             return load_plain(self.out / "float").to(self.state.device)
         model = load_float(self.out / "float", head=head_of_task(dataset.task, self.model.head), labels=dataset.num_labels, dropout=self.model.dropout)
         return model.to(self.state.device)
@@ -326,7 +339,7 @@ def _check_finite(model: nn.Module, phase: str) -> None:
             )
 
 
-def _check_task(dataset: Dataset, model: ModelConfig) -> None:
+def _check_task(dataset: Dataset, model: NetworkConfig) -> None:
     want = "token" if dataset.task in ("span", "token_classification") else "sequence"
     if model.head != want:
         raise TrainError(f"model.head: got '{model.head}', must be '{want}' for '{dataset.name}' ({dataset.task}); set model.head: {want}")

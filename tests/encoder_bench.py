@@ -60,7 +60,11 @@ class Encoder:
 
 def make(folder: Path, seed: int, hardware: HardwareConfig, lengths: list[int], shape: dict, outputs: tuple[str, ...] = ()) -> Encoder:
     graph = random_encoder(seed, **shape)
-    graph = replace(graph, outputs=outputs or graph.outputs)
+    return make_of(folder, seed, replace(graph, outputs=outputs or graph.outputs), hardware, lengths)
+
+
+def make_of(folder: Path, seed: int, graph: Graph, hardware: HardwareConfig, lengths: list[int]) -> Encoder:
+    """Of any graph."""
     ids, segments = random_sentences(graph, lengths, seed)
     return Encoder(
         graph=graph,
@@ -89,7 +93,7 @@ def assert_cycles(encoder: Encoder, got: EncoderRun) -> None:
 
 def assert_onnx_agrees(encoder: Encoder) -> None:
     referee = OnnxReferee(to_onnx(encoder.graph), encoder.graph.hash).run(encoder.ids, encoder.segments)
-    assert len(referee) >= 3
+    assert len(referee) >= 2
     for name, value in referee.items():
         assert value.size and np.array_equal(value, encoder.want[name]), name
 

@@ -14,11 +14,15 @@ from bitloom.hw.graph_file import check
 from bitloom.hw.ops import OPS
 from bitloom.hw.plan.solve import HardwareConfig, solve
 from bitloom.qat.config import QuantConfig
+from bitloom.qat.net.bilstm import Bilstm, BilstmShape
+from bitloom.qat.net.cnn import Cnn, CnnShape
+from bitloom.qat.net.convolution import Concat, TokenMax, TokenMean, TokenWindow
 from bitloom.qat.net.encoder import Encoder
 from bitloom.qat.net.kept import KeepTokens
 from bitloom.qat.net.network import INPUTS, Network
 from bitloom.qat.net.off_ramps import OffRamps
 from bitloom.qat.net.operators import MARKED, Add, Border, Context, Embeddings, FirstToken, LayerNorm, Linear, Operator, Scores, Softmax, Table
+from bitloom.qat.net.recurrence import Lstm
 from bitloom.qat.net.shape import EncoderShape, LayerShape
 
 ALL_BITS = {
@@ -27,6 +31,8 @@ ALL_BITS = {
     "score_bits": tuple(range(4, 11)),
     "prob_bits": (4, 6, 8),
     "residual_bits": (8, 10, 12, 16),
+    "gate_bits": tuple(range(4, 11)),
+    "cell_bits": tuple(range(8, 17)),
 }
 
 
@@ -61,6 +67,8 @@ class Shape:
     score_bits: tuple[int, ...] = (8,)
     prob_bits: tuple[int, ...] = (8,)
     residual_bits: tuple[int, ...] = (10,)
+    gate_bits: tuple[int, ...] = (8,)
+    cell_bits: tuple[int, ...] = (16,)
     tile: tuple[int, int] = (8, 8)  # rows and columns of the tiles of a matrix that
     zero_tiles: tuple[float, ...] = (0.0,)  # are zero to one of these shares; tiles at the edges are smaller
     keep: int | tuple[int | None, ...] | None = None  # share of the tokens that stays behind attention, in 256ths, of all layers or of each
@@ -76,6 +84,11 @@ class RandomEncoder:
         self.b = GraphBuilder(shape.max_tokens)
         self.rms: dict[str, float] = {}
         self.prob_bits = 0  # of the softmax that comes next
+        own = np.random.default_rng((seed, 1))  # that of all else stays
+        self.joined, self.finer = (
+            int(own.choice(shape.act_bits)),
+            int(own.integers(-2, 2)),
+        )  # bits of what concatenations take, and octaves of means beside what they are of
 
     def pick(self, choices: tuple[int, ...]) -> int:
         return int(self.rng.choice(choices))
@@ -178,8 +191,8 @@ class RandomEncoder:
         return ops.add.append(self.b, op.tensor, a, b, mult_a=mult_a, mult_b=mult_b, shift=shift, bits=bits)
 
     def table(self, op: Table, x: Tensor) -> Tensor:
-        bits = self.normal_or(x, 8)
-        scale = 2.0 ** (1 - bits) if op.function == "tanh" else x.scale
+        bits = self.joined if op.into_concat else self.normal_or(x, 8)
+        scale = 2.0 ** (1 - bits) if op.function == "tanh" else 2.0 ** (3 - bits) if op.into_concat else x.scale
         self.rms[op.tensor] = self.rms[x.name] * 0.6
         return ops.table.append(self.b, op.tensor, x, op.function, bits=bits, signed=op.function != "relu", scale=scale)
 
@@ -190,6 +203,42 @@ class RandomEncoder:
     def first_token(self, op: FirstToken, x: Tensor) -> Tensor:
         self.rms[op.tensor] = self.rms[x.name]
         return ops.first_token.append(self.b, op.tensor, x)
+
+    def token_window(self, op: TokenWindow, x: Tensor) -> Tensor:
+        self.rms[op.tensor] = self.rms[x.name]
+        return ops.token_window.append(self.b, op.tensor, x, op.kernel, op.dilation)
+
+    def token_max(self, op: TokenMax, x: Tensor) -> Tensor:
+        self.rms[op.tensor] = self.rms[x.name] * 1.5
+        return ops.token_max.append(self.b, op.tensor, x)
+
+    def token_mean(self, op: TokenMean, x: Tensor) -> Tensor:
+        """On a grid up to four times as fine, or half as fine."""
+        bits, octaves = self.joined, self.finer
+        shift = ops.token_mean.reciprocal_bits(x.bits, self.b.max_tokens) + octaves
+        self.rms[op.tensor] = self.rms[x.name] * 2.0 ** (-1 - octaves)
+        return ops.token_mean.append(self.b, op.tensor, x, shift, bits=bits, scale=x.scale * 2.0**octaves)
+
+    def concat(self, op: Concat, a: Tensor, b: Tensor) -> Tensor:
+        self.rms[op.tensor] = max(self.rms[a.name], self.rms[b.name])
+        return ops.concat.append(self.b, op.tensor, a, b)
+
+    def lstm(self, op: Lstm, x: Tensor) -> Tensor:
+        hidden, bits, act, gate = op.hidden, self.joined, int(self.rng.integers(4, 9)), self.pick(self.shape.gate_bits)
+        weight_bits = self.pick(self.shape.weight_bits)
+        low, high = ops.linear.weight_range(weight_bits)
+        weight = self.rng.integers(low, high + 1, (4 * hidden, x.channels + hidden))
+        weight = np.where(weight >= 0, 1, -1) if weight_bits == 1 else weight
+        size = 2.0 ** (bits - 1) / 3  # of a state
+        rms = max(1.0, float(np.sqrt((weight**2).mean())) * math.hypot(math.sqrt(x.channels) * self.rms[x.name], math.sqrt(hidden) * size))
+        bias = np.floor(self.rng.normal(0, rms / 2, 4 * hidden) + 0.5).astype(np.int64)
+        ratio = 2.0 ** (gate - 1) / 3 / rms * self.rng.uniform(0.6, 1.4, 4 * hidden)
+        shift = 15 - math.floor(math.log2(ratio.max()))
+        mult = np.clip(np.floor(ratio * 2.0**shift + 0.5), 1, 65535)
+        self.rms[op.tensor] = size
+        k = ops.lstm.shifts(act, gate, self.pick(self.shape.cell_bits), self.pick((4, 8, 10)), bits)
+        how = {"direction": ops.lstm.DIRECTIONS[op.backward], "last": op.last}
+        return ops.lstm.append(self.b, op.tensor, x, weight, bias, mult, shift, weight_bits, k, bits=bits, **how)
 
     def off_ramps(self, op: OffRamps, *logits: Tensor) -> Tensor:
         share, patience = self.shape.exits
@@ -202,6 +251,7 @@ class RandomEncoder:
         operators = {step.path: network.get_submodule(step.path) for step in network.steps}
         for step in network.steps:
             op = operators[step.path]
+            op.into_concat = _joined(network, operators, step.path)
             op.into_table = any(isinstance(operators[s.path], Table) for s in network.steps if step.path in s.reads)
             inputs = [made[r] for r in step.reads]
             made[step.path] = self.embeddings(op, inputs) if isinstance(op, Embeddings) else RANDOM[type(op)](self, op, *inputs)
@@ -219,8 +269,20 @@ RANDOM = {
     Table: RandomEncoder.table,
     KeepTokens: RandomEncoder.keep_tokens,
     FirstToken: RandomEncoder.first_token,
+    TokenWindow: RandomEncoder.token_window,
+    TokenMax: RandomEncoder.token_max,
+    TokenMean: RandomEncoder.token_mean,
+    Concat: RandomEncoder.concat,
+    Lstm: RandomEncoder.lstm,
     OffRamps: RandomEncoder.off_ramps,
 }
+
+
+def _joined(network: Network, operators: dict, path: str) -> bool:
+    """A concatenation takes it, or what pools it."""
+    readers = [step.path for step in network.steps if path in step.reads]
+    passed = (TokenMax, TokenMean, Concat)
+    return any(isinstance(operators[r], Concat) or isinstance(operators[r], passed) and _joined(network, operators, r) for r in readers)
 
 
 def network_of(shape: Shape) -> Network:
@@ -249,6 +311,20 @@ def random_encoder(seed: int = 0, **shape) -> Graph:
     s = Shape(**shape)
     meta = {"layers": s.layers, "hidden": s.hidden, "heads": s.heads, "intermediate": s.intermediate, "head": s.head}
     return RandomEncoder(s, seed).build(network_of(s), meta=meta)
+
+
+def random_cnn(seed: int = 0, *, max_tokens: int = 16, vocabulary: int = 50, bits: dict | None = None, **cnn) -> Graph:
+    """A checked random graph of a convolutional network; keyword arguments are CnnShape's, `bits` are Shape's."""
+    shape = CnnShape(vocabulary=vocabulary, positions=max_tokens, max_tokens=max_tokens, **cnn)
+    network = Cnn(shape).bind(QuantConfig(), max_tokens)
+    return RandomEncoder(Shape(max_tokens=max_tokens, vocabulary=vocabulary, **(bits or {})), seed).build(network, meta={"model": shape.about()})
+
+
+def random_bilstm(seed: int = 0, *, max_tokens: int = 16, vocabulary: int = 50, bits: dict | None = None, **bilstm) -> Graph:
+    """The same of a recurrent network; keyword arguments are BilstmShape's."""
+    shape = BilstmShape(vocabulary=vocabulary, positions=max_tokens, max_tokens=max_tokens, **bilstm)
+    network = Bilstm(shape).bind(QuantConfig(), max_tokens)
+    return RandomEncoder(Shape(max_tokens=max_tokens, vocabulary=vocabulary, **(bits or {})), seed).build(network, meta={"model": shape.about()})
 
 
 def random_sentences(graph: Graph, lengths, seed: int = 0) -> tuple[list[list[int]], list[list[int]]]:
@@ -320,3 +396,54 @@ def draw_rolled(seed: int) -> dict:
     inside = (None, 1, 2, None)[seed % 4]
     hardware = HardwareConfig(multipliers=int(layers * rng.uniform(10, 60)) + 5, layers=layers, inside=inside)
     return {"seed": seed, "hardware": hardware, "lengths": lengths, "shape": shape}
+
+
+def draw_cnn(seed: int) -> dict:
+    """A random convolutional network as a graph, the goal of its folding and sentences for it: seed, graph, hardware, lengths."""
+    rng = np.random.default_rng(2000 + seed)
+    max_tokens, head = int(rng.integers(2, 41)), str(rng.choice(["sequence", "sequence", "token"]))
+    kernels = rng.integers(2, min(7, 2 * max_tokens - 1) + 1, int(rng.integers(0, 4))).tolist()
+    kernel = int(rng.integers(2, min(5, 2 * max_tokens - 1) + 1))
+    most = max(1, (max_tokens - 1) // (kernel // 2))
+    graph = random_cnn(
+        seed,
+        max_tokens=max_tokens,
+        hidden=int(rng.integers(2, 49)),
+        stack=tuple((kernel, int(rng.integers(1, min(most, 6) + 1))) for _ in range(int(rng.integers(0, 4)))),
+        kernels=tuple(kernels),
+        filters=int(rng.integers(1, 33)),
+        activation=str(rng.choice(["gelu", "relu"])),
+        pooling=str(rng.choice(["max", "mean"])),
+        labels=int(rng.integers(1, 5)),
+        head=head,
+        bits=ALL_BITS | coded(20 + seed),
+    )
+    units = sum(OPS[n.op].matrix for n in graph.nodes)
+    hardware = HardwareConfig(multipliers=int(units * rng.uniform(8, 40)))
+    if rng.integers(2):
+        hardware = HardwareConfig(target_cycles=solve(graph, hardware).interval)
+    lengths = np.where(rng.integers(3, size=10), rng.integers(1, max_tokens + 1, 10), rng.integers(1, 3, 10)).clip(max=max_tokens)
+    return {"seed": seed, "graph": graph, "hardware": hardware, "lengths": lengths.tolist()}
+
+
+def draw_bilstm(seed: int) -> dict:
+    """A random recurrent network as a graph, the goal of its folding and sentences for it: seed, graph, hardware, lengths."""
+    rng = np.random.default_rng(4000 + seed)
+    max_tokens = int(rng.integers(1, 41))
+    graph = random_bilstm(
+        seed,
+        max_tokens=max_tokens,
+        hidden=int(rng.integers(2, 33)),
+        layers=int(rng.integers(1, 3)),
+        units=int(rng.integers(1, 25)),
+        classifier=int(rng.integers(1, 33)),
+        labels=int(rng.integers(1, 5)),
+        head=str(rng.choice(["sequence", "sequence", "token"])),
+        bits=ALL_BITS,
+    )
+    units = sum(OPS[n.op].matrix for n in graph.nodes)
+    hardware = HardwareConfig(multipliers=int(units * rng.uniform(8, 60)))
+    if rng.integers(2):
+        hardware = HardwareConfig(target_cycles=solve(graph, hardware).interval)
+    lengths = rng.integers(1, max_tokens + 1, int(rng.integers(8, 20))).tolist()
+    return {"seed": seed, "graph": graph, "hardware": hardware, "lengths": lengths}

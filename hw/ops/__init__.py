@@ -2,11 +2,32 @@
 """The operator library: `OPS[name]` is the record of an operator (hw/ops/record.py). A new operator is its file here and one name in the list."""
 
 from bitloom.hw.graph import Graph, Node
-from bitloom.hw.ops import add, border, context, embed, first_token, keep_tokens, layernorm, linear, off_ramps, pattern, requant, scores, softmax, table
+from bitloom.hw.ops import (
+    add,
+    border,
+    concat,
+    context,
+    embed,
+    first_token,
+    keep_tokens,
+    layernorm,
+    linear,
+    lstm,
+    off_ramps,
+    pattern,
+    requant,
+    scores,
+    softmax,
+    table,
+    token_max,
+    token_mean,
+    token_window,
+)
 from bitloom.hw.ops.record import Operator
 
-_ALL = (embed, border, linear, requant, add, table, scores, softmax, context, pattern, layernorm, first_token, keep_tokens, off_ramps)
-OPS: dict[str, Operator] = {m.OP.name: m.OP for m in _ALL}
+_ENCODERS = (embed, border, linear, requant, add, table, scores, softmax, context, pattern, layernorm, first_token, keep_tokens, off_ramps)
+_CONVOLUTIONS = (token_window, token_max, token_mean, concat)
+OPS: dict[str, Operator] = {m.OP.name: m.OP for m in (*_ENCODERS, *_CONVOLUTIONS, lstm)}
 
 
 def gate_of(graph: Graph) -> Node | None:

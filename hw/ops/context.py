@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from bitloom.hw.cost.memories import Memory, index_bits
-from bitloom.hw.cost.multipliers import Operands, Product, fold_style
+from bitloom.hw.cost.multipliers import Operands, Product, style_params
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops import softmax
@@ -141,13 +141,13 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "OUT_W": acc.bits,
             "BACK": p.keys.reach(graph.longest(node))["BACK"],
             **({"SEGMENT": 1} if p.keys.segment else {}),
-            "MUL_STYLE": fold_style(fold, operands(graph, node)),
+            **style_params(fold, multiplies(graph, node)),
             **ring.params(graph),
         },
     )
 
 
-def operands(graph: Graph, node: Node) -> Operands:
+def multiplies(graph: Graph, node: Node) -> Operands:
     p, v = map(graph.tensor, node.inputs)
     return Operands(p.bits, p.signed, v.bits)
 
@@ -225,7 +225,7 @@ OP = Operator(
     spaces=spaces,
     wants_zeros=lambda graph, node: False,
     macs=macs,
-    operands=operands,
+    multiplies=multiplies,
     foldings=foldings,
     interval=interval,
     holds=holds,

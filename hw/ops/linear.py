@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from bitloom.hw.cost.memories import DISTRIBUTED, Memory, index_bits
-from bitloom.hw.cost.multipliers import ROWS, Operands, Product, fold_style
+from bitloom.hw.cost.multipliers import Operands, Product, style_params
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
@@ -255,9 +255,6 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     if index := graph.index_bits(node):
         own |= {"INDEX_W": index, "CODEBOOK_FILE": Hex.pack(weights.book_words(graph, node, fold), bits)}
         own |= {"EACH": int(weights.each(weights.books(graph, node)))} if index == 1 else {}
-    style = "and" if weights.takes_two(graph, node) else fold_style(fold, operands(graph, node))
-    if ROWS.get(style, 1) > 1:
-        own["W_NARROW"] = int(graph.narrow(node))
     return Instance(
         module="linear_tiles" if fold.block else "linear",
         params={
@@ -271,7 +268,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "IN_SIGNED": int(x.signed),
             "WEIGHT_W": bits,
             "OUT_W": acc.bits,
-            "MUL_STYLE": style,
+            **({"MUL_STYLE": "and"} if weights.takes_two(graph, node) else style_params(fold, multiplies(graph, node))),
             "BIAS_FILE": Hex.pack(bias.reshape(-1, fold.lanes_out), acc.bits),
         }
         | own
@@ -305,7 +302,7 @@ def _table(graph: Graph, node: Node, fold: Fold) -> Params:
     return {"MOST": most, "OFFSET_W": offset_bits, "TABLE_FILE": Hex.pack(fields(entries[:, ::-1].tolist(), widths), 1)}
 
 
-def operands(graph: Graph, node: Node) -> Operands:
+def multiplies(graph: Graph, node: Node) -> Operands:
     x = graph.tensor(node.inputs[0])
     return Operands(x.bits, x.signed, node.attrs["weight_bits"], graph.narrow(node))
 
@@ -467,7 +464,7 @@ OP = Operator(
     run=run,
     onnx=onnx,
     macs=macs,
-    operands=operands,
+    multiplies=multiplies,
     foldings=foldings,
     made=made,
     contents=contents,

@@ -69,11 +69,13 @@ class Operator:
     spaces    elements of a token that must lie side by side in its streams: spaces(graph, node) -> {tensor: blocks}, e.g. heads; these tensors'
               streams have one layout and one number of lanes
     same_layout  input and output tokens have one layout, whatever their lanes (elementwise operators: and the same lanes)
+    times     times(graph, node): each element of its input gives so many, side by side in the beat of the output that its beat becomes
+    joins     its output's tokens are those of its inputs one behind the other, in the same lanes
     wants_zeros  wants_zeros(graph, node): its result is right only if filled places of its inputs (hw/instance.py: Layout) carry zeros
     gives_zeros  gives_zeros(graph, node, zeros): filled places of its output carry zeros; `zeros`: those of its inputs do
     macs      macs(graph, node, tokens, border): multiply-accumulates for one sentence of that many tokens; border: of a pair (hw/keys.py), None: not known
     foldings  foldings(graph, node, fold): legal Folds of a matrix operator, `fold` with its streams' lanes and layouts; None: no matrix operator
-    operands  operands(graph, node) -> Operands: what it multiplies (hw/cost/multipliers.py)
+    multiplies  multiplies(graph, node) -> Operands: what its rows share, and by what they multiply it (hw/cost/multipliers.py)
     made      made(graph, node, fold, tokens): of these as many as its hardware makes, in the mean of its turns; None: all
     contents  contents(graph, node): what its foldings depend on besides shapes and attributes, hashable; None: nothing
     stored    stored(graph, node, fold): bits of its weight memories; None: all foldings have as many
@@ -108,11 +110,13 @@ class Operator:
     elementwise: bool = False
     spaces: Callable[..., dict[str, int]] | None = None
     same_layout: bool = False
+    times: Callable[..., int] | None = None
+    joins: bool = False
     wants_zeros: Callable[..., bool] = lambda graph, node: True
     gives_zeros: Callable[..., bool] = lambda graph, node, zeros: zeros
     macs: Callable[..., int] = no_macs
     foldings: Callable[..., list] | None = None
-    operands: Callable[..., Any] | None = None
+    multiplies: Callable[..., Any] | None = None
     made: Callable[..., int] | None = None
     contents: Callable[..., Any] | None = None
     stored: Callable[..., int] | None = None

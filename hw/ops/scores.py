@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from bitloom.hw.cost.memories import Memory, index_bits
-from bitloom.hw.cost.multipliers import Operands, Product, fold_style
+from bitloom.hw.cost.multipliers import Operands, Product, style_params
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import (
@@ -177,13 +177,13 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "OUT_W": acc.bits,
             **acc.keys.reach(graph.longest(node)),
             **({"BORDER_W": graph.tensor(node.inputs[2]).bits} if acc.keys.segment else {}),
-            "MUL_STYLE": fold_style(fold, operands(graph, node)),
+            **style_params(fold, multiplies(graph, node)),
             **ring.params(graph),
         },
     )
 
 
-def operands(graph: Graph, node: Node) -> Operands:
+def multiplies(graph: Graph, node: Node) -> Operands:
     q, k = map(graph.tensor, node.inputs[:2])
     return Operands(q.bits, q.signed, k.bits)
 
@@ -259,7 +259,7 @@ OP = Operator(
     ports=("q", "k", "b"),
     spaces=spaces,
     macs=macs,
-    operands=operands,
+    multiplies=multiplies,
     foldings=foldings,
     interval=interval,
     holds=holds,

@@ -33,6 +33,7 @@ FUNCTIONS = {
     "gelu_new": _gelu_tanh,
     "gelu_pytorch_tanh": _gelu_tanh,
     "relu": lambda v: max(v, 0.0),
+    "sigmoid": lambda v: (1 + math.tanh(v / 2)) / 2,  # by tanh so that nothing overflows
     "silu": _silu,
     "swish": _silu,
     "tanh": math.tanh,

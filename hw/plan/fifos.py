@@ -14,6 +14,7 @@ each is counted. Both may hold a second one, which they need only to go on witho
 second fills, so counting it as well makes no encoder faster.
 What tells units how to work (record field `aside`) comes once a sentence, ahead of its tokens: its FIFO holds as many as may be between where it is told
 and where it is taken, at most as many as the rings on the way; were it full, the unit that tells would wait, and with it the next sentences.
+What puts tokens one behind the other takes nothing of one input while the other's token passes: a token of each is counted, so that its producer goes on.
 In the layers of a rolled encoder no more tokens can wait than the sentences have that are inside.
 """
 
@@ -46,7 +47,7 @@ def depths(graph: Graph, nodes: Sequence[Node], beats: Mapping[str, int], folds:
         reach = [held[name] + (inside or OPS[node.op].holds(graph, node, fold, port)) for port, name in enumerate(node.inputs)]
         held[node.name] = max(reach) + behind[node.name]
         for port, name in enumerate(node.inputs):
-            slack = min(max(reach) - reach[port], _most(graph, node)) if graph.tensor(name).kind == "token" else 0
+            slack = min(max(reach) - reach[port] + OPS[node.op].joins, _most(graph, node)) if graph.tensor(name).kind == "token" else 0
             if name in asides:
                 told[name] += 1
                 slack = min(max(reach), ring.SENTENCES * (told[name] + 1), _most(graph, node) / graph.max_tokens)

@@ -38,11 +38,11 @@ class Way(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Frontier:
-    """The foldings of a matrix unit between two given streams: the cheapest for every interval, and the fastest of all."""
+    """The foldings of a matrix unit between two given streams: the cheapest for every interval, and the fastest of all; None where these lanes have none."""
 
     intervals: tuple[int, ...]
     folds: tuple[Fold, ...]
-    fastest: Fold
+    fastest: Fold | None
 
     def cheapest(self, limit: int) -> Fold | None:
         index = bisect_right(self.intervals, limit)
@@ -146,7 +146,7 @@ class Lanes:
             for name, count in spaces.items():
                 group = self.of[name]
                 attended.add(group)
-                possible &= group.blocks == count and not {self.graph.entry, *self.graph.outputs} & {*group.tensors, *own}
+                possible &= group.blocks == count and set(group.times.values()) == {1} and not {self.graph.entry, *self.graph.outputs} & {*group.tensors, *own}
                 rows |= dict.fromkeys(own, group)
             if not spaces and len(own) > 1:
                 rows[node.name] = rows[own[0]]
@@ -248,15 +248,21 @@ class Lanes:
     def _lanes(self, tensor: str, chosen: dict[Group, Way]) -> int:
         if tensor in self._rows:
             return chosen[self._rows[tensor]].side * chosen[self._rows[tensor]].queries
-        return chosen[self.of[tensor]].lanes if tensor in self.of and self.graph.tensor(tensor).kind == "token" else 1
+        return chosen[self.of[tensor]].lanes * self.of[tensor].times[tensor] if tensor in self.of and self.graph.tensor(tensor).kind == "token" else 1
 
     def _layout(self, tensor: str, chosen: dict[Group, Way]) -> Layout | None:
         """None: the channels side by side."""
         if tensor not in self.of:
             return None
-        group, way = self.of[tensor], chosen[self.of[tensor]]
-        layout = Layout(channels=group.channels, blocks=group.blocks, space=way.space, side=way.side)
+        group, way, channels = self.of[tensor], chosen[self.of[tensor]], self.graph.tensor(tensor).channels
+        times = group.times[tensor]
+        layout = Layout(channels=channels, blocks=self._blocks(tensor), space=times * way.space, side=way.side)
         return None if layout.plain else layout
+
+    def _blocks(self, tensor: str) -> int:
+        """In which a token's channels lie."""
+        group = self.of[tensor]
+        return self.graph.tensor(tensor).channels // (group.times[tensor] * group.block)
 
     def _bare(self, node: Node, chosen: dict[Group, Way]) -> Fold:
         """The streams of a unit; PE and SIMD are open."""
@@ -277,10 +283,10 @@ class Lanes:
         """Fewest multipliers; then bits of weights; then PE and SIMD close to each other (few accumulators, shallow adder trees)."""
         target //= self.turns[node.name]
         frontier, top = self._frontier(node, chosen), self.graph.max_tokens
-        if self.graph.tensor(node.name).kind != "sentence":
+        if self.graph.tensor(node.inputs[0]).kind != "sentence":
             return frontier.cheapest(target)
         fold = frontier.cheapest(max(1, target * min(HEAD_TOKENS, top) // top))
-        return fold or (frontier.fastest if frontier.intervals[0] <= target else None)
+        return fold or (frontier.fastest if frontier.intervals and frontier.intervals[0] <= target else None)
 
     def _frontier(self, node: Node, chosen: dict[Group, Way]) -> Frontier:
         key = (self._shapes[node.name], *[chosen[g] for g in self._sides[node.name]])
@@ -299,7 +305,7 @@ class Lanes:
         for interval, rank, index in sorted(zip(intervals, ranks, range(len(folds)), strict=True)):
             if not best or rank < best[-1][1]:
                 best.append((interval, rank, index))
-        fastest = folds[intervals.index(min(intervals))]
+        fastest = folds[intervals.index(min(intervals))] if folds else None
         return Frontier(intervals=tuple(i for i, *_ in best), folds=tuple(folds[index] for *_, index in best), fastest=fastest)
 
     def _filling(self, node: Node, folds: list[Fold]) -> list[Fold]:
@@ -320,4 +326,5 @@ class Lanes:
         tensors = [self.graph.tensor(name) for name in (*node.inputs, node.name)]
         contents = OPS[node.op].contents
         own = (contents(self.graph, node),) if contents else ()
-        return (node.op, *own, *sorted(node.attrs.items()), *(t.shape for t in tensors), *(self.of[t.name].blocks for t in tensors if t.name in self.of))
+        places = ((self._blocks(t.name), self.of[t.name].times[t.name]) for t in tensors if t.name in self.of)
+        return (node.op, *own, *sorted(node.attrs.items()), *(t.shape for t in tensors), *places)

@@ -17,6 +17,7 @@ from bitloom.hw.ops import OPS, aside_of, gate_of
 from bitloom.hw.plan.folding import FoldingError
 
 INSIDE = 4  # sentences at once, in any turns: two keep attention and what is behind it busy, the others make up for different lengths
+SHAPING = ("heads", "kernel", "dilation")  # attributes that shape the hardware
 BEHIND = 2  # more of them where weights come from external memory: a block waits until it is whole in each matrix unit, and to be unfolded
 MANY = 1 << 20  # tokens, of which the more are left the more any sentence has
 LARGEST = 256  # turns, and SENTENCES * max_tokens, as hw/rtl/turns.sv counts them
@@ -282,7 +283,7 @@ def _attrs(nodes: list[Node]) -> dict[str, int | str]:
     for node in nodes[1:]:
         for key, value in first.items():
             got = node.attrs[key]
-            if (isinstance(value, str) or key == "heads") and got != value:
+            if (isinstance(value, str) or key in SHAPING) and got != value:
                 where = f"{node.name} got {key} {got}, must be {value} as {nodes[0].name}"
                 raise FoldingError(f"folding: layers cannot share hardware: {where}; remove hardware.layers")
     return {key: value if isinstance(value, str) else max(n.attrs[key] for n in nodes) for key, value in first.items()}

@@ -12,8 +12,8 @@ can be taken. On a row stream (scores, probabilities) the unit is a row. A proce
                                                     at the output, the answer says when they did (later, where the FIFO was full)
 
 A process keeps its own state between tokens (when its buffers, multipliers, output register are free again). It never looks at a clock, so the result
-does not depend on the order of evaluation (Kahn 1974; `Choose`, of which a network has one at most, is answered when it cannot depend on it), and a
-network that cannot go on with tokens left is a deadlock, which raises.
+does not depend on the order of evaluation (Kahn 1974; `Choose` and `Comes` are answered when it cannot depend on it: where all wait, nothing can come before
+the earliest cycle that one of them asks for, so that one is answered), and a network that cannot go on with tokens left is a deadlock, which raises.
 Cycles: a beat moves in cycle t when valid and ready are both high in it. A FIFO or register that takes a beat in t offers it in t + 1.
 
 The exact contract is per operator (source always valid, sink always ready): the last beat of each token leaves in the cycle `simulate_node` says,
@@ -142,6 +142,22 @@ class Choose(NamedTuple):
         self.one.on_token = self.other.on_token = wake
 
 
+class Comes(NamedTuple):
+    """Does a channel's next token come by the cycle `now`? Where none is known, the answer waits until nothing else can go on."""
+
+    channel: Channel
+    now: int
+
+    def answer(self) -> bool | None:
+        return None if self.channel.head is None else self.channel.head.first <= self.now
+
+    def settle(self) -> bool:
+        return False
+
+    def wait(self, wake: Callable[[], None]) -> None:
+        self.channel.on_token = wake
+
+
 class Beside(NamedTuple):
     """A unit's further process, which its first one asks for before anything else; answered at once."""
 
@@ -204,6 +220,10 @@ class Channel:
     def before(self, other: Channel, now: int) -> Choose:
         """Ask whether this channel's next token comes first from the cycle `now` on, or the other's."""
         return Choose(self, other, now)
+
+    def by(self, now: int) -> Comes:
+        """Ask whether this channel's next token comes by the cycle `now`."""
+        return Comes(self, now)
 
     def leave(self, token: Token, last: int) -> Leave:
         """Ask when a token's last beat leaves; `last` is when it could, but for the other branches of a fork."""
@@ -303,7 +323,8 @@ class Fork:
         return max(firsts), max(lasts)
 
 
-Process = Generator[Get | Leave | Put | Choose | Beside, Token | int | bool | tuple[int, int], None]
+Request = Get | Leave | Put | Choose | Comes | Beside
+Process = Generator[Request, Token | int | bool | tuple[int, int], None]
 
 
 def run(processes: dict[str, Process], channels: Sequence[Channel]) -> None:
@@ -333,17 +354,17 @@ def run(processes: dict[str, Process], channels: Sequence[Channel]) -> None:
             continue
         pending[name] = request
         request.wait(wakes[name])
-    stuck = [n for n, request in pending.items() if not isinstance(request, Get | Choose)] + [c.name for c in channels if c.tokens]
+    stuck = [n for n, request in pending.items() if not isinstance(request, Get | Choose | Comes)] + [c.name for c in channels if c.tokens]
     if stuck:
         raise DeadlockError(f"timing: deadlock at {', '.join(stuck)}; a FIFO on a reconvergent path is too shallow")
 
 
-def _settled(pending: dict[str, Get | Leave | Put | Choose]) -> tuple[str, bool] | None:
-    """Where no process can go on: one that may choose now, and its answer."""
-    for name, request in pending.items():
-        if isinstance(request, Choose) and (answer := request.settle()) is not None:
-            return name, answer
-    return None
+def _settled(pending: dict[str, Request]) -> tuple[str, bool] | None:
+    """Where no process can go on: of those that may choose now, the one that asks for the earliest cycle, and its answer."""
+    found = [
+        (request.now, name, answer) for name, request in pending.items() if isinstance(request, Choose | Comes) and (answer := request.settle()) is not None
+    ]
+    return min(found)[1:] if found else None
 
 
 def source(out: Channel, lengths: Sequence[int], beats: int, always_valid: bool = False, starts: Sequence[int] | None = None) -> Process:

@@ -48,6 +48,7 @@ class Augmentation(Method):
     """
 
     Config = Config
+    any_network = True
     early = True
 
     def examples(self, dataset: Dataset, mask: str, seed: int) -> Dataset:

@@ -50,6 +50,7 @@ class Masks(Method):
     """
 
     Config = Gradual
+    any_network = True
     alone = False
 
     def require(self, setup: Setup) -> None:

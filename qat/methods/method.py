@@ -106,6 +106,7 @@ class Method(nn.Module):
     """Base of the methods. One is made for each entry of a recipe and lives as long as its training.
 
     Config  its settings
+    any_network  it works on networks of every kind (qat/net/kinds.py), else on encoders alone
     early   it makes the network that is trained, so it must stand before those that are not
     alone   a second entry of its kind is refused, where they work in the same phase
     cuts    it takes rows or columns out of matrices at the end of the float phase
@@ -116,6 +117,7 @@ class Method(nn.Module):
     """
 
     Config: type[MethodConfig] = MethodConfig
+    any_network = False
     early = False
     alone = True
     cuts = False

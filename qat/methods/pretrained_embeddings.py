@@ -17,7 +17,6 @@ from bitloom.qat.checkpoint import is_plain, load_plain, plain_shape
 from bitloom.qat.methods import MethodConfig
 from bitloom.qat.methods.method import Method, Setup, TaskData, Work
 from bitloom.qat.net.model import FloatModel
-from bitloom.qat.net.shape import EncoderShape
 from bitloom.qat.tokenizer import TextTokenizer
 
 
@@ -34,19 +33,20 @@ class PretrainedEmbeddings(Method):
     """
 
     Config = Config
+    any_network = True
 
     def require(self, setup: Setup) -> None:
         if not setup.epochs("float"):
             raise self.error("", "float_epochs: 0", "have a float phase, which they are the start of", "set training.float_epochs")
-        ours, theirs = _width(setup.shape), self._width()
+        ours, theirs = setup.shape.width, self._width()
         if ours > theirs:
             raise self.error("checkpoint", f"vectors of {theirs} channels", f"have the student's {ours} at least", "choose a wider one")
 
     def _width(self) -> int:
         if is_plain(self.cfg.checkpoint):
-            return _width(plain_shape(self.cfg.checkpoint))
+            return plain_shape(self.cfg.checkpoint).width
         config, family = checkpoint_config(self.cfg.checkpoint, labels=2)
-        return _width(family.shape(config, 2, "sequence", 2))
+        return family.shape(config, 2, "sequence", 2).width
 
     def prepare(self, data: TaskData) -> None:
         if not self._pieces(data).keys() - set(data.tokenizer.special_ids):
@@ -82,10 +82,6 @@ class PretrainedEmbeddings(Method):
             return load_plain(self.cfg.checkpoint).network.embeddings.sum.word
         model = load_float(self.cfg.checkpoint, head="sequence", labels=2, layers=1)
         return FloatModel.from_hugging_face(model, 2).network.embeddings.sum.word
-
-
-def _width(shape: EncoderShape) -> int:
-    return shape.embedding or shape.hidden
 
 
 METHOD = PretrainedEmbeddings

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An encoder as a model that trains: inputs, losses and outputs as Hugging Face's models of the same task have them."""
+"""A network as a model that trains: inputs, losses and outputs as Hugging Face's models of the same task have them."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from transformers.modeling_outputs import QuestionAnsweringModelOutput, Sequence
 
 from bitloom.qat.config import QuantConfig
 from bitloom.qat.families import family_of
-from bitloom.qat.net.encoder import Encoder
+from bitloom.qat.net.kinds import build
+from bitloom.qat.net.network import Network
 from bitloom.qat.net.off_ramps import OffRamps
 from bitloom.qat.net.operators import Embeddings, LayerNorm, Linear
-from bitloom.qat.net.shape import EncoderShape
+from bitloom.qat.net.shape import NetworkShape
 from bitloom.qat.quantizers import Grid, QuantError
 
 IGNORED = -100  # a token's label that does not count
 
 
 class EncoderModel(nn.Module):
-    """An encoder with its head: what the float and the quantized model share."""
+    """A network with its head: what the float and the quantized model share."""
 
-    def __init__(self, shape: EncoderShape, quant: QuantConfig):
+    def __init__(self, shape: NetworkShape, quant: QuantConfig):
         super().__init__()
         self.shape, self.quant, self.max_tokens, self.head = shape, quant, shape.max_tokens, shape.head
-        self.network = Encoder(shape).bind(quant, shape.max_tokens)
+        self.network = build(shape).bind(quant, shape.max_tokens)
 
     def grids(self) -> dict[str, Grid]:
         """Each rescaled tensor's grid by name, in the order of computation."""
@@ -67,9 +68,9 @@ class EncoderModel(nn.Module):
 
 
 class FloatModel(EncoderModel):
-    """An encoder in float of any shape, layers that differ too: what compression works on (bitloom.qat.methods)."""
+    """A network in float of any shape, layers that differ too: what compression works on (bitloom.qat.methods)."""
 
-    def __init__(self, shape: EncoderShape):
+    def __init__(self, shape: NetworkShape):
         super().__init__(shape, QuantConfig())
         self.network.as_plain()
 
@@ -83,9 +84,9 @@ class FloatModel(EncoderModel):
 
 
 class QuantModel(EncoderModel):
-    """An encoder with its head, all integer in its forward pass.
+    """A network with its head, all integer in its forward pass.
 
-    shape   of the encoder; quant: bits
+    shape   of the network; quant: bits
 
     Not ready until calibrated (bitloom.qat.calibrate.calibrate) or loaded (bitloom.qat.checkpoint.from_pretrained).
     """
@@ -107,7 +108,7 @@ class QuantModel(EncoderModel):
 
 
 @torch.no_grad()
-def copy_plain(source: Encoder, target: Encoder) -> None:
+def copy_plain(source: Network, target: Network) -> None:
     """Fill a quantized network with a float one's weights, of the same shape."""
     factors = target.factors()
     for old, new in zip(source.operators(), target.operators(), strict=True):

@@ -4,9 +4,64 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 Head = Literal["sequence", "token", "span"]
+
+
+class NetworkShape:
+    """What the shapes of all kinds of networks have; each is a frozen dataclass with at least these fields (qat/net/kinds.py lists them).
+
+    kind        its name in recipes and checkpoints; smaller: the settings that make it smaller
+    vocabulary, positions, segments   rows of the three tables
+    head        sequence (`labels` logits a sentence), token (`labels` logits a token), span (start and end logits a token)
+    max_tokens  longest sentence
+    dropout     of hidden states, in training
+    """
+
+    kind: ClassVar[str]
+    smaller: ClassVar[str]
+    vocabulary: int
+    positions: int
+    segments: int
+    head: Head
+    labels: int
+    max_tokens: int
+    dropout: float
+
+    @property
+    def per_token(self) -> bool:
+        """Logits for each token."""
+        return self.head != "sequence"
+
+    @property
+    def width(self) -> int:
+        """Channels of the embedding tables."""
+        raise NotImplementedError
+
+    def parameters(self) -> int:
+        """All of them, the tables and the head too."""
+        raise NotImplementedError
+
+    def layer_parameters(self) -> int:
+        """Weights and biases of all layers, without tables and head."""
+        raise NotImplementedError
+
+    def kept(self, batch: int) -> int:
+        """Bytes that the layers keep for the gradient of a batch of so many sentences, at least."""
+        raise NotImplementedError
+
+    def words(self) -> str:
+        """In a few words, without the number of parameters."""
+        raise NotImplementedError
+
+    def about(self) -> dict[str, Any]:
+        """In figures that people know, for a graph's meta data; `text`: in a line of the report."""
+        raise NotImplementedError
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"network": self.kind, **asdict(self)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +97,7 @@ class LayerShape:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncoderShape:
+class EncoderShape(NetworkShape):
     """An encoder with its head.
 
     embedding   width of the embedding tables where it is not `hidden`; a linear layer leads from one to the other
@@ -53,6 +108,9 @@ class EncoderShape:
     max_tokens  longest sentence
     dropout     of hidden states, in training; attention_dropout: of probabilities
     """
+
+    kind: ClassVar[str] = "encoder"
+    smaller: ClassVar[str] = "model.layers, hidden, intermediate"
 
     hidden: int
     layers: tuple[LayerShape, ...]
@@ -70,12 +128,59 @@ class EncoderShape:
     attention_dropout: float = 0.1
 
     @property
-    def per_token(self) -> bool:
-        """Logits for each token."""
-        return self.head != "sequence"
+    def width(self) -> int:
+        return self.embedding or self.hidden
+
+    def layer_parameters(self) -> int:
+        count = 0
+        for layer in self.layers:
+            ranks = dict(layer.ranks)
+            for name, (inputs, outputs) in layer.matrices(self.hidden).items():
+                count += (inputs + outputs + 1) * ranks[name] if name in ranks else inputs * outputs
+                count += outputs
+            count += 4 * self.hidden  # two LayerNorms
+        return count
+
+    def parameters(self) -> int:
+        hidden, width = self.hidden, self.width
+        tables = (self.vocabulary + self.positions + self.segments + 2) * width + (0 if width == hidden else (width + 1) * hidden)
+        pooler = (hidden + 1) * hidden if self.head == "sequence" and self.pooler else 0
+        heads = len(self.layers) if self.exits else 1
+        return tables + self.layer_parameters() + pooler + heads * (hidden + 1) * self.labels
+
+    def kept(self, batch: int) -> int:
+        """Of T tokens, measured: 4 batch (T (28 H + 3 I) + 3 h T**2) a layer, h heads, H hidden, I intermediate."""
+        tokens, hidden = self.max_tokens, self.hidden
+        return sum(4 * batch * (tokens * (28 * hidden + 3 * layer.intermediate) + 3 * layer.heads * tokens**2) for layer in self.layers)
+
+    def words(self) -> str:
+        heads, widths = (", ".join(str(getattr(layer, key)) for layer in self.layers) for key in ("heads", "intermediate"))
+        return f"{len(self.layers)} layers of {heads} heads and a feed-forward of {widths}"
+
+    def about(self) -> dict[str, Any]:
+        """Of layers that differ, the first one's figures, and all of them in `per_layer`."""
+        layer = self.layers[0]
+        differ = {} if len(set(self.layers)) == 1 else {"per_layer": [asdict(own) for own in self.layers]}
+        return differ | {
+            "layers": len(self.layers),
+            "hidden": self.hidden,
+            "heads": layer.heads,
+            "intermediate": layer.intermediate,
+            "activation": layer.activation,
+            "head": "token" if self.per_token else "sequence",
+            "labels": self.labels,
+            "max_tokens": self.max_tokens,
+            "text": self._text(),
+        }
+
+    def _text(self) -> str:
+        first, rest = self.layers[0], self.layers[1:] if len(set(self.layers)) > 1 else ()
+        layers, heads = ("layer" if len(self.layers) == 1 else "layers"), ("head" if first.heads == 1 else "heads")
+        differ = f" in the first layer, then {', '.join(f'{own.heads} and {own.intermediate}' for own in rest)}" if rest else ""
+        return f"{len(self.layers)} {layers} × {self.hidden}, {first.heads} {heads}, feed-forward {first.intermediate}{differ}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Without what few encoders have, where it is not there: as checkpoints from before have it."""
+        """Without the kind, and without what few encoders have, where it is not there: as checkpoints from before have it."""
         layers = [{key: value for key, value in asdict(layer).items() if key != "keep" or value} for layer in self.layers]
         return {key: value for key, value in asdict(self).items() if key != "exits" or value} | {"layers": layers}
 

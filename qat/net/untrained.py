@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An encoder without training: random weights, given shape and bits, as an integer graph, so that cost and cycles are known before a training starts."""
+"""A network without training: random weights, given shape and bits, as an integer graph, so that cost and cycles are known before a training starts."""
 
 from __future__ import annotations
 
@@ -10,33 +10,27 @@ import torch
 
 from bitloom.hw.graph import Graph
 from bitloom.qat import memory
-from bitloom.qat.baseline import checkpoint_config, head_of_task, scratch_config
-from bitloom.qat.config import ModelConfig, QuantConfig
-from bitloom.qat.families import family_of
-from bitloom.qat.net.encoder import Encoder
+from bitloom.qat.baseline import head_of_task
+from bitloom.qat.config import NetworkConfig, QuantConfig
+from bitloom.qat.net.kinds import build, shape_of
 from bitloom.qat.net.network import Network
 from bitloom.qat.net.operators import LayerNorm, Linear
-from bitloom.qat.net.shape import EncoderShape
+from bitloom.qat.net.shape import NetworkShape
 
 SPREAD = 2.5  # standard deviations of a weight that the largest code stands for, as trained encoders have it
 LABELS, VOCABULARY = 2, 4096  # where neither the data set nor a checkpoint says: they change the head and the host's table alone
 HEADROOM = 4  # an activation's range in units of its typical size: exponents do not change cost, only codes
 
 
-def untrained_shape(model: ModelConfig, *, labels: int, vocabulary: int, task: str = "classification") -> EncoderShape:
+def untrained_shape(model: NetworkConfig, *, labels: int, vocabulary: int, task: str = "classification") -> NetworkShape:
     """The shape that a recipe's training would have; of a checkpoint, only config.json is read."""
-    if model.checkpoint is None:
-        config = scratch_config(model, vocabulary, labels)
-        family = family_of(config)
-    else:
-        config, family = checkpoint_config(model.checkpoint, labels=labels, layers=model.layers, dropout=model.dropout, keys=model.keys)
-    return family.shape(config, model.max_tokens, head_of_task(task, model.head), labels)
+    return shape_of(model, head_of_task(task, model.head), labels, vocabulary)
 
 
-def untrained_graph(model: ModelConfig, quant: QuantConfig, *, labels: int, vocabulary: int, task: str = "classification", seed: int = 0,
-                    compressed: Callable[[EncoderShape], EncoderShape] = lambda shape: shape,
-                    thin: Callable[[Encoder], None] = lambda network: None) -> Graph:  # fmt: skip
-    """The integer graph of an encoder with random weights.
+def untrained_graph(model: NetworkConfig, quant: QuantConfig, *, labels: int, vocabulary: int, task: str = "classification", seed: int = 0,
+                    compressed: Callable[[NetworkShape], NetworkShape] = lambda shape: shape,
+                    thin: Callable[[Network], None] = lambda network: None) -> Graph:  # fmt: skip
+    """The integer graph of a network with random weights.
 
     labels, vocabulary  logits, and rows of the word table where no checkpoint gives them
     compressed          what compression makes of a shape (bitloom.qat.compress.Compression.check)
@@ -45,7 +39,7 @@ def untrained_graph(model: ModelConfig, quant: QuantConfig, *, labels: int, voca
     torch.manual_seed(seed)
     shape = compressed(untrained_shape(model, labels=labels, vocabulary=vocabulary, task=task))
     memory.require(shape)
-    network = Encoder(shape).bind(quant, shape.max_tokens)
+    network = build(shape).bind(quant, shape.max_tokens)
     set_scales(network, thin)
     return network.to_graph("untrained")
 

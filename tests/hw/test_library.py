@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from encoders import random_encoder
+from encoders import random_cnn, random_encoder
 
 from bitloom.hw.board import Board
 from bitloom.hw.cost.resources import MODULES, terms
@@ -19,8 +19,8 @@ ROOT = Path(__file__).parents[2]
 HEADERS = ROOT / "hls" / "nnet"
 SHARED_HEADERS = ("beat", "axis", "fork", "csim")  # streams and plumbing between the operators
 HARDWARE = [stem for stem, op in OPS.items() if not op.host and not op.gate]
-ALONE = {"keep_tokens"}  # operators of the RTL alone: no HLS header, no form in FINN
-OTHERS = [stem for stem in HARDWARE if stem not in ALONE and not OPS[stem].aside]
+RTL_ALONE = {"keep_tokens", "token_window", "token_max", "token_mean", "concat"}  # neither hls4ml nor FINN has them, which both say in one line
+BACKENDS = [stem for stem in HARDWARE if stem not in RTL_ALONE and not OPS[stem].aside]
 
 
 @pytest.mark.parametrize("stem", OPS)
@@ -52,9 +52,9 @@ def test_gate_parts(stem):
 
 def test_instances_are_of_the_records_module():
     """And every size that decides its cost is a number."""
-    board = Board.load("ulx3s_85f")
-    graphs = random_encoder(1, keys="segment"), random_encoder(1, keep=128)
-    units = [unit for graph in graphs for unit in Design(graph, solve(graph, HardwareConfig(multipliers=30))).units]
+    graphs = [random_encoder(1, keys="segment"), random_encoder(1, keep=128)]
+    graphs += [random_cnn(1, hidden=8, stack=((3, 1),), kernels=(2, 3), filters=4, pooling=pooling) for pooling in ("max", "mean")]
+    board, units = Board.load("ulx3s_85f"), [unit for graph in graphs for unit in Design(graph, solve(graph, HardwareConfig(multipliers=30))).units]
     assert {unit.op.name for unit in units} == set(HARDWARE)
     for unit in units:
         assert unit.instance.module == unit.op.module.name
@@ -62,12 +62,12 @@ def test_instances_are_of_the_records_module():
         assert len(sizes) > 4 and all(size >= 0 for size in sizes.values()), unit.name
 
 
-@pytest.mark.parametrize("stem", OTHERS)
+@pytest.mark.parametrize("stem", BACKENDS)
 def test_finn_parts(stem):
     assert callable(OPS[stem].finn.nodes) and callable(OPS[stem].finn.values)
 
 
-@pytest.mark.parametrize("stem", OTHERS)
+@pytest.mark.parametrize("stem", BACKENDS)
 def test_hls_parts(stem):
     assert callable(OPS[stem].hls)
     header = HEADERS / f"{stem}.h"
@@ -79,7 +79,7 @@ def test_hls_parts(stem):
 
 
 def test_no_header_without_an_operator():
-    assert {p.stem for p in HEADERS.glob("*.h")} == {*OTHERS, *SHARED_HEADERS}
+    assert {p.stem for p in HEADERS.glob("*.h")} == {*BACKENDS, *SHARED_HEADERS}
 
 
 @pytest.mark.parametrize("stem", OPS)

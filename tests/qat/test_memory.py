@@ -12,7 +12,7 @@ from bitloom.qat import memory
 from bitloom.qat.calibrate import calibrate
 from bitloom.qat.config import ModelConfig, QuantConfig, TrainConfig
 from bitloom.qat.data import DataConfig
-from bitloom.qat.memory import ModelSizeError, need, parameters, require
+from bitloom.qat.memory import ModelSizeError, need, require
 from bitloom.qat.net.encoder import Encoder
 from bitloom.qat.net.model import QuantModel
 from bitloom.qat.net.shape import EncoderShape, LayerShape
@@ -26,7 +26,7 @@ LAYERS = (LayerShape(heads=2, head_width=8, intermediate=20), LayerShape(heads=1
 def test_parameters_are_the_networks(settings):
     shape = EncoderShape(hidden=16, layers=LAYERS, vocabulary=40, positions=12, max_tokens=12, **settings)
     network = Encoder(shape).bind(QuantConfig(), 12)
-    assert parameters(shape) == sum(p.numel() for name, p in network.named_parameters() if not name.endswith("log_scale"))
+    assert shape.parameters() == sum(p.numel() for name, p in network.named_parameters() if not name.endswith("log_scale"))
 
 
 # Each with another part of the formula as the largest: the layer's width, its inner width, pairs of tokens, the weights.
@@ -50,13 +50,13 @@ def test_what_a_batch_keeps_for_the_gradient_is_about_what_the_formula_says(laye
         loss = model.train()(input_ids=ids, labels=torch.zeros(batch, dtype=torch.long)).loss
     formula = need(model.shape, batch) - need(model.shape)
     assert loss.isfinite() and 0.8 < formula / sum(kept.values()) < 1.2
-    assert need(model.shape) == 20 * parameters(model.shape)  # without a training
+    assert need(model.shape) == 20 * model.shape.parameters()  # without a training
 
 
 def test_the_largest_published_encoders_fit_a_workstation():
     """BERT-large: 340 million parameters, 24 GiB are enough for batches of 8."""
     shape = untrained_shape(ModelConfig(layers=24, hidden=1024, heads=16, intermediate=4096, max_tokens=128), labels=2, vocabulary=30522)
-    assert 330e6 < parameters(shape) < 340e6 and need(shape, 8) < 24 << 30
+    assert 330e6 < shape.parameters() < 340e6 and need(shape, 8) < 24 << 30
     require(shape, 1)
 
 
@@ -65,7 +65,7 @@ def test_too_much_is_refused_before_training_and_before_a_plan(tmp_path, monkeyp
     data, training = DataConfig(max_train_examples=20, max_dev_examples=10, vocab=250), TrainConfig(batch_size=8)
     monkeypatch.setattr(memory, "machine", lambda device=None: 1 << 18)
     with pytest.raises(
-        ModelSizeError, match=r"model: got an encoder of [\d,]+ parameters, for which a training in batches of 8 takes at least 0.0 GiB"
+        ModelSizeError, match=r"model: got a network of [\d,]+ parameters, for which a training in batches of 8 takes at least 0.0 GiB"
     ) as caught:
         train(model, QuantConfig(), training, data, None, tmp_path)
     assert str(caught.value).endswith("lower model.layers, hidden, intermediate or training.batch_size, or take a larger machine")

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kinds of networks: a new one is its file, with a shape and a Network, its settings in qat/config.py, and a line here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bitloom.qat.baseline import checkpoint_config, scratch_config
+from bitloom.qat.config import BilstmConfig, CnnConfig, ModelConfig, NetworkConfig
+from bitloom.qat.families import family_of
+from bitloom.qat.net.bilstm import Bilstm, BilstmShape
+from bitloom.qat.net.cnn import Cnn, CnnShape
+from bitloom.qat.net.encoder import Encoder
+from bitloom.qat.net.network import Network
+from bitloom.qat.net.shape import EncoderShape, Head, NetworkShape
+
+SHAPES: dict[str, type[NetworkShape]] = {shape.kind: shape for shape in (EncoderShape, CnnShape, BilstmShape)}
+NETWORKS: dict[str, type[Network]] = {EncoderShape.kind: Encoder, CnnShape.kind: Cnn, BilstmShape.kind: Bilstm}
+
+
+def build(shape: NetworkShape) -> Network:
+    """The network of a shape, not yet bound."""
+    return NETWORKS[shape.kind](shape)
+
+
+def shape_from_dict(values: dict[str, Any]) -> NetworkShape:
+    """Of a shape's `as_dict`. Raises TypeError, KeyError: it is none."""
+    return SHAPES[values.get("network", EncoderShape.kind)].from_dict(values)
+
+
+def shape_of(model: NetworkConfig, head: Head, labels: int, vocabulary: int) -> NetworkShape:
+    """The shape that a recipe's training would have; of a checkpoint, only config.json is read.
+
+    vocabulary  rows of the word table where no checkpoint gives them
+    """
+    return {ModelConfig: _encoder_shape, CnnConfig: CnnShape.of, BilstmConfig: BilstmShape.of}[type(model)](model, head, labels, vocabulary)
+
+
+def _encoder_shape(model: ModelConfig, head: Head, labels: int, vocabulary: int) -> EncoderShape:
+    if model.checkpoint is None:
+        config = scratch_config(model, vocabulary, labels)
+        family = family_of(config)
+    else:
+        config, family = checkpoint_config(model.checkpoint, labels=labels, layers=model.layers, dropout=model.dropout, keys=model.keys)
+    return family.shape(config, model.max_tokens, head, labels)

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Convolutional networks in simulation, beside golden, ONNX Runtime and the predicted cycles.
+
+One of the random ones alone, whatever its seed: `BITLOOM_SEEDS=17 pytest tests/hw/test_cnn_rtl.py`.
+"""
+
+import os
+from dataclasses import replace
+
+import pytest
+from encoder_bench import assert_cycles, assert_equal, assert_fills, assert_onnx_agrees, make_of
+from encoders import draw_cnn, draw_run, random_cnn
+from sweep import plain_or_slow
+
+from bitloom.hw.plan.solve import HardwareConfig
+
+ALL = 40
+NETWORKS = {
+    "kernels side by side": dict(hidden=12, kernels=(3, 4, 5), filters=10),
+    "a dilated stack": dict(hidden=16, stack=((3, 1), (3, 2), (3, 4)), kernels=(), pooling="mean"),
+    "both": dict(hidden=16, stack=((3, 1), (3, 3)), kernels=(2, 5), filters=7, pooling="mean"),
+    "logits of tokens": dict(hidden=12, stack=((3, 2),), kernels=(3, 4), filters=6, head="token", labels=3),
+}
+LENGTHS = [16, 1, 2, 9, 1, 1, 16, 5]
+
+
+@pytest.mark.parametrize("name", plain_or_slow(list(NETWORKS), ["both", "logits of tokens"]))
+@pytest.mark.parametrize("stalls", [(0.0, 0.0), pytest.param((0.4, 0.4), marks=pytest.mark.slow)])
+def test_network(name, stalls, tmp_path):
+    encoder = make_of(tmp_path, 5, random_cnn(5, **NETWORKS[name]), HardwareConfig(multipliers=60), LENGTHS)
+    got, report = encoder.run(stall_in=stalls[0], stall_out=stalls[1], resets=1)
+    assert_equal(encoder, report)
+    assert_fills(encoder, got)
+    if stalls == (0.0, 0.0):
+        assert_cycles(encoder, got)
+    assert_onnx_agrees(encoder)
+
+
+def seeds() -> list:
+    """Those that are asked for, else all, as slow tests."""
+    if asked := os.environ.get("BITLOOM_SEEDS"):
+        first, _, last = asked.partition("-")
+        return list(range(int(first), int(last or first) + 1))
+    return [pytest.param(seed, marks=pytest.mark.slow) for seed in range(ALL)]
+
+
+@pytest.mark.parametrize("seed", seeds())
+def test_random_network(seed, tmp_path, monkeypatch):
+    monkeypatch.setenv("BITLOOM_BUILD", "quick")  # they simulate a moment
+    encoder, how = make_of(tmp_path, **draw_cnn(seed)), draw_run(seed)
+    print(f"run this one alone: BITLOOM_SEEDS={seed} pytest tests/hw/test_cnn_rtl.py; {how}")
+    got, report = encoder.run(**how)
+    assert_equal(encoder, report)
+    assert_fills(encoder, got)
+    if not how["stall_in"] and not how["stall_out"]:
+        assert_cycles(encoder, got)
+    assert_onnx_agrees(encoder)
+
+
+@pytest.mark.slow
+def test_a_stack_of_one_dilation_on_one_layer_of_hardware(tmp_path):
+    graph = random_cnn(7, hidden=16, stack=((3, 2),) * 4, kernels=(), filters=8)
+    encoder = make_of(tmp_path, 7, graph, HardwareConfig(multipliers=30, layers=1), LENGTHS)
+    got, report = encoder.run(resets=1)
+    assert_equal(encoder, report)
+    assert_cycles(encoder, got)
+
+
+@pytest.mark.slow
+def test_several_outputs(tmp_path):
+    """A window and a vector that are read and given out."""
+    graph = random_cnn(9, hidden=12, stack=((3, 1),), kernels=(3, 4), filters=6)
+    graph = replace(graph, outputs=("logits", "layer.0.convolution.window", "branch.0.pool"))
+    encoder = make_of(tmp_path, 9, graph, HardwareConfig(multipliers=40), LENGTHS)
+    got, report = encoder.run()
+    assert_equal(encoder, report)
+    assert_cycles(encoder, got)
