@@ -5,7 +5,9 @@ from bitloom.hw.graph import Graph, Node
 from bitloom.hw.ops import add, border, context, embed, first_token, layernorm, linear, off_ramps, pattern, requant, scores, softmax, table
 from bitloom.hw.ops.record import Operator
 
-OPS: dict[str, Operator] = {m.OP.name: m.OP for m in (embed, border, linear, requant, add, table, scores, softmax, context, pattern, layernorm, first_token, off_ramps)}
+OPS: dict[str, Operator] = {
+    m.OP.name: m.OP for m in (embed, border, linear, requant, add, table, scores, softmax, context, pattern, layernorm, first_token, off_ramps)
+}
 
 
 def gate_of(graph: Graph) -> Node | None:

@@ -23,6 +23,7 @@ METHODS = {
     "ternary_splitting": "bitloom.qat.methods.ternary_splitting",
     "attention_window": "bitloom.qat.methods.attention_window",
     "attention_segments": "bitloom.qat.methods.attention_segments",
+    "fixed_patterns": "bitloom.qat.methods.fixed_patterns",
     "layer_drop": "bitloom.qat.methods.layer_drop",
     "early_exit": "bitloom.qat.methods.early_exit",
     "head_pruning": "bitloom.qat.methods.head_pruning",

@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[2]
 HEADERS = ROOT / "hls" / "nnet"
 SHARED_HEADERS = ("beat", "axis", "fork", "csim")  # streams and plumbing between the operators
 HARDWARE = [stem for stem, op in OPS.items() if not op.host and not op.gate]
-ALL_BACKENDS = [stem for stem in HARDWARE if not OPS[stem].aside]  # the other backends refuse what needs such an operator (tests/hls)
+RTL_ALONE = ("border", "pattern")  # the other backends refuse graphs that have one (tests/hls/test_refusals.py, tests/hw/test_fixed_patterns.py)
+ALL_BACKENDS = [stem for stem in HARDWARE if stem not in RTL_ALONE]
 
 
 @pytest.mark.parametrize("stem", OPS)
@@ -51,7 +52,7 @@ def test_gate_parts(stem):
 
 def test_instances_are_of_the_records_module():
     """And every size that decides its cost is a number."""
-    graph, board = random_encoder(1, keys="segment"), Board.load("ulx3s_85f")
+    graph, board = random_encoder(1, keys="segment", patterns=("left", "next")), Board.load("ulx3s_85f")
     units = Design(graph, solve(graph, HardwareConfig(multipliers=30))).units
     assert {unit.op.name for unit in units} == set(HARDWARE)
     for unit in units:
