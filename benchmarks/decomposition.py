@@ -2,8 +2,8 @@
 """What decomposed attention saves: python -m benchmarks.decomposition RUN [--pairs 12]. RUN is a folder that has been exported with `attention_segments`.
 
 Cycles a pair in the RTL, of development pairs back to back until the last answer has left, predicted and measured, every tensor compared with golden:
-of the same weights whose queries see all keys, with as many multipliers; of the network itself; and, where the run has `hardware.recall`, of pairs that all
-have the first sentence of one of them: sent whole, and without it from the second pair on.
+of the network itself; of the same weights whose queries see all keys, with as many multipliers; and, where the run has `hardware.recall`, of pairs that
+all have the first sentence of one of them: sent whole, and without it from the second pair on.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pairs that come without their first sentence, as the pair before had the same one: for encoders that keep what their lower layers make of it.
 
-Such an encoder (`hardware.recall`) keeps the first sentence of each pair behind the layers that see one sentence alone (hw/rtl/loop.sv). A pair whose tokens
-are all marked as the second sentence's is one whose first sentence is kept.
+Such an encoder (`hardware.recall`) keeps the first sentence of each pair behind the layers that see one sentence alone (hw/rtl/loop.sv). A pair whose
+tokens are all marked as the second sentence's is one whose first sentence is kept.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from bitloom.qat.net.encoder import Encoder
 from bitloom.qat.net.kept import KeepTokens
 from bitloom.qat.net.network import INPUTS, Network
 from bitloom.qat.net.off_ramps import OffRamps
-from bitloom.qat.net.operators import MARKED, Add, Border, Context, Embeddings, FirstToken, LayerNorm, Linear, Operator, Scores, Softmax, Table
+from bitloom.qat.net.operators import MARKED, Add, Border, Context, Embeddings, FirstToken, FixedContext, LayerNorm, Linear, Operator, Scores, Softmax, Table
 from bitloom.qat.net.recurrence import Lstm
 from bitloom.qat.net.shape import EncoderShape, LayerShape
 
@@ -59,6 +59,7 @@ class Shape:
     labels: int = 2
     head: str = "sequence"
     activation: str = "gelu"
+    patterns: tuple[str, ...] = ()  # of further heads, of all layers
     keys: str | tuple[str, ...] = "T"  # those that a query sees (hw/keys.py), of all layers or of each
     weight_bits: tuple[int, ...] = (4,)
     narrow: bool = False  # without the least weight of its bits, as training has it: more rows may share a multiplier
@@ -184,6 +185,10 @@ class RandomEncoder:
         acc = ops.context.append(self.b, op.acc, p, v, op.heads)
         return self.shift_to(op, acc, 2.0**p.bits * self.rms[v.name] / 2, self.pick(self.shape.act_bits), 0.25)
 
+    def pattern(self, op: FixedContext, v: Tensor) -> Tensor:
+        acc = ops.pattern.append(self.b, op.acc, v, op.patterns)
+        return self.shift_to(op, acc, 40 * self.rms[v.name], self.pick(self.shape.act_bits), 0.25)
+
     def add(self, op: Add, a: Tensor, b: Tensor) -> Tensor:
         bits = self.pick(self.shape.residual_bits)
         mult_a, mult_b, shift = 2 ** self.pick((0, 1, 2)), 2 ** self.pick((0, 1)), self.pick((0, 1, 2))
@@ -259,6 +264,7 @@ class RandomEncoder:
 
 
 RANDOM = {
+    FixedContext: RandomEncoder.pattern,
     Border: RandomEncoder.border,
     LayerNorm: RandomEncoder.layernorm,
     Linear: RandomEncoder.linear,
@@ -287,10 +293,10 @@ def _joined(network: Network, operators: dict, path: str) -> bool:
 
 def network_of(shape: Shape) -> Network:
     """The encoder of that shape, whatever its weights."""
-    width = shape.head_dim or shape.hidden // shape.heads
+    width = shape.head_dim or shape.hidden // (shape.heads + len(shape.patterns))
     keys = (shape.keys,) * shape.layers if isinstance(shape.keys, str) else shape.keys
     keeps = shape.keep if isinstance(shape.keep, tuple) else (shape.keep,) * shape.layers
-    layer = LayerShape(heads=shape.heads, head_width=width, intermediate=shape.intermediate, activation=shape.activation)
+    layer = LayerShape(heads=shape.heads, head_width=width, intermediate=shape.intermediate, activation=shape.activation, patterns=shape.patterns)
     encoder = EncoderShape(
         hidden=shape.hidden,
         embedding=shape.embedding,

@@ -25,6 +25,7 @@ METHODS = {
     "attention_window": "bitloom.qat.methods.attention_window",
     "attention_segments": "bitloom.qat.methods.attention_segments",
     "token_elimination": "bitloom.qat.methods.token_elimination",
+    "fixed_patterns": "bitloom.qat.methods.fixed_patterns",
     "layer_drop": "bitloom.qat.methods.layer_drop",
     "early_exit": "bitloom.qat.methods.early_exit",
     "head_pruning": "bitloom.qat.methods.head_pruning",

@@ -58,6 +58,7 @@ class TokenElimination(Method):
     Config = Config
     early = looks = True
     clashes = {
+        "fixed_patterns": "what a token receives is a sum over all heads",
         "attention_window": "what a token receives is a sum over all queries",
         "attention_segments": "what a token receives is a sum over all queries",
         "early_exit": "sentences that get shorter and leave early are not built",

@@ -359,6 +359,44 @@ class Context(_Product):
         return self.requant(b, ops.context.append(b, self.acc, *inputs, self.heads))
 
 
+class FixedContext(_Rescaled):
+    """Values of neighbours, by the fixed patterns of heads (hw/ops/pattern.py)."""
+
+    settings = frozenset({"activations", "activation_scales"})
+
+    def __init__(self, patterns: tuple[str, ...]):
+        super().__init__()
+        self.patterns = patterns
+
+    def configure(self, bits: Bits) -> None:
+        self.acc = f"{self.tensor}.acc"
+        self.grid.configure(bits.of(self.tensor, "activations"))
+
+    def least_exponents(self) -> Iterator[tuple[Grid, int]]:
+        yield self.grid, self.source.e - ops.pattern.SHIFT
+
+    def forward(self, v: Tensor, real: Tensor | None) -> Tensor:
+        """v [B, T, heads * d]; real: False for padding, broadcast to [B, heads, T, T]."""
+        batch, tokens, _ = v.shape
+        last = torch.full((batch, 1), tokens - 1, device=v.device) if real is None else real[:, 0, 0].sum(1, keepdim=True) - 1
+        at, heads = torch.arange(tokens, device=v.device), []
+        for part, name in zip(v.chunk(len(self.patterns), -1), self.patterns, strict=True):
+            sums = 0
+            for offset, weight in ops.pattern.PATTERNS[name].items():
+                there = torch.minimum((at + offset).clamp(min=0), last)  # [B, T]
+                sums = sums + part.gather(1, there[..., None].expand_as(part)) * (weight * 2.0**-ops.pattern.SHIFT)
+            heads.append(sums)
+        return self.rescale(torch.cat(heads, -1))
+
+    def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
+        acc, grid = ops.pattern.append(b, self.acc, inputs[0], self.patterns), self.grid
+        shift = grid.e - self.source.e + ops.pattern.SHIFT
+        return ops.requant.append(b, self.tensor, acc, np.ones(1, dtype=np.int64), shift, bits=grid.bits, scale=2.0**grid.e)
+
+    def units(self) -> dict[str, Tensor | float]:
+        return {self.acc: 2.0 ** (self.source.e - ops.pattern.SHIFT)}
+
+
 class Add(_Rescaled):
     """A residual sum."""
 

@@ -68,7 +68,8 @@ class NetworkShape:
 class LayerShape:
     """One encoder layer.
 
-    heads, head_width  of attention; their product need not be the encoder's width
+    heads, head_width  of attention; their product need not be the encoder's width. heads may be 0 where there are patterns
+    patterns           of further heads that attend by a fixed one (hw/ops/pattern.py), of the same width
     intermediate       width of the feed-forward part
     activation         a function of hw/ops/table.py
     keys               those that a query sees, as a row tensor's shape states them (hw/keys.py)
@@ -83,17 +84,19 @@ class LayerShape:
     keys: str = "T"
     keep: int | None = None
     ranks: tuple[tuple[str, int], ...] = ()
+    patterns: tuple[str, ...] = ()
 
     def matrices(self, hidden: int) -> dict[str, tuple[int, int]]:
         """Inputs and outputs of each weight matrix by name."""
-        inner = self.heads * self.head_width
-        sizes = dict.fromkeys(("query", "key", "value"), (hidden, inner))
-        return sizes | {"attention.output": (inner, hidden), "ffn.up": (hidden, self.intermediate), "ffn.down": (self.intermediate, hidden)}
+        inner, fixed = self.heads * self.head_width, len(self.patterns) * self.head_width
+        sizes = dict.fromkeys(("query", "key", "value"), (hidden, inner)) | {"attention.output": (inner, hidden)} if inner else {}
+        sizes |= {"fixed.value": (hidden, fixed), "fixed.output": (fixed, hidden)} if fixed else {}
+        return sizes | {"ffn.up": (hidden, self.intermediate), "ffn.down": (self.intermediate, hidden)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> LayerShape:
         """Of `asdict`, through JSON too, which knows no tuples."""
-        return cls(**(values | {"ranks": tuple((name, rank) for name, rank in values.get("ranks", ()))}))
+        return cls(**(values | {"ranks": tuple((name, rank) for name, rank in values.get("ranks", ())), "patterns": tuple(values.get("patterns", ()))}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +184,7 @@ class EncoderShape(NetworkShape):
 
     def as_dict(self) -> dict[str, Any]:
         """Without the kind, and without what few encoders have, where it is not there: as checkpoints from before have it."""
-        layers = [{key: value for key, value in asdict(layer).items() if key != "keep" or value} for layer in self.layers]
+        layers = [{key: value for key, value in asdict(layer).items() if key not in ("keep", "patterns") or value} for layer in self.layers]
         return {key: value for key, value in asdict(self).items() if key != "exits" or value} | {"layers": layers}
 
     @classmethod
