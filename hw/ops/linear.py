@@ -15,7 +15,7 @@ from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import divisors, exact_matmul, fields, largest, require, require_bits, require_holds, require_range, turn_params
 from bitloom.hw.ops.record import Finn, Operator
-from bitloom.hw.parts import banks, blocks, decode, mac_array, pick, schedule, tiles, two_values, weights
+from bitloom.hw.parts import banks, blocks, decode, mac_array, pick, schedule, shared, tiles, two_values, weights
 from bitloom.hw.parts.banks import Banks
 from bitloom.hw.parts.mac_array import mac_latency
 
@@ -157,7 +157,7 @@ def stored(graph: Graph, node: Node, fold: Fold) -> int:
     channels, inputs = _widths(graph, node, fold)
     steps, width = inputs // fold.inputs, fold.products * weights.element_bits(graph, node, fold)
     if not fold.words:
-        return len(graph.turns(node)) * channels // fold.pe * steps * width
+        return len(weights.banks(graph, node, fold).first) * channels // fold.pe * steps * width
     return sum(fold.words) * width + sum(fold.words) // (fold.grain * fold.repeat) * schedule.word_bits(steps // fold.grain)
 
 
@@ -248,8 +248,11 @@ def _tile_timing(graph: Graph, node: Node, fold: Fold, ins, out):
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     x, acc, bits = graph.tensor(node.inputs[0]), graph.tensor(node.name), node.attrs["weight_bits"]
     channels, inputs = _widths(graph, node, fold)
-    bias = np.concatenate([fold.out_of(acc.channels).place(g.param(n, "bias")) for g, n in graph.turns(node)])
+    turns = [fold.out_of(acc.channels).place(g.param(n, "bias")) for g, n in graph.turns(node)]
+    biases = weights.bias_banks(graph, node, fold, turns)
+    bias = np.concatenate([turns[turn] for turn in biases.first])
     own: Params = {"WEIGHT_FILE": Hex.pack(lambda: weights.words(graph, node, fold), weights.element_bits(graph, node, fold))}
+    own |= weights.banks(graph, node, fold).params()
     if fold.block:
         own = {"TOKENS": fold.block, "FOLD": fold.folded, "DATA_W": fold.data_bits, "BASE": fold.base} | blocks.places(fold.places)
     if index := graph.index_bits(node):
@@ -273,7 +276,8 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
         }
         | own
         | _schedule(graph, node, fold)
-        | turn_params(graph, node, fold),
+        | turn_params(graph, node, fold)
+        | biases.params("BIAS_"),
     )
 
 
@@ -378,10 +382,11 @@ def _inputs(p: Params) -> int:
 def memories(p: Params) -> list[Memory]:
     inputs, folds = _inputs(p), p["C"] // p["PE"]
     steps, turns, words = p["K"] // inputs, p.get("TURNS", 1), p.get("WORDS", 0)
+    stored, biases = shared.count(p), shared.count(p, "BIAS_")
     return [
         banks.memory("token", p["IN_W"], inputs, steps),
-        Memory("weight", p["PE"] * p["SIMD"] * _element_bits(p), words or turns * folds * steps, rom=True),
-        Memory("bias", p["LANES_OUT"] * p["OUT_W"], turns * p["C"] // p["LANES_OUT"], rom=True),
+        Memory("weight", p["PE"] * p["SIMD"] * _element_bits(p), words or stored * folds * steps, rom=True),
+        Memory("bias", p["LANES_OUT"] * p["OUT_W"], biases * p["C"] // p["LANES_OUT"], rom=True),
         *(schedule.memories(p["ENTRIES"], steps // p["GRAIN"], turns, words) if words else []),
         *_book_memories(p),
     ]

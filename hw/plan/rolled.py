@@ -8,6 +8,7 @@ The whole graph stays what is computed: its hash, the golden model and the codes
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -43,6 +44,7 @@ class RolledGraph(Graph):
     count: int = 1  # turns
     layers: int = 1  # of hardware
     inside: int = INSIDE
+    shared: bool = True  # memories have banks for what differs from turn to turn, not for each turn
     ramp: str = ""  # the tensor of logits that says which sentences leave; "": all of them after the last turn
 
     @property
@@ -131,14 +133,17 @@ def roll(graph: Graph, layers: int, inside: int = INSIDE) -> Graph:
 
 
 def _check_rows(graph: Graph, head: str, nodes: list[Node]) -> None:
-    """Raise FoldingError where rows are of fewer tokens than enter: units on rows count those that enter to know a sentence's turn (hw/rtl/turns.sv)."""
-    entering = graph.tensor(head).shape[0]
-    for out in (graph.tensor(n.name) for n in nodes):
-        if out.kind == "row" and out.shape[0] != entering:
-            raise FoldingError(
-                f"folding: got several layers in hardware, in turn, for a network whose layers take tokens out ({out.name} has tokens '{out.shape[0]}'), "
-                "must be one; set hardware.layers: 1"
-            )
+    """Raise FoldingError where rows are of fewer tokens than enter."""
+    if rows := _shorter_rows(graph, head, nodes):
+        raise FoldingError(
+            f"folding: got several layers in hardware, in turn, for a network whose layers take tokens out ({rows[0].name} has tokens '{rows[0].shape[0]}'), "
+            "must be one; set hardware.layers: 1"
+        )
+
+
+def _shorter_rows(graph: Graph, head: str, nodes: Sequence[Node]) -> list[Tensor]:
+    """Rows of fewer tokens than enter at `head`: units on rows count those that enter to know a sentence's turn (hw/rtl/turns.sv)."""
+    return [t for t in (graph.tensor(n.name) for n in nodes) if t.kind == "row" and t.shape[0] != graph.tensor(head).shape[0]]
 
 
 def require_rolled(graph: Graph) -> None:
@@ -168,6 +173,7 @@ def _blocks(graph: Graph, nodes: list[Node]) -> Blocks | None:
     """The longest stretch of alike blocks, each connected to the one before by one tensor; of equally long ones the one where the fewest bits go round."""
     at = {n.name: i for i, n in enumerate(nodes)}
     found = [b for size in range(1, len(nodes) // 2 + 1) for start in range(len(nodes) - 2 * size + 1) if (b := _from(nodes, at, start, size))]
+    found = [b for b in found if not _shorter_rows(graph, b.head, nodes[b.start : b.start + b.size])]
 
     def bits(b: Blocks) -> int:
         ends = [nodes[b.start + turn * b.size + b.tail].name for turn in range(b.count)]

@@ -3,11 +3,11 @@
 
 import numpy as np
 import pytest
-from operator_bench import check_units, filled, golden, intervals, make_case
+from operator_bench import check_units, golden, make_case
 from sweep import STALLS
 
 from bitloom.hw.graph import Tensor
-from bitloom.hw.instance import Fold, Layout
+from bitloom.hw.instance import Fold
 from bitloom.hw.tokens import Tokens, left
 
 # C, lanes, bits, heads, side, queries, bits of p, keep, sentence lengths
