@@ -216,9 +216,10 @@ def _latency(graph: Graph, node: Node, fold: Fold) -> int:
 def _tile_timing(graph: Graph, node: Node, fold: Fold, ins, out):
     """Blocks of tokens are double-buffered, or not (fold.places), computed tile by tile; the numbers are those of hw/rtl/linear_tiles.sv and tiles.sv."""
     channels, inputs = _widths(graph, node, fold)
-    beats, turns = fold.pe // fold.lanes_out, slots(graph, node, fold)
+    beats, turns, banks_of = fold.pe // fold.lanes_out, slots(graph, node, fold), weights.tile_banks(graph, node)
     parts_in, folds = inputs // fold.folded if fold.folded else 0, channels // fold.pe
-    table = tiles.entries(np.concatenate(turns), fold.products * weights.element_bits(graph, node, fold), fold.data_bits).reshape(len(turns), folds, 2)
+    stored = np.concatenate([turns[turn] for turn in banks_of.first])
+    table = tiles.entries(stored, fold.products * weights.element_bits(graph, node, fold), fold.data_bits).reshape(-1, folds, 2)[list(banks_of.of)]
     fetch = tiles.Tiles(ins[0].memory, fold.base, table, fold.data_bits, bool(fold.words))
     buffer, done, sentence = Banks(fold.places), -1, 0
     while True:
@@ -255,6 +256,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     own |= weights.banks(graph, node, fold).params()
     if fold.block:
         own = {"TOKENS": fold.block, "FOLD": fold.folded, "DATA_W": fold.data_bits, "BASE": fold.base} | blocks.places(fold.places)
+        own |= {} if fold.words else weights.tile_banks(graph, node).params()
     if index := graph.index_bits(node):
         own |= {"INDEX_W": index, "CODEBOOK_FILE": Hex.pack(weights.book_words(graph, node, fold), bits)}
         own |= {"EACH": int(weights.each(weights.books(graph, node)))} if index == 1 else {}
@@ -299,9 +301,12 @@ def _schedule(graph: Graph, node: Node, fold: Fold) -> Params:
 
 def _table(graph: Graph, node: Node, fold: Fold) -> Params:
     """Where tiles of different numbers of words lie in external memory."""
-    sizes, width = np.concatenate(slots(graph, node, fold)), fold.products * weights.element_bits(graph, node, fold)
+    turns, width = slots(graph, node, fold), fold.products * weights.element_bits(graph, node, fold)
+    first, of = weights.tile_banks(graph, node)
+    sizes = np.concatenate([turns[turn] for turn in first])
     entries, most = tiles.entries(sizes, width, fold.data_bits), int(sizes.max())
     offset_bits = index_bits(int(entries[-1, 1]) + 1)
+    entries = entries.reshape(len(first), -1, 2)[list(of)].reshape(-1, 2)
     widths = offset_bits, tiles.beats(width, most, fold.data_bits).bit_length()
     return {"MOST": most, "OFFSET_W": offset_bits, "TABLE_FILE": Hex.pack(fields(entries[:, ::-1].tolist(), widths), 1)}
 

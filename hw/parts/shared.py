@@ -20,6 +20,11 @@ class Banks(NamedTuple):
     first: tuple[int, ...]
     of: tuple[int, ...]
 
+    @classmethod
+    def own(cls, turns: int) -> Banks:
+        """Each turn has one."""
+        return cls(tuple(range(turns)), tuple(range(turns)))
+
     def params(self, prefix: str = "") -> Params:
         """Of a module; none where each turn has a bank of its own."""
         if len(self.first) == len(self.of):
@@ -29,8 +34,11 @@ class Banks(NamedTuple):
 
 def banks(graph: Graph, turns: Sequence[Sequence[np.ndarray]]) -> Banks:
     """turns: what each of them holds, in one memory or in several that are read at one place."""
-    if not graph.shared:
-        return Banks(tuple(range(len(turns))), tuple(range(len(turns))))
+    return alike(turns) if graph.shared else Banks.own(len(turns))
+
+
+def alike(turns: Sequence[Sequence[np.ndarray]]) -> Banks:
+    """The same, wherever they are stored."""
     known: dict[tuple, int] = {}
     of = [known.setdefault(tuple((values.shape, values.tobytes()) for values in own), len(known)) for own in turns]
     return Banks(tuple(of.index(bank) for bank in range(len(known))), tuple(of))

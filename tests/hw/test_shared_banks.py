@@ -16,6 +16,7 @@ from bitloom.hw.cost.resources import estimate
 from bitloom.hw.graph import Graph
 from bitloom.hw.instance import Instance
 from bitloom.hw.parts import shared
+from bitloom.hw.plan import streamed
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.predict import predict
 from bitloom.hw.plan.solve import HardwareConfig, MemoryConfig, solve
@@ -91,6 +92,21 @@ def test_rtl(name, of, ops, tmp_path, monkeypatch):
     encoder = encoder_of(alike(random_encoder(1, **SHAPE), of, ops), HardwareConfig(multipliers=60, layers=1), tmp_path, [12, 3, 7, 1, 12, 9])
     check_turns(encoder, seed=1, resets=2, reset_within=2000)
     check_turns(encoder, seed=2, stall_in=0.4, stall_out=0.4)
+
+
+def test_the_image_holds_them_once():
+    """And each turn fetches them, from where the first one's lie."""
+    config = HardwareConfig(multipliers=60, layers=1, memory=MemoryConfig(data_bits=64, block=4))
+    graphs = [alike(random_encoder(1, **SHAPE), of, ("linear",), ("weight",)) for of in ([0, 1, 2, 3], [0, 1, 0, 1])]
+    own, two = (Design(graph, solve(graph, config)) for graph in graphs)
+    sizes = [{u.name: streamed.size(u.graph, u.node, u.fold) for u in design.fetching} for design in (own, two)]
+    assert {name: size / sizes[1][name] for name, size in sizes[0].items()} == {u.name: 2 if u.turns > 1 else 1 for u in own.fetching}
+    assert len(image.make(own)) - len(image.make(two)) == sum(sizes[0].values()) - sum(sizes[1].values()) > 5000
+    assert image.reads(two, [12, 5]).sum() - image.reads(own, [12, 5]).sum() < 0.01 * image.reads(own, [12, 5]).sum()
+    unit = two.unit("layer.0.query.acc")
+    begins = streamed.begins(unit.graph, unit.node, unit.fold)
+    assert begins[0] == begins[2] == 0 and begins[1] == begins[3] == streamed.size(unit.graph, unit.node, unit.fold) // 2
+    assert predict(own, [12, 3, 7]).out_last == predict(two, [12, 3, 7]).out_last
 
 
 @pytest.mark.slow
