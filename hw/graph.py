@@ -124,6 +124,11 @@ class Graph:
         """Of a rolled graph: the tensors of the whole graph that a tensor's stream carries, by turn; () outside of its layers."""
         return ()
 
+    @property
+    def shared(self) -> bool:
+        """Of a rolled graph: turns that hold the same share a bank of a unit's memory."""
+        return True
+
     def turns(self, node: Node) -> tuple[tuple[Graph, Node], ...]:
         """The nodes that one unit serves, by turn, each in the graph that has its exact tensors: the node alone, but in a rolled graph."""
         return ((self, node),)

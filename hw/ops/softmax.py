@@ -28,7 +28,7 @@ from bitloom.hw.ops.common import (
     turn_params,
 )
 from bitloom.hw.ops.record import Finn, Operator
-from bitloom.hw.parts import mul
+from bitloom.hw.parts import mul, shared
 
 PARAMS = ("exp_table",)
 ATTRS = ("heads", "recip_bits", "shift")
@@ -157,16 +157,17 @@ def _by_turn(graph: Graph, node: Node) -> Params:
     return {"SHIFT": rounds.shift, "EXP_LEAST": exp_bits(least), "MORE": rounds.more, "ROUND_FILE": Hex.pack(fields(words, (p.bits, 6, 6)), 1)}
 
 
-def _exponentials(graph: Graph, node: Node) -> np.ndarray:
-    """The tables of all turns, each as long as that of the widest scores."""
+def _exponentials(graph: Graph, node: Node) -> list[np.ndarray]:
+    """The table of each turn, each as long as that of the widest scores."""
     size = 1 << graph.tensor(node.inputs[0]).bits
     tables = [g.param(n, "exp_table") for g, n in graph.turns(node)]
-    return np.concatenate([np.pad(table, (0, size - len(table))) for table in tables])
+    return [np.pad(table, (0, size - len(table))) for table in tables]
 
 
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     x, p = graph.tensor(node.inputs[0]), graph.tensor(node.name)
-    width = exp_bits(p.bits) + 1
+    width, tables = exp_bits(p.bits) + 1, _exponentials(graph, node)
+    banks = shared.banks(graph, [[table] for table in tables])
     return Instance(
         module="softmax",
         params={
@@ -175,12 +176,13 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "IN_W": x.bits,
             "OUT_W": p.bits,
             "EXP_W": width,
-            "EXP_FILE": Hex.pack(_exponentials(graph, node).reshape(-1, 1), width),
+            "EXP_FILE": Hex.pack(np.concatenate([tables[turn] for turn in banks.first]).reshape(-1, 1), width),
             "RECIP_BITS": node.attrs["recip_bits"],
             "SHIFT": node.attrs["shift"],
         }
         | _by_turn(graph, node)
-        | turn_params(graph, node, fold),
+        | turn_params(graph, node, fold)
+        | banks.params(),
     )
 
 
@@ -227,7 +229,7 @@ def memories(p: Params) -> list[Memory]:
     return p["SIDE"] * [
         Memory("x", p["IN_W"], 2 * row),
         Memory("e", p["EXP_W"], 4 * row),
-        Memory("exp", p["EXP_W"], p.get("TURNS", 1) << p["IN_W"], rom=True),
+        Memory("exp", p["EXP_W"], shared.count(p) << p["IN_W"], rom=True),
         Memory("sum", p["EXP_W"] + (p["MAX_TOKENS"] - 1).bit_length(), 4),
         Memory("recip", recip_width(p), 4),
     ]

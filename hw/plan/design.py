@@ -68,9 +68,9 @@ class Unit:
     @cached_property
     def instance(self) -> Instance:
         """Its module of hw/rtl, with parameters and memories: of all turns, of which a unit that is loaded by turn holds one at a time."""
-        made = self.op.rtl(self.graph, self.node, self.fold)
         if not self.by_turn:
-            return made
+            return self.op.rtl(self.graph, self.node, self.fold)
+        made = self.op.rtl(replace(self.graph, shared=False), self.node, self.fold)
         params = made.params | {"CONSTANTS": 1} if self.fold.block else {key: value for key, value in made.params.items() if key not in TURN_PARAMS}
         return replace(made, params=params)
 

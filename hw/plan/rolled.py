@@ -8,6 +8,7 @@ The whole graph stays what is computed: its hash, the golden model and the codes
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -48,6 +49,7 @@ class RolledGraph(Graph):
     aside: str = ""  # the tensor of borders that goes beside the sentences; "": none does
     everything: tuple[bool, ...] = ()  # by turn: all keys are seen, whatever the border
     recall: int = 0  # turn before which the first sentences of pairs are kept; 0: none is
+    shared: bool = True  # memories have banks for what differs from turn to turn, not for each turn
     ramp: str = ""  # the tensor of logits that says which sentences leave; "": all of them after the last turn
 
     @property
@@ -178,14 +180,17 @@ def _pairs(graph: Graph, asides: list[str], served: list[tuple[str, ...]], turns
 
 
 def _check_rows(graph: Graph, head: str, nodes: list[Node]) -> None:
-    """Raise FoldingError where rows are of fewer tokens than enter: units on rows count those that enter to know a sentence's turn (hw/rtl/turns.sv)."""
-    entering = graph.tensor(head).shape[0]
-    for out in (graph.tensor(n.name) for n in nodes):
-        if out.kind == "row" and out.shape[0] != entering:
-            raise FoldingError(
-                f"folding: got several layers in hardware, in turn, for a network whose layers take tokens out ({out.name} has tokens '{out.shape[0]}'), "
-                "must be one; set hardware.layers: 1"
-            )
+    """Raise FoldingError where rows are of fewer tokens than enter."""
+    if rows := _shorter_rows(graph, head, nodes):
+        raise FoldingError(
+            f"folding: got several layers in hardware, in turn, for a network whose layers take tokens out ({rows[0].name} has tokens '{rows[0].shape[0]}'), "
+            "must be one; set hardware.layers: 1"
+        )
+
+
+def _shorter_rows(graph: Graph, head: str, nodes: Sequence[Node]) -> list[Tensor]:
+    """Rows of fewer tokens than enter at `head`: units on rows count those that enter to know a sentence's turn (hw/rtl/turns.sv)."""
+    return [t for t in (graph.tensor(n.name) for n in nodes) if t.kind == "row" and t.shape[0] != graph.tensor(head).shape[0]]
 
 
 def require_rolled(graph: Graph) -> None:
@@ -216,6 +221,7 @@ def _blocks(graph: Graph, nodes: list[Node]) -> Blocks | None:
     at, asides = {n.name: i for i, n in enumerate(nodes)}, aside_of(graph)
     inputs = [tuple(name for name in n.inputs if name not in asides) for n in nodes]
     found = [b for size in range(1, len(nodes) // 2 + 1) for start in range(len(nodes) - 2 * size + 1) if (b := _from(nodes, inputs, at, start, size))]
+    found = [b for b in found if not _shorter_rows(graph, b.head, nodes[b.start : b.start + b.size])]
 
     def bits(b: Blocks) -> int:
         ends = [nodes[b.start + turn * b.size + b.tail].name for turn in range(b.count)]

@@ -29,6 +29,8 @@ module layernorm #(
   parameter int BETA_LOAD = 0,               // see rom
   parameter logic [63:0] EPS_LEAST = EPS,    // of all turns; EPS is the largest
   parameter int TURNS = 1,                   // gamma and beta by turn
+  parameter int BANKS = TURNS,               // see turns
+  parameter logic [TURNS*8-1:0] BANK_OF = '0,
   parameter int SENTENCES = 2,               // see turns
   parameter int MORE = 0,                    // largest `more` of ROUND_FILE
   parameter ROUND_FILE = "",                 // "": the same in each turn
@@ -196,7 +198,7 @@ module layernorm #(
     .H(H), .WIDTH(WIDTH), .LANES(LANES), .IN_W(IN_W), .OUT_W(OUT_W), .SUM1_W(Sum1W), .RECIP_W(RecipW), .U_SHIFT(RECIP_BITS - FRAC_BITS), .FRAC_BITS(FRAC_BITS),
     .SHIFT(SHIFT), .GAMMA_W(GAMMA_W), .BETA_W(BETA_W), .GAMMA_FILE(GAMMA_FILE), .GAMMA_LOAD(GAMMA_LOAD),
     .BETA_FILE(BETA_FILE), .BETA_LOAD(BETA_LOAD),
-    .TURNS(TURNS), .SENTENCES(SENTENCES), .MORE(MORE), .ROUND_W(EpsW + 2 * OUT_W + 12), .ROUND_FILE(ROUND_FILE),
+    .TURNS(TURNS), .BANKS(BANKS), .BANK_OF(BANK_OF), .SENTENCES(SENTENCES), .MORE(MORE), .ROUND_W(EpsW + 2 * OUT_W + 12), .ROUND_FILE(ROUND_FILE),
     .ROUND_LOAD(ROUND_LOAD)
   ) u_scale (
     .clk, .rst, .bus, .load, .advance, .valid(valid_q), .last(last_q), .x(x_q), .sum1(sum1_q), .recip(recip_q), .m_valid, .m_data, .m_last);

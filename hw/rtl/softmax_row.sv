@@ -22,6 +22,8 @@ module softmax_row #(
   parameter int SHIFT = 16,        // >= 1
   parameter int EXP_LEAST = EXP_W - 1,  // log2 of the least E[0] of all turns
   parameter int TURNS = 1,
+  parameter int BANKS = TURNS,     // of tables: see turns
+  parameter logic [TURNS*8-1:0] BANK_OF = '0,
   parameter int SENTENCES = 2,     // see turns
   parameter int ROWS = 1,          // see turns
   parameter int QUERIES = 1,       // see turns
@@ -81,7 +83,7 @@ module softmax_row #(
 
   // The turn of the row that is read; the same for the row in each bank of e
   localparam int TurnW = TURNS > 1 ? $clog2(TURNS) : 1;
-  localparam int ExpW = TURNS > 1 ? TurnW + IN_W : IN_W;
+  localparam int ExpW = BANKS > 1 ? $clog2(BANKS) + IN_W : IN_W;
   wire [TurnW-1:0] turn;
   logic [TurnW-1:0] turn_q, turn_read_q;       // of x_q, depth_q
 
@@ -89,6 +91,8 @@ module softmax_row #(
   turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .ROWS(ROWS), .QUERIES(QUERIES)) u_turn (
     .clk, .rst, .bus, .load(33'd0), .done(read && read_end), .now(turn), .base(), .word());
   /* verilator lint_on PINCONNECTEMPTY */
+
+  wire [7:0] bank = BANKS == TURNS ? 8'(turn_read_q) : BANK_OF[8*turn_read_q +: 8];
 
   // Pass 2: x_q -> max - x -> exponential -> sum; never waits once a row has begun
   (* no_rw_check *) logic [EXP_W-1:0] e_mem [0:(4<<IndexW)-1];
@@ -101,7 +105,7 @@ module softmax_row #(
   logic [3:0] read_valid_q, read_last_q;       // bit i: stage i + 1
   logic read, read_end;
 
-  rom #(.WIDTH(EXP_W), .DEPTH(TURNS << IN_W), .FILE(EXP_FILE), .LOAD(EXP_LOAD)) u_exp (.clk, .load, .en(1'b1), .addr(ExpW'({turn_read_q, depth_q})), .q(rom_q));
+  rom #(.WIDTH(EXP_W), .DEPTH(BANKS << IN_W), .FILE(EXP_FILE), .LOAD(EXP_LOAD)) u_exp (.clk, .load, .en(1'b1), .addr(ExpW'({bank, depth_q})), .q(rom_q));
 
   assign read = read_row_q != in_row_q && 3'(read_row_q - out_row_q) != 3'd4;
   assign read_end = read_index_q == x_end[read_row_q[0]];

@@ -38,6 +38,7 @@ METHODS = {
     "logits": "bitloom.qat.objectives.logits",
     "hidden_states": "bitloom.qat.objectives.hidden_states",
     "attention_maps": "bitloom.qat.objectives.attention_maps",
+    "dual_vocabulary": "bitloom.qat.objectives.dual_vocabulary",
 }
 MOST = 32  # entries of a recipe
 SHOWN = 60  # characters of a value in a message
