@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from bitloom.hw.cost.memories import Memory, index_bits
-from bitloom.hw.cost.multipliers import Product, fold_style
+from bitloom.hw.cost.multipliers import ROWS, Operands, Product, fold_style
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Fold, Instance, Module, Params, Terms
@@ -106,10 +106,10 @@ def check(graph: Graph, node: Node) -> None:
     require(need + 16 <= 53, graph, node, f"accumulator needs {need} bits, must be at most 37")
 
 
-def operand(graph: Graph, node: Node) -> tuple[int, int]:
-    """Signed bits of what the matrix unit takes: a code of x, or of h; and the largest magnitude."""
+def operands(graph: Graph, node: Node) -> Operands:
+    """A code of x, or of h, by a weight."""
     x, h = graph.tensor(node.inputs[0]), graph.tensor(node.name)
-    return max(x.bits + (not x.signed), h.bits), max(largest(x), largest(h))
+    return Operands(max(x.bits + (not x.signed), h.bits), True, node.attrs["weight_bits"], graph.narrow(node))
 
 
 def acc_bits(graph: Graph, node: Node) -> int:
@@ -127,8 +127,7 @@ def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
     s = b.body(f"{node.name}.")
     params = {key: b.constant(f"{node.name}.{key}", graph.param(node, key).ravel()) for key in PARAMS if key != "weight"}
     one = s.op("Unsqueeze", s.op("Concat", "x", "h", axis=0), b.ints([0]))
-    bits, _ = operand(graph, node)
-    acc = s.matmul_integer(one, replace(out, bits=bits), graph.param(node, "weight").T, acc_bits(graph, node))
+    acc = s.matmul_integer(one, replace(out, bits=operands(graph, node).x_bits), graph.param(node, "weight").T, acc_bits(graph, node))
     acc = s.op("Mul", s.op("Add", s.op("Reshape", acc, b.ints([GATES * hidden])), params["bias"]), params["mult"])
     z = s.clip(s.round_shift(acc, k["shift"]), replace(out, bits=k["gate_bits"]), f"{node.name}.z")
     entries = np.arange(GATES).repeat(hidden) * (1 << k["gate_bits"]) + (1 << (k["gate_bits"] - 1))  # where each row's table has its code 0
@@ -299,6 +298,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     _require_alone(graph, node)
     x, h, k = graph.tensor(node.inputs[0]), graph.tensor(node.name), node.attrs
     (inputs, hidden), lanes = _widths(graph, node, fold), GATES * fold.lanes_out
+    style = fold_style(fold, operands(graph, node))
     width, gates = int(graph.param(node, "mult").max()).bit_length(), graph.param(node, "gates")
     return Instance(
         module="lstm",
@@ -319,7 +319,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "MULT_W": width,
             "OUT_W": h.bits,
             "DELAY": cycles(graph, node, fold)[1],
-            "MUL_STYLE": fold_style(fold, operand(graph, node)[0], k["weight_bits"]),
+            "MUL_STYLE": style,
             "WEIGHT_FILE": Hex.pack(lambda: words(graph, node, fold), max(1, k["weight_bits"])),
             "BIAS_FILE": Hex.pack(_placed(graph, node, fold, "bias").reshape(-1, lanes), acc_bits(graph, node)),
             "MULT_FILE": Hex.pack(_placed(graph, node, fold, "mult").reshape(-1, lanes), width),
@@ -327,6 +327,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
         | {f"{key.upper()}_W": k[f"{key}_bits"] for key in ("weight", "gate", "act", "cell", "tanh")}
         | {key.upper(): k[key] for key in SHIFTS}
         | {file: Hex.pack(own.reshape(-1, 1), k["act_bits"]) for file, own in zip(FILES, gates, strict=True)}
+        | ({"W_NARROW": int(graph.narrow(node))} if ROWS.get(style, 1) > 1 else {})
         | {TANH_FILE: Hex.pack(graph.param(node, "tanh").reshape(-1, 1), k["act_bits"])},
     )
 
@@ -405,6 +406,7 @@ OP = Operator(
     run=run,
     onnx=onnx,
     macs=macs,
+    operands=operands,
     foldings=foldings,
     interval=interval,
     holds=holds,

@@ -42,6 +42,7 @@ module lstm #(
   parameter int OUT_SHIFT = 8,
   parameter int DELAY = 40,            // cycles from a step's last to the first of the same sentence's next step: Written + 1 - X/SIMD, at least 2
   parameter MUL_STYLE = "one",         // see mac_array
+  parameter bit W_NARROW = 1'b0,       // likewise
   parameter WEIGHT_FILE = "",
   parameter int WEIGHT_LOAD = 0,       // see rom
   parameter BIAS_FILE = "",
@@ -254,7 +255,7 @@ module lstm #(
   wire [PE*ACC_W-1:0] sums;
   wire [4*E*ACC_W-1:0] beat;
 
-  mac_array #(.PE(PE), .SIMD(SIMD), .X_W(OpW), .W_W(WEIGHT_W), .OUT_W(ACC_W), .MUL_STYLE(MUL_STYLE)) u_mac (
+  mac_array #(.PE(PE), .SIMD(SIMD), .X_W(OpW), .W_W(WEIGHT_W), .OUT_W(ACC_W), .MUL_STYLE(MUL_STYLE), .W_NARROW(W_NARROW)) u_mac (
     .clk, .rst, .en(1'b1), .first(sum_first_q), .final_step(sum_last_q), .i_last(sum_end_q), .x(operand), .w(weight),
     .o_valid(sum_valid), .o_last(sum_end), .acc(sums));
   unpack #(.WORD(PE), .LANES(4 * E), .W(ACC_W)) u_beats (
