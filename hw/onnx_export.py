@@ -87,7 +87,7 @@ class Builder:
 
 
 def observed(graph: Graph) -> list[str]:
-    """The tensors that integer.onnx gives out: the outputs, the embeddings' and each LayerNorm's output, vectors of pooled tokens and what concatenations give, all off-ramps."""
+    """The tensors that integer.onnx gives out: the outputs, those of the embeddings, of each LayerNorm, pool and concatenation, all off-ramps."""
     ramps = {name for n in graph.nodes if OPS[n.op].gate for name in n.inputs}
     between = [n.name for n in graph.nodes if OPS[n.op].observed or n.name in ramps]
     return [*graph.outputs, *(n for n in between if n not in graph.outputs)]

@@ -151,8 +151,8 @@ class CnnConfig(NetworkConfig):
     network: Literal["cnn"]
     hidden: int = Field(128, ge=2, le=MAX_HIDDEN)  # channels of the embeddings and of the stack
     kernel: int = Field(3, ge=2, le=MAX_TOKENS)  # tokens that a convolution of the stack reads
-    dilations: list[Annotated[int, Field(ge=1, le=MAX_TOKENS)]] = Field([], max_length=MAX_LAYERS)  # from one of them to the next, for each convolution of the stack
-    kernels: list[Annotated[int, Field(ge=2, le=MAX_TOKENS)]] = Field([3, 4, 5], max_length=MAX_BESIDE)  # of the convolutions side by side; none: the stack alone
+    dilations: list[Annotated[int, Field(ge=1, le=MAX_TOKENS)]] = Field([], max_length=MAX_LAYERS)  # of each of them: from one token to the next
+    kernels: list[Annotated[int, Field(ge=2, le=MAX_TOKENS)]] = Field([3, 4, 5], max_length=MAX_BESIDE)  # side by side; none: the stack alone
     filters: int = Field(100, ge=1, le=MAX_HIDDEN)  # channels of each of these
     activation: Literal["gelu", "relu"] = "relu"
     pooling: Literal["max", "mean"] = "max"  # over a sentence's tokens

@@ -77,7 +77,10 @@ class RandomEncoder:
         self.rms: dict[str, float] = {}
         self.prob_bits = 0  # of the softmax that comes next
         own = np.random.default_rng((seed, 1))  # that of all else stays
-        self.joined, self.finer = int(own.choice(shape.act_bits)), int(own.integers(-2, 2))  # bits of what concatenations take, and octaves of means beside what they are of
+        self.joined, self.finer = (
+            int(own.choice(shape.act_bits)),
+            int(own.integers(-2, 2)),
+        )  # bits of what concatenations take, and octaves of means beside what they are of
 
     def pick(self, choices: tuple[int, ...]) -> int:
         return int(self.rng.choice(choices))

@@ -77,7 +77,9 @@ def _times(graph: Graph, node: Node, tied: list[str], known: dict[str, int]) -> 
     """Of a node's output, elements for each of its group's, where its inputs' are known. Raises FoldingError: the inputs differ."""
     op, own = OPS[node.op], {known[name] for name in node.inputs if name in tied}
     if len(own) > 1:
-        raise FoldingError(f"folding: {node.name}: got inputs of {' and '.join(map(str, sorted(own)))} tokens side by side, must have as many; change the network")
+        raise FoldingError(
+            f"folding: {node.name}: got inputs of {' and '.join(map(str, sorted(own)))} tokens side by side, must have as many; change the network"
+        )
     return {node.name: own.pop() * (op.times(graph, node) if op.times else 1)} if own else {}
 
 

@@ -63,6 +63,7 @@ class NetworkShape:
         """For a checkpoint."""
         return {"network": self.kind, **asdict(self)}
 
+
 @dataclass(frozen=True, kw_only=True)
 class LayerShape:
     """One encoder layer.

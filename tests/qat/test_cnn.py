@@ -53,7 +53,10 @@ CASES = {
     "the longest reach": (config(dilations=[15], kernels=[31]), QuantConfig()),
     "learned scales, a codebook": (config(dilations=[1]), QuantConfig(activation_scales="learned", codebook="kmeans")),
     "pooled embeddings": (config(kernels=[], pooling="mean"), QuantConfig()),
-    "other bits of one layer": (config(dilations=[1, 1]), QuantConfig(overrides={"layer.0.*": {"weights": 2, "activations": 5}, "branch.*": {"activations": 6}})),
+    "other bits of one layer": (
+        config(dilations=[1, 1]),
+        QuantConfig(overrides={"layer.0.*": {"weights": 2, "activations": 5}, "branch.*": {"activations": 6}}),
+    ),
 }
 
 
@@ -190,5 +193,5 @@ def test_a_recipe_is_written_and_read_back():
 
 
 def test_bits_that_cannot_stand_side_by_side():
-    with pytest.raises(ConfigError, match=r"activations: got 8 and 4 bits of branch.0.pool and branch.1.pool, must be as many, as their channels stand side"):
+    with pytest.raises(ConfigError, match=r"activations: got 8 and 4 bits of branch.0.pool and branch.1.pool, must be as many: their channels stand side"):
         random_model(config(), QuantConfig(overrides={"branch.1.act": {"activations": 4}}))
