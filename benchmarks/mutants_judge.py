@@ -59,6 +59,7 @@ MATRIX = ("tests/ops/test_linear.py", "tests/ops/test_scores.py", "tests/ops/tes
 PRODUCTS, ARITHMETIC, STREAMS = "tests/rtl/test_products.py", "tests/hw/test_arithmetic.py", "tests/rtl/test_streams.py"
 ROLLED, STREAMED, CODEBOOK = "tests/hw/test_rolled.py", "tests/hw/test_streamed.py", "tests/hw/test_codebook.py"
 OFF_RAMPS = "tests/rtl/test_off_ramps.py"
+POOLS = ("tests/ops/test_token_max.py", "tests/ops/test_token_mean.py")
 SPARSE = "tests/ops/test_linear_sparse.py"
 NORM, REQUANT, BOARD = "tests/ops/test_layernorm.py", "tests/ops/test_requant.py", "tests/hil/test_board.py"
 # Unit benches of what is no operator, the quickest first: by module, then by folder.
@@ -85,6 +86,7 @@ UNIT = {
     "off_ramps": (OFF_RAMPS,),
     "pick": (SPARSE,),
     "places": ("tests/ops/test_lstm.py",),
+    "pool": POOLS,
     "product_reg": (PRODUCTS, ARITHMETIC, REQUANT, NORM),
     "recip": (ARITHMETIC, "tests/ops/test_softmax.py", NORM),
     "regroup": (MATRIX[2],),
