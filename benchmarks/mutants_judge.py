@@ -59,6 +59,7 @@ MATRIX = ("tests/ops/test_linear.py", "tests/ops/test_scores.py", "tests/ops/tes
 PRODUCTS, ARITHMETIC, STREAMS = "tests/rtl/test_products.py", "tests/hw/test_arithmetic.py", "tests/rtl/test_streams.py"
 ROLLED, STREAMED, CODEBOOK = "tests/hw/test_rolled.py", "tests/hw/test_streamed.py", "tests/hw/test_codebook.py"
 OFF_RAMPS = "tests/rtl/test_off_ramps.py"
+POOLS = ("tests/ops/test_token_max.py", "tests/ops/test_token_mean.py")
 SPARSE = "tests/ops/test_linear_sparse.py"
 NORM, REQUANT, BOARD = "tests/ops/test_layernorm.py", "tests/ops/test_requant.py", "tests/hil/test_board.py"
 # Unit benches of what is no operator, the quickest first: by module, then by folder.
@@ -79,10 +80,13 @@ UNIT = {
     "link_load": ("tests/hil/test_load.py",),
     "link_out": ("tests/hil/test_link_out.py", BOARD),
     "loop": (ROLLED, OFF_RAMPS),
+    "lstm_cell": ("tests/ops/test_lstm.py",),
     "mac_array": (PRODUCTS, *MATRIX),
     "mul": (ARITHMETIC, NORM),
     "off_ramps": (OFF_RAMPS,),
     "pick": (SPARSE,),
+    "places": ("tests/ops/test_lstm.py",),
+    "pool": POOLS,
     "product_reg": (PRODUCTS, ARITHMETIC, REQUANT, NORM),
     "recip": (ARITHMETIC, "tests/ops/test_softmax.py", NORM),
     "regroup": (MATRIX[2],),

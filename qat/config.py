@@ -156,12 +156,8 @@ class CnnConfig(NetworkConfig):
     network: Literal["cnn"]
     hidden: int = Field(128, ge=2, le=MAX_HIDDEN)  # channels of the embeddings and of the stack
     kernel: int = Field(3, ge=2, le=MAX_TOKENS)  # tokens that a convolution of the stack reads
-    dilations: list[Annotated[int, Field(ge=1, le=MAX_TOKENS)]] = Field(
-        [], max_length=MAX_LAYERS
-    )  # from one of them to the next, for each convolution of the stack
-    kernels: list[Annotated[int, Field(ge=2, le=MAX_TOKENS)]] = Field(
-        [3, 4, 5], max_length=MAX_BESIDE
-    )  # of the convolutions side by side; none: the stack alone
+    dilations: list[Annotated[int, Field(ge=1, le=MAX_TOKENS)]] = Field([], max_length=MAX_LAYERS)  # of each of them: from one token to the next
+    kernels: list[Annotated[int, Field(ge=2, le=MAX_TOKENS)]] = Field([3, 4, 5], max_length=MAX_BESIDE)  # side by side; none: the stack alone
     filters: int = Field(100, ge=1, le=MAX_HIDDEN)  # channels of each of these
     activation: Literal["gelu", "relu"] = "relu"
     pooling: Literal["max", "mean"] = "max"  # over a sentence's tokens
@@ -173,14 +169,10 @@ class CnnConfig(NetworkConfig):
 
     @model_validator(mode="after")
     def _sees_tokens(self) -> CnnConfig:
-        """No place of a window lies beyond any sentence."""
-        for key, kernel, dilation in (*(("dilations", self.kernel, d) for d in self.dilations), *(("kernels", k, 1) for k in self.kernels)):
-            if (furthest := kernel // 2 * dilation) >= self.max_tokens:
-                apart = f" with a dilation of {dilation}" if dilation > 1 else ""
-                raise ConfigError(
-                    f"{key}: got a kernel of {kernel}{apart}, which reads tokens up to {furthest} away, must be less than max_tokens {self.max_tokens}; "
-                    "lower it, or raise model.max_tokens"
-                )
+        for dilation in self.dilations:
+            check_reach("dilations", self.kernel, dilation, self.max_tokens)
+        for kernel in self.kernels:
+            check_reach("kernels", kernel, 1, self.max_tokens)
         return self
 
 
@@ -195,8 +187,39 @@ class BilstmConfig(NetworkConfig):
     units: int = Field(150, ge=1, le=MAX_HIDDEN)  # channels of each direction
     classifier: int = Field(200, ge=1, le=MAX_INTERMEDIATE)  # channels of the hidden layer
 
+    @property
+    def size(self) -> tuple[str, str]:
+        return f"{self.layers} x {2 * self.units}", "-"
 
-MODELS: dict[str, type[NetworkConfig]] = {"encoder": ModelConfig, "cnn": CnnConfig, "bilstm": BilstmConfig}
+
+class HybridConfig(NetworkConfig):
+    """Shape of a network with convolutions below and attention above: the stack of a convolutional network, then layers of an encoder."""
+
+    checkpoint: ClassVar[None] = None
+
+    network: Literal["hybrid"]
+    hidden: int = Field(128, ge=2, le=MAX_HIDDEN)
+    kernel: int = Field(3, ge=2, le=MAX_TOKENS)  # tokens that a convolution reads
+    dilations: list[Annotated[int, Field(ge=1, le=MAX_TOKENS)]] = Field([1], min_length=1, max_length=MAX_LAYERS)  # of each of them, as in a CnnConfig
+    layers: int = Field(1, ge=1, le=MAX_LAYERS)  # of attention and feed-forward
+    heads: int = Field(2, ge=1, le=MAX_HIDDEN)
+    intermediate: int = Field(512, ge=1, le=MAX_INTERMEDIATE)
+    activation: Literal["gelu", "relu"] = "gelu"
+    pooling: Literal["first", "max", "mean"] = "first"  # over a sentence's tokens
+
+    @property
+    def size(self) -> tuple[str, str]:
+        return f"{len(self.dilations)}+{self.layers} x {self.hidden}", str(self.heads)
+
+    @model_validator(mode="after")
+    def _fits(self) -> HybridConfig:
+        for dilation in self.dilations:
+            check_reach("dilations", self.kernel, dilation, self.max_tokens)
+        check_heads(self.hidden, self.heads)
+        return self
+
+
+MODELS: dict[str, type[NetworkConfig]] = {"encoder": ModelConfig, "cnn": CnnConfig, "bilstm": BilstmConfig, "hybrid": HybridConfig}
 
 
 def model_kind(data: Any) -> str:
@@ -206,9 +229,22 @@ def model_kind(data: Any) -> str:
 
 
 Model = Annotated[
-    Annotated[ModelConfig, Tag(f"{KIND}encoder")] | Annotated[CnnConfig, Tag(f"{KIND}cnn")] | Annotated[BilstmConfig, Tag(f"{KIND}bilstm")],
+    Annotated[ModelConfig, Tag(f"{KIND}encoder")]
+    | Annotated[CnnConfig, Tag(f"{KIND}cnn")]
+    | Annotated[BilstmConfig, Tag(f"{KIND}bilstm")]
+    | Annotated[HybridConfig, Tag(f"{KIND}hybrid")],
     Discriminator(model_kind),
 ]
+
+
+def check_reach(key: str, kernel: int, dilation: int, max_tokens: int) -> None:
+    """Refuse a kernel with a place that lies beyond any sentence."""
+    if (furthest := kernel // 2 * dilation) >= max_tokens:
+        apart = f" with a dilation of {dilation}" if dilation > 1 else ""
+        raise ConfigError(
+            f"{key}: got a kernel of {kernel}{apart}, which reads tokens up to {furthest} away, must be less than max_tokens {max_tokens}; "
+            "lower it, or raise model.max_tokens"
+        )
 
 
 def check_heads(hidden: int, heads: int) -> None:

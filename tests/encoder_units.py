@@ -16,7 +16,7 @@ def units(graph: Graph, lengths: list[int]) -> list[Case]:
     data, folding, cases = golden.run(graph, *random_sentences(graph, lengths)), solve(graph, HardwareConfig(multipliers=60)), []
     for node in graph.nodes:
         tensors = {name: graph.tensor(name) for name in (*node.inputs, node.name) if not OPS[node.op].host}
-        if any(tensor.kind == "sentence" for tensor in tensors.values() if node.op != "first_token") or not tensors:
+        if any(tensors[name].kind == "sentence" for name in node.inputs if name in tensors) or not tensors:
             continue
         params = {key: value for key, value in graph.params.items() if key.rpartition(".")[0] == node.name}
         alone = Graph(name=node.name, nodes=(node,), tensors=tensors, params=params, inputs=node.inputs, outputs=(node.name,), max_tokens=graph.max_tokens)

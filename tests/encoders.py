@@ -14,16 +14,18 @@ from bitloom.hw.graph_file import check
 from bitloom.hw.ops import OPS
 from bitloom.hw.plan.solve import HardwareConfig, solve
 from bitloom.qat.config import QuantConfig
-from bitloom.qat.net.bilstm import Bilstm, BilstmShape
-from bitloom.qat.net.cnn import Cnn, CnnShape
+from bitloom.qat.net.bilstm import BilstmShape
+from bitloom.qat.net.cnn import CnnShape
 from bitloom.qat.net.convolution import Concat, TokenMax, TokenMean, TokenWindow
 from bitloom.qat.net.encoder import Encoder
+from bitloom.qat.net.hybrid import HybridShape
 from bitloom.qat.net.kept import KeepTokens
+from bitloom.qat.net.kinds import build
 from bitloom.qat.net.network import INPUTS, Network
 from bitloom.qat.net.off_ramps import OffRamps
 from bitloom.qat.net.operators import MARKED, Add, Border, Context, Embeddings, FirstToken, FixedContext, LayerNorm, Linear, Operator, Scores, Softmax, Table
 from bitloom.qat.net.recurrence import Lstm
-from bitloom.qat.net.shape import EncoderShape, LayerShape
+from bitloom.qat.net.shape import EncoderShape, LayerShape, NetworkShape
 
 ALL_BITS = {
     "weight_bits": tuple(range(1, 9)),
@@ -319,18 +321,27 @@ def random_encoder(seed: int = 0, **shape) -> Graph:
     return RandomEncoder(s, seed).build(network_of(s), meta=meta)
 
 
-def random_cnn(seed: int = 0, *, max_tokens: int = 16, vocabulary: int = 50, bits: dict | None = None, **cnn) -> Graph:
-    """A checked random graph of a convolutional network; keyword arguments are CnnShape's, `bits` are Shape's."""
-    shape = CnnShape(vocabulary=vocabulary, positions=max_tokens, max_tokens=max_tokens, **cnn)
-    network = Cnn(shape).bind(QuantConfig(), max_tokens)
-    return RandomEncoder(Shape(max_tokens=max_tokens, vocabulary=vocabulary, **(bits or {})), seed).build(network, meta={"model": shape.about()})
+def random_network(seed: int, shape: NetworkShape, **bits) -> Graph:
+    """A checked random graph of a network of any kind; bits are Shape's."""
+    network = build(shape).bind(QuantConfig(), shape.max_tokens)
+    return RandomEncoder(Shape(max_tokens=shape.max_tokens, vocabulary=shape.vocabulary, **bits), seed).build(network, meta={"model": shape.about()})
 
 
-def random_bilstm(seed: int = 0, *, max_tokens: int = 16, vocabulary: int = 50, bits: dict | None = None, **bilstm) -> Graph:
-    """The same of a recurrent network; keyword arguments are BilstmShape's."""
-    shape = BilstmShape(vocabulary=vocabulary, positions=max_tokens, max_tokens=max_tokens, **bilstm)
-    network = Bilstm(shape).bind(QuantConfig(), max_tokens)
-    return RandomEncoder(Shape(max_tokens=max_tokens, vocabulary=vocabulary, **(bits or {})), seed).build(network, meta={"model": shape.about()})
+def random_cnn(seed: int = 0, *, max_tokens: int = 16, bits: dict | None = None, **cnn) -> Graph:
+    """Of a convolutional network; keyword arguments are CnnShape's."""
+    return random_network(seed, CnnShape(vocabulary=50, positions=max_tokens, max_tokens=max_tokens, **cnn), **(bits or {}))
+
+
+def random_hybrid(seed: int = 0, *, max_tokens: int = 16, bits: dict | None = None, layers: int = 1, heads: int = 2, intermediate: int = 20, **own) -> Graph:
+    """Of a hybrid one; keyword arguments are HybridShape's, of `layers` alike."""
+    layer = LayerShape(heads=heads, head_width=own["hidden"] // heads, intermediate=intermediate)
+    shape = HybridShape(layers=(layer,) * layers, vocabulary=50, positions=max_tokens, max_tokens=max_tokens, **own)
+    return random_network(seed, shape, **(bits or {}))
+
+
+def random_bilstm(seed: int = 0, *, max_tokens: int = 16, bits: dict | None = None, **bilstm) -> Graph:
+    """Of a recurrent one; keyword arguments are BilstmShape's."""
+    return random_network(seed, BilstmShape(vocabulary=50, positions=max_tokens, max_tokens=max_tokens, **bilstm), **(bits or {}))
 
 
 def random_sentences(graph: Graph, lengths, seed: int = 0) -> tuple[list[list[int]], list[list[int]]]:
@@ -404,28 +415,29 @@ def draw_rolled(seed: int) -> dict:
     return {"seed": seed, "hardware": hardware, "lengths": lengths, "shape": shape}
 
 
-def draw_cnn(seed: int) -> dict:
-    """A random convolutional network as a graph, the goal of its folding and sentences for it: seed, graph, hardware, lengths."""
+def draw_network(seed: int) -> dict:
+    """A random convolutional network, or each third a hybrid one, as a graph, the goal of its folding and sentences: seed, graph, hardware, lengths."""
     rng = np.random.default_rng(2000 + seed)
-    max_tokens, head = int(rng.integers(2, 41)), str(rng.choice(["sequence", "sequence", "token"]))
-    kernels = rng.integers(2, min(7, 2 * max_tokens - 1) + 1, int(rng.integers(0, 4))).tolist()
+    max_tokens = int(rng.integers(2, 41))
     kernel = int(rng.integers(2, min(5, 2 * max_tokens - 1) + 1))
-    most = max(1, (max_tokens - 1) // (kernel // 2))
-    graph = random_cnn(
-        seed,
+    most = min(6, max(1, (max_tokens - 1) // (kernel // 2)))
+    both = dict(
         max_tokens=max_tokens,
-        hidden=int(rng.integers(2, 49)),
-        stack=tuple((kernel, int(rng.integers(1, min(most, 6) + 1))) for _ in range(int(rng.integers(0, 4)))),
-        kernels=tuple(kernels),
-        filters=int(rng.integers(1, 33)),
-        activation=str(rng.choice(["gelu", "relu"])),
-        pooling=str(rng.choice(["max", "mean"])),
+        stack=tuple((kernel, int(rng.integers(1, most + 1))) for _ in range(int(rng.integers(seed % 3 == 2, 4)))),
         labels=int(rng.integers(1, 5)),
-        head=head,
+        head=str(rng.choice(["sequence", "sequence", "token"])),
         bits=ALL_BITS | coded(20 + seed),
     )
-    units = sum(OPS[n.op].matrix for n in graph.nodes)
-    hardware = HardwareConfig(multipliers=int(units * rng.uniform(8, 40)))
+    if seed % 3 == 2:
+        heads, pooling = int(rng.integers(1, 4)), str(rng.choice(["first", "max", "mean"]))
+        layers = dict(layers=int(rng.integers(1, 3)), heads=heads, hidden=heads * int(rng.integers(2, 13)), intermediate=int(rng.integers(5, 40)))
+        graph = random_hybrid(seed, **both, **layers, pooling=pooling)
+    else:
+        kernels = tuple(rng.integers(2, min(7, 2 * max_tokens - 1) + 1, int(rng.integers(not both["stack"], 4))).tolist())
+        how = dict(activation=str(rng.choice(["gelu", "relu"])), pooling=str(rng.choice(["max", "mean"])))
+        graph = random_cnn(seed, **both, hidden=int(rng.integers(2, 49)), kernels=kernels, filters=int(rng.integers(1, 33)), **how)
+    least = solve(graph, HardwareConfig(target_cycles=1 << 30)).multipliers
+    hardware = HardwareConfig(multipliers=int(least * rng.uniform(1, 12)))
     if rng.integers(2):
         hardware = HardwareConfig(target_cycles=solve(graph, hardware).interval)
     lengths = np.where(rng.integers(3, size=10), rng.integers(1, max_tokens + 1, 10), rng.integers(1, 3, 10)).clip(max=max_tokens)

@@ -106,14 +106,10 @@ def check(graph: Graph, node: Node) -> None:
     require(need + 16 <= 53, graph, node, f"accumulator needs {need} bits, must be at most 37")
 
 
-def operand(graph: Graph, node: Node) -> tuple[int, int]:
-    """Signed bits of what the matrix unit takes: a code of x, or of h; and the largest magnitude."""
-    x, h = graph.tensor(node.inputs[0]), graph.tensor(node.name)
-    return max(x.bits + (not x.signed), h.bits), max(largest(x), largest(h))
-
-
 def multiplies(graph: Graph, node: Node) -> Operands:
-    return Operands(operand(graph, node)[0], True, node.attrs["weight_bits"], graph.narrow(node))
+    """A code of x, or of h, by a weight."""
+    x, h = graph.tensor(node.inputs[0]), graph.tensor(node.name)
+    return Operands(max(x.bits + (not x.signed), h.bits), True, node.attrs["weight_bits"], graph.narrow(node))
 
 
 def acc_bits(graph: Graph, node: Node) -> int:
@@ -131,8 +127,7 @@ def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
     s = b.body(f"{node.name}.")
     params = {key: b.constant(f"{node.name}.{key}", graph.param(node, key).ravel()) for key in PARAMS if key != "weight"}
     one = s.op("Unsqueeze", s.op("Concat", "x", "h", axis=0), b.ints([0]))
-    bits, _ = operand(graph, node)
-    acc = s.matmul_integer(one, replace(out, bits=bits), graph.param(node, "weight").T, acc_bits(graph, node))
+    acc = s.matmul_integer(one, replace(out, bits=multiplies(graph, node).x_bits), graph.param(node, "weight").T, acc_bits(graph, node))
     acc = s.op("Mul", s.op("Add", s.op("Reshape", acc, b.ints([GATES * hidden])), params["bias"]), params["mult"])
     z = s.clip(s.round_shift(acc, k["shift"]), replace(out, bits=k["gate_bits"]), f"{node.name}.z")
     entries = np.arange(GATES).repeat(hidden) * (1 << k["gate_bits"]) + (1 << (k["gate_bits"] - 1))  # where each row's table has its code 0

@@ -389,8 +389,8 @@ class Design:
 
     @property
     def together(self) -> int:
-        """Sentences that leave shortly after each other, as they go round together in a rolled encoder; 1 of any other."""
-        return self.graph.inside if self.graph.around else 1
+        """Sentences that leave shortly after each other, as they go round together in a rolled encoder, or take turns in a recurrent unit; else 1."""
+        return max(self.graph.inside if self.graph.around else 1, *(unit.fold.in_flight for unit in self.units))
 
     @property
     def identity(self) -> str:

@@ -166,8 +166,9 @@ def _run(
 
 def steady_interval(design: Design) -> float:
     """Cycles between two sentences of max_tokens, all operators counted."""
-    count = 3 * design.together if design.together > 1 else 4
-    ends = predict(design, [design.graph.max_tokens] * count).out_last
+    behind = 0 if design.graph.around else design.together - 1  # sentences in a recurrent unit with the last one counted: without them it would be early
+    count = (3 * design.together if design.together > 1 else 4) + behind
+    ends = predict(design, [design.graph.max_tokens] * count).out_last[: count - behind]
     return (ends[-1] - ends[-1 - design.together]) / design.together
 
 

@@ -32,9 +32,8 @@ module pool #(
   localparam int BeatW = Beats > 1 ? $clog2(Beats) : 1;
   localparam int LaneW = LANES > 1 ? $clog2(LANES) : 1;
 
-  // Two banks: one is filled while the other leaves.
-  logic [LANES*OUT_W-1:0] low [0:Beats-1];
-  logic [LANES*OUT_W-1:0] high [0:Beats-1];
+  // Two banks: one is filled while the other leaves. Each has its next word in a register.
+  logic [2*LANES*OUT_W-1:0] words;
   logic [1:0] full_q;
   logic into_q, from_q;           // the bank that is filled, the one that leaves
   logic [BeatW-1:0] beat_q, out_beat_q;
@@ -42,10 +41,9 @@ module pool #(
   logic [COUNT_W-1:0] count_q;
   logic [2*COUNT_W-1:0] counts_q; // of each bank's sentence
   logic take, give, token_end, first, out_end;
-  wire [LANES*OUT_W-1:0] low_word = low[full_q[0] ? out_beat_q : beat_q];
-  wire [LANES*OUT_W-1:0] high_word = high[full_q[1] ? out_beat_q : beat_q];
-  wire [LANES*OUT_W-1:0] so_far = into_q ? high_word : low_word;
-  wire [LANES*OUT_W-1:0] leaves = from_q ? high_word : low_word;
+  logic lane_end;
+  wire [LANES*OUT_W-1:0] so_far = words[into_q*LANES*OUT_W +: LANES*OUT_W];
+  wire [LANES*OUT_W-1:0] leaves = words[from_q*LANES*OUT_W +: LANES*OUT_W];
   logic [LANES*OUT_W-1:0] now;
 
   assign s_ready = !full_q[into_q];
@@ -65,11 +63,24 @@ module pool #(
     end
   end
 
-  always_ff @(posedge clk) if (take && !into_q) low[beat_q] <= now;
-  always_ff @(posedge clk) if (take && into_q) high[beat_q] <= now;
+  for (genvar b = 0; b < 2; b++) begin : g_bank
+    logic [LANES*OUT_W-1:0] word_q;
+    wire put = take && into_q == b[0];
+    assign words[b*LANES*OUT_W +: LANES*OUT_W] = word_q;
+    if (Beats == 1) begin : g_word
+      always_ff @(posedge clk) if (put) word_q <= now;
+    end else begin : g_words
+      logic [LANES*OUT_W-1:0] ram [0:Beats-1];
+      wire [BeatW-1:0] at = full_q[b] ? out_beat_q : beat_q;
+      wire [BeatW-1:0] next = at == BeatW'(Beats - 1) ? '0 : at + 1'b1;
+      always_ff @(posedge clk) if (put) ram[beat_q] <= now;
+      always_ff @(posedge clk) if (put || (give && lane_end && from_q == b[0])) word_q <= ram[next];
+    end
+  end
 
   assign give = (m_ready || !m_valid) && full_q[from_q];
-  assign out_end = out_beat_q == BeatW'(Beats - 1) && out_lane_q == LaneW'(LANES - 1);
+  assign lane_end = out_lane_q == LaneW'(LANES - 1);
+  assign out_end = out_beat_q == BeatW'(Beats - 1) && lane_end;
 
   always_ff @(posedge clk) begin
     if (m_ready) m_valid <= 1'b0;
@@ -87,8 +98,8 @@ module pool #(
       m_last <= out_end;
       m_data <= leaves[out_lane_q*OUT_W +: OUT_W];
       tokens <= counts_q[from_q*COUNT_W +: COUNT_W];
-      out_lane_q <= out_lane_q == LaneW'(LANES - 1) ? '0 : out_lane_q + 1'b1;
-      if (out_lane_q == LaneW'(LANES - 1)) out_beat_q <= out_end ? '0 : out_beat_q + 1'b1;
+      out_lane_q <= lane_end ? '0 : out_lane_q + 1'b1;
+      if (lane_end) out_beat_q <= out_end ? '0 : out_beat_q + 1'b1;
       if (out_end) begin
         full_q[from_q] <= 1'b0;
         from_q <= !from_q;

@@ -99,7 +99,7 @@ module token_window #(
     localparam int Off = k * DILATION - Before;             // tokens from the middle one
     localparam int Depth = (Behind - Off + 2) * BEATS;
     localparam int AddrW = $clog2(Depth);
-    localparam int Start = (Room + (Off - Behind - 2) * BEATS + Depth) % Depth;  // Off*BEATS in this memory
+    localparam int Start = (Off * BEATS + Depth) % Depth;
 
     logic [LANES*W-1:0] ram [0:Depth-1];
     logic [LANES*W-1:0] word_q;

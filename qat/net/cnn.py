@@ -19,7 +19,6 @@ from bitloom.qat.net.network import Network
 from bitloom.qat.net.operators import LOGIT_BITS, Add, Embeddings, LayerNorm, Linear, Table
 from bitloom.qat.net.shape import Head, NetworkShape
 
-SEGMENTS = 2
 POOLS = {"max": TokenMax, "mean": TokenMean}
 
 
@@ -42,7 +41,7 @@ class CnnShape(NetworkShape):
     pooling: Literal["max", "mean"] = "max"
     vocabulary: int
     positions: int
-    segments: int = SEGMENTS
+    segments: int = 2
     layer_norm_eps: float = 1e-12
     head: Head = "sequence"
     labels: int = 2
@@ -120,10 +119,10 @@ class CnnShape(NetworkShape):
 class CnnLayer(nn.Module):
     """A dilated convolution with a residual sum around it and LayerNorm behind."""
 
-    def __init__(self, shape: CnnShape, kernel: int, dilation: int):
+    def __init__(self, hidden: int, kernel: int, dilation: int, activation: str, eps: float = 1e-12, dropout: float = 0.0):
         super().__init__()
-        self.convolution, self.act = Convolution(shape.hidden, shape.hidden, kernel, dilation), Table(shape.activation)
-        self.dropout, self.sum, self.norm = nn.Dropout(shape.dropout), Add(), LayerNorm(shape.hidden, shape.layer_norm_eps)
+        self.convolution, self.act = Convolution(hidden, hidden, kernel, dilation), Table(activation)
+        self.dropout, self.sum, self.norm = nn.Dropout(dropout), Add(), LayerNorm(hidden, eps)
 
     def forward(self, x: Tensor, real: Tensor | None) -> Tensor:
         """[B, T, H] -> [B, T, H]"""
@@ -154,7 +153,7 @@ class Cnn(Network):
         self.embeddings.sum = Embeddings(shape.vocabulary, shape.positions, shape.segments, shape.hidden)
         self.embeddings.norm = LayerNorm(shape.hidden, shape.layer_norm_eps)
         self.dropout = nn.Dropout(shape.dropout)
-        self.layer = nn.ModuleList(CnnLayer(shape, *one) for one in shape.stack)
+        self.layer = nn.ModuleList(CnnLayer(shape.hidden, *one, shape.activation, shape.layer_norm_eps, shape.dropout) for one in shape.stack)
         self.branch = nn.ModuleList(CnnBranch(shape, kernel) for kernel in shape.kernels)
         self.join = nn.ModuleList(Concat() for _ in shape.kernels[1:])
         self.pool = None if shape.kernels or shape.per_token else POOLS[shape.pooling]()

@@ -130,9 +130,7 @@ class Concat(Operator, nn.Module):
         a, b = (source.grid for source in self._sources)
         if (a.bits, a.signed) != (b.bits, b.signed):
             names = " and ".join(source.tensor for source in self._sources)
-            raise ConfigError(
-                f"activations: got {a.bits} and {b.bits} bits of {names}, must be as many, as their channels stand side by side; give both the same"
-            )
+            raise ConfigError(f"activations: got {a.bits} and {b.bits} bits of {names}, must be as many: their channels stand side by side; give both the same")
 
     def least_exponents(self) -> Iterator[tuple[Grid, int]]:
         coarsest = max(source.grid.e for source in self._sources)

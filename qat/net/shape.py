@@ -99,6 +99,19 @@ class LayerShape:
         return cls(**(values | {"ranks": tuple((name, rank) for name, rank in values.get("ranks", ())), "patterns": tuple(values.get("patterns", ()))}))
 
 
+def encoder_layer_parameters(layer: LayerShape, hidden: int) -> int:
+    """Weights and biases of one layer, its two LayerNorms too."""
+    count, ranks = 4 * hidden, dict(layer.ranks)
+    for name, (inputs, outputs) in layer.matrices(hidden).items():
+        count += outputs + ((inputs + outputs + 1) * ranks[name] if name in ranks else inputs * outputs)
+    return count
+
+
+def encoder_layer_kept(layer: LayerShape, hidden: int, tokens: int) -> int:
+    """Bytes that it keeps for a sentence's gradient, measured: 4 (T (28 H + 3 I) + 3 h T**2), h heads, H hidden, I intermediate."""
+    return 4 * (tokens * (28 * hidden + 3 * layer.intermediate) + 3 * layer.heads * tokens**2)
+
+
 @dataclass(frozen=True, kw_only=True)
 class EncoderShape(NetworkShape):
     """An encoder with its head.
@@ -135,14 +148,7 @@ class EncoderShape(NetworkShape):
         return self.embedding or self.hidden
 
     def layer_parameters(self) -> int:
-        count = 0
-        for layer in self.layers:
-            ranks = dict(layer.ranks)
-            for name, (inputs, outputs) in layer.matrices(self.hidden).items():
-                count += (inputs + outputs + 1) * ranks[name] if name in ranks else inputs * outputs
-                count += outputs
-            count += 4 * self.hidden  # two LayerNorms
-        return count
+        return sum(encoder_layer_parameters(layer, self.hidden) for layer in self.layers)
 
     def parameters(self) -> int:
         hidden, width = self.hidden, self.width
@@ -152,9 +158,7 @@ class EncoderShape(NetworkShape):
         return tables + self.layer_parameters() + pooler + heads * (hidden + 1) * self.labels
 
     def kept(self, batch: int) -> int:
-        """Of T tokens, measured: 4 batch (T (28 H + 3 I) + 3 h T**2) a layer, h heads, H hidden, I intermediate."""
-        tokens, hidden = self.max_tokens, self.hidden
-        return sum(4 * batch * (tokens * (28 * hidden + 3 * layer.intermediate) + 3 * layer.heads * tokens**2) for layer in self.layers)
+        return batch * sum(encoder_layer_kept(layer, self.hidden, self.max_tokens) for layer in self.layers)
 
     def words(self) -> str:
         heads, widths = (", ".join(str(getattr(layer, key)) for layer in self.layers) for key in ("heads", "intermediate"))

@@ -275,7 +275,7 @@ def test_recipes_are_found_by_name_where_no_such_file_exists(tmp_path, monkeypat
     assert find("recipes/none.yaml") == Path("recipes/none.yaml")  # which load then refuses by its path
 
 
-@pytest.mark.parametrize("name", sorted(name for name, path in shipped().items() if path.parent.name == "compression"))
+@pytest.mark.parametrize("name", sorted(name for name, path in shipped().items() if path.parent.name in ("compression", "students")))
 def test_each_recipe_of_a_compression_method_fits_its_network(name, tmp_path, monkeypatch):
     """As far as it is known before training; a teacher and a checkpoint of other runs are stood in for."""
     from transformers import BertConfig

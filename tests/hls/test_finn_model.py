@@ -6,7 +6,7 @@ import re
 import numpy as np
 import onnx
 import pytest
-from encoders import random_encoder, random_sentences
+from encoders import random_cnn, random_encoder, random_sentences
 
 from bitloom.hls.finn.errors import FinnError
 from bitloom.hls.finn.model import build, finish
@@ -87,6 +87,11 @@ def test_ranges_of_keys_are_refused(tmp_path):
             form()
     with pytest.raises(FinnError, match=r"finn: layer.0.scores.acc: got keys 'segment', must be all \(attention: full\); use the rtl backend"):
         build(random_encoder(1, **TINY, keys="segment"), 4)
+
+
+def test_a_convolutional_network_is_refused():
+    with pytest.raises(FinnError, match=r"finn: branch.0.convolution.window: got operator 'token_window', must have a form in FINN's nodes \(finn in hw/ops/"):
+        build(random_cnn(1, hidden=8, kernels=(2, 3), filters=4), 6)
 
 
 def test_a_model_of_another_graph_is_refused():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Convolutional networks in simulation, beside golden, ONNX Runtime and the predicted cycles.
+"""Convolutional networks, and hybrids of convolution and attention, in simulation, beside golden, ONNX Runtime and the predicted cycles.
 
 One of the random ones alone, whatever its seed: `BITLOOM_SEEDS=17 pytest tests/hw/test_cnn_rtl.py`.
 """
@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 from encoder_bench import assert_cycles, assert_equal, assert_fills, assert_onnx_agrees, make_of
-from encoders import draw_cnn, draw_run, random_cnn
+from encoders import draw_network, draw_run, random_cnn, random_hybrid
 from sweep import plain_or_slow
 
 from bitloom.hw.plan.solve import HardwareConfig
@@ -20,6 +20,7 @@ NETWORKS = {
     "a dilated stack": dict(hidden=16, stack=((3, 1), (3, 2), (3, 4)), kernels=(), pooling="mean"),
     "both": dict(hidden=16, stack=((3, 1), (3, 3)), kernels=(2, 5), filters=7, pooling="mean"),
     "logits of tokens": dict(hidden=12, stack=((3, 2),), kernels=(3, 4), filters=6, head="token", labels=3),
+    "attention above": dict(hidden=16, stack=((3, 1), (2, 4)), layers=2, pooling="max"),
 }
 LENGTHS = [16, 1, 2, 9, 1, 1, 16, 5]
 
@@ -27,7 +28,8 @@ LENGTHS = [16, 1, 2, 9, 1, 1, 16, 5]
 @pytest.mark.parametrize("name", plain_or_slow(list(NETWORKS), ["both", "logits of tokens"]))
 @pytest.mark.parametrize("stalls", [(0.0, 0.0), pytest.param((0.4, 0.4), marks=pytest.mark.slow)])
 def test_network(name, stalls, tmp_path):
-    encoder = make_of(tmp_path, 5, random_cnn(5, **NETWORKS[name]), HardwareConfig(multipliers=60), LENGTHS)
+    graph = (random_hybrid if "layers" in NETWORKS[name] else random_cnn)(5, **NETWORKS[name])
+    encoder = make_of(tmp_path, 5, graph, HardwareConfig(multipliers=60), LENGTHS)
     got, report = encoder.run(stall_in=stalls[0], stall_out=stalls[1], resets=1)
     assert_equal(encoder, report)
     assert_fills(encoder, got)
@@ -47,7 +49,7 @@ def seeds() -> list:
 @pytest.mark.parametrize("seed", seeds())
 def test_random_network(seed, tmp_path, monkeypatch):
     monkeypatch.setenv("BITLOOM_BUILD", "quick")  # they simulate a moment
-    encoder, how = make_of(tmp_path, **draw_cnn(seed)), draw_run(seed)
+    encoder, how = make_of(tmp_path, **draw_network(seed)), draw_run(seed)
     print(f"run this one alone: BITLOOM_SEEDS={seed} pytest tests/hw/test_cnn_rtl.py; {how}")
     got, report = encoder.run(**how)
     assert_equal(encoder, report)

@@ -23,6 +23,10 @@ VARIANTS = {
     "blocks": (ROLLED, {"FOLD": 4, "WORD": 4, "LANES": 2}, ULTRA, ULTRA | {"WORD": 4, "W": 11}),
     "unfold": (ULTRA, ULTRA | {"W": 12}, ULTRA | {"LANES": 2, "W": 30}, ULTRA | {"C": 12}),
     "ring": (ULTRA,),
+    "token_window": ({"KERNEL": 4, "DILATION": 3}, {"KERNEL": 2, "BEATS": 1, "LANES": 3}),
+    "pool": ({"SUM": 1, "OUT_W": 15}, {"LANES": 2, "SIGNED": 0}),
+    "token_mean": ({"SIGNED": 0, "LANES": 4, "OUT_W": 5}, {"SHIFT": 0}),
+    "concat": ({"A_BEATS": 1, "B_BEATS": 1},),
     "loop": (ULTRA, ROLLED | {"BORDER_W": 7, "ALL": "6'd24", "RECALL": 3}, ROLLED | {"BORDER_W": 7}, ROLLED | {"LABELS": 3, "LOGIT_W": 8, "PATIENCE": 2}),
     "off_ramps": (ROLLED | {"LABELS": 3, "W": 8, "PATIENCE": 2},),
     "tiles": (

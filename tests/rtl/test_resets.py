@@ -13,7 +13,7 @@ from axi_bench import RTL as AXI_RTL
 from axi_bench import check_data
 from axi_bench import setups as axi_setups
 from encoder_units import units
-from encoders import random_encoder
+from encoders import random_bilstm, random_cnn, random_encoder
 from loader_bench import check_headers
 from loop_bench import UNIT as LOOP
 from loop_bench import simulate as simulate_loop
@@ -71,7 +71,7 @@ def without(text: str, register: str) -> str:
 def operators() -> tuple[Case, ...]:
     """The units of a small encoder, each alone, with what they would get; those of attention again with windows of keys, the first sentence longer.
 
-    And a layer whose weights take two values, one whose zero tiles are left out, and the unit that takes tokens out.
+    And a layer whose weights take two values, one whose zero tiles are left out, and the unit that takes tokens out; those of convolutional and recurrent networks.
     """
     shape = dict(layers=1, hidden=12, heads=2, intermediate=20, max_tokens=6)
     all_keys, window = units(random_encoder(5, **shape), [1, 6, 4, 6, 2, 1, 5]), units(random_encoder(5, **shape, keys="window 1"), [4, 6, 1, 6, 2, 1, 5])
@@ -83,7 +83,12 @@ def operators() -> tuple[Case, ...]:
     kept = [next(c for c in units(graph, own) if c.node.op == "keep_tokens") for graph, own in zip(graphs, lengths, strict=True)]
     fold = replace(sparse.fold, pe=1, simd=2, lanes_in=1, lanes_out=1, grain=2, repeat=3, layout_in=None, layout_out=None)
     sparse = replace(sparse, fold=linear.left_out(sparse.graph, sparse.node, fold))
-    return *all_keys, *(c for c in window if any(tensor.kind == "row" for tensor in c.graph.tensors.values())), two, sparse, *kept
+    recurrent = units(random_bilstm(5, hidden=6, units=4, classifier=4, head="token", max_tokens=6), [1, 6, 4, 6, 2, 1, 5, 3])
+    small = dict(hidden=6, max_tokens=6, stack=(), kernels=(2, 3), filters=4)
+    networks = [random_cnn(5, **small, **how) for how in ({"pooling": "max"}, {"pooling": "mean"}, {"head": "token"})]
+    windows = [c for graph in networks for c in units(graph, [4, 6, 1, 6, 2, 1, 5]) if c.node.op in ("token_window", "token_max", "token_mean", "concat")]
+    windows += [c for c in recurrent if c.node.op == "lstm"]
+    return *windows, *all_keys, *(c for c in window if any(tensor.kind == "row" for tensor in c.graph.tensors.values())), two, sparse, *kept
 
 
 def check(module: str, files: list[Path], stall: float, seed: int = 1) -> None:

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks with convolutions below and attention above: what is near is read by the first, what is far by the others.
+
+Wu et al. 2020, "Lite Transformer with Long-Short Range Attention" (arXiv:2004.11886) has both side by side; here they follow each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor, nn
+
+from bitloom.qat.config import HybridConfig
+from bitloom.qat.net.cnn import POOLS, CnnLayer
+from bitloom.qat.net.encoder import EncoderLayer
+from bitloom.qat.net.network import Network
+from bitloom.qat.net.operators import LOGIT_BITS, Embeddings, FirstToken, LayerNorm, Linear
+from bitloom.qat.net.shape import Head, LayerShape, NetworkShape, encoder_layer_kept, encoder_layer_parameters
+
+
+@dataclass(frozen=True, kw_only=True)
+class HybridShape(NetworkShape):
+    """A hybrid network with its head; fields as HybridConfig and NetworkShape have them.
+
+    stack   (kernel, dilation) of each convolution with a residual sum, from `hidden` channels to `hidden`
+    layers  of attention and feed-forward, above them
+    """
+
+    kind: ClassVar[str] = "hybrid"
+    smaller: ClassVar[str] = "model.layers, hidden, intermediate"
+
+    hidden: int
+    stack: tuple[tuple[int, int], ...]
+    layers: tuple[LayerShape, ...]
+    pooling: Literal["first", "max", "mean"] = "first"
+    vocabulary: int
+    positions: int
+    segments: int = 2
+    layer_norm_eps: float = 1e-12
+    head: Head = "sequence"
+    labels: int = 2
+    max_tokens: int = 64
+    dropout: float = 0.1
+
+    @classmethod
+    def of(cls, model: HybridConfig, head: Head, labels: int, vocabulary: int) -> HybridShape:
+        """Of a recipe."""
+        layer = LayerShape(heads=model.heads, head_width=model.hidden // model.heads, intermediate=model.intermediate, activation=model.activation)
+        return cls(
+            hidden=model.hidden,
+            stack=tuple((model.kernel, dilation) for dilation in model.dilations),
+            layers=(layer,) * model.layers,
+            pooling=model.pooling,
+            vocabulary=vocabulary,
+            positions=model.max_tokens,
+            head=head,
+            labels=labels,
+            max_tokens=model.max_tokens,
+            dropout=model.dropout,
+        )
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> HybridShape:
+        """Of `as_dict`, through JSON too. Raises TypeError, KeyError: it is none."""
+        own = {key: value for key, value in values.items() if key != "network"}
+        return cls(**(own | {"stack": tuple(map(tuple, own["stack"])), "layers": tuple(map(LayerShape.from_dict, own["layers"]))}))
+
+    @property
+    def width(self) -> int:
+        return self.hidden
+
+    def layer_parameters(self) -> int:
+        convolutions = sum((kernel * self.hidden + 3) * self.hidden for kernel, _ in self.stack)
+        return convolutions + sum(encoder_layer_parameters(layer, self.hidden) for layer in self.layers)
+
+    def parameters(self) -> int:
+        tables = (self.vocabulary + self.positions + self.segments + 2) * self.hidden
+        return tables + self.layer_parameters() + (self.hidden + 1) * self.labels
+
+    def kept(self, batch: int) -> int:
+        """Of a convolution the window's tokens, and what it gives before and behind its activation."""
+        convolutions = sum(4 * self.max_tokens * (kernel + 2) * self.hidden for kernel, _ in self.stack)
+        return batch * (convolutions + sum(encoder_layer_kept(layer, self.hidden, self.max_tokens) for layer in self.layers))
+
+    def words(self) -> str:
+        first = self.layers[0]
+        above = f"{len(self.layers)} layers of {first.heads} heads and a feed-forward of {first.intermediate}"
+        return f"{len(self.stack)} convolutions of {self.hidden} channels below {above}"
+
+    def about(self) -> dict[str, Any]:
+        first = self.layers[0]
+        return {
+            "network": self.kind,
+            "hidden": self.hidden,
+            "stack": [list(one) for one in self.stack],
+            "layers": len(self.layers),
+            "heads": first.heads,
+            "intermediate": first.intermediate,
+            "activation": first.activation,
+            "head": "token" if self.per_token else "sequence",
+            "labels": self.labels,
+            "max_tokens": self.max_tokens,
+            "text": self.words(),
+        }
+
+
+class Hybrid(Network):
+    """Logits of a sentence [B, labels], or of each token [B, T, labels]."""
+
+    def __init__(self, shape: HybridShape):
+        super().__init__()
+        self.shape, hidden, eps, dropout = shape, shape.hidden, shape.layer_norm_eps, shape.dropout
+        self.embeddings = nn.Module()
+        self.embeddings.sum = Embeddings(shape.vocabulary, shape.positions, shape.segments, hidden)
+        self.embeddings.norm = LayerNorm(hidden, eps)
+        self.dropout = nn.Dropout(dropout)
+        self.stack = nn.ModuleList(CnnLayer(hidden, *one, shape.layers[0].activation, eps, dropout) for one in shape.stack)
+        self.layer = nn.ModuleList(EncoderLayer(layer, hidden, eps, dropout, dropout) for layer in shape.layers)
+        self.pool = None if shape.per_token else FirstToken() if shape.pooling == "first" else POOLS[shape.pooling]()
+        self.logits = Linear(hidden, shape.labels, bits=LOGIT_BITS)
+
+    def forward(self, input_ids: Tensor, token_type_ids: Tensor, real: Tensor | None) -> Tensor:
+        x = self.dropout(self.embeddings.norm(self.embeddings.sum(input_ids, token_type_ids)))
+        for layer in (*self.stack, *self.layer):
+            x = layer(x, real)
+        if self.pool is not None:
+            x = self.pool(x) if self.shape.pooling == "first" else self.pool(x, real)
+        return self.logits(self.dropout(x))
