@@ -42,9 +42,9 @@ module banks #(
   logic [WORD*W-1:0] filled;
   logic [AddrW-1:0] write_at, read_at;
   logic [COUNT_W-1:0] written_q;     // words of the unit being written
-  logic [2*COUNT_W-1:0] count_q;
-  logic [1:0] last_q, one_q, few_q;
+  logic [COUNT_W+2:0] unit, second_q; // {count, last, one, few} of the unit that ends, of the second one held; the oldest's are the outputs
   logic full_q, both_q;              // a unit is held, two are
+  logic last_word_q;                 // written_q == DEPTH - 1
   logic write_bank_q, read_bank_q, word_end, unit_end;
 
   // A word is written with its last beat; `part_q` holds the beats before.
@@ -73,7 +73,8 @@ module banks #(
   end
 
   assign s_ready = !both_q;
-  assign unit_end = word_end && (FIXED ? written_q == COUNT_W'(DEPTH - 1) : s_last);
+  assign unit_end = word_end && (FIXED ? last_word_q : s_last);
+  assign unit = {written_q + 1'b1, s_last, written_q == '0, written_q + 1'b1 <= Few};
   assign write_at = (write_bank_q ? AddrW'(DEPTH) : '0) + AddrW'(written_q);
   assign read_at = (read_bank_q ? AddrW'(DEPTH) : '0) + AddrW'(offset);
 
@@ -81,25 +82,23 @@ module banks #(
   always_ff @(posedge clk) if (en) word <= ram[read_at];
 
   assign full = full_q;
-  assign last = last_q[read_bank_q];
-  assign one = one_q[read_bank_q];
-  assign few = few_q[read_bank_q];
-  assign count = count_q[read_bank_q*COUNT_W +: COUNT_W];
 
   always_ff @(posedge clk) begin
-    if (word_end) written_q <= unit_end ? '0 : written_q + 1'b1;
+    if (word_end) begin
+      written_q <= unit_end ? '0 : written_q + 1'b1;
+      last_word_q <= DEPTH == 1 || written_q == COUNT_W'(DEPTH - 2);
+    end
     full_q <= unit_end || both_q || (full_q && !(en && done));
     both_q <= full_q && (unit_end || both_q) && !(en && done);
     if (unit_end) begin
-      last_q[write_bank_q] <= s_last;
-      one_q[write_bank_q] <= written_q == '0;
-      few_q[write_bank_q] <= written_q + 1'b1 <= Few;
-      count_q[write_bank_q*COUNT_W +: COUNT_W] <= written_q + 1'b1;
+      second_q <= unit;
       write_bank_q <= !write_bank_q;
     end
+    if (!full_q || (en && done)) {count, last, one, few} <= both_q ? second_q : unit;
     if (en && done) read_bank_q <= !read_bank_q;
     if (rst) begin
       written_q <= '0;
+      last_word_q <= DEPTH == 1;
       full_q <= 1'b0;
       both_q <= 1'b0;
       write_bank_q <= 1'b0;

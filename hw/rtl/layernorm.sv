@@ -77,6 +77,7 @@ module layernorm #(
   logic [IndexW-1:0] in_index_q;
   logic signed [Sum1W-1:0] sum1;
   logic [VarW-1:0] var_plus_eps;
+  logic in_end_q;                              // the token's last beat
   logic take, in_end, sums_valid, var_valid;
 
   // What the turn says: EPS for the sums, 10 cycles behind a token's last beat; bits of R that do not count
@@ -109,7 +110,7 @@ module layernorm #(
 
   assign s_ready = 3'(in_row_q - out_row_q) != 3'd4;
   assign take = s_valid && s_ready;
-  assign in_end = in_index_q == IndexW'(Beats - 1);
+  assign in_end = in_end_q;
 
   layernorm_sums #(.H(H), .LANES(LANES), .IN_W(IN_W), .SUM1_W(Sum1W), .SUM2_W(Sum2W), .VAR_W(VarW), .EPS_W(EpsW)) u_sums (
     .clk, .rst, .valid(take), .token_end(in_end), .x(s_data), .eps, .sums_valid, .sum1, .var_valid, .var_plus_eps);
@@ -118,6 +119,7 @@ module layernorm #(
     if (take) begin
       x_mem[{in_row_q[1:0], in_index_q}] <= s_data;
       in_index_q <= in_end ? '0 : in_index_q + IndexW'(1);
+      in_end_q <= Beats == 1 || in_index_q == IndexW'(Beats - 2);
       if (in_end) begin
         sentence_end[in_row_q[1:0]] <= s_last;
         in_row_q <= in_row_q + 3'd1;
@@ -133,6 +135,7 @@ module layernorm #(
     end
     if (rst) begin
       in_index_q <= '0;
+      in_end_q <= Beats == 1;
       in_row_q <= '0;
       sum_row_q <= '0;
       var_row_q <= '0;
@@ -169,11 +172,12 @@ module layernorm #(
   logic [LANES*IN_W-1:0] x_q;
   logic signed [Sum1W-1:0] sum1_q;
   logic [RecipW-1:0] recip_q;
+  logic read_end_q;                            // the token's last beat
   logic valid_q, last_q, read, read_end, advance;
 
   assign advance = m_ready || !m_valid;
   assign read = out_row_q != recip_row_q;
-  assign read_end = out_index_q == IndexW'(Beats - 1);
+  assign read_end = read_end_q;
 
   always_ff @(posedge clk) begin
     if (advance) begin
@@ -184,11 +188,13 @@ module layernorm #(
       last_q <= read_end && sentence_end[out_row_q[1:0]];
       if (read) begin
         out_index_q <= read_end ? '0 : out_index_q + IndexW'(1);
+        read_end_q <= Beats == 1 || out_index_q == IndexW'(Beats - 2);
         if (read_end) out_row_q <= out_row_q + 3'd1;
       end
     end
     if (rst) begin
       out_index_q <= '0;
+      read_end_q <= Beats == 1;
       out_row_q <= '0;
       valid_q <= 1'b0;
     end

@@ -56,7 +56,8 @@ module ring #(
   logic crowded_q;                             // held_q == SENTENCES
   logic [SentenceW-1:0] head_q, tail_q;
   logic [SentenceW:0] held_q;                  // whole sentences
-  logic word_end, sentence_in, sentence_out, alone;
+  logic alone_q;                               // held_q == 1
+  logic word_end, sentence_in, sentence_out;
 
   // A word is written with its last beat; `part_q` holds the beats before.
   if (Beats == 1) begin : g_whole
@@ -91,7 +92,6 @@ module ring #(
   endfunction
 
   assign s_ready = (!full_q || dropped_q) && !crowded_q;
-  assign alone = held_q == (SentenceW + 1)'(1);
   assign written = written_q + 1'b1;
   assign sentence_in = word_end && s_last;
   assign sentence_out = en && done;
@@ -111,15 +111,18 @@ module ring #(
     full_q <= dropped_q ? full_q && word_end && dropped_count_q == COUNT_W'(1) : full_q || (word_end && used_q == UsedW'(Size - 1));
     dropped_q <= sentence_out;
     dropped_count_q <= count;
-    full <= sentence_in || (full && !(sentence_out && alone));
+    full <= sentence_in || (full && !(sentence_out && alone_q));
     crowded_q <= !sentence_out && (crowded_q || (sentence_in && held_q == (SentenceW + 1)'(SENTENCES - 1)));
-    if (sentence_in != sentence_out) held_q <= sentence_in ? held_q + 1'b1 : held_q - 1'b1;
+    if (sentence_in != sentence_out) begin
+      held_q <= sentence_in ? held_q + 1'b1 : held_q - 1'b1;
+      alone_q <= sentence_in ? !full : held_q == (SentenceW + 1)'(2);
+    end
     if (sentence_in) tail_q <= tail_q + 1'b1;
     if (sentence_out) begin
       head_q <= head_q + 1'b1;
       base_q <= next_base;
     end
-    if (!full || (alone && sentence_out)) count <= written;  // the one that comes, if it does, is the oldest
+    if (!full || (alone_q && sentence_out)) count <= written;  // the one that comes, if it does, is the oldest
     else if (sentence_out) count <= counts[SentenceW'(head_q + 1'b1)];
     if (rst) begin
       write_at_q <= '0;

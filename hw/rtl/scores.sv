@@ -75,16 +75,19 @@ module scores #(
 
   // Much waits for what ends with a step, so it is found in a cycle before, from registers.
   logic step_end_q, last_head_q;
-  wire key_last;  // it is the row's last key
+  wire key_last = range_end || next_key_q == k_count;  // of its row
+  wire [2:0] lasts = {key_last && last_head_q && sentence_last, key_last && last_head_q, key_last};  // the key is the last of its sentence, token, row
+  wire [2:0] ends;
   wire run = q_full && k_full && (BORDER_W == 0 || b_valid);
   wire step_end = step_end_q;
-  wire row_end = step_end && key_last;
-  wire token_end = row_end && last_head_q;
+  wire row_end = step_end && ends[0];
+  wire token_end = step_end && ends[1];
+  wire all_end = step_end && ends[2];
   wire [QAtW-1:0] next_head = token_end ? '0 : head_q + QAtW'(Steps);
 
   first_key #(.MAX_TOKENS(MAX_TOKENS), .WORDS(Words), .BACK(BACK), .SEGMENT(BORDER_W > 0 ? 1 : 0), .BORDER_W(B_W)) u_first (
     .clk, .rst, .token_end(en && run && token_end), .sentence_last, .border(b_data), .at(KAtW'(next_key_q)), .in_first, .first);
-  assign b_ready = en && run && token_end && sentence_last;
+  assign b_ready = en && run && all_end;
 
   if (BORDER_W > 0) begin : g_border
     logic [B_W-1:0] key_q;  // of the row, counted from its first one
@@ -111,12 +114,12 @@ module scores #(
     wire unused = &{1'b0, b_valid, b_data, b_last, in_first};
   end
 
-  if (Steps > 1) begin : g_key_last
-    logic key_last_q;
-    always_ff @(posedge clk) key_last_q <= range_end || next_key_q == k_count;
-    assign key_last = key_last_q;
-  end else begin : g_key_last_now
-    assign key_last = range_end || next_key_q == k_count;
+  if (Steps > 1) begin : g_ends
+    logic [2:0] lasts_q;
+    always_ff @(posedge clk) lasts_q <= lasts;
+    assign ends = lasts_q;
+  end else begin : g_ends_now
+    assign ends = lasts;
   end
 
   always_ff @(posedge clk) begin
@@ -194,7 +197,7 @@ module scores #(
   /* verilator lint_on PINCONNECTEMPTY */
   ring #(.LANES(LANES), .WORD(SIDE*SIMD), .W(K_W), .DEPTH(Depth), .ROOM(ROOM), .RAM_STYLE(RAM_STYLE)) u_keys (
     .clk, .rst, .s_valid(k_valid), .s_ready(k_ready), .s_data(k_data), .s_last(k_last),
-    .en, .offset(k_at_q), .done(run && token_end && sentence_last), .full(k_full), .count(k_count), .word(k));
+    .en, .offset(k_at_q), .done(run && all_end), .full(k_full), .count(k_count), .word(k));
 
   always_ff @(posedge clk) begin
     if (en) begin

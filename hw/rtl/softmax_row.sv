@@ -57,13 +57,16 @@ module softmax_row #(
   (* mem2reg *) logic signed [IN_W-1:0] x_max [0:1];  // of what has come
   logic [IndexW-1:0] in_index_q;
   logic first_q;                               // the element is a row's first
+  logic held_q, both_q;                        // a row is held, two are
   logic take, larger;
 
-  assign s_ready = 3'(in_row_q - read_row_q) != 3'd2;
+  assign s_ready = !both_q;
   assign take = s_valid && s_ready;
   assign larger = first_q || $signed(s_data) > x_max[in_row_q[0]];
 
   always_ff @(posedge clk) begin
+    held_q <= (take && s_last) || both_q || (held_q && !(read && read_end));
+    both_q <= held_q && ((take && s_last) || both_q) && !(read && read_end);
     if (take) begin
       x_mem[{in_row_q[0], in_index_q}] <= s_data;
       if (larger) x_max[in_row_q[0]] <= s_data;
@@ -77,6 +80,8 @@ module softmax_row #(
     if (rst) begin
       in_index_q <= '0;
       first_q <= 1'b1;
+      held_q <= 1'b0;
+      both_q <= 1'b0;
       in_row_q <= '0;
     end
   end
@@ -107,7 +112,7 @@ module softmax_row #(
 
   rom #(.WIDTH(EXP_W), .DEPTH(BANKS << IN_W), .FILE(EXP_FILE), .LOAD(EXP_LOAD)) u_exp (.clk, .load, .en(1'b1), .addr(ExpW'({bank, depth_q})), .q(rom_q));
 
-  assign read = read_row_q != in_row_q && 3'(read_row_q - out_row_q) != 3'd4;
+  assign read = held_q && 3'(read_row_q - out_row_q) != 3'd4;
   assign read_end = read_index_q == x_end[read_row_q[0]];
   assign sum_d = sum_q + SumW'(exp_q);
 

@@ -46,7 +46,7 @@ module link_in #(
   logic within_q;  // the word that is read is within a sentence, not its first beat
   logic here_q;  // the frame is the next one: a header is there long before its first beat
   logic full_q;  // no room for a beat; two cycles late to see that one has left
-  logic pays_q;  // the frame has beats
+  logic pays_q, whole_frame_q;  // the frame has beats; all of them had room
   logic fits, kept, move, fetch, gone, ends, more;
   logic [AddrW-1:0] read_at;
 
@@ -57,7 +57,7 @@ module link_in #(
   endfunction
 
   assign fits = beat_valid && here_q && !full_q && !drop_q;
-  assign kept = keep && pays_q && here_q && !drop_q;
+  assign kept = keep && whole_frame_q;
   assign nak = keep && pays_q && !kept && position - next < 24'h800000;  // a frame that came before is no news
 
   assign move = !m_valid || m_ready;
@@ -78,6 +78,7 @@ module link_in #(
   always_ff @(posedge clk) begin
     here_q <= position == next;
     pays_q <= count != '0;
+    whole_frame_q <= pays_q && here_q && !drop_q;
     limit <= read_q + 24'(DEPTH);
     full_q <= fits ? spec_q + 1'b1 == limit : spec_q == limit;
     if (beat_valid) begin

@@ -47,13 +47,16 @@ module link_tx #(
   logic last_q;             // left_q == 1
   logic [7:0] byte_q;
   logic [2:0] bit_q;
-  logic escaped_q, special;
+  logic escaped_q, special_q;
   logic [31:0] crc_q;
 
+  function automatic logic special(input logic [7:0] code);
+    special = code == Flag || code == Escape;
+  endfunction
+
   assign idle = state_q == IDLE;
-  assign special = byte_q == Flag || byte_q == Escape;
   assign m_valid = state_q == OPEN || state_q == SEND || state_q == CLOSE;
-  assign m_data = state_q != SEND ? Flag : escaped_q ? byte_q ^ Flip : special ? Escape : byte_q;
+  assign m_data = state_q != SEND ? Flag : escaped_q ? byte_q ^ Flip : special_q ? Escape : byte_q;
 
   always_ff @(posedge clk) begin
     info_q <= info[8*index_q +: 8];
@@ -87,17 +90,19 @@ module link_tx #(
           part_q <= part_q == ByteW'(WordBytes - 1) ? '0 : part_q + 1'b1;
           if (part_q == ByteW'(WordBytes - 1)) word_addr <= word_addr + 1'b1;
         end
+        special_q <= special(~crc_q[7:0]);
         state_q <= section_q == SUM ? SEND : SHIFT;
       end
       SHIFT: begin
         byte_q <= {byte_q[0], byte_q[7:1]};  // once around
+        special_q <= special({byte_q[0], byte_q[7:1]});
         crc_q <= {1'b0, crc_q[31:1]} ^ (crc_q[0] ^ byte_q[0] ? 32'hEDB88320 : 32'h0);
         bit_q <= bit_q + 1'b1;
         if (bit_q == '1) state_q <= SEND;
       end
       SEND: if (m_ready) begin
-        escaped_q <= special && !escaped_q;
-        if (!special || escaped_q) begin
+        escaped_q <= special_q && !escaped_q;
+        if (!special_q || escaped_q) begin
           left_q <= left_q - 1'b1;
           header_q <= header_q >> 8;
           if (section_q == SUM) crc_q <= crc_q >> 8;
