@@ -68,11 +68,14 @@ class Sentences:
     def of_length(self, tokens: int, count: int) -> Sentences:
         """`count` sentences of exactly that many tokens, cut out of all sentences' tokens one after the other.
 
-        The cycles depend on the lengths alone, and real sentences of just the maximum length are rare.
+        The cycles depend on the lengths alone, and real sentences of just the maximum length are rare. Of pairs they depend on where the second sentence begins
+        too: each is told as two halves, as plans count them.
         """
         ids, segments = ([*islice(cycle(chain.from_iterable(rows)), tokens * count)] for rows in (self.ids, self.segments))
         cut = [slice(i * tokens, (i + 1) * tokens) for i in range(count)]
-        return Sentences(ids=[ids[c] for c in cut], segments=[segments[c] for c in cut], labels=[None] * count)
+        halves = [0] * -(-tokens // 2) + [1] * (tokens // 2)
+        told = [halves] * count if 1 in segments else [segments[c] for c in cut]
+        return Sentences(ids=[ids[c] for c in cut], segments=told, labels=[None] * count)
 
     def alone(self, most: int) -> list[Sentences]:
         """Single sentences of some lengths below `most`, even steps apart."""

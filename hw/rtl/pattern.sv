@@ -120,8 +120,9 @@ module pattern #(
       logic [V_W-1:0] window [0:(Slots<<BeatW)-1];
       logic [TAP_W-1:0] tap;
       wire [OFFSET_W-1:0] offset = tap[OFFSET_W-1:0];
-      wire is_before = offset < OFFSET_W'(REACH);
-      wire [OFFSET_W-1:0] far = is_before ? OFFSET_W'(REACH) - offset : offset - OFFSET_W'(REACH);
+      wire [OFFSET_W:0] away = {1'b0, offset} - (OFFSET_W + 1)'(REACH);  // the neighbour, in two's complement
+      wire is_before = away[OFFSET_W];
+      wire [OFFSET_W-1:0] far = OFFSET_W'(is_before ? -away : away);
       wire [NearW-1:0] most = is_before ? before_q : behind;
       wire [SlotW-1:0] near = SlotW'(far) > SlotW'(most) ? SlotW'(most) : SlotW'(far);
       wire [SlotW-1:0] at = is_before ? slot - near : slot + near;
