@@ -64,7 +64,7 @@ EQUIVALENT: dict[tuple[str, int, str, str], str] = {
         1,
         'localparam bit Added = MUL_STYLE == "lut" || W_W == 1;',
         'localparam bit Added = MUL_STYLE == "lut" || W_W != 1;',
-    ): "sums of shifts are the products, and both branches behind them are a register with `en`: product_reg is one, too, written so that synthesis finds a multiplier's own",
+    ): "sums of shifts are the products, and both branches behind are a register with `en`: so is product_reg, for synthesis to find a multiplier's own",
     (
         "hw/rtl/board/link_rx.sv",
         1,
