@@ -80,6 +80,7 @@ class Fold:
     block               tokens of a block, of a matrix operator whose weights come from external memory (hw/plan/streamed.py); 0: they are on the chip
     places              for blocks, of such an operator and of an `unfold` behind it: 2, or 1, which is written and read in turn
     base, data_bits     where its weights lie there, in bytes, and bits of a beat
+    in_flight           sentences that a recurrent operator works on in turn
     folded              elements of a part, of an operator that takes a folded stream (hw/rtl/blocks.sv); 0: it takes tokens in order
     keep, group         of each `group` inputs, so many weights of a row have a multiplier and a place in the memory, the others are zero (hw/parts/pick.py); a
                         step takes simd / keep groups. keep = 0: all have
@@ -104,6 +105,7 @@ class Fold:
     places: int = 2
     base: int = 0
     data_bits: int = 0
+    in_flight: int = 1
     folded: int = 0
     layout_in: Layout | None = None
     layout_out: Layout | None = None

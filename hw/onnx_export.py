@@ -26,14 +26,43 @@ OPSET, IR_VERSION = 18, 9
 class Builder:
     """Collects ONNX nodes and constants; every value is int64 unless cast. Methods return the name of their result."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = "") -> None:
+        self.prefix = prefix  # of fresh names
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
 
-    def op(self, op_type: str, *inputs: str, name: str | None = None, **attributes) -> str:
-        """One standard operator; name: of its output (a fresh one if None)."""
-        name = name or f"_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op_type, list(inputs), [name], **attributes))
+    def fresh(self) -> str:
+        """A name for the next node's output."""
+        return f"{self.prefix}_{len(self.nodes)}"
+
+    def body(self, prefix: str) -> Builder:
+        """For the nodes inside of a `scan`: its constants are this one's."""
+        inner = Builder(prefix)
+        inner.initializers = self.initializers
+        return inner
+
+    def scan(self, inner: Builder, states: Sequence[str], x: str, names: Sequence[str], sizes: Sequence[int], out: Sequence[str], backward: int, name: str):
+        """`inner` for each row of x [T, C], from the last one on where `backward`: the states behind it, and the rows that it gives, in the order of x's.
+
+        states  at the beginning; names, sizes: of the states and of a row inside; out: the new states and the row that is given, each another tensor
+        """
+        given = [inner.op("Identity", value) for value in out]
+        shapes = [*sizes[:-1], sizes[0]]
+        inputs, outputs = (
+            [helper.make_tensor_value_info(n, TensorProto.INT64, [size]) for n, size in zip(own, dims, strict=True)]
+            for own, dims in ((names, sizes), (given, shapes))
+        )
+        results = [f"{name}.{index}" for index in range(len(out))]
+        graph = helper.make_graph(inner.nodes, name, inputs, outputs)
+        self.nodes.append(
+            helper.make_node("Scan", [*states, x], results, body=graph, num_scan_inputs=1, scan_input_directions=[backward], scan_output_directions=[backward])
+        )
+        return results
+
+    def op(self, op_type: str, *inputs: str, name: str | None = None, before: str | None = None, **attributes) -> str:
+        """One standard operator; name: of its output (a fresh one if None), before: of one in front of it, of operators with two."""
+        name = name or self.fresh()
+        self.nodes.append(helper.make_node(op_type, list(inputs), [*([before] if before else []), name], **attributes))
         return name
 
     def constant(self, name: str, value: np.ndarray) -> str:
@@ -60,10 +89,13 @@ class Builder:
     def clip(self, x: str, tensor: Tensor, name: str) -> str:
         return self.op("Min", self.op("Max", x, self.scalar(tensor.low)), self.scalar(tensor.high), name=name)
 
-    def seen(self, x: str, keys: Keys) -> str:
-        """bool [T, 1, T]: which keys a query sees; x has T tokens along its first axis."""
+    def seen(self, x: str, keys: Keys, border: str | None = None) -> str:
+        """bool [T, 1, T]: which keys a query sees; x has T tokens along its first axis; border: int64 [1, 1], of the keys `segment`."""
         tokens = self.op("Gather", self.op("Shape", x), self.scalar(0))
         at = self.op("Range", self.scalar(0), tokens, self.scalar(1))
+        if keys.segment:
+            first = self.op("Less", at, self.op("Reshape", border, self.ints([1])))
+            return self.op("Equal", first, self.op("Unsqueeze", first, self.ints([1, 2])))
         behind = self.op("Sub", at, self.op("Unsqueeze", at, self.ints([1, 2])))
         limits = [("GreaterOrEqual", None if keys.back is None else -keys.back), ("LessOrEqual", keys.ahead)]
         sides = [self.op(test, behind, self.scalar(limit)) for test, limit in limits if limit is not None]
@@ -78,16 +110,16 @@ class Builder:
     def matmul_integer(self, x: str, x_type: Tensor, weight: np.ndarray, acc_bits: int) -> str:
         """x @ weight; weight int64 [K, C], at most 8 bits."""
         if x_type.bits <= 8 and acc_bits <= 32:
-            narrow = self.constant(f"_weight{len(self.nodes)}", weight.astype(np.int8))
+            narrow = self.constant(f"_weight{self.fresh()}", weight.astype(np.int8))
             return self.cast(self.op("MatMulInteger", self._narrow(x, x_type.signed), narrow), int)
-        return self.op("MatMul", x, self.constant(f"_weight{len(self.nodes)}", weight))
+        return self.op("MatMul", x, self.constant(f"_weight{self.fresh()}", weight))
 
     def _narrow(self, x: str, signed: bool) -> str:
         return self.op("Cast", x, to=TensorProto.INT8 if signed else TensorProto.UINT8)
 
 
 def observed(graph: Graph) -> list[str]:
-    """The tensors that integer.onnx gives out: the outputs, those of the embeddings, of each LayerNorm, pool and concatenation, all off-ramps."""
+    """The tensors that integer.onnx gives out: the outputs, what stands between layers (`observed` of the record), all off-ramps."""
     ramps = {name for n in graph.nodes if OPS[n.op].gate for name in n.inputs}
     between = [n.name for n in graph.nodes if OPS[n.op].observed or n.name in ramps]
     return [*graph.outputs, *(n for n in between if n not in graph.outputs)]
@@ -95,7 +127,8 @@ def observed(graph: Graph) -> list[str]:
 
 def _shape(tensor: Tensor) -> list[int | str]:
     """Rows are whole: what is not seen is 0."""
-    return ["T", tensor.shape[1], "T"] if tensor.kind == "row" else list(tensor.shape)
+    tokens = str(tensor.shape[0]) if tensor.kind != "sentence" else 1
+    return [tokens, tensor.shape[1], tokens] if tensor.kind == "row" else [tokens, tensor.shape[1]]
 
 
 def to_onnx(graph: Graph) -> onnx.ModelProto:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, model_serializer, model_validator
 
+from bitloom.hw.keys import SEGMENT
 from bitloom.hw.settings import ConfigError, Number, Strict, did_you_mean
 
 # Quantization settings and the bits each may have. Upper ends are the hardware's: a table has at most 2**10 entries,
@@ -19,6 +20,8 @@ BIT_RANGES = {
     "scores": (2, 10),
     "probs": (2, 8),
     "residual": (4, 16),
+    "gates": (4, 10),
+    "cell": (8, 16),
 }
 # Of weights that take few values; what the first one says when the others are left out is in `coding_of`.
 CHOICES = {
@@ -41,6 +44,8 @@ LATER = dict.fromkeys(OF_CODEBOOKS) | {
     "weight_scales": "channel",
     "ternary": "none",
     "post_training": [],
+    "gates": 8,
+    "cell": 16,
 }
 POST_TRAINING = ("equalization", "learned_rounding", "bias_correction")  # in the order in which they are done
 AUTO = "auto"  # residual bits that calibration chooses
@@ -89,7 +94,7 @@ class ModelConfig(NetworkConfig):
     heads: int | None = Field(None, ge=1, le=MAX_HIDDEN)
     intermediate: int | None = Field(None, ge=1, le=MAX_INTERMEDIATE)
     activation: Literal["gelu", "relu"] | None = None
-    attention: Literal["full", "window", "causal"] | None = None  # which keys a query sees; left out: the checkpoint's, or else all
+    attention: Literal["full", "window", "causal", "segment"] | None = None  # which keys a query sees; left out: the checkpoint's, or else all
     window: int | None = Field(None, ge=0, le=MAX_TOKENS)  # of attention: window: tokens on each side
     checkpoint: str | None = None
 
@@ -126,7 +131,7 @@ class ModelConfig(NetworkConfig):
     @property
     def keys(self) -> str | None:
         """As a row tensor's shape states them (hw/keys.py); None: the recipe does not say."""
-        return {None: None, "full": "T", "causal": "causal", "window": f"window {self.window}"}[self.attention]
+        return {None: None, "full": "T", "causal": "causal", "segment": SEGMENT, "window": f"window {self.window}"}[self.attention]
 
     @model_validator(mode="after")
     def _heads_divide_hidden(self) -> ModelConfig:
@@ -171,6 +176,22 @@ class CnnConfig(NetworkConfig):
         return self
 
 
+class BilstmConfig(NetworkConfig):
+    """Shape of a recurrent network: layers that read the tokens forward and backward, and a hidden layer on their last states."""
+
+    checkpoint: ClassVar[None] = None  # Hugging Face has none of this kind
+
+    network: Literal["bilstm"]
+    hidden: int = Field(128, ge=2, le=MAX_HIDDEN)  # channels of the embeddings
+    layers: int = Field(1, ge=1, le=MAX_LAYERS)
+    units: int = Field(150, ge=1, le=MAX_HIDDEN)  # channels of each direction
+    classifier: int = Field(200, ge=1, le=MAX_INTERMEDIATE)  # channels of the hidden layer
+
+    @property
+    def size(self) -> tuple[str, str]:
+        return f"{self.layers} x {2 * self.units}", "-"
+
+
 class HybridConfig(NetworkConfig):
     """Shape of a network with convolutions below and attention above: the stack of a convolutional network, then layers of an encoder."""
 
@@ -198,7 +219,7 @@ class HybridConfig(NetworkConfig):
         return self
 
 
-MODELS: dict[str, type[NetworkConfig]] = {"encoder": ModelConfig, "cnn": CnnConfig, "hybrid": HybridConfig}
+MODELS: dict[str, type[NetworkConfig]] = {"encoder": ModelConfig, "cnn": CnnConfig, "bilstm": BilstmConfig, "hybrid": HybridConfig}
 
 
 def model_kind(data: Any) -> str:
@@ -208,7 +229,10 @@ def model_kind(data: Any) -> str:
 
 
 Model = Annotated[
-    Annotated[ModelConfig, Tag(f"{KIND}encoder")] | Annotated[CnnConfig, Tag(f"{KIND}cnn")] | Annotated[HybridConfig, Tag(f"{KIND}hybrid")],
+    Annotated[ModelConfig, Tag(f"{KIND}encoder")]
+    | Annotated[CnnConfig, Tag(f"{KIND}cnn")]
+    | Annotated[BilstmConfig, Tag(f"{KIND}bilstm")]
+    | Annotated[HybridConfig, Tag(f"{KIND}hybrid")],
     Discriminator(model_kind),
 ]
 
@@ -274,6 +298,8 @@ class QuantConfig(Strict):
     embeddings: int = 8  # the three tables; their sum has two bits more
     scores: int = 8
     probs: int = 8
+    gates: int = 8  # of recurrent layers: what the gates' functions are looked up by
+    cell: int = 16  # of recurrent layers: the cell's state
     residual: int | Literal["auto"] = 10  # sums that a LayerNorm takes; auto: as many as calibration finds, in the projections before them too
     weight_range: Literal["narrow", "full"] = "narrow"
     weight_scales: Literal["channel", "layer"] | int = "channel"  # what has one: an output channel, all of a layer, or a group of so many neighbouring channels

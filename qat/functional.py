@@ -318,6 +318,7 @@ SMOOTH = {
     "gelu_new": _gelu_new,
     "gelu_pytorch_tanh": _gelu_new,
     "relu": torch.relu,
+    "sigmoid": torch.sigmoid,
     "silu": torch.nn.functional.silu,
     "swish": torch.nn.functional.silu,
     "tanh": torch.tanh,

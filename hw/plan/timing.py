@@ -7,12 +7,13 @@ can be taken. On a row stream (scores, probabilities) the unit is a row. A proce
     token = yield ins[0].get()                      wait for a token
     last = yield ins[0].leave(token, last)          ask when its last beat comes: behind a fork, other branches may delay it
     ins[0].popped(first, last)                      say in which cycles its first and last beat were taken (frees the FIFO)
+    yield ins[0].beside(process)                    before all else: a second process, for a unit whose inputs do not come in one order
     first, last = yield out.put(first, last, beats, end)   send a token; first/last are the earliest cycles in which its beats can move
                                                     at the output, the answer says when they did (later, where the FIFO was full)
 
 A process keeps its own state between tokens (when its buffers, multipliers, output register are free again). It never looks at a clock, so the result
-does not depend on the order of evaluation (Kahn 1974; `Choose`, of which a network has one at most, is answered when it cannot depend on it), and a
-network that cannot go on with tokens left is a deadlock, which raises.
+does not depend on the order of evaluation (Kahn 1974; `Choose` and `Comes` are answered when it cannot depend on it: where all wait, nothing can come before
+the earliest cycle that one of them asks for, so that one is answered), and a network that cannot go on with tokens left is a deadlock, which raises.
 Cycles: a beat moves in cycle t when valid and ready are both high in it. A FIFO or register that takes a beat in t offers it in t + 1.
 
 The exact contract is per operator (source always valid, sink always ready): the last beat of each token leaves in the cycle `simulate_node` says,
@@ -141,6 +142,28 @@ class Choose(NamedTuple):
         self.one.on_token = self.other.on_token = wake
 
 
+class Comes(NamedTuple):
+    """Does a channel's next token come by the cycle `now`? Where none is known, the answer waits until nothing else can go on."""
+
+    channel: Channel
+    now: int
+
+    def answer(self) -> bool | None:
+        return None if self.channel.head is None else self.channel.head.first <= self.now
+
+    def settle(self) -> bool:
+        return False
+
+    def wait(self, wake: Callable[[], None]) -> None:
+        self.channel.on_token = wake
+
+
+class Beside(NamedTuple):
+    """A unit's further process, which its first one asks for before anything else; answered at once."""
+
+    process: Process
+
+
 class DeadlockError(BitloomError):
     """The network cannot go on although tokens are left."""
 
@@ -156,6 +179,7 @@ class Channel:
         self.branches = (self,)  # as a Fork has them
         self.memory = None  # that its reader fetches from (hw/parts/tiles.py: Tiles)
         self.turns: Sequence[int] | int = 0  # in which sentences come: all in that one, or each in its own (hw/parts/loop.py)
+        self.borders: Sequence[int] | None = None  # tokens of the first sentences of pairs (hw/keys.py); None: not known
         self.tokens: deque[Token] = deque()
         self.log: list[Token] = []  # every token, with the cycles in which it entered
         self._taken: deque[tuple[int, Token]] = deque()  # (first beat, token), got and not yet popped
@@ -171,9 +195,21 @@ class Channel:
         """The token that comes next, if it is known."""
         return self.tokens[0] if self.tokens else None
 
+    def between(self, what: str) -> Channel:
+        """One between two processes of its reader: what enters is offered in the same cycle."""
+        return Channel(f"{self.name} {what}", latency=0)
+
+    def beside(self, process: Process) -> Beside:
+        """Ask for a second process of its reader."""
+        return Beside(process)
+
     def turn(self, sentence: int) -> int:
         """In which a sentence comes that has begun to."""
         return self.turns if isinstance(self.turns, int) else self.turns[sentence]
+
+    def border(self, sentence: int) -> int | None:
+        """Of a sentence of which something has come; None: not known."""
+        return None if self.borders is None else self.borders[sentence]
 
     def get(self) -> Get:
         return self._get
@@ -184,6 +220,10 @@ class Channel:
     def before(self, other: Channel, now: int) -> Choose:
         """Ask whether this channel's next token comes first from the cycle `now` on, or the other's."""
         return Choose(self, other, now)
+
+    def by(self, now: int) -> Comes:
+        """Ask whether this channel's next token comes by the cycle `now`."""
+        return Comes(self, now)
 
     def leave(self, token: Token, last: int) -> Leave:
         """Ask when a token's last beat leaves; `last` is when it could, but for the other branches of a fork."""
@@ -283,7 +323,8 @@ class Fork:
         return max(firsts), max(lasts)
 
 
-Process = Generator[Get | Leave | Put | Choose, Token | int | bool | tuple[int, int], None]
+Request = Get | Leave | Put | Choose | Comes | Beside
+Process = Generator[Request, Token | int | bool | tuple[int, int], None]
 
 
 def run(processes: dict[str, Process], channels: Sequence[Channel]) -> None:
@@ -291,8 +332,13 @@ def run(processes: dict[str, Process], channels: Sequence[Channel]) -> None:
 
     Raises DeadlockError: tokens are left that no process can take.
     """
+    processes, pending = dict(processes), {}
+    for name, process in list(processes.items()):
+        while isinstance(request := process.send(None), Beside):
+            processes[further := f"{name} beside"] = request.process
+            pending[further] = request.process.send(None)
+        pending[name] = request
     ready = deque(processes)
-    pending = {name: process.send(None) for name, process in processes.items()}
     wakes = {name: partial(ready.append, name) for name in processes}
     while ready or (chosen := _settled(pending)) is not None:
         name, answer = (ready.popleft(), None) if ready else chosen
@@ -308,17 +354,17 @@ def run(processes: dict[str, Process], channels: Sequence[Channel]) -> None:
             continue
         pending[name] = request
         request.wait(wakes[name])
-    stuck = [n for n, request in pending.items() if not isinstance(request, Get | Choose)] + [c.name for c in channels if c.tokens]
+    stuck = [n for n, request in pending.items() if not isinstance(request, Get | Choose | Comes)] + [c.name for c in channels if c.tokens]
     if stuck:
         raise DeadlockError(f"timing: deadlock at {', '.join(stuck)}; a FIFO on a reconvergent path is too shallow")
 
 
-def _settled(pending: dict[str, Get | Leave | Put | Choose]) -> tuple[str, bool] | None:
-    """Where no process can go on: one that may choose now, and its answer."""
-    for name, request in pending.items():
-        if isinstance(request, Choose) and (answer := request.settle()) is not None:
-            return name, answer
-    return None
+def _settled(pending: dict[str, Request]) -> tuple[str, bool] | None:
+    """Where no process can go on: of those that may choose now, the one that asks for the earliest cycle, and its answer."""
+    found = [
+        (request.now, name, answer) for name, request in pending.items() if isinstance(request, Choose | Comes) and (answer := request.settle()) is not None
+    ]
+    return min(found)[1:] if found else None
 
 
 def source(out: Channel, lengths: Sequence[int], beats: int, always_valid: bool = False, starts: Sequence[int] | None = None) -> Process:
@@ -350,26 +396,56 @@ class NodeTrace:
     last: list[int]
 
 
-def simulate_node(graph: Graph, node: Node, fold: Fold, lengths: Sequence[int], turn: int = 0) -> NodeTrace:
-    """One operator alone, its sources always valid, its sink always ready; cycle 0 is the first accepted beat. turn: of all sentences, in a rolled graph."""
-    ins = [Channel(f"{node.name}.in{i}", latency=0) for i in range(len(node.inputs))]
+def simulate_node(graph: Graph, node: Node, fold: Fold, lengths: Sequence[int], turn: int = 0, borders: Sequence[int] | None = None) -> NodeTrace:
+    """One operator alone, its sources always valid, its sink always ready; cycle 0 is the first accepted beat.
+
+    turn     of all sentences, in a rolled graph
+    borders  of pairs (hw/keys.py); None: not known
+    """
+    names = [name for _, name in OPS[node.op].takes(node)]
+    ins = [Channel(f"{node.name}.in{i}", latency=0) for i in range(len(names))]
+    if borders is None and _sees_all(graph, node, turn):
+        borders = [0] * len(lengths)
     for channel in ins:
-        channel.turns = turn
+        channel.turns, channel.borders = turn, borders
     out = Channel(f"{node.name}.out", latency=0)
     processes = {node.name: OPS[node.op].timing(graph, node, fold, ins, out), "sink": sink(out)}
-    for index, (channel, name) in enumerate(zip(ins, node.inputs, strict=True)):
+    for index, (channel, name) in enumerate(zip(ins, names, strict=True)):
         processes[f"source{index}"] = _unit_source(graph, name, channel, fold, lengths)
     run(processes, [*ins, out])
     return NodeTrace(first=[t.first for t in out.log], last=[t.last for t in out.log])
 
 
+def _sees_all(graph: Graph, node: Node, turn: int) -> bool:
+    """All keys are seen in that turn."""
+    own, served = graph.turns(node)[turn]
+    rows = [own.tensor(name) for name in (*served.inputs, served.name) if own.tensor(name).kind == "row"] if graph.around else []
+    return any(tensor.keys.all for tensor in rows)
+
+
+def unlike_turns(graph: Graph, node: Node, fold: Fold) -> Sequence[int]:
+    """Turns that take a unit other cycles than each other; where all are alike, the first."""
+    turns = range(len(graph.turns(node)))
+    return turns if fold.words or len({_sees_all(graph, node, turn) for turn in turns}) > 1 else turns[:1]
+
+
+def node_interval(graph: Graph, node: Node, fold: Fold, tokens: int, sentences: int = 4) -> int:
+    """Steady-state cycles of a unit alone for a sentence of that many tokens; of a rolled encoder, in all turns. sentences: behind which it is steady."""
+    unlike = unlike_turns(graph, node, fold)
+    traces = [simulate_node(graph, node, fold, [tokens] * sentences, turn) for turn in unlike]
+    return len(graph.turns(node)) // len(traces) * sum(t.last[-1] - t.last[-1 - len(t.last) // sentences] for t in traces)
+
+
 def _unit_source(graph: Graph, name: str, channel: Channel, fold: Fold, lengths: Sequence[int]) -> Process:
     tensor = graph.tensor(name)
     if tensor.kind == "row":
-        return _rows(channel, [tensor.keys.spans(n)[:: fold.queries].tolist() for n in lengths], int(tensor.shape[1]) // fold.side)
+        each = [tensor.keys.spans(n, channel.border(i))[:: fold.queries].tolist() for i, n in enumerate(lengths)]
+        return _rows(channel, each, int(tensor.shape[1]) // fold.side)
     counts = lengths if tensor.kind == "token" else [1] * len(lengths)
     if fold.folded:
         return _parts(channel, counts, fold.into(tensor.channels).width, fold)
+    if tensor.shape == (1, 1):
+        return source(channel, counts, 1, always_valid=True)
     return source(channel, counts, fold.into(tensor.channels).width // fold.lanes_in, always_valid=True)
 
 

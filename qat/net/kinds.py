@@ -6,16 +6,17 @@ from __future__ import annotations
 from typing import Any
 
 from bitloom.qat.baseline import checkpoint_config, scratch_config
-from bitloom.qat.config import CnnConfig, HybridConfig, ModelConfig, NetworkConfig
+from bitloom.qat.config import BilstmConfig, CnnConfig, HybridConfig, ModelConfig, NetworkConfig
 from bitloom.qat.families import family_of
+from bitloom.qat.net.bilstm import Bilstm, BilstmShape
 from bitloom.qat.net.cnn import Cnn, CnnShape
 from bitloom.qat.net.encoder import Encoder
 from bitloom.qat.net.hybrid import Hybrid, HybridShape
 from bitloom.qat.net.network import Network
 from bitloom.qat.net.shape import EncoderShape, Head, NetworkShape
 
-SHAPES: dict[str, type[NetworkShape]] = {shape.kind: shape for shape in (EncoderShape, CnnShape, HybridShape)}
-NETWORKS: dict[str, type[Network]] = {EncoderShape.kind: Encoder, CnnShape.kind: Cnn, HybridShape.kind: Hybrid}
+SHAPES: dict[str, type[NetworkShape]] = {shape.kind: shape for shape in (EncoderShape, CnnShape, BilstmShape, HybridShape)}
+NETWORKS: dict[str, type[Network]] = {EncoderShape.kind: Encoder, CnnShape.kind: Cnn, BilstmShape.kind: Bilstm, HybridShape.kind: Hybrid}
 
 
 def build(shape: NetworkShape) -> Network:
@@ -33,7 +34,8 @@ def shape_of(model: NetworkConfig, head: Head, labels: int, vocabulary: int) -> 
 
     vocabulary  rows of the word table where no checkpoint gives them
     """
-    return {ModelConfig: _encoder_shape, CnnConfig: CnnShape.of, HybridConfig: HybridShape.of}[type(model)](model, head, labels, vocabulary)
+    made = {ModelConfig: _encoder_shape, CnnConfig: CnnShape.of, BilstmConfig: BilstmShape.of, HybridConfig: HybridShape.of}
+    return made[type(model)](model, head, labels, vocabulary)
 
 
 def _encoder_shape(model: ModelConfig, head: Head, labels: int, vocabulary: int) -> EncoderShape:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_serializer, model_validator
 from torch import Tensor
 from torch.nn import functional as TF
 
-from bitloom.hw.settings import Number
+from bitloom.hw.settings import ConfigError, Number
 from bitloom.qat.checkpoint import is_plain
 from bitloom.qat.features import Features
 from bitloom.qat.methods.method import TaskData, Work
@@ -25,15 +25,33 @@ MASKED = -1e4  # logit of a token that cannot be chosen
 
 
 class Config(Taught):
-    """alpha: share of the teacher's word; what stands before it in the list, the task's loss first, has the rest."""
+    """alpha: share of the teacher's word; what stands before it in the list, the task's loss first, has the rest.
+
+    loss  kl: of the labels' probabilities, at a temperature; mse: squared error of the logits themselves, as Tang et al. 2019 (arXiv:1903.12136) have it
+    """
 
     method: Literal["logits"]
     temperature: Number = Field(2.0, gt=0, le=1000)
     alpha: Number = Field(0.5, ge=0, le=1)
+    loss: Literal["kl", "mse"] = "kl"
+
+    @model_validator(mode="after")
+    def _temperature_is_of_probabilities(self) -> Config:
+        if self.loss == "mse" and "temperature" in self.model_fields_set:
+            raise ConfigError(f"temperature: got {self.temperature:g} with loss: mse, must be left out: it is of probabilities; remove one of them")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, write) -> dict[str, Any]:
+        """Without the loss where it is kl, as runs from before there was another have it; without a temperature where it has none."""
+        return {key: value for key, value in write(self).items() if key != ("loss" if self.loss == "kl" else "temperature")}
 
 
 class Logits(Objective):
-    """loss <- (1-alpha) * loss + alpha * T**2 * KL(teacher/T || student/T). The teacher is asked once, before the phase, and reads with its own tokenizer."""
+    """loss <- (1-alpha) * loss + alpha * T**2 * KL(teacher/T || student/T), or alpha * mean (teacher - student)**2.
+
+    The teacher is asked once, before the phase, and reads with its own tokenizer.
+    """
 
     Config = Config
     any_network = True
@@ -63,12 +81,13 @@ class Logits(Objective):
     def loss(self, work: Work, loss: Tensor, inputs: dict[str, Tensor], outputs: Any) -> Tensor:
         if work.phase not in self.phases():
             return loss
-        apart = distance(outputs, inputs["teacher_logits"], inputs["attention_mask"], self.cfg.temperature)
+        temperature = self.cfg.temperature if self.cfg.loss == "kl" else None
+        apart = distance(outputs, inputs["teacher_logits"], inputs["attention_mask"], temperature)
         return (1 - self.cfg.alpha) * loss + self.cfg.alpha * apart
 
 
-def distance(outputs: Any, teacher: Tensor, mask: Tensor, temperature: float) -> Tensor:
-    """How far the student's answers are from the teacher's: T**2 * KL(teacher/T || student/T).
+def distance(outputs: Any, teacher: Tensor, mask: Tensor, temperature: float | None) -> Tensor:
+    """How far the student's answers are from the teacher's: T**2 * KL(teacher/T || student/T); without a temperature the mean squared error.
 
     outputs  `logits` [B, C], or `start_logits`, `end_logits` [B, T]
     teacher  [B, C], or [B, T, 2] for spans; one number a sentence (regression) is compared by its square error
@@ -81,7 +100,10 @@ def distance(outputs: Any, teacher: Tensor, mask: Tensor, temperature: float) ->
         student = outputs.logits
         if student.ndim == 3:  # a label for each token: without the padding
             student, teacher = student[mask == 1], teacher[mask == 1]
-    if student.shape[-1] == 1:
+    if "start_logits" in outputs and temperature is None:
+        real = ~padding.expand_as(student)
+        return TF.mse_loss(student[real], teacher[real])
+    if student.shape[-1] == 1 or temperature is None:
         return TF.mse_loss(student, teacher)
     student, teacher = (TF.log_softmax(x / temperature, -1).flatten(0, -2) for x in (student, teacher))
     return temperature**2 * TF.kl_div(student, teacher, log_target=True, reduction="batchmean")

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recurrent networks in simulation, beside golden, ONNX Runtime and the predicted cycles.
+
+One of the random ones alone, whatever its seed: `BITLOOM_SEEDS=17 pytest tests/hw/test_bilstm_rtl.py`.
+"""
+
+import os
+
+import pytest
+from encoder_bench import assert_cycles, assert_equal, assert_fills, assert_onnx_agrees, make_of
+from encoders import draw_bilstm, draw_run, random_bilstm
+from sweep import plain_or_slow
+
+from bitloom.hw.plan.solve import HardwareConfig
+
+ALL = 40
+NETWORKS = {
+    "last states": dict(hidden=12, units=8, classifier=6),
+    "logits of tokens": dict(hidden=8, units=6, classifier=6, head="token", labels=3),
+    "two layers": dict(hidden=12, units=6, classifier=4, layers=2),
+}
+LENGTHS = [16, 1, 2, 9, 1, 1, 16, 5, 3, 12]
+
+
+@pytest.mark.parametrize("name", plain_or_slow(list(NETWORKS), ["last states"]))
+@pytest.mark.parametrize("stalls", [(0.0, 0.0), pytest.param((0.4, 0.4), marks=pytest.mark.slow)])
+def test_network(name, stalls, tmp_path):
+    encoder = make_of(tmp_path, 5, random_bilstm(5, **NETWORKS[name]), HardwareConfig(multipliers=200), LENGTHS)
+    got, report = encoder.run(stall_in=stalls[0], stall_out=stalls[1], resets=1)
+    assert_equal(encoder, report)
+    assert_fills(encoder, got)
+    if stalls == (0.0, 0.0):
+        assert_cycles(encoder, got)
+    assert_onnx_agrees(encoder)
+
+
+def seeds() -> list:
+    """Those that are asked for, else all, as slow tests."""
+    if asked := os.environ.get("BITLOOM_SEEDS"):
+        first, _, last = asked.partition("-")
+        return list(range(int(first), int(last or first) + 1))
+    return [pytest.param(seed, marks=pytest.mark.slow) for seed in range(ALL)]
+
+
+@pytest.mark.parametrize("seed", seeds())
+def test_random_network(seed, tmp_path, monkeypatch):
+    monkeypatch.setenv("BITLOOM_BUILD", "quick")  # they simulate a moment
+    encoder, how = make_of(tmp_path, **draw_bilstm(seed)), draw_run(seed)
+    print(f"run this one alone: BITLOOM_SEEDS={seed} pytest tests/hw/test_bilstm_rtl.py; {how}")
+    got, report = encoder.run(**how)
+    assert_equal(encoder, report)
+    assert_fills(encoder, got)
+    if not how["stall_in"] and not how["stall_out"]:
+        assert_cycles(encoder, got)
+    assert_onnx_agrees(encoder)
