@@ -52,7 +52,7 @@ class Encoder:
         guess, last = predict(Design(self.graph, self.folding), self.lengths, exits=self.exits), got.out_last_cycle
         return {
             "latency": (int(last[0]), guess.out_last[0]),
-            "interval": (mean_interval(last, guess.together), guess.interval),
+            "interval": (mean_interval(last, guess.together, guess.behind), guess.interval),
             "end": (int(last[-1]), guess.out_last[-1]),
         }
 

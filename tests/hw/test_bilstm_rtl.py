@@ -20,7 +20,7 @@ NETWORKS = {
     "logits of tokens": dict(hidden=8, units=6, classifier=6, head="token", labels=3),
     "two layers": dict(hidden=12, units=6, classifier=4, layers=2),
 }
-LENGTHS = [16, 1, 2, 9, 1, 1, 16, 5, 3, 12]
+LENGTHS = [16, 1, 2, 9, 1, 1, 16, 5, 3, 12, 7, 14, 2, 10]
 
 
 @pytest.mark.parametrize("name", plain_or_slow(list(NETWORKS), ["last states"]))
