@@ -52,6 +52,12 @@ def key_figures(report: dict) -> Iterator[tuple[str, str, str]]:
             f"{early['measured']:,.0f}",
             f"{early['predicted']:,.0f} predicted, {early['without']:,.0f} with all layers; {early['mean']:.2f} of {len(early['leaving'])} layers",
         )
+    if kept := hardware["recall"]:
+        yield (
+            "cycles a pair, first sentence kept",
+            f"{kept['measured']:,.0f}",
+            f"{kept['predicted']:,.0f} predicted, {kept['whole']:,.0f} with it",
+        )
     yield (
         "size",
         f"{size['float_bytes'] / size['quantized_bytes']:.1f}x smaller",

@@ -57,14 +57,25 @@ class Sentences:
         rng.shuffle(chosen)
         return self.take(chosen)
 
+    def one_first(self, max_tokens: int) -> Sentences:
+        """The first sentence of the first pair with the second ones of all pairs, cut to max_tokens. Raises ValueError: the first is no pair."""
+        first = self.ids[0][: self.segments[0].index(1)]
+        pairs = zip(self.ids, self.segments, strict=True)
+        seconds = [ids[segments.index(1) :][: max_tokens - len(first)] for ids, segments in pairs if 1 in segments]
+        segments = [[0] * len(first) + [1] * len(second) for second in seconds]
+        return Sentences(ids=[first + second for second in seconds], segments=segments, labels=self.labels[: len(seconds)])
+
     def of_length(self, tokens: int, count: int) -> Sentences:
         """`count` sentences of exactly that many tokens, cut out of all sentences' tokens one after the other.
 
-        The cycles depend on the lengths alone, and real sentences of just the maximum length are rare.
+        The cycles depend on the lengths alone, and real sentences of just the maximum length are rare. Of pairs they depend on where the second sentence begins
+        too: each is told as two halves, as plans count them.
         """
         ids, segments = ([*islice(cycle(chain.from_iterable(rows)), tokens * count)] for rows in (self.ids, self.segments))
         cut = [slice(i * tokens, (i + 1) * tokens) for i in range(count)]
-        return Sentences(ids=[ids[c] for c in cut], segments=[segments[c] for c in cut], labels=[None] * count)
+        halves = [0] * -(-tokens // 2) + [1] * (tokens // 2)
+        told = [halves] * count if 1 in segments else [segments[c] for c in cut]
+        return Sentences(ids=[ids[c] for c in cut], segments=told, labels=[None] * count)
 
     def alone(self, most: int) -> list[Sentences]:
         """Single sentences of some lengths below `most`, even steps apart."""

@@ -49,6 +49,8 @@ def to_hls4ml(
     builder = {"io_stream": _stream_layers, "io_parallel": _array_layers}.get(io_type)
     if builder is None:
         raise HlsError(f"hls4ml: got io_type '{io_type}', must be io_stream or io_parallel; choose one of these")
+    if pairs := [tensor for tensor in design.graph.tensors.values() if tensor.kind == "row" and tensor.keys.segment]:
+        raise HlsError(f"hls4ml: got keys '{pairs[0].shape[2]}' of {pairs[0].name}, must be all, causal or a window; use the rtl backend")
     for node in design.graph.nodes:
         if not (op := OPS.get(node.op)) or not op.host and not (op.hls and (layers.HEADERS / f"{node.op}.h").is_file()):
             raise HlsError(

@@ -29,7 +29,7 @@ def build(graph: Graph, config: HardwareConfig, folder: Path) -> Folding:
 
 def macs_per_sentence(graph: Graph, tokens: int) -> int:
     """Multiply-accumulates of all matrix operators for one sentence."""
-    return sum(OPS[n.op].macs(graph.source, n, tokens) for n in graph.source.nodes)
+    return sum(OPS[n.op].macs(graph.source, n, graph.source.taken(n, tokens)) for n in graph.source.nodes)
 
 
 def weight_bits(graph: Graph) -> int:

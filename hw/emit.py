@@ -22,6 +22,7 @@ from bitloom.hw.plan.streams import Fifo, Stream
 RTL = Path(__file__).parent / "rtl"
 TOP = "encoder"
 NOT_LOADED = "33'd0"  # the bus that loads memories (hw/rtl/rom.sv), where they are read from files
+NOT_THERE = {"valid": "1'b0", "ready": "", "data": "'0", "last": "1'b0"}  # a stream that a unit could take
 TIED = "26'd0"  # the bus of turns (hw/rtl/turns.sv) of units that serve one node
 
 
@@ -131,6 +132,8 @@ class Emitter:
             self._declare(port.wire, port.stream)
             self._fifo(port)
             ports += _bundle(port.wire, port.prefix)
+        for prefix in unit.op.ports[len(unit.ports) :]:
+            ports += _no_bundle(prefix)
         self._declare(unit.out.wire, unit.out)
         if unit.fold.folded:
             ports.insert(0, f".bus({self.design.part_bus(unit.node.inputs[0])})")
@@ -207,6 +210,8 @@ class Emitter:
         leaves = self.design.outputs[0] if loop.logits else loop.back
         self._declare(self.design.offered(leaves), leaves)
         self._declare(loop.turn.wire, loop.turn)
+        if loop.borders:
+            self._declare(loop.borders.source, loop.borders.stream)
         into = loop.entry.wire
         if self.design.by_turn:
             self._declare(into := f"{LOOP}__m", loop.entry)
@@ -216,7 +221,9 @@ class Emitter:
             *_bundle(into, "m"),
             *_bundle(loop.returning.wire, "b"),
             *_bundle(self.design.offered(leaves), "x"),
-            *(_bundle(loop.logits.wire, "e") if loop.logits else (".e_valid(1'b0)", ".e_ready()", ".e_data('0)", ".e_last(1'b0)")),
+            *(_bundle(loop.logits.wire, "e") if loop.logits else _no_bundle("e")),
+            *(_bundle(loop.borders.wire, "n") if loop.borders else _no_bundle("n")),
+            *(_bundle(loop.borders.stream.wire, "o") if loop.borders else (".o_valid()", ".o_ready(1'b1)", ".o_data()", ".o_last()")),
         ]
         self._instance(loop.instance.module, "u_loop", loop.instance.params, [*ports, ".bus(turns_bus)"])
         self.modules.add("turns")
@@ -267,6 +274,11 @@ def memory_file(unit: Unit, key: str) -> str:
 def _bundle(wire: str, prefix: str) -> list[str]:
     """Connections of a stream's four ports."""
     return [f".{prefix}_{signal}({wire}_{signal})" for signal in ("valid", "ready", "data", "last")]
+
+
+def _no_bundle(prefix: str) -> list[str]:
+    """Of a stream that is not there."""
+    return [f".{prefix}_{signal}({value})" for signal, value in NOT_THERE.items()]
 
 
 def _literal(value: int) -> str:

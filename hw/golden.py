@@ -9,7 +9,7 @@ import numpy as np
 
 from bitloom.hw.errors import BitloomError
 from bitloom.hw.graph import Graph
-from bitloom.hw.ops import OPS, gate_of
+from bitloom.hw.ops import OPS, aside_of, gate_of
 
 
 class InputError(BitloomError):
@@ -52,16 +52,25 @@ def run(graph: Graph, ids: Sequence[Sequence[int]], segments: Sequence[Sequence[
 
 
 def evaluate(graph: Graph, tensors: dict[str, np.ndarray], lengths: np.ndarray, *, keep_all: bool = True) -> dict[str, np.ndarray]:
-    """The same from ragged inputs of the graph (checked by the caller)."""
+    """The same from ragged inputs of the graph (checked by the caller). lengths: tokens of the sentences as the host sends them, int64 [S]."""
     values = dict(tensors)
     last_use = {name: i for i, n in enumerate(graph.nodes) for name in n.inputs}
     for index, node in enumerate(graph.nodes):
-        values[node.name] = OPS[node.op].run(graph, node, [values[i] for i in node.inputs], lengths)
+        values[node.name] = OPS[node.op].run(graph, node, [values[i] for i in node.inputs], graph.taken(node, lengths))
         if not keep_all:
             for name in set(node.inputs):
                 if last_use[name] == index and name not in graph.outputs:
                     del values[name]
     return {k: v for k, v in values.items() if k not in graph.inputs}
+
+
+def borders(graph: Graph, values: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """Tokens of the first sentence of each pair, int64 [S]; None: no keys of the graph depend on it.
+
+    values  golden codes, the border's among them
+    """
+    found = sorted(aside_of(graph))
+    return values[found[0]][:, 0] if found else None
 
 
 def exits(graph: Graph, values: Mapping[str, np.ndarray]) -> tuple[int, ...] | None:

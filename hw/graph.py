@@ -13,6 +13,7 @@ import numpy as np
 
 from bitloom.hw.errors import BitloomError
 from bitloom.hw.keys import Keys
+from bitloom.hw.tokens import Count, Tokens
 
 SCHEMA = "bitloom.graph/1"
 
@@ -25,8 +26,8 @@ class GraphError(BitloomError):
 class Tensor:
     """Integer codes; `scale` is what one LSB is worth (a power of two for activations).
 
-    shape  ("T", C) a token stream, ("T", heads, KEYS) a row stream, (1, C) one vector a sentence; KEYS is "T" where a query sees all keys, else a
-           range of them (hw/keys.py)
+    shape  (TOKENS, C) a token stream, (TOKENS, heads, KEYS) a row stream, (1, C) one vector a sentence; TOKENS is "T", or what is left of them
+           (hw/tokens.py), KEYS is "T" where a query sees all keys, else a range of them (hw/keys.py)
     """
 
     name: str
@@ -48,12 +49,17 @@ class Tensor:
         """`token`, `row` or `sentence`: the stream that carries it."""
         if len(self.shape) == 3:
             return "row"
-        return "token" if self.shape[0] == "T" else "sentence"
+        return "sentence" if self.shape[0] == 1 else "token"
 
     @property
     def channels(self) -> int:
         """C; 1 for a row stream."""
         return 1 if self.kind == "row" else int(self.shape[-1])
+
+    @property
+    def tokens(self) -> Tokens:
+        """How many of a sentence's it has. Raises ValueError: its shape does not say."""
+        return Tokens.parse(self.shape[0])
 
     @property
     def keys(self) -> Keys:
@@ -118,9 +124,22 @@ class Graph:
         """Of a rolled graph: the tensors of the whole graph that a tensor's stream carries, by turn; () outside of its layers."""
         return ()
 
+    @property
+    def shared(self) -> bool:
+        """Of a rolled graph: turns that hold the same share a bank of a unit's memory."""
+        return True
+
     def turns(self, node: Node) -> tuple[tuple[Graph, Node], ...]:
         """The nodes that one unit serves, by turn, each in the graph that has its exact tensors: the node alone, but in a rolled graph."""
         return ((self, node),)
+
+    def taken(self, node: Node, tokens: Count) -> Count:
+        """How many tokens a node takes of sentences of so many: what is left of them in its (first) input."""
+        return self.tensors[node.inputs[0]].tokens.of(tokens) if node.inputs[0] in self.tensors else tokens
+
+    def longest(self, node: Node) -> int:
+        """The most tokens that a node takes of a sentence."""
+        return self.taken(node, self.max_tokens)
 
     def index_bits(self, node: Node) -> int:
         """Bits of the indices that a unit's weights are stored as; 0: it stores their values, as some layer that it serves has no codebook.

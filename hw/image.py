@@ -32,7 +32,7 @@ from bitloom.boards.pynq_driver.header import FIRST, MAGIC, VERSION, parse
 from bitloom.hw.errors import BitloomError
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Instance
-from bitloom.hw.parts import image_loader, tiles
+from bitloom.hw.parts import image_loader, tiles, weights
 from bitloom.hw.parts.axi_fetch import ExternalMemory
 from bitloom.hw.plan import streamed
 from bitloom.hw.plan.design import Design, Unit
@@ -199,7 +199,8 @@ def sealed(data: bytes) -> bytes:
 
 def _tiles(unit: Unit, data_bits: int) -> bytes:
     """A unit's weights as they lie in memory."""
-    found, bits = unit.op.weights(unit.graph, unit.node, unit.fold), unit.op.element_bits(unit.graph, unit.node, unit.fold)
+    every, bits = unit.op.weights(unit.graph, unit.node, unit.fold), unit.op.element_bits(unit.graph, unit.node, unit.fold)
+    found = weights.of_banks(every, weights.tile_banks(unit.graph, unit.node))
     elements = found[0].shape[1]
     columns, in_beat, _ = tiles.shape(bits * elements, 1, data_bits)
     words = np.concatenate([np.pad(tile, ((0, -len(tile) % in_beat), (0, 0))) for tile in found])  # to whole beats
@@ -226,11 +227,12 @@ def reads(design: Design, lengths: Sequence[int], exits: Sequence[int] | None = 
         counts[begins : begins + turn] = len(lengths) if exits is None else sum(number <= exit for exit in exits)
     counts[: image_loader.beats(8 * beat)] = 1
     for unit in design.fetching:
-        first = unit.fold.base // beat
+        begins = streamed.begins(unit.graph, unit.node, unit.fold)
         for turn, size in enumerate(streamed.sizes(unit.graph, unit.node, unit.fold)):
-            inside = [n if unit.out.kind == "token" else 1 for i, n in enumerate(lengths) if exits is None or exits[i] >= turn]
-            counts[first : first + size // beat] = sum(-(-n // unit.fold.block) for n in inside)
-            first += size // beat
+            first = (unit.fold.base + begins[turn]) // beat
+            carried = unit.out.carries(lengths, turn) if unit.out.kind == "token" else np.ones(len(lengths), dtype=np.int64)
+            inside = [n for i, n in enumerate(carried.tolist()) if exits is None or exits[i] >= turn]
+            counts[first : first + size // beat] += sum(-(-n // unit.fold.block) for n in inside)
     return counts
 
 

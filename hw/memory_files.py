@@ -14,6 +14,7 @@ from bitloom.hw.emit import memory_file
 from bitloom.hw.errors import BitloomError
 from bitloom.hw.graph import Node
 from bitloom.hw.hexfile import Hex
+from bitloom.hw.parts import shared
 from bitloom.hw.plan.design import Design, Unit
 
 
@@ -70,11 +71,11 @@ class Reads:
         inside = [np.ones(len(lengths), dtype=bool) if exits is None else np.asarray(exits) >= turn for turn in range(graph.count if graph.around else 1)]
         for name, (unit, key, _) in memories(self.design).items():
             if unit.op.looked_up is None:
-                self._take(name, unit, [bool(those.any()) for those in inside[: unit.turns]])
+                self._take(name, unit, key, [bool(those.any()) for those in inside[: unit.turns]])
                 continue
             if unit.name not in entries:
                 entries[unit.name] = [_looked_up(unit, n, values, lengths, those) for (_, n), those in zip(graph.turns(unit.node), inside, strict=False)]
-            for read, own in zip(np.split(self.read[name], unit.turns), entries[unit.name], strict=True):
+            for read, own in zip(self._banks(name, unit, key), entries[unit.name], strict=True):
                 if own is None:
                     continue
                 if key in own:
@@ -82,12 +83,19 @@ class Reads:
                 else:
                     read[:] = True
 
-    def _take(self, name: str, unit: Unit, reached: Sequence[bool]) -> None:
+    def _banks(self, name: str, unit: Unit, key: str) -> list[np.ndarray]:
+        """Of each turn, the part of a memory that it reads; turns may share one."""
+        of = shared.of_turns(unit.instance.params, key)
+        of = of if len(of) == unit.turns else list(range(unit.turns))  # loaded by turn
+        parts = np.split(self.read[name], max(of) + 1)
+        return [parts[bank] for bank in of]
+
+    def _take(self, name: str, unit: Unit, key: str, reached: Sequence[bool]) -> None:
         """Whole turns of a memory were read; of one whose turns have not as many words each, only all of them count."""
         if all(reached):
             self.read[name][:] = True
-        elif not unit.fold.words and self.read[name].size % unit.turns == 0:
-            for read, was in zip(np.split(self.read[name], unit.turns), reached, strict=True):
+        elif not unit.fold.words and self.read[name].size % (max(shared.of_turns(unit.instance.params, key)) + 1) == 0:
+            for read, was in zip(self._banks(name, unit, key), reached, strict=True):
                 read |= was
 
     def summary(self) -> dict:
@@ -100,9 +108,10 @@ def _looked_up(unit: Unit, node: Node, values: Mapping[str, np.ndarray], lengths
     """Entries of a unit's memories that a node reads for some of the sentences; None: for no sentence. those: bool [S]."""
     if not those.any():
         return None
-    sizes = {"token": lengths, "row": lengths * lengths, "sentence": np.ones_like(lengths)}
-    inputs = []
+    graph, inputs = unit.graph.source, []
     for name in node.inputs:
-        kept = np.repeat(those, sizes[unit.graph.source.tensor(name).kind])
+        tokens = graph.tensor(name).tokens.of(lengths)
+        sizes = {"token": tokens, "row": tokens * tokens, "sentence": np.ones_like(lengths)}
+        kept = np.repeat(those, sizes[graph.tensor(name).kind])
         inputs.append(values[name][np.repeat(kept, len(values[name]) // len(kept))])
-    return unit.op.looked_up(unit.graph, unit.node, inputs, lengths[those])
+    return unit.op.looked_up(unit.graph, unit.node, inputs, graph.taken(node, lengths[those]))

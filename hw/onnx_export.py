@@ -59,10 +59,10 @@ class Builder:
         )
         return results
 
-    def op(self, op_type: str, *inputs: str, name: str | None = None, **attributes) -> str:
-        """One standard operator; name: of its output (a fresh one if None)."""
+    def op(self, op_type: str, *inputs: str, name: str | None = None, before: str | None = None, **attributes) -> str:
+        """One standard operator; name: of its output (a fresh one if None), before: of one in front of it, of operators with two."""
         name = name or self.fresh()
-        self.nodes.append(helper.make_node(op_type, list(inputs), [name], **attributes))
+        self.nodes.append(helper.make_node(op_type, list(inputs), [*([before] if before else []), name], **attributes))
         return name
 
     def constant(self, name: str, value: np.ndarray) -> str:
@@ -89,10 +89,13 @@ class Builder:
     def clip(self, x: str, tensor: Tensor, name: str) -> str:
         return self.op("Min", self.op("Max", x, self.scalar(tensor.low)), self.scalar(tensor.high), name=name)
 
-    def seen(self, x: str, keys: Keys) -> str:
-        """bool [T, 1, T]: which keys a query sees; x has T tokens along its first axis."""
+    def seen(self, x: str, keys: Keys, border: str | None = None) -> str:
+        """bool [T, 1, T]: which keys a query sees; x has T tokens along its first axis; border: int64 [1, 1], of the keys `segment`."""
         tokens = self.op("Gather", self.op("Shape", x), self.scalar(0))
         at = self.op("Range", self.scalar(0), tokens, self.scalar(1))
+        if keys.segment:
+            first = self.op("Less", at, self.op("Reshape", border, self.ints([1])))
+            return self.op("Equal", first, self.op("Unsqueeze", first, self.ints([1, 2])))
         behind = self.op("Sub", at, self.op("Unsqueeze", at, self.ints([1, 2])))
         limits = [("GreaterOrEqual", None if keys.back is None else -keys.back), ("LessOrEqual", keys.ahead)]
         sides = [self.op(test, behind, self.scalar(limit)) for test, limit in limits if limit is not None]
@@ -124,7 +127,8 @@ def observed(graph: Graph) -> list[str]:
 
 def _shape(tensor: Tensor) -> list[int | str]:
     """Rows are whole: what is not seen is 0."""
-    return ["T", tensor.shape[1], "T"] if tensor.kind == "row" else list(tensor.shape)
+    tokens = str(tensor.shape[0]) if tensor.kind != "sentence" else 1
+    return [tokens, tensor.shape[1], tokens] if tensor.kind == "row" else [tokens, tensor.shape[1]]
 
 
 def to_onnx(graph: Graph) -> onnx.ModelProto:

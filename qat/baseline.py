@@ -21,7 +21,7 @@ from bitloom.qat.families import family_of
 from bitloom.qat.families.family import KEYS, Family
 from bitloom.qat.families.heads import HEADS
 from bitloom.qat.labels import order_by_name
-from bitloom.qat.net.operators import visible
+from bitloom.qat.net.operators import border_of, visible
 from bitloom.qat.quantizers import QuantError
 
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -62,7 +62,9 @@ def _see(keys: Keys, body: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple,
     """The encoder's arguments with a mask [B, 1, T, T], added to the scores, in the place of one of padding [B, T]."""
     ids, mask = kwargs["input_ids"] if "input_ids" in kwargs else args[0], kwargs.get("attention_mask")
     real = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
-    seen = visible(keys, ids[..., None], real[:, None, None, :])
+    segments = kwargs.get("token_type_ids")
+    border = border_of(torch.zeros_like(ids) if segments is None else segments) if keys.segment else None
+    seen = visible(keys, ids[..., None], real[:, None, None, :], border)
     dtype = next(body.parameters()).dtype
     return args, kwargs | {"attention_mask": torch.zeros(seen.shape, dtype=dtype, device=ids.device).masked_fill_(~seen, -torch.inf)}
 

@@ -11,8 +11,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from bitloom.hw.tokens import Tokens
 from bitloom.qat import functional as F
 from bitloom.qat.config import AUTO, BIT_RANGES, CalibrationWarning
+from bitloom.qat.net.kept import still_real
 from bitloom.qat.net.model import QuantModel
 from bitloom.qat.net.network import Network
 from bitloom.qat.net.operators import LOGIT_BITS, Add, LayerNorm, Linear
@@ -30,7 +32,7 @@ class Observer:
     """Sums, over a tensor's values at real tokens, the squared error that each candidate exponent would make.
 
     low, high  range of the codes
-    batch      shared by all observers: 'real' is the current batch's mask [B, T]
+    batch      shared by the observers of tensors that hold as many tokens: 'real' is the current batch's mask [B, T]
     """
 
     def __init__(self, low: int, high: int, batch: dict):
@@ -85,12 +87,13 @@ def calibrate(model: QuantModel | Network, batches: Iterable[dict[str, Tensor]])
 def observe(network: Network, batches: Iterable[dict[str, Tensor]], make: Callable[[str, Grid, dict], Seen]) -> dict[str, Seen]:
     """Show batches to observers, one a tensor, while the activations stay float; returns them by tensor name.
 
-    make  make(name, grid, batch) is a tensor's observer; `batch` holds the mask of the batch that is seen (class Observer)
+    make  make(name, grid, batch) is a tensor's observer; `batch` holds the mask of the tensor's tokens in the batch that is seen (class Observer)
     """
-    batch, grids = {}, network.grids()
+    grids, left = network.grids(), network.tokens()
+    masks: dict[Tokens, dict] = {own: {} for own in left.values()}  # of tensors that hold as many tokens
     training, device = network.training, next(network.parameters()).device
     network.eval()
-    observers = {name: make(name, grid, batch) for name, grid in grids.items()}
+    observers = {name: make(name, grid, masks[left[name]]) for name, grid in grids.items()}
     seen = 0
     try:
         for name, grid in grids.items():
@@ -98,8 +101,10 @@ def observe(network: Network, batches: Iterable[dict[str, Tensor]], make: Callab
         for inputs in batches:
             ids = inputs["input_ids"].to(device)
             mask, segments = (inputs.get(key) for key in ("attention_mask", "token_type_ids"))
-            batch["real"] = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.to(device).bool()
-            real = None if bool(batch["real"].all()) else batch["real"][:, None, None, :]
+            whole = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.to(device).bool()
+            real = None if bool(whole.all()) else whole[:, None, None, :]
+            for own, batch in masks.items():
+                batch["real"] = still_real(whole, own) if own.shares else whole
             network(ids, torch.zeros_like(ids) if segments is None else segments.to(device), real)
             seen += 1
     finally:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, model_serializer, model_validator
 
+from bitloom.hw.keys import SEGMENT
 from bitloom.hw.settings import ConfigError, Number, Strict, did_you_mean
 
 # Quantization settings and the bits each may have. Upper ends are the hardware's: a table has at most 2**10 entries,
@@ -93,7 +94,7 @@ class ModelConfig(NetworkConfig):
     heads: int | None = Field(None, ge=1, le=MAX_HIDDEN)
     intermediate: int | None = Field(None, ge=1, le=MAX_INTERMEDIATE)
     activation: Literal["gelu", "relu"] | None = None
-    attention: Literal["full", "window", "causal"] | None = None  # which keys a query sees; left out: the checkpoint's, or else all
+    attention: Literal["full", "window", "causal", "segment"] | None = None  # which keys a query sees; left out: the checkpoint's, or else all
     window: int | None = Field(None, ge=0, le=MAX_TOKENS)  # of attention: window: tokens on each side
     checkpoint: str | None = None
 
@@ -130,7 +131,7 @@ class ModelConfig(NetworkConfig):
     @property
     def keys(self) -> str | None:
         """As a row tensor's shape states them (hw/keys.py); None: the recipe does not say."""
-        return {None: None, "full": "T", "causal": "causal", "window": f"window {self.window}"}[self.attention]
+        return {None: None, "full": "T", "causal": "causal", "segment": SEGMENT, "window": f"window {self.window}"}[self.attention]
 
     @model_validator(mode="after")
     def _heads_divide_hidden(self) -> ModelConfig:

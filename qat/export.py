@@ -52,12 +52,14 @@ def forward_codes(model: QuantModel | Network, ids: Sequence[Sequence[int]], seg
 
 def _taps(network: Network, codes: dict[str, np.ndarray], mask: Tensor) -> Iterator:
     """Hooks that put each named tensor's codes of real tokens into `codes`."""
+    left = network.tokens()
 
     def keep(name: str, values: Tensor, unit: Tensor | float) -> None:
+        """Padding is behind a sentence's tokens, however many of these are left."""
         values = values.detach() / unit
         if not torch.equal(values, values.round()):
             raise QuantError(f"forward_codes: {name}: got a value between two codes, must be a float64 model (bitloom.qat.export.in_float64)")
-        codes[name] = _ragged(values.cpu().numpy(), mask.numpy())
+        codes[name] = _ragged(values.cpu().numpy(), left[name].of(mask.sum(1).numpy()))
 
     def tap(name: str, unit: Tensor | float):
         return lambda module, args, out: keep(name, out, unit)
@@ -71,11 +73,10 @@ def _taps(network: Network, codes: dict[str, np.ndarray], mask: Tensor) -> Itera
             yield module.rescaling.register_forward_pre_hook(tap_input(name, unit))
 
 
-def _ragged(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Drop padding: [B, T, C] -> [sum T, C]; [B, heads, T, T] -> flat rows; [B, C] as it is."""
+def _ragged(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Drop padding: [B, T, C] -> [sum T, C]; [B, heads, T, T] -> flat rows; [B, C] as it is. lengths: tokens of each sentence that the tensor holds."""
     if values.ndim == 4:
-        rows = [v[:, :n, :n].transpose(1, 0, 2).ravel() for v, n in zip(values, mask.sum(1).tolist(), strict=True)]
-        values = np.concatenate(rows)
+        values = np.concatenate([v[:, :n, :n].transpose(1, 0, 2).ravel() for v, n in zip(values, lengths.tolist(), strict=True)])
     elif values.ndim == 3:
-        values = values[mask]
+        values = values[np.arange(values.shape[1]) < lengths[:, None]]
     return values.astype(np.int64)

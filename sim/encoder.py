@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,9 +15,10 @@ import numpy as np
 
 from bitloom.hw import image, process
 from bitloom.hw.emit import axi_ports
+from bitloom.hw.keys import SEGMENT
 from bitloom.hw.plan.design import SOURCE, TURNS
 from bitloom.hw.plan.folding import Folding, Memory
-from bitloom.hw.plan.streams import Fifo, Stream, read_fifos, read_streams
+from bitloom.hw.plan.streams import Fifo, Stream, borders_in, read_fifos, read_streams
 from bitloom.sim.bench import Bench
 from bitloom.sim.errors import SimulationError
 from bitloom.sim.plusargs import settings
@@ -80,6 +81,7 @@ class Options:
     folder               where inputs, records and the log are kept; None: a temporary folder, removed if the run succeeded
     memory               how external memory behaves, of an encoder that has its weights there
     exits                of a rolled encoder with off-ramps: that at which each sentence leaves, as golden says (bitloom.hw.golden.exits)
+    left_out             of an encoder that keeps the first sentence of a pair: tokens of each that are not sent, as the sentence before had them
     identity             16 hex digits that the hardware must tell (the graph hash's first); None: what encoder.sv says
     """
 
@@ -97,6 +99,7 @@ class Options:
     folder: Path | None = None
     memory: MemoryOptions = MemoryOptions()
     exits: tuple[int, ...] | None = None
+    left_out: tuple[int, ...] | None = None
     identity: str | None = None
 
 
@@ -108,7 +111,8 @@ class EncoderRun:
     infos           tensor -> Stream
     outputs         int64, elements that left at m_axis, flat in stream order
     output_last     bool, `last` of each of m_axis's beats
-    lengths         int64 [S], tokens of each sentence
+    lengths         int64 [S], tokens of each sentence, as sent
+    left_out        int64 [S], tokens that were not sent (Options.left_out)
     in_first_cycle  int64 [S], when a sentence's first beat was accepted
     out_last_cycle  int64, when the last beat of each sentence left at m_axis; shorter than S if the hardware stopped
     cycles          simulated cycles, drain, resets and the runs that these broke off included
@@ -120,6 +124,7 @@ class EncoderRun:
     fetched         how often each beat of the weights' image was read, int64; empty if they are on the chip
     visits          in a rolled encoder: (sentence, turn) in the order in which they went through the layers, as far as taps tell; () in others
     exits           Options.exits
+    borders         int64 [S], of an encoder whose keys depend on it: tokens of the first sentence of each pair, as the marks say; None of any other
     """
 
     streams: dict[str, Record]
@@ -137,15 +142,42 @@ class EncoderRun:
     taps: dict[str, np.ndarray] = field(init=False)
     visits: tuple[tuple[int, int], ...] = ()
     exits: tuple[int, ...] | None = None
+    borders: np.ndarray | None = None
+    left_out: np.ndarray | None = None
     fetched: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     def __post_init__(self) -> None:
-        taps = {name: codes(self.infos[name], record, self.lengths_of(name)) for name, record in self.streams.items()}
+        taps = {name: codes(self.infos[name], record, self.sizes_of(name)[0]) for name, record in self.streams.items()}
         object.__setattr__(self, "taps", taps)
 
-    def lengths_of(self, tensor: str) -> np.ndarray:
-        """Tokens of what a stream carries, in its order: of the sentences, or in a rolled encoder of their visits."""
-        return self.lengths[[sentence for sentence, _ in self.visits]] if self.infos[tensor].turns else self.lengths
+    @property
+    def whole(self) -> np.ndarray:
+        """Tokens of each sentence, those that were not sent among them, int64 [S]."""
+        return self.lengths if self.left_out is None else self.lengths + self.left_out
+
+    def sizes_of(self, tensor: str) -> tuple[np.ndarray, np.ndarray | None]:
+        """Tokens of what a stream carries, in its order, and the borders: of the sentences, or in a rolled encoder of their visits."""
+        info = self.infos[tensor]
+        carried = [info.carries(self.whole, turn) for turn in range(max(1, len(info.turns)))]
+        lengths = np.array([carried[turn][sentence] for sentence, turn in self.visits], dtype=np.int64) if info.turns else carried[0]
+        missing, borders = self.missing(tensor), self.borders
+        if borders is not None:
+            everything = np.array([not name for name in told_in(self.infos.values()).turns])
+            borders = np.array([0 if everything[turn] else borders[sentence] for sentence, turn in self.visits]) if info.turns else borders
+        return lengths - missing, borders
+
+    def missing(self, tensor: str) -> np.ndarray:
+        """Tokens that a stream lacks of each sentence, or visit, that it carries: those that were not sent, in front of where they come back."""
+        info = self.infos[tensor]
+        count = len(self.visits) if info.turns else len(self.lengths)
+        if self.left_out is None or not self.left_out.any():
+            return np.zeros(count, dtype=np.int64)
+        if info.turns:
+            recall = [bool(name) for name in told_in(self.infos.values()).turns].index(False)
+            return np.array([self.left_out[sentence] * (turn < recall) for sentence, turn in self.visits], dtype=np.int64)
+        order = [name for name, s in self.infos.items() if s.kind != "sentence"]
+        behind = max(i for i, name in enumerate(order) if self.infos[name].turns)
+        return self.left_out * (info.kind == "token" and order.index(tensor) < behind)
 
 
 def codes(stream: Stream, record: Record, lengths: np.ndarray) -> np.ndarray:
@@ -196,9 +228,11 @@ def simulate(
     """
     executable = build(bench)
     lengths = np.array([len(s) for s in sentences], dtype=np.int64)
-    expect = {s.tensor: expected_beats(s, lengths) for s in sinks(infos)}
-    taps = {s.port: expected_beats(s, lengths) for s in infos if s.port}
-    taps |= {s.wire: expected_beats(s, lengths) * max(1, len(s.turns)) for s in infos if options.taps}
+    borders = borders_in(infos, sentences)
+    whole = lengths + np.array(options.left_out or [0] * len(lengths), dtype=np.int64)
+    expect = {s.tensor: expected_beats(s, whole) for s in sinks(infos)}
+    taps = {s.port: expected_beats(s, whole) for s in infos if s.port}
+    taps |= {s.wire: sum(expected_beats(s, whole, turn, part) for turn, part in enumerate(by_turn(infos, s, borders))) for s in infos if options.taps}
     plusargs = settings(
         stall_in=options.stall_in,
         stall_out=options.stall_out,
@@ -226,10 +260,22 @@ def simulate(
             args=args,
             wall_seconds=options.wall_seconds,
         )
-        result = _collect(work, infos, lengths, expect, options, time.monotonic() - began)
+        result = _collect(work, infos, lengths, borders, expect, options, time.monotonic() - began)
         if result.problem and not options.folder:
             process.keep(work)
     return result
+
+
+def told_in(infos: Iterable[Stream]) -> Stream:
+    """The stream of borders."""
+    return next(s for s in infos if s.kind == "sentence" and s.keys == SEGMENT)
+
+
+def by_turn(infos: Sequence[Stream], stream: Stream, borders: np.ndarray | None) -> list[np.ndarray | None]:
+    """The borders that count for a stream, in each turn in which it carries a sentence: none where all keys are seen."""
+    if not stream.turns or borders is None:
+        return [borders] * max(1, len(stream.turns))
+    return [borders if name else np.zeros_like(borders) for name in told_in(infos).turns]
 
 
 def sinks(infos: Sequence[Stream]) -> list[Stream]:
@@ -343,13 +389,16 @@ def write_sentences(path: Path, sentences: Sequence[np.ndarray], first: Stream) 
     write_source(path, beats, last, first.io_bits)
 
 
-def expected_beats(stream: Stream, lengths: np.ndarray) -> int:
-    """Beats of a stream for sentences of these lengths, in one turn."""
-    units = {"token": lambda: lengths, "row": lambda: stream.row_lengths(lengths), "sentence": lambda: lengths > 0}[stream.kind]()
+def expected_beats(stream: Stream, lengths: np.ndarray, turn: int = -1, borders: np.ndarray | None = None) -> int:
+    """Beats of a stream for sentences of these lengths, in one turn (that in which they leave). borders: of pairs, where keys depend on it."""
+    lengths = stream.carries(lengths, turn)
+    units = {"token": lambda: lengths, "row": lambda: stream.row_lengths(lengths, borders), "sentence": lambda: lengths > 0}[stream.kind]()
     return int(units.sum()) * stream.beats
 
 
-def _collect(work: Path, infos: Sequence[Stream], lengths: np.ndarray, expect: dict[str, int], options: Options, seconds: float) -> EncoderRun:
+def _collect(
+    work: Path, infos: Sequence[Stream], lengths: np.ndarray, borders: np.ndarray | None, expect: dict[str, int], options: Options, seconds: float
+) -> EncoderRun:
     source = read_tap(work / f"{SOURCE}.tap", infos[0].lanes, infos[0].io_bits, True)
     start = int(source.cycle[0]) if len(source.cycle) else 0
 
@@ -377,6 +426,8 @@ def _collect(work: Path, infos: Sequence[Stream], lengths: np.ndarray, expect: d
         outputs=first.beats.reshape(-1),
         output_last=first.last,
         lengths=lengths,
+        borders=borders,
+        left_out=None if options.left_out is None else np.array(options.left_out, dtype=np.int64),
         in_first_cycle=source.cycle[first_beats] - start,
         out_last_cycle=first.cycle[first.last],
         cycles=cycles_of(work)[0],

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from bitloom.hw.graph import Graph
+from bitloom.hw.keys import SEGMENT
 from bitloom.hw.ops import OPS
 from bitloom.hw.plan.streams import Stream
 from bitloom.sim.encoder import EncoderRun, codes
@@ -108,14 +109,16 @@ def compare(graph: Graph, golden: Mapping[str, np.ndarray], run: EncoderRun, *, 
         raise SimulationError(f"verify: no record of tensor '{missing[0]}', must be one of each; run the encoder with taps")
     reports = []
     for name in dict.fromkeys(carried[name] for name in names):
-        info, visits = run.infos[name], run.visits if run.infos[name].turns else ()
-        want = [golden[tensor] for tensor in info.turns or (name,)]
-        reports.append(_report(name, info, _in_order(info, want, run.lengths, visits), run.taps[name], run.streams[name].last, run.lengths, visits))
+        info, visits, sizes = run.infos[name], run.visits if run.infos[name].turns else (), run.sizes_of(name)
+        want = [golden[tensor] if tensor else np.zeros_like(golden[name]) for tensor in info.turns or (name,)]
+        found = _in_order(info, want, run, visits)
+        reports.append(_report(name, info, found, run.taps[name], run.streams[name].last, *sizes, visits))
     for name, record in run.left.items():  # behind the last tap come a FIFO and the widening to whole bytes
         info = run.infos[name]
         tensor = info.turns[-1] if info.turns else name
         if tensor in golden:
-            reports.append(_report(info.port, info, np.asarray(golden[tensor]).reshape(-1), codes(info, record, run.lengths), record.last, run.lengths))
+            lengths = info.carries(run.whole)
+            reports.append(_report(info.port, info, np.asarray(golden[tensor]).reshape(-1), codes(info, record, lengths), record.last, lengths))
     values = sum(r.values for r in reports)
     if values == 0:
         raise SimulationError("verify: compared 0 values, must be at least 1; a comparison of nothing proves nothing")
@@ -128,28 +131,46 @@ def compare(graph: Graph, golden: Mapping[str, np.ndarray], run: EncoderRun, *, 
     )
 
 
-def _in_order(info: Stream, want: Sequence[np.ndarray], lengths: np.ndarray, visits: Sequence[tuple[int, int]]) -> np.ndarray:
+def _in_order(info: Stream, want: Sequence[np.ndarray], run: EncoderRun, visits: Sequence[tuple[int, int]]) -> np.ndarray:
     """Golden values of a stream, flat: of each visit those of its sentence and turn. want: the golden tensor of each turn."""
-    flat = [np.asarray(tensor).reshape(-1) for tensor in want]
-    if not visits:
+    flat, missing = [np.asarray(tensor).reshape(-1) for tensor in want], run.missing(info.tensor)
+    if not visits and not missing.any():
         return flat[0]
-    starts = sentence_starts(info, lengths, len(flat[0]))
-    return np.concatenate([flat[turn][starts[sentence] : starts[sentence + 1]] for sentence, turn in visits])
+    tokens = [info.carries(run.whole, turn) for turn in range(len(flat))]
+    starts = [sentence_starts(info, own, len(values)) for own, values in zip(tokens, flat, strict=True)]
+    chosen = visits or [(s, 0) for s in range(len(run.lengths))]
+    found = [(flat[turn][starts[turn][s] : starts[turn][s + 1]], int(tokens[turn][s])) for s, turn in chosen]
+    return np.concatenate([_sent(info, values, tokens, left) if left else values for (values, tokens), left in zip(found, missing.tolist(), strict=True)])
+
+
+def _sent(info: Stream, values: np.ndarray, tokens: int, left_out: int) -> np.ndarray:
+    """Of a sentence's golden values, those that a stream carries which lacks its first tokens."""
+    if info.kind == "token":
+        return values[left_out * info.channels :]
+    if info.kind == "row":
+        return values.reshape(tokens, -1, tokens)[left_out:, :, left_out:].reshape(-1)
+    return np.zeros_like(values) if info.keys == SEGMENT else values
 
 
 def _report(
-    name: str, info: Stream, want: np.ndarray, got: np.ndarray, last: np.ndarray, lengths: np.ndarray, visits: Sequence[tuple[int, int]] = ()
+    name: str,
+    info: Stream,
+    want: np.ndarray,
+    got: np.ndarray,
+    last: np.ndarray,
+    lengths: np.ndarray,
+    borders: np.ndarray | None = None,
+    visits: Sequence[tuple[int, int]] = (),
 ) -> TensorReport:
-    """visits  (sentence, turn) in the stream's order; (): the sentences, once each"""
-    lengths = lengths[[sentence for sentence, _ in visits]] if visits else lengths
-    size, flags, order = len(want), expected_last(len(want), info, lengths), info.order(lengths)
+    """lengths, borders  of what the stream carries, in its order; visits: (sentence, turn) of each; (): the sentences, once each"""
+    size, flags, order = len(want), expected_last(len(want), info, lengths, borders), info.order(lengths, borders)
     want = want if order is None else want[order]
     values, beats = _differences(got, want), _differences(last, flags)
     first = None
     if len(values):
-        first = _place(name, "value", int(values[0]), got, want, info, lengths, size)
+        first = _place(name, "value", int(values[0]), got, want, info, lengths, borders, size)
     elif len(beats):
-        first = _place(name, "last", int(beats[0]), last, flags, info, lengths, size)
+        first = _place(name, "last", int(beats[0]), last, flags, info, lengths, borders, size)
     if first and visits:
         sentence, turn = visits[first.sentence]
         first = replace(first, tensor=info.turns[turn], sentence=sentence)
@@ -171,11 +192,13 @@ def _differences(got: np.ndarray, want: np.ndarray) -> np.ndarray:
     return np.concatenate([np.flatnonzero(got[:common] != want[:common]), np.arange(common, max(len(got), len(want)))])
 
 
-def _place(name: str, what: str, index: int, got: np.ndarray, want: np.ndarray, info: Stream, lengths: np.ndarray, size: int) -> Place:
+def _place(
+    name: str, what: str, index: int, got: np.ndarray, want: np.ndarray, info: Stream, lengths: np.ndarray, borders: np.ndarray | None, size: int
+) -> Place:
     """size: values of the golden tensor."""
-    mask, order = info.filled_by_channels, info.order(lengths)
+    mask, order = info.filled_by_channels, info.order(lengths, borders)
     if info.kind == "row":
-        kept = np.flatnonzero(info.holds_channel(lengths))
+        kept = np.flatnonzero(info.holds_channel(lengths, borders))
         value, lane = (int((kept < index * info.lanes).sum()), 0) if what == "last" else (index, int(kept[index]) % info.lanes if index < len(kept) else 0)
     elif what == "last":  # the beat's first value, or the one before it where it holds none
         token, beat = divmod(index, info.beats)
@@ -210,7 +233,7 @@ def sentence_starts(info: Stream, lengths: np.ndarray, values: int) -> np.ndarra
     return np.concatenate([[0], np.cumsum(sizes)])
 
 
-def expected_last(values: int, info: Stream, lengths: np.ndarray) -> np.ndarray:
+def expected_last(values: int, info: Stream, lengths: np.ndarray, borders: np.ndarray | None = None) -> np.ndarray:
     """`last` of each beat by the stream's rule: the end of each row (row streams), or of each sentence. values: of the golden tensor."""
     if info.kind != "row":
         if info.fold:
@@ -218,7 +241,7 @@ def expected_last(values: int, info: Stream, lengths: np.ndarray) -> np.ndarray:
         flags = np.zeros(values // info.channels * info.beats, dtype=bool)
         flags[sentence_starts(info, lengths, values)[1:] // info.channels * info.beats - 1] = True
         return flags
-    ends = np.cumsum(info.row_lengths(lengths))
+    ends = np.cumsum(info.row_lengths(lengths, borders))
     flags = np.zeros(int(ends[-1]), dtype=bool)
     flags[ends - 1] = True
     return flags

@@ -49,7 +49,8 @@ class Encoder:
 
     def cycles(self, got: EncoderRun) -> dict[str, tuple[float, float]]:
         """(measured, predicted) of the first sentence's latency, the mix's mean interval and its end."""
-        guess, last = predict(Design(self.graph, self.folding), self.lengths, exits=self.exits), got.out_last_cycle
+        design, borders = Design(self.graph, self.folding), golden.borders(self.graph, self.want)
+        guess, last = predict(design, self.lengths, exits=self.exits, borders=borders), got.out_last_cycle
         return {
             "latency": (int(last[0]), guess.out_last[0]),
             "interval": (mean_interval(last, guess.together, guess.behind), guess.interval),
@@ -78,7 +79,9 @@ def make_of(folder: Path, seed: int, graph: Graph, hardware: HardwareConfig, len
 def assert_equal(encoder: Encoder, report: VerifyReport) -> None:
     """No mismatch, and nothing left out: all tensors but the host's, and the output once more where it leaves."""
     made = [n.name for n in encoder.graph.nodes if n.op != "embed"]
-    values = sum(carried(encoder.graph.tensor(name), encoder.want[name], encoder.lengths) for name in [*made, *encoder.graph.outputs])
+    borders, lengths = golden.borders(encoder.graph, encoder.want), np.array(encoder.lengths)
+    tensors = [encoder.graph.tensor(name) for name in [*made, *encoder.graph.outputs]]
+    values = sum(carried(tensor, encoder.want[tensor.name], tensor.tokens.of(lengths), borders) for tensor in tensors)
     assert report.ok and report.mismatches == 0, str(report)
     assert report.values_compared == values > 0
 
@@ -105,3 +108,19 @@ def assert_fills(encoder: Encoder, got: EncoderRun) -> None:
     cycles = np.arange(got.cycles)
     taken, given = (np.searchsorted(record.cycle, cycles, side="right") for record in (got.streams[output], got.left[output]))
     assert got.fills["m_axis"] == (taken - given).max()
+
+
+def check_turns(encoder: Encoder, **how) -> None:
+    """Every value of every turn, and what leaves; without stalls the cycles."""
+    got, report = encoder.run(**how)
+    assert report.ok and report.mismatches == 0, str(report)
+    graph = Design(encoder.graph, encoder.folding).graph
+    tensors, lengths = encoder.graph.tensors, np.array(encoder.lengths)
+    values = {name: carried(tensors[name], codes, tensors[name].tokens.of(lengths)) for name, codes in encoder.want.items()}
+    again = sum(values[name] for name in graph.carried(graph.head)[1:])  # come out of the layers, and go in again
+    made = [n.name for n in encoder.graph.nodes if n.op != "embed"]
+    assert report.values_compared == sum(values[name] for name in [*made, *encoder.graph.outputs]) + again
+    assert len(got.visits) == len(encoder.lengths) * graph.count
+    if not how.get("stall_in"):
+        assert_cycles(encoder, got)
+        assert_fills(encoder, got)

@@ -19,10 +19,11 @@ from bitloom.qat.net.cnn import CnnShape
 from bitloom.qat.net.convolution import Concat, TokenMax, TokenMean, TokenWindow
 from bitloom.qat.net.encoder import Encoder
 from bitloom.qat.net.hybrid import HybridShape
+from bitloom.qat.net.kept import KeepTokens
 from bitloom.qat.net.kinds import build
 from bitloom.qat.net.network import INPUTS, Network
 from bitloom.qat.net.off_ramps import OffRamps
-from bitloom.qat.net.operators import Add, Context, Embeddings, FirstToken, LayerNorm, Linear, Operator, Scores, Softmax, Table
+from bitloom.qat.net.operators import MARKED, Add, Border, Context, Embeddings, FirstToken, FixedContext, LayerNorm, Linear, Operator, Scores, Softmax, Table
 from bitloom.qat.net.recurrence import Lstm
 from bitloom.qat.net.shape import EncoderShape, LayerShape, NetworkShape
 
@@ -60,6 +61,7 @@ class Shape:
     labels: int = 2
     head: str = "sequence"
     activation: str = "gelu"
+    patterns: tuple[str, ...] = ()  # of further heads, of all layers
     keys: str | tuple[str, ...] = "T"  # those that a query sees (hw/keys.py), of all layers or of each
     weight_bits: tuple[int, ...] = (4,)
     narrow: bool = False  # without the least weight of its bits, as training has it: more rows may share a multiplier
@@ -72,6 +74,7 @@ class Shape:
     cell_bits: tuple[int, ...] = (16,)
     tile: tuple[int, int] = (8, 8)  # rows and columns of the tiles of a matrix that
     zero_tiles: tuple[float, ...] = (0.0,)  # are zero to one of these shares; tiles at the edges are smaller
+    keep: int | tuple[int | None, ...] | None = None  # share of the tokens that stays behind attention, in 256ths, of all layers or of each
     exits: tuple[float, int] | None = None  # off-ramps: threshold in shares of a logit's typical size, patience
     balanced: tuple[tuple[int, int], ...] = ((1, 1),)  # (weights of a row that are not zero, of so many side by side)
 
@@ -95,13 +98,19 @@ class RandomEncoder:
 
     def normal_or(self, x: Tensor, bits: int) -> int:
         """An activation's bits: drawn for tokens, given for what stands behind a sentence's first token."""
-        return self.pick(self.shape.act_bits) if x.shape[0] == "T" else bits
+        return self.pick(self.shape.act_bits) if x.kind == "token" else bits
 
     def embeddings(self, op: Embeddings, inputs: tuple[str, str]) -> Tensor:
         rows = (("word", self.shape.vocabulary), ("position", self.shape.max_tokens), ("segment", 2))
         tables = {key: self.rng.integers(-127, 128, (count, op.word.shape[1])) for key, count in rows}
         self.rms[op.tensor] = 120
+        if op.marked:
+            sums = ops.embed.append(self.b, MARKED, inputs, *ops.border.marked(*tables.values()), bits=11, scale=0.5)
+            return ops.requant.append(self.b, op.tensor, sums, [1], 1, bits=10, scale=1.0)
         return ops.embed.append(self.b, op.tensor, inputs, **tables, bits=10, scale=1.0)
+
+    def border(self, op: Border, sums: Tensor, segments: str) -> Tensor:
+        return ops.border.append(self.b, op.tensor, self.b.tensors[MARKED])
 
     def layernorm(self, op: LayerNorm, x: Tensor) -> Tensor:
         bits = self.pick(self.shape.act_bits)
@@ -164,19 +173,23 @@ class RandomEncoder:
         self.rms[op.tensor] = rms / 2**shift
         return ops.requant.append(self.b, op.tensor, acc, [1], shift, bits=bits, scale=scale)
 
-    def scores(self, op: Scores, q: Tensor, k: Tensor) -> Tensor:
-        acc = ops.scores.append(self.b, op.acc, q, k, op.heads, op.keys)
+    def scores(self, op: Scores, q: Tensor, k: Tensor, *border: Tensor) -> Tensor:
+        acc = ops.scores.append(self.b, op.acc, q, k, op.heads, op.keys, *border)
         rms = math.sqrt(q.channels // op.heads) * self.rms[q.name] * self.rms[k.name]
         bits, self.prob_bits = self.pick(self.shape.score_bits), self.pick(self.shape.prob_bits)
         return self.shift_to(op, acc, rms, bits, 2.0 ** (2 - bits + self.pick((0, 1))))
 
-    def softmax(self, op: Softmax, x: Tensor) -> Tensor:
+    def softmax(self, op: Softmax, x: Tensor, *border: Tensor) -> Tensor:
         self.rms[op.tensor] = 2.0**self.prob_bits / 4
-        return ops.softmax.append(self.b, op.tensor, x, self.prob_bits)
+        return ops.softmax.append(self.b, op.tensor, x, self.prob_bits, *border)
 
     def context(self, op: Context, p: Tensor, v: Tensor) -> Tensor:
         acc = ops.context.append(self.b, op.acc, p, v, op.heads)
         return self.shift_to(op, acc, 2.0**p.bits * self.rms[v.name] / 2, self.pick(self.shape.act_bits), 0.25)
+
+    def pattern(self, op: FixedContext, v: Tensor) -> Tensor:
+        acc = ops.pattern.append(self.b, op.acc, v, op.patterns)
+        return self.shift_to(op, acc, 40 * self.rms[v.name], self.pick(self.shape.act_bits), 0.25)
 
     def add(self, op: Add, a: Tensor, b: Tensor) -> Tensor:
         bits = self.pick(self.shape.residual_bits)
@@ -189,6 +202,10 @@ class RandomEncoder:
         scale = 2.0 ** (1 - bits) if op.function == "tanh" else 2.0 ** (3 - bits) if op.into_concat else x.scale
         self.rms[op.tensor] = self.rms[x.name] * 0.6
         return ops.table.append(self.b, op.tensor, x, op.function, bits=bits, signed=op.function != "relu", scale=scale)
+
+    def keep_tokens(self, op: KeepTokens, x: Tensor, p: Tensor) -> Tensor:
+        self.rms[op.tensor] = self.rms[x.name]
+        return ops.keep_tokens.append(self.b, op.tensor, x, p, op.keep)
 
     def first_token(self, op: FirstToken, x: Tensor) -> Tensor:
         self.rms[op.tensor] = self.rms[x.name]
@@ -249,6 +266,8 @@ class RandomEncoder:
 
 
 RANDOM = {
+    FixedContext: RandomEncoder.pattern,
+    Border: RandomEncoder.border,
     LayerNorm: RandomEncoder.layernorm,
     Linear: RandomEncoder.linear,
     Scores: RandomEncoder.scores,
@@ -256,6 +275,7 @@ RANDOM = {
     Context: RandomEncoder.context,
     Add: RandomEncoder.add,
     Table: RandomEncoder.table,
+    KeepTokens: RandomEncoder.keep_tokens,
     FirstToken: RandomEncoder.first_token,
     TokenWindow: RandomEncoder.token_window,
     TokenMax: RandomEncoder.token_max,
@@ -275,13 +295,14 @@ def _joined(network: Network, operators: dict, path: str) -> bool:
 
 def network_of(shape: Shape) -> Network:
     """The encoder of that shape, whatever its weights."""
-    width = shape.head_dim or shape.hidden // shape.heads
+    width = shape.head_dim or shape.hidden // (shape.heads + len(shape.patterns))
     keys = (shape.keys,) * shape.layers if isinstance(shape.keys, str) else shape.keys
-    layer = LayerShape(heads=shape.heads, head_width=width, intermediate=shape.intermediate, activation=shape.activation)
+    keeps = shape.keep if isinstance(shape.keep, tuple) else (shape.keep,) * shape.layers
+    layer = LayerShape(heads=shape.heads, head_width=width, intermediate=shape.intermediate, activation=shape.activation, patterns=shape.patterns)
     encoder = EncoderShape(
         hidden=shape.hidden,
         embedding=shape.embedding,
-        layers=tuple(replace(layer, keys=own) for own in keys),
+        layers=tuple(replace(layer, keys=own, keep=keep) for own, keep in zip(keys, keeps, strict=True)),
         vocabulary=shape.vocabulary,
         positions=shape.max_tokens,
         labels=shape.labels,
@@ -326,7 +347,7 @@ def random_bilstm(seed: int = 0, *, max_tokens: int = 16, bits: dict | None = No
 def random_sentences(graph: Graph, lengths, seed: int = 0) -> tuple[list[list[int]], list[list[int]]]:
     """Token and segment ids of sentences of the given lengths."""
     rng = np.random.default_rng(seed)
-    words = len(graph.params["embeddings.sum.word"])
+    words = len(graph.params[f"{graph.entry}.word"])
     ids = [rng.integers(0, words, n).tolist() for n in lengths]
     return ids, [np.sort(rng.integers(0, 2, n)).tolist() for n in lengths]
 
@@ -371,6 +392,27 @@ def draw_run(seed: int) -> dict:
         "resets": int(rng.integers(1, 4)),
         "reset_within": int(rng.choice([20, 300, 2000])),
     }
+
+
+def draw_rolled(seed: int) -> dict:
+    """A random encoder whose layers differ in all their bits, and how often each layer of hardware is used."""
+    rng = np.random.default_rng(7000 + seed)
+    heads, turns, layers = int(rng.integers(1, 4)), int(rng.integers(2, 6)), int(rng.integers(1, 3))
+    shape = dict(
+        layers=layers * turns,
+        heads=heads,
+        hidden=heads * int(rng.integers(4, 13)),
+        intermediate=int(rng.integers(5, 48)),
+        max_tokens=int(rng.integers(1, 25)),
+        head=str(rng.choice(["sequence", "token"])),
+        activation=str(rng.choice(["gelu", "relu"])),
+        **ALL_BITS,
+        **coded(seed),
+    )
+    lengths = rng.integers(1, shape["max_tokens"] + 1, int(rng.integers(2, 13))).tolist()
+    inside = (None, 1, 2, None)[seed % 4]
+    hardware = HardwareConfig(multipliers=int(layers * rng.uniform(10, 60)) + 5, layers=layers, inside=inside)
+    return {"seed": seed, "hardware": hardware, "lengths": lengths, "shape": shape}
 
 
 def draw_network(seed: int) -> dict:

@@ -16,3 +16,8 @@ def corners(rng: np.random.Generator, tensor: Tensor, tokens: int) -> np.ndarray
     for index, row in enumerate((tensor.high, tensor.low, alternating, 0)):
         codes[2 * index : 2 * index + 1] = row
     return codes
+
+
+def borders_of(rng, lengths, keys):
+    """Tokens of the first sentences of pairs: none, some or all of each; None where the keys do not depend on it."""
+    return np.where(rng.integers(0, 4, len(lengths)) > 0, rng.integers(0, np.array(lengths) + 1), lengths) if keys == "segment" else None

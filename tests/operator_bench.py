@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from bitloom.hw import graph_file
-from bitloom.hw.emit import NOT_LOADED, TIED
+from bitloom.hw.emit import NOT_LOADED, NOT_THERE, TIED
 from bitloom.hw.graph import Graph, Node, Tensor
 from bitloom.hw.instance import Fold, Layout
 from bitloom.hw.keys import Keys
 from bitloom.hw.ops import OPS
+from bitloom.hw.plan.streams import each_border
 from bitloom.hw.plan.timing import simulate_node
 from bitloom.sim.unit import OutSpec, Stimulus, UnitCase, run_units
 
@@ -28,12 +29,14 @@ class Case:
 
     data     codes of each input, as hw/golden.py lays them out
     lengths  tokens of each sentence
+    borders  of those that are pairs, tokens of the first (hw/keys.py); None: no keys depend on it
     """
 
     graph: Graph
     fold: Fold
     data: tuple[np.ndarray, ...]
     lengths: np.ndarray
+    borders: np.ndarray | None = None
 
     @property
     def node(self) -> Node:
@@ -55,6 +58,7 @@ def make_case(
     attrs=None,
     params=None,
     max_tokens: int = 64,
+    borders=None,
 ) -> Case:
     """A checked case; the output tensor's name is replaced by `y`."""
     node = Node(name="y", op=op, inputs=tuple(t.name for t in inputs), attrs=attrs or {})
@@ -72,6 +76,7 @@ def make_case(
         fold=fold,
         data=tuple(np.asarray(d, dtype=np.int64) for d in data),
         lengths=np.asarray(lengths),
+        borders=borders,
     )
 
 
@@ -81,7 +86,7 @@ def filled(case: Case, **fold) -> Case:
 
 
 def beats(
-    tensor: Tensor, codes: np.ndarray, lengths: np.ndarray, lanes: int, layout: Layout | None = None, queries: int = 1
+    tensor: Tensor, codes: np.ndarray, lengths: np.ndarray, lanes: int, layout: Layout | None = None, queries: int = 1, borders=None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A tensor as beats [n, lanes], their `last` [n], and the index of each token's (row's) last beat.
 
@@ -91,8 +96,9 @@ def beats(
     if tensor.kind == "row":
         heads = int(tensor.shape[1])
         rows = np.split(codes.reshape(-1), np.cumsum([n * heads * n for n in lengths])[:-1])
-        words = np.concatenate([_row_words(row.reshape(n, heads, n), lanes, queries, tensor.keys) for row, n in zip(rows, lengths, strict=True)])
-        units = np.concatenate([np.repeat(tensor.keys.spans(n)[::queries], heads * queries // lanes) for n in lengths])
+        each = list(zip(rows, lengths, each_border(lengths, borders), strict=True))
+        words = np.concatenate([_row_words(row.reshape(n, heads, n), lanes, queries, tensor.keys, b) for row, n, b in each])
+        units = np.concatenate([np.repeat(tensor.keys.spans(n, b)[::queries], heads * queries // lanes) for _, n, b in each])
     else:
         words = layout.place(codes).reshape(-1, lanes)
         units = np.full(len(codes), layout.width // lanes)
@@ -106,10 +112,10 @@ MISSING = 1 << 40  # no code
 ANY = 1  # what an input has there
 
 
-def _row_words(rows: np.ndarray, lanes: int, queries: int, keys: Keys) -> np.ndarray:
+def _row_words(rows: np.ndarray, lanes: int, queries: int, keys: Keys, border: int | None) -> np.ndarray:
     """A sentence's rows [T, heads, T] as their stream carries them [beats, lanes]: the keys that a query sees alone."""
     tokens, side = len(rows), lanes // queries
-    low, high = keys.bounds(tokens)
+    low, high = keys.bounds(tokens, border)
     found = []
     for first in range(0, tokens, queries):
         group = np.full((queries, *rows.shape[1:]), MISSING)
@@ -119,9 +125,10 @@ def _row_words(rows: np.ndarray, lanes: int, queries: int, keys: Keys) -> np.nda
     return np.concatenate(found)
 
 
-def carried(tensor: Tensor, codes: np.ndarray, lengths) -> int:
+def carried(tensor: Tensor, codes: np.ndarray, lengths, borders=None) -> int:
     """Values that a tensor's stream carries: of rows, those of the keys that a query sees."""
-    return codes.size if tensor.kind != "row" else int(tensor.shape[1]) * sum(int(tensor.keys.spans(int(n)).sum()) for n in lengths)
+    each = zip(lengths, each_border(lengths, borders), strict=True)
+    return codes.size if tensor.kind != "row" else int(tensor.shape[1]) * sum(int(tensor.keys.spans(int(n), b).sum()) for n, b in each)
 
 
 def golden(case: Case) -> np.ndarray:
@@ -130,17 +137,20 @@ def golden(case: Case) -> np.ndarray:
 
 def _beats_out(case: Case, lanes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     queries = case.fold.queries if case.output.kind == "row" else 1
-    return beats(case.output, golden(case), case.lengths, lanes, case.fold.layout_out, queries)
+    return beats(case.output, golden(case), case.output.tokens.of(case.lengths), lanes, case.fold.layout_out, queries, case.borders)
 
 
 def unit_case(case: Case) -> UnitCase:
     instance = OPS[case.node.op].rtl(case.graph, case.node, case.fold)
     inputs = {}
-    for port, name, codes in zip(OPS[case.node.op].ports, case.node.inputs, case.data, strict=True):
+    op = OPS[case.node.op]
+    for (port, name), codes in zip(op.takes(case.node), case.data, strict=False):
         tensor = case.graph.tensor(name)
         row = tensor.kind == "row"
         lanes, layout, queries = (case.fold.side * case.fold.queries, None, case.fold.queries) if row else (case.fold.lanes_in, case.fold.layout_in, 1)
-        words, last, _ = beats(tensor, codes, case.lengths, lanes, layout, queries)
+        if tensor.shape == (1, 1):
+            lanes, layout = 1, None
+        words, last, _ = beats(tensor, codes, case.lengths, lanes, layout, queries, case.borders)
         inputs[port] = Stimulus(np.where(words == MISSING, ANY, words), last, tensor.bits)
     lanes = case.fold.lanes_out if case.output.kind != "row" else case.fold.side * case.fold.queries
     return UnitCase(
@@ -149,7 +159,8 @@ def unit_case(case: Case) -> UnitCase:
         inputs,
         OutSpec("m", lanes, case.output.bits, case.output.signed),
         len(_beats_out(case, lanes)[0]),
-        tied={"bus": TIED, "load": NOT_LOADED} if OPS[case.node.op].module.turned else {},
+        tied=({"bus": TIED, "load": NOT_LOADED} if op.module.turned else {})
+        | {f"{prefix}_{signal}": value for prefix in op.ports[len(inputs) :] for signal, value in NOT_THERE.items()},
     )
 
 
@@ -176,7 +187,7 @@ def check_units(cases: Sequence[Case], *, stall_in: float = 0.0, stall_out: floa
             _equal(f"{where}: value [beat, lane]", np.where(words == MISSING, words, result.beats), words)
         _equal(f"{where}: last [beat]", result.last, last)
         if not stall_in and not stall_out:
-            trace = simulate_node(case.graph, case.node, case.fold, case.lengths.tolist())
+            trace = simulate_node(case.graph, case.node, case.fold, case.lengths.tolist(), borders=case.borders)
             _equal(f"{where}: cycle of last beat [token]", result.cycle[ends], np.array(trace.last))
         compared += words.size
     assert compared > 0, "nothing was compared"
@@ -204,4 +215,4 @@ def check_data(cases: Sequence[Case], monkeypatch, saturated: float = 0.5) -> No
 
 def intervals(case: Case) -> np.ndarray:
     """Cycles between the last beats of successive tokens (rows), by the timing model."""
-    return np.diff(simulate_node(case.graph, case.node, case.fold, case.lengths.tolist()).last)
+    return np.diff(simulate_node(case.graph, case.node, case.fold, case.lengths.tolist(), borders=case.borders).last)

@@ -127,7 +127,7 @@ def _require_equal(where: str, graph: Graph, tensor: str, skipped: int, part: Se
         return
     index, info = int(wrong.argmax()), graph.tensor(tensor)
     stream = Stream(tensor=tensor, wire="", lanes=1, bits=info.bits, signed=info.signed, kind=info.kind, layout=Layout(channels=info.channels))
-    sentence, token, channel = locate(index, stream, np.array(part.lengths), want.size)
+    sentence, token, channel = locate(index, stream, info.tokens.of(np.array(part.lengths)), want.size)
     raise VerificationError(
         f"export: {where}: {wrong.sum():,} of {wrong.size:,} values differ; first: "
         f"sentence {skipped + sentence} token {token} channel {channel}: got {got[index]}, must be {want[index]}"

@@ -62,6 +62,7 @@ def assemble(context: Context) -> dict:
             "weight_bits": timing["weight_bits"],
             "bottleneck": timing["bottleneck"],
             "early_exit": verified["early_exit"],
+            "recall": verified["recall"],
             "fifos": verified["fifos"],
             "stages": stages,
         },

@@ -13,11 +13,12 @@ import numpy as np
 
 from bitloom.errors import VerificationError
 from bitloom.flow import Context
-from bitloom.hw import golden, image
+from bitloom.hw import golden, image, recall
 from bitloom.hw.graph import Graph
 from bitloom.hw.memory_files import MemoryFileError, Reads, check_memory_files
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.predict import mean_interval, predict
+from bitloom.hw.plan.streams import each_border
 from bitloom.qat.data import Dataset
 from bitloom.sentences import Sentences, score_some
 from bitloom.sim.encoder import EncoderRun, Options, encoder_model, load_streams, run_encoder
@@ -103,9 +104,12 @@ class Bench:
         tokens = np.mean(sentences.lengths) if output.kind == "token" else 1
         return float(np.clip(SLOW * self.folding.interval / (tokens * output.channels), 2, LONGEST_GAP))
 
-    def simulate(self, name: str, sentences: Sentences, stall_in: float = 0.0, stall_out: float = 0.0, waves: Path | None = None) -> EncoderRun:
+    def simulate(
+        self, name: str, sentences: Sentences, stall_in: float = 0.0, stall_out: float = 0.0, waves: Path | None = None, kept: bool = False
+    ) -> EncoderRun:
         """Run sentences back to back and compare every tensor. Registers begin with random bits; several sentences are broken off by a reset, then begin anew.
 
+        kept  first sentences of pairs that are as those before are not sent (bitloom.hw.recall)
         Raises VerificationError: a difference, a simulation that died, another run after the reset, nothing compared.
         """
         seed, resets = self.context.recipe.verification.seed + len(self.outcomes), RESETS if len(sentences) > 1 and not waves else 0
@@ -113,10 +117,11 @@ class Bench:
         want = golden.run(self.graph, sentences.ids, sentences.segments)
         entry = self.graph.entry
         inputs = np.split(want[entry], np.cumsum(sentences.lengths)[:-1])
+        left_out = recall.left_out(sentences.ids, golden.borders(self.graph, want)) if kept else None
         try:
             got = run_encoder(
                 self.folder,
-                inputs,
+                recall.sent(inputs, left_out) if left_out else inputs,
                 Options(
                     stall_in=stall_in,
                     stall_out=stall_out,
@@ -126,6 +131,7 @@ class Bench:
                     resets=resets,
                     reset_within=self.loading + self.filled,
                     exits=golden.exits(self.graph, want),
+                    left_out=left_out and tuple(left_out),
                     identity=self.graph.hash[:16],
                 ),
             )
@@ -151,7 +157,8 @@ class Bench:
             raise VerificationError(f"verify: {name}: {report}")
         if self.design.fetch:
             self.count_fetches(name, got)
-        self.reads.add(want, np.array(sentences.lengths), got.exits)
+        if not left_out:  # else the first turns see less than these sentences
+            self.reads.add(want, np.array(sentences.lengths), got.exits)
         self.fills |= {name: max(most, self.fills.get(name, 0)) for name, most in got.fills.items()}
         return got
 
@@ -199,19 +206,21 @@ def run(context: Context) -> str:
     if context.waves:
         bench.simulate("waveform", dev.spread(WAVE_SENTENCES, settings.seed), waves=context.out / "waves.vcd")
     cycles = _cycles(bench, (chosen, mixed), (full_sentences, full), alone)
+    kept = _kept(bench, chosen, cycles["table"], settings.stall_sentences)
     total = {key: sum(getattr(o, key) for o in bench.outcomes) for key in ("values_compared", "mismatches")}
     result = {
         "backend": "rtl",
         "graph_hash": bench.graph.hash,
         "sentences": len(chosen),  # the development split may hold fewer than asked for
         **total,
-        "stall_runs": sum(o.name in ("random stalls", "slow consumer") for o in bench.outcomes),
+        "stall_runs": sum(o.name.endswith("random stalls") or o.name == "slow consumer" for o in bench.outcomes),
         "memories": (memories := bench.reads.summary()),
         "fifos": bench.fifos(),
         "fetched_beats": bench.fetched,
         "runs": [asdict(o) for o in bench.outcomes],
         "cycles": cycles,
         "early_exit": _early(bench, chosen, mixed),
+        "recall": kept,
         "rtl_accuracy": _accuracy(dataset, bench.graph, chosen, mixed),
     }
     (context.out / "verify.json").write_text(json.dumps(result, indent=1) + "\n")
@@ -232,7 +241,7 @@ def _cycles(
     graph, folding = bench.graph, bench.folding
     table, figures = [], {}
     for name, (sentences, got) in (("full", full), ("mixed", mixed)):
-        guess = predict(Design(graph, folding), sentences.lengths, exits=got.exits)
+        guess = predict(Design(graph, folding), sentences.lengths, exits=got.exits, borders=got.borders)
         figures[name] = {
             "interval": (guess.interval, mean_interval(got.out_last_cycle, guess.together, guess.behind)),
             "latency": (guess.latency[0], _latencies(got)[0]),
@@ -247,7 +256,7 @@ def _cycles(
         ]
     points = [[n, _latencies(got)[0]] for n, got in alone]
     design = Design(graph, folding)
-    guesses = [predict(design, [n], exits=got.exits).latency[0] for n, got in alone]
+    guesses = [predict(design, [n], exits=got.exits, borders=got.borders).latency[0] for n, got in alone]
     table += [{"name": f"latency, {n} tokens", "predicted": guess, "measured": m} for guess, (n, m) in zip(guesses, points, strict=True)]
     interval, latency = figures["full"]["interval"], figures["full"]["latency"]
     busy = [_utilization(design, sentences, got) for sentences, got in (full, mixed)]
@@ -270,7 +279,8 @@ def _utilization(design: Design, sentences: Sentences, got: EncoderRun) -> float
     None: there are no others
     """
     first, last = (0, len(sentences)) if got.exits else (min(design.together, len(sentences)), len(sentences) - design.behind)
-    work = sum(design.work(n, got.exits and got.exits[i]) for i, n in enumerate(sentences.lengths[:last]) if i >= first)
+    borders = each_border(sentences.lengths, got.borders)
+    work = sum(design.work(sentences.lengths[i], got.exits and got.exits[i], borders[i]) for i in range(first, last))
     span = int(got.out_last_cycle[last - 1]) - (int(got.out_last_cycle[first - 1]) if first else 0) if work else 0
     return work / (design.multipliers * span) if work else None
 
@@ -282,7 +292,7 @@ def _early(bench: Bench, sentences: Sentences, got: EncoderRun) -> dict | None:
     """
     if got.exits is None:
         return None
-    with_exits, without = (predict(bench.design, sentences.lengths, exits=exits) for exits in (got.exits, None))
+    with_exits, without = (predict(bench.design, sentences.lengths, exits=exits, borders=got.borders) for exits in (got.exits, None))
     return {
         "leaving": np.bincount(got.exits, minlength=bench.design.graph.count).tolist(),
         "mean": float(np.mean(got.exits)) + 1,
@@ -290,6 +300,23 @@ def _early(bench: Bench, sentences: Sentences, got: EncoderRun) -> dict | None:
         "predicted": with_exits.out_last[-1] / len(sentences),
         "without": without.out_last[-1] / len(sentences),
     }
+
+
+def _kept(bench: Bench, sentences: Sentences, table: list[dict], stalled: int) -> dict | None:
+    """What it saves that pairs come without a first sentence that is kept; None: the hardware keeps none, or there is no pair among the sentences.
+
+    cycles a pair, of all until the last answer: sent whole, without, and that as predicted (also in the table)
+    """
+    if not bench.folding.recall or not any(1 in segments for segments in sentences.segments):
+        return None
+    pairs = sentences.take(sorted(range(len(sentences)), key=lambda i: 1 not in sentences.segments[i])).one_first(bench.graph.max_tokens)
+    whole, got = (bench.simulate(name, pairs, kept=kept) for name, kept in (("one first sentence", False), ("one first sentence, kept", True)))
+    if stalled:
+        bench.simulate("kept, random stalls", pairs.take(range(min(stalled, len(pairs)))), stall_in=STALL, stall_out=STALL, kept=True)
+    guess = predict(bench.design, got.lengths.tolist(), borders=got.borders, left_out=got.left_out.tolist())
+    ends = {"whole": int(whole.out_last_cycle[-1]), "measured": int(got.out_last_cycle[-1]), "predicted": guess.out_last[-1]}
+    table.append({"name": f"all, {len(pairs)} pairs with one first sentence", "predicted": ends["predicted"], "measured": ends["measured"]})
+    return {"pairs": len(pairs)} | {key: end / len(pairs) for key, end in ends.items()}
 
 
 def _latencies(got: EncoderRun) -> list[int]:

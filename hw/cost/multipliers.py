@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from bitloom.hw.instance import Fold
+from bitloom.hw.instance import Fold, Params
 
 # Bits of the two signed operands of one DSP, the wider first; families as hw/board.py names them. Gowin halves its DSPs: two products of
 # 9 x 9 bits in the place of one of 18 x 18, which is what a pair would bring, without its additions.
@@ -63,9 +63,10 @@ def multiplier_style(operands: Operands, family: str | None = None, pe: int = 2)
     return min(fitting, key=lambda style: -(-pe // ROWS[style]))
 
 
-def fold_style(fold: Fold, operands: Operands) -> str:
-    """The style of a folded matrix operator: what its folding says, else the rule."""
-    return fold.multiplier or multiplier_style(operands, pe=sharing(fold))
+def style_params(fold: Fold, operands: Operands) -> Params:
+    """Parameters of a folded matrix operator that say how its array multiplies: what its folding says, else the rule."""
+    style = fold.multiplier or multiplier_style(operands, pe=sharing(fold))
+    return {"MUL_STYLE": style} | ({"W_NARROW": 1} if operands.narrow and ROWS.get(style, 1) > 1 else {})
 
 
 def sharing(fold: Fold) -> int:

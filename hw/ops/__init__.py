@@ -4,14 +4,17 @@
 from bitloom.hw.graph import Graph, Node
 from bitloom.hw.ops import (
     add,
+    border,
     concat,
     context,
     embed,
     first_token,
+    keep_tokens,
     layernorm,
     linear,
     lstm,
     off_ramps,
+    pattern,
     requant,
     scores,
     softmax,
@@ -22,7 +25,7 @@ from bitloom.hw.ops import (
 )
 from bitloom.hw.ops.record import Operator
 
-_ENCODERS = (embed, linear, requant, add, table, scores, softmax, context, layernorm, first_token, off_ramps)
+_ENCODERS = (embed, border, linear, requant, add, table, scores, softmax, context, pattern, layernorm, first_token, keep_tokens, off_ramps)
 _CONVOLUTIONS = (token_window, token_max, token_mean, concat)
 OPS: dict[str, Operator] = {m.OP.name: m.OP for m in (*_ENCODERS, *_CONVOLUTIONS, lstm)}
 
@@ -30,3 +33,13 @@ OPS: dict[str, Operator] = {m.OP.name: m.OP for m in (*_ENCODERS, *_CONVOLUTIONS
 def gate_of(graph: Graph) -> Node | None:
     """The node that chooses between off-ramps; None: the graph has none, each sentence passes all layers."""
     return next((node for node in graph.nodes if node.op in OPS and OPS[node.op].gate), None)
+
+
+def aside_of(graph: Graph) -> set[str]:
+    """Tensors that tell units how to work (record field `aside`)."""
+    return {node.name for node in graph.nodes if node.op in OPS and OPS[node.op].aside}
+
+
+def operands(graph: Graph, node: Node) -> tuple[str, ...]:
+    """The node's inputs without those."""
+    return tuple(name for name in node.inputs if name not in aside_of(graph))

@@ -13,6 +13,7 @@ import numpy as np
 from bitloom.hw.graph import Graph, GraphError, Node, Tensor
 from bitloom.hw.instance import Fold
 from bitloom.hw.keys import FORMS, Keys
+from bitloom.hw.tokens import Tokens
 
 
 def half(shift: int) -> int:
@@ -40,11 +41,26 @@ def require(ok: bool, graph: Graph, node: Node, text: str) -> None:
 def require_rows(tensor: Tensor, heads: int, graph: Graph, node: Node) -> None:
     """Raise GraphError unless the tensor is rows of that many heads over keys that hw/keys.py knows."""
     text = f"{tensor.name} got shape {tensor.shape}, must be ('T', {heads}, KEYS), KEYS {FORMS}"
-    require(len(tensor.shape) == 3 and tensor.shape[:2] == ("T", heads), graph, node, text)
+    require(len(tensor.shape) == 3 and tensor.shape[0] != 1 and tensor.shape[1] == heads, graph, node, text)
     try:
+        Tokens.parse(tensor.shape[0])
         Keys.parse(str(tensor.shape[2]))
     except ValueError:
         require(False, graph, node, text)
+
+
+def require_border(graph: Graph, node: Node, rows: Tensor, inputs: int) -> None:
+    """Raise GraphError unless the node reads a border behind its `inputs` inputs where, and only where, the keys of its rows depend on one."""
+    more, segment = [graph.tensor(name) for name in node.inputs[inputs:]], rows.keys.segment
+    ok = len(more) == segment and all(t.shape == (1, 1) and not t.signed for t in more)
+    text = f"got {len(node.inputs)} inputs, must be {inputs + segment}{', the last one a border (1, 1)' if segment else ''} for keys {str(rows.shape[2])!r}"
+    require(ok, graph, node, text)
+    require(not segment or rows.shape[0] == "T", graph, node, f"got keys {str(rows.shape[2])!r} of tokens {rows.shape[0]!r}, must be all of them, 'T'")
+
+
+def borders(inputs: Sequence[np.ndarray], at: int, lengths: np.ndarray) -> list[int | None]:
+    """Of each sentence, from the node's input `at`; None where it has none."""
+    return [int(b) for b in inputs[at].reshape(-1)] if len(inputs) > at else [None] * len(lengths)
 
 
 def require_range(value: np.ndarray, low: int, high: int, graph: Graph, node: Node, name: str) -> None:
@@ -120,6 +136,20 @@ def fields(rows: Sequence[Sequence[int]], bits: Sequence[int]) -> np.ndarray:
             words[line, place : place + width] = [value >> i & 1 for i in range(width)]
             place += width
     return words
+
+
+def turn_spans(graph: Graph, node: Node, tokens: int, border: int | None = None) -> np.ndarray:
+    """Of a node with rows of keys: how many each query of a sentence sees in each turn, int64 [turns, T] (hw/keys.py)."""
+    found = []
+    for g, n in graph.turns(node):
+        rows = next(t for t in (g.tensor(name) for name in (*n.inputs, n.name)) if t.kind == "row")
+        found.append(rows.keys.spans(tokens, border))
+    return np.array(found)
+
+
+def mean(values: Sequence[int]) -> int:
+    """Rounded up."""
+    return -(-int(sum(values)) // len(values))
 
 
 PARTS = 15  # of folded streams that are between a matrix unit and a place behind it, at most: as many beats as the FIFOs and pipelines between hold

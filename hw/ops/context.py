@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from bitloom.hw.cost.memories import Memory, index_bits
-from bitloom.hw.cost.multipliers import Operands, Product, fold_style
+from bitloom.hw.cost.multipliers import Operands, Product, style_params
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops import softmax
-from bitloom.hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, require_rows, sentences
+from bitloom.hw.ops.common import divisors, exact_matmul, largest, mean, require, require_bits, require_holds, require_rows, sentences, turn_spans
 from bitloom.hw.ops.record import Finn, Operator
 from bitloom.hw.parts import banks, first_key, mac_array, regroup, ring
 from bitloom.hw.parts.banks import Banks
@@ -46,6 +46,7 @@ def check(graph: Graph, node: Node) -> None:
     require_rows(p, heads, graph, node)
     require(not p.signed, graph, node, f"{p.name} got signed, must be unsigned")
     require(v.shape == out.shape and v.channels % heads == 0, graph, node, f"v, output got {v.shape}, {out.shape}, must be equal, divisible by {heads} heads")
+    require(p.shape[0] == v.shape[0], graph, node, f"p got tokens {p.shape[0]!r}, must be v's {v.shape[0]!r}")
     require(v.signed, graph, node, f"{v.name} got unsigned, must be signed")
     producer = graph.node(p.name).op
     require(producer == "softmax", graph, node, f"p comes from {producer}, must be a softmax (its row sums bound the accumulator)")
@@ -69,8 +70,8 @@ def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
     return b.op("Reshape", acc, b.ints([0, v.channels]), name=node.name)
 
 
-def macs(graph: Graph, node: Node, tokens: int) -> int:
-    return int(graph.tensor(node.inputs[0]).keys.spans(tokens).sum()) * graph.tensor(node.name).channels
+def macs(graph: Graph, node: Node, tokens: int, border: int | None = None) -> int:
+    return mean(turn_spans(graph, node, tokens, border).sum(axis=1)) * graph.tensor(node.name).channels
 
 
 def _width(graph: Graph, node: Node, fold: Fold) -> int:
@@ -85,15 +86,15 @@ def foldings(graph: Graph, node: Node, fold: Fold) -> list[Fold]:
 
 def interval(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
     """Cycles a sentence of that many tokens takes in steady state."""
-    channels, spans = _width(graph, node, fold), graph.tensor(node.inputs[0]).keys.spans(tokens)[:: fold.queries]
-    return int(np.maximum(fold.queries * channels // fold.lanes_out, spans * channels // (fold.pe * fold.side)).sum())
+    channels, spans = _width(graph, node, fold), turn_spans(graph, node, tokens)[:, :: fold.queries]
+    return mean(np.maximum(fold.queries * channels // fold.lanes_out, spans * channels // (fold.pe * fold.side)).sum(axis=1))
 
 
 def timing(graph: Graph, node: Node, fold: Fold, ins, out):
     """A sentence's values are stored, then its rows weight them, those of fold.queries tokens at once; numbers as in hw/rtl/context_op.sv."""
     heads, channels = node.attrs["heads"], _width(graph, node, fold)
     folds, groups, beats = channels // heads // fold.pe, heads // fold.side, fold.queries * fold.side * fold.pe // fold.lanes_out
-    rows, values, done = Banks(), Ring(graph), -1
+    rows, values, done = Banks(), Ring(graph, graph.longest(node)), -1
     leaving = Regroup(channels // fold.lanes_out)
     while True:
         tokens, value_end = 0, False
@@ -130,7 +131,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
         params={
             "HEADS": heads,
             "DIM": _width(graph, node, fold) // heads,
-            "MAX_TOKENS": graph.max_tokens,
+            "MAX_TOKENS": graph.longest(node),
             "SIDE": fold.side,
             "QUERIES": fold.queries,
             "PE": fold.pe,
@@ -138,14 +139,15 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "P_W": p.bits,
             "V_W": v.bits,
             "OUT_W": acc.bits,
-            "BACK": p.keys.reach(graph.max_tokens)["BACK"],
-            "MUL_STYLE": fold_style(fold, operands(graph, node)),
+            "BACK": p.keys.reach(graph.longest(node))["BACK"],
+            **({"SEGMENT": 1} if p.keys.segment else {}),
+            **style_params(fold, multiplies(graph, node)),
             **ring.params(graph),
         },
     )
 
 
-def operands(graph: Graph, node: Node) -> Operands:
+def multiplies(graph: Graph, node: Node) -> Operands:
     p, v = map(graph.tensor, node.inputs)
     return Operands(p.bits, p.signed, v.bits)
 
@@ -162,7 +164,7 @@ def spaces(graph: Graph, node: Node) -> dict[str, int]:
 def holds(graph: Graph, node: Node, fold: Fold, port: int) -> int:
     """Values wait for their sentence's first row, which comes when the keys and a softmax's rows have been held."""
     own = 4 * fold.queries + (2 * fold.queries if fold.queries > 1 else 0)
-    return graph.max_tokens + softmax.HELD * fold.queries + own + 2 * fold.queries if port == 1 else own
+    return graph.longest(node) + softmax.HELD * fold.queries + own + 2 * fold.queries if port == 1 else own
 
 
 def append(b: GraphBuilder, name: str, p: Tensor, v: Tensor, heads: int) -> Tensor:
@@ -192,7 +194,12 @@ def terms(p: Params) -> Terms:
     leaving = regroup.count_bits(p["QUERIES"], words * word // p["LANES"]) if p["QUERIES"] > 1 else 0
     return {key: p["QUERIES"] * p["SIDE"] * size for key, size in head.items()} | {
         "part_bits": (word - p["LANES"]) * p["V_W"],
-        "count_bits": leaving + 2 * sentence + 4 * index_bits(p["MAX_TOKENS"]) + index_bits(words) + held + first_key.count_bits(p, words),
+        "count_bits": leaving
+        + 2 * sentence
+        + 4 * index_bits(p["MAX_TOKENS"])
+        + index_bits(words)
+        + held
+        + first_key.count_bits(p, words, index_bits(p["MAX_TOKENS"]) * p.get("SEGMENT", 0)),
     }
 
 
@@ -218,7 +225,7 @@ OP = Operator(
     spaces=spaces,
     wants_zeros=lambda graph, node: False,
     macs=macs,
-    operands=operands,
+    multiplies=multiplies,
     foldings=foldings,
     interval=interval,
     holds=holds,

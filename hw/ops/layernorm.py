@@ -15,7 +15,7 @@ from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import clip, fields, half, largest, last_read, require, require_bits, round_shift, rounding, turn_params
 from bitloom.hw.ops.record import Finn, Operator
-from bitloom.hw.parts import mul
+from bitloom.hw.parts import mul, shared
 
 PARAMS = ("gamma", "beta")
 ATTRS = ("eps", "recip_bits", "frac_bits", "shift")
@@ -188,8 +188,10 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
         "FRAC_BITS": attrs["frac_bits"],
         "SHIFT": rounds.shift,
     }
-    for key in PARAMS:
-        values = np.concatenate([layout.place(g.param(n, key)) for g, n in turns])
+    placed = [[layout.place(g.param(n, key)) for key in PARAMS] for g, n in turns]
+    banks = shared.banks(graph, placed)
+    for place, key in enumerate(PARAMS):
+        values = np.concatenate([placed[turn][place] for turn in banks.first])
         width = signed_bits(int(np.abs(values).max()))
         params |= {f"{key.upper()}_W": width, f"{key.upper()}_FILE": Hex.pack(values.reshape(-1, lanes), width)}
     less = [attrs["recip_bits"] - n.attrs["recip_bits"] for _, n in turns]
@@ -198,7 +200,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
         rows = [[n.attrs["eps"], low, high, bits, more] for (low, high, more), bits, (_, n) in zip(words, less, turns, strict=True)]
         file = Hex.pack(fields(rows, (eps.bit_length(), y.bits, y.bits, 6, 6)), 1)
         params |= {"EPS_LEAST": least, "MORE": rounds.more, "ROUND_FILE": file}
-    return Instance(module="layernorm", params=params | turn_params(graph, node, fold))
+    return Instance(module="layernorm", params=params | turn_params(graph, node, fold) | banks.params())
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
@@ -248,8 +250,8 @@ def memories(p: Params) -> list[Memory]:
         Memory("sum1", widths.total, 4),
         Memory("var", widths.variance, 4),
         Memory("recip", widths.recip, 4),
-        Memory("gamma", p["LANES"] * p["GAMMA_W"], turns * beats, rom=True),
-        Memory("beta", p["LANES"] * p["BETA_W"], turns * beats, rom=True),
+        Memory("gamma", p["LANES"] * p["GAMMA_W"], shared.count(p) * beats, rom=True),
+        Memory("beta", p["LANES"] * p["BETA_W"], shared.count(p) * beats, rom=True),
     ]
 
 

@@ -9,13 +9,13 @@ from dataclasses import replace
 import numpy as np
 
 from bitloom.hw.cost.memories import DISTRIBUTED, Memory, index_bits
-from bitloom.hw.cost.multipliers import ROWS, Operands, Product, fold_style
+from bitloom.hw.cost.multipliers import Operands, Product, style_params
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import divisors, exact_matmul, fields, largest, require, require_bits, require_holds, require_range, turn_params
 from bitloom.hw.ops.record import Finn, Operator
-from bitloom.hw.parts import banks, blocks, decode, mac_array, pick, schedule, tiles, two_values, weights
+from bitloom.hw.parts import banks, blocks, decode, mac_array, pick, schedule, shared, tiles, two_values, weights
 from bitloom.hw.parts.banks import Banks
 from bitloom.hw.parts.mac_array import mac_latency
 
@@ -89,7 +89,7 @@ def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
     return b.op("Add", acc, b.constant(f"{node.name}.bias", graph.param(node, "bias")), name=node.name)
 
 
-def macs(graph: Graph, node: Node, tokens: int) -> int:
+def macs(graph: Graph, node: Node, tokens: int, border: int | None = None) -> int:
     rows = tokens if graph.tensor(node.name).kind == "token" else 1
     return rows * int(graph.param(node, "weight").size)
 
@@ -157,7 +157,7 @@ def stored(graph: Graph, node: Node, fold: Fold) -> int:
     channels, inputs = _widths(graph, node, fold)
     steps, width = inputs // fold.inputs, fold.products * weights.element_bits(graph, node, fold)
     if not fold.words:
-        return len(graph.turns(node)) * channels // fold.pe * steps * width
+        return len(weights.banks(graph, node, fold).first) * channels // fold.pe * steps * width
     return sum(fold.words) * width + sum(fold.words) // (fold.grain * fold.repeat) * schedule.word_bits(steps // fold.grain)
 
 
@@ -216,9 +216,10 @@ def _latency(graph: Graph, node: Node, fold: Fold) -> int:
 def _tile_timing(graph: Graph, node: Node, fold: Fold, ins, out):
     """Blocks of tokens are double-buffered, or not (fold.places), computed tile by tile; the numbers are those of hw/rtl/linear_tiles.sv and tiles.sv."""
     channels, inputs = _widths(graph, node, fold)
-    beats, turns = fold.pe // fold.lanes_out, slots(graph, node, fold)
+    beats, turns, banks_of = fold.pe // fold.lanes_out, slots(graph, node, fold), weights.tile_banks(graph, node)
     parts_in, folds = inputs // fold.folded if fold.folded else 0, channels // fold.pe
-    table = tiles.entries(np.concatenate(turns), fold.products * weights.element_bits(graph, node, fold), fold.data_bits).reshape(len(turns), folds, 2)
+    stored = np.concatenate([turns[turn] for turn in banks_of.first])
+    table = tiles.entries(stored, fold.products * weights.element_bits(graph, node, fold), fold.data_bits).reshape(-1, folds, 2)[list(banks_of.of)]
     fetch = tiles.Tiles(ins[0].memory, fold.base, table, fold.data_bits, bool(fold.words))
     buffer, done, sentence = Banks(fold.places), -1, 0
     while True:
@@ -248,16 +249,17 @@ def _tile_timing(graph: Graph, node: Node, fold: Fold, ins, out):
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     x, acc, bits = graph.tensor(node.inputs[0]), graph.tensor(node.name), node.attrs["weight_bits"]
     channels, inputs = _widths(graph, node, fold)
-    bias = np.concatenate([fold.out_of(acc.channels).place(g.param(n, "bias")) for g, n in graph.turns(node)])
+    turns = [fold.out_of(acc.channels).place(g.param(n, "bias")) for g, n in graph.turns(node)]
+    biases = weights.bias_banks(graph, node, fold, turns)
+    bias = np.concatenate([turns[turn] for turn in biases.first])
     own: Params = {"WEIGHT_FILE": Hex.pack(lambda: weights.words(graph, node, fold), weights.element_bits(graph, node, fold))}
+    own |= weights.banks(graph, node, fold).params()
     if fold.block:
         own = {"TOKENS": fold.block, "FOLD": fold.folded, "DATA_W": fold.data_bits, "BASE": fold.base} | blocks.places(fold.places)
+        own |= {} if fold.words else weights.tile_banks(graph, node).params()
     if index := graph.index_bits(node):
         own |= {"INDEX_W": index, "CODEBOOK_FILE": Hex.pack(weights.book_words(graph, node, fold), bits)}
         own |= {"EACH": int(weights.each(weights.books(graph, node)))} if index == 1 else {}
-    style = "and" if weights.takes_two(graph, node) else fold_style(fold, operands(graph, node))
-    if ROWS.get(style, 1) > 1:
-        own["W_NARROW"] = int(graph.narrow(node))
     return Instance(
         module="linear_tiles" if fold.block else "linear",
         params={
@@ -271,12 +273,13 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "IN_SIGNED": int(x.signed),
             "WEIGHT_W": bits,
             "OUT_W": acc.bits,
-            "MUL_STYLE": style,
+            **({"MUL_STYLE": "and"} if weights.takes_two(graph, node) else style_params(fold, multiplies(graph, node))),
             "BIAS_FILE": Hex.pack(bias.reshape(-1, fold.lanes_out), acc.bits),
         }
         | own
         | _schedule(graph, node, fold)
-        | turn_params(graph, node, fold),
+        | turn_params(graph, node, fold)
+        | biases.params("BIAS_"),
     )
 
 
@@ -298,14 +301,17 @@ def _schedule(graph: Graph, node: Node, fold: Fold) -> Params:
 
 def _table(graph: Graph, node: Node, fold: Fold) -> Params:
     """Where tiles of different numbers of words lie in external memory."""
-    sizes, width = np.concatenate(slots(graph, node, fold)), fold.products * weights.element_bits(graph, node, fold)
+    turns, width = slots(graph, node, fold), fold.products * weights.element_bits(graph, node, fold)
+    first, of = weights.tile_banks(graph, node)
+    sizes = np.concatenate([turns[turn] for turn in first])
     entries, most = tiles.entries(sizes, width, fold.data_bits), int(sizes.max())
     offset_bits = index_bits(int(entries[-1, 1]) + 1)
+    entries = entries.reshape(len(first), -1, 2)[list(of)].reshape(-1, 2)
     widths = offset_bits, tiles.beats(width, most, fold.data_bits).bit_length()
     return {"MOST": most, "OFFSET_W": offset_bits, "TABLE_FILE": Hex.pack(fields(entries[:, ::-1].tolist(), widths), 1)}
 
 
-def operands(graph: Graph, node: Node) -> Operands:
+def multiplies(graph: Graph, node: Node) -> Operands:
     x = graph.tensor(node.inputs[0])
     return Operands(x.bits, x.signed, node.attrs["weight_bits"], graph.narrow(node))
 
@@ -386,10 +392,11 @@ def _inputs(p: Params) -> int:
 def memories(p: Params) -> list[Memory]:
     inputs, folds = _inputs(p), p["C"] // p["PE"]
     steps, turns, words = p["K"] // inputs, p.get("TURNS", 1), p.get("WORDS", 0)
+    stored, biases = shared.count(p), shared.count(p, "BIAS_")
     return [
         banks.memory("token", p["IN_W"], inputs, steps),
-        Memory("weight", p["PE"] * p["SIMD"] * _element_bits(p), words or turns * folds * steps, rom=True),
-        Memory("bias", p["LANES_OUT"] * p["OUT_W"], turns * p["C"] // p["LANES_OUT"], rom=True),
+        Memory("weight", p["PE"] * p["SIMD"] * _element_bits(p), words or stored * folds * steps, rom=True),
+        Memory("bias", p["LANES_OUT"] * p["OUT_W"], biases * p["C"] // p["LANES_OUT"], rom=True),
         *(schedule.memories(p["ENTRIES"], steps // p["GRAIN"], turns, words) if words else []),
         *_book_memories(p),
     ]
@@ -467,7 +474,7 @@ OP = Operator(
     run=run,
     onnx=onnx,
     macs=macs,
-    operands=operands,
+    multiplies=multiplies,
     foldings=foldings,
     made=made,
     contents=contents,

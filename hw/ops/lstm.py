@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from bitloom.hw.cost.memories import Memory, index_bits
-from bitloom.hw.cost.multipliers import ROWS, Operands, Product, fold_style
+from bitloom.hw.cost.multipliers import Operands, Product, style_params
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Fold, Instance, Module, Params, Terms
@@ -107,7 +107,7 @@ def check(graph: Graph, node: Node) -> None:
     require(need + 16 <= 53, graph, node, f"accumulator needs {need} bits, must be at most 37")
 
 
-def operands(graph: Graph, node: Node) -> Operands:
+def multiplies(graph: Graph, node: Node) -> Operands:
     """A code of x, or of h, by a weight."""
     x, h = graph.tensor(node.inputs[0]), graph.tensor(node.name)
     return Operands(max(x.bits + (not x.signed), h.bits), True, node.attrs["weight_bits"], graph.narrow(node))
@@ -128,7 +128,7 @@ def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
     s = b.body(f"{node.name}.")
     params = {key: b.constant(f"{node.name}.{key}", graph.param(node, key).ravel()) for key in PARAMS if key != "weight"}
     one = s.op("Unsqueeze", s.op("Concat", "x", "h", axis=0), b.ints([0]))
-    acc = s.matmul_integer(one, replace(out, bits=operands(graph, node).x_bits), graph.param(node, "weight").T, acc_bits(graph, node))
+    acc = s.matmul_integer(one, replace(out, bits=multiplies(graph, node).x_bits), graph.param(node, "weight").T, acc_bits(graph, node))
     acc = s.op("Mul", s.op("Add", s.op("Reshape", acc, b.ints([GATES * hidden])), params["bias"]), params["mult"])
     z = s.clip(s.round_shift(acc, k["shift"]), replace(out, bits=k["gate_bits"]), f"{node.name}.z")
     entries = np.arange(GATES).repeat(hidden) * (1 << k["gate_bits"]) + (1 << (k["gate_bits"] - 1))  # where each row's table has its code 0
@@ -209,7 +209,7 @@ def append(
     return b.add("lstm", out, (x.name,), attrs, weight=weight, bias=bias, mult=mult, gates=gates, tanh=tanh)
 
 
-def macs(graph: Graph, node: Node, tokens: int) -> int:
+def macs(graph: Graph, node: Node, tokens: int, border: int | None = None) -> int:
     return tokens * int(graph.param(node, "weight").size)
 
 
@@ -300,7 +300,6 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     _require_alone(graph, node)
     x, h, k = graph.tensor(node.inputs[0]), graph.tensor(node.name), node.attrs
     (inputs, hidden), lanes = _widths(graph, node, fold), GATES * fold.lanes_out
-    style = fold_style(fold, operands(graph, node))
     width, gates = int(graph.param(node, "mult").max()).bit_length(), graph.param(node, "gates")
     return Instance(
         module="lstm",
@@ -321,7 +320,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "MULT_W": width,
             "OUT_W": h.bits,
             "DELAY": cycles(graph, node, fold)[1],
-            "MUL_STYLE": style,
+            **style_params(fold, multiplies(graph, node)),
             "WEIGHT_FILE": Hex.pack(lambda: words(graph, node, fold), max(1, k["weight_bits"])),
             "BIAS_FILE": Hex.pack(_placed(graph, node, fold, "bias").reshape(-1, lanes), acc_bits(graph, node)),
             "MULT_FILE": Hex.pack(_placed(graph, node, fold, "mult").reshape(-1, lanes), width),
@@ -329,7 +328,6 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
         | {f"{key.upper()}_W": k[f"{key}_bits"] for key in ("weight", "gate", "act", "cell", "tanh")}
         | {key.upper(): k[key] for key in SHIFTS}
         | {file: Hex.pack(own.reshape(-1, 1), k["act_bits"]) for file, own in zip(FILES, gates, strict=True)}
-        | ({"W_NARROW": int(graph.narrow(node))} if ROWS.get(style, 1) > 1 else {})
         | {TANH_FILE: Hex.pack(graph.param(node, "tanh").reshape(-1, 1), k["act_bits"])},
     )
 
@@ -408,7 +406,7 @@ OP = Operator(
     run=run,
     onnx=onnx,
     macs=macs,
-    operands=operands,
+    multiplies=multiplies,
     foldings=foldings,
     interval=interval,
     holds=holds,

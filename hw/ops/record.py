@@ -10,7 +10,7 @@ from typing import Any
 from bitloom.hw.instance import Module
 
 
-def no_macs(graph, node, tokens: int) -> int:
+def no_macs(graph, node, tokens: int, border: int | None = None) -> int:
     """Of operators without a multiplier array."""
     return 0
 
@@ -63,7 +63,8 @@ class Operator:
               the golden codes. It is no unit, but part of what sends sentences round in a rolled encoder (hw/rtl/loop.sv); all fields of the
               hardware are left out
     observed  integer.onnx gives its output out, as a place between layers
-    ports     prefixes of its input streams in the RTL, in the order of the node's inputs
+    ports     prefixes of its input streams in the RTL, in the order of the node's inputs; inputs beyond them are of golden and ONNX alone, a port beyond
+              the inputs is tied
     elementwise  input and output streams carry the same elements beat by beat: they have one layout and one number of lanes
     spaces    elements of a token that must lie side by side in its streams: spaces(graph, node) -> {tensor: blocks}, e.g. heads; these tensors'
               streams have one layout and one number of lanes
@@ -72,9 +73,9 @@ class Operator:
     joins     its output's tokens are those of its inputs one behind the other, in the same lanes
     wants_zeros  wants_zeros(graph, node): its result is right only if filled places of its inputs (hw/instance.py: Layout) carry zeros
     gives_zeros  gives_zeros(graph, node, zeros): filled places of its output carry zeros; `zeros`: those of its inputs do
-    macs      macs(graph, node, tokens): multiply-accumulates for one sentence of that many tokens
+    macs      macs(graph, node, tokens, border): multiply-accumulates for one sentence of that many tokens; border: of a pair (hw/keys.py), None: not known
     foldings  foldings(graph, node, fold): legal Folds of a matrix operator, `fold` with its streams' lanes and layouts; None: no matrix operator
-    operands  operands(graph, node) -> Operands: what it multiplies (hw/cost/multipliers.py)
+    multiplies  multiplies(graph, node) -> Operands: what its rows share, and by what they multiply it (hw/cost/multipliers.py)
     made      made(graph, node, fold, tokens): of these as many as its hardware makes, in the mean of its turns; None: all
     contents  contents(graph, node): what its foldings depend on besides shapes and attributes, hashable; None: nothing
     stored    stored(graph, node, fold): bits of its weight memories; None: all foldings have as many
@@ -82,6 +83,7 @@ class Operator:
     timing    timing(graph, node, fold, ins, out): generator of the timing model (hw/plan/timing.py)
     holds     holds(graph, node, fold, port): tokens that may be inside between an input and the output (hw/plan/fifos.py)
     rtl       rtl(graph, node, fold) -> Instance: module, parameters, memory files (hw/instance.py)
+    aside     its output, one number a sentence, tells units how to work: it is no operand, and shares neither lanes nor layout with one
     any_order it works on each beat by itself, so it also takes folded streams (hw/rtl/blocks.sv) and gives them
     tiled     the module that takes its weights from external memory; None: it has none
     slots     slots(graph, node, fold): words of each of its tiles there, int64 [tiles] of each turn
@@ -114,7 +116,7 @@ class Operator:
     gives_zeros: Callable[..., bool] = lambda graph, node, zeros: zeros
     macs: Callable[..., int] = no_macs
     foldings: Callable[..., list] | None = None
-    operands: Callable[..., Any] | None = None
+    multiplies: Callable[..., Any] | None = None
     made: Callable[..., int] | None = None
     contents: Callable[..., Any] | None = None
     stored: Callable[..., int] | None = None
@@ -122,6 +124,7 @@ class Operator:
     timing: Callable[..., Any] | None = None
     holds: Callable[..., int] = holds_one
     rtl: Callable[..., Any] | None = None
+    aside: bool = False
     any_order: bool = False
     tiled: Module | None = None
     slots: Callable[..., Any] | None = None
@@ -133,11 +136,15 @@ class Operator:
     hls_array: bool = False
     finn: Finn | None = None
 
+    def takes(self, node) -> list[tuple[str, str]]:
+        """(prefix of its port, tensor) of each input that a unit of that node takes."""
+        return list(zip(self.ports, node.inputs, strict=False))
+
     @property
     def matrix(self) -> bool:
         """It has multiplier arrays, spread by PE x SIMD."""
         return self.foldings is not None
 
-    def work(self, graph, node, fold, tokens: int) -> int:
-        """Multiply-accumulates that its hardware makes for one sentence of that many tokens, in the mean of its turns."""
-        return self.made(graph, node, fold, tokens) if self.made else self.macs(graph, node, tokens)
+    def work(self, graph, node, fold, tokens: int, border: int | None = None) -> int:
+        """Multiply-accumulates that its hardware makes for one sentence of that many tokens, in the mean of its turns. border: see hw/keys.py."""
+        return self.made(graph, node, fold, tokens) if self.made else self.macs(graph, node, tokens, border)

@@ -12,6 +12,7 @@ from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Layout, Module, Params, Terms
 from bitloom.hw.ops.common import clip, fields, largest, pipeline, require, require_range, round_shift, rounding, turn_params
 from bitloom.hw.ops.record import Finn, Operator
+from bitloom.hw.parts import shared
 
 PARAMS = ("mult",)
 ATTRS = ("shift",)
@@ -56,12 +57,12 @@ def _constant(graph: Graph, node: Node) -> int | None:
     return int(mults[0][0]) if all(m.shape == (1,) and m[0] == mults[0][0] for m in mults) else None
 
 
-def _mults(graph: Graph, node: Node, layout: Layout) -> tuple[np.ndarray, int]:
-    """The memory of multipliers, turn by turn, and elements of each turn: those of a token's places, or one where no turn has more."""
+def _mults(graph: Graph, node: Node, layout: Layout) -> tuple[list[np.ndarray], int]:
+    """The memory of multipliers of each turn, and its elements: those of a token's places, or one where no turn has more."""
     mults = [g.param(n, "mult") for g, n in graph.turns(node)]
     if all(m.shape == (1,) for m in mults):
-        return np.concatenate(mults), 1
-    return np.concatenate([layout.place(np.broadcast_to(m, (layout.channels,))) for m in mults]), layout.width
+        return mults, 1
+    return [layout.place(np.broadcast_to(m, (layout.channels,))) for m in mults], layout.width
 
 
 def timing(graph: Graph, node: Node, fold: Fold, ins, out):
@@ -70,7 +71,9 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
 
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     acc, y, constant = graph.tensor(node.inputs[0]), graph.tensor(node.name), _constant(graph, node)
-    mults, count = _mults(graph, node, fold.into(acc.channels))
+    turns, count = _mults(graph, node, fold.into(acc.channels))
+    banks = shared.banks(graph, [[own] for own in turns])
+    mults = np.concatenate([turns[turn] for turn in banks.first])
     rounds, width, lanes = rounding(graph, node), int(mults.max()).bit_length(), fold.lanes_in
     params = {
         "C": max(count if constant is None else fold.into(acc.channels).width, lanes),
@@ -83,7 +86,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     }
     if constant is None:
         words = np.repeat(mults[:, None], lanes, axis=1) if count == 1 else mults.reshape(-1, lanes)
-        params |= {"PER_CHANNEL": 1, "MULT_FILE": Hex.pack(words, width)} | ({"FOLD": fold.folded} if fold.folded and count > 1 else {})
+        params |= {"PER_CHANNEL": 1, "MULT_FILE": Hex.pack(words, width)} | banks.params() | ({"FOLD": fold.folded} if fold.folded and count > 1 else {})
     else:
         params |= {"PER_CHANNEL": 0, "MULT": constant}
     if rounds.words:
@@ -110,7 +113,7 @@ def append(b: GraphBuilder, name: str, acc: Tensor, mult: np.ndarray, shift: int
 
 def memories(p: Params) -> list[Memory]:
     turns = p.get("TURNS", 1)
-    mults = [Memory("mult", p["LANES"] * p["MULT_W"], turns * p["C"] // p["LANES"], rom=True)] if p["PER_CHANNEL"] else []
+    mults = [Memory("mult", p["LANES"] * p["MULT_W"], shared.count(p) * p["C"] // p["LANES"], rom=True)] if p["PER_CHANNEL"] else []
     return mults + ([Memory("round", 2 * p["OUT_W"] + 6, turns, rom=True)] if "ROUND_FILE" in p else [])
 
 

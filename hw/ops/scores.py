@@ -9,10 +9,23 @@ from dataclasses import replace
 import numpy as np
 
 from bitloom.hw.cost.memories import Memory, index_bits
-from bitloom.hw.cost.multipliers import Operands, Product, fold_style
+from bitloom.hw.cost.multipliers import Operands, Product, style_params
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
-from bitloom.hw.ops.common import divisors, exact_matmul, largest, require, require_bits, require_holds, require_rows, sentences
+from bitloom.hw.ops.common import (
+    borders,
+    divisors,
+    exact_matmul,
+    largest,
+    mean,
+    require,
+    require_bits,
+    require_border,
+    require_holds,
+    require_rows,
+    sentences,
+    turn_spans,
+)
 from bitloom.hw.ops.record import Finn, Operator
 from bitloom.hw.parts import banks, first_key, mac_array, ring
 from bitloom.hw.parts.banks import Banks
@@ -41,13 +54,15 @@ def acc_bound(q: Tensor, k: Tensor, heads: int) -> int:
 
 
 def _bound(graph: Graph, node: Node) -> int:
-    return acc_bound(*(graph.tensor(n) for n in node.inputs), node.attrs["heads"])
+    return acc_bound(*(graph.tensor(n) for n in node.inputs[:2]), node.attrs["heads"])
 
 
 def check(graph: Graph, node: Node) -> None:
-    q, k, out, heads = *(graph.tensor(n) for n in (*node.inputs, node.name)), node.attrs["heads"]
+    q, k, out, heads = *(graph.tensor(n) for n in (*node.inputs[:2], node.name)), node.attrs["heads"]
     require(q.shape == k.shape and q.channels % heads == 0, graph, node, f"q, k got {q.shape}, {k.shape}, must be equal and divisible by {heads} heads")
     require_rows(out, heads, graph, node)
+    require_border(graph, node, out, 2)
+    require(out.shape[0] == q.shape[0], graph, node, f"output got tokens {out.shape[0]!r}, must be q's {q.shape[0]!r}")
     for tensor in (q, k):
         require_bits(tensor, 2, 16, graph, node)
         require(tensor.signed, graph, node, f"{tensor.name} got unsigned, must be signed")
@@ -56,12 +71,13 @@ def check(graph: Graph, node: Node) -> None:
 
 def run(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.ndarray) -> np.ndarray:
     heads, bound, keys = node.attrs["heads"], _bound(graph, node), graph.tensor(node.name).keys
-    rows = [scores(inputs[0][tok], inputs[1][tok], heads, bound, keys.seen(n)).ravel() for n, tok, _ in sentences(lengths, heads)]
+    each = zip(sentences(lengths, heads), borders(inputs, 2, lengths), strict=True)
+    rows = [scores(inputs[0][tok], inputs[1][tok], heads, bound, keys.seen(n, border)).ravel() for (n, tok, _), border in each]
     return np.concatenate(rows) if rows else np.zeros(0, np.int64)
 
 
 def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
-    tensors, heads = [graph.tensor(n) for n in node.inputs], node.attrs["heads"]
+    tensors, heads = [graph.tensor(n) for n in node.inputs[:2]], node.attrs["heads"]
     split = b.ints([0, heads, tensors[0].channels // heads])
     q = b.op("Transpose", b.op("Reshape", inputs[0], split), perm=[1, 0, 2])
     k = b.op("Transpose", b.op("Reshape", inputs[1], split), perm=[1, 2, 0])
@@ -69,11 +85,11 @@ def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
     acc = b.matmul(q, tensors[0], k, tensors[1], out.bits)
     if out.keys.all:
         return b.op("Transpose", acc, perm=[1, 0, 2], name=node.name)
-    return b.op("Where", b.seen(inputs[0], out.keys), b.op("Transpose", acc, perm=[1, 0, 2]), b.scalar(0), name=node.name)
+    return b.op("Where", b.seen(inputs[0], out.keys, *inputs[2:]), b.op("Transpose", acc, perm=[1, 0, 2]), b.scalar(0), name=node.name)
 
 
-def macs(graph: Graph, node: Node, tokens: int) -> int:
-    return int(graph.tensor(node.name).keys.spans(tokens).sum()) * graph.tensor(node.inputs[0]).channels
+def macs(graph: Graph, node: Node, tokens: int, border: int | None = None) -> int:
+    return mean(turn_spans(graph, node, tokens, border).sum(axis=1)) * graph.tensor(node.inputs[0]).channels
 
 
 def _width(graph: Graph, node: Node, fold: Fold) -> int:
@@ -88,10 +104,10 @@ def foldings(graph: Graph, node: Node, fold: Fold) -> list[Fold]:
 
 def interval(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
     """Cycles a sentence of that many tokens takes in steady state."""
-    channels, spans = _width(graph, node, fold), graph.tensor(node.name).keys.spans(tokens)
+    channels, spans = _width(graph, node, fold), turn_spans(graph, node, tokens)
     groups = np.arange(0, tokens, fold.queries)
     came = np.minimum(fold.queries, tokens - groups) * channels // fold.lanes_in
-    return int(np.maximum(came, spans[groups] * channels // (fold.simd * fold.side)).sum())
+    return mean(np.maximum(came, spans[:, groups] * channels // (fold.simd * fold.side)).sum(axis=1))
 
 
 def timing(graph: Graph, node: Node, fold: Fold, ins, out):
@@ -99,7 +115,7 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
     heads = node.attrs["heads"]
     steps, groups = _width(graph, node, fold) // heads // fold.simd, heads // fold.side
     side = fold.queries
-    queries, keys, done = [Banks() for _ in range(side)], Ring(graph), -1
+    queries, keys, done, sentence = [Banks() for _ in range(side)], Ring(graph, graph.longest(node)), -1, 0
 
     def take_query(index, token):
         lane = queries[index % side]
@@ -120,11 +136,13 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
             if tokens < 2 * side and not token.end:
                 token = yield ins[0].get()
                 waiting.append((yield from take_query(tokens, token)))
-        spans = graph.tensor(node.name).keys.spans(tokens).tolist()
+        spans = graph.tensor(node.name).keys.spans(tokens, ins[0].border(sentence)).tolist()
+        border = (yield ins[2].get()).first if len(ins) > 2 else 0
+        sentence += 1
         for index in range(0, tokens, side):
             span, count = spans[index], min(side, tokens - index)
             row_cycles = span * steps
-            start = max(*[waiting.popleft() for _ in range(count)], key_last, done) + 1
+            start = max(*[waiting.popleft() for _ in range(count)], key_last, done, border - 1) + 1
             for _ in range(groups):
                 first = start + steps - 1 + mac_latency(fold.simd)
                 last = first + row_cycles - steps
@@ -138,16 +156,18 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
             for later in range(index + 2 * side, min(index + 3 * side, tokens)):
                 waiting.append((yield from take_query(later, (yield ins[0].get()))))
         keys.done(read)
+        if len(ins) > 2:
+            ins[2].popped(read, read)
 
 
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
-    (q, k), acc, heads = (graph.tensor(n) for n in node.inputs), graph.tensor(node.name), node.attrs["heads"]
+    (q, k), acc, heads = (graph.tensor(n) for n in node.inputs[:2]), graph.tensor(node.name), node.attrs["heads"]
     return Instance(
         module="scores",
         params={
             "HEADS": heads,
             "DIM": _width(graph, node, fold) // heads,
-            "MAX_TOKENS": graph.max_tokens,
+            "MAX_TOKENS": graph.longest(node),
             "SIDE": fold.side,
             "QUERIES": fold.queries,
             "SIMD": fold.simd,
@@ -155,15 +175,16 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "Q_W": q.bits,
             "K_W": k.bits,
             "OUT_W": acc.bits,
-            **acc.keys.reach(graph.max_tokens),
-            "MUL_STYLE": fold_style(fold, operands(graph, node)),
+            **acc.keys.reach(graph.longest(node)),
+            **({"BORDER_W": graph.tensor(node.inputs[2]).bits} if acc.keys.segment else {}),
+            **style_params(fold, multiplies(graph, node)),
             **ring.params(graph),
         },
     )
 
 
-def operands(graph: Graph, node: Node) -> Operands:
-    q, k = map(graph.tensor, node.inputs)
+def multiplies(graph: Graph, node: Node) -> Operands:
+    q, k = map(graph.tensor, node.inputs[:2])
     return Operands(q.bits, q.signed, k.bits)
 
 
@@ -173,19 +194,19 @@ def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
 
 
 def spaces(graph: Graph, node: Node) -> dict[str, int]:
-    return dict.fromkeys(node.inputs, node.attrs["heads"])
+    return dict.fromkeys(node.inputs[:2], node.attrs["heads"])
 
 
 def holds(graph: Graph, node: Node, fold: Fold, port: int) -> int:
     """A whole sentence of keys; two queries, or twice as many as go side by side."""
-    return graph.max_tokens + 2 * fold.queries if port == 1 else 2 * fold.queries
+    return graph.longest(node) + 2 * fold.queries if port == 1 else 2 * fold.queries
 
 
-def append(b: GraphBuilder, name: str, q: Tensor, k: Tensor, heads: int, keys: str = "T") -> Tensor:
-    """The node; its accumulator is as wide as a head of these codes needs. keys: those that a query sees (hw/keys.py)."""
+def append(b: GraphBuilder, name: str, q: Tensor, k: Tensor, heads: int, keys: str = "T", border: Tensor | None = None) -> Tensor:
+    """The node; its accumulator is as wide as a head of these codes needs. keys: those that a query sees (hw/keys.py); border: that they depend on."""
     bits = signed_bits(acc_bound(q, k, heads))
-    out = Tensor(name=name, shape=("T", heads, keys), bits=bits, signed=True, scale=q.scale * k.scale)
-    return b.add("scores", out, (q.name, k.name), {"heads": heads})
+    out = Tensor(name=name, shape=(q.shape[0], heads, keys), bits=bits, signed=True, scale=q.scale * k.scale)
+    return b.add("scores", out, (q.name, k.name, *((border.name,) if border else ())), {"heads": heads})
 
 
 def memories(p: Params) -> list[Memory]:
@@ -209,7 +230,8 @@ def terms(p: Params) -> Terms:
         "count_bits": 2 * sentence
         + (3 + query_banks) * index_bits(words)
         + ring.count_bits(words * p["MAX_TOKENS"])
-        + first_key.count_bits(p, words)
+        + first_key.count_bits(p, words, p.get("BORDER_W", 0))
+        + p.get("BORDER_W", 0)
         + last_key,
     }
 
@@ -234,10 +256,10 @@ OP = Operator(
     check=check,
     run=run,
     onnx=onnx,
-    ports=("q", "k"),
+    ports=("q", "k", "b"),
     spaces=spaces,
     macs=macs,
-    operands=operands,
+    multiplies=multiplies,
     foldings=foldings,
     interval=interval,
     holds=holds,

@@ -12,9 +12,23 @@ from bitloom.hw.cost.multipliers import Product
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
-from bitloom.hw.ops.common import clip, fields, last_read, require, require_bits, require_range, require_rows, round_shift, rounding, sentences, turn_params
+from bitloom.hw.ops.common import (
+    borders,
+    clip,
+    fields,
+    last_read,
+    require,
+    require_bits,
+    require_border,
+    require_range,
+    require_rows,
+    round_shift,
+    rounding,
+    sentences,
+    turn_params,
+)
 from bitloom.hw.ops.record import Finn, Operator
-from bitloom.hw.parts import mul
+from bitloom.hw.parts import mul, shared
 
 PARAMS = ("exp_table",)
 ATTRS = ("heads", "recip_bits", "shift")
@@ -60,6 +74,7 @@ def check(graph: Graph, node: Node) -> None:
     x, p, table = graph.tensor(node.inputs[0]), graph.tensor(node.name), graph.param(node, "exp_table")
     heads = node.attrs["heads"]
     require_rows(x, heads, graph, node)
+    require_border(graph, node, x, 1)
     require(x.shape == p.shape, graph, node, f"output got shape {p.shape}, must be the input's {x.shape}")
     require(x.signed and not p.signed, graph, node, "must take signed codes and make unsigned ones")
     require_bits(x, 2, 10, graph, node)
@@ -75,20 +90,21 @@ def check(graph: Graph, node: Node) -> None:
 def run(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.ndarray) -> np.ndarray:
     bits, table = graph.tensor(node.name).bits, graph.param(node, "exp_table")
     constants = table, node.attrs["recip_bits"], node.attrs["shift"], bits
-    rows = [softmax(x, *constants, seen).ravel() for x, seen in _rows(graph, node, inputs[0], lengths)]
+    rows = [softmax(x, *constants, seen).ravel() for x, seen in _rows(graph, node, inputs, lengths)]
     return np.concatenate(rows) if rows else np.zeros(0, np.int64)
 
 
-def _rows(graph: Graph, node: Node, x: np.ndarray, lengths: np.ndarray):
+def _rows(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.ndarray):
     """Of each sentence: the input's codes [T, heads, T], and which of them are seen [T, 1, T]."""
-    heads, keys = node.attrs["heads"], graph.tensor(node.name).keys
-    return [(x[row].reshape(n, heads, n), keys.seen(n)) for n, _, row in sentences(lengths, heads)]
+    heads, keys, x = node.attrs["heads"], graph.tensor(node.name).keys, inputs[0]
+    each = zip(sentences(lengths, heads), borders(inputs, 1, lengths), strict=True)
+    return [(x[row].reshape(n, heads, n), keys.seen(n, border)) for (n, _, row), border in each]
 
 
 def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
     table = b.constant(f"{node.name}.exp_table", graph.param(node, "exp_table"))
     x, keys = inputs[0], graph.tensor(node.name).keys
-    seen = None if keys.all else b.seen(x, keys)
+    seen = None if keys.all else b.seen(x, keys, *inputs[1:])
     if seen:
         x = b.op("Where", seen, x, b.scalar(graph.tensor(node.inputs[0]).low))
     top = b.op("ReduceMax", x, b.ints([-1]), keepdims=1)
@@ -141,35 +157,37 @@ def _by_turn(graph: Graph, node: Node) -> Params:
     return {"SHIFT": rounds.shift, "EXP_LEAST": exp_bits(least), "MORE": rounds.more, "ROUND_FILE": Hex.pack(fields(words, (p.bits, 6, 6)), 1)}
 
 
-def _exponentials(graph: Graph, node: Node) -> np.ndarray:
-    """The tables of all turns, each as long as that of the widest scores."""
+def _exponentials(graph: Graph, node: Node) -> list[np.ndarray]:
+    """The table of each turn, each as long as that of the widest scores."""
     size = 1 << graph.tensor(node.inputs[0]).bits
     tables = [g.param(n, "exp_table") for g, n in graph.turns(node)]
-    return np.concatenate([np.pad(table, (0, size - len(table))) for table in tables])
+    return [np.pad(table, (0, size - len(table))) for table in tables]
 
 
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     x, p = graph.tensor(node.inputs[0]), graph.tensor(node.name)
-    width = exp_bits(p.bits) + 1
+    width, tables = exp_bits(p.bits) + 1, _exponentials(graph, node)
+    banks = shared.banks(graph, [[table] for table in tables])
     return Instance(
         module="softmax",
         params={
             "SIDE": fold.side * fold.queries,
-            "MAX_TOKENS": graph.max_tokens,
+            "MAX_TOKENS": graph.longest(node),
             "IN_W": x.bits,
             "OUT_W": p.bits,
             "EXP_W": width,
-            "EXP_FILE": Hex.pack(_exponentials(graph, node).reshape(-1, 1), width),
+            "EXP_FILE": Hex.pack(np.concatenate([tables[turn] for turn in banks.first]).reshape(-1, 1), width),
             "RECIP_BITS": node.attrs["recip_bits"],
             "SHIFT": node.attrs["shift"],
         }
         | _by_turn(graph, node)
-        | turn_params(graph, node, fold),
+        | turn_params(graph, node, fold)
+        | banks.params(),
     )
 
 
 def looked_up(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.ndarray) -> dict[str, np.ndarray]:
-    rows = _rows(graph, node, inputs[0], lengths)
+    rows = _rows(graph, node, inputs, lengths)
     return {"EXP_FILE": np.concatenate([below_top(x, seen)[np.broadcast_to(seen, x.shape)] for x, seen in rows])}
 
 
@@ -194,11 +212,11 @@ def holds(graph: Graph, node: Node, fold: Fold, port: int) -> int:
     return HELD * fold.queries
 
 
-def append(b: GraphBuilder, name: str, x: Tensor, bits: int) -> Tensor:
-    """The node with the tables and constants of numerics.md for rows `x` of up to b.max_tokens."""
+def append(b: GraphBuilder, name: str, x: Tensor, bits: int, border: Tensor | None = None) -> Tensor:
+    """The node with the tables and constants of numerics.md for rows `x` of up to b.max_tokens; border: that their keys depend on."""
     out = Tensor(name=name, shape=x.shape, bits=bits, signed=False, scale=2.0**-bits)
     attrs = {"heads": x.shape[1], **constants(bits, b.max_tokens)}
-    return b.add("softmax", out, (x.name,), attrs, exp_table=exp_table(x, bits))
+    return b.add("softmax", out, (x.name, *((border.name,) if border else ())), attrs, exp_table=exp_table(x, bits))
 
 
 def recip_width(p: Params) -> int:
@@ -211,7 +229,7 @@ def memories(p: Params) -> list[Memory]:
     return p["SIDE"] * [
         Memory("x", p["IN_W"], 2 * row),
         Memory("e", p["EXP_W"], 4 * row),
-        Memory("exp", p["EXP_W"], p.get("TURNS", 1) << p["IN_W"], rom=True),
+        Memory("exp", p["EXP_W"], shared.count(p) << p["IN_W"], rom=True),
         Memory("sum", p["EXP_W"] + (p["MAX_TOKENS"] - 1).bit_length(), 4),
         Memory("recip", recip_width(p), 4),
     ]

@@ -13,6 +13,7 @@ from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import pipeline, require, require_bits, require_range, turn_params
 from bitloom.hw.ops.record import Finn, Operator
+from bitloom.hw.parts import shared
 
 PARAMS = ("table",)
 ATTRS = ()
@@ -81,7 +82,8 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
 
 
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
-    x, y = graph.tensor(node.inputs[0]), graph.tensor(node.name)
+    x, y, tables = graph.tensor(node.inputs[0]), graph.tensor(node.name), _entries(graph, node)
+    banks = shared.banks(graph, [[table] for table in tables])
     return Instance(
         module="table_op",
         params={
@@ -89,19 +91,20 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "IN_W": x.bits,
             "IN_SIGNED": int(x.signed),
             "OUT_W": y.bits,
-            "TABLE_FILE": Hex.pack(_entries(graph, node).reshape(-1, 1), y.bits),
+            "TABLE_FILE": Hex.pack(np.concatenate([tables[turn] for turn in banks.first]).reshape(-1, 1), y.bits),
         }
-        | turn_params(graph, node, fold),
+        | turn_params(graph, node, fold)
+        | banks.params(),
     )
 
 
-def _entries(graph: Graph, node: Node) -> np.ndarray:
-    """The tables of all turns; a turn's inputs of fewer bits than the stream has lie where their codes do, and what cannot come is as its nearest code."""
+def _entries(graph: Graph, node: Node) -> list[np.ndarray]:
+    """The table of each turn; a turn's inputs of fewer bits than the stream has lie where their codes do, and what cannot come is as its nearest code."""
     x, found = graph.tensor(node.inputs[0]), []
     for g, n in graph.turns(node):
         own = g.tensor(n.inputs[0])
         found.append(g.param(n, "table")[np.clip(np.arange(x.low, x.high + 1), own.low, own.high) - own.low])
-    return np.concatenate(found)
+    return found
 
 
 def looked_up(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.ndarray) -> dict[str, np.ndarray]:
@@ -124,7 +127,7 @@ def append(b: GraphBuilder, name: str, x: Tensor, function: str | np.ndarray, *,
 
 
 def memories(p: Params) -> list[Memory]:
-    return [Memory("table", p["OUT_W"], p.get("TURNS", 1) << p["IN_W"], rom=True)] * p["LANES"]
+    return [Memory("table", p["OUT_W"], shared.count(p) << p["IN_W"], rom=True)] * p["LANES"]
 
 
 def terms(p: Params) -> Terms:

@@ -7,6 +7,8 @@ from bitloom.hw.cost.memories import index_bits
 from bitloom.hw.instance import Params
 
 
-def count_bits(p: Params, words: int) -> int:
-    """Bits of its registers; words: of a key. None where all keys before a query are seen."""
+def count_bits(p: Params, words: int, border: int = 0) -> int:
+    """Bits of its registers; words: of a key; border: bits of a pair's, 0 where none counts. None where all keys before a query are seen."""
+    if border:
+        return index_bits(words * p["MAX_TOKENS"]) + 2 * border
     return index_bits(words * p["MAX_TOKENS"]) + index_bits(p["BACK"] + 2) if p["BACK"] < p["MAX_TOKENS"] - 1 else 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from bitloom.hw.cost.memories import Memory, index_bits
 from bitloom.hw.instance import Module, Params, Terms
@@ -18,7 +20,8 @@ def _back(p: Params) -> Params:
 
 
 def memories(p: Params) -> list[Memory]:
-    return fifo.memories(_back(p))
+    kept = [Memory("kept", p["WIDTH"], p["MAX_TOKENS"] * p["BEATS"])] if p.get("RECALL", 0) else []
+    return fifo.memories(_back(p)) + kept
 
 
 def terms(p: Params) -> Terms:
@@ -29,7 +32,42 @@ def terms(p: Params) -> Terms:
         state = index_bits(p["TURNS"]) + index_bits(answers) + index_bits(labels) + p["PATIENCE"].bit_length()
         own["out_bits"] += (answers << index_bits(labels)) * p["LOGIT_W"] + 4 * p["LOGIT_W"] + answers
         own["count_bits"] += state * (2 * p["SENTENCES"] + 2)
+    if border := p.get("BORDER_W", 0):
+        own["count_bits"] += border * (2 * p["SENTENCES"] + 2) + (2 * index_bits(p["MAX_TOKENS"] * p["BEATS"]) if p.get("RECALL", 0) else 0)
     return own
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """What a loop knows of pairs of sentences.
+
+    borders  of the sentences, as they were sent: tokens of the first of the two
+    everything  by turn: all keys are seen
+    recall   turn before which first sentences are kept; 0: none is
+    left_out tokens of each that were not sent, as they are kept
+    asked, told  channels: from the border's unit, to its readers
+    """
+
+    borders: Sequence[int | None]
+    everything: Sequence[bool]
+    recall: int
+    left_out: Sequence[int]
+    asked: Any
+    told: Any
+
+    def border(self, sentence: int, turn: int) -> int | None:
+        return 0 if self.everything[turn] else self.borders[sentence]
+
+    def recalled(self, sentence: int, turn: int) -> int:
+        """Tokens that come from what is kept."""
+        return self.left_out[sentence] if self.recall and turn == self.recall else 0
+
+    def tell(self, new: bool, cycle: int):
+        """Behind the last beat of a visit, which leaves the loop in that cycle."""
+        if new:
+            token = yield self.asked.get()
+            self.asked.popped(max(token.first, cycle - 1), max(token.first, cycle - 1))
+        yield self.told.put(cycle, cycle, 1, True)
 
 
 MODULE = Module(name="loop", terms=terms, memories=memories, styles=fifo.MODULE.styles)
@@ -42,10 +80,12 @@ class Loop:
     orders  a channel of one beat a sentence: `end` where a new one may take its place, else it comes back
     exits   the turn behind which each sentence leaves; None: the last
     by_turn  of one sentence whose memories are loaded for each turn (hw/parts/by_turn.py)
+    pairs   of an encoder whose keys depend on borders
     """
 
-    def __init__(self, turns: int, sentences: int, exits: Sequence[int] | None = None, by_turn: ByTurn | None = None):
-        self.turns, self.free, self.exits, self.by_turn = turns, sentences, exits, by_turn
+    def __init__(self, turns: int, sentences: int, exits: Sequence[int] | None = None, by_turn: ByTurn | None = None, pairs: Pairs | None = None):
+        self.turns, self.free, self.exits, self.by_turn, self.pairs = turns, sentences, exits, by_turn, pairs
+        self.borders: list[int | None] = []  # of all that have entered, in order
         self._inside: deque[tuple[int, int]] = deque()  # (sentence, turn) of those in the layers, oldest first
         self._undecided: deque[tuple[int, int]] = deque()  # the same, of those whose logits have not come
         self._coming: deque[tuple[int, int]] = deque()  # of those that come back
@@ -137,10 +177,16 @@ class Loop:
             self._undecided.append(visit)
             self._new += new
             self.entered.append(visit[1])
+            if self.pairs:
+                self.borders.append(self.pairs.border(*visit))
             source, end = entry if new else back, False
-            opens = 0
+            opens, recalled = 0, self.pairs.recalled(*visit) if self.pairs else 0
             while not end:
                 token = yield source.get()
+                while recalled:
+                    first = max(now, token.first)
+                    _, now = yield out.put(first + 1, first + token.beats, token.beats, False)
+                    recalled -= 1
                 if not new and drops:
                     for begin in drops:
                         last, beats = self._gone.popleft()
@@ -156,3 +202,5 @@ class Loop:
                 first, last = yield out.put(first + 1, last + 1, token.beats, token.end)
                 source.popped(first - 1, last - 1, pace)
                 now, end = last, token.end
+            if self.pairs:
+                yield from self.pairs.tell(new, now)

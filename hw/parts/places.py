@@ -80,7 +80,7 @@ def timing(taken, out, *, count: int, step: int, wait: int, written: int, beats:
              the one in which its last result is written
     beats    that leave of a token; every: of each of them, else of a sentence's last one
     """
-    done, released, counts = taken.inside("done"), taken.inside("released"), deque()
+    done, released, counts = taken.between("done"), taken.between("released"), deque()
     yield taken.beside(_give(done, released, counts, out, beats))
     load, now, chosen = _Load(taken, released, count), 0, count - 1
     while True:

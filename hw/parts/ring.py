@@ -39,9 +39,10 @@ class Ring:
     A place can be written from the cycle after its sentence was read for the last time.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, longest: int) -> None:
+        """longest: tokens of a sentence, at most."""
         self._next = 0  # cycle from which the next beat can be taken
-        self._room = deque([0] * (room(graph) * graph.max_tokens))  # the same for the next tokens' places, oldest first
+        self._room = deque([0] * (room(graph) * longest))  # the same for the next tokens' places, oldest first
         self._sentences = deque([0] * SENTENCES)  # and for the first tokens of the sentences
         self._tokens = deque([0])  # of the sentences that are held
 

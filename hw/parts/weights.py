@@ -7,7 +7,8 @@ import numpy as np
 
 from bitloom.hw.graph import Graph, Node
 from bitloom.hw.instance import Fold
-from bitloom.hw.parts import pick, schedule
+from bitloom.hw.parts import pick, schedule, shared
+from bitloom.hw.parts.shared import Banks
 
 CODEBOOK = "codebook"  # the parameter of layers whose weights take few values
 
@@ -60,9 +61,34 @@ def takes_two(graph: Graph, node: Node) -> bool:
     return graph.index_bits(node) == 1
 
 
+def banks(graph: Graph, node: Node, fold: Fold) -> Banks:
+    """Of its weight memory: turns of the same weights share one; not where zero tiles are left out, or tiles come from external memory."""
+    turns = graph.turns(node)
+    return tile_banks(graph, node) if graph.shared and not fold.words and not fold.block else Banks.own(len(turns))
+
+
+def tile_banks(graph: Graph, node: Node) -> Banks:
+    """Of its tiles in external memory: turns of the same weights share them."""
+    turns = graph.turns(node)
+    return shared.alike([[g.param(n, "weight"), *([book] if book is not None else [])] for (g, n), book in zip(turns, books(graph, node), strict=True)])
+
+
+def of_banks(tiles_: list[np.ndarray], banks_: Banks) -> list[np.ndarray]:
+    """Of tiles, turn after turn, those of each bank once."""
+    folds = len(tiles_) // len(banks_.of)
+    return [tile for turn in banks_.first for tile in tiles_[turn * folds :][:folds]]
+
+
+def bias_banks(graph: Graph, node: Node, fold: Fold, biases: list[np.ndarray]) -> Banks:
+    """Of its biases, given those of each turn; two values that each channel has of its own are read at the same place, and tiles have other buses."""
+    if fold.block or takes_two(graph, node):
+        return Banks.own(len(biases))
+    return shared.banks(graph, [[own] for own in biases])
+
+
 def words(graph: Graph, node: Node, fold: Fold) -> np.ndarray:
-    """The weight memory, int64 [words of all turns, PE * SIMD]: a word a cycle. One-bit weights: 0 is -1, 1 is +1; with a codebook: indices."""
-    return np.concatenate(tiles(graph, node, fold))
+    """The weight memory, int64 [words of all banks, PE * SIMD]: a word a cycle. One-bit weights: 0 is -1, 1 is +1; with a codebook: indices."""
+    return np.concatenate(of_banks(tiles(graph, node, fold), banks(graph, node, fold)))
 
 
 def tiles(graph: Graph, node: Node, fold: Fold) -> list[np.ndarray]:

@@ -13,7 +13,8 @@ from functools import cached_property
 
 from bitloom.hw.graph import Graph, Node
 from bitloom.hw.instance import Fold, Instance, Layout
-from bitloom.hw.ops import OPS, gate_of
+from bitloom.hw.keys import SEGMENT
+from bitloom.hw.ops import OPS, aside_of, gate_of, operands
 from bitloom.hw.ops.record import Operator
 from bitloom.hw.parts import axi_fetch, by_turn, fifo, image_loader, stream_fork, unfold
 from bitloom.hw.plan import fifos
@@ -23,6 +24,7 @@ from bitloom.hw.plan.streams import Stream, wire
 
 SOURCE, SINK = "s_axis", "m_axis"
 TURN_PARAMS = ("TURNS", "SENTENCES")  # of a module that has constants of several turns
+WAITING = 16  # borders that may come to a loop ahead of their sentences: those that the operators in front of it hold, of one token each
 LOOP, TURNS = "loop", "turns"  # in a rolled encoder: the instance, and the stream of turns that benches record
 
 
@@ -66,9 +68,9 @@ class Unit:
     @cached_property
     def instance(self) -> Instance:
         """Its module of hw/rtl, with parameters and memories: of all turns, of which a unit that is loaded by turn holds one at a time."""
-        made = self.op.rtl(self.graph, self.node, self.fold)
         if not self.by_turn:
-            return made
+            return self.op.rtl(self.graph, self.node, self.fold)
+        made = self.op.rtl(replace(self.graph, shared=False), self.node, self.fold)
         params = made.params | {"CONSTANTS": 1} if self.fold.block else {key: value for key, value in made.params.items() if key not in TURN_PARAMS}
         return replace(made, params=params)
 
@@ -83,7 +85,12 @@ class Unit:
 
     def macs(self, tokens: int) -> int:
         """Multiply-accumulates for one sentence of that many tokens."""
-        return self.turns * self.op.macs(self.graph, self.node, tokens)
+        return sum(self.op.macs(self.graph, self.node, graph.taken(node, tokens)) for graph, node in self.graph.turns(self.node))
+
+    def work(self, tokens: int, turns: int | None = None, border: int | None = None) -> int:
+        """Those that it makes, in its first `turns` turns (None: all): not those of zero weights that it leaves out. border: as of `Design.work`."""
+        served = self.graph.turns(self.node)[:turns]
+        return sum(self.op.work(self.graph, self.node, self.fold, graph.taken(node, tokens), border) for graph, node in served)
 
     @property
     def multipliers(self) -> int:
@@ -104,6 +111,7 @@ def fifo_name(port: Port) -> str:
 class Loop:
     """Where sentences go round in a rolled encoder: new ones come from `entry`, the first layer's input, and those of `back`, the last one's output,
     return or leave. `turn` carries the turns in which they enter, in order, for benches. logits: where an off-ramp's logits are taken; None: there is none.
+    borders: where those of new pairs are taken; None: no keys depend on it.
     """
 
     entry: Stream
@@ -113,11 +121,12 @@ class Loop:
     turn: Stream
     instance: Instance
     logits: Port | None = None
+    borders: Port | None = None
 
     @property
     def ports(self) -> tuple[Port, ...]:
         """All that it takes."""
-        return (self.new, self.returning, *((self.logits,) if self.logits else ()))
+        return (self.new, self.returning, *(port for port in (self.logits, self.borders) if port))
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +139,7 @@ class Design:
     @cached_property
     def graph(self) -> Graph:
         if self.folding.layers and self.whole.around is None:
-            return roll(self.whole, self.folding.layers, self.folding.inside)
+            return roll(self.whole, self.folding.layers, self.folding.inside, self.folding.recall)
         if self.whole.around is None:
             require_rolled(self.whole)
         return self.whole
@@ -145,8 +154,10 @@ class Design:
         """By tensor: the entry, then every unit's output, in topological order."""
         outputs = {name: SINK if i == 0 else f"m_{wire(name)}" for i, name in enumerate(self.graph.outputs)}
         folds = self.folding.folds
-        layouts = {name: folds[n.name].layout_in for n in self.nodes for name in n.inputs} | {n.name: folds[n.name].layout_out for n in self.nodes}
-        made = {}
+        layouts = {name: folds[n.name].layout_in for n in self.nodes for name in operands(self.graph, n)} | {
+            n.name: folds[n.name].layout_out for n in self.nodes
+        }
+        made, asides = {}, aside_of(self.graph)
         for name in (self.graph.entry, *(n.name for n in self.nodes)):
             tensor = self.graph.tensor(name)
             made[name] = Stream(
@@ -159,9 +170,10 @@ class Design:
                 layout=(tensor.kind != "row" and layouts.get(name)) or Layout(channels=tensor.channels),
                 heads=int(tensor.shape[1]) if tensor.kind == "row" else 0,
                 queries=self._queries(name) if tensor.kind == "row" else 1,
-                keys=str(tensor.shape[2]) if tensor.kind == "row" else "T",
+                keys=str(tensor.shape[2]) if tensor.kind == "row" else SEGMENT if name in asides else "T",
                 port=SOURCE if name == self.graph.entry else outputs.get(name, ""),
                 turns=self.graph.carried(name),
+                tokens=self._tokens(name),
             )
             if (tiled := self._folds[name]) and not self._unfolded(name):
                 made[name] = replace(made[name], fold=tiled.pe, block=tiled.block)
@@ -174,6 +186,13 @@ class Design:
     def _ramp(self) -> str:
         """Of a rolled encoder whose sentences leave early: the tensor of logits that says which; "" of any other."""
         return self.graph.ramp if self.graph.around else ""
+
+    def _tokens(self, tensor: str) -> tuple[str, ...]:
+        """Of what its stream carries: alike in all turns, or of each turn."""
+        graph, own = self.graph, self.graph.carried(tensor)
+        shapes = [(graph.source if own else graph).tensor(name).shape for name in own or (tensor,)]
+        found = tuple("T" if shape[0] == 1 else str(shape[0]) for shape in shapes)
+        return found if len(set(found)) > 1 else found[:1]
 
     def _queries(self, tensor: str) -> int:
         """Tokens side by side in a row stream: as its producer gives them."""
@@ -249,9 +268,21 @@ class Design:
             prefix: Port(unit=LOOP, index=i, prefix=prefix, stream=stream, wire=f"{LOOP}__{prefix}", source=self.in_order(stream), depth=fifos.MIN_DEPTH)
             for i, (prefix, stream) in enumerate((("s", entry), ("b", back)))
         } | {port.prefix: port for port in self._ports.get(LOOP, ())}
+        if graph.aside:
+            told = self.streams[graph.aside]
+            params |= {"BORDER_W": told.bits, "ALL": sum(all_keys << turn for turn, all_keys in enumerate(graph.everything))}
+            params |= {"RECALL": graph.recall} if graph.recall else {}
+            ports["n"] = Port(unit=LOOP, index=3, prefix="n", stream=told, wire=f"{LOOP}__n", source=self.in_order(told), depth=WAITING)
         turn = Stream(tensor=TURNS, wire=TURNS, lanes=1, bits=8, signed=False, kind="sentence", layout=Layout(channels=1), turns=("",) * graph.count)
         return Loop(
-            entry=entry, back=back, new=ports["s"], returning=ports["b"], logits=ports.get("e"), turn=turn, instance=Instance(module="loop", params=params)
+            entry=entry,
+            back=back,
+            new=ports["s"],
+            returning=ports["b"],
+            logits=ports.get("e"),
+            borders=ports.get("n"),
+            turn=turn,
+            instance=Instance(module="loop", params=params),
         )
 
     @cached_property
@@ -280,8 +311,8 @@ class Design:
         return f"{stream.wire}__folded" if self._unfolded(stream.tensor) else self.in_order(stream)
 
     def in_order(self, stream: Stream) -> str:
-        """The bundle behind that `unfold`: the stream's own, but for the first layer's input in a rolled encoder, where others join it."""
-        return f"{stream.wire}__new" if self.graph.around and stream.tensor == self.graph.around[0] else stream.wire
+        """The bundle behind that `unfold`: the stream's own, but for the first layer's input in a rolled encoder, where others join it, and its borders."""
+        return f"{stream.wire}__new" if self.graph.around and stream.tensor in (self.graph.around[0], self.graph.aside) else stream.wire
 
     def offered(self, stream: Stream) -> str:
         """The bundle that a stream's readers take: its own, but for the last layer's output in a rolled encoder, of which they get the last turn.
@@ -348,12 +379,13 @@ class Design:
     def multipliers(self) -> int:
         return self.folding.multipliers
 
-    def work(self, tokens: int, exit: int | None = None) -> int:
+    def work(self, tokens: int, exit: int | None = None, border: int | None = None) -> int:
         """Multiply-accumulates that the hardware makes for one sentence of that many tokens: not those of zero weights that it leaves out.
 
-        exit  the off-ramp at which it leaves; None: it passes all layers
+        exit    the off-ramp at which it leaves; None: it passes all layers
+        border  of a pair, tokens of the first sentence (hw/keys.py); None: not known
         """
-        return sum((u.turns if exit is None else min(u.turns, exit + 1)) * u.op.work(u.graph, u.node, u.fold, tokens) for u in self.units)
+        return sum(u.work(tokens, exit if exit is None else exit + 1, border) for u in self.units)
 
     @property
     def together(self) -> int:
@@ -399,7 +431,7 @@ class Design:
     def _inputs(self) -> Iterator[tuple[str, str, int, str]]:
         """Every reading of a tensor: (tensor, unit, index, prefix)."""
         for node in self.nodes:
-            for index, (prefix, name) in enumerate(zip(OPS[node.op].ports, node.inputs, strict=True)):
+            for index, (prefix, name) in enumerate(OPS[node.op].takes(node)):
                 yield name, node.name, index, prefix
         if self._ramp:
             yield self.graph.around[1], LOOP, 1, "b"

@@ -12,6 +12,8 @@ max_tokens holds a whole sentence beside the one that is attended, whatever thei
 A unit that computes blocks of tokens needs a whole block before it gives the first part of it, and an `unfold` a whole one before its first token: a block
 each is counted. Both may hold a second one, which they need only to go on without a pause; while the first is computed the FIFO is emptied as fast as the
 second fills, so counting it as well makes no encoder faster.
+What tells units how to work (record field `aside`) comes once a sentence, ahead of its tokens: its FIFO holds as many as may be between where it is told
+and where it is taken, at most as many as the rings on the way; were it full, the unit that tells would wait, and with it the next sentences.
 What puts tokens one behind the other takes nothing of one input while the other's token passes: a token of each is counted, so that its producer goes on.
 In the layers of a rolled encoder no more tokens can wait than the sentences have that are inside.
 """
@@ -23,7 +25,8 @@ from collections.abc import Mapping, Sequence
 
 from bitloom.hw.graph import Graph, Node
 from bitloom.hw.instance import Fold
-from bitloom.hw.ops import OPS
+from bitloom.hw.ops import OPS, aside_of
+from bitloom.hw.parts import ring
 
 MIN_DEPTH = 2
 
@@ -35,6 +38,8 @@ def depths(graph: Graph, nodes: Sequence[Node], beats: Mapping[str, int], folds:
     folds   of the nodes; behind: tokens of a block, of the `unfold` behind a node, 0 where there is none
     """
     held: dict[str, int] = {graph.entry: 0}
+    asides = aside_of(graph)
+    told = dict.fromkeys(asides, 0)  # units that have taken each
     result: dict[tuple[str, int], int] = {}
     for node in nodes:
         fold = folds[node.name]
@@ -43,7 +48,10 @@ def depths(graph: Graph, nodes: Sequence[Node], beats: Mapping[str, int], folds:
         held[node.name] = max(reach) + behind[node.name]
         for port, name in enumerate(node.inputs):
             slack = min(max(reach) - reach[port] + OPS[node.op].joins, _most(graph, node)) if graph.tensor(name).kind == "token" else 0
-            result[node.name, port] = MIN_DEPTH + slack * beats[name]
+            if name in asides:
+                told[name] += 1
+                slack = min(max(reach), ring.SENTENCES * (told[name] + 1), _most(graph, node) / graph.max_tokens)
+            result[node.name, port] = MIN_DEPTH + int(slack * beats[name])
     return result
 
 

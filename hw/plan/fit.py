@@ -94,7 +94,7 @@ class Fitter:
         return moved
 
     def _style(self, node: Node, pe: int) -> str:
-        return multiplier_style(OPS[node.op].operands(self.graph, node), self.board.family, pe)
+        return multiplier_style(OPS[node.op].multiplies(self.graph, node), self.board.family, pe)
 
     def _cheapest_moves(self, folding: Folding) -> list[tuple[str, int]]:
         """Matrix units and the DSPs that LUT multipliers save there, fewest LUTs for each DSP first."""

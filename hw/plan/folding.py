@@ -50,6 +50,7 @@ class Folding:
     interval   cycles between two sentences of max_tokens tokens, as the matrix units alone allow
     layers     of hardware, each used in turn for several of the graph; 0: one for each
     inside     sentences that they hold at once
+    recall     what the lower layers make of the first sentence of a pair is kept (hw/rtl/loop.sv)
     memory     of the weights; None: they are on the chip
     board      the board that it was fitted to; None: none
     styles     by instance of encoder.sv: its parameters that move memories out of block RAM (hw/instance.py: Module)
@@ -63,6 +64,7 @@ class Folding:
     per_node: dict[str, int] = field(default_factory=dict)
     layers: int = 0
     inside: int = 0
+    recall: bool = False
     memory: Memory | None = None
     board: str | None = None
     styles: dict[str, dict[str, str]] = field(default_factory=dict)

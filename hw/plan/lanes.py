@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 from bitloom.hw.graph import Graph, Node
 from bitloom.hw.instance import Fold, Layout
-from bitloom.hw.ops import OPS
+from bitloom.hw.ops import OPS, operands
 from bitloom.hw.ops.common import divisors
 from bitloom.hw.parts import tiles
 from bitloom.hw.plan.folding import Folding
 from bitloom.hw.plan.groups import Group, groups
-from bitloom.hw.plan.timing import simulate_node
+from bitloom.hw.plan.timing import node_interval
 
 HEAD_TOKENS = 8  # the sentence's head must keep up with sentences of this many tokens
 FILL = 0.1  # of a block, at most, that may be filled up
@@ -58,7 +58,9 @@ class Lanes:
 
     graph: Graph
     beat: int = 0
-    rolled: dict[tuple[int, int, int], Lanes] = field(default_factory=dict)  # of the graph rolled: (layers, sentences inside, beat) -> its foldings
+    rolled: dict[tuple[int, int, int, bool], Lanes] = field(
+        default_factory=dict
+    )  # of the graph rolled: (layers, sentences inside, beat, recall) -> its foldings
     _frontiers: dict = field(default_factory=dict)
     _grouped: dict[int, Folding | None] = field(default_factory=dict)
     _paces: dict = field(default_factory=dict)
@@ -72,10 +74,11 @@ class Lanes:
         self.of = {name: group for group in self.groups for name in group.tensors}
         self.turns = {n.name: len(graph.turns(n)) for n in self.nodes}  # that a unit takes for a sentence
         self.most_turns = max(self.turns.values())
-        self.slowest = 2 * max(self.turns[n.name] * OPS[n.op].macs(graph, n, graph.max_tokens) for n in self.units)  # one multiplier a unit meets it
+        self.slowest = 2 * max(self.turns[n.name] * OPS[n.op].macs(graph, n, graph.longest(n)) for n in self.units)  # one multiplier a unit meets it
         numbers: dict[tuple, int] = {}
         self._shapes = {n.name: numbers.setdefault(self._shape(n), len(numbers)) for n in self.nodes}
-        self._sides = {n.name: tuple(self.of[name] for name in (*n.inputs, n.name) if name in self.of) for n in self.units}  # groups, inputs first
+        self._inputs = {n.name: operands(graph, n) for n in self.nodes}
+        self._sides = {n.name: tuple(self.of[name] for name in (*self._inputs[n.name], n.name) if name in self.of) for n in self.units}  # groups, inputs first
         self._rows, self._attended, self._interleaves = self._row_groups()
         self._queries = all(graph.tensor(name).keys.all for name in self._rows)
         self._passing = {g: sum(OPS[n.op].elementwise and n.name in g.tensors for n in self.nodes) for g in self.groups}
@@ -116,13 +119,12 @@ class Lanes:
     def _pace(self, node: Node, fold: Fold) -> int:
         key = (self._shapes[node.name], self.turns[node.name], fold)
         if key not in self._paces:
-            last = simulate_node(self.graph, node, fold, [self.graph.max_tokens] * SENTENCES).last
-            self._paces[key] = self.turns[node.name] * (last[-1] - last[-1 - len(last) // SENTENCES])
+            self._paces[key] = node_interval(self.graph, node, fold, self.graph.longest(node), SENTENCES)
         return self._paces[key]
 
     def work(self, folding: Folding) -> int:
         """Multiply-accumulates that its units make for a sentence of max_tokens."""
-        return sum(self.turns[n.name] * OPS[n.op].work(self.graph, n, folding.folds[n.name], self.graph.max_tokens) for n in self.units)
+        return sum(self.turns[n.name] * OPS[n.op].work(self.graph, n, folding.folds[n.name], self.graph.longest(n)) for n in self.units)
 
     def binding(self, target: int) -> str:
         """The stream or unit that cannot meet the target."""
@@ -156,7 +158,7 @@ class Lanes:
         """
         if not self._interleaves or group not in self._attended:
             return 1, 1
-        top, blocks = self.graph.max_tokens, group.blocks
+        top, blocks = self._longest(group), group.blocks
         rows = self.most_turns * top**2
         if (side := next((n for n in divisors(blocks) if rows * (blocks // n) <= target), 0)) or not self._queries:
             return side or blocks, 1
@@ -178,7 +180,7 @@ class Lanes:
         spaces = [own, *sorted(sorted(spaces, key=lambda s: -len(divisors(s)))[:WIDTHS])]
         found = []
         for space in spaces:
-            lanes = next((n for n in divisors(space) if self._times(group) * self.graph.max_tokens * group.blocks * space // n <= target), None)
+            lanes = next((n for n in divisors(space) if self._times(group) * self._longest(group) * group.blocks * space // n <= target), None)
             if lanes is not None:
                 found.append(Way(space, lanes, *self._beside(group, target)))
         return found
@@ -186,6 +188,10 @@ class Lanes:
     def _times(self, group: Group) -> int:
         """That a sentence passes the group's streams."""
         return max(self.turns.get(name, 1) for name in group.tensors)
+
+    def _longest(self, group: Group) -> int:
+        """Tokens of a sentence that pass the group's streams, at most."""
+        return max(self.graph.tensor(name).tokens.of(self.graph.max_tokens) for name in group.tensors)
 
     def _settle(self, chosen: dict[Group, Way], ways: dict[Group, list[Way]], hub: Group, target: int) -> None:
         """Choose each other group's way, given its neighbours'; groups in equal places are chosen once."""
@@ -225,10 +231,19 @@ class Lanes:
                 return None
             folds[node.name] = fold
         per_node = {n.name: folds[n.name].products for n in self.units}
-        interval = max(self.turns[n.name] * OPS[n.op].interval(self.graph, n, folds[n.name], self.graph.max_tokens) for n in self.units)
+        interval = max(self.turns[n.name] * OPS[n.op].interval(self.graph, n, folds[n.name], self.graph.longest(n)) for n in self.units)
         lanes = {name: self._lanes(name, chosen) for name in self.graph.tensors}
         layers, inside = (self.graph.layers, self.graph.inside) if self.graph.around else (0, 0)
-        return Folding(folds=folds, lanes=lanes, interval=interval, multipliers=sum(per_node.values()), per_node=per_node, layers=layers, inside=inside)
+        return Folding(
+            folds=folds,
+            lanes=lanes,
+            interval=interval,
+            multipliers=sum(per_node.values()),
+            per_node=per_node,
+            layers=layers,
+            inside=inside,
+            recall=bool(self.graph.around and self.graph.recall),
+        )
 
     def _lanes(self, tensor: str, chosen: dict[Group, Way]) -> int:
         if tensor in self._rows:
@@ -251,8 +266,9 @@ class Lanes:
 
     def _bare(self, node: Node, chosen: dict[Group, Way]) -> Fold:
         """The streams of a unit; PE and SIMD are open."""
-        layouts = [self._layout(name, chosen) for name in node.inputs]
-        tokens = [name for name in node.inputs if name not in self._rows] or node.inputs
+        inputs = self._inputs[node.name]
+        layouts = [self._layout(name, chosen) for name in inputs]
+        tokens = [name for name in inputs if name not in self._rows] or inputs
         rows = next((chosen[self._rows[name]] for name in (*node.inputs, node.name) if name in self._rows), None)
         return Fold(
             side=rows.side if rows else 1,
@@ -279,7 +295,7 @@ class Lanes:
         return self._frontiers[key]
 
     def _search(self, node: Node, bare: Fold) -> Frontier:
-        op, top = OPS[node.op], self.graph.max_tokens
+        op, top = OPS[node.op], self.graph.longest(node)
         folds = self._filling(node, op.foldings(self.graph, node, bare))
         intervals = [op.interval(self.graph, node, f, top) for f in folds]
         unlike = op.stored is not None and any(f.words or f.keep for f in folds)

@@ -10,14 +10,17 @@ from dataclasses import dataclass, field, replace
 
 from bitloom.hw import image
 from bitloom.hw.instance import Instance
+from bitloom.hw.ops import aside_of
 from bitloom.hw.parts import axi_fetch, unfold
 from bitloom.hw.parts.by_turn import ByTurn
 from bitloom.hw.parts.loop import Loop as LoopTiming
+from bitloom.hw.parts.loop import Pairs
 from bitloom.hw.parts.sdram import Sdram
-from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.design import LOOP, Design
 from bitloom.hw.plan.fifos import MIN_DEPTH
 from bitloom.hw.plan.folding import Memory
-from bitloom.hw.plan.timing import Channel, Fork, Process, run, simulate_node, sink, source
+from bitloom.hw.plan.streams import Borders, each_border
+from bitloom.hw.plan.timing import Channel, Fork, Process, node_interval, run, sink, source
 
 # External memory: the network is run again with what each request would have met in the run before, until requests come as they did then.
 WAITS = 3  # such rounds in which each request waits as long as before; in those behind them it is served in the same cycle as before
@@ -66,29 +69,39 @@ def mean_interval(ends: Sequence[int], together: int, behind: int = 0) -> float:
 
 
 def predict(
-    design: Design, lengths: Sequence[int], starts: Sequence[int] | None = None, *, external: External | None = None, exits: Sequence[int] | None = None
+    design: Design,
+    lengths: Sequence[int],
+    starts: Sequence[int] | None = None,
+    *,
+    external: External | None = None,
+    exits: Sequence[int] | None = None,
+    borders: Borders = None,
+    left_out: Sequence[int] | None = None,
 ) -> Prediction:
     """Back-to-back sentences of these lengths through the whole encoder, source and sinks never stalling.
 
     starts    of sentences that come apart: the earliest cycle of each one's first beat, from 0 on
     external  the memory of the weights, where it is known better than by what the design counts on at most
     exits     of a rolled encoder with off-ramps: at which each sentence leaves (bitloom.hw.golden.exits); None: all at the last
+    borders   of pairs, where keys depend on it: tokens of the first sentence of each, as sent (bitloom.hw.golden.borders); None: halves
+    left_out  of an encoder that keeps first sentences: tokens of each that are not sent (hw/recall.py); None: all are sent
 
     How long requests of external memory wait for each other is first estimated. Where they are not too many, the network is run again with what each of
     them would have met behind hw/rtl/axi_fetch.sv, had they come in the cycles of the run before.
     """
+    told = (None if exits is None else list(exits), each_border(lengths, borders), list(left_out or [0] * len(lengths)))
     if design.folding.memory is None:
-        return _run(design, lengths, starts, None, exits)
+        return _run(design, lengths, starts, None, *told)
     memory = design.folding.memory
     external = external or axi_fetch.ExternalMemory.planned(memory)
     estimated = Estimated(_known(memory, external))
-    estimate = _run(design, lengths, starts, estimated, exits)
+    estimate = _run(design, lengths, starts, estimated, *told)
     bursts = max(1, sum(request.beats for request in estimated.requests) // memory.burst)
     port, found, settled, waits = estimated, estimate, False, WAITS
     for number in range(min(ROUNDS, BUDGET // bursts) if bursts <= REPLAYED else 0):
         before = port.requests
         port = (Replayed if number < waits else Held)(design.fetch, external, before)
-        found = _run(design, lengths, starts, port, exits)
+        found = _run(design, lengths, starts, port, *told)
         if settled := _moved(before, port.requests) <= SETTLED * found.out_last[-1]:
             break
         if number < waits and abs(found.out_last[-1] - estimate.out_last[-1]) > CROWDED * estimate.out_last[-1]:
@@ -111,9 +124,15 @@ def _moved(before: Sequence[axi_fetch.Request], now: Sequence[axi_fetch.Request]
 
 
 def _run(
-    design: Design, lengths: Sequence[int], starts: Sequence[int] | None, port: Estimated | Replayed | None, exits: Sequence[int] | None = None
+    design: Design,
+    lengths: Sequence[int],
+    starts: Sequence[int] | None,
+    port: Estimated | Replayed | None,
+    exits: Sequence[int] | None,
+    borders: Sequence[int | None],
+    left_out: Sequence[int],
 ) -> Prediction:
-    """port: of external memory; None: there is none."""
+    """port: of external memory; None: there is none. exits, borders, left_out: see `predict`."""
     takers = [p for unit in design.units for p in unit.ports] + [p for p in (design.loop.ports if design.loop else ()) if p is not design.loop.new]
     edges = {(p.unit, p.index): Channel(p.wire, depth=p.depth) for p in takers}
     results = {p.stream.tensor: Channel(p.wire) for p in design.exits}
@@ -123,10 +142,13 @@ def _run(
         outs[tensor] = branches[0] if len(branches) == 1 else Fork(branches)
     processes: dict[str, Process] = {f"sink {tensor}": sink(result) for tensor, result in results.items()}
     channels = [*edges.values(), *results.values()]
+    if aside_of(design.graph):
+        for channel in edges.values():
+            channel.borders = borders
     for client, unit in enumerate(design.fetching):
         edges[unit.name, 0].memory = ClientPort(port, client)
     if design.loop:
-        channels += _go_round(design, port, processes, outs, edges, exits)
+        channels += _go_round(design, port, processes, outs, edges, exits, (borders, left_out))
     for stream in design.unfolded:
         folded, made = Channel(f"{stream.wire} folded", depth=MIN_DEPTH), design.unfold(stream)
         processes[f"unfold {stream.tensor}"] = unfold.timing(made.params, folded, outs[stream.tensor])
@@ -245,13 +267,19 @@ class Estimated:
 
 
 def _go_round(
-    design: Design, port: Estimated | Replayed | None, processes: dict[str, Process], outs: dict, edges: dict, exits: Sequence[int] | None
+    design: Design,
+    port: Estimated | Replayed | None,
+    processes: dict[str, Process],
+    outs: dict,
+    edges: dict,
+    exits: Sequence[int] | None,
+    sent: tuple[Sequence[int | None], Sequence[int]],
 ) -> list[Channel]:
     """The processes of a rolled encoder's loop, between the channels of its FIFOs, which are put in the place of its streams' in `outs`.
 
     port   of external memory
     outs   by tensor, what its producer gives to; edges: by unit and input, the channels in front of units and of the loop, which are told the turns
-    exits  see `predict`
+    exits  see `predict`; sent: its borders and left_out
     """
     loop, params = design.loop, design.loop.instance.params
     new = Channel(loop.new.wire, depth=loop.new.depth)
@@ -260,9 +288,17 @@ def _go_round(
     gone, by_turn = Channel("loop left"), None
     if design.by_turn:
         by_turn = ByTurn(image.turn_loads(design, ClientPort(port, len(design.fetching)).reserve).load, gone)
-    timing = LoopTiming(params["TURNS"], params["SENTENCES"], exits, by_turn)
-    for channel in edges.values():
+    pairs = None
+    if loop.borders:
+        asked, stream = edges[loop.borders.unit, loop.borders.index], loop.borders.stream.tensor
+        everything, recall = design.graph.everything, design.graph.recall
+        pairs = Pairs(borders=sent[0], left_out=sent[1], everything=everything, recall=recall, asked=asked, told=outs[stream])
+        outs[stream] = asked
+    timing = LoopTiming(params["TURNS"], params["SENTENCES"], exits, by_turn, pairs)
+    for (unit, _), channel in edges.items():
         channel.turns = timing.entered
+        if pairs and unit != LOOP and design.unit(unit).turns > 1:
+            channel.borders = timing.borders
     processes["loop enter"] = timing.enter(new, back, orders, outs[loop.entry.tensor])
     outs[loop.entry.tensor] = new
     if loop.logits:
@@ -277,9 +313,4 @@ def _go_round(
 
 def stage_intervals(design: Design, tokens: int) -> dict[str, int]:
     """Steady-state cycles per sentence of that many tokens, for each unit alone; of a rolled encoder, in all turns."""
-    intervals = {}
-    for unit in design.units:
-        unlike = range(unit.turns if unit.fold.words else 1)  # turns
-        traces = [simulate_node(design.graph, unit.node, unit.fold, [tokens] * 4, turn) for turn in unlike]
-        intervals[unit.name] = unit.turns // len(traces) * sum(t.last[-1] - t.last[-1 - len(t.last) // 4] for t in traces)
-    return intervals
+    return {unit.name: node_interval(design.graph, unit.node, unit.fold, design.graph.taken(unit.node, tokens)) for unit in design.units}

@@ -8,16 +8,19 @@ The whole graph stays what is computed: its hash, the golden model and the codes
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from bitloom.hw.graph import Graph, Node, Tensor
-from bitloom.hw.ops import OPS, gate_of
+from bitloom.hw.keys import SEGMENT
+from bitloom.hw.ops import OPS, aside_of, gate_of
 from bitloom.hw.plan.folding import FoldingError
 
 INSIDE = 4  # sentences at once, in any turns: two keep attention and what is behind it busy, the others make up for different lengths
 SHAPING = ("heads", "kernel", "dilation")  # attributes that shape the hardware
 BEHIND = 2  # more of them where weights come from external memory: a block waits until it is whole in each matrix unit, and to be unfolded
+MANY = 1 << 20  # tokens, of which the more are left the more any sentence has
 LARGEST = 256  # turns, and SENTENCES * max_tokens, as hw/rtl/turns.sv counts them
 
 
@@ -43,6 +46,10 @@ class RolledGraph(Graph):
     count: int = 1  # turns
     layers: int = 1  # of hardware
     inside: int = INSIDE
+    aside: str = ""  # the tensor of borders that goes beside the sentences; "": none does
+    everything: tuple[bool, ...] = ()  # by turn: all keys are seen, whatever the border
+    recall: int = 0  # turn before which the first sentences of pairs are kept; 0: none is
+    shared: bool = True  # memories have banks for what differs from turn to turn, not for each turn
     ramp: str = ""  # the tensor of logits that says which sentences leave; "": all of them after the last turn
 
     @property
@@ -63,11 +70,15 @@ class RolledGraph(Graph):
     def carried(self, name: str) -> tuple[str, ...]:
         if name == self.head:
             return (name, *self.served[self.tail][:-1])
+        if name and name == self.aside:
+            return tuple("" if all_keys else name for all_keys in self.everything)
         return self.served.get(name, ())
 
 
-def roll(graph: Graph, layers: int, inside: int = INSIDE) -> Graph:
+def roll(graph: Graph, layers: int, inside: int = INSIDE, recall: bool = False) -> Graph:
     """`layers` layers of hardware for all layers of the graph; the graph itself where they are as many.
+
+    recall  keep the first sentence of each pair behind the turns in which each sentence sees itself alone
 
     Raises FoldingError: layers that cannot share hardware: which and why, or a number that does not divide theirs.
     """
@@ -83,11 +94,15 @@ def roll(graph: Graph, layers: int, inside: int = INSIDE) -> Graph:
     if gate:
         _check_ramps(gate, nodes, found, layers)
     if turns == 1:
+        if recall:
+            raise FoldingError("folding: got all layers in hardware for hardware.recall, must be layers in turn; lower hardware.layers")
         return graph
     if turns > LARGEST or not 1 <= inside <= LARGEST:
         raise FoldingError(f"folding: got {turns} turns and {inside} sentences inside, must be at most {LARGEST}, and 1 .. {LARGEST}")
     last = nodes[found.start + found.size * (found.count - 1) + found.tail].name
     first = nodes[found.start : found.start + found.size * layers]
+    asides = sorted(aside_of(graph))
+    _check_rows(graph, found.head, first)
     rest = nodes[found.start + found.size * found.count :]
     served = {n.name: tuple(nodes[found.start + index + turn * layers * found.size].name for turn in range(turns)) for index, n in enumerate(first)}
     tail = first[found.size * (layers - 1) + found.tail].name
@@ -106,7 +121,7 @@ def roll(graph: Graph, layers: int, inside: int = INSIDE) -> Graph:
     kept = (
         *(n for n in graph.nodes if OPS[n.op].host),
         *nodes[: found.start],
-        *(replace(n, attrs=_attrs([graph.node(name) for name in served[n.name]])) for n in first),
+        *(_serving([graph.node(name) for name in served[n.name]], asides) for n in first),
         *(replace(n, inputs=renamed(n.inputs)) for n in rest),
     )
     return RolledGraph(
@@ -126,7 +141,56 @@ def roll(graph: Graph, layers: int, inside: int = INSIDE) -> Graph:
         layers=layers,
         inside=inside,
         ramp=gate.inputs[0] if gate else "",
+        **_pairs(graph, asides, list(served.values()), turns, recall, gate is not None),
     )
+
+
+def _serving(nodes: list[Node], asides: list[str]) -> Node:
+    """The node of hardware for those of all turns: it also takes what any of them is told."""
+    told = {name for node in nodes for name in node.inputs if name in asides} - {*nodes[0].inputs}
+    return replace(nodes[0], attrs=_attrs(nodes), inputs=(*nodes[0].inputs, *sorted(told)))
+
+
+def _pairs(graph: Graph, asides: list[str], served: list[tuple[str, ...]], turns: int, recall: bool, leave_early: bool) -> dict:
+    """Of a rolled graph: how borders go round. served: nodes of each unit, by turn."""
+    if not asides:
+        if recall:
+            raise FoldingError("folding: got no layers that see one sentence of a pair alone, must be the first ones for hardware.recall; remove it")
+        return {}
+    rows = [names for names in served if graph.tensor(names[0]).kind == "row"]
+    told = [names for names in rows if any(graph.tensor(name).keys.segment for name in names)]
+    everything = []
+    for turn in range(turns):
+        alike = {str(graph.tensor(names[turn]).shape[2]) for names in told}
+        if len(alike) > 1:
+            raise FoldingError(
+                f"folding: layers cannot share hardware: those of turn {turn} got keys {', '.join(sorted(alike))}, must all see the same; "
+                "set hardware.layers: 1, or remove it"
+            )
+        everything.append(SEGMENT not in alike)
+    first = everything.index(True) if True in everything else turns
+    if recall and (len(told) < len(rows) or not all(everything[first:]) or first in (0, turns)):
+        raise FoldingError(
+            f"folding: got keys of {turns} turns, of which {everything.count(False)} see one sentence of a pair alone, for hardware.recall, must be the first "
+            "ones, and all keys in the others; change attention_segments, or remove it"
+        )
+    if recall and leave_early:
+        raise FoldingError("folding: got early exits with hardware.recall, must be sentences that pass all layers; remove early_exit or hardware.recall")
+    return {"aside": asides[0], "everything": tuple(everything), "recall": first if recall else 0}
+
+
+def _check_rows(graph: Graph, head: str, nodes: list[Node]) -> None:
+    """Raise FoldingError where rows are of fewer tokens than enter."""
+    if rows := _shorter_rows(graph, head, nodes):
+        raise FoldingError(
+            f"folding: got several layers in hardware, in turn, for a network whose layers take tokens out ({rows[0].name} has tokens '{rows[0].shape[0]}'), "
+            "must be one; set hardware.layers: 1"
+        )
+
+
+def _shorter_rows(graph: Graph, head: str, nodes: Sequence[Node]) -> list[Tensor]:
+    """Rows of fewer tokens than enter at `head`: units on rows count those that enter to know a sentence's turn (hw/rtl/turns.sv)."""
+    return [t for t in (graph.tensor(n.name) for n in nodes) if t.kind == "row" and t.shape[0] != graph.tensor(head).shape[0]]
 
 
 def require_rolled(graph: Graph) -> None:
@@ -154,8 +218,10 @@ def layers_of(graph: Graph) -> int:
 
 def _blocks(graph: Graph, nodes: list[Node]) -> Blocks | None:
     """The longest stretch of alike blocks, each connected to the one before by one tensor; of equally long ones the one where the fewest bits go round."""
-    at = {n.name: i for i, n in enumerate(nodes)}
-    found = [b for size in range(1, len(nodes) // 2 + 1) for start in range(len(nodes) - 2 * size + 1) if (b := _from(nodes, at, start, size))]
+    at, asides = {n.name: i for i, n in enumerate(nodes)}, aside_of(graph)
+    inputs = [tuple(name for name in n.inputs if name not in asides) for n in nodes]
+    found = [b for size in range(1, len(nodes) // 2 + 1) for start in range(len(nodes) - 2 * size + 1) if (b := _from(nodes, inputs, at, start, size))]
+    found = [b for b in found if not _shorter_rows(graph, b.head, nodes[b.start : b.start + b.size])]
 
     def bits(b: Blocks) -> int:
         ends = [nodes[b.start + turn * b.size + b.tail].name for turn in range(b.count)]
@@ -164,9 +230,9 @@ def _blocks(graph: Graph, nodes: list[Node]) -> Blocks | None:
     return max(found, key=lambda b: (b.count * b.size, b.count, -bits(b)), default=None)
 
 
-def _from(nodes: list[Node], at: dict[str, int], start: int, size: int) -> Blocks | None:
-    """The blocks of that size from that node on; None: not two."""
-    heads = {name for n in nodes[start : start + size] for name in n.inputs if at.get(name, -1) < start}
+def _from(nodes: list[Node], inputs: list[tuple[str, ...]], at: dict[str, int], start: int, size: int) -> Blocks | None:
+    """The blocks of that size from that node on; None: not two. inputs: operands of each node."""
+    heads = {name for names in inputs[start : start + size] for name in names if at.get(name, -1) < start}
     if len(heads) != 1:
         return None
     (head,) = heads
@@ -174,10 +240,10 @@ def _from(nodes: list[Node], at: dict[str, int], start: int, size: int) -> Block
     while start + (count + 1) * size <= len(nodes):
         begin, links = start + count * size, set()
         for index in range(size):
-            first, here = nodes[start + index], nodes[begin + index]
-            if first.op != here.op or len(first.inputs) != len(here.inputs):
+            first, here = start + index, begin + index
+            if nodes[first].op != nodes[here].op or len(inputs[first]) != len(inputs[here]):
                 break
-            for mine, its in zip(first.inputs, here.inputs, strict=True):
+            for mine, its in zip(inputs[first], inputs[here], strict=True):
                 if mine == head:
                     links.add(at.get(its, -1) - (begin - size))
                 elif at.get(its, -1) - begin != at[mine] - start:
@@ -200,13 +266,15 @@ def _check_cut(graph: Graph, head: str, inner: set[str], around: list[Node]) -> 
 
 
 def _widest(tensors: list[Tensor], name: str) -> Tensor:
-    """A tensor that holds the codes of all of them.
+    """A tensor that holds the codes of all of them, and as many tokens as any.
 
     Raises FoldingError: they have different shapes.
     """
-    first = tensors[0]
+    first = max(tensors, key=lambda tensor: tensor.tokens.of(MANY))
+    first = next((tensor for tensor in tensors if tensor.kind == "row" and tensor.keys.segment), first)  # a border behind all tokens says: all keys
     for tensor in tensors:
-        if tensor.shape != first.shape:
+        told = tensor.kind == "row" and first.kind == "row" and first.keys.segment and tensor.keys.all and tensor.shape[:2] == first.shape[:2]
+        if (tensor.shape[1:] != first.shape[1:] or tensor.kind != first.kind) and not told:
             raise FoldingError(
                 f"folding: layers cannot share hardware: {tensor.name} got shape {tensor.shape}, must be {first.shape} as {first.name}; remove hardware.layers"
             )

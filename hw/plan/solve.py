@@ -65,6 +65,7 @@ class HardwareConfig(Strict):
     multipliers: int | None = Field(None, ge=1, description="multipliers in all matrix units together")
     layers: int | None = Field(None, ge=1, le=1024, description="encoder layers in hardware, used in turn for all of the model's; without: all of them")
     inside: int | None = Field(None, ge=1, le=256, description="sentences at once in layers that are used in turn; without: as many as keep them busy")
+    recall: bool = Field(False, description="keep what the lower layers make of the first sentence of a pair: the next one may come without it")
     memory: MemoryConfig | None = Field(None, description="external memory for the weights; without: they are on the chip")
     board: str | None = Field(None, min_length=1, description="a board of `bitloom boards`, or a board file: the hardware must fit it")
     clock_mhz: Number = Field(100.0, gt=0, le=100_000, description="for times in the report; the RTL does not depend on it")
@@ -74,6 +75,11 @@ class HardwareConfig(Strict):
         if (self.target_cycles is None) == (self.multipliers is None) and (self.target_cycles or not self.board):
             got = "both" if self.target_cycles else "neither"
             raise ValueError(f"hardware: got {got} of target_cycles and multipliers, must be exactly one; remove or add one")
+        if self.recall and (self.layers is None or self.memory):
+            got = "hardware.memory" if self.memory else "all layers in hardware"
+            raise ValueError(
+                f"hardware.recall: got {got}, must be layers in turn with their weights on the chip; set hardware.layers: 1, remove hardware.memory"
+            )
         return self
 
 
@@ -88,7 +94,7 @@ def solve(graph: Graph, config: HardwareConfig, board: Board | None = None, lane
     board = board or (Board.load(config.board) if config.board else None)
     lanes = lanes or Lanes(graph)
     if config.layers:
-        lanes = _rolled(lanes, config.layers, config.inside, config.memory is not None)
+        lanes = _rolled(lanes, config.layers, config.inside, config.memory is not None, recall=config.recall)
     elif config.memory or board is None:
         require_rolled(graph)
     if board and config.memory and config.memory.places == 1 and config.target_cycles is None:
@@ -105,18 +111,18 @@ def meet(graph: Graph, config: HardwareConfig) -> Folding:
     """
     lanes = Lanes(graph)
     if config.layers:
-        lanes = _rolled(lanes, config.layers, config.inside, config.memory is not None)
+        lanes = _rolled(lanes, config.layers, config.inside, config.memory is not None, recall=config.recall)
     else:
         require_rolled(graph)
     folding = _meet(lanes, config.target_cycles)
     return streamed.stream(lanes.graph, folding, Memory(**config.memory.model_dump())) if config.memory else folding
 
 
-def _rolled(lanes: Lanes, layers: int, inside: int | None, behind: bool, beat: int = 0) -> Lanes:
+def _rolled(lanes: Lanes, layers: int, inside: int | None, behind: bool, beat: int = 0, recall: bool = False) -> Lanes:
     """Of the graph rolled to so many layers; remembered with the graph's own. behind: weights come from external memory. beat: as Lanes takes it."""
-    key = layers, inside or INSIDE + (BEHIND if behind else 0), beat
+    key = layers, inside or INSIDE + (BEHIND if behind else 0), beat, recall
     if key not in lanes.rolled:
-        graph = roll(lanes.graph, *key[:2])
+        graph = roll(lanes.graph, *key[:2], recall)
         lanes.rolled[key] = lanes if graph is lanes.graph else Lanes(graph, beat)
     return lanes.rolled[key]
 

@@ -16,7 +16,7 @@ from bitloom.boards.pynq_driver.header import HEADER_BYTES as HEADER
 from bitloom.hw.graph import Graph, Node
 from bitloom.hw.instance import Fold
 from bitloom.hw.ops import OPS
-from bitloom.hw.parts import tiles
+from bitloom.hw.parts import tiles, weights
 from bitloom.hw.plan.folding import Folding, FoldingError, Memory
 
 SMALL = 1 << 10  # bits: weights of fewer stay on the chip
@@ -34,7 +34,7 @@ def stream(graph: Graph, folding: Folding, memory: Memory) -> Folding:
         op = OPS[node.op]
         if op.host or op.tiled is None or _bits(graph, node) < SMALL:
             continue
-        tokens = min(memory.block, graph.max_tokens) if graph.tensor(node.name).kind == "token" else 1
+        tokens = min(memory.block, graph.longest(node)) if graph.tensor(node.name).kind == "token" else 1
         fold = folds[node.name] = replace(folds[node.name], block=tokens, places=memory.places, base=base, data_bits=memory.data_bits)
         base += size(graph, node, fold)
         _pass_on(graph, node, folds)
@@ -60,8 +60,16 @@ def _check_by_turn(graph: Graph, folding: Folding) -> None:
 
 
 def size(graph: Graph, node: Node, fold: Fold) -> int:
-    """Bytes of a unit's weights in all turns."""
-    return sum(sizes(graph, node, fold))
+    """Bytes of a unit's weights: of turns that share theirs once."""
+    each = sizes(graph, node, fold)
+    return sum(each[turn] for turn in weights.tile_banks(graph, node).first)
+
+
+def begins(graph: Graph, node: Node, fold: Fold) -> list[int]:
+    """Where each turn's weights begin, in bytes behind the unit's first."""
+    each, (first, of) = sizes(graph, node, fold), weights.tile_banks(graph, node)
+    ends = np.cumsum([each[turn] for turn in first]).tolist()
+    return [ends[bank] - each[first[bank]] for bank in of]
 
 
 def sizes(graph: Graph, node: Node, fold: Fold) -> list[int]:
@@ -90,8 +98,8 @@ def beats_of(graph: Graph, node: Node, folding: Folding) -> int:
     fold = folding.folds.get(node.name)
     if not fold or not fold.block:
         return 0
-    tokens = graph.max_tokens if graph.tensor(node.name).kind == "token" else 1
-    return -(-tokens // fold.block) * size(graph, node, fold) // (folding.memory.data_bits // 8)
+    tokens = graph.longest(node) if graph.tensor(node.name).kind == "token" else 1
+    return -(-tokens // fold.block) * sum(sizes(graph, node, fold)) // (folding.memory.data_bits // 8)
 
 
 def most_beats(folding: Folding, target: int) -> float:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +12,23 @@ from typing import NamedTuple
 import numpy as np
 
 from bitloom.hw.instance import Layout
-from bitloom.hw.keys import Keys
+from bitloom.hw.keys import SEGMENT, Keys
+from bitloom.hw.ops import border as marks
+from bitloom.hw.tokens import Tokens
+
+Borders = Sequence[int] | np.ndarray | None
+
+
+def each_border(lengths: Sequence[int] | np.ndarray, borders: Borders) -> list[int | None]:
+    """Of each sentence; None where they are not known."""
+    return [None] * len(lengths) if borders is None else [int(border) for border in borders]
+
+
+def borders_in(streams: Iterable[Stream], sentences: Sequence[np.ndarray]) -> np.ndarray | None:
+    """Tokens of the first sentence of each pair, as the marks in the entry's codes say; None where no keys depend on it."""
+    if not any(s.keys == SEGMENT for s in streams):
+        return None
+    return marks.border(np.concatenate(sentences), np.array([len(s) for s in sentences]))[:, 0]
 
 
 def wire(tensor: str) -> str:
@@ -31,6 +48,9 @@ class Stream:
     port    the encoder's AXI4-Stream port that carries it, "" for a stream inside
     fold, block  of a folded stream (hw/rtl/blocks.sv): elements of a part, tokens of a block; 0: tokens are in order
     turns   of a stream that sentences pass several times, in a rolled encoder: the tensors of the whole graph that it carries, by turn
+    tokens  how many of a sentence's it carries, as its tensor's shape has them (hw/tokens.py): in all turns, or in each
+
+    The `lengths` of its methods are those that it carries.
     """
 
     tensor: str
@@ -45,6 +65,7 @@ class Stream:
     keys: str = "T"
     port: str = ""
     turns: tuple[str, ...] = ()
+    tokens: tuple[str, ...] = ("T",)
     fold: int = 0
     block: int = 0
 
@@ -81,15 +102,20 @@ class Stream:
         """The reverse, without the filled places."""
         return self.layout.take(elements)
 
-    def order(self, lengths: np.ndarray) -> np.ndarray | None:
+    def carries(self, lengths: np.ndarray, turn: int = -1) -> np.ndarray:
+        """How many tokens of sentences of these lengths it carries, in a turn (that in which they leave)."""
+        return Tokens.parse(self.tokens[turn if len(self.tokens) > 1 else 0]).of(np.asarray(lengths))
+
+    def order(self, lengths: np.ndarray, borders: Borders = None) -> np.ndarray | None:
         """For each value in the order in which the stream carries them, its index in the golden tensor, flat; None: all of them, in order.
 
         lengths  tokens of each sentence
+        borders  of those that are pairs, tokens of the first of the two (hw/keys.py); None: not known, as none of the keys depend on it
         """
         if self.kind == "row":
             if self.lanes == 1 and Keys.parse(self.keys).all:
                 return None
-            places = self._rows(lengths)
+            places = self._rows(lengths, borders)
             return places[places >= 0]
         if self.fold:
             values = self._folded(lengths)
@@ -100,21 +126,22 @@ class Stream:
         tokens = int(lengths.sum()) if self.kind == "token" else len(lengths)
         return (np.arange(tokens)[:, None] * self.channels + channels).reshape(-1)
 
-    def row_lengths(self, lengths: np.ndarray) -> np.ndarray:
+    def row_lengths(self, lengths: np.ndarray, borders: Borders = None) -> np.ndarray:
         """Of a row stream: elements of each of its rows, those side by side as one, int64 [rows]."""
         keys, groups = Keys.parse(self.keys), self.heads * self.queries // self.lanes
-        return np.concatenate([np.repeat(keys.spans(int(n))[:: self.queries], groups) for n in lengths])
+        each = zip(lengths, each_border(lengths, borders), strict=True)
+        return np.concatenate([np.repeat(keys.spans(int(n), border)[:: self.queries], groups) for n, border in each])
 
-    def _rows(self, lengths: np.ndarray) -> np.ndarray:
+    def _rows(self, lengths: np.ndarray, borders: Borders) -> np.ndarray:
         """Of a row stream, for each element: its index in the golden tensor, flat; -1 in the lanes of tokens that a sentence's last group lacks."""
         keys, side = Keys.parse(self.keys), self.lanes // self.queries
         sizes = lengths * self.heads * lengths
         found = [np.zeros(0, dtype=np.int64)]
-        for start, size, n in zip(np.cumsum(sizes) - sizes, sizes, lengths, strict=True):
+        for start, size, n, border in zip(np.cumsum(sizes) - sizes, sizes, lengths, each_border(lengths, borders), strict=True):
             places = (start + np.arange(size)).reshape(n, -1, side, n)
             places = np.pad(places, ((0, -n % self.queries), (0, 0), (0, 0), (0, 0)), constant_values=-1)
             places = places.reshape(-1, self.queries, self.heads // side, side, n).transpose(0, 2, 4, 1, 3)
-            seen = keys.seen(n)[:: self.queries]  # [group, 1, key]: all, where several go side by side
+            seen = keys.seen(n, border)[:: self.queries]  # [group, 1, key]: all, where several go side by side
             found.append(places[np.broadcast_to(seen[..., None, None], places.shape)])
         return np.concatenate(found)
 
@@ -130,12 +157,12 @@ class Stream:
             start += length
         return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
 
-    def holds_channel(self, lengths: np.ndarray) -> np.ndarray:
+    def holds_channel(self, lengths: np.ndarray, borders: Borders = None) -> np.ndarray:
         """bool, for each element of the stream: it is no filled place, and of no token that is not there."""
         if self.fold:
             return self._folded(lengths) >= 0
         if self.kind == "row":
-            return self._rows(lengths) >= 0
+            return self._rows(lengths, borders) >= 0
         return np.tile(self.filled_by_channels, int(lengths.sum()) if self.kind == "token" else len(lengths))
 
     @property
@@ -159,6 +186,7 @@ class Stream:
         }
         own = {key: getattr(self, key) for key in ("tensor", "wire", "lanes", "bits", "signed", "kind", "heads", "keys", "port")}
         more = {key: value for key in ("turns", "fold", "block") if (value := getattr(self, key))}
+        more |= {"tokens": self.tokens} if self.tokens != ("T",) else {}
         more |= {"queries": self.queries} if self.queries > 1 else {}
         return own | layout | more
 
@@ -167,6 +195,7 @@ class Stream:
         """An entry of streams.json. Raises KeyError, TypeError: it is none."""
         own = {key: entry[key] for key in ("tensor", "wire", "lanes", "bits", "signed", "kind", "heads", "keys", "port")}
         more = {"turns": tuple(entry.get("turns", ())), "fold": entry.get("fold", 0), "block": entry.get("block", 0), "queries": entry.get("queries", 1)}
+        more["tokens"] = tuple(entry.get("tokens", ("T",)))
         return cls(**own, **more, layout=Layout(**{key: entry[key] for key in ("channels", "blocks", "space", "side")}))
 
 

@@ -141,7 +141,7 @@ def components(graph: Graph) -> tuple[Component, ...]:
             nodes=1,
             parameters=sum(int(graph.param(node, key).size) for key in op.params),
             weight_bits=bits * int(graph.param(node, "weight").size) if (bits := graph.stored_bits(node)) else 0,
-            macs=op.macs(graph, node, graph.max_tokens),
+            macs=op.macs(graph, node, graph.longest(node)),
             host=op.host,
         )
         if one.parameters or one.macs:

@@ -7,6 +7,7 @@ can be taken. On a row stream (scores, probabilities) the unit is a row. A proce
     token = yield ins[0].get()                      wait for a token
     last = yield ins[0].leave(token, last)          ask when its last beat comes: behind a fork, other branches may delay it
     ins[0].popped(first, last)                      say in which cycles its first and last beat were taken (frees the FIFO)
+    yield ins[0].beside(process)                    before all else: a second process, for a unit whose inputs do not come in one order
     first, last = yield out.put(first, last, beats, end)   send a token; first/last are the earliest cycles in which its beats can move
                                                     at the output, the answer says when they did (later, where the FIFO was full)
 
@@ -158,7 +159,7 @@ class Comes(NamedTuple):
 
 
 class Beside(NamedTuple):
-    """The first thing that a process may yield: another one of the same unit, for what goes on while this one waits."""
+    """A unit's further process, which its first one asks for before anything else; answered at once."""
 
     process: Process
 
@@ -178,6 +179,7 @@ class Channel:
         self.branches = (self,)  # as a Fork has them
         self.memory = None  # that its reader fetches from (hw/parts/tiles.py: Tiles)
         self.turns: Sequence[int] | int = 0  # in which sentences come: all in that one, or each in its own (hw/parts/loop.py)
+        self.borders: Sequence[int] | None = None  # tokens of the first sentences of pairs (hw/keys.py); None: not known
         self.tokens: deque[Token] = deque()
         self.log: list[Token] = []  # every token, with the cycles in which it entered
         self._taken: deque[tuple[int, Token]] = deque()  # (first beat, token), got and not yet popped
@@ -193,9 +195,21 @@ class Channel:
         """The token that comes next, if it is known."""
         return self.tokens[0] if self.tokens else None
 
+    def between(self, what: str) -> Channel:
+        """One between two processes of its reader: what enters is offered in the same cycle."""
+        return Channel(f"{self.name} {what}", latency=0)
+
+    def beside(self, process: Process) -> Beside:
+        """Ask for a second process of its reader."""
+        return Beside(process)
+
     def turn(self, sentence: int) -> int:
         """In which a sentence comes that has begun to."""
         return self.turns if isinstance(self.turns, int) else self.turns[sentence]
+
+    def border(self, sentence: int) -> int | None:
+        """Of a sentence of which something has come; None: not known."""
+        return None if self.borders is None else self.borders[sentence]
 
     def get(self) -> Get:
         return self._get
@@ -210,14 +224,6 @@ class Channel:
     def by(self, now: int) -> Comes:
         """Ask whether this channel's next token comes by the cycle `now`."""
         return Comes(self, now)
-
-    def inside(self, name: str) -> Channel:
-        """A channel of its reader, from one of its processes to the other: what is told in a cycle can be known in it."""
-        return Channel(f"{self.name}: {name}", latency=0)
-
-    def beside(self, process: Process) -> Beside:
-        """The other process of its reader."""
-        return Beside(process)
 
     def leave(self, token: Token, last: int) -> Leave:
         """Ask when a token's last beat leaves; `last` is when it could, but for the other branches of a fork."""
@@ -328,11 +334,10 @@ def run(processes: dict[str, Process], channels: Sequence[Channel]) -> None:
     """
     processes, pending = dict(processes), {}
     for name, process in list(processes.items()):
-        pending[name] = process.send(None)
-        if isinstance(pending[name], Beside):
-            other = f"{name} beside"
-            processes[other], pending[other] = pending[name].process, pending[name].process.send(None)
-            pending[name] = process.send(True)
+        while isinstance(request := process.send(None), Beside):
+            processes[further := f"{name} beside"] = request.process
+            pending[further] = request.process.send(None)
+        pending[name] = request
     ready = deque(processes)
     wakes = {name: partial(ready.append, name) for name in processes}
     while ready or (chosen := _settled(pending)) is not None:
@@ -391,26 +396,56 @@ class NodeTrace:
     last: list[int]
 
 
-def simulate_node(graph: Graph, node: Node, fold: Fold, lengths: Sequence[int], turn: int = 0) -> NodeTrace:
-    """One operator alone, its sources always valid, its sink always ready; cycle 0 is the first accepted beat. turn: of all sentences, in a rolled graph."""
-    ins = [Channel(f"{node.name}.in{i}", latency=0) for i in range(len(node.inputs))]
+def simulate_node(graph: Graph, node: Node, fold: Fold, lengths: Sequence[int], turn: int = 0, borders: Sequence[int] | None = None) -> NodeTrace:
+    """One operator alone, its sources always valid, its sink always ready; cycle 0 is the first accepted beat.
+
+    turn     of all sentences, in a rolled graph
+    borders  of pairs (hw/keys.py); None: not known
+    """
+    names = [name for _, name in OPS[node.op].takes(node)]
+    ins = [Channel(f"{node.name}.in{i}", latency=0) for i in range(len(names))]
+    if borders is None and _sees_all(graph, node, turn):
+        borders = [0] * len(lengths)
     for channel in ins:
-        channel.turns = turn
+        channel.turns, channel.borders = turn, borders
     out = Channel(f"{node.name}.out", latency=0)
     processes = {node.name: OPS[node.op].timing(graph, node, fold, ins, out), "sink": sink(out)}
-    for index, (channel, name) in enumerate(zip(ins, node.inputs, strict=True)):
+    for index, (channel, name) in enumerate(zip(ins, names, strict=True)):
         processes[f"source{index}"] = _unit_source(graph, name, channel, fold, lengths)
     run(processes, [*ins, out])
     return NodeTrace(first=[t.first for t in out.log], last=[t.last for t in out.log])
 
 
+def _sees_all(graph: Graph, node: Node, turn: int) -> bool:
+    """All keys are seen in that turn."""
+    own, served = graph.turns(node)[turn]
+    rows = [own.tensor(name) for name in (*served.inputs, served.name) if own.tensor(name).kind == "row"] if graph.around else []
+    return any(tensor.keys.all for tensor in rows)
+
+
+def unlike_turns(graph: Graph, node: Node, fold: Fold) -> Sequence[int]:
+    """Turns that take a unit other cycles than each other; where all are alike, the first."""
+    turns = range(len(graph.turns(node)))
+    return turns if fold.words or len({_sees_all(graph, node, turn) for turn in turns}) > 1 else turns[:1]
+
+
+def node_interval(graph: Graph, node: Node, fold: Fold, tokens: int, sentences: int = 4) -> int:
+    """Steady-state cycles of a unit alone for a sentence of that many tokens; of a rolled encoder, in all turns. sentences: behind which it is steady."""
+    unlike = unlike_turns(graph, node, fold)
+    traces = [simulate_node(graph, node, fold, [tokens] * sentences, turn) for turn in unlike]
+    return len(graph.turns(node)) // len(traces) * sum(t.last[-1] - t.last[-1 - len(t.last) // sentences] for t in traces)
+
+
 def _unit_source(graph: Graph, name: str, channel: Channel, fold: Fold, lengths: Sequence[int]) -> Process:
     tensor = graph.tensor(name)
     if tensor.kind == "row":
-        return _rows(channel, [tensor.keys.spans(n)[:: fold.queries].tolist() for n in lengths], int(tensor.shape[1]) // fold.side)
+        each = [tensor.keys.spans(n, channel.border(i))[:: fold.queries].tolist() for i, n in enumerate(lengths)]
+        return _rows(channel, each, int(tensor.shape[1]) // fold.side)
     counts = lengths if tensor.kind == "token" else [1] * len(lengths)
     if fold.folded:
         return _parts(channel, counts, fold.into(tensor.channels).width, fold)
+    if tensor.shape == (1, 1):
+        return source(channel, counts, 1, always_valid=True)
     return source(channel, counts, fold.into(tensor.channels).width // fold.lanes_in, always_valid=True)
 
 

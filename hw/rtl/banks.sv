@@ -13,6 +13,7 @@ module banks #(
   parameter int W = 8,        // bits per element
   parameter int DEPTH = 2,    // words per unit, at most
   parameter bit FIXED = 1'b1, // 1: every unit is DEPTH words; 0: s_last ends a unit
+  parameter int LEAST = 1,    // words, see few
   localparam int OFFSET_W = DEPTH > 1 ? $clog2(DEPTH) : 1,
   localparam int COUNT_W = $clog2(DEPTH + 1)
 ) (
@@ -27,18 +28,23 @@ module banks #(
   input  wire logic                done,
   output      logic                     full,
   output      logic [COUNT_W-1:0]       count,  // words of the oldest unit
+  output      logic                     one,    // count is 1
+  output      logic                     few,    // count is below LEAST
   output      logic                     last,   // s_last of its final beat
   output      logic [WORD*W-1:0]        word
 );
   localparam int Beats = WORD / LANES;
   localparam int AddrW = $clog2(2 * DEPTH);
+  localparam logic [COUNT_W-1:0] Few = COUNT_W'(LEAST - 1 < DEPTH ? LEAST - 1 : DEPTH);
 
-  logic [WORD*W-1:0] ram [0:2*DEPTH-1];
+  // A unit is read only after the cycle in which its last word was written.
+  (* no_rw_check *) logic [WORD*W-1:0] ram [0:2*DEPTH-1];
   logic [WORD*W-1:0] filled;
   logic [AddrW-1:0] write_at, read_at;
   logic [COUNT_W-1:0] written_q;     // words of the unit being written
-  logic [2*COUNT_W-1:0] count_q;
-  logic [1:0] full_q, last_q;
+  logic [COUNT_W+2:0] unit, second_q; // {count, last, one, few} of the unit that ends, of the second one held; the oldest's are the outputs
+  logic full_q, both_q;              // a unit is held, two are
+  logic last_word_q;                 // written_q == DEPTH - 1
   logic write_bank_q, read_bank_q, word_end, unit_end;
 
   // A word is written with its last beat; `part_q` holds the beats before.
@@ -49,45 +55,52 @@ module banks #(
     localparam int Part = (Beats - 1) * LANES * W;
     logic [Part-1:0] part_q;
     logic [$clog2(Beats)-1:0] beat_q;
+    logic last_beat_q;
 
     assign filled = {s_data, part_q};
-    assign word_end = s_valid && s_ready && beat_q == $clog2(Beats)'(Beats - 1);
+    assign word_end = s_valid && s_ready && last_beat_q;
     always_ff @(posedge clk) begin
       if (s_valid && s_ready) begin
         part_q <= filled[WORD*W-1 -: Part];
         beat_q <= word_end ? '0 : beat_q + 1'b1;
+        last_beat_q <= beat_q == $clog2(Beats)'(Beats - 2);
       end
-      if (rst) beat_q <= '0;
+      if (rst) begin
+        beat_q <= '0;
+        last_beat_q <= 1'b0;
+      end
     end
   end
 
-  assign s_ready = !full_q[write_bank_q];
-  assign unit_end = word_end && (FIXED ? written_q == COUNT_W'(DEPTH - 1) : s_last);
+  assign s_ready = !both_q;
+  assign unit_end = word_end && (FIXED ? last_word_q : s_last);
+  assign unit = {written_q + 1'b1, s_last, written_q == '0, written_q + 1'b1 <= Few};
   assign write_at = (write_bank_q ? AddrW'(DEPTH) : '0) + AddrW'(written_q);
   assign read_at = (read_bank_q ? AddrW'(DEPTH) : '0) + AddrW'(offset);
 
   always_ff @(posedge clk) if (word_end) ram[write_at] <= filled;
   always_ff @(posedge clk) if (en) word <= ram[read_at];
 
-  assign full = full_q[read_bank_q];
-  assign last = last_q[read_bank_q];
-  assign count = count_q[read_bank_q*COUNT_W +: COUNT_W];
+  assign full = full_q;
 
   always_ff @(posedge clk) begin
-    if (word_end) written_q <= unit_end ? '0 : written_q + 1'b1;
+    if (word_end) begin
+      written_q <= unit_end ? '0 : written_q + 1'b1;
+      last_word_q <= DEPTH == 1 || written_q == COUNT_W'(DEPTH - 2);
+    end
+    full_q <= unit_end || both_q || (full_q && !(en && done));
+    both_q <= full_q && (unit_end || both_q) && !(en && done);
     if (unit_end) begin
-      full_q[write_bank_q] <= 1'b1;
-      last_q[write_bank_q] <= s_last;
-      count_q[write_bank_q*COUNT_W +: COUNT_W] <= written_q + 1'b1;
+      second_q <= unit;
       write_bank_q <= !write_bank_q;
     end
-    if (en && done) begin
-      full_q[read_bank_q] <= 1'b0;
-      read_bank_q <= !read_bank_q;
-    end
+    if (!full_q || (en && done)) {count, last, one, few} <= both_q ? second_q : unit;
+    if (en && done) read_bank_q <= !read_bank_q;
     if (rst) begin
       written_q <= '0;
-      full_q <= '0;
+      last_word_q <= DEPTH == 1;
+      full_q <= 1'b0;
+      both_q <= 1'b0;
       write_bank_q <= 1'b0;
       read_bank_q <= 1'b0;
     end

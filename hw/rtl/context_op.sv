@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// context_op (`context` is a keyword): acc[i,h,d] = sum_j p[i,h,j] * v[j,h,d], over the keys j that query i sees: from max(0, i - BACK) on, as many as its rows have
+// context_op (`context` is a keyword): acc[i,h,d] = sum_j p[i,h,j] * v[j,h,d], over the keys j that query i sees: from max(0, i - BACK) on, as many as its rows have;
+//          or, of a pair (SEGMENT), from 0 or B on, with B the length of the rows of the sentence's first token
 // Golden : hw/ops/context.py (bit-exact)
 // Stream : p_* rows, an unsigned element of SIDE heads of QUERIES tokens a beat, order tokens i, heads, token j, p_last at the end of the rows (of n
 //          elements each); where a sentence's last tokens are fewer than QUERIES, the lanes of the others are not looked at; v_* tokens of HEADS*DIM signed elements, v_last at the end of a sentence (of T tokens); m_* tokens of HEADS*DIM
@@ -25,6 +26,7 @@ module context_op #(
   parameter int V_W = 8,          // bits per value element
   parameter int OUT_W = 20,       // bits per sum
   parameter int BACK = MAX_TOKENS - 1,  // keys seen before the query's own; MAX_TOKENS - 1: all
+  parameter int SEGMENT = 0,      // 1: keys of the query's own sentence of a pair
   parameter MUL_STYLE = "one",    // multipliers: see mac_array
   parameter int ROOM = 2,         // of the values: see ring
   parameter RAM_STYLE = "auto"    // of the values: see ring
@@ -60,6 +62,7 @@ module context_op #(
 
   wire en;
 
+  // Much waits for what ends with a step, so it is found in a cycle before, from registers; so are `one` and `few` of a row.
   // Issue: step j of fold f. A fold that is shorter than its beats waits before its steps, so that whatever follows, sums are
   // SlotBeats cycles apart. `word_q` counts the folds of the token's heads (those side by side as one), `next_token_q` the words up to its end.
   logic [TokenW-1:0] step_q;
@@ -72,28 +75,46 @@ module context_op #(
   wire [VAtW-1:0] first;
   logic p_full, v_full;
 
+  logic begins_q, ends_q, waited_q, last_fold_q, last_word_q;  // the step is a fold's first, its last, has waited; the fold is its row's last, its token's
+  wire one, few;  // the row has one key; fewer than a fold has beats
   wire run = p_full && v_full;
-  wire waits = WaitW'(wait_q + WaitW'(span)) < WaitW'(SlotBeats);
+  wire waits = few && !waited_q;
   wire issue = run && !waits;
-  wire slot_end = step_q + 1'b1 == span;
-  wire row_end = slot_end && fold_q == FoldW'(Folds - 1);
-  wire token_end = slot_end && word_q == WordW'(Words - 1);
+  wire slot_end = begins_q ? one : ends_q;
+  wire row_end = slot_end && last_fold_q;
+  wire token_end = slot_end && last_word_q;
   wire [QUERIES-1:0] ends;  // of the tokens side by side, which one is the sentence's last
   wire sentence_last = |ends;
   wire [WordW-1:0] next_word = token_end ? '0 : word_q + 1'b1;
 
-  first_key #(.MAX_TOKENS(MAX_TOKENS), .WORDS(Words), .BACK(BACK)) u_first (.clk, .rst, .token_end(en && issue && token_end), .sentence_last, .first);
+  logic [TokenW-1:0] border_q;
+  wire fresh = next_token_q == CountW'(Words);  // at a sentence's first token
+  wire [TokenW-1:0] border = fresh ? span : border_q;
+  wire in_first;
+  always_ff @(posedge clk) if (en && issue && fresh) border_q <= span;
+
+  first_key #(.MAX_TOKENS(MAX_TOKENS), .WORDS(Words), .BACK(BACK), .SEGMENT(SEGMENT), .BORDER_W(TokenW)) u_first (
+    .clk, .rst, .token_end(en && issue && token_end), .sentence_last, .border, .at(VAtW'(next_token_q)), .in_first, .first);
+  wire unused_first = &{1'b0, in_first};
 
   always_ff @(posedge clk) begin
-    if (en && run && waits) wait_q <= wait_q + 1'b1;
+    if (en && run && waits) begin
+      wait_q <= wait_q + 1'b1;
+      waited_q <= WaitW'(wait_q + WaitW'(span)) >= WaitW'(SlotBeats - 1);
+    end
     if (en && issue) begin
       step_q <= step_q + 1'b1;
       v_at_q <= v_at_q + VAtW'(Words);
+      begins_q <= slot_end;
+      ends_q <= (TokenW+1)'(step_q) + (TokenW+1)'(2) == (TokenW+1)'(span);
       if (slot_end) begin
         step_q <= '0;
         wait_q <= '0;
+        waited_q <= 1'b0;
         fold_q <= row_end ? '0 : fold_q + 1'b1;
+        last_fold_q <= Folds == 1 || fold_q == FoldW'(Folds - 2);
         word_q <= next_word;
+        last_word_q <= Words == 1 || word_q == WordW'(Words - 2);
         v_at_q <= first + VAtW'(next_word);
         if (token_end) next_token_q <= sentence_last ? CountW'(Words) : next_token_q + CountW'(QUERIES * Words);
       end
@@ -101,15 +122,28 @@ module context_op #(
     if (rst) begin
       step_q <= '0;
       wait_q <= '0;
+      waited_q <= 1'b0;
+      begins_q <= 1'b1;
       fold_q <= '0;
+      last_fold_q <= Folds == 1;
       word_q <= '0;
+      last_word_q <= Words == 1;
       v_at_q <= '0;
       next_token_q <= CountW'(Words);
     end
   end
 
+  // A token of several words is longer than what it takes to see that it is the last.
+  logic [QUERIES-1:0] now;
   for (genvar r = 0; r < QUERIES; r++) begin : g_end
-    assign ends[r] = EndW'(next_token_q) + EndW'(r * Words) == EndW'(v_count);
+    assign now[r] = EndW'(next_token_q) + EndW'(r * Words) == EndW'(v_count);
+  end
+  if (Words > 1) begin : g_ends
+    logic [QUERIES-1:0] now_q;
+    always_ff @(posedge clk) now_q <= now;
+    assign ends = now_q;
+  end else begin : g_ends_now
+    assign ends = now;
   end
 
   logic [QUERIES*SIDE*P_W-1:0] p;
@@ -118,9 +152,9 @@ module context_op #(
   logic [QUERIES-1:0] last_q;
 
   /* verilator lint_off PINCONNECTEMPTY */
-  banks #(.LANES(QUERIES*SIDE), .WORD(QUERIES*SIDE), .W(P_W), .DEPTH(MAX_TOKENS), .FIXED(1'b0)) u_row (
+  banks #(.LANES(QUERIES*SIDE), .WORD(QUERIES*SIDE), .W(P_W), .DEPTH(MAX_TOKENS), .FIXED(1'b0), .LEAST(SlotBeats)) u_row (
     .clk, .rst, .s_valid(p_valid), .s_ready(p_ready), .s_data(p_data), .s_last(p_last),
-    .en, .offset(PAtW'(step_q)), .done(issue && row_end), .full(p_full), .count(span), .last(), .word(p));
+    .en, .offset(PAtW'(step_q)), .done(issue && row_end), .full(p_full), .count(span), .one, .few, .last(), .word(p));
   /* verilator lint_on PINCONNECTEMPTY */
   ring #(.LANES(LANES), .WORD(SIDE*PE), .W(V_W), .DEPTH(Depth), .ROOM(ROOM), .RAM_STYLE(RAM_STYLE)) u_values (
     .clk, .rst, .s_valid(v_valid), .s_ready(v_ready), .s_data(v_data), .s_last(v_last),
@@ -128,9 +162,9 @@ module context_op #(
 
   always_ff @(posedge clk) begin
     if (en) begin
-      first_q <= step_q == '0;
+      first_q <= begins_q;
       final_q <= issue && slot_end;
-      last_q <= word_q == WordW'(Words - 1) ? ends : '0;
+      last_q <= last_word_q ? ends : '0;
     end
     if (rst) final_q <= 1'b0;
   end
@@ -179,7 +213,7 @@ module context_op #(
   initial begin
     if (DIM % PE != 0 || HEADS % SIDE != 0)
       $fatal(1, "context_op: got PE %0d and SIDE %0d, must divide DIM %0d and HEADS %0d", PE, SIDE, DIM, HEADS);
-    if (QUERIES > 1 && BACK < MAX_TOKENS - 1) $fatal(1, "context_op: got QUERIES %0d with a range of keys, must be 1 there", QUERIES);
+    if (QUERIES > 1 && (BACK < MAX_TOKENS - 1 || SEGMENT != 0)) $fatal(1, "context_op: got QUERIES %0d with a range of keys, must be 1 there", QUERIES);
     if (BACK < 0) $fatal(1, "context_op: got BACK %0d, must be at least 0", BACK);
   end
 endmodule

@@ -41,10 +41,11 @@ module fifo_deep #(
   localparam int CountW = $clog2(DEPTH + 1);
   localparam logic [AddrW-1:0] LastAddr = AddrW'(DEPTH - 1);
 
-  logic push, pop, direct, issue, arrived_q, stored_q;    // stored_q: beats in the memory, not issued
+  logic push, pop, direct, issue, stored_q;               // stored_q: beats in the memory, not issued
   logic [CountW-1:0] count_q, memory_q;                   // beats held; beats in the memory
   logic [2:0] taken_q;                                    // slots
-  logic [1:0] head_q, tail_q, tail1_q, tail2_q;
+  logic [1:0] head_q, tail_q, tail1_q;
+  logic [3:0] arrives_q;                                  // in which slot a word of the memory does
   logic issued_q;
   logic [AddrW-1:0] write_q, read_q;
   logic [ChunkW-1:0] chunk1_q, chunk2_q;
@@ -60,8 +61,7 @@ module fifo_deep #(
   assign word = chunk_q[chunk2_q];
 
   for (genvar i = 0; i < 4; i++) begin : g_slot
-    wire arrives = arrived_q && tail2_q == 2'(i);
-    always_ff @(posedge clk) if (arrives || (direct && tail_q == 2'(i))) slot_q[i] <= arrives ? word : {s_last, s_data};
+    always_ff @(posedge clk) if (arrives_q[i] || (direct && tail_q == 2'(i))) slot_q[i] <= arrives_q[i] ? word : {s_last, s_data};
   end
 
   always_ff @(posedge clk) begin
@@ -76,15 +76,14 @@ module fifo_deep #(
     if (push && !direct) write_q <= write_q == LastAddr ? '0 : write_q + 1'b1;
     if (issue) read_q <= read_q == LastAddr ? '0 : read_q + 1'b1;
     issued_q <= issue;
-    arrived_q <= issued_q;
     tail1_q <= tail_q;
-    tail2_q <= tail1_q;
+    arrives_q <= 4'(issued_q) << tail1_q;
     chunk1_q <= read_q[AddrW-1 -: ChunkW];
     chunk2_q <= chunk1_q;
     if (rst) begin
       s_ready <= 1'b0;
       m_valid <= 1'b0;
-      {count_q, taken_q, memory_q, stored_q, head_q, tail_q, write_q, read_q, issued_q, arrived_q} <= '0;
+      {count_q, taken_q, memory_q, stored_q, head_q, tail_q, write_q, read_q, issued_q, arrives_q} <= '0;
     end
   end
 

@@ -18,6 +18,7 @@ module isqrt #(
 );
   localparam int LeftW = $clog2(S_W + 1);
 
+  logic busy_q;
   logic [LeftW-1:0] left_q;   // root bits to come
   logic [2*S_W-1:0] value_q;  // the next two bits highest
   logic [S_W:0] rem_q;        // at most twice the root
@@ -25,7 +26,7 @@ module isqrt #(
   logic [S_W:0] rest;
   logic fits;
 
-  assign s_ready = left_q == '0 && (!m_valid || m_ready);
+  assign s_ready = !busy_q && (!m_valid || m_ready);
   assign rem = {rem_q, value_q[2*S_W-1 -: 2]};
   assign trial = {1'b0, m_data, 2'b01};
   assign fits = rem >= trial;
@@ -33,20 +34,24 @@ module isqrt #(
 
   always_ff @(posedge clk) begin
     if (m_ready) m_valid <= 1'b0;
-    if (left_q != '0) begin
+    if (busy_q) begin
       left_q <= left_q - LeftW'(1);
       value_q <= value_q << 2;
       rem_q <= rest;
       m_data <= S_W'({m_data, fits});
-      if (left_q == LeftW'(1)) m_valid <= 1'b1;
+      if (left_q == LeftW'(1)) begin
+        busy_q <= 1'b0;
+        m_valid <= 1'b1;
+      end
     end else if (s_valid && s_ready) begin
+      busy_q <= 1'b1;
       left_q <= LeftW'(S_W);
       value_q <= (2*S_W)'(s_data);
       rem_q <= '0;
       m_data <= '0;
     end
     if (rst) begin
-      left_q <= '0;
+      busy_q <= 1'b0;
       m_valid <= 1'b0;
     end
   end

@@ -29,6 +29,8 @@ module layernorm #(
   parameter int BETA_LOAD = 0,               // see rom
   parameter logic [63:0] EPS_LEAST = EPS,    // of all turns; EPS is the largest
   parameter int TURNS = 1,                   // gamma and beta by turn
+  parameter int BANKS = TURNS,               // see turns
+  parameter logic [TURNS*8-1:0] BANK_OF = '0,
   parameter int SENTENCES = 2,               // see turns
   parameter int MORE = 0,                    // largest `more` of ROUND_FILE
   parameter ROUND_FILE = "",                 // "": the same in each turn
@@ -68,13 +70,14 @@ module layernorm #(
   logic [2:0] in_row_q, sum_row_q, var_row_q, root_row_q, recip_row_q, out_row_q;
 
   // Pass 1: store and sum
-  logic [LANES*IN_W-1:0] x_mem [0:(4<<IndexW)-1];
+  (* no_rw_check *) logic [LANES*IN_W-1:0] x_mem [0:(4<<IndexW)-1];
   logic sentence_end [0:3];
   logic signed [Sum1W-1:0] sum1_mem [0:3];
   logic [VarW-1:0] var_mem [0:3];
   logic [IndexW-1:0] in_index_q;
   logic signed [Sum1W-1:0] sum1;
   logic [VarW-1:0] var_plus_eps;
+  logic in_end_q;                              // the token's last beat
   logic take, in_end, sums_valid, var_valid;
 
   // What the turn says: EPS for the sums, 10 cycles behind a token's last beat; bits of R that do not count
@@ -107,7 +110,7 @@ module layernorm #(
 
   assign s_ready = 3'(in_row_q - out_row_q) != 3'd4;
   assign take = s_valid && s_ready;
-  assign in_end = in_index_q == IndexW'(Beats - 1);
+  assign in_end = in_end_q;
 
   layernorm_sums #(.H(H), .LANES(LANES), .IN_W(IN_W), .SUM1_W(Sum1W), .SUM2_W(Sum2W), .VAR_W(VarW), .EPS_W(EpsW)) u_sums (
     .clk, .rst, .valid(take), .token_end(in_end), .x(s_data), .eps, .sums_valid, .sum1, .var_valid, .var_plus_eps);
@@ -116,6 +119,7 @@ module layernorm #(
     if (take) begin
       x_mem[{in_row_q[1:0], in_index_q}] <= s_data;
       in_index_q <= in_end ? '0 : in_index_q + IndexW'(1);
+      in_end_q <= Beats == 1 || in_index_q == IndexW'(Beats - 2);
       if (in_end) begin
         sentence_end[in_row_q[1:0]] <= s_last;
         in_row_q <= in_row_q + 3'd1;
@@ -131,6 +135,7 @@ module layernorm #(
     end
     if (rst) begin
       in_index_q <= '0;
+      in_end_q <= Beats == 1;
       in_row_q <= '0;
       sum_row_q <= '0;
       var_row_q <= '0;
@@ -167,11 +172,12 @@ module layernorm #(
   logic [LANES*IN_W-1:0] x_q;
   logic signed [Sum1W-1:0] sum1_q;
   logic [RecipW-1:0] recip_q;
+  logic read_end_q;                            // the token's last beat
   logic valid_q, last_q, read, read_end, advance;
 
   assign advance = m_ready || !m_valid;
   assign read = out_row_q != recip_row_q;
-  assign read_end = out_index_q == IndexW'(Beats - 1);
+  assign read_end = read_end_q;
 
   always_ff @(posedge clk) begin
     if (advance) begin
@@ -182,11 +188,13 @@ module layernorm #(
       last_q <= read_end && sentence_end[out_row_q[1:0]];
       if (read) begin
         out_index_q <= read_end ? '0 : out_index_q + IndexW'(1);
+        read_end_q <= Beats == 1 || out_index_q == IndexW'(Beats - 2);
         if (read_end) out_row_q <= out_row_q + 3'd1;
       end
     end
     if (rst) begin
       out_index_q <= '0;
+      read_end_q <= Beats == 1;
       out_row_q <= '0;
       valid_q <= 1'b0;
     end
@@ -196,7 +204,7 @@ module layernorm #(
     .H(H), .WIDTH(WIDTH), .LANES(LANES), .IN_W(IN_W), .OUT_W(OUT_W), .SUM1_W(Sum1W), .RECIP_W(RecipW), .U_SHIFT(RECIP_BITS - FRAC_BITS), .FRAC_BITS(FRAC_BITS),
     .SHIFT(SHIFT), .GAMMA_W(GAMMA_W), .BETA_W(BETA_W), .GAMMA_FILE(GAMMA_FILE), .GAMMA_LOAD(GAMMA_LOAD),
     .BETA_FILE(BETA_FILE), .BETA_LOAD(BETA_LOAD),
-    .TURNS(TURNS), .SENTENCES(SENTENCES), .MORE(MORE), .ROUND_W(EpsW + 2 * OUT_W + 12), .ROUND_FILE(ROUND_FILE),
+    .TURNS(TURNS), .BANKS(BANKS), .BANK_OF(BANK_OF), .SENTENCES(SENTENCES), .MORE(MORE), .ROUND_W(EpsW + 2 * OUT_W + 12), .ROUND_FILE(ROUND_FILE),
     .ROUND_LOAD(ROUND_LOAD)
   ) u_scale (
     .clk, .rst, .bus, .load, .advance, .valid(valid_q), .last(last_q), .x(x_q), .sum1(sum1_q), .recip(recip_q), .m_valid, .m_data, .m_last);

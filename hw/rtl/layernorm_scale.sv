@@ -22,6 +22,8 @@ module layernorm_scale #(
   parameter BETA_FILE = "",            // hex, WIDTH/LANES words
   parameter int BETA_LOAD = 0,         // see rom
   parameter int TURNS = 1,
+  parameter int BANKS = TURNS,          // of gamma and beta: see turns
+  parameter logic [TURNS*8-1:0] BANK_OF = '0,
   parameter int SENTENCES = 2,         // see turns
   parameter int MORE = 0,              // largest `more` of ROUND_FILE
   parameter int ROUND_W = 1,           // bits of its words, see layernorm
@@ -55,7 +57,7 @@ module layernorm_scale #(
   localparam logic [OUT_W-1:0] Low = OUT_W'(1) << (OUT_W - 1);
   localparam logic [OUT_W-1:0] High = ~Low;
   localparam int TurnW = TURNS > 1 ? $clog2(TURNS) : 1;
-  localparam int IndexBaseW = TURNS * Beats > 1 ? $clog2(TURNS * Beats) : 1;
+  localparam int IndexBaseW = BANKS * Beats > 1 ? $clog2(BANKS * Beats) : 1;
 
   logic [11:0] valid_q, last_q;                       // bit i: stage i + 1
   logic [2*SUM1_W-1:0] sum1_q;                        // stages 1, 2
@@ -70,7 +72,7 @@ module layernorm_scale #(
   wire signed [SumW-1:0] half7 = SumW'((64'd1 << SHIFT << more7) >> 1);
 
   /* verilator lint_off PINCONNECTEMPTY */
-  turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .STRIDE(Beats)) u_turn (
+  turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .STRIDE(Beats), .BANKS(BANKS), .BANK_OF(BANK_OF)) u_turn (
     .clk, .rst, .bus, .load(33'd0), .done(advance && valid_q[5] && last_q[5]), .now(turn6), .base(base6), .word());
   /* verilator lint_on PINCONNECTEMPTY */
 
@@ -91,9 +93,9 @@ module layernorm_scale #(
     wire unused = &{1'b0, round7, round11};
   end
 
-  rom #(.WIDTH(LANES * GAMMA_W), .DEPTH(TURNS * Beats), .FILE(GAMMA_FILE), .LOAD(GAMMA_LOAD)) u_gamma (
+  rom #(.WIDTH(LANES * GAMMA_W), .DEPTH(BANKS * Beats), .FILE(GAMMA_FILE), .LOAD(GAMMA_LOAD)) u_gamma (
     .clk, .load, .en(advance), .addr(base6 + IndexBaseW'(index_q)), .q(gamma7_q));
-  rom #(.WIDTH(LANES * BETA_W), .DEPTH(TURNS * Beats), .FILE(BETA_FILE), .LOAD(BETA_LOAD)) u_beta (
+  rom #(.WIDTH(LANES * BETA_W), .DEPTH(BANKS * Beats), .FILE(BETA_FILE), .LOAD(BETA_LOAD)) u_beta (
     .clk, .load, .en(advance), .addr(base6 + IndexBaseW'(index_q)), .q(beta7_q));
 
   assign m_valid = valid_q[11];

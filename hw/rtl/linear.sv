@@ -14,7 +14,7 @@
 // Memory : weight word f*(K/SIMD)+step, row pe, element simd at bit (pe*SIMD+simd)*WEIGHT_W; signed, or 0/1 for -1/+1 when
 //          WEIGHT_W = 1. WORDS > 0: the words that are left, in that order; a fold of fewer than Slot(f) keeps some zero ones.
 //          KEEP > 0: an element is {place in its group, weight} (pick.sv). Bias word a holds LANES_OUT biases of OUT_W bits, of channels a*LANES_OUT ..
-//          TURNS > 1: of each turn one after the other, in a rolled encoder (turns.sv)
+//          TURNS > 1: of each turn one after the other, in a rolled encoder (turns.sv); turns of the same weights, or biases, share a bank
 //          INDEX_W > 1: a weight is stored as its index of INDEX_W bits in a codebook (decode.sv)
 //          INDEX_W = 1: of two values; the inputs of the larger one are added, and what they are worth is multiplied at the end (two_values.sv)
 // Layout : lane i = data[i*W +: W]
@@ -51,7 +51,11 @@ module linear #(
   parameter CODEBOOK_FILE = "",
   parameter int CODEBOOK_LOAD = 0,  // see rom
   parameter int TURNS = 1,             // weights and biases by turn
-  parameter int SENTENCES = 2          // see turns
+  parameter int SENTENCES = 2,         // see turns
+  parameter int BANKS = TURNS,         // of weights: see turns
+  parameter logic [TURNS*8-1:0] BANK_OF = '0,
+  parameter int BIAS_BANKS = TURNS,    // of biases: see turns
+  parameter logic [TURNS*8-1:0] BIAS_BANK_OF = '0
 ) (
   input  wire logic                       clk,
   input  wire logic                       rst,
@@ -71,15 +75,15 @@ module linear #(
   localparam int Folds = C / PE;
   localparam int Beats = PE / LANES_OUT;
   localparam int WordW = Steps > 1 ? $clog2(Steps) : 1;
-  localparam int Words = WORDS > 0 ? WORDS : TURNS * Folds * Steps;
+  localparam int Words = WORDS > 0 ? WORDS : BANKS * Folds * Steps;
   localparam int EntryW = WORDS > 0 && ENTRIES > 1 ? $clog2(ENTRIES) : 1;
   localparam int BiasWords = C / LANES_OUT;
   localparam int AddrW = Words > 1 ? $clog2(Words) : 1;
-  localparam int BiasW = TURNS * BiasWords > 1 ? $clog2(TURNS * BiasWords) : 1;
+  localparam int BiasW = BIAS_BANKS * BiasWords > 1 ? $clog2(BIAS_BANKS * BiasWords) : 1;
   localparam int StoredW = INDEX_W > 0 ? INDEX_W : WEIGHT_W;
   localparam int ElementW = StoredW + (KEEP > 0 ? $clog2(GROUP) : 0);
   localparam int Operands = KEEP > 0 ? PE * SIMD : SIMD;
-  localparam int BaseW = TURNS * Folds * Steps > 1 ? $clog2(TURNS * Folds * Steps) : 1;
+  localparam int BaseW = BANKS * Folds * Steps > 1 ? $clog2(BANKS * Folds * Steps) : 1;
   localparam int TurnW = TURNS > 1 ? $clog2(TURNS) : 1;
   localparam bit Two = INDEX_W == 1;
   localparam int Rows = Two ? PE + 1 : PE;  // the last one sums all inputs
@@ -106,8 +110,9 @@ module linear #(
   /* verilator lint_off PINCONNECTEMPTY */
   banks #(.LANES(LANES_IN), .WORD(Inputs), .W(IN_W), .DEPTH(Steps), .FIXED(1'b1)) u_token (
     .clk, .rst, .s_valid, .s_ready, .s_data, .s_last,
-    .en, .offset(step), .done(full && token_end), .full, .count(), .last(token_last), .word(inputs));
-  turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .STRIDE(Folds * Steps), .WIDTH(EntryW + AddrW), .FILE(START_FILE), .LOAD(START_LOAD), .AHEAD(1'b1)) u_turn (
+    .en, .offset(step), .done(full && token_end), .full, .count(), .one(), .few(), .last(token_last), .word(inputs));
+  turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .STRIDE(Folds * Steps), .BANKS(BANKS), .BANK_OF(BANK_OF), .WIDTH(EntryW + AddrW),
+          .FILE(START_FILE), .LOAD(START_LOAD), .AHEAD(1'b1)) u_turn (
     .clk, .rst, .bus, .load, .done(en && full && token_end && token_last), .now(turn), .base, .word({entry, start}));
   schedule #(.STEPS(Steps), .FOLDS(Folds), .BEATS(Beats), .WORDS(WORDS > 0 ? ENTRIES : 0), .GRAIN(GRAIN), .REPEAT(REPEAT), .DEPTH(Words),
              .SCHEDULE_FILE(SCHEDULE_FILE), .SCHEDULE_LOAD(SCHEDULE_LOAD)) u_schedule (
@@ -162,7 +167,7 @@ module linear #(
   wire [TurnW-1:0] out_turn;
 
   /* verilator lint_off PINCONNECTEMPTY */
-  turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .STRIDE(BiasWords)) u_bias_turn (
+  turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .STRIDE(BiasWords), .BANKS(BIAS_BANKS), .BANK_OF(BIAS_BANK_OF)) u_bias_turn (
     .clk, .rst, .bus, .load(33'd0), .done(en && beat_valid && beat_last), .now(out_turn), .base(bias_base), .word());
   /* verilator lint_on PINCONNECTEMPTY */
 
@@ -175,7 +180,7 @@ module linear #(
     logic [SumW-1:0] total_q;  // of the fold whose beats leave
     always_ff @(posedge clk) if (en && acc_valid) total_q <= acc[PE*SumW +: SumW];
 
-    two_values #(.LANES(LANES_OUT), .SUM_W(SumW), .W(WEIGHT_W), .OUT_W(OUT_W), .SIDE_W(BiasW), .EACH(EACH), .WORDS(TURNS * BiasWords), .TURNS(TURNS),
+    two_values #(.LANES(LANES_OUT), .SUM_W(SumW), .W(WEIGHT_W), .OUT_W(OUT_W), .SIDE_W(BiasW), .EACH(EACH), .WORDS(BIAS_BANKS * BiasWords), .TURNS(TURNS),
                  .CODEBOOK_FILE(CODEBOOK_FILE), .CODEBOOK_LOAD(CODEBOOK_LOAD)) u_values (
       .clk, .rst, .load, .en, .at(bias_at), .turn(out_turn), .i_valid(beat_valid), .i_last(beat_last), .i_side(bias_at), .ones(beat), .total(total_q),
       .o_valid(made_valid), .o_last(made_last), .o_side(made_at), .sum(made));
@@ -189,7 +194,7 @@ module linear #(
   // Bias: read, then added
   logic valid_q, end_q;
 
-  rom #(.WIDTH(LANES_OUT * OUT_W), .DEPTH(TURNS * BiasWords), .FILE(BIAS_FILE), .LOAD(BIAS_LOAD)) u_bias (.clk, .load, .en, .addr(made_at), .q(bias));
+  rom #(.WIDTH(LANES_OUT * OUT_W), .DEPTH(BIAS_BANKS * BiasWords), .FILE(BIAS_FILE), .LOAD(BIAS_LOAD)) u_bias (.clk, .load, .en, .addr(made_at), .q(bias));
 
   always_ff @(posedge clk) begin
     if (en) begin

@@ -53,6 +53,8 @@ module linear_tiles #(
   parameter int ADDR_W = 32,
   parameter logic [63:0] BASE = 0,     // where the weights lie there
   parameter int TURNS = 1,             // weights and biases by turn
+  parameter int BANKS = TURNS,         // of tiles in memory: see turns
+  parameter logic [TURNS*8-1:0] BANK_OF = '0,
   parameter int CONSTANTS = TURNS,     // turns whose biases and codebooks are on the chip at once: all, or 1
   parameter int SENTENCES = 2,         // see turns
   parameter RAM_STYLE = "auto",        // of the blocks of tokens: see blocks
@@ -156,7 +158,7 @@ module linear_tiles #(
            .RAM_STYLE(RAM_STYLE)) u_tokens (
     .clk, .rst, .bus, .s_valid, .s_ready, .s_data, .s_last,
     .en, .at(at_q + AtW'(step)), .done(go && block_end), .full, .count, .last, .turn, .next_turn, .begun, .word(inputs));
-  tiles #(.WIDTH(PE * SIMD * ElementW), .STEPS(TileWords), .TILES(Folds), .TURNS(TURNS), .DATA_W(DATA_W), .ADDR_W(ADDR_W), .BASE(BASE),
+  tiles #(.WIDTH(PE * SIMD * ElementW), .STEPS(TileWords), .TILES(Folds), .TURNS(TURNS), .BANKS(BANKS), .BANK_OF(BANK_OF), .DATA_W(DATA_W), .ADDR_W(ADDR_W), .BASE(BASE),
           .TABLE_FILE(TABLE_FILE), .TABLE_LOAD(TABLE_LOAD), .OFFSET_W(OFFSET_W), .RAM_STYLE(TILE_STYLE)) u_tiles (
     .clk, .rst, .load, .req_valid, .req_ready, .req_addr, .req_beats, .w_valid, .w_data, .w_last,
     .begun, .turn, .next_turn, .block_done(go && block_end), .en, .step(TileStepW'(place)), .done(go && part_end), .ready, .word);

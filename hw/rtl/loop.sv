@@ -7,6 +7,9 @@
 //          none is there in the cycle in which its place comes up, the place is kept for the first moment between two sentences in which one is.
 //          With off-ramps a sentence goes round when that is decided; one that leaves makes its place at once. What is still to come of it, or
 //          waits in the FIFO, is dropped, a beat a cycle, beside the new one. A new one also waits until an answer of those before has a place (`room`).
+// Pairs  : n_*, tokens of the first sentence of each new one (hw/ops/border.py), taken with its last beat; o_*: the same of each visit, told behind its
+//          last beat, 0 in turns in which all keys are seen (ALL). With RECALL: a pair that goes into that turn leaves its first sentence in a memory; a
+//          new one with 0 in front of the border came without, and takes what the pair before has left there in front of its own tokens
 // Bus    : {tokens, pass, turn, enter}, for the `turns` of every place: a sentence enters, in `turn`; a sentence of `tokens` has passed
 // Timing : s and b to m: 1 and 2 cycles, II 1, also from sentence to sentence; b to x: at once. With off-ramps: off_ramps.sv, and the order is there
 //          a cycle behind the decision
@@ -21,7 +24,11 @@ module loop #(
   parameter int LOGIT_W = 16,       // their bits
   parameter int PATIENCE = 1,
   parameter logic [TURNS*(LOGIT_W+1)-1:0] THRESHOLDS = '0,
+  parameter int BORDER_W = 0,       // bits of n_* and o_*; 0: they are not there
+  parameter logic [TURNS-1:0] ALL = '0,
+  parameter int RECALL = 0,         // turn before which first sentences are kept; 0: none is
   parameter RAM_STYLE = "auto",     // of the FIFO of what comes back (fifo_deep)
+  localparam int B_W = BORDER_W > 0 ? BORDER_W : 1,
   localparam int X_W = LABELS != 0 ? LOGIT_W : WIDTH
 ) (
   input  wire logic             clk,
@@ -46,6 +53,14 @@ module loop #(
   output      logic             e_ready,
   input  wire logic [LOGIT_W-1:0] e_data,
   input  wire logic             e_last,
+  input  wire logic             n_valid,
+  output      logic             n_ready,
+  input  wire logic [B_W-1:0]   n_data,
+  input  wire logic             n_last,
+  output      logic             o_valid,
+  input  wire logic             o_ready,
+  output      logic [B_W-1:0]   o_data,
+  output      logic             o_last,
   output      logic [25:0]      bus         // {tokens 16, pass, turn 8, enter}
 );
   localparam int TurnW = TURNS > 1 ? $clog2(TURNS) : 1;
@@ -83,6 +98,7 @@ module loop #(
 
   // Between two sentences one is chosen; its beats follow
   logic busy_q, new_q;
+  logic [TokenW-1:0] token_q;       // of the one that goes in
   logic [TurnW-1:0] turn_q;
   wire advance = m_ready || !m_valid;
   wire drop = order_q[0][OrderW-1];
@@ -91,16 +107,20 @@ module loop #(
   wire take_new = busy_q ? new_q : admit;
   wire take_back = busy_q ? !new_q : again;
   wire [TurnW-1:0] next_turn = take_new ? '0 : order_q[0][TurnW-1:0];
-  wire moves = advance && (take_new ? s_valid : take_back && back_valid);
-  wire ends = moves && (take_new ? s_last : back_last);
+  wire [TurnW-1:0] this_turn = busy_q ? turn_q : next_turn;
+  wire replay, stale, hold;         // a kept beat is next; it is not yet read; the border of the sentence that ends cannot be told
+  wire [WIDTH-1:0] kept_word;
+  wire last = take_new ? s_last : back_last && !replay;
+  wire moves = advance && !hold && (take_new ? s_valid : take_back && (replay || back_valid));
+  wire ends = moves && last;
 
   assign admit = !busy_q && wanted && (free_q != '0 || place);
-  assign again = !busy_q && !admit && orders_q != '0 && order_q[0][TurnW-1:0] != '0 && back_valid && drops_q == '0;
+  assign again = !busy_q && !admit && orders_q != '0 && order_q[0][TurnW-1:0] != '0 && back_valid && drops_q == '0 && !stale;
   assign vacant = !busy_q && !wanted && place;
   assign enters = moves && !busy_q;
   assign get = vacant || (moves && !busy_q && (take_back || free_q == '0));
-  assign s_ready = advance && take_new;
-  assign back_take = drops_q != '0 || (advance && take_back);
+  assign s_ready = advance && take_new && !hold;
+  assign back_take = drops_q != '0 || (advance && take_back && !replay && !hold);
 
   always_ff @(posedge clk) begin
     if (get) for (int i = 1; i < SENTENCES; i++) order_q[i-1] <= order_q[i];
@@ -149,10 +169,78 @@ module loop #(
     wire unused = &{1'b0, begun_q};
   end
 
+  // Pairs: borders in the order of the sentences, and the first sentence that is kept
+  if (BORDER_W == 0) begin : g_alone
+    assign {replay, stale, hold, n_ready, o_valid, o_data, o_last} = '0;
+    assign kept_word = '0;
+    wire unused_pair = &{1'b0, n_valid, n_data, n_last, o_ready, this_turn, ALL, RECALL};
+  end else begin : g_pairs
+    (* mem2reg *) logic [B_W-1:0] order_border_q [0:SENTENCES-1];  // beside order_q
+    (* mem2reg *) logic [B_W-1:0] inside_q [0:SENTENCES-1];        // of the visits whose last beat has gone in, oldest first
+    logic [CountW-1:0] inside_count_q;
+    logic [B_W-1:0] border_q;
+    wire [B_W-1:0] own = busy_q ? border_q : order_border_q[0];    // of one that comes back
+    wire [B_W-1:0] border = take_new ? n_data : own;
+
+    assign hold = last && ((o_valid && !o_ready) || (take_new && !n_valid));
+    assign n_ready = ends && take_new;
+    assign o_last = 1'b1;
+    always_ff @(posedge clk) begin
+      if (get) for (int i = 1; i < SENTENCES; i++) order_border_q[i-1] <= order_border_q[i];
+      if (put) begin
+        order_border_q[IndexW'(orders_q - CountW'(get))] <= inside_q[0];
+        for (int i = 1; i < SENTENCES; i++) inside_q[i-1] <= inside_q[i];
+      end
+      if (ends) inside_q[IndexW'(inside_count_q - CountW'(put))] <= border;
+      if (put != ends) inside_count_q <= put ? inside_count_q - 1'b1 : inside_count_q + 1'b1;
+      if (enters) border_q <= own;
+      if (ends) o_data <= ALL[this_turn] ? '0 : border;
+      if (ends) o_valid <= 1'b1;
+      else if (o_ready) o_valid <= 1'b0;
+      if (rst) begin
+        inside_count_q <= '0;
+        o_valid <= 1'b0;
+      end
+    end
+    wire unused_last = &{1'b0, n_last};
+
+    if (RECALL == 0) begin : g_nothing
+      assign {replay, stale} = '0;
+      assign kept_word = '0;
+    end else begin : g_recall
+      localparam int Depth = MAX_TOKENS * BEATS;
+      localparam int CountsW = $clog2(Depth + 1);
+      localparam int AtW = Depth > 1 ? $clog2(Depth) : 1;
+      logic [WIDTH-1:0] kept [0:Depth-1];
+      logic [WIDTH-1:0] kept_word_q;
+      logic [CountsW-1:0] at_q, kept_q;  // beats of the visit that were kept or came from there; of the sentence that is kept
+      logic wrote_q;
+      wire here = take_back && this_turn == TurnW'(RECALL);
+      wire keeps = here && B_W'(token_q) < own;
+      wire [CountsW-1:0] at = ends ? '0 : moves && (keeps || replay) ? at_q + 1'b1 : at_q;
+
+      assign replay = here && own == '0 && at_q != kept_q;
+      assign stale = wrote_q && order_border_q[0] == '0;
+      assign kept_word = kept_word_q;
+      always_ff @(posedge clk) if (moves && keeps) kept[AtW'(at_q)] <= back_data;
+      always_ff @(posedge clk) kept_word_q <= kept[AtW'(at)];
+      always_ff @(posedge clk) begin
+        at_q <= at;
+        wrote_q <= moves && keeps;
+        if (ends && here && own != '0) kept_q <= at_q + CountsW'(keeps);
+        if (rst) begin
+          at_q <= '0;
+          kept_q <= '0;
+          wrote_q <= 1'b0;
+        end
+      end
+    end
+  end
+
   // The next layer, and what all places are told
   logic enter_q, pass_q;
   logic [BeatW-1:0] beat_q;
-  logic [TokenW-1:0] token_q, tokens_q;
+  logic [TokenW-1:0] tokens_q;
   wire token_end = beat_q == BeatW'(BEATS - 1);
 
   assign bus = {16'(tokens_q), pass_q, 8'(turn_q), enter_q};
@@ -168,8 +256,8 @@ module loop #(
     end
     if (advance) begin
       m_valid <= moves;
-      m_data <= take_new ? s_data : back_data;
-      m_last <= take_new ? s_last : back_last;
+      m_data <= take_new ? s_data : replay ? kept_word : back_data;
+      m_last <= last;
     end
     if (rst) begin
       enter_q <= 1'b0;

@@ -23,6 +23,8 @@ module requant #(
   parameter int MULT_LOAD = 0,  // see rom
   parameter int TURNS = 1,              // multipliers by turn
   parameter int SENTENCES = 2,          // see turns
+  parameter int BANKS = TURNS,          // of multipliers: see turns
+  parameter logic [TURNS*8-1:0] BANK_OF = '0,
   parameter int ROWS = 0,               // see turns
   parameter int QUERIES = 1,            // see turns
   parameter int FOLD = 0,               // of a folded stream (blocks.sv): elements of a token that come one after the other
@@ -58,7 +60,7 @@ module requant #(
   // The sentence's turn, and how it is rounded when a beat is in stages Latency - 2 (sum) and Latency - 1 (limits)
   localparam int TurnW = TURNS > 1 ? $clog2(TURNS) : 1;
   localparam int Words = PER_CHANNEL ? C / LANES : 1;
-  localparam int AddrW = TURNS * Words > 1 ? $clog2(TURNS * Words) : 1;
+  localparam int AddrW = BANKS * Words > 1 ? $clog2(BANKS * Words) : 1;
   wire [TurnW-1:0] turn;
   wire [AddrW-1:0] base;
   logic [5:0] more, more_q;
@@ -66,7 +68,7 @@ module requant #(
   wire signed [SumW-1:0] half = (SumW'(1) << SHIFT << more) >> 1;
 
   /* verilator lint_off PINCONNECTEMPTY */
-  turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .ROWS(ROWS), .QUERIES(QUERIES), .STRIDE(Words)) u_turn (
+  turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .ROWS(ROWS), .QUERIES(QUERIES), .STRIDE(Words), .BANKS(BANKS), .BANK_OF(BANK_OF)) u_turn (
     .clk, .rst, .bus, .load(33'd0), .done(en && s_valid && s_last), .now(turn), .base, .word());
   /* verilator lint_on PINCONNECTEMPTY */
 
@@ -137,7 +139,7 @@ module requant #(
           part_q <= '0;
         end
       end
-      rom #(.WIDTH(LANES * MULT_W), .DEPTH(TURNS * Words), .FILE(MULT_FILE), .LOAD(MULT_LOAD)) u_mult (.clk, .load, .en, .addr(base + addr_q), .q(read_m));
+      rom #(.WIDTH(LANES * MULT_W), .DEPTH(BANKS * Words), .FILE(MULT_FILE), .LOAD(MULT_LOAD)) u_mult (.clk, .load, .en, .addr(base + addr_q), .q(read_m));
     end else begin : g_constant
       assign read_m = {LANES{MULT_W'(MULT)}};
     end

@@ -42,15 +42,21 @@ module ring #(
   localparam int SentenceW = $clog2(SENTENCES);
   localparam bit Wraps = (1 << AtW) != Size;  // else addresses wrap by themselves
 
-  (* ram_style = RAM_STYLE *) logic [WORD*W-1:0] ram [0:Size-1];
+  // A sentence is read only after the cycle in which its last word was written.
+  (* ram_style = RAM_STYLE, no_rw_check *) logic [WORD*W-1:0] ram [0:Size-1];
   logic [COUNT_W-1:0] counts [0:SENTENCES-1];  // words of the whole sentences; of the oldest, `count` has them too
   logic [WORD*W-1:0] filled;
   logic [AtW-1:0] write_at_q, base_q, read_at, next_base;
   logic [COUNT_W-1:0] written;                 // words of the sentence being written, the present one included
   logic [COUNT_W-1:0] written_q;
-  logic [UsedW-1:0] used_q;
+  logic [UsedW-1:0] used_q;                    // words held; those of a sentence that is dropped count for one cycle more
+  logic dropped_q;                             // a sentence was dropped in the cycle before, of
+  logic [COUNT_W-1:0] dropped_count_q;         // so many words
+  logic full_q;                                // used_q == Size
+  logic crowded_q;                             // held_q == SENTENCES
   logic [SentenceW-1:0] head_q, tail_q;
   logic [SentenceW:0] held_q;                  // whole sentences
+  logic alone_q;                               // held_q == 1
   logic word_end, sentence_in, sentence_out;
 
   // A word is written with its last beat; `part_q` holds the beats before.
@@ -61,15 +67,20 @@ module ring #(
     localparam int Part = (Beats - 1) * LANES * W;
     logic [Part-1:0] part_q;
     logic [$clog2(Beats)-1:0] beat_q;
+    logic last_beat_q;
 
     assign filled = {s_data, part_q};
-    assign word_end = s_valid && s_ready && beat_q == $clog2(Beats)'(Beats - 1);
+    assign word_end = s_valid && s_ready && last_beat_q;
     always_ff @(posedge clk) begin
       if (s_valid && s_ready) begin
         part_q <= filled[WORD*W-1 -: Part];
         beat_q <= word_end ? '0 : beat_q + 1'b1;
+        last_beat_q <= beat_q == $clog2(Beats)'(Beats - 2);
       end
-      if (rst) beat_q <= '0;
+      if (rst) begin
+        beat_q <= '0;
+        last_beat_q <= 1'b0;
+      end
     end
   end
 
@@ -80,11 +91,10 @@ module ring #(
     moved = Wraps && !over[AtW] ? over[AtW-1:0] : base + AtW'(by);
   endfunction
 
-  assign s_ready = used_q != UsedW'(Size) && held_q != (SentenceW + 1)'(SENTENCES);
+  assign s_ready = (!full_q || dropped_q) && !crowded_q;
   assign written = written_q + 1'b1;
   assign sentence_in = word_end && s_last;
   assign sentence_out = en && done;
-  assign full = held_q != '0;
   assign read_at = moved(base_q, COUNT_W'(offset));
   assign next_base = moved(base_q, count);
 
@@ -97,19 +107,31 @@ module ring #(
       write_at_q <= write_at_q == AtW'(Size - 1) ? '0 : write_at_q + 1'b1;
       written_q <= sentence_in ? '0 : written;
     end
-    used_q <= used_q + UsedW'(word_end) - (sentence_out ? UsedW'(count) : '0);
-    held_q <= held_q + (SentenceW + 1)'(sentence_in) - (SentenceW + 1)'(sentence_out);
+    used_q <= used_q + UsedW'(word_end) - (dropped_q ? UsedW'(dropped_count_q) : '0);
+    full_q <= dropped_q ? full_q && word_end && dropped_count_q == COUNT_W'(1) : full_q || (word_end && used_q == UsedW'(Size - 1));
+    dropped_q <= sentence_out;
+    dropped_count_q <= count;
+    full <= sentence_in || (full && !(sentence_out && alone_q));
+    crowded_q <= !sentence_out && (crowded_q || (sentence_in && held_q == (SentenceW + 1)'(SENTENCES - 1)));
+    if (sentence_in != sentence_out) begin
+      held_q <= sentence_in ? held_q + 1'b1 : held_q - 1'b1;
+      alone_q <= sentence_in ? !full : held_q == (SentenceW + 1)'(2);
+    end
     if (sentence_in) tail_q <= tail_q + 1'b1;
     if (sentence_out) begin
       head_q <= head_q + 1'b1;
       base_q <= next_base;
     end
-    if (held_q == (SentenceW + 1)'(sentence_out)) count <= written;  // the one that comes, if it does, is the oldest
+    if (!full || (alone_q && sentence_out)) count <= written;  // the one that comes, if it does, is the oldest
     else if (sentence_out) count <= counts[SentenceW'(head_q + 1'b1)];
     if (rst) begin
       write_at_q <= '0;
       written_q <= '0;
       used_q <= '0;
+      full_q <= 1'b0;
+      full <= 1'b0;
+      dropped_q <= 1'b0;
+      crowded_q <= 1'b0;
       held_q <= '0;
       tail_q <= '0;
       head_q <= '0;

@@ -51,12 +51,17 @@ module schedule #(
     logic [SlotW-1:0] step_q;
     logic [FoldW-1:0] fold_q;
     logic [ADDR_W-1:0] addr_q;
+    logic slot_end_q, last_fold_q;  // found a step before: much waits for them
     wire busy = (SlotW+1)'(step_q) < (SlotW+1)'(STEPS);  // else waits for the beats of the fold before
 
     always_ff @(posedge clk) begin
       if (go) begin
         step_q <= slot_end ? '0 : step_q + 1'b1;
-        if (slot_end && !again) fold_q <= end_all ? '0 : fold_q + 1'b1;
+        slot_end_q <= Slot == 1 || step_q == SlotW'(Slot - 2);
+        if (slot_end && !again) begin
+          fold_q <= end_all ? '0 : fold_q + 1'b1;
+          last_fold_q <= FOLDS == 1 || fold_q == FoldW'(FOLDS - 2);
+        end
         if (end_all) addr_q <= '0;
         else if (busy) addr_q <= addr_q + 1'b1;
       end
@@ -64,12 +69,14 @@ module schedule #(
         step_q <= '0;
         fold_q <= '0;
         addr_q <= '0;
+        slot_end_q <= Slot == 1;
+        last_fold_q <= FOLDS == 1;
       end
     end
     assign first = step_q == '0;
     assign last = step_q == SlotW'(STEPS - 1);
-    assign slot_end = step_q == SlotW'(Slot - 1);
-    assign last_fold = fold_q == FoldW'(FOLDS - 1);
+    assign slot_end = slot_end_q;
+    assign last_fold = last_fold_q;
     assign step = STEP_W'(step_q);
     assign place = step;
     assign addr = addr_q;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// scores: acc[i,h,j] = sum_d q[i,h,d] * k[j,h,d], over the keys j that query i sees: max(0, i - BACK) .. min(T, i + AHEAD + 1) - 1
+// scores: acc[i,h,j] = sum_d q[i,h,d] * k[j,h,d], over the keys j that query i sees: max(0, i - BACK) .. min(T, i + AHEAD + 1) - 1; or, of a pair
+//          (BORDER_W), those of its own sentence, 0 .. B - 1 or B .. T - 1
 // Golden : hw/ops/scores.py (bit-exact)
 // Stream : q_*, k_* tokens of HEADS*DIM elements, signed, `last` at the end of a sentence; m_* rows: element j of SIDE heads of QUERIES tokens a
 //          beat, in the order tokens i, heads, token j, m_last at the end of the rows. Where a sentence's last tokens are fewer than QUERIES,
-//          the lanes of the others carry 0
+//          the lanes of the others carry 0. b_*: B of each sentence, one beat, taken with its last query; B = 0 or T: all keys are seen
 // Order  : all keys of a sentence are stored first, in a ring of ROOM*MAX_TOKENS tokens, behind those of the sentences before;
 //          queries are taken token by token, double-buffered, QUERIES of them for each key that is read
 // Timing : a beat takes DIM/SIMD cycles, QUERIES tokens that see n keys n*HEADS/SIDE*DIM/SIMD, with no cycle lost between rows, tokens or sentences.
@@ -25,9 +26,11 @@ module scores #(
   parameter int OUT_W = 20,       // bits per score
   parameter int BACK = MAX_TOKENS - 1,   // keys seen before the query's own; MAX_TOKENS - 1: all
   parameter int AHEAD = MAX_TOKENS - 1,  // and behind it
+  parameter int BORDER_W = 0,     // bits of B, that hold MAX_TOKENS; 0: b_* is not looked at
   parameter MUL_STYLE = "one",    // multipliers: see mac_array
   parameter int ROOM = 2,         // of the keys: see ring
-  parameter RAM_STYLE = "auto"    // of the keys: see ring
+  parameter RAM_STYLE = "auto",   // of the keys: see ring
+  localparam int B_W = BORDER_W > 0 ? BORDER_W : 1
 ) (
   input  wire logic                  clk,
   input  wire logic                  rst,
@@ -39,6 +42,10 @@ module scores #(
   output      logic                       k_ready,
   input  wire logic [LANES*K_W-1:0]  k_data,
   input  wire logic                  k_last,
+  input  wire logic                  b_valid,
+  output      logic                       b_ready,
+  input  wire logic [B_W-1:0]        b_data,
+  input  wire logic                  b_last,
   output      logic                       m_valid,
   input  wire logic                  m_ready,
   output      logic [QUERIES*SIDE*OUT_W-1:0] m_data,
@@ -60,42 +67,71 @@ module scores #(
   logic [QAtW-1:0] head_q, q_at_q;
   logic [KAtW-1:0] k_at_q;
   wire [KAtW-1:0] first;
-  wire range_end;
+  wire range_end, in_first;
   wire q_full, sentence_last;
   wire [QUERIES-1:0] there;  // of the tokens side by side, those that the sentence has
   logic k_full;
   logic [CountW-1:0] k_count;
 
-  wire run = q_full && k_full;
-  wire step_end = step_q == StepW'(Steps - 1);
-  wire row_end = step_end && (range_end || next_key_q == k_count);
-  wire token_end = row_end && head_q == QAtW'(Words - Steps);
+  // Much waits for what ends with a step, so it is found in a cycle before, from registers.
+  logic step_end_q, last_head_q;
+  wire key_last = range_end || next_key_q == k_count;  // of its row
+  wire [2:0] lasts = {key_last && last_head_q && sentence_last, key_last && last_head_q, key_last};  // the key is the last of its sentence, token, row
+  wire [2:0] ends;
+  wire run = q_full && k_full && (BORDER_W == 0 || b_valid);
+  wire step_end = step_end_q;
+  wire row_end = step_end && ends[0];
+  wire token_end = step_end && ends[1];
+  wire all_end = step_end && ends[2];
   wire [QAtW-1:0] next_head = token_end ? '0 : head_q + QAtW'(Steps);
 
-  first_key #(.MAX_TOKENS(MAX_TOKENS), .WORDS(Words), .BACK(BACK)) u_first (.clk, .rst, .token_end(en && run && token_end), .sentence_last, .first);
+  first_key #(.MAX_TOKENS(MAX_TOKENS), .WORDS(Words), .BACK(BACK), .SEGMENT(BORDER_W > 0 ? 1 : 0), .BORDER_W(B_W)) u_first (
+    .clk, .rst, .token_end(en && run && token_end), .sentence_last, .border(b_data), .at(KAtW'(next_key_q)), .in_first, .first);
+  assign b_ready = en && run && all_end;
 
-  if (AHEAD < MAX_TOKENS - 1) begin : g_range_end
+  if (BORDER_W > 0) begin : g_border
+    logic [B_W-1:0] key_q;  // of the row, counted from its first one
+
+    assign range_end = in_first && key_q + 1'b1 == b_data;
+    always_ff @(posedge clk) begin
+      if (en && run && step_end) key_q <= row_end ? '0 : key_q + 1'b1;
+      if (rst) key_q <= '0;
+    end
+    wire unused = &{1'b0, b_last};
+  end else if (AHEAD < MAX_TOKENS - 1) begin : g_range_end
     localparam int EndW = $clog2((MAX_TOKENS + AHEAD) * Words + 1);
     localparam logic [EndW-1:0] FirstEnd = EndW'((AHEAD + 1) * Words);
     logic [EndW-1:0] end_q;  // where the key behind the query's last one would begin
 
     assign range_end = EndW'(next_key_q) == end_q;
+    wire unused = &{1'b0, b_valid, b_data, b_last, in_first};
     always_ff @(posedge clk) begin
       if (en && run && token_end) end_q <= sentence_last ? FirstEnd : end_q + EndW'(Words);
       if (rst) end_q <= FirstEnd;
     end
   end else begin : g_sentence_end
     assign range_end = 1'b0;
+    wire unused = &{1'b0, b_valid, b_data, b_last, in_first};
+  end
+
+  if (Steps > 1) begin : g_ends
+    logic [2:0] lasts_q;
+    always_ff @(posedge clk) lasts_q <= lasts;
+    assign ends = lasts_q;
+  end else begin : g_ends_now
+    assign ends = lasts;
   end
 
   always_ff @(posedge clk) begin
     if (en && run) begin
       step_q <= step_end ? '0 : step_q + 1'b1;
+      step_end_q <= Steps == 1 || step_q == StepW'(Steps - 2);
       q_at_q <= q_at_q + 1'b1;
       k_at_q <= k_at_q + 1'b1;
       if (row_end) begin
         next_key_q <= CountW'(first) + CountW'(Words);
         head_q <= next_head;
+        last_head_q <= Words == Steps || head_q == QAtW'(Words - 2 * Steps);
         q_at_q <= next_head;
         k_at_q <= first + KAtW'(next_head);
       end else if (step_end) begin
@@ -106,6 +142,8 @@ module scores #(
     end
     if (rst) begin
       step_q <= '0;
+      step_end_q <= Steps == 1;
+      last_head_q <= Words == Steps;
       next_key_q <= CountW'(Words);
       head_q <= '0;
       q_at_q <= '0;
@@ -123,7 +161,7 @@ module scores #(
     assign there = 1'b1;
     banks #(.LANES(LANES), .WORD(SIDE*SIMD), .W(Q_W), .DEPTH(Words), .FIXED(1'b1)) u_query (
       .clk, .rst, .s_valid(q_valid), .s_ready(q_ready), .s_data(q_data), .s_last(q_last),
-      .en, .offset(q_at_q), .done(run && token_end), .full(q_full), .count(), .last(sentence_last), .word(q));
+      .en, .offset(q_at_q), .done(run && token_end), .full(q_full), .count(), .one(), .few(), .last(sentence_last), .word(q));
   end else begin : g_queries
     // Token i of a sentence goes to lane i % QUERIES; `group_q` is where the key of the first token side by side begins
     localparam int Beats = Words * SIDE * SIMD / LANES;  // of a token
@@ -153,13 +191,13 @@ module scores #(
       assign there[r] = group_q + GroupW'(r * Words) < GroupW'(k_count);
       banks #(.LANES(LANES), .WORD(SIDE*SIMD), .W(Q_W), .DEPTH(Words), .FIXED(1'b1)) u_query (
         .clk, .rst, .s_valid(q_valid && lane_q == LaneW'(r)), .s_ready(ready[r]), .s_data(q_data), .s_last(q_last),
-        .en, .offset(q_at_q), .done(run && token_end && there[r]), .full(full[r]), .count(), .last(), .word(q[r*SIDE*SIMD*Q_W +: SIDE*SIMD*Q_W]));
+        .en, .offset(q_at_q), .done(run && token_end && there[r]), .full(full[r]), .count(), .one(), .few(), .last(), .word(q[r*SIDE*SIMD*Q_W +: SIDE*SIMD*Q_W]));
     end
   end
   /* verilator lint_on PINCONNECTEMPTY */
   ring #(.LANES(LANES), .WORD(SIDE*SIMD), .W(K_W), .DEPTH(Depth), .ROOM(ROOM), .RAM_STYLE(RAM_STYLE)) u_keys (
     .clk, .rst, .s_valid(k_valid), .s_ready(k_ready), .s_data(k_data), .s_last(k_last),
-    .en, .offset(k_at_q), .done(run && token_end && sentence_last), .full(k_full), .count(k_count), .word(k));
+    .en, .offset(k_at_q), .done(run && all_end), .full(k_full), .count(k_count), .word(k));
 
   always_ff @(posedge clk) begin
     if (en) begin
@@ -193,8 +231,10 @@ module scores #(
   initial begin
     if (DIM % SIMD != 0 || HEADS % SIDE != 0)
       $fatal(1, "scores: got SIMD %0d and SIDE %0d, must divide DIM %0d and HEADS %0d", SIMD, SIDE, DIM, HEADS);
-    if (QUERIES > 1 && (BACK < MAX_TOKENS - 1 || AHEAD < MAX_TOKENS - 1))
+    if (QUERIES > 1 && (BACK < MAX_TOKENS - 1 || AHEAD < MAX_TOKENS - 1 || BORDER_W > 0))
       $fatal(1, "scores: got QUERIES %0d with a range of keys, must be 1 there", QUERIES);
+    if (BORDER_W > 0 && ((1 << BORDER_W) <= MAX_TOKENS || BACK < MAX_TOKENS - 1 || AHEAD < MAX_TOKENS - 1))
+      $fatal(1, "scores: got BORDER_W %0d, must hold MAX_TOKENS %0d, with all keys before and behind", BORDER_W, MAX_TOKENS);
     if (BACK < 0 || AHEAD < 0) $fatal(1, "scores: got BACK %0d and AHEAD %0d, must be at least 0", BACK, AHEAD);
   end
 endmodule

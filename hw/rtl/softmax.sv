@@ -17,6 +17,8 @@ module softmax #(
   parameter int SHIFT = 16,        // >= 1
   parameter int EXP_LEAST = EXP_W - 1,  // log2 of the least E[0] of all turns
   parameter int TURNS = 1,         // tables by turn
+  parameter int BANKS = TURNS,     // of tables: see turns
+  parameter logic [TURNS*8-1:0] BANK_OF = '0,
   parameter int SENTENCES = 2,     // see turns
   parameter int ROWS = 1,          // see turns
   parameter int QUERIES = 1,       // see turns
@@ -41,7 +43,7 @@ module softmax #(
 
   for (genvar i = 0; i < SIDE; i++) begin : g_row
     softmax_row #(.MAX_TOKENS(MAX_TOKENS), .IN_W(IN_W), .OUT_W(OUT_W), .EXP_W(EXP_W), .EXP_FILE(EXP_FILE), .EXP_LOAD(EXP_LOAD),
-      .RECIP_BITS(RECIP_BITS), .SHIFT(SHIFT), .EXP_LEAST(EXP_LEAST), .TURNS(TURNS), .SENTENCES(SENTENCES), .ROWS(ROWS), .QUERIES(QUERIES), .MORE(MORE),
+      .RECIP_BITS(RECIP_BITS), .SHIFT(SHIFT), .EXP_LEAST(EXP_LEAST), .TURNS(TURNS), .BANKS(BANKS), .BANK_OF(BANK_OF), .SENTENCES(SENTENCES), .ROWS(ROWS), .QUERIES(QUERIES), .MORE(MORE),
       .ROUND_FILE(ROUND_FILE), .ROUND_LOAD(ROUND_LOAD)) u_row (
       .clk, .rst, .bus, .load, .s_valid, .s_ready(ready[i]), .s_data(s_data[i*IN_W +: IN_W]), .s_last,
       .m_valid(valid[i]), .m_ready, .m_data(m_data[i*OUT_W +: OUT_W]), .m_last(last[i]));

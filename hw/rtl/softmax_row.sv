@@ -22,6 +22,8 @@ module softmax_row #(
   parameter int SHIFT = 16,        // >= 1
   parameter int EXP_LEAST = EXP_W - 1,  // log2 of the least E[0] of all turns
   parameter int TURNS = 1,
+  parameter int BANKS = TURNS,     // of tables: see turns
+  parameter logic [TURNS*8-1:0] BANK_OF = '0,
   parameter int SENTENCES = 2,     // see turns
   parameter int ROWS = 1,          // see turns
   parameter int QUERIES = 1,       // see turns
@@ -50,37 +52,43 @@ module softmax_row #(
   logic [2:0] in_row_q, read_row_q, sum_row_q, taken_row_q, recip_row_q, out_row_q;
 
   // Pass 1: store, maximum
-  logic [IN_W-1:0] x_mem [0:(2<<IndexW)-1];
+  (* no_rw_check *) logic [IN_W-1:0] x_mem [0:(2<<IndexW)-1];
   logic [IndexW-1:0] x_end [0:1];              // index of a row's last element
-  logic signed [IN_W-1:0] x_max [0:1];
+  (* mem2reg *) logic signed [IN_W-1:0] x_max [0:1];  // of what has come
   logic [IndexW-1:0] in_index_q;
-  logic signed [IN_W-1:0] max_q, max_d;
-  logic take;
+  logic first_q;                               // the element is a row's first
+  logic held_q, both_q;                        // a row is held, two are
+  logic take, larger;
 
-  assign s_ready = 3'(in_row_q - read_row_q) != 3'd2;
+  assign s_ready = !both_q;
   assign take = s_valid && s_ready;
-  assign max_d = (in_index_q == '0 || $signed(s_data) > max_q) ? $signed(s_data) : max_q;
+  assign larger = first_q || $signed(s_data) > x_max[in_row_q[0]];
 
   always_ff @(posedge clk) begin
+    held_q <= (take && s_last) || both_q || (held_q && !(read && read_end));
+    both_q <= held_q && ((take && s_last) || both_q) && !(read && read_end);
     if (take) begin
       x_mem[{in_row_q[0], in_index_q}] <= s_data;
-      max_q <= max_d;
+      if (larger) x_max[in_row_q[0]] <= s_data;
+      first_q <= s_last;
       in_index_q <= s_last ? '0 : in_index_q + IndexW'(1);
       if (s_last) begin
         x_end[in_row_q[0]] <= in_index_q;
-        x_max[in_row_q[0]] <= max_d;
         in_row_q <= in_row_q + 3'd1;
       end
     end
     if (rst) begin
       in_index_q <= '0;
+      first_q <= 1'b1;
+      held_q <= 1'b0;
+      both_q <= 1'b0;
       in_row_q <= '0;
     end
   end
 
   // The turn of the row that is read; the same for the row in each bank of e
   localparam int TurnW = TURNS > 1 ? $clog2(TURNS) : 1;
-  localparam int ExpW = TURNS > 1 ? TurnW + IN_W : IN_W;
+  localparam int ExpW = BANKS > 1 ? $clog2(BANKS) + IN_W : IN_W;
   wire [TurnW-1:0] turn;
   logic [TurnW-1:0] turn_q, turn_read_q;       // of x_q, depth_q
 
@@ -89,8 +97,10 @@ module softmax_row #(
     .clk, .rst, .bus, .load(33'd0), .done(read && read_end), .now(turn), .base(), .word());
   /* verilator lint_on PINCONNECTEMPTY */
 
+  wire [7:0] bank = BANKS == TURNS ? 8'(turn_read_q) : BANK_OF[8*turn_read_q +: 8];
+
   // Pass 2: x_q -> max - x -> exponential -> sum; never waits once a row has begun
-  logic [EXP_W-1:0] e_mem [0:(4<<IndexW)-1];
+  (* no_rw_check *) logic [EXP_W-1:0] e_mem [0:(4<<IndexW)-1];
   logic [IndexW-1:0] e_end [0:3];
   logic [SumW-1:0] e_sum [0:3];
   logic [IndexW-1:0] read_index_q, sum_index_q;
@@ -100,9 +110,9 @@ module softmax_row #(
   logic [3:0] read_valid_q, read_last_q;       // bit i: stage i + 1
   logic read, read_end;
 
-  rom #(.WIDTH(EXP_W), .DEPTH(TURNS << IN_W), .FILE(EXP_FILE), .LOAD(EXP_LOAD)) u_exp (.clk, .load, .en(1'b1), .addr(ExpW'({turn_read_q, depth_q})), .q(rom_q));
+  rom #(.WIDTH(EXP_W), .DEPTH(BANKS << IN_W), .FILE(EXP_FILE), .LOAD(EXP_LOAD)) u_exp (.clk, .load, .en(1'b1), .addr(ExpW'({bank, depth_q})), .q(rom_q));
 
-  assign read = read_row_q != in_row_q && 3'(read_row_q - out_row_q) != 3'd4;
+  assign read = held_q && 3'(read_row_q - out_row_q) != 3'd4;
   assign read_end = read_index_q == x_end[read_row_q[0]];
   assign sum_d = sum_q + SumW'(exp_q);
 

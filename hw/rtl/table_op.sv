@@ -15,6 +15,8 @@ module table_op #(
   parameter TABLE_FILE = "",      // hex, 2**IN_W words a turn
   parameter int TABLE_LOAD = 0,   // see rom
   parameter int TURNS = 1,
+  parameter int BANKS = TURNS,     // of tables: see turns
+  parameter logic [TURNS*8-1:0] BANK_OF = '0,
   parameter int SENTENCES = 2     // see turns
 ) (
   input  wire logic                   clk,
@@ -32,8 +34,9 @@ module table_op #(
 );
   localparam logic [IN_W-1:0] SignBit = IN_SIGNED ? IN_W'(1) << (IN_W - 1) : '0;
 
-  localparam int TurnW = TURNS > 1 ? $clog2(TURNS) : 0;
-  wire [(TURNS > 1 ? TurnW : 1)-1:0] turn;
+  localparam int BankW = BANKS > 1 ? $clog2(BANKS) : 0;
+  wire [(TURNS > 1 ? $clog2(TURNS) : 1)-1:0] turn;
+  wire [7:0] bank = BANKS == TURNS ? 8'(turn) : BANK_OF[8*turn +: 8];
 
   assign s_ready = m_ready || !m_valid;
 
@@ -42,8 +45,8 @@ module table_op #(
   /* verilator lint_on PINCONNECTEMPTY */
 
   for (genvar i = 0; i < LANES; i++) begin : lane
-    rom #(.WIDTH(OUT_W), .DEPTH(TURNS << IN_W), .FILE(TABLE_FILE), .LOAD(TABLE_LOAD)) u_rom (
-      .clk, .load, .en(s_ready), .addr((TurnW+IN_W)'({turn, s_data[i*IN_W +: IN_W] ^ SignBit})), .q(m_data[i*OUT_W +: OUT_W]));
+    rom #(.WIDTH(OUT_W), .DEPTH(BANKS << IN_W), .FILE(TABLE_FILE), .LOAD(TABLE_LOAD)) u_rom (
+      .clk, .load, .en(s_ready), .addr((BankW+IN_W)'({bank, s_data[i*IN_W +: IN_W] ^ SignBit})), .q(m_data[i*OUT_W +: OUT_W]));
   end
 
   always_ff @(posedge clk) begin

@@ -15,6 +15,8 @@ module tiles #(
   parameter int STEPS = 4,        // words of a tile
   parameter int TILES = 2,        // of a turn
   parameter int TURNS = 1,
+  parameter int BANKS = TURNS,   // of tiles that are equally long: see turns
+  parameter logic [TURNS*8-1:0] BANK_OF = '0,
   parameter int DATA_W = 64,      // bits of a beat
   parameter int ADDR_W = 32,
   parameter logic [63:0] BASE = 0,
@@ -75,7 +77,8 @@ module tiles #(
     // Where a turn's tiles begin: a table of constants, not a product, for which synthesis would take multipliers
     function automatic logic [ADDR_W-1:0] begins(input logic [TurnW-1:0] of);
       begins = '0;
-      for (int i = 1; i < TURNS; i++) if (of == TurnW'(i)) begins = ADDR_W'(i) * (TileBytes * ADDR_W'(TILES));
+      for (int i = 1; i < TURNS; i++)
+        if (of == TurnW'(i)) begins = (BANKS == TURNS ? ADDR_W'(i) : ADDR_W'(BANK_OF[8*i +: 8])) * (TileBytes * ADDR_W'(TILES));
     endfunction
 
     always_ff @(posedge clk) begin

@@ -12,12 +12,14 @@ module turns #(
   parameter int ROWS = 0,           // 0: `done` ends a sentence; else it ends a row, and ROWS of them belong to each token
   parameter int QUERIES = 1,        // or to so many tokens, at a sentence's end to fewer
   parameter int STRIDE = 1,         // words of a memory that belong to a turn
+  parameter int BANKS = TURNS,      // of the memory: turns that hold the same share one
+  parameter logic [TURNS*8-1:0] BANK_OF = '0,  // BANKS < TURNS: the bank of each turn, 8 bits, turn 0 lowest
   parameter int WIDTH = 1,          // bits of a turn's constants
   parameter FILE = "",              // their memory; "" where there are none
   parameter int LOAD = 0,           // see rom
   parameter bit AHEAD = 1'b0,       // word a cycle earlier
   localparam int TURN_W = TURNS > 1 ? $clog2(TURNS) : 1,
-  localparam int BASE_W = TURNS * STRIDE > 1 ? $clog2(TURNS * STRIDE) : 1
+  localparam int BASE_W = BANKS * STRIDE > 1 ? $clog2(BANKS * STRIDE) : 1
 ) (
   input  wire logic              clk,
   input  wire logic              rst,
@@ -25,7 +27,7 @@ module turns #(
   input  wire logic [32:0]       load,         // see rom
   input  wire logic              done,
   output      logic [TURN_W-1:0] now,
-  output      logic [BASE_W-1:0] base,         // now * STRIDE
+  output      logic [BASE_W-1:0] base,         // STRIDE * the bank of `now`
   output      logic [WIDTH-1:0]  word
 );
   wire enter = bus[0];
@@ -44,6 +46,7 @@ module turns #(
     (* mem2reg *) logic [TURN_W-1:0] queue_q [0:Places-1];  // the oldest first
     logic [CountW-1:0] count_q;
     wire pop;
+    wire [TURN_W-1:0] bank = BANKS == TURNS ? next : TURN_W'(BANK_OF[8*next +: 8]);
 
     if (ROWS == 0) begin : g_whole
       assign pop = done;
@@ -81,7 +84,7 @@ module turns #(
       if (pop) for (int i = 1; i < Places; i++) queue_q[i-1] <= queue_q[i];
       if (enter) queue_q[IndexW'(count_q - CountW'(pop))] <= turn;
       if (pop != enter) count_q <= pop ? count_q - 1'b1 : count_q + 1'b1;
-      base <= BASE_W'(next) * BASE_W'(STRIDE);
+      base <= BANKS == 1 ? '0 : BASE_W'(bank) * BASE_W'(STRIDE);
       if (rst) count_q <= '0;
     end
     assign now = queue_q[0];

@@ -28,18 +28,19 @@ module unpack #(
   logic last_q;
 
   always_ff @(posedge clk) begin
-    if (en && load) begin
-      word_q <= word;
-      last_q <= load_last;
-      left_q <= LeftW'(Beats);
-    end else if (en && valid) begin
-      word_q <= word_q >> (LANES * W);
-      left_q <= left_q - 1'b1;
+    if (en) begin
+      word_q <= load ? word : word_q >> (LANES * W);
+      if (load) last_q <= load_last;
+      if (load) left_q <= LeftW'(Beats);
+      else if (valid) left_q <= left_q - 1'b1;
+      valid <= load || (valid && left_q != LeftW'(1));
     end
-    if (rst) left_q <= '0;
+    if (rst) begin
+      left_q <= '0;
+      valid <= 1'b0;
+    end
   end
 
-  assign valid = left_q != '0;
   assign last = last_q && left_q == LeftW'(1);
   assign data = word_q[LANES*W-1:0];
 

@@ -23,6 +23,9 @@ METHODS = {
     "low_rank": "bitloom.qat.methods.low_rank",
     "ternary_splitting": "bitloom.qat.methods.ternary_splitting",
     "attention_window": "bitloom.qat.methods.attention_window",
+    "attention_segments": "bitloom.qat.methods.attention_segments",
+    "token_elimination": "bitloom.qat.methods.token_elimination",
+    "fixed_patterns": "bitloom.qat.methods.fixed_patterns",
     "layer_drop": "bitloom.qat.methods.layer_drop",
     "early_exit": "bitloom.qat.methods.early_exit",
     "head_pruning": "bitloom.qat.methods.head_pruning",
@@ -35,6 +38,7 @@ METHODS = {
     "logits": "bitloom.qat.objectives.logits",
     "hidden_states": "bitloom.qat.objectives.hidden_states",
     "attention_maps": "bitloom.qat.objectives.attention_maps",
+    "dual_vocabulary": "bitloom.qat.objectives.dual_vocabulary",
 }
 MOST = 32  # entries of a recipe
 SHOWN = 60  # characters of a value in a message

@@ -40,9 +40,12 @@ class AttentionWindow(Method):
 
     def reshape(self, shape: EncoderShape) -> EncoderShape:
         chosen = [fnmatchcase(f"layer.{i}", self.cfg.layers) for i in range(len(shape.layers))]
-        return replace(
-            shape, layers=tuple(replace(layer, keys=f"window {self.cfg.window}") if own else layer for layer, own in zip(shape.layers, chosen, strict=True))
-        )
+        return replace(shape, layers=tuple(replace(layer, keys=self.keys) if own else layer for layer, own in zip(shape.layers, chosen, strict=True)))
+
+    @property
+    def keys(self) -> str:
+        """As LayerShape has them."""
+        return f"window {self.cfg.window}"
 
 
 METHOD = AttentionWindow

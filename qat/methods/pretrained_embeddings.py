@@ -34,6 +34,7 @@ class PretrainedEmbeddings(Method):
 
     Config = Config
     any_network = True
+    early = True
 
     def require(self, setup: Setup) -> None:
         if not setup.epochs("float"):

@@ -6,6 +6,7 @@ Lan et al. 2020, "ALBERT: A Lite BERT for Self-supervised Learning of Language R
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -46,7 +47,7 @@ class Sharing(Method):
             near = max(n for n in range(1, self.cfg.groups + 1) if len(layers) % n == 0)
             raise self.error("groups", self.cfg.groups, f"divide the {len(layers)} layers", f"use e.g. {near}")
         for group in self.groups(len(layers)):
-            if len({layers[i] for i in group}) > 1:
+            if len({replace(layers[i], keep=None) for i in group}) > 1:
                 rule = "share their weights between equal layers"
                 raise self.error("groups", f"layers {group[0]} .. {group[-1]} of different shapes", rule, "make them alike, or use more groups")
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from bitloom.hw.keys import SEGMENT
+from bitloom.qat.net.kept import KeepTokens, StillReal
 from bitloom.qat.net.network import Network
 from bitloom.qat.net.off_ramps import OffRamp, OffRamps
-from bitloom.qat.net.operators import LOGIT_BITS, Add, Context, Embeddings, FirstToken, LayerNorm, Linear, Scores, Softmax, Table
+from bitloom.qat.net.operators import LOGIT_BITS, Add, Border, Context, Embeddings, FirstToken, FixedContext, LayerNorm, Linear, Scores, Softmax, Table
 from bitloom.qat.net.shape import EncoderShape, LayerShape
 
 
@@ -43,22 +45,42 @@ class EncoderLayer(nn.Module):
             inputs, outputs = sizes[name]
             return Factored(inputs, ranks[name], outputs) if name in ranks else Linear(inputs, outputs)
 
-        self.query, self.key, self.value = (matrix(name) for name in ("query", "key", "value"))
-        self.scores, self.probs, self.context = Scores(layer.heads, layer.keys), Softmax(layer.keys), Context(layer.heads)
+        if layer.heads:
+            self.query, self.key, self.value = (matrix(name) for name in ("query", "key", "value"))
+            self.scores, self.probs, self.context = Scores(layer.heads, layer.keys), Softmax(layer.keys), Context(layer.heads)
         self.probs_dropout, self.dropout = nn.Dropout(attention_dropout), nn.Dropout(dropout)
-        self.attention, self.ffn = nn.Module(), nn.Module()
-        self.attention.output, self.attention.sum, self.attention.norm = matrix("attention.output"), Add(), LayerNorm(hidden, eps)
+        self.attention, self.ffn, self.fixed = nn.Module(), nn.Module(), nn.Module() if layer.patterns else None
+        if layer.heads:
+            self.attention.output = matrix("attention.output")
+        if layer.patterns:
+            self.fixed.value, self.fixed.context, self.fixed.output = matrix("fixed.value"), FixedContext(layer.patterns), matrix("fixed.output")
+            self.attention.merged = Add() if layer.heads else None
+        self.layer = layer
+        self.attention.sum, self.attention.norm = Add(), LayerNorm(hidden, eps)
+        self.kept = KeepTokens(layer.keep) if layer.keep else None
+        self.still_real = StillReal(self.kept) if layer.keep else None
         self.ffn.up, self.ffn.act, self.ffn.down = matrix("ffn.up"), Table(layer.activation), matrix("ffn.down")
         self.ffn.sum, self.ffn.norm = Add(), LayerNorm(hidden, eps)
 
-    def forward(self, x: Tensor, real: Tensor | None) -> Tensor:
-        """x [B, T, H] -> [B, T, H]; real: False for padding, broadcast to [B, heads, T, T]."""
-        q, k, v = self.query(x), self.key(x), self.value(x)
-        probs = self.probs_dropout(self.probs(self.scores(q, k), real))
-        attended = self.attention.output(self.context(probs, v))
+    def forward(self, x: Tensor, real: Tensor | None, *border: Tensor) -> tuple[Tensor, Tensor | None]:
+        """x [B, T, H] -> [B, T, H], or fewer tokens; real: False for padding, broadcast to [B, heads, T, T]: of x -> of what comes back;
+        border: [B, 1], where the keys depend on it.
+        """
+        attended, probs = self.attend(x, real, *border) if self.layer.heads else (None, None)
+        if self.fixed is not None:
+            fixed = self.fixed.output(self.fixed.context(self.fixed.value(x), real))
+            attended = fixed if attended is None else self.attention.merged(attended, fixed)
         x = self.attention.norm(self.attention.sum(self.dropout(attended), x))
+        if self.kept is not None:
+            x, real = self.kept(x, probs, real), self.still_real(real)
         fed = self.ffn.down(self.ffn.act(self.ffn.up(x)))
-        return self.ffn.norm(self.ffn.sum(self.dropout(fed), x))
+        return self.ffn.norm(self.ffn.sum(self.dropout(fed), x)), real
+
+    def attend(self, x: Tensor, real: Tensor | None, *border: Tensor) -> tuple[Tensor, Tensor]:
+        """What the heads give that have queries and keys [B, T, H], and their probabilities [B, heads, T, T]."""
+        q, k, v = self.query(x), self.key(x), self.value(x)
+        probs = self.probs(self.scores(q, k, *border), real, *border)
+        return self.attention.output(self.context(self.probs_dropout(probs), v)), probs
 
 
 class Encoder(Network):
@@ -67,9 +89,10 @@ class Encoder(Network):
     def __init__(self, shape: EncoderShape):
         super().__init__()
         self.shape, hidden = shape, shape.hidden
-        width = shape.embedding or hidden
+        width, pairs = shape.embedding or hidden, [layer.keys == SEGMENT for layer in shape.layers]
         self.embeddings = nn.Module()
-        self.embeddings.sum = Embeddings(shape.vocabulary, shape.positions, shape.segments, width)
+        self.embeddings.sum = Embeddings(shape.vocabulary, shape.positions, shape.segments, width, any(pairs))
+        self.border = Border() if any(pairs) else None
         self.embeddings.norm = LayerNorm(width, shape.layer_norm_eps)
         self.embeddings.project = Linear(width, hidden) if width != hidden else None
         self.dropout = nn.Dropout(shape.dropout)
@@ -84,12 +107,14 @@ class Encoder(Network):
         self.answer = OffRamps(len(shape.layers)) if shape.exits else None
 
     def forward(self, input_ids: Tensor, token_type_ids: Tensor, real: Tensor | None) -> Tensor:
-        x = self.dropout(self.embeddings.norm(self.embeddings.sum(input_ids, token_type_ids)))
+        x = self.embeddings.sum(input_ids, token_type_ids)
+        border = () if self.border is None else (self.border(x, token_type_ids, real),)
+        x = self.dropout(self.embeddings.norm(x))
         if self.embeddings.project is not None:
             x = self.embeddings.project(x)
         early = []
         for index, layer in enumerate(self.layer):
-            x = layer(x, real)
+            x, real = layer(x, real, *(border if self.shape.layers[index].keys == SEGMENT else ()))
             if self.answer is not None and index < len(self.exit):
                 early.append(self.exit[index](x))
         if self.answer is not None:

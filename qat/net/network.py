@@ -3,7 +3,8 @@
 
 A forward pass takes `input_ids` and `token_type_ids` [B, T] and `real` (bool, False for padding, or None), calls operators (qat/net/operators.py),
 hands their outputs to others, and returns one operator's output or a tuple of several. Modules that are no operators but leaves of torch's own
-(dropout) are float matters of training and pass through; any other arithmetic between operators is refused, as no hardware would do it.
+(dropout) are float matters of training and pass through, and so does the mask; any other arithmetic between operators is refused, as no hardware would
+do it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from torch import fx, nn
 
 from bitloom.hw.graph import Graph, GraphBuilder
 from bitloom.hw.graph_file import check
+from bitloom.hw.tokens import Tokens
 from bitloom.qat.config import QuantConfig
+from bitloom.qat.net.kept import KeepTokens, StillReal
 from bitloom.qat.net.operators import Add, Bits, Linear, Operator, Scores
 from bitloom.qat.quantizers import Grid, QuantError, unseen
 
@@ -24,7 +27,7 @@ INPUTS = ("input_ids", "token_type_ids")
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, module: nn.Module, path: str) -> bool:
-        return isinstance(module, Operator) or super().is_leaf_module(module, path)
+        return isinstance(module, Operator | StillReal) or super().is_leaf_module(module, path)
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,16 @@ class Network(nn.Module):
     def outputs(self) -> tuple[str, ...]:
         """Tensors that the forward pass returns."""
         return tuple(self.get_submodule(path).tensor for path in self.exits)
+
+    def tokens(self) -> dict[str, Tokens]:
+        """By tensor, accumulators among them: how many of a sentence's tokens it holds."""
+        found: dict[str, Tokens] = {}
+        for operator, step in zip(self.operators(), self.steps, strict=True):
+            first = step.reads[0]
+            own = found[self.get_submodule(first).tensor] if first not in INPUTS else Tokens()
+            own = own.behind(operator.keep) if isinstance(operator, KeepTokens) else own
+            found |= dict.fromkeys((operator.tensor, *filter(None, [operator.acc])), own)
+        return found
 
     def answers(self) -> set[str]:
         """Tensors of logits: what the forward pass returns, or chooses from."""

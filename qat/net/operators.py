@@ -30,6 +30,7 @@ from bitloom.qat.weights.dyadic import Dyadic, DyadicWeight, WeightQuant
 
 OF_WEIGHTS = {"weights", "weight_range", "weight_scales", "ternary", "codebook", *OF_CODEBOOKS}
 LOGIT_BITS = 16
+MARKED = "embeddings.marked"  # sums of embeddings that also tell the tokens' segments
 EXACT_BITS = 53  # of a float64
 
 
@@ -270,7 +271,7 @@ class _Product(_Rescaled):
         self.grid.configure(bits.of(self.tensor, self.key))
 
     def least_exponents(self) -> Iterator[tuple[Grid, int]]:
-        finer, coarser = sorted((factor.grid for factor in self._sources), key=lambda grid: grid.e)
+        finer, coarser = sorted((factor.grid for factor in self._sources[:2]), key=lambda grid: grid.e)
         yield self.grid, finer.e + coarser.e
         yield finer, self.grid.e - coarser.e - ops.requant.SHIFT_MAX
 
@@ -279,27 +280,41 @@ class _Product(_Rescaled):
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
     def requant(self, b: GraphBuilder, acc: GraphTensor) -> GraphTensor:
-        shift, grid = self.grid.e - sum(factor.grid.e for factor in self._sources), self.grid
+        shift, grid = self.grid.e - sum(factor.grid.e for factor in self._sources[:2]), self.grid
         return ops.requant.append(b, self.tensor, acc, np.ones(1, dtype=np.int64), shift, bits=grid.bits, scale=2.0**grid.e)
 
     def units(self) -> dict[str, Tensor | float]:
-        return {self.acc: 2.0 ** sum(factor.grid.e for factor in self._sources)}
+        return {self.acc: 2.0 ** sum(factor.grid.e for factor in self._sources[:2])}
 
 
-def seen_keys(keys: Keys, like: Tensor) -> Tensor:
-    """bool [T, T] of a sentence as long as like's next to last axis: which keys each query sees, on its device."""
+def seen_keys(keys: Keys, like: Tensor, border: Tensor | None = None) -> Tensor:
+    """bool [T, T] of a sentence as long as like's next to last axis: which keys each query sees, on its device; of pairs [B, 1, T, T].
+
+    border  tokens of the first sentence of each pair [B, 1]
+    """
+    if keys.segment:
+        first = torch.arange(like.shape[-2], device=like.device) < border
+        return (first[:, :, None] == first[:, None, :])[:, None]
     return torch.as_tensor(keys.seen(like.shape[-2])[:, 0], device=like.device)
 
 
-def visible(keys: Keys, like: Tensor, real: Tensor | None) -> Tensor | None:
+def visible(keys: Keys, like: Tensor, real: Tensor | None, border: Tensor | None = None) -> Tensor | None:
     """bool, broadcast to [B, heads, T, T]: keys that are seen and no padding. Padding sees itself, as a row without a key would have no softmax.
 
     like  whose next to last axis is T; real: False for padding [B, 1, 1, T], None: all real; None is given back where all keys count
+    border  see `seen_keys`
     """
     if keys.all:
         return real
-    seen = seen_keys(keys, like)
-    return seen if real is None else seen & (real | torch.eye(len(seen), dtype=torch.bool, device=like.device))
+    seen = seen_keys(keys, like, border)
+    return seen if real is None else seen & (real | torch.eye(seen.shape[-1], dtype=torch.bool, device=like.device))
+
+
+def border_of(segments: Tensor, real: Tensor | None = None) -> Tensor:
+    """Tokens in front of the first one of segment 1 [B, 1], all that are real where there is none; segments [B, T], real as above."""
+    second = segments > 0
+    count = segments.shape[1] if real is None else real[:, 0, 0].sum(1)
+    return torch.where(second.any(1), second.int().argmax(1), count)[:, None]
 
 
 class Scores(_Product):
@@ -315,11 +330,11 @@ class Scores(_Product):
         super().__init__(heads)
         self.keys = keys
 
-    def forward(self, q: Tensor, k: Tensor) -> Tensor:
+    def forward(self, q: Tensor, k: Tensor, border: Tensor | None = None) -> Tensor:
         acc, keys = self.split(q) @ self.split(k).transpose(-1, -2), Keys.parse(self.keys)
         if self.grid.plain:
             acc = acc * self.factor
-        return self.rescale(acc if keys.all else acc.masked_fill(~seen_keys(keys, acc), 0))
+        return self.rescale(acc if keys.all else acc.masked_fill(~seen_keys(keys, acc, border), 0))
 
     @property
     def factor(self) -> float:
@@ -327,7 +342,8 @@ class Scores(_Product):
         return 1 / math.sqrt(self._sources[0].out_features // self.heads)
 
     def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
-        return self.requant(b, ops.scores.append(b, self.acc, *inputs, self.heads, self.keys))
+        q, k, *border = inputs
+        return self.requant(b, ops.scores.append(b, self.acc, q, k, self.heads, self.keys, *border))
 
 
 class Context(_Product):
@@ -341,6 +357,44 @@ class Context(_Product):
 
     def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
         return self.requant(b, ops.context.append(b, self.acc, *inputs, self.heads))
+
+
+class FixedContext(_Rescaled):
+    """Values of neighbours, by the fixed patterns of heads (hw/ops/pattern.py)."""
+
+    settings = frozenset({"activations", "activation_scales"})
+
+    def __init__(self, patterns: tuple[str, ...]):
+        super().__init__()
+        self.patterns = patterns
+
+    def configure(self, bits: Bits) -> None:
+        self.acc = f"{self.tensor}.acc"
+        self.grid.configure(bits.of(self.tensor, "activations"))
+
+    def least_exponents(self) -> Iterator[tuple[Grid, int]]:
+        yield self.grid, self.source.e - ops.pattern.SHIFT
+
+    def forward(self, v: Tensor, real: Tensor | None) -> Tensor:
+        """v [B, T, heads * d]; real: False for padding, broadcast to [B, heads, T, T]."""
+        batch, tokens, _ = v.shape
+        last = torch.full((batch, 1), tokens - 1, device=v.device) if real is None else real[:, 0, 0].sum(1, keepdim=True) - 1
+        at, heads = torch.arange(tokens, device=v.device), []
+        for part, name in zip(v.chunk(len(self.patterns), -1), self.patterns, strict=True):
+            sums = 0
+            for offset, weight in ops.pattern.PATTERNS[name].items():
+                there = torch.minimum((at + offset).clamp(min=0), last)  # [B, T]
+                sums = sums + part.gather(1, there[..., None].expand_as(part)) * (weight * 2.0**-ops.pattern.SHIFT)
+            heads.append(sums)
+        return self.rescale(torch.cat(heads, -1))
+
+    def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
+        acc, grid = ops.pattern.append(b, self.acc, inputs[0], self.patterns), self.grid
+        shift = grid.e - self.source.e + ops.pattern.SHIFT
+        return ops.requant.append(b, self.tensor, acc, np.ones(1, dtype=np.int64), shift, bits=grid.bits, scale=2.0**grid.e)
+
+    def units(self) -> dict[str, Tensor | float]:
+        return {self.acc: 2.0 ** (self.source.e - ops.pattern.SHIFT)}
 
 
 class Add(_Rescaled):
@@ -424,8 +478,8 @@ class Softmax(Operator, Grid):
     def plan(self) -> F.SoftmaxPlan:
         return F.softmax_plan(self.source.e, self.source.bits, self.bits, self.max_tokens)
 
-    def forward(self, x: Tensor, real: Tensor | None) -> Tensor:
-        real = visible(Keys.parse(self.keys), x, real)
+    def forward(self, x: Tensor, real: Tensor | None, border: Tensor | None = None) -> Tensor:
+        real = visible(Keys.parse(self.keys), x, real, border)
         if self.observer is not None:
             return torch.softmax(x if real is None else x.masked_fill(~real, -torch.inf), -1)
         key = (self.source.e, x.dtype, x.device)
@@ -435,7 +489,8 @@ class Softmax(Operator, Grid):
         return F.softmax(x, real, self._table[1], self.plan())
 
     def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
-        return ops.softmax.append(b, self.tensor, inputs[0], self.bits)
+        x, *border = inputs
+        return ops.softmax.append(b, self.tensor, x, self.bits, *border)
 
 
 class Table(Operator, Grid):
@@ -486,12 +541,16 @@ class Table(Operator, Grid):
 
 
 class Embeddings(Operator, Grid):
-    """word[id] + position[i] + segment[s], three tables on one grid; the sum needs two bits more and no rounding."""
+    """word[id] + position[i] + segment[s], three tables on one grid; the sum needs two bits more and no rounding.
+
+    marked  what the host sends tells the tokens' segments too (hw/ops/border.py): the sums' codes come behind a rescaling
+    """
 
     settings = frozenset({"embeddings"})
 
-    def __init__(self, vocabulary: int, positions: int, segments: int, hidden: int):
+    def __init__(self, vocabulary: int, positions: int, segments: int, hidden: int, marked: bool = False):
         super().__init__(8 + 2)
+        self.marked, self.rescaling = marked, Unmark() if marked else None
         self.word = nn.Parameter(torch.empty(vocabulary, hidden).normal_(std=0.02))
         self.position = nn.Parameter(torch.empty(positions, hidden).normal_(std=0.02))
         self.segment = nn.Parameter(torch.empty(segments, hidden).normal_(std=0.02))
@@ -514,11 +573,45 @@ class Embeddings(Operator, Grid):
             addends = word, position.expand_as(word), TF.embedding(segments, self.segment)
             return sum(self.observer(addend) for addend in addends)
         rows = self.quantize_rows(word)
-        return rows + self.quantize_rows(position) + TF.embedding(segments, self.quantize_rows(self.segment))
+        sums = rows + self.quantize_rows(position) + TF.embedding(segments, self.quantize_rows(self.segment))
+        if not self.marked:
+            return sums
+        marks = segments.clamp(max=1)[..., None] * 2.0 ** (self.e - 1)
+        return self.rescaling(sums - marks, marks)
+
+    def units(self) -> dict[str, Tensor | float]:
+        return {MARKED: 2.0 ** (self.e - 1)} if self.marked else {}
 
     def append(self, b: GraphBuilder, inputs: list[str]) -> GraphTensor:
         tables = (integers(self.quantize_rows(table).double() * 2.0**-self.e) for table in (self.word, self.position, self.segment))
-        return ops.embed.append(b, self.tensor, inputs, *tables, bits=self.bits, scale=2.0**self.e)
+        if not self.marked:
+            return ops.embed.append(b, self.tensor, inputs, *tables, bits=self.bits, scale=2.0**self.e)
+        sums = ops.embed.append(b, MARKED, inputs, *ops.border.marked(*tables), bits=self.bits + 1, scale=2.0 ** (self.e - 1))
+        return ops.requant.append(b, self.tensor, sums, np.ones(1, dtype=np.int64), 1, bits=self.bits, scale=2.0**self.e)
+
+
+class Unmark(nn.Module):
+    """Sums of embeddings from marked ones: half an LSB back where there is a mark."""
+
+    def forward(self, marked: Tensor, marks: Tensor) -> Tensor:
+        return marked + marks
+
+
+class Border(Operator, nn.Module):
+    """Tokens of the first sentence of each pair [B, 1], from the segments; in the graph from the marks of the sums."""
+
+    grid = property(lambda self: self._counts)
+
+    def __init__(self):
+        super().__init__()
+        self._counts = Grid(16, signed=False)
+        self._counts.set_exponent(0)
+
+    def forward(self, sums: Tensor, segments: Tensor, real: Tensor | None) -> Tensor:
+        return border_of(segments, real)
+
+    def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
+        return ops.border.append(b, self.tensor, b.tensors[MARKED])
 
 
 class FirstToken(Operator, nn.Module):

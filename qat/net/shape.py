@@ -68,10 +68,12 @@ class NetworkShape:
 class LayerShape:
     """One encoder layer.
 
-    heads, head_width  of attention; their product need not be the encoder's width
+    heads, head_width  of attention; their product need not be the encoder's width. heads may be 0 where there are patterns
+    patterns           of further heads that attend by a fixed one (hw/ops/pattern.py), of the same width
     intermediate       width of the feed-forward part
     activation         a function of hw/ops/table.py
     keys               those that a query sees, as a row tensor's shape states them (hw/keys.py)
+    keep               share of the tokens, in 256ths, that stays behind attention (hw/ops/keep_tokens.py); None: all, without an operator for it
     ranks              (name, rank) of the layer's matrices that are two narrow ones: query, key, value, attention.output, ffn.up, ffn.down
     """
 
@@ -80,18 +82,21 @@ class LayerShape:
     intermediate: int
     activation: str = "gelu"
     keys: str = "T"
+    keep: int | None = None
     ranks: tuple[tuple[str, int], ...] = ()
+    patterns: tuple[str, ...] = ()
 
     def matrices(self, hidden: int) -> dict[str, tuple[int, int]]:
         """Inputs and outputs of each weight matrix by name."""
-        inner = self.heads * self.head_width
-        sizes = dict.fromkeys(("query", "key", "value"), (hidden, inner))
-        return sizes | {"attention.output": (inner, hidden), "ffn.up": (hidden, self.intermediate), "ffn.down": (self.intermediate, hidden)}
+        inner, fixed = self.heads * self.head_width, len(self.patterns) * self.head_width
+        sizes = dict.fromkeys(("query", "key", "value"), (hidden, inner)) | {"attention.output": (inner, hidden)} if inner else {}
+        sizes |= {"fixed.value": (hidden, fixed), "fixed.output": (fixed, hidden)} if fixed else {}
+        return sizes | {"ffn.up": (hidden, self.intermediate), "ffn.down": (self.intermediate, hidden)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> LayerShape:
         """Of `asdict`, through JSON too, which knows no tuples."""
-        return cls(**(values | {"ranks": tuple((name, rank) for name, rank in values.get("ranks", ()))}))
+        return cls(**(values | {"ranks": tuple((name, rank) for name, rank in values.get("ranks", ())), "patterns": tuple(values.get("patterns", ()))}))
 
 
 def encoder_layer_parameters(layer: LayerShape, hidden: int) -> int:
@@ -183,7 +188,8 @@ class EncoderShape(NetworkShape):
 
     def as_dict(self) -> dict[str, Any]:
         """Without the kind, and without what few encoders have, where it is not there: as checkpoints from before have it."""
-        return {key: value for key, value in asdict(self).items() if key != "exits" or value}
+        layers = [{key: value for key, value in asdict(layer).items() if key not in ("keep", "patterns") or value} for layer in self.layers]
+        return {key: value for key, value in asdict(self).items() if key != "exits" or value} | {"layers": layers}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> EncoderShape:

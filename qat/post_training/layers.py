@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as TF
 
+from bitloom.qat.net.kept import still_real
 from bitloom.qat.net.network import Network
 from bitloom.qat.net.operators import Linear
 
@@ -36,6 +37,11 @@ def _run(network: Network, batch: dict[str, Tensor]) -> Tensor:
     return real
 
 
+def _masks(network: Network, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """By tensor: which places hold a token, [B, T]."""
+    return {name: still_real(batch["attention_mask"].bool(), left) for name, left in network.tokens().items()}
+
+
 def _rows(x: Tensor, real: Tensor) -> Tensor:
     """[B, T, C] -> [N, C] of real tokens; [B, C] as it is."""
     return x[real.to(x.device)] if x.ndim == 3 else x
@@ -45,8 +51,8 @@ def outputs(network: Network, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """What each linear layer gives at real tokens, [N, C] by tensor name."""
     found: dict[str, Tensor] = {}
     layers = [operator for operator in network.operators() if isinstance(operator, Linear)]
-    real = batch["attention_mask"].bool()
-    hooks = [layer.register_forward_hook(lambda layer, args, y: found.__setitem__(layer.tensor, _rows(y, real))) for layer in layers]
+    real = _masks(network, batch)
+    hooks = [layer.register_forward_hook(lambda layer, args, y: found.__setitem__(layer.tensor, _rows(y, real[layer.tensor]))) for layer in layers]
     try:
         _run(network, batch)
     finally:
@@ -60,11 +66,11 @@ def visit(network: Network, batch: dict[str, Tensor], wanted: dict[str, Tensor],
 
     wanted  what the layers of the float network give (`outputs`)
     """
-    real, factors = batch["attention_mask"].bool(), network.factors()
+    real, factors = _masks(network, batch), network.factors()
 
     def change(layer: Linear, args: tuple[Tensor]) -> None:
         for one in changes:
-            one(layer, _rows(args[0], real), wanted[layer.tensor] * factors.get(layer, 1.0))
+            one(layer, _rows(args[0], real[layer.tensor]), wanted[layer.tensor] * factors.get(layer, 1.0))
 
     hooks = [operator.register_forward_pre_hook(change) for operator in network.operators() if isinstance(operator, Linear)]
     try:

@@ -12,6 +12,7 @@ import numpy as np
 
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.predict import External, Prediction, predict
+from bitloom.hw.plan.streams import borders_in, each_border
 from bitloom.sim.hil.errors import TargetError
 from bitloom.sim.hil.target import Answer, Progress, Shape, Target, Traffic
 
@@ -129,6 +130,7 @@ def hil(
     differing += [(i, got.codes, gold) for i, (got, gold) in enumerate(zip(bursts, want, strict=False)) if not _equal(got.codes, gold)]
     span = _span(answers)
     lengths = [len(s) for s in sentences]
+    borders = each_border(lengths, borders_in(design.streams.values(), sentences))
     return HilReport(
         target=target.name,
         identity=identity,
@@ -140,8 +142,8 @@ def hil(
         seconds=seconds,
         board_seconds=span / info.clock_hz if info and span else None,
         clock_hz=info.clock_hz if info else None,
-        latency=latencies(design, lengths, answers, external, exits),
-        interval=intervals(design, lengths[:BURST], bursts, external, exits),
+        latency=latencies(design, lengths, answers, external, exits, borders),
+        interval=intervals(design, lengths[:BURST], bursts, external, exits, borders),
         line_share=min(1.0, traffic.bytes_sent * 10 * info.divider / span) if info and span else None,
         encoder_share=sum(map(len, periods(answers, busy=True))) / span if info and span else None,
         traffic=traffic,
@@ -159,19 +161,25 @@ def periods(answers: Sequence[Answer], *, busy: bool = False) -> list[range]:
 
 
 def latencies(
-    design: Design, lengths: Sequence[int], answers: Sequence[Answer], external: External | None = None, exits: Sequence[int] | None = None
+    design: Design,
+    lengths: Sequence[int],
+    answers: Sequence[Answer],
+    external: External | None = None,
+    exits: Sequence[int] | None = None,
+    borders: Sequence[int | None] = (),
 ) -> Cycles:
     """Each sentence's cycles against the prediction for the moment in which it entered, and for what was in the encoder then.
 
     external  the memory of the weights, if it is known exactly
+    borders   of pairs (`predict`); (): none is known
     """
     known: dict[tuple, Prediction] = {}
     measured, predicted, worst = [], [], []
     for run in periods(answers):
         starts = tuple(answers[i].start - answers[run[0]].start for i in run)
-        key = (tuple(lengths[i] for i in run), starts, exits and tuple(exits[i] for i in run))
+        key = (tuple(lengths[i] for i in run), starts, exits and tuple(exits[i] for i in run), tuple(borders[run[0] : run[-1] + 1]) or None)
         if key not in known:
-            known[key] = predict(design, key[0], starts, external=external, exits=key[2])
+            known[key] = predict(design, key[0], starts, external=external, exits=key[2], borders=key[3])
         guess = [end - start for end, start in zip(known[key].out_last, starts, strict=True)]
         got = [answers[i].latency for i in run]
         worst += [_error(m, p, _exact(design, known[key], external)) for m, p in zip(got, guess, strict=True)]
@@ -181,14 +189,20 @@ def latencies(
 
 
 def intervals(
-    design: Design, lengths: Sequence[int], answers: Sequence[Answer], external: External | None = None, exits: Sequence[int] | None = None
+    design: Design,
+    lengths: Sequence[int],
+    answers: Sequence[Answer],
+    external: External | None = None,
+    exits: Sequence[int] | None = None,
+    borders: Sequence[int | None] = (),
 ) -> Cycles | None:
     """Cycles between the last beats of sentences that ran through the encoder together."""
     measured = predicted = count = 0
     exact = True
     for run in periods(answers):
         if len(run) > 1:
-            guess = predict(design, [lengths[i] for i in run], external=external, exits=exits and [exits[i] for i in run])
+            own = borders[run[0] : run[-1] + 1] or None
+            guess = predict(design, [lengths[i] for i in run], external=external, exits=exits and [exits[i] for i in run], borders=own)
             measured += answers[run[-1]].end - answers[run[0]].end
             predicted += guess.out_last[-1] - guess.out_last[0]
             count += len(run) - 1

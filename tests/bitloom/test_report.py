@@ -57,6 +57,7 @@ REPORT = {
         "mac_utilization_real": None,
         "weight_bits": 65536,
         "early_exit": None,
+        "recall": None,
         "stages": STAGES,
         "fifos": [
             {"reader": "layer.0.scores.acc", "stream": "layer.0.query", "depth": 1026, "most": 1000},

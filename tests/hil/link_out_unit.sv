@@ -24,7 +24,7 @@ module link_out_unit #(
   logic [7:0] count, left_q;
   logic [23:0] position, from_q, at_q;
   logic [1:0] frame_q;
-  enum logic [1:0] {IDLE, READ, GIVE, ACK} state_q;
+  enum logic [2:0] {IDLE, READ, COMES, GIVE, ACK} state_q;
 
   assign open = inside_q || started_q;
   assign s_ready = ready && open;
@@ -47,7 +47,8 @@ module link_out_unit #(
         left_q <= count;
         state_q <= frame_q == 2'd2 ? ACK : READ;
       end
-      READ: state_q <= GIVE;
+      READ: state_q <= COMES;
+      COMES: state_q <= GIVE;
       GIVE: if (m_ready) begin
         at_q <= at_q + 1'b1;
         left_q <= left_q - 1'b1;

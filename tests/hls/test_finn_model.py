@@ -85,6 +85,8 @@ def test_ranges_of_keys_are_refused(tmp_path):
     for form in (lambda: build(graph, 4), lambda: export(graph, 4, tmp_path / "m.onnx")):
         with pytest.raises(FinnError, match=r"finn: layer.0.scores.acc: got keys 'window 3', must be all \(attention: full\); use the rtl or hls4ml backend"):
             form()
+    with pytest.raises(FinnError, match=r"finn: layer.0.scores.acc: got keys 'segment', must be all \(attention: full\); use the rtl backend"):
+        build(random_encoder(1, **TINY, keys="segment"), 4)
 
 
 def test_a_convolutional_network_is_refused():

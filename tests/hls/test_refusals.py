@@ -38,6 +38,12 @@ def test_an_operator_without_hls_part(tmp_path, monkeypatch):
             "write them (docs/architecture.md) or use another backend", tmp_path, replace(other, nodes=other.nodes[-1:]))  # fmt: skip
 
 
+def test_sentences_of_a_pair(tmp_path):
+    graph = random_encoder(8, layers=1, hidden=8, heads=2, intermediate=12, max_tokens=6, keys="segment")
+    refused("hls4ml: got keys 'segment' of layer.0.scores.acc, must be all, causal or a window; use the rtl backend", tmp_path, graph,
+            solve(graph, HardwareConfig(multipliers=20)))  # fmt: skip
+
+
 def test_a_convolutional_network(tmp_path):
     graph = random_cnn(1, hidden=8, kernels=(2, 3), filters=4)
     refused("hls4ml: got operator 'token_window' of branch.0.convolution.window, must have hls() in hw/ops/token_window.py and a header "

@@ -84,7 +84,7 @@ def broken(graph, **change):
 def test_rules_of_the_operators(graph):
     node = graph.node
     cases = {
-        "no operator 'gelu', must be one of add, context": {"nodes": {"pooler": replace(node("pooler"), op="gelu")}},
+        "no operator 'gelu', must be one of add, border": {"nodes": {"pooler": replace(node("pooler"), op="gelu")}},
         "input 'nothing' is made by no earlier node": {"nodes": {"pooler": replace(node("pooler"), inputs=("nothing",))}},
         "attribute 'shift' is missing": {"nodes": {"logits": replace(node("logits"), attrs={})}},
         "weight got .* must be within -8 .. 7": {"params": {"logits.acc.weight": np.full((2, 16), 9)}},

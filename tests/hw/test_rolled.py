@@ -5,9 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from encoder_bench import Encoder, assert_cycles, assert_fills, make
-from encoders import ALL_BITS, coded, random_encoder
-from operator_bench import carried
+from encoder_bench import check_turns, make
+from encoders import ALL_BITS, draw_rolled, random_encoder
 
 from bitloom.hw.graph import Graph
 from bitloom.hw.plan.design import Design
@@ -22,63 +21,27 @@ FAST = ()  # the same with zero tiles is
 SPARSE = (18,)  # of those with zero tiles
 
 
-def draw(seed: int) -> dict:
-    """A random encoder whose layers differ in all their bits, and how often each layer of hardware is used."""
-    rng = np.random.default_rng(7000 + seed)
-    heads, turns, layers = int(rng.integers(1, 4)), int(rng.integers(2, 6)), int(rng.integers(1, 3))
-    shape = dict(
-        layers=layers * turns,
-        heads=heads,
-        hidden=heads * int(rng.integers(4, 13)),
-        intermediate=int(rng.integers(5, 48)),
-        max_tokens=int(rng.integers(1, 25)),
-        head=str(rng.choice(["sequence", "token"])),
-        activation=str(rng.choice(["gelu", "relu"])),
-        **ALL_BITS,
-        **coded(seed),
-    )
-    lengths = rng.integers(1, shape["max_tokens"] + 1, int(rng.integers(2, 13))).tolist()
-    inside = (None, 1, 2, None)[seed % 4]
-    hardware = HardwareConfig(multipliers=int(layers * rng.uniform(10, 60)) + 5, layers=layers, inside=inside)
-    return {"seed": seed, "hardware": hardware, "lengths": lengths, "shape": shape}
-
-
-def check(encoder: Encoder, **how) -> None:
-    """Every value of every turn, and what leaves; without stalls the cycles."""
-    got, report = encoder.run(**how)
-    assert report.ok and report.mismatches == 0, str(report)
-    graph = Design(encoder.graph, encoder.folding).graph
-    values = {name: carried(encoder.graph.tensor(name), codes, encoder.lengths) for name, codes in encoder.want.items()}
-    again = sum(values[name] for name in graph.carried(graph.head)[1:])  # come out of the layers, and go in again
-    made = [n.name for n in encoder.graph.nodes if n.op != "embed"]
-    assert report.values_compared == sum(values[name] for name in [*made, *encoder.graph.outputs]) + again
-    assert len(got.visits) == len(encoder.lengths) * graph.count
-    if not how.get("stall_in"):
-        assert_cycles(encoder, got)
-        assert_fills(encoder, got)
-
-
 @pytest.mark.parametrize("seed", [seed if seed in FAST else pytest.param(seed, marks=pytest.mark.slow) for seed in range(SEEDS)])
 def test_random_rolled_encoder(seed, tmp_path, monkeypatch):
     monkeypatch.setenv("BITLOOM_BUILD", "quick")
-    encoder = make(tmp_path, **draw(seed))
-    check(encoder, seed=seed, resets=2, reset_within=2000)
-    check(encoder, seed=seed + 1, stall_in=0.4, stall_out=0.4)
+    encoder = make(tmp_path, **draw_rolled(seed))
+    check_turns(encoder, seed=seed, resets=2, reset_within=2000)
+    check_turns(encoder, seed=seed + 1, stall_in=0.4, stall_out=0.4)
 
 
 @pytest.mark.parametrize("seed", [seed if seed in SPARSE else pytest.param(seed, marks=pytest.mark.slow) for seed in range(SEEDS)])
 def test_random_sparse_layers(seed, tmp_path, monkeypatch):
     """Each turn leaves out tiles of its own, and takes as many cycles as it has left."""
     monkeypatch.setenv("BITLOOM_BUILD", "quick")
-    drawn = draw(seed)
+    drawn = draw_rolled(seed)
     rng = np.random.default_rng(12_000 + seed)
     drawn["shape"] |= {"zero_tiles": (0.0, 0.5, 0.8, 1.0), "tile": (int(rng.integers(1, 9)), int(rng.integers(1, 9)))}
     encoder = make(tmp_path, **drawn)
     if seed in SPARSE:
         words = [fold.words for fold in encoder.folding.folds.values() if fold.words]
         assert len(words) > 2 and all(len(set(own)) > 1 for own in words)
-    check(encoder, seed=seed, resets=2, reset_within=2000)
-    check(encoder, seed=seed + 1, stall_in=0.4, stall_out=0.4)
+    check_turns(encoder, seed=seed, resets=2, reset_within=2000)
+    check_turns(encoder, seed=seed + 1, stall_in=0.4, stall_out=0.4)
 
 
 def test_queries_side_by_side(tmp_path, monkeypatch):
@@ -87,8 +50,8 @@ def test_queries_side_by_side(tmp_path, monkeypatch):
     shape = dict(layers=3, hidden=16, heads=2, intermediate=16, max_tokens=10, **ALL_BITS)
     encoder = make(tmp_path, seed=3, hardware=HardwareConfig(target_cycles=150, layers=1), lengths=[10, 1, 3, 10, 7, 2, 5, 10, 4], shape=shape)
     assert {s.queries for s in Design(encoder.graph, encoder.folding).streams.values() if s.kind == "row"} == {2}
-    check(encoder, seed=3, resets=2, reset_within=2000)
-    check(encoder, seed=4, stall_in=0.4, stall_out=0.4)
+    check_turns(encoder, seed=3, resets=2, reset_within=2000)
+    check_turns(encoder, seed=4, stall_in=0.4, stall_out=0.4)
 
 
 @pytest.mark.slow
@@ -96,12 +59,12 @@ def test_queries_side_by_side(tmp_path, monkeypatch):
 def test_ranges_of_keys(seed, keys, tmp_path, monkeypatch):
     """Those of a layer of hardware are the same in all turns; layers that stand beside each other may differ."""
     monkeypatch.setenv("BITLOOM_BUILD", "quick")
-    drawn = draw(seed)
+    drawn = draw_rolled(seed)
     own = [keys[i % len(keys)] for i in range(drawn["hardware"].layers)]
     turns = drawn["shape"]["layers"] // len(own)
     encoder = make(tmp_path, **drawn | {"shape": drawn["shape"] | {"keys": tuple(own * turns)}})
-    check(encoder, seed=seed, resets=2, reset_within=2000)
-    check(encoder, seed=seed + 1, stall_in=0.4, stall_out=0.4)
+    check_turns(encoder, seed=seed, resets=2, reset_within=2000)
+    check_turns(encoder, seed=seed + 1, stall_in=0.4, stall_out=0.4)
 
 
 def test_layers_that_see_different_keys_are_refused():

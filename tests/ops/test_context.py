@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from matrix_data import corners
+from matrix_data import borders_of, corners
 from operator_bench import Case, check_units, filled, intervals
 from sweep import STALLS, corners_or_all
 
@@ -11,6 +11,7 @@ from bitloom.hw.graph import Graph, GraphError, Node, Tensor, signed_bits
 from bitloom.hw.instance import Fold, Layout
 from bitloom.hw.ops import context
 from bitloom.hw.ops.common import largest
+from bitloom.hw.plan.streams import each_border
 
 # heads, elements per head, longest sentence, PE, lanes, probability bits, value bits
 SHAPES = [
@@ -33,14 +34,14 @@ def lengths_to(longest):
     return tuple(max(1, n) for n in (1, longest, 1, 1, longest - 1, longest, longest, 1, 2 % (longest + 1), longest))
 
 
-def rows(rng, lengths, heads, bits, keys):
+def rows(rng, lengths, heads, bits, keys, borders):
     """Probabilities as softmax rounds them: random rows, with rows of one certain token and of equal ones between; 0 where a key is not seen."""
     parts = []
-    for tokens in lengths:
+    for tokens, border in zip(lengths, each_border(lengths, borders), strict=True):
         p = rng.dirichlet(np.full(tokens, 0.5), tokens * heads)
         p[::3] = np.eye(tokens)[rng.integers(tokens, size=len(p[::3]))]
         p[1::5] = 1 / tokens
-        p = p.reshape(tokens, heads, tokens) * keys.seen(tokens)
+        p = p.reshape(tokens, heads, tokens) * keys.seen(tokens, border)
         parts.append(np.minimum(np.floor(p * (1 << bits) + 0.5), (1 << bits) - 1).ravel())
     return np.concatenate(parts).astype(np.int64)
 
@@ -64,17 +65,20 @@ def make(seed, shape, lengths=None, producer="softmax", keys="T"):
         max_tokens=longest,
     )
     context.check(graph, node)
+    borders = borders_of(rng, lengths, keys)
     return Case(
         graph=graph,
         fold=Fold(pe=pe, lanes_in=lanes, lanes_out=lanes),
         lengths=np.array(lengths),
-        data=(rows(rng, lengths, heads, p_bits, p.keys), corners(rng, v, sum(lengths))),
+        data=(rows(rng, lengths, heads, p_bits, p.keys, borders), corners(rng, v, sum(lengths))),
+        borders=borders,
     )
 
 
 CROWD = (12, *[1] * 40, 12, 12, *[2] * 20, 11, 1, 12)  # more short sentences behind a long one than the ring takes, then its places run out
 CASES = [*(make(seed, shape) for seed, shape in enumerate(SHAPES)), make(20, (2, 4, 12, 2, 1, 8, 8), CROWD)]
 KEYS = ("causal", "window 0", "window 1", "window 2", "window 4", "window 8", "window 100")
+PAIRS = [*(make(60 + seed, shape, keys="segment") for seed, shape in enumerate(SHAPES)), make(80, (2, 4, 12, 2, 1, 8, 8), CROWD, keys="segment")]
 RANGES = [
     *(make(30 + seed, shape, keys=KEYS[seed % len(KEYS)]) for seed, shape in enumerate(SHAPES)),
     *(make(50 + seed, (2, 4, 12, 2, 1, 8, 8), CROWD, keys=keys) for seed, keys in enumerate(("causal", "window 3"))),
@@ -101,6 +105,13 @@ def test_no_cycle_is_lost_between_rows_tokens_and_sentences():
 @pytest.mark.parametrize("cases", corners_or_all(RANGES, (0, 1, 3, 5, 11, 12)))
 @pytest.mark.parametrize(("stall_in", "stall_out"), [(0.0, 0.0), (0.5, 0.5)])
 def test_ranges_of_keys(stall_in, stall_out, cases):
+    assert check_units(cases, stall_in=stall_in, stall_out=stall_out) > 2000
+
+
+@pytest.mark.parametrize("cases", corners_or_all(PAIRS, (0, 3, 4, 6, 8, 10, 11)))
+@pytest.mark.parametrize(("stall_in", "stall_out"), STALLS)
+def test_sentences_of_a_pair(stall_in, stall_out, cases):
+    """Where the second sentence's values begin, the first token's rows say."""
     assert check_units(cases, stall_in=stall_in, stall_out=stall_out) > 2000
 
 

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """scores: RTL against golden, bits and cycles."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from matrix_data import corners
+from matrix_data import borders_of, corners
 from operator_bench import check_units, filled, intervals, make_case
 from sweep import STALLS, corners_or_all
 
+from bitloom.hw import graph_file
 from bitloom.hw.graph import GraphError, Tensor, signed_bits
 from bitloom.hw.instance import Fold, Layout
 from bitloom.hw.keys import Keys
@@ -41,21 +44,26 @@ def make(seed, shape, lengths=None, keys="T"):
     q = Tensor(name="q", shape=("T", heads * width), bits=q_bits, signed=True)
     k = Tensor(name="k", shape=("T", heads * width), bits=k_bits, signed=True)
     y = Tensor(name="y", shape=("T", heads, keys), bits=signed_bits(width * largest(q) * largest(k)), signed=True)
+    data = [corners(rng, t, sum(lengths)) for t in (q, k)]
+    borders = borders_of(rng, lengths, keys)
+    b = [] if borders is None else [Tensor(name="b", shape=(1, 1), bits=longest.bit_length(), signed=False)]
     return make_case(
         "scores",
-        [q, k],
+        [q, k, *b],
         y,
-        [corners(rng, t, sum(lengths)) for t in (q, k)],
+        [*data, *(borders[:, None] for _ in b)],
         lengths,
         attrs={"heads": heads},
         fold=Fold(simd=simd, lanes_in=lanes),
         max_tokens=longest,
+        borders=borders,
     )
 
 
 CROWD = (12, *[1] * 40, 12, 12, *[2] * 20, 11, 1, 12)  # more short sentences behind a long one than the ring takes, then its places run out
 CASES = [*(make(seed, shape) for seed, shape in enumerate(SHAPES)), make(20, (2, 4, 12, 2, 1, 8, 8), CROWD)]
 KEYS = ("causal", "window 0", "window 1", "window 2", "window 4", "window 8", "window 100")
+PAIRS = [*(make(60 + seed, shape, keys="segment") for seed, shape in enumerate(SHAPES)), make(80, (2, 4, 12, 2, 1, 8, 8), CROWD, "segment")]
 RANGES = [
     *(make(30 + seed, shape, keys=KEYS[seed % len(KEYS)]) for seed, shape in enumerate(SHAPES)),
     *(make(50 + seed, (2, 4, 12, 2, 1, 8, 8), CROWD, keys) for seed, keys in enumerate(("causal", "window 3"))),
@@ -85,6 +93,12 @@ def test_ranges_of_keys(stall_in, stall_out, cases):
     assert check_units(cases, stall_in=stall_in, stall_out=stall_out) > 2000
 
 
+@pytest.mark.parametrize("cases", corners_or_all(PAIRS, (0, 3, 6, 8, 10, 11)))
+@pytest.mark.parametrize(("stall_in", "stall_out"), STALLS)
+def test_sentences_of_a_pair(stall_in, stall_out, cases):
+    assert check_units(cases, stall_in=stall_in, stall_out=stall_out) > 2000
+
+
 def test_a_key_that_is_not_seen_costs_no_cycle():
     """The modelled cycles are those of the keys that are seen, and so is `interval`."""
     for keys, spans in (("T", [9] * 9), ("causal", [1, 2, 3, 4, 5, 6, 7, 8, 9]), ("window 2", [3, 4, 5, 5, 5, 5, 5, 4, 3]), ("window 0", [1] * 9)):
@@ -92,14 +106,29 @@ def test_a_key_that_is_not_seen_costs_no_cycle():
         assert intervals(case)[-18:].tolist() == [12 * span for span in spans for _ in range(2)], keys
         assert scores.interval(case.graph, case.node, case.fold, 9) == 2 * 12 * sum(spans)
         assert scores.macs(case.graph, case.node, 9) == 24 * sum(spans)
+    case = make(0, (2, 12, 9, 1, 1, 8, 8), lengths=(9,) * 6, keys="segment")
+    spans = [n for b in case.borders[-2:] for n in ([b] * b + [9 - b] * (9 - b))]
+    assert intervals(case)[-36:].tolist() == [12 * span for span in spans for _ in range(2)]
+    assert scores.macs(case.graph, case.node, 9) == 24 * (5 * 5 + 4 * 4)  # where it is not known: halves
 
 
-@pytest.mark.parametrize("keys", ["window", "window -1", "window 1.5", "window 03", "segment", "", 5])
+@pytest.mark.parametrize("keys", ["window", "window -1", "window 1.5", "window 03", "segments", "", 5])
 def test_keys_that_are_no_range_are_refused(keys):
     with pytest.raises(
-        GraphError, match=r"y got shape \('T', 2, .*\), must be \('T', 2, KEYS\), KEYS 'T' \(all\), 'causal' or 'window W' with an integer W >= 0"
+        GraphError, match=r"y got shape \('T', 2, .*\), must be \('T', 2, KEYS\), KEYS 'T' \(all\), 'causal', 'segment' or 'window W' with an integer W >= 0"
     ):
         make(0, SHAPES[0], keys=keys)
+
+
+def test_a_border_belongs_to_its_keys():
+    pair, other = make(0, SHAPES[0], keys="segment"), make(0, SHAPES[0])
+    tensors = pair.graph.tensors | {"y": other.graph.tensor("y")}
+    for graph, text in (
+        (replace(pair.graph, tensors=tensors), "got 3 inputs, must be 2 for keys 'T'"),
+        (replace(other.graph, tensors=pair.graph.tensors), r"got 2 inputs, must be 3, the last one a border \(1, 1\) for keys 'segment'"),
+    ):
+        with pytest.raises(GraphError, match=text):
+            graph_file.check(graph)
 
 
 def test_golden_by_hand():

@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matrix_data import borders_of
 from operator_bench import check_data, check_units, golden, intervals, make_case
 from sweep import STALLS, corners_or_all
 
 from bitloom.hw.graph import Tensor
 from bitloom.hw.instance import Fold
 from bitloom.hw.ops import softmax
+from bitloom.hw.plan.streams import each_border
 
 # max_tokens, heads, score bits, score scale, probability bits
 SHAPES = [
@@ -47,16 +49,19 @@ def case(seed, max_tokens, heads, bits, scale, p_bits, lengths, keys="T"):
     x = Tensor(name="x", shape=("T", heads, keys), bits=bits, signed=True, scale=scale)
     y = Tensor(name="y", shape=x.shape, bits=p_bits, signed=False, scale=2.0**-p_bits)
     data = np.concatenate([scores(rng, bits, scale, n * heads, n) for n in lengths])
+    borders = borders_of(rng, lengths, keys)
+    b = [] if borders is None else [Tensor(name="b", shape=(1, 1), bits=max_tokens.bit_length(), signed=False)]
     return make_case(
         "softmax",
-        [x],
+        [x, *b],
         y,
-        [data],
+        [data, *(borders[:, None] for _ in b)],
         lengths,
         fold=Fold(),
         max_tokens=max_tokens,
         attrs=softmax.constants(p_bits, max_tokens) | {"heads": heads},
         params={"exp_table": softmax.exp_table(x, p_bits)},
+        borders=borders,
     )
 
 
@@ -78,14 +83,14 @@ def test_rtl_equals_golden(stall_in, stall_out):
 @pytest.mark.parametrize(("stall_in", "stall_out"), [(0, 0), (0.5, 0.5)])
 def test_ranges_of_keys(stall_in, stall_out):
     """Rows of different lengths within a sentence."""
-    assert check_units(cases(("causal", "window 1", "window 5", "window 20")), stall_in=stall_in, stall_out=stall_out) > 10_000
+    assert check_units(cases(("causal", "window 1", "segment", "window 20")), stall_in=stall_in, stall_out=stall_out) > 10_000
 
 
 def test_the_softmax_is_over_the_keys_that_are_seen():
-    for c in cases(("causal", "window 3")):
+    for c in cases(("causal", "window 3", "segment")):
         y, start, heads, keys = golden(c), 0, c.node.attrs["heads"], c.output.keys
-        for n in c.lengths.tolist():
-            low, high = keys.bounds(n)
+        for n, border in zip(c.lengths.tolist(), each_border(c.lengths, c.borders), strict=True):
+            low, high = keys.bounds(n, border)
             for row in range(n * heads):
                 seen = slice(start + low[row // heads], start + high[row // heads])
                 alone = softmax.softmax(

@@ -33,7 +33,7 @@ def test_the_shape_comes_from_the_checkpoint():
         ),
         (ModelConfig, {"max_tokens": 513}, "less than or equal to 512"),
         (ModelConfig, {"layers": "2"}, "valid integer"),
-        (ModelConfig, {"attention": "windows"}, "'full', 'window' or 'causal'"),
+        (ModelConfig, {"attention": "windows"}, "'full', 'window', 'causal' or 'segment'"),
         (ModelConfig, {"attention": "window"}, "attention: got 'window' without a width, must have one; add e.g. window: 8"),
         (ModelConfig, {"attention": "window", "window": -1}, "greater than or equal to 0"),
         (ModelConfig, {"attention": "window", "window": 1.5}, "valid integer"),

@@ -48,6 +48,7 @@ CASES = {
     ),
     "two layers mixed": (shape(layers=2, max_tokens=40), MIXED),
     "causal attention": (shape(layers=2, attention="causal"), QuantConfig()),
+    "the own sentence of a pair": (shape(layers=2, attention="segment"), QuantConfig()),
     "a window of attention, token head": (shape(layers=2, head="token", attention="window", window=2), QuantConfig()),
     "one head of two channels": (shape(hidden=2, heads=1, intermediate=3), QuantConfig(residual=6)),
 }

@@ -25,6 +25,7 @@ from bitloom.qat.methods.cut import cut_layers, cut_parts
 from bitloom.qat.methods.gates import Rounds
 from bitloom.qat.methods.method import Step, Work
 from bitloom.qat.net.model import FloatModel
+from bitloom.qat.net.shape import EncoderShape
 from bitloom.qat.net.untrained import untrained_shape
 from bitloom.qat.tokenizer import TextTokenizer
 from bitloom.qat.train import train
@@ -39,6 +40,7 @@ TILES = {"method": "block_pruning", "tile": [4, 4], "keep": 0.25, "every": 3}
 BALANCED = {"method": "balanced_pruning", "keep": 1, "of": 4, "every": 3}
 RANKS = {"method": "low_rank", "ranks": {"layer.*.ffn.*": 4, "layer.1.query": 4}}
 RPP = {"method": "rpp", "gamma": 0.05, "every": 4}
+FIXED = {"method": "fixed_patterns", "patterns": ["previous", "left"]}
 COMPOUND = [
     {"method": "embedding_factorization", "size": 8},
     RANKS,
@@ -54,6 +56,7 @@ NETWORKS = {
     "layer_drop": ([DROP], [4], [32]),
     "depth": ([{"method": "depth", "layers": [1]}], [4], [32]),
     "compound": (COMPOUND, None, [16, 16]),
+    "fixed_patterns": ([FIXED], [2, 2], [32, 32]),
 }
 
 
@@ -66,6 +69,8 @@ def test_the_network_that_is_left(case, tmp_path):
     assert [layer.intermediate for layer in shape.layers] == widths
     found = [layer.heads for layer in shape.layers]
     assert found == heads if heads else sum(found) == 4 and min(found) >= 1
+    if case == "fixed_patterns":
+        assert [graph.node(f"layer.{i}.fixed.context.acc").attrs for i in (0, 1)] == [{"patterns": "previous left"}] * 2
     assert [graph.node(f"layer.{i}.scores.acc").attrs["heads"] for i in range(len(found))] == found
     known = Compression(tuple(map(read, entries)), QuantConfig(), TrainConfig()).check(untrained_shape(MODEL, labels=2, vocabulary=250))
     assert [layer.intermediate for layer in known.layers] == widths and sum(layer.heads for layer in known.layers) == sum(found)
@@ -365,11 +370,37 @@ def test_an_override_for_a_layer_that_goes_is_told_before_the_training():
         ([{"method": "sharing", "groups": 3}], {}, "compression.0.groups: got 3, must divide the 2 layers; use e.g. 2"),
         ([{"method": "attention_window", "window": 2, "layers": "layer.0"}, {"method": "sharing"}], {},
          "compression.1.groups: got layers 0 .. 1 of different shapes, must share their weights between equal layers; make them alike, or use more groups"),
+        ([{"method": "attention_segments", "layers": "layer.5"}], {}, "compression.0.layers: got 'layer.5', must match one of layer.0 .. layer.1; change it"),
+        ([FIXED | {"layers": "layer.2"}], {}, "compression.0.layers: got 'layer.2', must match one of layer.0 .. layer.1; change it"),
+        ([FIXED | {"patterns": ["next"] * 5}], {}, "compression.0.patterns: got 5 for layers of 4 heads, must be at most as many; leave some out"),
+        ([RANKS, FIXED], {}, "compression.1: got layers of low rank, must be in front of low_rank; move it up"),
+        ([FIXED, HEADS], {}, "compression.1: got 'head_pruning' together with 'fixed_patterns', must be one of them (it knows only heads with queries and keys); remove one"),
         ([{"method": "attention_window", "window": 2, "layers": "layer.5"}], {}, "compression.0.layers: got 'layer.5', must match one of layer.0 .. layer.1; change it"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_told_before_the_training(entries, training, expected):
     assert checked(entries, **training).startswith(expected)
+
+
+def test_fixed_heads_keep_their_values_and_output():
+    """Heads without queries and keys: the others compute what they did, and all heads' outputs still add up to what one matrix gave."""
+    model, method = plain_model(), method_of("fixed_patterns")(read(FIXED | {"layers": "layer.1"}), "")
+    new, x = reshaped(model, method.reshape(model.shape), method).eval(), torch.randn(2, 5, 16)
+    old, after = model.network.layer[1], new.network.layer[1]
+    with torch.no_grad():
+        values = old.value(x)
+        neighbours = torch.stack([values[:, max(i - 1, 0), :4] for i in range(5)], 1)
+        torch.testing.assert_close(after.fixed.context(after.fixed.value(x), None)[..., :4], neighbours)
+        context = torch.randn(2, 5, 16)
+        torch.testing.assert_close(after.attention.output(context[..., 8:]) + after.fixed.output(context[..., :8]), old.attention.output(context))
+        assert torch.equal(after.query.weight, old.query.weight[8:]) and torch.equal(after.value.weight, old.value.weight[8:])
+    assert new.network.layer[0].fixed is None and new.shape.layers[1].patterns == ("previous", "left")
+    assert load_shape(new.shape) == new.shape
+
+
+def load_shape(shape: EncoderShape) -> EncoderShape:
+    """Through a checkpoint's JSON."""
+    return EncoderShape.from_dict(json.loads(json.dumps(shape.as_dict())))
 
 
 def test_layers_are_kept_with_their_weights():

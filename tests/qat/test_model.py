@@ -2,6 +2,7 @@
 """The quantized model: built from a float one, close to it with many bits, trainable, strict about its input."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -22,10 +23,10 @@ def batch(seed=0, count=16):
     return padded(*random_sentences(seed, count, 16))
 
 
-CAUSAL, WINDOW = {"attention": "causal"}, {"attention": "window", "window": 2}
+CAUSAL, WINDOW, PAIR = {"attention": "causal"}, {"attention": "window", "window": 2}, {"attention": "segment"}
 
 
-@pytest.mark.parametrize("settings", [{}, {"activation": "relu"}, {"head": "token"}, {"heads": 1}, CAUSAL, WINDOW])
+@pytest.mark.parametrize("settings", [{}, {"activation": "relu"}, {"head": "token"}, {"heads": 1}, CAUSAL, WINDOW, PAIR])
 def test_many_bits_are_close_to_float(settings):
     """Catches a wrong order, a missing bias, a wrong folding of 1/sqrt(d): each would be far off."""
     plain = random_float(SMALL.model_copy(update=settings), seed=2).eval()
@@ -56,14 +57,15 @@ def test_observed_model_is_the_float_model():
     assert (want - got).abs().max() < 0.1 * want.std()
 
 
-@pytest.mark.parametrize(("settings", "reached"), [(CAUSAL, range(9)), (WINDOW, range(4, 13)), ({}, range(16))])
+@pytest.mark.parametrize(("settings", "reached"), [(CAUSAL, range(9)), (WINDOW, range(4, 13)), ({}, range(16)), (PAIR, range(6, 16))])
 def test_a_token_sees_its_range_of_keys(settings, reached):
     """Which tokens, when they change, change what is behind two layers at token 8: of the float model as of the quantized one."""
     plain = random_float(SMALL.model_copy(update=settings | {"head": "token"}), seed=3).eval()
     model = QuantModel.from_float(plain, FINE, 16).eval()
     calibrate(model, [batch()])
-    ids = torch.arange(16)[None] + 3
-    for hidden in (lambda ids: plain.bert(ids).last_hidden_state, lambda ids: last_hidden(model, input_ids=ids)):
+    ids, types = torch.arange(16)[None] + 3, (torch.arange(16) >= 6).long()[None]
+    for run in (lambda **inputs: plain.bert(**inputs).last_hidden_state, lambda **inputs: last_hidden(model, **inputs)):
+        hidden = partial(lambda run, ids: run(input_ids=ids, token_type_ids=types), run)
         with torch.no_grad():
             want = hidden(ids)[0, 8]
             changed = [i for i in range(16) if not torch.equal(hidden(torch.where(torch.arange(16) == i, 40, ids))[0, 8], want)]

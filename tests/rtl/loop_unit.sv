@@ -36,7 +36,8 @@ module loop_unit #(
   /* verilator lint_off PINCONNECTEMPTY */
   loop #(.TURNS(TURNS), .SENTENCES(SENTENCES), .MAX_TOKENS(MAX_TOKENS), .BEATS(LABELS), .WIDTH(W), .LABELS(LABELS), .LOGIT_W(W), .PATIENCE(PATIENCE),
     .THRESHOLDS(THRESHOLDS)) dut (.clk, .rst, .s_valid, .s_ready, .s_data, .s_last, .m_valid(a_valid), .m_ready(a_ready), .m_data(a_data), .m_last(a_last),
-    .b_valid, .b_ready, .b_data, .b_last, .x_valid(m_valid), .x_ready(m_ready), .x_data(m_data), .x_last(m_last), .e_valid, .e_ready, .e_data, .e_last, .bus());
+    .b_valid, .b_ready, .b_data, .b_last, .x_valid(m_valid), .x_ready(m_ready), .x_data(m_data), .x_last(m_last), .e_valid, .e_ready, .e_data, .e_last,
+    .n_valid(1'b0), .n_ready(), .n_data('0), .n_last(1'b0), .o_valid(), .o_ready(1'b1), .o_data(), .o_last(), .bus());
   /* verilator lint_on PINCONNECTEMPTY */
   fifo #(.WIDTH(W), .DEPTH(LATENCY)) u_layer (.clk, .rst, .s_valid(a_valid), .s_ready(a_ready), .s_data(a_data + step), .s_last(a_last),
     .m_valid(d_valid), .m_ready(d_ready), .m_data(d_data), .m_last(d_last));

@@ -71,12 +71,16 @@ def without(text: str, register: str) -> str:
 def operators() -> tuple[Case, ...]:
     """The units of a small encoder, each alone, with what they would get; those of attention again with windows of keys, the first sentence longer.
 
-    A layer whose weights take two values, and one whose zero tiles are left out; those of convolutional and recurrent networks.
+    And a layer whose weights take two values, one whose zero tiles are left out, and the unit that takes tokens out; those of convolutional and recurrent networks.
     """
     shape = dict(layers=1, hidden=12, heads=2, intermediate=20, max_tokens=6)
     all_keys, window = units(random_encoder(5, **shape), [1, 6, 4, 6, 2, 1, 5]), units(random_encoder(5, **shape, keys="window 1"), [4, 6, 1, 6, 2, 1, 5])
     two = next(c for c in units(random_encoder(5, **shape, index_bits=(1,)), [1, 6, 4, 6, 2, 1, 5]) if c.node.op == "linear")
     sparse = next(c for c in units(random_encoder(5, **shape, zero_tiles=(0.5,), tile=(3, 4)), [1, 6, 4, 6, 2, 1, 5]) if c.node.op == "linear")
+    few = random_encoder(5, **shape | {"heads": 1}, keep=200, prob_bits=(2,))  # of few bits, so that a reset often comes while tokens are listed
+    lengths = ([1, 6, 4, 6, 2, 1, 5], [1, 6, 4, 6, 2, 1, *[6] * 12], [2, *[6] * 14], [3, *[6] * 14], [5, 4, *[6] * 14])
+    graphs = (random_encoder(5, **shape, keep=100), few, few, few, few)
+    kept = [next(c for c in units(graph, own) if c.node.op == "keep_tokens") for graph, own in zip(graphs, lengths, strict=True)]
     fold = replace(sparse.fold, pe=1, simd=2, lanes_in=1, lanes_out=1, grain=2, repeat=3, layout_in=None, layout_out=None)
     sparse = replace(sparse, fold=linear.left_out(sparse.graph, sparse.node, fold))
     recurrent = units(random_bilstm(5, hidden=6, units=4, classifier=4, head="token", max_tokens=6), [1, 6, 4, 6, 2, 1, 5, 3])
@@ -84,10 +88,10 @@ def operators() -> tuple[Case, ...]:
     networks = [random_cnn(5, **small, **how) for how in ({"pooling": "max"}, {"pooling": "mean"}, {"head": "token"})]
     windows = [c for graph in networks for c in units(graph, [4, 6, 1, 6, 2, 1, 5]) if c.node.op in ("token_window", "token_max", "token_mean", "concat")]
     windows += [c for c in recurrent if c.node.op == "lstm"]
-    return *windows, *all_keys, *(c for c in window if any(tensor.kind == "row" for tensor in c.graph.tensors.values())), two, sparse
+    return *windows, *all_keys, *(c for c in window if any(tensor.kind == "row" for tensor in c.graph.tensors.values())), two, sparse, *kept
 
 
-def check(module: str, files: list[Path], stall: float) -> None:
+def check(module: str, files: list[Path], stall: float, seed: int = 1) -> None:
     """The unit bench of the module, or of the operators that it is part of."""
     rng = np.random.default_rng(1)
     stimulus = {"s": Stimulus(rng.integers(0, 256, (300, 1)), rng.random(300) < 0.2, 8)}
@@ -108,7 +112,7 @@ def check(module: str, files: list[Path], stall: float) -> None:
                 assert_equal_streams(module, part, stimulus["s"].beats, stimulus["s"].last)
     else:
         using = [c for c in operators() if module in {p.stem for p in needed(files, OPS[c.node.op].rtl(c.graph, c.node, c.fold).module)}]
-        assert check_units(using, stall_in=stall, stall_out=stall, rtl_files=files) > 50
+        assert check_units(using, stall_in=stall, stall_out=stall, seed=seed, rtl_files=files) > 50
 
 
 def found(module: str, register: str, folder: Path) -> str:
@@ -119,8 +123,8 @@ def found(module: str, register: str, folder: Path) -> str:
     assert text != path.read_text(), f"{module} resets no {register}"
     path.write_text(text)
     try:
-        for stall in (0.0, 0.5):
-            check(module, files, stall)
+        for stall, seed in ((0.0, 1), (0.5, 1), (0.0, 3)):  # of the cycles in which resets come, too
+            check(module, files, stall, seed)
     except (SimulationError, AssertionError) as error:
         return str(error)
     return ""

@@ -83,7 +83,7 @@ def operators(family: str) -> dict[str, Instance]:
 
     def made(source, name: str, **fold: int) -> Instance:
         op, node = OPS[source.node(name).op], source.node(name)
-        style = multiplier_style(op.operands(source, node), family, fold.get("pe", 1)) if op.operands else None
+        style = multiplier_style(op.multiplies(source, node), family, fold.get("pe", 1)) if op.multiplies else None
         return op.rtl(source, node, Fold(**fold, multiplier=style))
 
     return {

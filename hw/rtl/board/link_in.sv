@@ -34,17 +34,20 @@ module link_in #(
   localparam int AddrW = $clog2(DEPTH);
   localparam int FlightW = $clog2(FLIGHT + 1);
 
-  logic [BEAT_W:0] mem [0:DEPTH-1];
+  // A word that is read while it is written is read again before it counts.
+  (* no_rw_check *) logic [BEAT_W:0] mem [0:DEPTH-1];
   logic [BEAT_W:0] word_q;
   logic [23:0] spec_q, read_q;   // spec: the next beat of the frame that is coming
   logic [AddrW-1:0] spec_at_q, read_at_q, next_at_q;  // where these positions, and that of `next`, are in the memory
-  logic [23:0] whole_q;          // sentences whose last beat has not left
+  logic [AddrW:0] whole_q;       // sentences whose last beat has not left
+  logic some_q, many_q;          // one at least, two at least
   logic [FlightW-1:0] flight_q;  // sentences that began to leave and are not answered
   logic drop_q, hold_q;
   logic within_q;  // the word that is read is within a sentence, not its first beat
   logic here_q;  // the frame is the next one: a header is there long before its first beat
-  logic full_q;  // no room for a beat; a cycle late to see that one has left
-  logic fits, kept, move, fetch, gone, ends;
+  logic full_q;  // no room for a beat; two cycles late to see that one has left
+  logic pays_q, whole_frame_q;  // the frame has beats; all of them had room
+  logic fits, kept, move, fetch, gone, ends, more;
   logic [AddrW-1:0] read_at;
 
   initial if (DEPTH < 2 || DEPTH > (1 << 23)) $fatal(1, "link_in: got DEPTH %0d, must be 2 to 2**23", DEPTH);
@@ -54,15 +57,15 @@ module link_in #(
   endfunction
 
   assign fits = beat_valid && here_q && !full_q && !drop_q;
-  assign kept = keep && count != '0 && here_q && !drop_q;
-  assign nak = keep && count != '0 && !kept && position - next < 24'h800000;  // a frame that came before is no news
-  assign limit = read_q + 24'(DEPTH);
+  assign kept = keep && whole_frame_q;
+  assign nak = keep && pays_q && !kept && position - next < 24'h800000;  // a frame that came before is no news
 
   assign move = !m_valid || m_ready;
+  assign more = kept && sentence_end;
   assign gone = m_valid && m_ready && m_last;
   assign ends = m_valid && m_last;
   // Within a sentence the next beat is always there; a sentence is whole long after its first word was written, so that has been read
-  assign fetch = move && (within_q || (whole_q != {23'b0, ends} && !hold_q && flight_q != FlightW'(FLIGHT)));
+  assign fetch = move && (within_q || ((ends ? many_q : some_q) && !hold_q && flight_q != FlightW'(FLIGHT)));
   assign read_at = fetch ? after(read_at_q) : read_at_q;
 
   always_ff @(posedge clk) begin
@@ -74,6 +77,9 @@ module link_in #(
 
   always_ff @(posedge clk) begin
     here_q <= position == next;
+    pays_q <= count != '0;
+    whole_frame_q <= pays_q && here_q && !drop_q;
+    limit <= read_q + 24'(DEPTH);
     full_q <= fits ? spec_q + 1'b1 == limit : spec_q == limit;
     if (beat_valid) begin
       if (fits) begin
@@ -85,10 +91,16 @@ module link_in #(
       drop_q <= 1'b0;
       if (kept) {next, next_at_q} <= {spec_q, spec_at_q};
       else {spec_q, spec_at_q} <= {next, next_at_q};
-      if (kept && sentence_end) hold_q <= hold;
+      if (more) hold_q <= hold;
     end
-    if (kept && sentence_end && !gone) whole_q <= whole_q + 1'b1;
-    if (gone && !(kept && sentence_end)) whole_q <= whole_q - 1'b1;
+    if (more && !gone) begin
+      whole_q <= whole_q + 1'b1;
+      {many_q, some_q} <= {some_q, 1'b1};
+    end
+    if (gone && !more) begin
+      whole_q <= whole_q - 1'b1;
+      {many_q, some_q} <= {many_q && whole_q != (AddrW + 1)'(2), many_q};
+    end
     if (fetch && !within_q && !leave) flight_q <= flight_q + 1'b1;
     if (leave && !(fetch && !within_q)) flight_q <= flight_q - 1'b1;
     if (fetch) begin
@@ -100,7 +112,7 @@ module link_in #(
     end
     if (move) m_valid <= fetch;
     if (rst) begin
-      {spec_q, read_q, next, whole_q, spec_at_q, read_at_q, next_at_q} <= '0;
+      {spec_q, read_q, next, whole_q, some_q, many_q, spec_at_q, read_at_q, next_at_q} <= '0;
       flight_q <= '0;
       {drop_q, hold_q, within_q, m_valid} <= '0;
     end

@@ -5,6 +5,7 @@
 // Layout : start and end cycle, 32 bits each, as 64 / WORD_W words, lowest first
 // Timing : s_ready is low for 64 / WORD_W + 1 cycles behind a sentence, and while there is no room. What s_* and the frames are told
 //          are registers, a cycle old: room and words can only have become more, as nothing is offered in the cycle behind a rewind
+//          `word` is that at word_addr two cycles before
 // Reset  : empties it, the counter starts at 0
 module link_out #(
   parameter int WORD_W = 16,   // bits per word: a beat of the encoder's output; divides 64
@@ -34,7 +35,8 @@ module link_out #(
   localparam int StampWords = 64 / WORD_W;
   localparam int StampW = $clog2(StampWords + 1);
 
-  logic [WORD_W-1:0] mem [0:DEPTH-1];
+  (* no_rw_check *) logic [WORD_W-1:0] mem [0:DEPTH-1];  // a word is sent long after it was written
+  logic [WORD_W-1:0] read_q;
   logic [31:0] now_q, before_q, start;  // before_q: now_q of the cycle before
   logic [63:0] stamps_q;
   logic [StampW-1:0] stamps_left_q;
@@ -59,7 +61,10 @@ module link_out #(
   always_ff @(posedge clk) begin
     if (write) mem[written_q[ADDR_W-1:0]] <= write_data;
   end
-  always_ff @(posedge clk) word <= mem[word_addr];
+  always_ff @(posedge clk) begin
+    read_q <= mem[word_addr];
+    word <= read_q;
+  end
 
   always_ff @(posedge clk) begin
     now_q <= now_q + 1'b1;

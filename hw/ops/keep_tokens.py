@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""keep_tokens: the tokens of a sentence that received most attention; the others are taken out.
+
+Goyal et al. 2020, "PoWER-BERT: Accelerating BERT Inference via Progressive Word-vector Elimination" (arXiv:2001.08950): the extract layer, with as many tokens
+as a share of those that are there.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+from bitloom.hw.cost.memories import Memory, index_bits
+from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
+from bitloom.hw.hexfile import Hex
+from bitloom.hw.instance import Fold, Instance, Module, Params, Terms
+from bitloom.hw.ops.common import fields, require, require_rows, sentences
+from bitloom.hw.ops.record import Operator
+from bitloom.hw.parts import banks, ring
+from bitloom.hw.parts.banks import Banks
+from bitloom.hw.parts.ring import Ring
+from bitloom.hw.tokens import SHARE_BITS, left
+
+PARAMS = ()
+ATTRS = ("keep",)
+
+
+def keep_tokens(x, p, keep):
+    """y = x[0] and the x[j] with the largest s_j, ceil(T*keep/256) tokens in all, in order; of equal s_j the lower j.
+
+    s_j = sum_i sum_h p[i,h,j]
+
+    x        int64 [T, C]; p int64 [T, heads, T], unsigned codes
+    keep     share that stays, 1 .. 256
+    returns  int64 [T', C]
+    """
+    return x[kept(p.sum(axis=(0, 1)), keep)]
+
+
+def kept(received: np.ndarray, keep: int) -> np.ndarray:
+    """Which tokens stay, ascending int64 [T'], of what each received, int64 [T]."""
+    order = 1 + np.argsort(-received[1:], kind="stable")
+    return np.sort(np.concatenate([[0], order[: left(len(received), keep) - 1]])).astype(np.int64)
+
+
+def sum_bits(p: Tensor, tokens: int) -> int:
+    """Of what one token receives, of so many tokens."""
+    return (tokens * int(p.shape[1]) * p.high).bit_length()
+
+
+def check(graph: Graph, node: Node) -> None:
+    x, p, out, keep = *(graph.tensor(n) for n in (*node.inputs, node.name)), node.attrs["keep"]
+    require(1 <= keep <= 1 << SHARE_BITS, graph, node, f"keep got {keep}, must be 1 .. {1 << SHARE_BITS}")
+    require(x.kind == "token", graph, node, f"{x.name} got shape {x.shape}, must be (TOKENS, C)")
+    require_rows(p, int(p.shape[1]) if len(p.shape) == 3 else 0, graph, node)
+    require(p.shape[0] == x.shape[0], graph, node, f"{p.name} got tokens {p.shape[0]!r}, must be {x.name}'s {x.shape[0]!r}")
+    require(p.keys.all, graph, node, f"{p.name} got keys {p.shape[2]!r}, must be 'T': each query sees all keys")
+    require(not p.signed, graph, node, f"{p.name} got signed, must be unsigned")
+    want = (str(x.tokens.behind(keep)), x.channels)
+    require(out.shape == want, graph, node, f"output got shape {out.shape}, must be {want}")
+    require((x.bits, x.signed) == (out.bits, out.signed), graph, node, f"output got {out.bits} bits, must be the input's {x.bits}")
+
+
+def run(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.ndarray) -> np.ndarray:
+    x, p, heads = *inputs, int(graph.tensor(node.inputs[1]).shape[1])
+    found = [keep_tokens(x[tok], p[row].reshape(n, heads, n), node.attrs["keep"]) for n, tok, row in sentences(lengths, heads)]
+    return np.concatenate(found) if found else x[:0]
+
+
+def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
+    """TopK takes the lower index first where two are equal; the first token gets more than any has."""
+    received = b.op("ReduceSum", inputs[1], b.ints([0, 1]), keepdims=0)
+    tokens = b.op("Shape", received)
+    at = b.op("Range", b.scalar(0), b.op("Squeeze", tokens), b.scalar(1))
+    received = b.op("Where", b.op("Equal", at, b.scalar(0)), b.scalar(1 << 62), received)
+    count = b.op("Div", b.op("Add", b.op("Mul", tokens, b.scalar(node.attrs["keep"])), b.scalar((1 << SHARE_BITS) - 1)), b.scalar(1 << SHARE_BITS))
+    most = b.op("TopK", received, count, before=f"{node.name}.received")
+    place = b.op("TopK", most, count, before=f"{node.name}.at", largest=0)
+    return b.op("Gather", inputs[0], b.op("Gather", most, place), name=node.name)
+
+
+def latency(lanes: int) -> int:
+    """Cycles from reading a row's element to its sums being written: it is read, masked, added up in a tree of four-input adders, added to what was there."""
+    return 2 + ((lanes - 1).bit_length() + 1) // 2
+
+
+def timing(graph: Graph, node: Node, fold: Fold, ins, out):
+    """Three stages, each on a sentence of its own (numbers as in hw/rtl/keep_tokens.sv): a second process has rows added up and tokens listed."""
+    listed, free = ins[0].between("listed"), ins[0].between("free")
+    yield ins[1].beside(_choose(graph, node, fold, ins[1], listed, free))
+    beats = fold.into(graph.tensor(node.name).channels).width // fold.lanes_in
+    turns, tokens, read = [n.attrs["keep"] for _, n in graph.turns(node)], Ring(graph, graph.longest(node)), -1
+    number = 0
+    while True:
+        end, count = False, 0
+        while not end:
+            token = yield ins[0].get()
+            last = yield from tokens.take(ins[0], token)
+            count, end = count + 1, token.end
+        choice = yield listed.get()
+        listed.popped(choice.first, choice.last)
+        asked = max(choice.first, read)
+        begin, stay = max(asked, last, read) + 1, left(count, turns[ins[0].turn(number)])
+        for index in range(stay):
+            _, moved = yield out.put(begin + 1, begin + beats, beats, index == stay - 1)
+            read, begin = moved - 1, moved
+        tokens.done(read)
+        done = asked if stay * beats == 1 else read - 1
+        yield free.put(done + 1, done + 1, 1, True)
+        number += 1
+
+
+def _choose(graph: Graph, node: Node, fold: Fold, source, listed, free):
+    """Rows in, a token for each sentence out: the cycle from which its list can be read. free: when a list's place can be written again."""
+    p, rows = graph.tensor(node.inputs[1]), Banks()
+    groups, bits = int(p.shape[1]) // fold.side, sum_bits(p, graph.longest(node))
+    sums, done, over = deque([0, 0]), -1, -1  # cycles from which sums are free; of a row's last element, and of a list's last
+    number = 0
+    while True:
+        tokens = row_number = 0
+        while not row_number or row_number < -(-tokens // fold.queries) * groups:
+            row = yield source.get()
+            rows.open()
+            last = yield from rows.take(source, row)
+            start, tokens = max(last, done) + 1, row.beats
+            if not row_number:
+                start = max(start, sums.popleft())
+            done = start + tokens - 1
+            rows.done(done)
+            row_number += 1
+        begin = max(done + latency(fold.side * fold.queries), over) + 1 + bits * tokens
+        if number >= 2:
+            place = yield free.get()
+            free.popped(place.first, place.last)
+            begin = max(begin, place.first)
+        over = begin + tokens - 1
+        sums.append(over + 1)
+        yield listed.put(over + 2, over + 2, 1, True)
+        number += 1
+
+
+def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
+    (x, p), turns = (graph.tensor(n) for n in node.inputs), graph.turns(node)
+    keeps, longest = [n.attrs["keep"] for _, n in turns], graph.longest(node)
+    by_turn = {}
+    if len(turns) > 1:
+        words = fields([[keep] for keep in keeps], (SHARE_BITS + 1,))
+        by_turn = {"TURNS": len(turns), "SENTENCES": graph.inside, "KEEP_FILE": Hex.pack(words, 1)}
+    return Instance(
+        module="keep_tokens",
+        params={
+            "C": fold.into(x.channels).width,
+            "LANES": fold.lanes_in,
+            "W": x.bits,
+            "ROWS": int(p.shape[1]) // fold.side,
+            "SIDE": fold.side,
+            "QUERIES": fold.queries,
+            "P_W": p.bits,
+            "MAX_TOKENS": longest,
+            "SUM_W": sum_bits(p, longest),
+            "KEEP": keeps[0],
+            "MOST": left(longest, max(keeps)),
+            **by_turn,
+            **ring.params(graph),
+        },
+    )
+
+
+def holds(graph: Graph, node: Node, fold: Fold, port: int) -> int:
+    """A whole sentence: of its rows and of its tokens."""
+    return graph.longest(node)
+
+
+def append(b: GraphBuilder, name: str, x: Tensor, p: Tensor, keep: int) -> Tensor:
+    """The node. keep: share of the tokens that stays, in 256ths."""
+    out = Tensor(name=name, shape=(str(x.tokens.behind(keep)), x.channels), bits=x.bits, signed=x.signed, scale=x.scale)
+    return b.add("keep_tokens", out, (x.name, p.name), {"keep": keep})
+
+
+def memories(p: Params) -> list[Memory]:
+    beats, lanes = p["C"] // p["LANES"], p["SIDE"] * p["QUERIES"]
+    own = [banks.memory("row", p["P_W"], lanes, p["MAX_TOKENS"]), *2 * [Memory("sums", p["SUM_W"], p["MAX_TOKENS"])]]
+    own += [banks.memory("list", index_bits(p["MAX_TOKENS"] * beats), 1, p["MOST"]), ring.memory(p, "tokens", p["W"], p["LANES"], beats * p["MAX_TOKENS"])]
+    return own + ([Memory("keep", SHARE_BITS + 1, p.get("TURNS", 1), rom=True)] if "KEEP_FILE" in p else [])
+
+
+def terms(p: Params) -> Terms:
+    beats, lanes, at = p["C"] // p["LANES"], p["SIDE"] * p["QUERIES"], index_bits(p["MAX_TOKENS"])
+    return {
+        "sum_bits": 2 * p["SUM_W"],
+        "tree_bits": (lanes - 1) * (p["P_W"] + lanes.bit_length()),
+        "lane_bits": lanes * p["P_W"],
+        "count_bits": 14 * at + index_bits(p["ROWS"]) + index_bits(beats) + ring.count_bits(beats * p["MAX_TOKENS"]) + 2 * index_bits(p["MOST"]),
+        "index_bits": 2 * index_bits(p["MAX_TOKENS"] * beats),
+    }
+
+
+MODULE = Module(name="keep_tokens", turned=True, terms=terms, memories=memories, styles=ring.STYLES)
+
+OP = Operator(
+    name="keep_tokens",
+    params=PARAMS,
+    attrs=ATTRS,
+    check=check,
+    run=run,
+    onnx=onnx,
+    ports=("s", "p"),
+    same_layout=True,
+    wants_zeros=lambda graph, node: False,
+    holds=holds,
+    timing=timing,
+    rtl=rtl,
+    module=MODULE,
+)
