@@ -161,6 +161,11 @@ class Graph:
         return [n for n in self.nodes if name in n.inputs]
 
     @cached_property
+    def found(self) -> dict:
+        """What takes long to find in its parameters, found once: by a key of whoever looks for it."""
+        return {}
+
+    @cached_property
     def _by_name(self) -> dict[str, Node]:
         return {n.name: n for n in self.nodes}
 
