@@ -56,15 +56,14 @@ def simulated(graph: Graph, config: HardwareConfig, pairs: Sentences, without: b
 def rows(graph: Graph, config: HardwareConfig, pairs: Sentences) -> None:
     """A row for each."""
     print("| what | pairs | cycles a pair | predicted | multipliers | values compared, all equal |\n| --- | --- | --- | --- | --- | --- |")
-    print("| decomposed ", end="")
-    own, design = simulated(graph, config, pairs)
-    found = []
     if config.recall:
-        alike = pairs.one_first(graph.max_tokens)
+        alike, found = pairs.one_first(graph.max_tokens), []
         for what, without in (("one first sentence, sent whole ", False), ("the same, without it ", True)):
             print(f"| {what}", end="")
             found.append(simulated(graph, config, alike, without)[0])
         print(f"without the first sentence: {found[0] / found[1]:.2f}x fewer cycles", flush=True)
+    print("| decomposed ", end="")
+    own, design = simulated(graph, config, pairs)
     print("| all keys ", end="")
     whole, _ = simulated(all_keys(graph), config.model_copy(update={"target_cycles": None, "multipliers": design.multipliers, "recall": False}), pairs)
     print(f"decomposed: {whole / own:.2f}x fewer cycles than with all keys, with as many multipliers")
