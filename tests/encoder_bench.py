@@ -53,7 +53,7 @@ class Encoder:
         guess, last = predict(design, self.lengths, exits=self.exits, borders=borders), got.out_last_cycle
         return {
             "latency": (int(last[0]), guess.out_last[0]),
-            "interval": (mean_interval(last, guess.together, guess.behind), guess.interval),
+            "interval": (mean_interval(last, guess.together), guess.interval),
             "end": (int(last[-1]), guess.out_last[-1]),
         }
 

@@ -242,8 +242,9 @@ def _cycles(
     table, figures = [], {}
     for name, (sentences, got) in (("full", full), ("mixed", mixed)):
         guess = predict(Design(graph, folding), sentences.lengths, exits=got.exits, borders=got.borders)
+        behind = Design(graph, folding).behind if name == "full" else 0
         figures[name] = {
-            "interval": (guess.interval, mean_interval(got.out_last_cycle, guess.together, guess.behind)),
+            "interval": tuple(mean_interval(ends, guess.together, behind) for ends in (guess.out_last, got.out_last_cycle)),
             "latency": (guess.latency[0], _latencies(got)[0]),
             "all": (guess.out_last[-1], int(got.out_last_cycle[-1] - got.in_first_cycle[0])),
             QUEUED: (float(np.mean(guess.latency)), float(np.mean(_latencies(got)))),
@@ -252,7 +253,7 @@ def _cycles(
         table += [
             {"name": f"{key if guess.settled or key != 'latency' else BESIDE}, {label}", "predicted": pair[0], "measured": pair[1]}
             for key, pair in figures[name].items()
-            if len(sentences) > guess.together + guess.behind or key == "latency"
+            if len(sentences) > guess.together + behind or key == "latency"
         ]
     points = [[n, _latencies(got)[0]] for n, got in alone]
     design = Design(graph, folding)

@@ -39,7 +39,7 @@ class Prediction:
     """Cycles per sentence, counted from the first accepted input beat of the first sentence.
 
     out_last  of the graph's first output; all: of every output, by tensor
-    together  sentences that leave shortly after each other (Design.together); behind: that the last one counted needs behind it (Design.behind)
+    together  sentences that leave shortly after each other (Design.together)
     settled   no waiting for external memory is only estimated, and the estimates have come to rest
     """
 
@@ -48,7 +48,6 @@ class Prediction:
     out_last: list[int]
     all: dict[str, list[int]] = field(default_factory=dict)
     together: int = 1
-    behind: int = 0
     settled: bool = True
 
     @property
@@ -58,7 +57,7 @@ class Prediction:
 
     @property
     def interval(self) -> float:
-        return mean_interval(self.out_last, self.together, self.behind)
+        return mean_interval(self.out_last, self.together)
 
 
 def mean_interval(ends: Sequence[int], together: int, behind: int = 0) -> float:
@@ -169,7 +168,6 @@ def _run(
         out_last=ends[first],
         all=ends,
         together=design.together,
-        behind=design.behind,
     )
 
 

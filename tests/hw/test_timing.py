@@ -136,7 +136,7 @@ def test_a_unit_of_two_processes_gives_while_it_waits():
             yield out.put(token.first + 1, token.last + 1, token.beats, token.end)
 
     def take(channel: Channel, out: Channel):
-        inner = channel.inside("taken")
+        inner = channel.between("taken")
         yield channel.beside(give(inner, out))
         while True:
             token = yield channel.get()
