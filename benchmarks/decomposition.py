@@ -3,7 +3,7 @@
 
 Cycles a pair in the RTL, of development pairs back to back until the last answer has left, predicted and measured, every tensor compared with golden:
 of the network itself; of the same weights whose queries see all keys, with as many multipliers; and, where the run has `hardware.recall`, of pairs that
-all have the first sentence of one of them: sent whole, and without it from the second pair on.
+all have the longest of their first sentences: sent whole, and without it from the second pair on.
 """
 
 from __future__ import annotations
