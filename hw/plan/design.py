@@ -190,7 +190,7 @@ class Design:
     def _tokens(self, tensor: str) -> tuple[str, ...]:
         """Of what its stream carries: alike in all turns, or of each turn."""
         graph, own = self.graph, self.graph.carried(tensor)
-        shapes = [(graph.source if own else graph).tensor(name).shape for name in own or (tensor,)]
+        shapes = [(graph.source if own else graph).tensor(name or tensor).shape for name in own or (tensor,)]
         found = tuple("T" if shape[0] == 1 else str(shape[0]) for shape in shapes)
         return found if len(set(found)) > 1 else found[:1]
 
@@ -391,6 +391,11 @@ class Design:
     def together(self) -> int:
         """Sentences that leave shortly after each other, as they go round together in a rolled encoder, or take turns in a recurrent unit; else 1."""
         return max(self.graph.inside if self.graph.around else 1, *(unit.fold.in_flight for unit in self.units))
+
+    @property
+    def behind(self) -> int:
+        """Sentences that take turns with the last one that is counted: without them it would leave early. Of recurrent units, else 0."""
+        return 0 if self.graph.around else self.together - 1
 
     @property
     def identity(self) -> str:

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from bitloom.hw.synth.fanout import spread
+
 Bit = int | str  # a net's number, or a constant
 BLOCKS = ("MULT18X18D", "DP16KD")
 
@@ -32,13 +34,15 @@ class Flop:
 
 
 def absorb(path: Path, top: str) -> dict[str, int]:
-    """Take the flip-flops behind multipliers and block RAMs into these, in a netlist file; its cells afterwards, {type: how many}.
+    """Take the flip-flops behind multipliers and block RAMs into these, then copy registers of many readers (fanout.py), in a netlist file; its
+    cells afterwards, {type: how many}.
 
     path  as `write_json` writes it, of ECP5 cells, `top` flattened; changed in place
     """
     netlist = json.loads(path.read_text())
     module = netlist["modules"][top]
     absorb_module(module)
+    spread(module)
     path.write_text(json.dumps(netlist))
     return dict(Counter(cell["type"] for cell in module["cells"].values() if cell["type"] != "$scopeinfo"))
 
