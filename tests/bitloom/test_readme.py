@@ -55,20 +55,18 @@ def _rows() -> dict[str, str]:
         names = re.findall(r"`([a-z_.]+)`", keys)
         section = names[0].rpartition(".")[0]
         full = [n if "." in n or not section else f"{section}.{n}" for n in names]
-        defaults = [d.strip() for d in re.split(r",(?![^\[]*\])", default)]  # not within a list
+        defaults = [d.strip() for d in default.split(",")]
         rows |= dict(zip(full, defaults * len(full) if len(defaults) == 1 else defaults, strict=False))
         assert len(defaults) in (1, len(full)), keys
     return rows
 
 
 def _schema() -> dict[str, object]:
-    """Dotted key -> default, from the schema."""
-    keys = {}
-    for kind in reversed(MODELS.values()):  # what several kinds of networks have is the encoder's
-        keys |= {f"model.{key}": field.default for key, field in kind.model_fields.items()}
+    """Dotted key -> default, from the schema; of `model` an encoder's, and what only other kinds of networks have."""
+    made = [kind.model_validate({} if network == "encoder" else {"network": network}) for network, kind in reversed(MODELS.items())]
+    keys = {f"model.{key}": getattr(own, key) for own in made for key in type(own).model_fields}
     for name, field in Recipe.model_fields.items():
         if name == "model":
-            keys |= {f"model.{key}": getattr(field.default, key) for key in type(field.default).model_fields}
             continue
         if not hasattr(field.annotation, "model_fields"):
             keys[name] = field.default

@@ -57,6 +57,7 @@ def test_sentence_interval():
         assert set(intervals(case(0, 16, lanes, 8, True, [6] * 6))[1:].tolist()) == {6 * 16 // lanes}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stall_in", "stall_out"), [(0, 0), (0.5, 0.5)])
 def test_filled_streams_carry_the_same(stall_in, stall_out):
     wide = []

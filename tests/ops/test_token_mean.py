@@ -75,6 +75,7 @@ def test_sentence_interval():
     assert set(intervals(case(0, 16, 1, 8, True, [6] * 6, 8, 0, 64))[1:].tolist()) == {96}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stall_in", "stall_out"), [(0, 0), (0.5, 0.5)])
 def test_filled_streams_carry_the_same(stall_in, stall_out):
     wide = []

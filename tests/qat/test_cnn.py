@@ -142,23 +142,23 @@ def test_a_checkpoint_is_the_same_network(settings, tmp_path):
     assert again.shape == model.shape and to_graph(again, "x").hash == to_graph(model, "x").hash
 
 
-@pytest.mark.parametrize("quick", [True, pytest.param(False, marks=pytest.mark.slow)])
-def test_training_with_a_teacher_and_resume(quick, tmp_path):
+@pytest.mark.slow
+def test_training_with_a_teacher_and_resume(tmp_path):
     """Both phases, the logits of another run's float model; a crash changes nothing."""
     model, teacher = config(dilations=[1], dropout=0.1), [{"method": "logits", "teacher": str(tmp_path / "teacher" / "float")}]
     compress(tmp_path / "teacher", [], model=model)
     compress(tmp_path / "whole", teacher, model=model)
     integers_agree(tmp_path / "whole")
-    for phase in ("float", "qat")[: 1 if quick else 2]:
+    for phase in ("float", "qat"):
         crashed(tmp_path / phase, teacher, phase, 7, model=model)
         compress(tmp_path / phase, teacher, model=model)
         assert load_plain(tmp_path / phase / "float").shape == load_plain(tmp_path / "whole" / "float").shape
         assert_same(tmp_path / phase, tmp_path / "whole")
 
 
-@pytest.mark.slow
-def test_a_hybrid_trains_and_its_integers_agree(tmp_path):
-    compress(tmp_path / "run", [], model=hybrid())
+@pytest.mark.parametrize("model", [config(dilations=[1]), pytest.param(hybrid(), marks=pytest.mark.slow)], ids=lambda model: model.network)
+def test_training_and_its_integers(model, tmp_path):
+    compress(tmp_path / "run", [], model=model)
     integers_agree(tmp_path / "run")
 
 
