@@ -58,8 +58,8 @@ class Sentences:
         return self.take(chosen)
 
     def one_first(self, max_tokens: int) -> Sentences:
-        """The first sentence of the first pair with the second ones of all pairs, cut to max_tokens. Raises ValueError: the first is no pair."""
-        first = self.ids[0][: self.segments[0].index(1)]
+        """The longest of the pairs' first sentences with the second ones of all pairs, cut to max_tokens. Raises ValueError: there is no pair."""
+        first = max((ids[: segments.index(1)] for ids, segments in zip(self.ids, self.segments, strict=True) if 1 in segments), key=len)
         pairs = zip(self.ids, self.segments, strict=True)
         seconds = [ids[segments.index(1) :][: max_tokens - len(first)] for ids, segments in pairs if 1 in segments]
         segments = [[0] * len(first) + [1] * len(second) for second in seconds]

@@ -310,7 +310,7 @@ def _kept(bench: Bench, sentences: Sentences, table: list[dict], stalled: int) -
     """
     if not bench.folding.recall or not any(1 in segments for segments in sentences.segments):
         return None
-    pairs = sentences.take(sorted(range(len(sentences)), key=lambda i: 1 not in sentences.segments[i])).one_first(bench.graph.max_tokens)
+    pairs = sentences.one_first(bench.graph.max_tokens)
     whole, got = (bench.simulate(name, pairs, kept=kept) for name, kept in (("one first sentence", False), ("one first sentence, kept", True)))
     if stalled:
         bench.simulate("kept, random stalls", pairs.take(range(min(stalled, len(pairs)))), stall_in=STALL, stall_out=STALL, kept=True)

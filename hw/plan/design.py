@@ -190,7 +190,7 @@ class Design:
     def _tokens(self, tensor: str) -> tuple[str, ...]:
         """Of what its stream carries: alike in all turns, or of each turn."""
         graph, own = self.graph, self.graph.carried(tensor)
-        shapes = [(graph.source if own else graph).tensor(name).shape for name in own or (tensor,)]
+        shapes = [(graph.source if own else graph).tensor(name or tensor).shape for name in own or (tensor,)]
         found = tuple("T" if shape[0] == 1 else str(shape[0]) for shape in shapes)
         return found if len(set(found)) > 1 else found[:1]
 

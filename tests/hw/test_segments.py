@@ -16,6 +16,7 @@ from bitloom.hw.plan.folding import FoldingError
 from bitloom.hw.plan.predict import predict
 from bitloom.hw.plan.rolled import roll
 from bitloom.hw.plan.solve import HardwareConfig, solve
+from bitloom.hw.plan.streams import wire
 from bitloom.sim.encoder import Options, run_encoder
 from bitloom.sim.verify import compare
 
@@ -184,7 +185,8 @@ def test_planted_faults_are_found_and_named(file, tmp_path):
     encoder = make(tmp_path, 3, HardwareConfig(multipliers=40), [5, 9, 1, 12, 3, 3, 8, 11, 2, 12], SMALL | {"layers": 2, "keys": ("segment", "T")})
     *change, where = FAULTS[file]
     plant(tmp_path, file, *change)
-    assert f"first at {where}: " in told(lambda: encoder.run(timeout_cycles=20_000)[1])
+    found = told(lambda: encoder.run(timeout_cycles=20_000)[1])
+    assert f"first at {where}: " in found or f"stream {wire(where)}: rule broken" in found, found  # a beat too many ends the simulation at once
 
 
 @pytest.mark.slow
