@@ -430,10 +430,16 @@ def unlike_turns(graph: Graph, node: Node, fold: Fold) -> Sequence[int]:
 
 
 def node_interval(graph: Graph, node: Node, fold: Fold, tokens: int, sentences: int = 4) -> int:
-    """Steady-state cycles of a unit alone for a sentence of that many tokens; of a rolled encoder, in all turns. sentences: behind which it is steady."""
-    unlike = unlike_turns(graph, node, fold)
-    traces = [simulate_node(graph, node, fold, [tokens] * sentences, turn) for turn in unlike]
-    return len(graph.turns(node)) // len(traces) * sum(t.last[-1] - t.last[-1 - len(t.last) // sentences] for t in traces)
+    """Steady-state cycles of a unit alone for a sentence of that many tokens; of a rolled encoder, in all turns. sentences: behind which it is steady.
+
+    Of sentences that take turns the mean of as many, with as many in front of them and behind.
+    """
+    unlike, flight = unlike_turns(graph, node, fold), fold.in_flight
+    count = sentences if flight == 1 else 4 * flight
+    traces = [simulate_node(graph, node, fold, [tokens] * count, turn) for turn in unlike]
+    ends = [t.last[len(t.last) // count - 1 :: len(t.last) // count] for t in traces]
+    behind = 0 if flight == 1 else flight
+    return len(graph.turns(node)) // len(traces) * sum((own[-1 - behind] - own[-1 - behind - flight]) // flight for own in ends)
 
 
 def _unit_source(graph: Graph, name: str, channel: Channel, fold: Fold, lengths: Sequence[int]) -> Process:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matrix_data import corners
-from operator_bench import RTL_FILES, check_data, check_units, filled, golden, intervals, make_case
+from operator_bench import RTL_FILES, check_data, check_units, filled, golden, make_case
 from sweep import STALLS, corners_or_all
 
 from bitloom.hw import golden as model
@@ -19,7 +19,7 @@ from bitloom.hw.instance import Fold, Layout
 from bitloom.hw.onnx_export import OnnxReferee, to_onnx
 from bitloom.hw.ops import embed, linear, lstm
 from bitloom.hw.ops.common import largest
-from bitloom.hw.plan.timing import simulate_node
+from bitloom.hw.plan.timing import node_interval, simulate_node
 from bitloom.sim.errors import SimulationError
 
 LENGTHS = (1, 4, 1, 1, 3, 2, 5, 1, 6, 6, 2)
@@ -217,12 +217,14 @@ def test_the_recurrence_does_not_idle_the_multipliers(pe, simd, lanes, direction
 
 
 def test_the_interval_is_that_of_the_steps():
-    """Of sentences as long, in as many places as the folding takes; behind those that fill the places."""
+    """In as many places as the folding takes, one sentence after the other; near it where sentences and steps are as short as the unit's own latency."""
     for shape in (SHAPES[0], SHAPES[1], SHAPES[3], SHAPES[8]):
-        case = make(0, shape, lengths=(6,) * 40)
-        case = replace(case, fold=replace(case.fold, in_flight=lstm.in_flight(case.graph, case.node, case.fold)))
-        ends = intervals(case) if case.output.kind == "sentence" else np.diff(simulate_node(case.graph, case.node, case.fold, [6] * 40).last[5::6])
-        assert np.mean(ends[20:36]) <= lstm.interval(case.graph, case.node, case.fold, 6), shape
+        case = make(0, shape)
+        fold = replace(case.fold, in_flight=lstm.in_flight(case.graph, case.node, case.fold))
+        said, takes = lstm.interval(case.graph, case.node, fold, 6), node_interval(case.graph, case.node, fold, 6)
+        assert 0.85 * takes <= said <= 1.5 * takes, (shape, said, takes)
+    wide = make(0, (32, 32, 16, 8, 2, 1, 4, 8, True, 4, 8, 8, 8, 16, 8, False, True))
+    assert node_interval(wide.graph, wide.node, wide.fold, 6) == lstm.interval(wide.graph, wide.node, wide.fold, 6) == 6 * 64
 
 
 # A line of the RTL -> another, which the bench must find
