@@ -62,9 +62,9 @@ EQUIVALENT: dict[tuple[str, int, str, str], str] = {
     (
         "hw/rtl/mac_array.sv",
         1,
-        'if (MUL_STYLE == "lut" || W_W == 1) begin : g_lut',
-        'if (MUL_STYLE == "lut" || W_W != 1) begin : g_lut',
-    ): "both branches are a register with `en`: product_reg is one, too, written so that synthesis finds a multiplier's own",
+        'localparam bit Added = MUL_STYLE == "lut" || W_W == 1;',
+        'localparam bit Added = MUL_STYLE == "lut" || W_W != 1;',
+    ): "sums of shifts are the products, and both branches behind are a register with `en`: so is product_reg, for synthesis to find a multiplier's own",
     (
         "hw/rtl/board/link_rx.sv",
         1,

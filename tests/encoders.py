@@ -463,5 +463,5 @@ def draw_bilstm(seed: int) -> dict:
     hardware = HardwareConfig(multipliers=int(units * rng.uniform(8, 60)))
     if rng.integers(2):
         hardware = HardwareConfig(target_cycles=solve(graph, hardware).interval)
-    lengths = rng.integers(1, max_tokens + 1, int(rng.integers(8, 20))).tolist()
+    lengths = rng.integers(1, max_tokens + 1, int(rng.integers(14, 25))).tolist()
     return {"seed": seed, "graph": graph, "hardware": hardware, "lengths": lengths}

@@ -194,7 +194,9 @@ def run(context: Context) -> str:
     dataset, _, dev = context.dev
     chosen = dev.spread(settings.sentences, settings.seed)
     mixed = bench.simulate("back to back", chosen)
-    full_sentences = dev.of_length(bench.graph.max_tokens, max(FULL_SENTENCES, 2 * bench.design.together if bench.design.together > 1 else 0))
+    full_sentences = dev.of_length(
+        bench.graph.max_tokens, max(FULL_SENTENCES, 2 * bench.design.together + bench.design.behind if bench.design.together > 1 else 0)
+    )
     full = bench.simulate("full length", full_sentences)
     alone = [(s.lengths[0], bench.simulate(f"{s.lengths[0]} tokens alone", s)) for s in dev.alone(bench.graph.max_tokens)]
     if settings.stall_sentences:
@@ -240,8 +242,9 @@ def _cycles(
     table, figures = [], {}
     for name, (sentences, got) in (("full", full), ("mixed", mixed)):
         guess = predict(Design(graph, folding), sentences.lengths, exits=got.exits, borders=got.borders)
+        behind = Design(graph, folding).behind if name == "full" else 0
         figures[name] = {
-            "interval": (guess.interval, mean_interval(got.out_last_cycle, guess.together)),
+            "interval": tuple(mean_interval(ends, guess.together, behind) for ends in (guess.out_last, got.out_last_cycle)),
             "latency": (guess.latency[0], _latencies(got)[0]),
             "all": (guess.out_last[-1], int(got.out_last_cycle[-1] - got.in_first_cycle[0])),
             QUEUED: (float(np.mean(guess.latency)), float(np.mean(_latencies(got)))),
@@ -250,14 +253,14 @@ def _cycles(
         table += [
             {"name": f"{key if guess.settled or key != 'latency' else BESIDE}, {label}", "predicted": pair[0], "measured": pair[1]}
             for key, pair in figures[name].items()
-            if len(sentences) > guess.together or key == "latency"
+            if len(sentences) > guess.together + behind or key == "latency"
         ]
     points = [[n, _latencies(got)[0]] for n, got in alone]
     design = Design(graph, folding)
     guesses = [predict(design, [n], exits=got.exits, borders=got.borders).latency[0] for n, got in alone]
     table += [{"name": f"latency, {n} tokens", "predicted": guess, "measured": m} for guess, (n, m) in zip(guesses, points, strict=True)]
     interval, latency = figures["full"]["interval"], figures["full"]["latency"]
-    busy = [_utilization(design, sentences, got, guess.together) for sentences, got in (full, mixed)]
+    busy = [_utilization(design, sentences, got) for sentences, got in (full, mixed)]
     return {
         "tokens": graph.max_tokens,
         "interval_predicted": interval[0],
@@ -271,15 +274,15 @@ def _cycles(
     }
 
 
-def _utilization(design: Design, sentences: Sentences, got: EncoderRun, together: int) -> float | None:
+def _utilization(design: Design, sentences: Sentences, got: EncoderRun) -> float | None:
     """Share of the multipliers' cycles that do useful work, behind the first sentences, which fill the hardware; of those that leave early, of all of them.
 
     None: there are no others
     """
-    first = 0 if got.exits else min(together, len(sentences))
+    first, last = (0, len(sentences)) if got.exits else (min(design.together, len(sentences)), len(sentences) - design.behind)
     borders = each_border(sentences.lengths, got.borders)
-    work = sum(design.work(n, got.exits and got.exits[i], borders[first + i]) for i, n in enumerate(sentences.lengths[first:]))
-    span = int(got.out_last_cycle[-1]) - (int(got.out_last_cycle[first - 1]) if first else 0)
+    work = sum(design.work(sentences.lengths[i], got.exits and got.exits[i], borders[i]) for i in range(first, last))
+    span = int(got.out_last_cycle[last - 1]) - (int(got.out_last_cycle[first - 1]) if first else 0) if work else 0
     return work / (design.multipliers * span) if work else None
 
 

@@ -19,6 +19,7 @@ from bitloom.hw.ops.common import clip, divisors, exact_matmul, largest, require
 from bitloom.hw.ops.record import Operator
 from bitloom.hw.parts import lstm_cell, mac_array, places
 from bitloom.hw.parts.mac_array import mac_latency
+from bitloom.hw.plan.folding import FoldingError
 
 PARAMS = ("weight", "bias", "mult", "gates", "tanh")
 ATTRS = ("weight_bits", "direction", "shift", "gate_bits", "act_bits", "cell_bits", "keep", "write", "cell_shift", "tanh_bits", "tanh_shift", "out_shift")
@@ -247,7 +248,8 @@ def foldings(graph: Graph, node: Node, fold: Fold) -> list[Fold]:
 
 
 def _require_alone(graph: Graph, node: Node) -> None:
-    require(len(graph.turns(node)) == 1, graph, node, f"got {len(graph.turns(node))} layers in turn, must have hardware of its own; remove hardware.layers")
+    if (count := len(graph.turns(node))) > 1:
+        raise FoldingError(f"folding: {node.name}: got {count} recurrent layers in turn, must each have hardware of its own; remove hardware.layers")
 
 
 def interval(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:

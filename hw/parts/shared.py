@@ -39,9 +39,17 @@ def banks(graph: Graph, turns: Sequence[Sequence[np.ndarray]]) -> Banks:
 
 def alike(turns: Sequence[Sequence[np.ndarray]]) -> Banks:
     """The same, wherever they are stored."""
-    known: dict[tuple, int] = {}
-    of = [known.setdefault(tuple((values.shape, values.tobytes()) for values in own), len(known)) for own in turns]
-    return Banks(tuple(of.index(bank) for bank in range(len(known))), tuple(of))
+    first: list[int] = []
+    of = []
+    for turn, own in enumerate(turns):
+        bank = next((number for number, other in enumerate(first) if _same(own, turns[other])), len(first))
+        first += [turn] * (bank == len(first))
+        of.append(bank)
+    return Banks(tuple(first), tuple(of))
+
+
+def _same(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> bool:
+    return len(a) == len(b) and all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 def count(params: Params, prefix: str = "") -> int:

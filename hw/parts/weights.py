@@ -70,7 +70,11 @@ def banks(graph: Graph, node: Node, fold: Fold) -> Banks:
 def tile_banks(graph: Graph, node: Node) -> Banks:
     """Of its tiles in external memory: turns of the same weights share them."""
     turns = graph.turns(node)
-    return shared.alike([[g.param(n, "weight"), *([book] if book is not None else [])] for (g, n), book in zip(turns, books(graph, node), strict=True)])
+    key = ("banks of weights", *(n.name for _, n in turns))
+    if key not in graph.source.found:
+        held = [[g.param(n, "weight"), *([book] if book is not None else [])] for (g, n), book in zip(turns, books(graph, node), strict=True)]
+        graph.source.found[key] = shared.alike(held)
+    return graph.source.found[key]
 
 
 def of_banks(tiles_: list[np.ndarray], banks_: Banks) -> list[np.ndarray]:

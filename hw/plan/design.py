@@ -393,6 +393,11 @@ class Design:
         return max(self.graph.inside if self.graph.around else 1, *(unit.fold.in_flight for unit in self.units))
 
     @property
+    def behind(self) -> int:
+        """Sentences that take turns with the last one that is counted: without them it would leave early. Of recurrent units, else 0."""
+        return 0 if self.graph.around else self.together - 1
+
+    @property
     def identity(self) -> str:
         """16 hex digits that the hardware tells: the first of the graph's hash."""
         return self.graph.hash[:16]

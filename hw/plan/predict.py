@@ -60,10 +60,11 @@ class Prediction:
         return mean_interval(self.out_last, self.together)
 
 
-def mean_interval(ends: Sequence[int], together: int) -> float:
-    """Mean cycles between the sentences' last beats, those of the first `together` left out but the last of them; 0 where there are no more."""
-    count = len(ends) - together
-    return (int(ends[-1]) - int(ends[together - 1])) / count if count > 0 else 0.0
+def mean_interval(ends: Sequence[int], together: int, behind: int = 0) -> float:
+    """Mean cycles between the sentences' last beats, those of the first `together` left out but the last of them, and the last `behind`; 0 where there are
+    no more."""
+    count = len(ends) - together - behind
+    return (int(ends[-1 - behind]) - int(ends[together - 1])) / count if count > 0 else 0.0
 
 
 def predict(
@@ -161,14 +162,19 @@ def _run(
     begins = [0, *(i + 1 for i, t in enumerate(first_edge.log) if t.end)][:-1]
     ends = {tensor: [t.last + result.latency for t in result.log if t.end] for tensor, result in results.items()}
     first = design.outputs[0].tensor
-    return Prediction(lengths=list(lengths), in_first=[first_edge.log[i].first for i in begins], out_last=ends[first], all=ends, together=design.together)
+    return Prediction(
+        lengths=list(lengths),
+        in_first=[first_edge.log[i].first for i in begins],
+        out_last=ends[first],
+        all=ends,
+        together=design.together,
+    )
 
 
 def steady_interval(design: Design) -> float:
     """Cycles between two sentences of max_tokens, all operators counted."""
-    behind = 0 if design.graph.around else design.together - 1  # sentences in a recurrent unit with the last one counted: without them it would be early
-    count = (3 * design.together if design.together > 1 else 4) + behind
-    ends = predict(design, [design.graph.max_tokens] * count).out_last[: count - behind]
+    count = 3 * design.together if design.together > 1 else 4
+    ends = predict(design, [design.graph.max_tokens] * (count + design.behind)).out_last[:count]
     return (ends[-1] - ends[-1 - design.together]) / design.together
 
 

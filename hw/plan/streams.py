@@ -16,12 +16,12 @@ from bitloom.hw.keys import SEGMENT, Keys
 from bitloom.hw.ops import border as marks
 from bitloom.hw.tokens import Tokens
 
-Borders = Sequence[int] | np.ndarray | None
+Borders = Sequence[int | None] | np.ndarray | None
 
 
 def each_border(lengths: Sequence[int] | np.ndarray, borders: Borders) -> list[int | None]:
     """Of each sentence; None where they are not known."""
-    return [None] * len(lengths) if borders is None else [int(border) for border in borders]
+    return [None] * len(lengths) if borders is None else [None if border is None else int(border) for border in borders]
 
 
 def borders_in(streams: Iterable[Stream], sentences: Sequence[np.ndarray]) -> np.ndarray | None:

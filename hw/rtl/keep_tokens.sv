@@ -86,7 +86,7 @@ module keep_tokens #(
   /* verilator lint_off PINCONNECTEMPTY */
   banks #(.LANES(Lanes), .WORD(Lanes), .W(P_W), .DEPTH(MAX_TOKENS), .FIXED(1'b0)) u_row (
     .clk, .rst, .s_valid(p_valid), .s_ready(p_ready), .s_data(p_data), .s_last(p_last),
-    .en(1'b1), .offset(step_q), .done(read && row_end), .full(row_full), .count(span), .last(), .word(row_word));
+    .en(1'b1), .offset(step_q), .done(read && row_end), .full(row_full), .count(span), .one(), .few(), .last(), .word(row_word));
 
   // How many tokens stay, and where the last one lies in the ring, counted in a sentence's first row
   wire [ShareW-1:0] keep;
@@ -246,7 +246,7 @@ module keep_tokens #(
   /* verilator lint_off PINCONNECTEMPTY */
   banks #(.LANES(1), .WORD(1), .W(WordW), .DEPTH(MOST), .FIXED(1'b0)) u_list (
     .clk, .rst, .s_valid(seen_valid_q && seen_list_q && stays), .s_ready(list_ready), .s_data(seen_word_q), .s_last(seen_ends_q),
-    .en(ask_en), .offset(place), .done(ask && list_end), .full(list_full), .count(listed), .last(), .word(list_word));
+    .en(ask_en), .offset(place), .done(ask && list_end), .full(list_full), .count(listed), .one(), .few(), .last(), .word(list_word));
   ring #(.LANES(LANES), .WORD(LANES), .W(W), .DEPTH(Depth), .ROOM(ROOM), .RAM_STYLE(RAM_STYLE)) u_tokens (
     .clk, .rst, .s_valid, .s_ready, .s_data, .s_last,
     .en(m_en), .offset(list_word + WordW'(ask_beat_q)), .done(fetch && ask_ends_q), .full(ring_full), .count(), .word(m_data));

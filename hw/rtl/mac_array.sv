@@ -46,7 +46,11 @@ module mac_array #(
   localparam int Nodes = Inner + Leaves;
   localparam int XqW = X_W + (X_SIGNED ? 0 : 1);  // of an operand
   localparam int FieldW = X_W + W_W;  // of a product
+  /* verilator lint_off WIDTHEXPAND */  // the names of styles differ in length
+  localparam bit Added = MUL_STYLE == "lut" || W_W == 1;  // products are sums
+  localparam bit Gated = MUL_STYLE == "and";
   localparam int Rows = MUL_STYLE == "four" ? 4 : MUL_STYLE == "three" ? 3 : MUL_STYLE == "two" ? 2 : 1;  // that share a multiplier
+  /* verilator lint_on WIDTHEXPAND */
   localparam int FullW = FieldW + $clog2(SIMD);
   localparam int NodeW = FullW < OUT_W ? FullW : OUT_W;
 
@@ -122,8 +126,7 @@ module mac_array #(
       for (genvar r = 0; r < Rows; r++) begin : g_part
         if (First + r * SIMD < PE * SIMD) begin : g_there
           assign product_q[(First+r*SIMD)*FieldW +: FieldW] = FieldW'($signed(made_q[r*PartW +: PartW]));
-          if (r == 0) assign product_carry_q[First] = 1'b0;
-          else assign product_carry_q[First+r*SIMD] = made_q[r*PartW-1];
+          assign product_carry_q[First+r*SIMD] = r > 0 && made_q[r > 0 ? r*PartW-1 : 0];
         end
       end
     end
@@ -140,13 +143,12 @@ module mac_array #(
       wire signed [W_W-1:0] b = w_q[k];
       always_comb begin
         a = FieldW'(x_q[k%INPUTS]);
-        if (MUL_STYLE == "and") made = b[0] ? a : '0;
+        if (Gated) made = b[0] ? a : '0;
         else if (W_W == 1) made = b[0] ? a : -a;
-        else if (MUL_STYLE == "lut") begin
-          made = by_bits(a, b);
-        end else made = a * FieldW'(b);
+        else if (Added) made = by_bits(a, b);
+        else made = a * FieldW'(b);
       end
-      if (MUL_STYLE == "lut" || W_W == 1) begin : g_lut
+      if (Added) begin : g_lut
         logic [FieldW-1:0] made_q;
         always_ff @(posedge clk) if (en) made_q <= made;
         assign product_q[k*FieldW +: FieldW] = made_q;

@@ -122,8 +122,8 @@ module ring #(
       head_q <= head_q + 1'b1;
       base_q <= next_base;
     end
-    if (!full || (alone_q && sentence_out)) count <= written;  // the one that comes, if it does, is the oldest
-    else if (sentence_out) count <= counts[SentenceW'(head_q + 1'b1)];
+    // Where none is left, the one that comes, if it does, is the oldest.
+    if (!full || sentence_out) count <= !full || alone_q ? written : counts[SentenceW'(head_q + 1'b1)];
     if (rst) begin
       write_at_q <= '0;
       written_q <= '0;

@@ -42,8 +42,6 @@ module schedule #(
   output      logic [STEP_W-1:0] place,      // of the step's word among its fold's
   output      logic [ADDR_W-1:0] addr        // WORDS = 0: in its turn
 );
-  assign end_all = slot_end && last_fold && !again;
-
   if (WORDS == 0) begin : g_all
     localparam int Slot = STEPS > BEATS ? STEPS : BEATS;
     localparam int SlotW = Slot > 1 ? $clog2(Slot) : 1;
@@ -51,17 +49,18 @@ module schedule #(
     logic [SlotW-1:0] step_q;
     logic [FoldW-1:0] fold_q;
     logic [ADDR_W-1:0] addr_q;
-    logic slot_end_q, last_fold_q;  // found a step before: much waits for them
+    logic slot_end_q, last_fold_q, last_step_q;  // found a step before: much waits for them; last_step: both
+    wire next_slot_end = Slot == 1 || step_q == SlotW'(Slot - 2);
+    wire next_last_fold = slot_end && !again ? FOLDS == 1 || fold_q == FoldW'(FOLDS - 2) : last_fold_q;
     wire busy = (SlotW+1)'(step_q) < (SlotW+1)'(STEPS);  // else waits for the beats of the fold before
 
     always_ff @(posedge clk) begin
       if (go) begin
         step_q <= slot_end ? '0 : step_q + 1'b1;
-        slot_end_q <= Slot == 1 || step_q == SlotW'(Slot - 2);
-        if (slot_end && !again) begin
-          fold_q <= end_all ? '0 : fold_q + 1'b1;
-          last_fold_q <= FOLDS == 1 || fold_q == FoldW'(FOLDS - 2);
-        end
+        slot_end_q <= next_slot_end;
+        last_fold_q <= next_last_fold;
+        last_step_q <= next_slot_end && next_last_fold;
+        if (slot_end && !again) fold_q <= end_all ? '0 : fold_q + 1'b1;
         if (end_all) addr_q <= '0;
         else if (busy) addr_q <= addr_q + 1'b1;
       end
@@ -71,12 +70,14 @@ module schedule #(
         addr_q <= '0;
         slot_end_q <= Slot == 1;
         last_fold_q <= FOLDS == 1;
+        last_step_q <= Slot == 1 && FOLDS == 1;
       end
     end
     assign first = step_q == '0;
     assign last = step_q == SlotW'(STEPS - 1);
     assign slot_end = slot_end_q;
     assign last_fold = last_fold_q;
+    assign end_all = last_step_q && !again;
     assign step = STEP_W'(step_q);
     assign place = step;
     assign addr = addr_q;
@@ -124,6 +125,7 @@ module schedule #(
     assign last = fold_end && word_end;
     assign slot_end = last;
     assign last_fold = all_end && repeated;
+    assign end_all = slot_end && last_fold && !again;
     assign step = GRAIN > 1 ? STEP_W'({coarse, grain_q}) : STEP_W'(coarse);
     assign place = place_q;
     assign addr = addr_q;

@@ -43,6 +43,8 @@ module token_mean #(
   logic signed [ProdW-1:0] product;
   logic [3:0] valid_q, last_q;
 
+  wire signed [SumW-1:0] sum_signed = sum;
+  wire signed [RecipW:0] recip_signed = {1'b0, recip};
   wire en = m_ready || !m_valid;
   wire move = sum_valid && sum_ready;
 
@@ -51,7 +53,7 @@ module token_mean #(
   recip #(.K(RECIP_BITS), .S_W(CountW), .S_MIN_LOG2(0)) u_recip (
     .clk, .rst, .s_valid(sum_valid && !asked_q), .s_ready(recip_ready), .s_data(tokens),
     .m_valid(recip_valid), .m_ready(move && sum_last), .m_data(recip));
-  mul #(.A_W(SumW), .B_W(RecipW + 1), .P_W(ProdW)) u_mul (.clk, .en, .a($signed(sum)), .b($signed({1'b0, recip})), .p(product));
+  mul #(.A_W(SumW), .B_W(RecipW + 1), .P_W(ProdW)) u_mul (.clk, .en, .a(sum_signed), .b(recip_signed), .p(product));
 
   assign sum_ready = en && asked_q && recip_valid;
 

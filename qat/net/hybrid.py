@@ -122,8 +122,10 @@ class Hybrid(Network):
 
     def forward(self, input_ids: Tensor, token_type_ids: Tensor, real: Tensor | None) -> Tensor:
         x = self.dropout(self.embeddings.norm(self.embeddings.sum(input_ids, token_type_ids)))
-        for layer in (*self.stack, *self.layer):
-            x = layer(x, real)
+        for convolution in self.stack:
+            x = convolution(x, real)
+        for layer in self.layer:
+            x, real = layer(x, real)
         if self.pool is not None:
             x = self.pool(x) if self.shape.pooling == "first" else self.pool(x, real)
         return self.logits(self.dropout(x))

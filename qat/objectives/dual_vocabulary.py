@@ -20,7 +20,7 @@ from bitloom.qat.methods.method import Setup, TaskData, Work
 from bitloom.qat.net.encoder import Encoder
 from bitloom.qat.net.model import FloatModel, sequence_loss
 from bitloom.qat.net.operators import Linear
-from bitloom.qat.objectives.teacher import OWN, Objective, Taught, Weight, load_teacher, spaced_pairs, teacher_shape
+from bitloom.qat.objectives.teacher import OWN, Objective, Taught, Weight, load_teacher, spaced_pairs
 from bitloom.qat.tokenizer import TextTokenizer
 
 SIDES = {"query": "ah", "key": "ah", "value": "ah", "attention.output": "ha", "ffn.up": "fh", "ffn.down": "hf"}  # of matrices: outputs, inputs
@@ -62,9 +62,6 @@ class DualVocabulary(Objective):
             raise self.error("", "a head of each token", "have one vector of logits a sentence: the teacher's tokens are others", "remove dual_vocabulary")
         if self.cfg.projection != "none" and any(layer.ranks for layer in setup.shape.layers):
             raise self.error("projection", f"'{self.cfg.projection}' with low_rank", "align whole matrices", "set projection: none")
-        theirs = teacher_shape(self.cfg.teacher, setup.shape)
-        if len(theirs.layers) < len(setup.shape.layers):
-            raise self.error("teacher", f"{len(theirs.layers)} layers", f"have the student's {len(setup.shape.layers)} at least", "choose a deeper one")
 
     def prepare(self, data: TaskData) -> None:
         if data.dataset.train.pairs is not None:
@@ -85,6 +82,8 @@ class DualVocabulary(Objective):
         self._ends = reader.encode([""]).ids[0]
         data.train.add("dual_row", list(range(len(texts))))
         teacher, student = self.teacher.shape, work.network.shape
+        if self.cfg.projection != "none" and len(teacher.layers) < len(student.layers):
+            raise self.error("teacher", f"{len(teacher.layers)} layers", f"have the student's {len(student.layers)} at least", "set projection: none")
         self.up = nn.Linear(student.embedding or student.hidden, teacher.embedding or teacher.hidden, bias=False).to(device)
         sizes = {"h": (student.hidden, teacher.hidden)} | {
             key: (size(student.layers[0]), size(teacher.layers[0])) for key, size in (("a", _inner), ("f", lambda layer: layer.intermediate))

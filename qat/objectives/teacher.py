@@ -125,7 +125,7 @@ def taps(network: Encoder, seen: dict[str, Tensor]) -> Iterator[Any]:
         return lambda module, args, y: seen.__setitem__(name, y)
 
     for i, layer in enumerate(network.layer):
-        yield layer.register_forward_hook(keep(f"layer.{i}"))
+        yield layer.ffn.norm.register_forward_hook(keep(f"layer.{i}"))
         yield layer.scores.register_forward_hook(keep(f"layer.{i}.before"))
         yield layer.probs.register_forward_hook(keep(f"layer.{i}.after"))
 

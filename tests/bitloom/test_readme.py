@@ -13,6 +13,7 @@ import pytest
 import typer.main
 
 from bitloom.cli import app
+from bitloom.qat.config import MODELS
 from bitloom.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,9 +62,12 @@ def _rows() -> dict[str, str]:
 
 
 def _schema() -> dict[str, object]:
-    """Dotted key -> default, from the schema."""
-    keys = {}
+    """Dotted key -> default, from the schema; of `model` an encoder's, and what only other kinds of networks have."""
+    made = [kind.model_validate({} if network == "encoder" else {"network": network}) for network, kind in reversed(MODELS.items())]
+    keys = {f"model.{key}": getattr(own, key) for own in made for key in type(own).model_fields}
     for name, field in Recipe.model_fields.items():
+        if name == "model":
+            continue
         if not hasattr(field.annotation, "model_fields"):
             keys[name] = field.default
             continue

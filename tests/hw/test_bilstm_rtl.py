@@ -11,7 +11,8 @@ from encoder_bench import assert_cycles, assert_equal, assert_fills, assert_onnx
 from encoders import draw_bilstm, draw_run, random_bilstm
 from sweep import plain_or_slow
 
-from bitloom.hw.plan.solve import HardwareConfig
+from bitloom.hw.plan.folding import FoldingError
+from bitloom.hw.plan.solve import HardwareConfig, solve
 
 ALL = 40
 NETWORKS = {
@@ -19,7 +20,7 @@ NETWORKS = {
     "logits of tokens": dict(hidden=8, units=6, classifier=6, head="token", labels=3),
     "two layers": dict(hidden=12, units=6, classifier=4, layers=2),
 }
-LENGTHS = [16, 1, 2, 9, 1, 1, 16, 5, 3, 12]
+LENGTHS = [16, 1, 2, 9, 1, 1, 16, 5, 3, 12, 7, 14, 2, 10]
 
 
 @pytest.mark.parametrize("name", plain_or_slow(list(NETWORKS), ["last states"]))
@@ -53,3 +54,12 @@ def test_random_network(seed, tmp_path, monkeypatch):
     if not how["stall_in"] and not how["stall_out"]:
         assert_cycles(encoder, got)
     assert_onnx_agrees(encoder)
+
+
+def test_layers_in_turn_are_refused_in_one_line_and_not_chosen():
+    graph = random_bilstm(1, hidden=8, units=4, classifier=4, layers=3, head="token")
+    with pytest.raises(
+        FoldingError, match="folding: layer.0.ahead: got 3 recurrent layers in turn, must each have hardware of its own; remove hardware.layers"
+    ):
+        solve(graph, HardwareConfig(multipliers=60, layers=1))
+    assert not solve(graph, HardwareConfig(board="ulx3s_85f")).layers

@@ -25,7 +25,7 @@ NETWORKS = {
 LENGTHS = [16, 1, 2, 9, 1, 1, 16, 5]
 
 
-@pytest.mark.parametrize("name", plain_or_slow(list(NETWORKS), ["both", "logits of tokens"]))
+@pytest.mark.parametrize("name", plain_or_slow(list(NETWORKS), ["both"]))
 @pytest.mark.parametrize("stalls", [(0.0, 0.0), pytest.param((0.4, 0.4), marks=pytest.mark.slow)])
 def test_network(name, stalls, tmp_path):
     graph = (random_hybrid if "layers" in NETWORKS[name] else random_cnn)(5, **NETWORKS[name])

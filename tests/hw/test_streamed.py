@@ -431,7 +431,7 @@ def test_where_nothing_fits_on_the_chip_weights_come_from_the_boards_memory():
 
 
 FAULTS = {
-    "layer stride of the biases": ("turns.sv", "BASE_W'(next) * BASE_W'(STRIDE)", "BASE_W'(next) * BASE_W'(STRIDE - 1)"),
+    "layer stride of the biases": ("turns.sv", "BASE_W'(bank) * BASE_W'(STRIDE)", "BASE_W'(bank) * BASE_W'(STRIDE - 1)"),
     "layer stride of the weights": ("tiles.sv", "(TileBytes * ADDR_W'(TILES));", "(TileBytes * ADDR_W'(TILES - 1));"),
     "tiles swapped": ("tiles.sv", "wire [AddrW-1:0] read_at = (bank_q ?", "wire [AddrW-1:0] read_at = (!bank_q ?"),
     "blocks swapped": ("blocks.sv", "wire [AddrW-1:0] read_at = (read_bank_q ?", "wire [AddrW-1:0] read_at = (!read_bank_q ?"),

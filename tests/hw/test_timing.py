@@ -105,3 +105,46 @@ def test_a_network_is_run_without_asking_in_vain():
 
     run({"sink": sink(links[-1])} | {f"p{i}": link(i) for i in range(29)} | {"source": source(links[0], [TOKENS], 1)}, links)
     assert len(asked) <= 2 * TOKENS * len(links) + len(links)
+
+
+def asks(channel: Channel, out: Channel, now: int, answers: list):
+    """Notes whether a token comes by that cycle; if not, gives one out in the next cycle."""
+    answers.append((yield channel.by(now)))
+    if not answers[-1]:
+        yield out.put(now + 1, now + 1, 1, True)
+    while True:
+        token = yield channel.get()
+        channel.popped(token.first, token.last)
+
+
+@pytest.mark.parametrize(("one", "other", "answers"), [(5, 9, [[False], [True]]), (9, 5, [[True], [False]]), (5, 6, [[False], [False]])])
+def test_of_two_that_wait_for_each_other_the_earlier_one_is_answered(one, other, answers):
+    """Nothing can come before the earlier cycle; what its process then gives may come in time for the other."""
+    there, back = Channel("there", latency=1), Channel("back", latency=1)
+    got: list[list[bool]] = [[], []]
+    run({"one": asks(back, there, one, got[0]), "other": asks(there, back, other, got[1])}, [there, back])
+    assert got == answers
+
+
+def test_a_unit_of_two_processes_gives_while_it_waits():
+    """The one that gives is stalled by a full channel; the other goes on taking."""
+
+    def give(inner: Channel, out: Channel):
+        while True:
+            token = yield inner.get()
+            inner.popped(token.first, token.last)
+            yield out.put(token.first + 1, token.last + 1, token.beats, token.end)
+
+    def take(channel: Channel, out: Channel):
+        inner = channel.between("taken")
+        yield channel.beside(give(inner, out))
+        while True:
+            token = yield channel.get()
+            channel.popped(token.first, token.last)
+            taken.append(token.first)
+            yield inner.put(token.first, token.last, token.beats, token.end)
+
+    taken: list[int] = []
+    entry, out = Channel("entry"), Channel("out", depth=1)
+    run({"source": source(entry, [4], 1), "unit": take(entry, out), "sink": sink(out)}, [entry, out])
+    assert taken == [1, 2, 3, 4] and [token.first for token in out.log] == [2, 4, 6, 8]

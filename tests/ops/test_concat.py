@@ -59,7 +59,8 @@ def test_what_it_refuses():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_planted_fault_is_found(fault, tmp_path):
+def test_a_planted_fault_is_found(fault, tmp_path, monkeypatch):
+    monkeypatch.setenv("BITLOOM_BUILD", "quick")  # it simulates a moment
     right, wrong = FAULTS[fault]
     source = next(p for p in RTL_FILES if p.name == "concat.sv")
     assert source.read_text().count(right) == 1

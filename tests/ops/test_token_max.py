@@ -57,6 +57,7 @@ def test_sentence_interval():
         assert set(intervals(case(0, 16, lanes, 8, True, [6] * 6))[1:].tolist()) == {6 * 16 // lanes}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stall_in", "stall_out"), [(0, 0), (0.5, 0.5)])
 def test_filled_streams_carry_the_same(stall_in, stall_out):
     wide = []
@@ -83,7 +84,8 @@ def test_what_it_refuses():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_planted_fault_is_found(fault, tmp_path):
+def test_a_planted_fault_is_found(fault, tmp_path, monkeypatch):
+    monkeypatch.setenv("BITLOOM_BUILD", "quick")  # it simulates a moment
     right, wrong = FAULTS[fault]
     source = next(p for p in RTL_FILES if p.name == "pool.sv")
     assert source.read_text().count(right) == 1

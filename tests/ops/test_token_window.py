@@ -57,6 +57,7 @@ def test_any_shape(seed):
     assert check_units(drawn, seed=seed) == check_units(drawn, stall_in=0.4, stall_out=0.4, seed=seed) > 4000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stall_in", "stall_out"), [(0, 0), (0.5, 0.5)])
 def test_filled_streams_carry_the_same(stall_in, stall_out):
     wide = []
@@ -113,7 +114,8 @@ FAULTS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_planted_fault_is_found(fault, tmp_path):
+def test_a_planted_fault_is_found(fault, tmp_path, monkeypatch):
+    monkeypatch.setenv("BITLOOM_BUILD", "quick")  # it simulates a moment
     right, wrong = FAULTS[fault]
     source = next(p for p in RTL_FILES if p.name == "token_window.sv")
     text = source.read_text()

@@ -142,23 +142,23 @@ def test_a_checkpoint_is_the_same_network(settings, tmp_path):
     assert again.shape == model.shape and to_graph(again, "x").hash == to_graph(model, "x").hash
 
 
-@pytest.mark.parametrize("quick", [True, pytest.param(False, marks=pytest.mark.slow)])
-def test_training_with_a_teacher_and_resume(quick, tmp_path):
+@pytest.mark.slow
+def test_training_with_a_teacher_and_resume(tmp_path):
     """Both phases, the logits of another run's float model; a crash changes nothing."""
     model, teacher = config(dilations=[1], dropout=0.1), [{"method": "logits", "teacher": str(tmp_path / "teacher" / "float")}]
     compress(tmp_path / "teacher", [], model=model)
     compress(tmp_path / "whole", teacher, model=model)
     integers_agree(tmp_path / "whole")
-    for phase in ("float", "qat")[: 1 if quick else 2]:
+    for phase in ("float", "qat"):
         crashed(tmp_path / phase, teacher, phase, 7, model=model)
         compress(tmp_path / phase, teacher, model=model)
         assert load_plain(tmp_path / phase / "float").shape == load_plain(tmp_path / "whole" / "float").shape
         assert_same(tmp_path / phase, tmp_path / "whole")
 
 
-@pytest.mark.slow
-def test_a_hybrid_trains_and_its_integers_agree(tmp_path):
-    compress(tmp_path / "run", [], model=hybrid())
+@pytest.mark.parametrize("model", [config(dilations=[1]), pytest.param(hybrid(), marks=pytest.mark.slow)], ids=lambda model: model.network)
+def test_training_and_its_integers(model, tmp_path):
+    compress(tmp_path / "run", [], model=model)
     integers_agree(tmp_path / "run")
 
 
@@ -171,22 +171,28 @@ def test_methods_that_work_on_any_network(entry, tmp_path):
         assert np.mean(graph.params["layer.0.convolution.conv.acc.weight"] == 0) >= 0.5
 
 
-# With the settings that each needs beside its name.
-OF_ENCODERS = {
-    "depth": {"layers": [0]}, "sharing": {}, "embedding_factorization": {"size": 8}, "low_rank": {"ranks": {"*": 4}}, "attention_window": {"window": 2},
-    "layer_drop": {}, "early_exit": {"rule": "confidence"}, "head_pruning": {"keep": 0.5}, "ffn_pruning": {"keep": 0.5}, "hidden_pruning": {"keep": 0.5},
-    "hidden_states": {"teacher": "float"}, "attention_maps": {"teacher": "float"}, "ternary_splitting": {"ternary": "x"},
-}  # fmt: skip
+ANY = {"augmentation", "pretrained_embeddings", "magnitude_pruning", "block_pruning", "balanced_pruning", "rpp", "logits"}
+OF_ENCODERS = [
+    {"method": "depth", "layers": [0]},
+    {"method": "attention_window", "window": 2},
+    {"method": "early_exit", "rule": "confidence"},
+    {"method": "head_pruning", "keep": 0.5},
+    {"method": "hidden_pruning", "keep": 0.5},
+    {"method": "hidden_states", "teacher": "float"},
+    {"method": "attention_maps", "teacher": "float"},
+]
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
-def test_each_method_works_on_any_network_or_says_in_a_line_that_it_does_not(name):
-    if method_of(name).any_network:
-        assert name not in OF_ENCODERS
-        return
-    said = checked([{"method": name, **OF_ENCODERS[name]}], config())
-    assert said == (
-        f"compression.0.method: got '{name}' on a network of kind 'cnn', must be on an encoder, whose parts it works on; remove it, or change model.network"
+def test_the_methods_that_work_on_any_network():
+    assert {name for name in METHODS if method_of(name).any_network} == ANY
+
+
+@pytest.mark.parametrize("entry", OF_ENCODERS, ids=lambda entry: entry["method"])
+@pytest.mark.parametrize("model", [config(), hybrid()], ids=lambda model: model.network)
+def test_a_method_of_encoders_says_in_a_line_that_it_does_not_work_here(model, entry):
+    assert checked([entry], model) == (
+        f"compression.0.method: got '{entry['method']}' on a network of kind '{model.network}', must be on an encoder, whose parts it works on; "
+        "remove it, or change model.network"
     )
 
 
@@ -199,7 +205,7 @@ WRONG = {
     "network: cnn, kernels: [1]": "r.yaml:2: model.kernels.0: got 1, must be at least 2; change it",
     "network: cnn, layers: 2": "r.yaml:2: model: no key 'layers'; did you mean",
     "network: cnn, checkpoint: x": "r.yaml:2: model: no key 'checkpoint'; ",
-    "network: rnn": "r.yaml:2: model.network: got 'rnn', must be a kind of network; did you mean 'cnn'? Known: encoder, cnn, hybrid",
+    "network: rnn": "r.yaml:2: model.network: got 'rnn', must be a kind of network; did you mean 'cnn'? Known: encoder, cnn, ",
     "network: hybrid, dilations: []": "r.yaml:2: model.dilations: got [], must be",
     "network: hybrid, hidden: 10, heads: 4": "r.yaml:2: model.hidden: got 10 with 4 heads, must be divisible by the number of heads; use e.g. heads: 5",
     "network: hybrid, dilations: [64]": "r.yaml:2: model.dilations: got a kernel of 3 with a dilation of 64, which reads tokens up to 64 away, must be less ",

@@ -112,7 +112,6 @@ def test_what_is_refused(teacher, tmp_path):
         ([one | {"teacher": "float"}], {}, "compression.0.teacher: got 'float', must be another model, of a larger vocabulary; name a checkpoint"),
         ([one | {"phases": ["qat"]}], {}, r"compression.0.phases: got \['qat'\], must be \[float\]"),
         ([one], {"head": "token"}, "compression.0: got a head of each token, must have one vector of logits a sentence"),
-        ([one], {"layers": 4}, "compression.0.teacher: got 3 layers, must have the student's 4 at least; choose a deeper one"),
         (
             [{"method": "low_rank", "ranks": {"layer.*": 4}}, one | {"projection": "up"}],
             {},
@@ -122,3 +121,6 @@ def test_what_is_refused(teacher, tmp_path):
         assert re.search(message, checked(entries, MODEL.model_copy(update=model)))
     with pytest.raises(MethodError, match=r"compression.0.teacher: got a teacher of \d+ tokens for a student of \d+, must have more; lower data.vocab"):
         compress(tmp_path, [one], data=DATA.model_copy(update={"vocab": teacher}))
+    with pytest.raises(MethodError, match="compression.0.teacher: got 3 layers, must have the student's 4 at least; set projection: none"):
+        deep = MODEL.model_copy(update={"layers": 4})
+        compress(tmp_path / "deep", [one | {"projection": "up"}], model=deep, data=DATA.model_copy(update={"vocab": 150}))

@@ -70,7 +70,7 @@ def layers_of(model: FloatModel, name: str = "") -> list[torch.Tensor]:
     found, hooks = [], []
     for layer in model.network.layer:
         module = layer.get_submodule(name) if name else layer
-        hooks.append(module.register_forward_hook(lambda m, a, y: found.append(y)))
+        hooks.append(module.register_forward_hook(lambda m, a, y: found.append(y[0] if isinstance(y, tuple) else y)))  # of a layer: beside its mask
     with torch.no_grad():
         model(**batch())
     for hook in hooks:

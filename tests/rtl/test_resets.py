@@ -83,7 +83,7 @@ def operators() -> tuple[Case, ...]:
     kept = [next(c for c in units(graph, own) if c.node.op == "keep_tokens") for graph, own in zip(graphs, lengths, strict=True)]
     fold = replace(sparse.fold, pe=1, simd=2, lanes_in=1, lanes_out=1, grain=2, repeat=3, layout_in=None, layout_out=None)
     sparse = replace(sparse, fold=linear.left_out(sparse.graph, sparse.node, fold))
-    recurrent = units(random_bilstm(5, hidden=6, units=4, classifier=4, head="token", max_tokens=6), [1, 6, 4, 6, 2, 1, 5, 3])
+    recurrent = units(random_bilstm(5, hidden=6, units=4, classifier=4, head="token", max_tokens=6), [5, 1, 6, 4, 2, 1, 6, 3])
     small = dict(hidden=6, max_tokens=6, stack=(), kernels=(2, 3), filters=4)
     networks = [random_cnn(5, **small, **how) for how in ({"pooling": "max"}, {"pooling": "mean"}, {"head": "token"})]
     windows = [c for graph in networks for c in units(graph, [4, 6, 1, 6, 2, 1, 5]) if c.node.op in ("token_window", "token_max", "token_mean", "concat")]

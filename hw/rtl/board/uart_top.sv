@@ -56,7 +56,7 @@ module uart_top #(
   logic [15:0] session_q;
   logic [4:0] restart_q;  // cycles of reset at its beginning
   logic welcome_q, status_q, nak_q;
-  logic open_q;           // it is one of data, and the session holds
+  logic open_q;           // it is no hello, and of that session
   logic same_q;           // the frame has the number of the session that holds; a header is there long before its frame ends
   logic clear, encoder_clear;  // registers: they go far
   logic hello, renew, mine, ours, send;
@@ -83,8 +83,8 @@ module uart_top #(
 
   assign hello = flag && good && rx_flags[0] && !load;
   assign renew = hello && !same_q;
-  assign mine = flag && good && !rx_flags[0] && same_q && led;
-  assign ours = flag && good && open_q;
+  assign mine = flag && good && open_q;
+  assign ours = mine && !load;
   assign nak = in_nak || load_nak;
   assign next = loading ? load_next : in_next;
   assign limit = loading ? load_next + 24'h400000 : in_limit;
@@ -94,7 +94,7 @@ module uart_top #(
     if (restart_q != '0) restart_q <= restart_q - 1'b1;
     if (renew) restart_q <= 5'(RestartCycles);
     same_q <= rx_session == session_q;
-    open_q <= !rx_flags[0] && same_q && led && !load;
+    open_q <= !rx_flags[0] && same_q && led;
     led <= session_q != '0;
     clear <= rst || renew || restart_q > 5'd1;
     encoder_clear <= rst || renew || restart_q > 5'd1 || !whole;
