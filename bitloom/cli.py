@@ -193,7 +193,7 @@ def hil(
 
 @app.command()
 def bench(
-    table: Annotated[str, typer.Argument(metavar="TABLE", help="quantization, or compression: every method of it.")],
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="quantization or compression: every method of it; or pretrained: 6x384, 8 to 1 bits.")],
     data: Annotated[Path | None, typer.Option(help="Folder with the data set; without it the recipes' source.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the rows' runs and of the table; runs/bench-TABLE if not given.")] = None,
     rows: Annotated[list[str] | None, typer.Option("--rows", metavar="ROW", help="A row of the table, or several; all if not given.")] = None,
