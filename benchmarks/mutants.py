@@ -62,8 +62,8 @@ EQUIVALENT: dict[tuple[str, int, str, str], str] = {
     (
         "hw/rtl/mac_array.sv",
         1,
-        'localparam bit Added = MUL_STYLE == "lut" || W_W == 1;',
-        'localparam bit Added = MUL_STYLE == "lut" || W_W != 1;',
+        'localparam bit Added = MUL_STYLE == "lut" || W_W == 1;  // products are sums',
+        'localparam bit Added = MUL_STYLE == "lut" || W_W != 1;  // products are sums',
     ): "sums of shifts are the products, and both branches behind are a register with `en`: so is product_reg, for synthesis to find a multiplier's own",
     (
         "hw/rtl/board/link_rx.sv",

@@ -278,7 +278,8 @@ def _bundle(wire: str, prefix: str) -> list[str]:
 
 def _no_bundle(prefix: str) -> list[str]:
     """Of a stream that is not there."""
-    return [f".{prefix}_{signal}({value})" for signal, value in NOT_THERE.items()]
+    ports = [f".{prefix}_{signal}({value})" for signal, value in NOT_THERE.items()]
+    return [f"/* verilator lint_off PINCONNECTEMPTY */ {port} /* verilator lint_on PINCONNECTEMPTY */" if port.endswith("()") else port for port in ports]
 
 
 def _literal(value: int) -> str:

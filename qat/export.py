@@ -53,6 +53,7 @@ def forward_codes(model: QuantModel | Network, ids: Sequence[Sequence[int]], seg
 def _taps(network: Network, codes: dict[str, np.ndarray], mask: Tensor) -> Iterator:
     """Hooks that put each named tensor's codes of real tokens into `codes`."""
     left = network.tokens()
+    left |= {name: left[module.tensor] for module in network.operators() for name in module.units()}
 
     def keep(name: str, values: Tensor, unit: Tensor | float) -> None:
         """Padding is behind a sentence's tokens, however many of these are left."""

@@ -100,7 +100,7 @@ module context_op #(
   always_ff @(posedge clk) begin
     if (en && run && waits) begin
       wait_q <= wait_q + 1'b1;
-      waited_q <= WaitW'(wait_q + WaitW'(span)) >= WaitW'(SlotBeats - 1);
+      waited_q <= (WaitW + 1)'(WaitW'(wait_q + WaitW'(span))) + 1'b1 >= (WaitW + 1)'(SlotBeats);
     end
     if (en && issue) begin
       step_q <= step_q + 1'b1;

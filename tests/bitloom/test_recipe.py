@@ -56,8 +56,8 @@ def test_numbers_that_yaml_reads_as_text_are_taken_as_numbers():
         (
             "  layers: 1",
             "  layres: 1",
-            "r.yaml:3: model: no key 'layres'; did you mean 'layers'? Known: layers, hidden, heads, intermediate, activation, attention, "
-            "window, max_tokens, head, checkpoint, dropout",
+            "r.yaml:3: model: no key 'layres'; did you mean 'layers'? Known: network, max_tokens, head, dropout, layers, hidden, "
+            "heads, intermediate, activation, attention, window, checkpoint",
         ),
         (
             "hardware:",

@@ -18,7 +18,7 @@ REPORT = {
     "schema": "bitloom.report/1",
     "name": "small <b>",
     "graph_hash": "0123456789abcdef" * 4,
-    "model": {"layers": 1, "hidden": 16, "heads": 2, "intermediate": 32, "max_tokens": 16},
+    "model": {"text": "1 layer of 16", "layers": 1, "hidden": 16, "heads": 2, "intermediate": 32, "max_tokens": 16},
     "accuracy": {
         "metric": "accuracy",
         "examples": 872,

@@ -219,7 +219,7 @@ def test_the_harness_of_a_memory_fits_the_encoder(streamed):
     own = Path(synthesize.__globals__["OWN_RTL"]) / "harness_memory.sv"
     command = [verilator.command, "--lint-only", "-Wall", "-Wno-DECLFILENAME", "--top-module", made.name, "-y", folder / "rtl"]
     done = subprocess.run([*command, folder / "top.sv", own, folder / "encoder.sv"], env=verilator.env, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.stderr, done.returncode) == ("", 0)
 
 
 @pytest.mark.slow
