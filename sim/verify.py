@@ -122,10 +122,11 @@ def compare(graph: Graph, golden: Mapping[str, np.ndarray], run: EncoderRun, *, 
     values = sum(r.values for r in reports)
     if values == 0:
         raise SimulationError("verify: compared 0 values, must be at least 1; a comparison of nothing proves nothing")
+    wrong = [r for r in reports if r.different or r.extra or r.last_errors]  # where a run stands still, streams in front of the fault lack values, too
     return VerifyReport(
         values_compared=values,
         mismatches=sum(r.mismatches for r in reports),
-        first=next((r.first for r in reports if r.first), None),
+        first=next((r.first for r in wrong or reports if r.first), None),
         per_tensor=tuple(reports),
         problem=run.problem,
     )

@@ -154,7 +154,7 @@ FAULTS = {
     "border.sv": ("!told_q && beat_q == '0 && s_data[0]", "beat_q == '0 && s_data[0]", "border"),
     "scores.sv": ("in_first && key_q + 1'b1 == b_data", "in_first && key_q == b_data", "layer.0.scores.acc"),
     "first_key.sv": ("border_end ? at : first_q", "border_end ? first_q : first_q", "layer.0.scores.acc"),
-    "context_op.sv": ("fresh ? span : border_q", "border_q", "layer.0.context.acc"),
+    "context_op.sv": ("if (en && issue && fresh) border_q", "if (en && issue) border_q", "layer.0.context.acc"),
 }
 KEPT = {
     "the border of the sentence behind": ("<= inside_q[0];", "<= inside_q[SENTENCES-1];"),
