@@ -44,6 +44,7 @@ def test_random_sparse_layers(seed, tmp_path, monkeypatch):
     check_turns(encoder, seed=seed + 1, stall_in=0.4, stall_out=0.4)
 
 
+@pytest.mark.slow  # in the plain run units have several queries (tests/ops)
 def test_queries_side_by_side(tmp_path, monkeypatch):
     """Rows of several tokens at once, also of fewer at a sentence's end, in the turn that is theirs."""
     monkeypatch.setenv("BITLOOM_BUILD", "quick")

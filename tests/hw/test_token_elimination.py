@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from encoder_bench import assert_cycles, assert_equal, assert_fills, assert_onnx_agrees, check_turns, make
 from encoders import ALL_BITS, draw_encoder, draw_rolled, draw_run, random_encoder
+from sweep import plain_or_slow
 
 from bitloom.hls.errors import HlsError
 from bitloom.hls.finn.errors import FinnError
@@ -32,7 +33,7 @@ def draw(seed: int) -> dict:
     return drawn | {"shape": drawn["shape"] | {"keep": keep, "head": "sequence"}}
 
 
-@pytest.mark.parametrize("seed", [1, 2, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (0, *range(3, 20)))])
+@pytest.mark.parametrize("seed", plain_or_slow(range(20), [1]))
 def test_random_encoder(seed, tmp_path, monkeypatch):
     monkeypatch.setenv("BITLOOM_BUILD", "quick")
     encoder, how = make(tmp_path, **draw(seed)), draw_run(seed)

@@ -204,7 +204,7 @@ BUSY = 0.85  # of multiplier cycles that must be useful, with 8 sentences in fli
 
 @pytest.mark.parametrize("last", [False, True])
 @pytest.mark.parametrize("direction", lstm.DIRECTIONS)
-@pytest.mark.parametrize(("pe", "simd", "lanes"), [(20, 30, 1), (100, 30, 5), (60, 150, 5)])
+@pytest.mark.parametrize(("pe", "simd", "lanes"), [(60, 150, 5), *(pytest.param(*one, marks=pytest.mark.slow) for one in ((20, 30, 1), (100, 30, 5)))])
 def test_the_recurrence_does_not_idle_the_multipliers(pe, simd, lanes, direction, last):
     """A layer of 300 inputs and 150 channels, sentences as long as those of SST-2, by the modelled cycles, which the RTL keeps exactly: steps of 450 to 30 cycles."""
     rng = np.random.default_rng(1)
