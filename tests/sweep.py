@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import pytest
@@ -20,3 +21,11 @@ def plain_or_slow(values: Sequence, plain: Sequence) -> list:
 
 # Shares of cycles in which a unit's input offers nothing and its output is not ready: none, either (slow), both.
 STALLS = [(0.0, 0.0), *(pytest.param(*one, marks=pytest.mark.slow) for one in ((0.5, 0.0), (0.0, 0.5))), (0.5, 0.5)]
+
+
+def random_seeds(count: int) -> list:
+    """Of random networks: those that BITLOOM_SEEDS asks for (17, or 100-199), else `count`, as slow tests."""
+    if asked := os.environ.get("BITLOOM_SEEDS"):
+        first, _, last = asked.partition("-")
+        return list(range(int(first), int(last or first) + 1))
+    return [pytest.param(seed, marks=pytest.mark.slow) for seed in range(count)]

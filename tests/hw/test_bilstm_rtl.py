@@ -4,12 +4,10 @@
 One of the random ones alone, whatever its seed: `BITLOOM_SEEDS=17 pytest tests/hw/test_bilstm_rtl.py`.
 """
 
-import os
-
 import pytest
 from encoder_bench import assert_cycles, assert_equal, assert_fills, assert_onnx_agrees, make_of
 from encoders import draw_bilstm, draw_run, random_bilstm
-from sweep import plain_or_slow
+from sweep import plain_or_slow, random_seeds
 
 from bitloom.hw.plan.folding import FoldingError
 from bitloom.hw.plan.solve import HardwareConfig, solve
@@ -35,15 +33,7 @@ def test_network(name, stalls, tmp_path):
     assert_onnx_agrees(encoder)
 
 
-def seeds() -> list:
-    """Those that are asked for, else all, as slow tests."""
-    if asked := os.environ.get("BITLOOM_SEEDS"):
-        first, _, last = asked.partition("-")
-        return list(range(int(first), int(last or first) + 1))
-    return [pytest.param(seed, marks=pytest.mark.slow) for seed in range(ALL)]
-
-
-@pytest.mark.parametrize("seed", seeds())
+@pytest.mark.parametrize("seed", random_seeds(ALL))
 def test_random_network(seed, tmp_path, monkeypatch):
     monkeypatch.setenv("BITLOOM_BUILD", "quick")  # they simulate a moment
     encoder, how = make_of(tmp_path, **draw_bilstm(seed)), draw_run(seed)

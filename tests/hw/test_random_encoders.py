@@ -4,12 +4,11 @@
 One of them alone, whatever its seed: `BITLOOM_SEEDS=17 pytest tests/hw/test_random_encoders.py`; `BITLOOM_SEEDS=100-199` for another hundred.
 """
 
-import os
-
 import numpy as np
 import pytest
 from encoder_bench import assert_cycles, assert_equal, assert_fills, assert_onnx_agrees, make
 from encoders import draw_encoder, draw_run
+from sweep import random_seeds
 
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.solve import HardwareConfig
@@ -17,15 +16,8 @@ from bitloom.hw.plan.solve import HardwareConfig
 ALL = 100
 
 
-def seeds() -> list:
-    """Those that are asked for, else all, as slow tests: the plain run has encoders of test_encoder_rtl.py, test_rolled.py, test_sparse.py, test_codebook.py."""
-    if asked := os.environ.get("BITLOOM_SEEDS"):
-        first, _, last = asked.partition("-")
-        return list(range(int(first), int(last or first) + 1))
-    return [pytest.param(seed, marks=pytest.mark.slow) for seed in range(ALL)]
-
-
-@pytest.mark.parametrize("seed", seeds())
+# As slow tests: the plain run has encoders of test_encoder_rtl.py, test_rolled.py, test_sparse.py, test_codebook.py.
+@pytest.mark.parametrize("seed", random_seeds(ALL))
 def test_random_encoder(seed, tmp_path, monkeypatch):
     monkeypatch.setenv("BITLOOM_BUILD", "quick")  # they simulate a moment
     encoder, how = make(tmp_path, **draw_encoder(seed)), draw_run(seed)
