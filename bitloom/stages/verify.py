@@ -164,7 +164,7 @@ class Bench:
 
     def count_fetches(self, name: str, got: EncoderRun) -> None:
         """Raises VerificationError: a beat of the weights' image was read more or less often than the blocks of these sentences need."""
-        planned = image.reads(self.design, got.lengths, got.exits)
+        planned = image.reads(self.design, got.whole, got.exits, got.left_out)
         if len(wrong := np.flatnonzero(got.fetched != planned)):
             beat = int(wrong[0])
             where = f"{self.folder / image.FILE}, beat {beat} at byte {beat * self.design.folding.memory.data_bits // 8}"
@@ -194,11 +194,11 @@ def run(context: Context) -> str:
     dataset, _, dev = context.dev
     chosen = dev.spread(settings.sentences, settings.seed)
     mixed = bench.simulate("back to back", chosen)
-    full_sentences = dev.of_length(
-        bench.graph.max_tokens, max(FULL_SENTENCES, 2 * bench.design.together + bench.design.behind if bench.design.together > 1 else 0)
-    )
+    most, graph = bench.graph.max_tokens, bench.graph
+    enough = max(FULL_SENTENCES, 2 * bench.design.together + bench.design.behind if bench.design.together > 1 else 0)
+    full_sentences = dev.of_length(most, enough, graph.border(most))
     full = bench.simulate("full length", full_sentences)
-    alone = [(s.lengths[0], bench.simulate(f"{s.lengths[0]} tokens alone", s)) for s in dev.alone(bench.graph.max_tokens)]
+    alone = [(s.lengths[0], bench.simulate(f"{s.lengths[0]} tokens alone", s)) for s in dev.alone(most, graph.border)]
     if settings.stall_sentences:
         some = dev.spread(settings.stall_sentences, settings.seed + 1)
         bench.simulate("random stalls", some, stall_in=STALL, stall_out=STALL)

@@ -94,7 +94,12 @@ def cut_hidden(model: FloatModel, kept: Tensor, pooled: Tensor) -> FloatModel:
         parts = [part for part, there in ((learned, layer.layer.heads), (fixed, layer.layer.patterns)) if there]
         for name in (*(name for taking, _ in parts for name in taking), "ffn.up"):
             cut(reader(layer.get_submodule(name)).weight, (1, kept))
-        for operator in (*(writer(layer.get_submodule(name)) for _, giving in parts for name in giving), layer.attention.norm, writer(layer.ffn.down), layer.ffn.norm):
+        for operator in (
+            *(writer(layer.get_submodule(name)) for _, giving in parts for name in giving),
+            layer.attention.norm,
+            writer(layer.ffn.down),
+            layer.ffn.norm,
+        ):
             gives(operator)
     pooler = old.pooler.pre if old.shape.pooler and not old.shape.per_token else None
     if pooler is not None:

@@ -21,6 +21,7 @@ from bitloom.hw.settings import ConfigError, Number
 from bitloom.hw.tokens import SHARE_BITS
 from bitloom.qat.methods import MethodConfig
 from bitloom.qat.methods.method import Method, Setup, Step, Work
+from bitloom.qat.net.encoder import Encoder
 from bitloom.qat.net.kept import ALL, KeepTokens, ranked
 from bitloom.qat.net.model import FloatModel
 from bitloom.qat.net.shape import EncoderShape
