@@ -49,7 +49,7 @@ class Keys:
     def bounds(self, tokens: int, border: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """lo and hi of each query of a sentence of that many tokens, int64 [T].
 
-        border  of a pair, where its sentences are told apart; None: not known, two of (almost) the same length, as plans count them
+        border  of a pair, where its sentences are told apart; None: two of (almost) the same length
         """
         i = np.arange(tokens)
         if self.segment:
