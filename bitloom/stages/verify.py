@@ -21,7 +21,8 @@ from bitloom.hw.plan.predict import mean_interval, predict
 from bitloom.hw.plan.streams import each_border
 from bitloom.qat.data import Dataset
 from bitloom.sentences import Sentences, score_some
-from bitloom.sim.encoder import EncoderRun, Options, encoder_model, load_streams, run_encoder
+from bitloom.sim.encoder import EncoderRun, Options, run_encoder
+from bitloom.sim.encoder_bench import encoder_model, load_streams
 from bitloom.sim.errors import SimulationError, ToolError
 from bitloom.sim.runner import build
 from bitloom.sim.tools import find_verilator
