@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from bitloom.hw.settings import ConfigError, did_you_mean
 
 MAX_NODES = 8
@@ -86,9 +88,15 @@ def tidy(cell: Sequence[Sequence[str]]) -> Cell:
     return tuple(tuple(kept.get(node, {}).get(source, NONE) for source in range(node)) for node in range(1, len(cell) + 1))
 
 
+def draw_cell(rng: np.random.Generator, nodes: int, operations: Sequence[str]) -> Cell:
+    """A random cell whose output reads its input: each edge's operation is as probable as any other."""
+    while True:
+        cell = tidy([[str(name) for name in rng.choice(operations, node)] for node in range(1, nodes + 1)])
+        if edges(cell):
+            return cell
+
+
 def told(cell: Sequence[Sequence[str]]) -> str:
     """In a line: what each node is the sum of."""
     names = {0: "input"}
-    return "; ".join(
-        f"{node} = " + " + ".join(f"{name}({names.get(source, source)})" for source, name in own.items()) for node, own in edges(cell).items()
-    )
+    return "; ".join(f"{node} = " + " + ".join(f"{name}({names.get(source, source)})" for source, name in own.items()) for node, own in edges(cell).items())

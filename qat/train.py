@@ -112,6 +112,7 @@ class Read:
     dataset: Dataset
     tokenizer: TextTokenizer
     train: Features
+    dev: Features
     compression: Compression
     own: int
 
@@ -123,8 +124,8 @@ def read_task(model: NetworkConfig, quant: QuantConfig, training: TrainConfig, d
     run = _Run(model, quant, training, data, data_dir, Path(out), progress or (lambda fraction, text: None), Compression(compression, quant, training))
     with _no_progress_bars():
         run.open(resume=True)
-        dataset, tokenizer, train, _ = run._read()
-        return Read(dataset=dataset, tokenizer=tokenizer, train=train, compression=run.compression, own=run.own)
+        dataset, tokenizer, train, dev = run._read()
+        return Read(dataset=dataset, tokenizer=tokenizer, train=train, dev=dev, compression=run.compression, own=run.own)
 
 
 def train_float(model: NetworkConfig, quant: QuantConfig, training: TrainConfig, data: DataConfig, data_dir: Path | str | None,

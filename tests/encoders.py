@@ -13,8 +13,10 @@ from bitloom.hw.graph import Graph, GraphBuilder, Tensor
 from bitloom.hw.graph_file import check
 from bitloom.hw.ops import OPS
 from bitloom.hw.plan.solve import HardwareConfig, solve
+from bitloom.qat.cells import OPERATIONS, draw_cell
 from bitloom.qat.config import QuantConfig
 from bitloom.qat.net.bilstm import BilstmShape
+from bitloom.qat.net.cells import CellsShape
 from bitloom.qat.net.cnn import CnnShape
 from bitloom.qat.net.convolution import Concat, TokenMax, TokenMean, TokenWindow
 from bitloom.qat.net.encoder import Encoder
@@ -332,6 +334,11 @@ def random_cnn(seed: int = 0, *, max_tokens: int = 16, bits: dict | None = None,
     return random_network(seed, CnnShape(vocabulary=50, positions=max_tokens, max_tokens=max_tokens, **cnn), **(bits or {}))
 
 
+def random_cells(seed: int = 0, *, max_tokens: int = 16, bits: dict | None = None, **cells) -> Graph:
+    """Of a network of cells; keyword arguments are CellsShape's."""
+    return random_network(seed, CellsShape(vocabulary=50, positions=max_tokens, max_tokens=max_tokens, **cells), **(bits or {}))
+
+
 def random_hybrid(seed: int = 0, *, max_tokens: int = 16, bits: dict | None = None, layers: int = 1, heads: int = 2, intermediate: int = 20, **own) -> Graph:
     """Of a hybrid one; keyword arguments are HybridShape's, of `layers` alike."""
     layer = LayerShape(heads=heads, head_width=own["hidden"] // heads, intermediate=intermediate)
@@ -441,6 +448,30 @@ def draw_network(seed: int) -> dict:
     if rng.integers(2):
         hardware = HardwareConfig(target_cycles=solve(graph, hardware).interval)
     lengths = np.where(rng.integers(3, size=10), rng.integers(1, max_tokens + 1, 10), rng.integers(1, 3, 10)).clip(max=max_tokens)
+    return {"seed": seed, "graph": graph, "hardware": hardware, "lengths": lengths.tolist()}
+
+
+def draw_cells(seed: int) -> dict:
+    """A random network of cells as a graph, the goal of its folding and sentences for it: seed, graph, hardware, lengths."""
+    rng = np.random.default_rng(5000 + seed)
+    max_tokens, nodes = int(rng.integers(7, 33)), int(rng.integers(1, 5))
+    cell = draw_cell(rng, nodes, tuple(OPERATIONS))
+    graph = random_cells(
+        seed,
+        max_tokens=max_tokens,
+        hidden=int(rng.integers(2, 25)),
+        cells=int(rng.integers(1, 3)),
+        cell=cell,
+        activation=str(rng.choice(["gelu", "relu"])),
+        pooling=str(rng.choice(["max", "mean"])),
+        head=str(rng.choice(["sequence", "sequence", "token"])),
+        bits=ALL_BITS,
+    )
+    least = solve(graph, HardwareConfig(target_cycles=1 << 30)).multipliers
+    hardware = HardwareConfig(multipliers=int(least * rng.uniform(1, 8)))
+    if rng.integers(2):
+        hardware = HardwareConfig(target_cycles=solve(graph, hardware).interval)
+    lengths = np.where(rng.integers(3, size=8), rng.integers(1, max_tokens + 1, 8), rng.integers(1, 3, 8))
     return {"seed": seed, "graph": graph, "hardware": hardware, "lengths": lengths.tolist()}
 
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from bitloom.qat.cells import OPERATIONS, edges, told
 from bitloom.qat.config import CellsConfig
-from bitloom.qat.net.cnn import POOLS
 from bitloom.qat.net import convolution as _c
+from bitloom.qat.net.cnn import POOLS
 from bitloom.qat.net.convolution import Convolution
 from bitloom.qat.net.network import Network
 from bitloom.qat.net.operators import LOGIT_BITS, Add, Embeddings, LayerNorm, Linear, Table

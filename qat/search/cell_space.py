@@ -18,7 +18,7 @@ from bitloom.qat.net.cells import CellsShape
 from bitloom.qat.search.cell_prices import CellPrices, RealCell
 from bitloom.qat.search.config import SearchConfig
 from bitloom.qat.search.errors import SearchError
-from bitloom.qat.search.prices import Limits, room
+from bitloom.qat.search.prices import Limits, limits_of
 
 SHORT = {"block_ram": "block RAMs", "dsp": "DSPs", "lut": "LUTs", "ff": "FFs", "bits": "bits", "multipliers": "multipliers"}
 
@@ -29,7 +29,7 @@ def check(model: NetworkConfig, hardware: HardwareConfig, config: SearchConfig) 
     Raises ConfigError.
     """
     if model.network != CellsShape.kind:
-        raise ConfigError(f"search.method: got architecture on a network of kind '{model.network}', must be on cells, which it chooses; set model.network: cells")
+        raise ConfigError(f"search.method: got architecture on a network of kind '{model.network}', must be on cells; set model.network: cells")
     if hardware.layers or hardware.memory:
         key = "layers" if hardware.layers else "memory"
         raise ConfigError(f"hardware.{key}: got it with search.method architecture, must be left out: all cells are hardware; remove it")
@@ -49,7 +49,7 @@ def priced(shape: CellsShape, quant: QuantConfig, hardware: HardwareConfig, conf
     space, goal = config.architecture, {"target_cycles": config.budget.cycles or hardware.target_cycles, "multipliers": None, "board": None}
     at = HardwareConfig.model_validate(hardware.model_dump() | goal)
     prices = CellPrices(shape, quant, at, board, space.nodes, space.operations, space.cells)
-    limits = room(config.budget, prices.graph([["skip"]], 1), board)
+    limits = limits_of(config.budget, prices.graph([["skip"]], 1), board)
     if config.budget.multipliers:
         limits["multipliers"] = float(config.budget.multipliers)
     cell, cells = prices.cheapest(limits)

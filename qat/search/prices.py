@@ -148,7 +148,7 @@ class Prices:
                 term.table[key, LUT] = lut[term.tensor]
 
 
-def room(budget: Budget, graph: Graph, board: Board | None) -> dict[str, float]:
+def limits_of(budget: Budget, graph: Graph, board: Board | None) -> dict[str, float]:
     """The most of each figure: the budget's, and what the board leaves beside the transport of a graph's inputs and answers.
 
     Raises SearchError: a budget of resources without a board.

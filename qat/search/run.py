@@ -29,7 +29,7 @@ from bitloom.qat.search.config import SearchConfig
 from bitloom.qat.search.errors import SearchError
 from bitloom.qat.search.ilp import Programme, Solution, best
 from bitloom.qat.search.learned import Learner, distances
-from bitloom.qat.search.prices import COSTS, Limits, Prices, fill, room
+from bitloom.qat.search.prices import COSTS, Limits, Prices, fill, limits_of
 from bitloom.qat.search.rounded import Rounded
 from bitloom.qat.search.sensitivity import ESTIMATES, Judge, Sensitivity, curvature, measure
 from bitloom.qat.search.space import Choice, Space
@@ -262,11 +262,11 @@ class Search:
         return found
 
     def limits(self, at: Prices) -> dict[str, float]:
-        """The budget by figure of COSTS: as `room` has it, and what the external memory gives."""
+        """The budget by figure of COSTS: as `limits_of` has it, and what the external memory gives."""
         if self.config.budget.multipliers is not None:
             got = f"got {self.config.budget.multipliers} with method {self.config.method}"
             raise SearchError(f"search.budget.multipliers: {got}, must go with architecture: bits do not change how many there are; remove it")
-        given = room(self.config.budget, self.rounded.graph(self.space.least), self.board)
+        given = limits_of(self.config.budget, self.rounded.graph(self.space.least), self.board)
         beats = at.most_beats()
         return given | ({"beats": beats} if beats < math.inf else {})
 

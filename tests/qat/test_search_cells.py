@@ -26,7 +26,6 @@ from bitloom.qat.search.errors import SearchError
 from bitloom.qat.search.supernet import Supernet, cell_of, places
 from bitloom.qat.train import read_task, train
 
-
 OPERATIONS = ["conv3", "conv5", "max3", "skip", "none"]
 MODEL = CellsConfig(network="cells", hidden=16, max_tokens=12, dropout=0.1)
 SHAPE = CellsShape(hidden=16, cell=(("conv3",),), vocabulary=60, positions=12, max_tokens=12, dropout=0.0)
@@ -189,7 +188,11 @@ def test_sections_that_do_not_go_with_it():
         (CnnConfig(network="cnn"), HARDWARE, "search.method: got architecture on a network of kind 'cnn', must be on cells, which it chooses; set model"),
         (MODEL, HardwareConfig(multipliers=9), "search.budget.cycles: got none, must be given, or hardware.target_cycles: what an operation takes depends"),
         (MODEL, HardwareConfig(target_cycles=9, layers=1), "hardware.layers: got it with search.method architecture, must be left out: all cells are hardware"),
-        (MODEL.model_copy(update={"max_tokens": 6}), HARDWARE, "search.architecture.operations: got a kernel of 7 with a dilation of 2, which reads tokens up "),
+        (
+            MODEL.model_copy(update={"max_tokens": 6}),
+            HARDWARE,
+            "search.architecture.operations: got a kernel of 7 with a dilation of 2, which reads tokens up ",
+        ),
     ):
         with pytest.raises(ConfigError) as error:
             check(model, hardware, made)
