@@ -13,14 +13,13 @@ from torch import Tensor, nn
 
 from bitloom.qat.cells import OPERATIONS, edges, told
 from bitloom.qat.config import CellsConfig
-from bitloom.qat.net import convolution as _c
 from bitloom.qat.net.cnn import POOLS
-from bitloom.qat.net.convolution import Convolution
+from bitloom.qat.net.convolution import Convolution, WindowMax, WindowMean
 from bitloom.qat.net.network import Network
 from bitloom.qat.net.operators import LOGIT_BITS, Add, Embeddings, LayerNorm, Linear, Table
 from bitloom.qat.net.shape import Head, NetworkShape
 
-WINDOWS = {"max": getattr(_c, "WindowMax", None), "mean": getattr(_c, "WindowMean", None)}
+WINDOWS = {"max": WindowMax, "mean": WindowMean}
 
 
 @dataclass(frozen=True, kw_only=True)

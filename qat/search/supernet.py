@@ -19,7 +19,7 @@ from bitloom.qat.net.network import is_scale
 from bitloom.qat.net.operators import LOGIT_BITS, Embeddings, LayerNorm, Linear
 from bitloom.qat.quantizers import Grid, unseen
 
-NEGLIGIBLE = 1e-3  # an operation of less weight is not computed: its gradient is as small
+NEGLIGIBLE = 1e-2  # an operation of less weight is not computed: its gradient is as small
 NONE_EPS = 1e-2  # of a node's LayerNorm: what `none` makes small stays small
 
 
