@@ -18,7 +18,7 @@ from bitloom.qat.config import QuantConfig
 from bitloom.qat.net.bilstm import BilstmShape
 from bitloom.qat.net.cells import CellsShape
 from bitloom.qat.net.cnn import CnnShape
-from bitloom.qat.net.convolution import Concat, TokenMax, TokenMean, TokenWindow
+from bitloom.qat.net.convolution import Concat, TokenMax, TokenMean, TokenWindow, WindowMax, WindowMean
 from bitloom.qat.net.encoder import Encoder
 from bitloom.qat.net.hybrid import HybridShape
 from bitloom.qat.net.kept import KeepTokens
@@ -217,6 +217,18 @@ class RandomEncoder:
         self.rms[op.tensor] = self.rms[x.name]
         return ops.token_window.append(self.b, op.tensor, x, op.kernel, op.dilation)
 
+    def window_max(self, op: WindowMax, x: Tensor) -> Tensor:
+        self.rms[op.tensor] = self.rms[x.name] * 1.2
+        return ops.window_max.append(self.b, op.tensor, x, op.kernel, op.stride)
+
+    def window_mean(self, op: WindowMean, x: Tensor) -> Tensor:
+        """Of about the range of what it pools."""
+        bits = self.joined if op.into_concat else self.normal_or(x, 8)
+        octaves = bits - x.bits  # of the same range
+        shift = ops.token_mean.reciprocal_bits(x.bits, op.kernel) - octaves
+        self.rms[op.tensor] = self.rms[x.name] * 2.0**octaves * 0.7
+        return ops.window_mean.append(self.b, op.tensor, x, op.kernel, op.stride, shift, bits=bits, scale=x.scale * 2.0**-octaves)
+
     def token_max(self, op: TokenMax, x: Tensor) -> Tensor:
         self.rms[op.tensor] = self.rms[x.name] * 1.5
         return ops.token_max.append(self.b, op.tensor, x)
@@ -280,6 +292,8 @@ RANDOM = {
     KeepTokens: RandomEncoder.keep_tokens,
     FirstToken: RandomEncoder.first_token,
     TokenWindow: RandomEncoder.token_window,
+    WindowMax: RandomEncoder.window_max,
+    WindowMean: RandomEncoder.window_mean,
     TokenMax: RandomEncoder.token_max,
     TokenMean: RandomEncoder.token_mean,
     Concat: RandomEncoder.concat,
