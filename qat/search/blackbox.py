@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from bitloom.qat.search.config import SearchConfig
 from bitloom.qat.search.errors import SearchError
-from bitloom.qat.search.ilp import Limits
-from bitloom.qat.search.prices import COSTS, Prices
+from bitloom.qat.search.prices import COSTS, Limits, Prices
 from bitloom.qat.search.space import Choice, Space
 from bitloom.qat.search.trial import Task, trial
 from bitloom.qat.search.workers import workers
