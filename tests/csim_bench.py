@@ -18,7 +18,7 @@ from types import SimpleNamespace
 
 import hls4ml
 import numpy as np
-from operator_bench import Case, beats, golden
+from operator_bench import Case, beats, carried, golden
 
 from bitloom.hls.layers import HEADERS, code_type, config_cpp
 from bitloom.hls.project import PARALLEL, beat_type, shared_constants
@@ -143,7 +143,7 @@ def _numbers(case: Case) -> np.ndarray:
     """What the program reads: memories, streams, the number of sentences, arrays."""
     parts = [codes.data for codes in _layer(case).memories.values()]
     for name, codes in zip(case.node.inputs, case.data, strict=True):
-        words, last, _ = beats(case.graph.tensor(name), codes, case.lengths, lanes(case)[name])
+        words, last, _ = _beats(case, name, codes)
         parts += [[len(words)], np.column_stack([words, _marks(case, name, last)])]
     parts.append([len(case.lengths)])
     if case.node.op in PARALLEL:
@@ -169,19 +169,24 @@ class _Reader:
 
 def _compare(number: int, case: Case, got: _Reader) -> int:
     where, width, y = f"{case.node.op} case {number}", lanes(case), golden(case)
-    words, last, _ = beats(case.output, y, case.lengths, width[case.node.name])
+    words, last, _ = _beats(case, case.node.name, y)
     made = [got.stream(width[case.node.name]) for _ in case.lengths]
     _equal(f"{where}: beats of each sentence", np.array([len(m) for m in made]), _beats_of_sentences(case, case.node.name))
     _equal(f"{where}: value [beat, lane]", np.concatenate(made)[:, :-1], words)
     _equal(f"{where}: last [beat]", np.concatenate(made)[:, -1], _marks(case, case.node.name, last))
     for name in case.node.inputs:
         assert len(got.stream(width[name])) == 0, f"{where}: beats of {name} were left over"
-    compared = words.size
+    compared = carried(case.output, y, case.lengths)  # filled places carry zeros
     if case.node.op in PARALLEL:
         _equal(f"{where} on arrays: value", got.take(y.size), y.reshape(-1))
         compared += y.size
     assert len(got.rest) == 0, f"{where}: the program wrote more than it must"
     return compared
+
+
+def _beats(case: Case, name: str, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As operator_bench has them; filled places carry zeros."""
+    return beats(case.graph.tensor(name), codes, case.lengths, lanes(case)[name], stream(case, name).layout)
 
 
 def _marks(case: Case, name: str, last: np.ndarray) -> np.ndarray:
@@ -197,7 +202,7 @@ def _beats_of_sentences(case: Case, name: str) -> np.ndarray:
     made, n = stream(case, name), case.lengths
     if made.kind == "row":
         return np.array([made.row_lengths(np.array([tokens])).sum() for tokens in n])
-    return (n * made.channels if made.kind == "token" else 0 * n + made.channels) // made.lanes
+    return (n if made.kind == "token" else 0 * n + 1) * made.beats
 
 
 def _equal(what: str, got: np.ndarray, want: np.ndarray) -> None:

@@ -6,7 +6,22 @@ from __future__ import annotations
 from dataclasses import replace
 
 from operator_bench import Case, carried, golden
-from ops import test_add, test_context, test_first_token, test_layernorm, test_linear, test_requant, test_scores, test_softmax, test_table
+from ops import (
+    test_add,
+    test_concat,
+    test_context,
+    test_first_token,
+    test_layernorm,
+    test_linear,
+    test_lstm,
+    test_requant,
+    test_scores,
+    test_softmax,
+    test_table,
+    test_token_max,
+    test_token_mean,
+    test_token_window,
+)
 
 from bitloom.hls.project import PARALLEL
 from bitloom.hw import graph_file
@@ -58,6 +73,11 @@ MAKERS = {
     "softmax": test_softmax.case,
     "layernorm": layernorm_case,
     "first_token": test_first_token.case,
+    "token_window": test_token_window.case,
+    "token_max": test_token_max.case,
+    "token_mean": test_token_mean.case,
+    "concat": test_concat.case,
+    "lstm": lambda seed, *shape: test_lstm.make(seed, shape),
 }
 OF_THE_RTL = {
     "add": test_add.cases,
@@ -69,6 +89,11 @@ OF_THE_RTL = {
     "softmax": lambda: test_softmax.cases() + test_softmax.cases(("causal", "window 1", "window 5"))[:3],
     "layernorm": test_layernorm.cases,
     "first_token": lambda: [test_first_token.case(seed, *shape) for seed, shape in enumerate(test_first_token.SHAPES)],
+    "token_window": test_token_window.cases,
+    "token_max": test_token_max.cases,
+    "token_mean": test_token_mean.cases,
+    "concat": test_concat.cases,
+    "lstm": lambda: test_lstm.CASES[: len(test_lstm.SHAPES)] + test_lstm.filled_cases(),
 }
 MORE = {"add": ADD, "linear": LINEAR, "requant": REQUANT, "table": TABLE, "scores": SCORES, "context": CONTEXT, "softmax": SOFTMAX, "layernorm": LAYERNORM}
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from bitloom.hw.cost.memories import Memory, index_bits
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
-from bitloom.hw.instance import Fold, Instance, Module, Params, Terms
+from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import require
 from bitloom.hw.ops.record import Operator
 
@@ -104,6 +104,10 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     )
 
 
+def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
+    return HlsLayer(constants={key: int(node.attrs[key]) for key in ATTRS})
+
+
 def holds(graph: Graph, node: Node, fold: Fold, port: int) -> int:
     return behind(node) + INSIDE + 1
 
@@ -151,4 +155,5 @@ OP = Operator(
     holds=holds,
     rtl=rtl,
     module=MODULE,
+    hls=hls,
 )

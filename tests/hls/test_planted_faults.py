@@ -82,6 +82,19 @@ FAULTS = {
     "layernorm: the mean left in": Fault(header="layernorm", right=" - total * total", wrong="", tensor="embeddings.norm", operator="layernorm"),
     "table: off by one": Fault(header="table", right="table[table_index(x.data[e])]", wrong="table[table_index(x.data[e]) ^ 1]", tensor="layer.0.ffn.act", operator="table"),
     "first_token: last too early": Fault(header="first_token", right="made.last = i == CONFIG::channels - 1;", wrong="made.last = i == CONFIG::channels - 2;", tensor="pooler.acc", operator="first_token"),
+    "concat: the second part first": Fault(header="concat", right="beat >= CONFIG::a_beats", wrong="beat < CONFIG::b_beats", operator="concat"),
+    "pool: tokens of the sentence before": Fault(header="pool", right="joined[e] = taken == 0 ?", wrong="joined[e] = taken == 0 && beat == 0 ?", operator="token_max"),
+    "pool: lanes in another order": Fault(header="pool", right="word[lane]", wrong="word[word_T::size - 1 - lane]", operator="token_max"),
+    "token_max: the smallest": Fault(header="token_max", right="x > held ? x : held", wrong="x < held ? x : held", operator="token_max"),
+    "token_mean: a token too few": Fault(header="token_mean", right="/ tokens;", wrong="/ (tokens == 1 ? tokens : tokens_T(tokens - 1));", operator="token_mean"),
+    "token_window: taps in another order": Fault(header="token_window", right="e * kernel + kernel - 1 - back", wrong="e * kernel + back", operator="token_window"),
+    "token_window: tokens before the first": Fault(header="token_window", right="seen >= back * CONFIG::dilation", wrong="seen + 1 >= back * CONFIG::dilation", operator="token_window"),
+    "token_window: no end": Fault(header="token_window", right="if (ended) {", wrong="if (ended && after > 1) {", operator="token_window"),
+    "lstm: gates in another order": Fault(header="lstm", right="forget[table_index(z[1])] * cell", wrong="forget[table_index(z[0])] * cell", operator="lstm"),
+    "lstm: forward for backward": Fault(header="lstm", right="CONFIG::backward ?", wrong="!CONFIG::backward ?", operator="lstm"),
+    "lstm: the state of the sentence before": Fault(header="lstm", right="cell[c * lanes + e] = 0;", wrong="cell[c * lanes + e] = 1 << 6;", operator="lstm"),
+    "lstm: the cell's rounding": Fault(header="lstm", right="round_shift<CONFIG::cell_shift>(kept + made)", wrong="ap_int<own::kept_bits + 1>((kept + made) >> CONFIG::cell_shift)", operator="lstm"),
+    "lstm: products of the last fold alone": Fault(header="lstm", right="sums[fold * CONFIG::pe + p] = sum;", wrong="sums[p] = sum;", operator="lstm"),
 }  # fmt: skip
 QUICK = ("axis: no TLAST",)  # of one in the values, tests/bitloom/test_hls4ml.py is plain
 FAST_AND_SLOW = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name, fault in FAULTS.items() if fault.tensor]

@@ -199,6 +199,11 @@ PRAGMAS = {
     "requant": ("PIPELINE II=1", "UNROLL", "ARRAY_RESHAPE variable=mult cyclic factor=lanes"),
     **dict.fromkeys(("add", "table"), ("PIPELINE II=1", "UNROLL")),
     "first_token": ("PIPELINE II=1",),
+    "concat": ("PIPELINE II=1",),
+    "token_window": ("PIPELINE II=1", "UNROLL", "ARRAY_PARTITION variable=line complete dim=1", "DEPENDENCE variable=line type=inter direction=RAW distance=words true"),
+    **dict.fromkeys(("token_max", "token_mean"), ("INLINE",)),
+    "lstm": ("DATAFLOW", "PIPELINE II=1", "UNROLL", "ARRAY_RESHAPE variable=weight cyclic factor=weight_words", "ARRAY_RESHAPE variable=bias cyclic factor=rows",
+             "BIND_STORAGE variable=weight type=rom_1p impl=bram", "ARRAY_PARTITION variable=h cyclic factor=words", "ARRAY_PARTITION variable=acc complete"),
 }  # fmt: skip
 
 
@@ -228,7 +233,7 @@ def test_headers_are_synthesizable(path):
     loops = re.findall(r"for \((\w+) (\w+) = (.*?); (.*?); (\S+)\)", text)
     assert len(loops) == len(re.findall(r"\bfor\b", text))
     fixed = {"size", "lanes", "steps", "folds", "groups", "parts", "digit", "W", "MAX_BEATS", "MAX_TOKENS", "WORDS", "CONFIG", "value_type"}
-    fixed |= {"in_T", "out_T", "a_T", "sum_T"}
+    fixed |= {"in_T", "out_T", "a_T", "sum_T", "state_T", "own", "gates", "kernel", "beats", "behind"}
     for _, variable, start, bound, _ in loops:
         words = set(re.findall(r"[A-Za-z_]\w*", f"{start} {bound}")) - {variable}
         assert words <= fixed | set(re.findall(r"CONFIG::(\w+)", bound)), bound

@@ -7,7 +7,7 @@ from pathlib import Path
 import hls4ml
 import numpy as np
 import pytest
-from encoders import random_cnn, random_encoder
+from encoders import random_encoder
 
 from bitloom.hls import pad, to_hls4ml
 from bitloom.hls.errors import HlsError
@@ -42,12 +42,6 @@ def test_sentences_of_a_pair(tmp_path):
     graph = random_encoder(8, layers=1, hidden=8, heads=2, intermediate=12, max_tokens=6, keys="segment")
     refused("hls4ml: got keys 'segment' of layer.0.scores.acc, must be all, causal or a window; use the rtl backend", tmp_path, graph,
             solve(graph, HardwareConfig(multipliers=20)))  # fmt: skip
-
-
-def test_a_convolutional_network(tmp_path):
-    graph = random_cnn(1, hidden=8, kernels=(2, 3), filters=4)
-    refused("hls4ml: got operator 'token_window' of branch.0.convolution.window, must have hls() in hw/ops/token_window.py and a header "
-            "hls/nnet/token_window.h; write them (docs/architecture.md) or use another backend", tmp_path, graph, solve(graph, HardwareConfig(multipliers=30)))  # fmt: skip
 
 
 def test_a_board_without_part_number(tmp_path):
