@@ -346,7 +346,8 @@ def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
     }
     tables = zip(HLS_TABLES, graph.param(node, "gates"), strict=True)
     memories |= {name: Codes(data=own, bits=k["act_bits"], signed=gate == CANDIDATE) for gate, (name, own) in enumerate(tables)}
-    return HlsLayer(constants=constants, memories=memories | {"tanh": Codes(data=graph.param(node, "tanh"), bits=k["act_bits"])})
+    memories["tanh"] = Codes(data=graph.param(node, "tanh"), bits=k["act_bits"])
+    return HlsLayer(constants=constants, memories=memories, interval=graph.max_tokens * (len(held) + hidden // fold.lanes_out))
 
 
 def memories(p: Params) -> list[Memory]:

@@ -105,7 +105,8 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
-    return HlsLayer(constants={key: int(node.attrs[key]) for key in ATTRS})
+    beats = fold.into(graph.tensor(node.inputs[0]).channels).width // fold.lanes_in
+    return HlsLayer(constants={key: int(node.attrs[key]) for key in ATTRS}, interval=(graph.max_tokens + behind(node)) * beats)
 
 
 def holds(graph: Graph, node: Node, fold: Fold, port: int) -> int:

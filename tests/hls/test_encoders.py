@@ -36,6 +36,22 @@ def test_ranges_of_keys(keys, tmp_path):
     assert not graph.tensor("layer.0.probs").keys.all
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("keys", ["segment", ("T", "segment", "segment", "segment", "segment", "segment")])
+def test_sentences_of_a_pair(keys, tmp_path):
+    """Of more layers than a fork has branches the border is forked twice."""
+    shape = SMALL["shape"] | ({"keys": keys} if isinstance(keys, str) else {"keys": keys, "layers": len(keys)})
+    graph, _ = check(tmp_path, **SMALL | {"shape": shape})
+    assert len(graph.readers("border")) == (2 if isinstance(keys, str) else 10)  # golden has softmax read it, too
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("own", [{"patterns": ("left", "previous", "next"), "heads": 1, "head_dim": 6}, {"keep": (180, 100), "layers": 2}])
+def test_compressed_layers(own, tmp_path):
+    """Heads with fixed patterns; tokens that are taken out."""
+    check(tmp_path, **SMALL | {"shape": SMALL["shape"] | own})
+
+
 def test_filled_streams(tmp_path):
     """Odd widths: tokens and heads are filled up with zeros, heads go side by side, of which no tensor and no answer tells."""
     hardware = HardwareConfig(target_cycles=120)

@@ -95,6 +95,17 @@ FAULTS = {
     "lstm: the state of the sentence before": Fault(header="lstm", right="cell[c * lanes + e] = 0;", wrong="cell[c * lanes + e] = 1 << 6;", operator="lstm"),
     "lstm: the cell's rounding": Fault(header="lstm", right="round_shift<CONFIG::cell_shift>(kept + made)", wrong="ap_int<own::kept_bits + 1>((kept + made) >> CONFIG::cell_shift)", operator="lstm"),
     "lstm: products of the last fold alone": Fault(header="lstm", right="sums[fold * CONFIG::pe + p] = sum;", wrong="sums[p] = sum;", operator="lstm"),
+    "scores: keys of the first sentence of a pair alone": Fault(header="scores", right="            first = border;\n", wrong="", operator="scores", first=3),
+    "scores: the second sentence a token late": Fault(header="scores", right="CONFIG::segment && query == border", wrong="CONFIG::segment && query == border + 1", operator="scores", first=3),
+    "context: a first sentence as long as the whole": Fault(header="context", right="seen.border = key + 1;", wrong="seen.border = 0;", operator="context", first=4),
+    "border: the last mark for the first": Fault(header="border", right="told = told || begins;", wrong="told = begins;", operator="border"),
+    "border: a token too few where there is no mark": Fault(header="border", right="tokens_T(tokens + 1);", wrong="tokens;", operator="border"),
+    "pattern: nothing in front of the sentence": Fault(header="pattern", right="starts ? x.data :", wrong="", operator="pattern"),
+    "pattern: the neighbour behind": Fault(header="pattern", right="tap[neighbour[at]]", wrong="tap[neighbour[at] ? unsigned(neighbour[at]) - 1 : 0]", operator="pattern"),
+    "keep_tokens: of equal ones the later": Fault(header="keep_tokens", right="equal < tokens_T(others - above)", wrong="true", operator="keep_tokens"),
+    "keep_tokens: a share rounded down": Fault(header="keep_tokens", right="+ 255) >> 8", wrong=") >> 8", operator="keep_tokens"),
+    "keep_tokens: the first one may go": Fault(header="keep_tokens", right="stay = at == 0 ||", wrong="stay =", operator="keep_tokens"),
+    "keep_tokens: rows of the last head alone": Fault(header="keep_tokens", right="first_row = false;", wrong="first_row = true;", operator="keep_tokens"),
 }  # fmt: skip
 QUICK = ("axis: no TLAST",)  # of one in the values, tests/bitloom/test_hls4ml.py is plain
 FAST_AND_SLOW = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name, fault in FAULTS.items() if fault.tensor]
