@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layers that take tokens out: the operator, and the mask of the tokens that are left (hw/ops/keep_tokens.py)."""
+"""Layers that take tokens out: the operator (hw/ops/keep_tokens.py), and the mask of the tokens that are left, behind it and others."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ class KeepTokens(Operator, nn.Module):
     """The tokens that received most attention, in order (hw/ops/keep_tokens.py); padding behind them.
 
     keep  share that stays, in 256ths: given, or what a method that learns it sets while it trains
-    left  of the last batch: the tokens that were kept, by their places among those that came in [B, T'], and which of these are real, bool [B, T'];
+    taken of the last batch: the tokens that were kept, by their places among those that came in [B, T'], and which of these are real, bool [B, T'];
           None: all were kept
     """
 
     def __init__(self, keep: int):
         super().__init__()
         self.keep = keep
-        self.left: tuple[Tensor, Tensor] | None = None
+        self.taken: tuple[Tensor, Tensor] | None = None
 
     grid = property(lambda self: self._sources[0].grid)
 
     def forward(self, x: Tensor, probs: Tensor, real: Tensor | None) -> Tensor:
         """x [B, T, H], probs [B, heads, T, T] -> [B, T', H], T' of the longest sentence."""
-        self.left = None
+        self.taken = None
         if self.keep == ALL:
             return x
         there = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if real is None else real[:, 0, 0]
@@ -40,8 +40,11 @@ class KeepTokens(Operator, nn.Module):
         count = left(there.sum(1, keepdim=True), self.keep)
         stays = torch.zeros_like(there).scatter(1, order, torch.arange(x.shape[1], device=x.device) < count)
         places = (~stays).sort(dim=1, stable=True).indices[:, : int(count.max())]
-        self.left = places, stays.gather(1, places)
+        self.taken = places, stays.gather(1, places)
         return x.gather(1, places[..., None].expand(-1, -1, x.shape[-1]))
+
+    def left(self, tokens: Tokens) -> Tokens:
+        return tokens.behind(self.keep)
 
     def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
         return ops.keep_tokens.append(b, self.tensor, *inputs, self.keep)
@@ -58,16 +61,17 @@ def ranked(probs: Tensor, there: Tensor) -> Tensor:
 
 
 class StillReal(nn.Module):
-    """The mask behind KeepTokens: which places hold a token, not padding. It stands in front of all that reads what KeepTokens gives."""
+    """The mask behind an operator that gives fewer tokens than it takes: which places hold a token, not padding. It stands in front of all that reads what
+    that one gives."""
 
-    def __init__(self, kept: KeepTokens):
+    def __init__(self, made: Operator):
         super().__init__()
-        self._kept = (kept,)  # in a tuple: it is another module's child
+        self._made = (made,)  # in a tuple: it is another module's child
 
     def forward(self, real: Tensor | None) -> Tensor | None:
         """bool [B, 1, 1, T] -> [B, 1, 1, T'], None for none."""
-        keep = self._kept[0].keep
-        return real if real is None or keep == ALL else still_real(real, Tokens((keep,)))
+        left = self._made[0].left(Tokens())
+        return real if real is None or left in (Tokens(), Tokens().behind(ALL)) else still_real(real, left)
 
 
 def still_real(real: Tensor, kept: Tokens) -> Tensor:

@@ -161,7 +161,7 @@ class Teacher:
 
 def taps(network: Encoder, seen: dict[str, Tensor]) -> Iterator[Any]:
     """Hooks that keep the last outputs: `layer.i` [B, T, H], its attention before and after softmax [B, heads, T, T], where it has heads with queries and
-    keys, and `layer.i.left`, what is left of its tokens (qat/net/kept.py: KeepTokens.left), where it takes some out."""
+    keys, and `layer.i.left`, what is left of its tokens (qat/net/kept.py: KeepTokens.taken), where it takes some out."""
 
     def keep(name: str):
         return lambda module, args, y: seen.__setitem__(name, y)
@@ -172,7 +172,7 @@ def taps(network: Encoder, seen: dict[str, Tensor]) -> Iterator[Any]:
             yield layer.scores.register_forward_hook(keep(f"layer.{i}.before"))
             yield layer.probs.register_forward_hook(keep(f"layer.{i}.after"))
         if layer.kept is not None:
-            yield layer.kept.register_forward_hook(lambda module, args, y, name=f"layer.{i}.left": seen.__setitem__(name, module.left))
+            yield layer.kept.register_forward_hook(lambda module, args, y, name=f"layer.{i}.left": seen.__setitem__(name, module.taken))
 
 
 def spaced_pairs(student: int, teacher: int) -> list[tuple[int, int]]:
