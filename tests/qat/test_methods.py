@@ -409,6 +409,20 @@ def load_shape(shape: EncoderShape) -> EncoderShape:
     return EncoderShape.from_dict(json.loads(json.dumps(shape.as_dict())))
 
 
+def test_layers_that_are_told_a_border_can_be_dropped():
+    """What a dropped layer gives on is its input and mask alone."""
+    plain = plain_model()
+    pairs = method_of("attention_segments")(read({"method": "attention_segments"}), "")
+    model = reshaped(plain, pairs.reshape(plain.shape), pairs)
+    drop = method_of("layer_drop")(read({"method": "layer_drop", "rate": 0.999}), "")
+    work = Work(phase="float", model=model, batches=list, methods=[drop])
+    torch.manual_seed(0)
+    drop.begin(work)
+    bare = FloatModel(replace(model.shape, layers=()))
+    bare.load_state_dict(dict(model.named_parameters()), strict=False)
+    assert torch.equal(model.train()(**inputs()).logits, bare.train()(**inputs()).logits)
+
+
 def test_layers_are_kept_with_their_weights():
     model, method = plain_model(layers=4), method_of("depth")(read({"method": "depth", "layers": [1, 3]}), "")
     new = reshaped(model, method.reshape(model.shape), method)
