@@ -18,8 +18,9 @@ from bitloom.qat.config import QuantConfig
 from bitloom.qat.net.bilstm import BilstmShape
 from bitloom.qat.net.cells import CellsShape
 from bitloom.qat.net.cnn import CnnShape
-from bitloom.qat.net.convolution import Concat, TokenMax, TokenMean, TokenWindow
+from bitloom.qat.net.convolution import Concat, TokenMax, TokenMean, TokenWindow, Upsample, WindowMax, WindowMean
 from bitloom.qat.net.encoder import Encoder
+from bitloom.qat.net.hourglass import HourglassShape
 from bitloom.qat.net.hybrid import HybridShape
 from bitloom.qat.net.kept import KeepTokens
 from bitloom.qat.net.kinds import build
@@ -193,11 +194,18 @@ class RandomEncoder:
         acc = ops.pattern.append(self.b, op.acc, v, op.patterns)
         return self.shift_to(op, acc, 40 * self.rms[v.name], self.pick(self.shape.act_bits), 0.25)
 
-    def add(self, op: Add, a: Tensor, b: Tensor) -> Tensor:
+    def summed(self, op: Add, a: Tensor, b: Tensor) -> dict[str, int]:
+        """A residual sum's bits, multipliers and shift."""
         bits = self.pick(self.shape.residual_bits)
         mult_a, mult_b, shift = 2 ** self.pick((0, 1, 2)), 2 ** self.pick((0, 1)), self.pick((0, 1, 2))
         self.rms[op.tensor] = math.hypot(self.rms[a.name] * mult_a, self.rms[b.name] * mult_b) / 2**shift
-        return ops.add.append(self.b, op.tensor, a, b, mult_a=mult_a, mult_b=mult_b, shift=shift, bits=bits)
+        return {"mult_a": mult_a, "mult_b": mult_b, "shift": shift, "bits": bits}
+
+    def add(self, op: Add, a: Tensor, b: Tensor) -> Tensor:
+        return ops.add.append(self.b, op.tensor, a, b, **self.summed(op, a, b))
+
+    def upsample(self, op: Upsample, a: Tensor, b: Tensor) -> Tensor:
+        return ops.upsample.append(self.b, op.tensor, a, b, op.stride, **self.summed(op, a, b))
 
     def table(self, op: Table, x: Tensor) -> Tensor:
         bits = self.joined if op.into_concat else self.normal_or(x, 8)
@@ -215,7 +223,7 @@ class RandomEncoder:
 
     def token_window(self, op: TokenWindow, x: Tensor) -> Tensor:
         self.rms[op.tensor] = self.rms[x.name]
-        return ops.token_window.append(self.b, op.tensor, x, op.kernel, op.dilation)
+        return ops.token_window.append(self.b, op.tensor, x, op.kernel, op.dilation, op.stride)
 
     def token_max(self, op: TokenMax, x: Tensor) -> Tensor:
         self.rms[op.tensor] = self.rms[x.name] * 1.5
@@ -227,6 +235,17 @@ class RandomEncoder:
         shift = ops.token_mean.reciprocal_bits(x.bits, self.b.max_tokens) + octaves
         self.rms[op.tensor] = self.rms[x.name] * 2.0 ** (-1 - octaves)
         return ops.token_mean.append(self.b, op.tensor, x, shift, bits=bits, scale=x.scale * 2.0**octaves)
+
+    def window_max(self, op: WindowMax, x: Tensor) -> Tensor:
+        self.rms[op.tensor] = self.rms[x.name] * 1.2
+        return ops.window_max.append(self.b, op.tensor, x, op.kernel, op.stride)
+
+    def window_mean(self, op: WindowMean, x: Tensor) -> Tensor:
+        """On a grid as fine, or twice as fine."""
+        bits, octaves = self.pick(self.shape.act_bits), self.pick((-1, 0))
+        shift = ops.token_mean.reciprocal_bits(x.bits, op.kernel) + octaves
+        self.rms[op.tensor] = self.rms[x.name] * 0.7 * 2.0**-octaves
+        return ops.window_mean.append(self.b, op.tensor, x, op.kernel, op.stride, shift, bits=bits, scale=x.scale * 2.0**octaves)
 
     def concat(self, op: Concat, a: Tensor, b: Tensor) -> Tensor:
         self.rms[op.tensor] = max(self.rms[a.name], self.rms[b.name])
@@ -282,6 +301,9 @@ RANDOM = {
     TokenWindow: RandomEncoder.token_window,
     TokenMax: RandomEncoder.token_max,
     TokenMean: RandomEncoder.token_mean,
+    WindowMax: RandomEncoder.window_max,
+    WindowMean: RandomEncoder.window_mean,
+    Upsample: RandomEncoder.upsample,
     Concat: RandomEncoder.concat,
     Lstm: RandomEncoder.lstm,
     OffRamps: RandomEncoder.off_ramps,
@@ -343,6 +365,15 @@ def random_hybrid(seed: int = 0, *, max_tokens: int = 16, bits: dict | None = No
     """Of a hybrid one; keyword arguments are HybridShape's, of `layers` alike."""
     layer = LayerShape(heads=heads, head_width=own["hidden"] // heads, intermediate=intermediate)
     shape = HybridShape(layers=(layer,) * layers, vocabulary=50, positions=max_tokens, max_tokens=max_tokens, **own)
+    return random_network(seed, shape, **(bits or {}))
+
+
+def random_hourglass(
+    seed: int = 0, *, max_tokens: int = 16, bits: dict | None = None, heads: int = 2, intermediate: int = 20, layers=(1, 1, 0), **own
+) -> Graph:
+    """Of an hourglass; keyword arguments are HourglassShape's, `layers` those below, in the middle and above."""
+    layer = LayerShape(heads=heads, head_width=own["hidden"] // heads, intermediate=intermediate)
+    shape = HourglassShape(layers=(layer,) * sum(layers), below=layers[0], middle=layers[1], vocabulary=50, positions=max_tokens, max_tokens=max_tokens, **own)
     return random_network(seed, shape, **(bits or {}))
 
 
