@@ -7,7 +7,7 @@ from pathlib import Path
 import hls4ml
 import numpy as np
 import pytest
-from encoders import random_cnn, random_encoder
+from encoders import random_cnn, random_encoder, random_hourglass
 
 from bitloom.hls import pad, to_hls4ml
 from bitloom.hls.errors import HlsError
@@ -48,6 +48,12 @@ def test_a_convolutional_network(tmp_path):
     graph = random_cnn(1, hidden=8, kernels=(2, 3), filters=4)
     refused("hls4ml: got operator 'token_window' of branch.0.convolution.window, must have hls() in hw/ops/token_window.py and a header "
             "hls/nnet/token_window.h; write them (docs/architecture.md) or use another backend", tmp_path, graph, solve(graph, HardwareConfig(multipliers=30)))  # fmt: skip
+
+
+def test_an_hourglass(tmp_path):
+    graph = random_hourglass(1, hidden=8, returns=True)
+    refused("hls4ml: got operator 'window_mean' of down, must have hls() in hw/ops/window_mean.py and a header "
+            "hls/nnet/window_mean.h; write them (docs/architecture.md) or use another backend", tmp_path, graph, solve(graph, HardwareConfig(multipliers=30)))  # fmt: skip
 
 
 def test_a_board_without_part_number(tmp_path):
