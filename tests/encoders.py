@@ -225,6 +225,18 @@ class RandomEncoder:
         self.rms[op.tensor] = self.rms[x.name]
         return ops.token_window.append(self.b, op.tensor, x, op.kernel, op.dilation, op.stride)
 
+    def window_max(self, op: WindowMax, x: Tensor) -> Tensor:
+        self.rms[op.tensor] = self.rms[x.name] * 1.2
+        return ops.window_max.append(self.b, op.tensor, x, op.kernel, op.stride)
+
+    def window_mean(self, op: WindowMean, x: Tensor) -> Tensor:
+        """Of about the range of what it pools."""
+        bits = self.joined if op.into_concat else self.normal_or(x, 8)
+        octaves = bits - x.bits  # of the same range
+        shift = ops.token_mean.reciprocal_bits(x.bits, op.kernel) - octaves
+        self.rms[op.tensor] = self.rms[x.name] * 2.0**octaves * 0.7
+        return ops.window_mean.append(self.b, op.tensor, x, op.kernel, op.stride, shift, bits=bits, scale=x.scale * 2.0**-octaves)
+
     def token_max(self, op: TokenMax, x: Tensor) -> Tensor:
         self.rms[op.tensor] = self.rms[x.name] * 1.5
         return ops.token_max.append(self.b, op.tensor, x)
@@ -235,17 +247,6 @@ class RandomEncoder:
         shift = ops.token_mean.reciprocal_bits(x.bits, self.b.max_tokens) + octaves
         self.rms[op.tensor] = self.rms[x.name] * 2.0 ** (-1 - octaves)
         return ops.token_mean.append(self.b, op.tensor, x, shift, bits=bits, scale=x.scale * 2.0**octaves)
-
-    def window_max(self, op: WindowMax, x: Tensor) -> Tensor:
-        self.rms[op.tensor] = self.rms[x.name] * 1.2
-        return ops.window_max.append(self.b, op.tensor, x, op.kernel, op.stride)
-
-    def window_mean(self, op: WindowMean, x: Tensor) -> Tensor:
-        """On a grid as fine, or twice as fine."""
-        bits, octaves = self.pick(self.shape.act_bits), self.pick((-1, 0))
-        shift = ops.token_mean.reciprocal_bits(x.bits, op.kernel) + octaves
-        self.rms[op.tensor] = self.rms[x.name] * 0.7 * 2.0**-octaves
-        return ops.window_mean.append(self.b, op.tensor, x, op.kernel, op.stride, shift, bits=bits, scale=x.scale * 2.0**octaves)
 
     def concat(self, op: Concat, a: Tensor, b: Tensor) -> Tensor:
         self.rms[op.tensor] = max(self.rms[a.name], self.rms[b.name])
@@ -299,10 +300,10 @@ RANDOM = {
     KeepTokens: RandomEncoder.keep_tokens,
     FirstToken: RandomEncoder.first_token,
     TokenWindow: RandomEncoder.token_window,
-    TokenMax: RandomEncoder.token_max,
-    TokenMean: RandomEncoder.token_mean,
     WindowMax: RandomEncoder.window_max,
     WindowMean: RandomEncoder.window_mean,
+    TokenMax: RandomEncoder.token_max,
+    TokenMean: RandomEncoder.token_mean,
     Upsample: RandomEncoder.upsample,
     Concat: RandomEncoder.concat,
     Lstm: RandomEncoder.lstm,

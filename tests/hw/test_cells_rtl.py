@@ -24,7 +24,7 @@ LENGTHS = [16, 1, 2, 9, 1, 1, 16, 5]
 @pytest.mark.parametrize("stalls", [(0.0, 0.0), pytest.param((0.4, 0.4), marks=pytest.mark.slow)])
 def test_cell(name, stalls, tmp_path, monkeypatch):
     monkeypatch.setenv("BITLOOM_BUILD", "quick")
-    encoder = make_of(tmp_path, 5, random_cells(5, hidden=8, **CELLS[name]), HardwareConfig(multipliers=60), LENGTHS)
+    encoder = make_of(tmp_path, 5, random_cells(5, hidden=6, **CELLS[name]), HardwareConfig(multipliers=60), LENGTHS)
     got, report = encoder.run(stall_in=stalls[0], stall_out=stalls[1], resets=1)
     assert_equal(encoder, report)
     assert_fills(encoder, got)
