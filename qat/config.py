@@ -252,7 +252,7 @@ class HourglassConfig(NetworkConfig):
     middle: int = Field(2, ge=1, le=MAX_LAYERS)  # of pooled tokens
     above: int | None = Field(None, ge=0, le=MAX_LAYERS)  # at full length again; left out: tokens stay pooled, but for logits of each token
     stride: int = Field(2, ge=2, le=MAX_TOKENS)  # tokens that become one
-    window: Literal["max", "mean"] = "mean"  # of them
+    down: Literal["max", "mean"] = "mean"  # how
     heads: int = Field(2, ge=1, le=MAX_HIDDEN)
     intermediate: int = Field(512, ge=1, le=MAX_INTERMEDIATE)
     activation: Literal["gelu", "relu"] = "gelu"

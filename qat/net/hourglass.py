@@ -41,7 +41,7 @@ class HourglassShape(NetworkShape):
     middle: int
     returns: bool
     stride: int = 2
-    window: Literal["max", "mean"] = "mean"
+    down: Literal["max", "mean"] = "mean"
     pooling: Literal["first", "max", "mean"] = "max"
     vocabulary: int
     positions: int
@@ -63,7 +63,7 @@ class HourglassShape(NetworkShape):
             middle=model.middle,
             returns=model.above is not None or head != "sequence",
             stride=model.stride,
-            window=model.window,
+            down=model.down,
             pooling=model.pooling,
             vocabulary=vocabulary,
             positions=model.max_tokens,
@@ -136,7 +136,7 @@ class Hourglass(Network):
         self.embeddings.norm = LayerNorm(hidden, eps)
         self.dropout = nn.Dropout(dropout)
         self.layer = nn.ModuleList(EncoderLayer(layer, hidden, eps, dropout, dropout) for layer in shape.layers)
-        self.down = WINDOWS[shape.window](shape.stride, shape.stride)
+        self.down = WINDOWS[shape.down](shape.stride, shape.stride)
         self.still_real = StillReal(self.down)
         self.up = nn.Module() if shape.returns else None
         if shape.returns:

@@ -23,7 +23,7 @@ NETWORKS = {
     "attention above": dict(hidden=16, stack=((3, 1), (2, 4)), layers=2, pooling="max"),
     "attention beside": dict(hidden=16, stack=(), beside=((3, 2), (4, 1)), layers=2, pooling="mean"),
     "hourglass": dict(hidden=16, layers=(1, 1, 1), returns=True, stride=2, pooling="mean"),
-    "hourglass without a way back": dict(hidden=16, layers=(1, 2, 0), returns=False, stride=3, window="max"),
+    "hourglass without a way back": dict(hidden=16, layers=(1, 2, 0), returns=False, stride=3, down="max"),
     "hourglass of tokens": dict(hidden=12, layers=(0, 2, 0), returns=True, stride=4, head="token", labels=3),
 }
 MAKERS = {"layers": random_hybrid, "returns": random_hourglass}

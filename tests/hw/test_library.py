@@ -55,7 +55,7 @@ def test_instances_are_of_the_records_module():
     """And every size that decides its cost is a number."""
     graphs = [random_encoder(1, keys="segment", patterns=("left", "next")), random_encoder(1, keep=128)]
     graphs += [random_cnn(1, hidden=8, stack=((3, 1),), kernels=(2, 3), filters=4, pooling=pooling) for pooling in ("max", "mean")]
-    graphs += [random_bilstm(1, hidden=8, units=4, classifier=4), *(random_hourglass(1, hidden=8, returns=True, window=window) for window in ("max", "mean"))]
+    graphs += [random_bilstm(1, hidden=8, units=4, classifier=4), *(random_hourglass(1, hidden=8, returns=True, down=down) for down in ("max", "mean"))]
     board, units = Board.load("ulx3s_85f"), [unit for graph in graphs for unit in Design(graph, solve(graph, HardwareConfig(multipliers=30))).units]
     assert {unit.op.name for unit in units} == set(HARDWARE)
     for unit in units:

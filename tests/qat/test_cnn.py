@@ -71,7 +71,7 @@ CASES = {
     "one place in two, means": (config(stride=2, pooling="mean", dilations=[1]), QuantConfig(weights=2)),
     "attention beside": (hybrid(dilations=[], beside=[1, 4], layers=2), QuantConfig(activations=6)),
     "an hourglass": (hourglass(above=1, pooling="mean"), QuantConfig()),
-    "an hourglass that stays narrow": (hourglass(middle=2, stride=3, window="max", pooling="first"), QuantConfig(activation_scales="learned")),
+    "an hourglass that stays narrow": (hourglass(middle=2, stride=3, down="max", pooling="first"), QuantConfig(activation_scales="learned")),
     "an hourglass, tokens": (hourglass(layers=0, stride=4, head="token"), QuantConfig(weights=2, residual="auto")),
     "pooled embeddings": (config(kernels=[], pooling="mean"), QuantConfig()),
     "other bits of one layer": (
@@ -250,7 +250,7 @@ WRONG = {
     "network: hourglass, stride: 64": "r.yaml:2: model.stride: got 64, must be less than max_tokens 64: one token of any sentence would be left; lower it",
     "network: hourglass, stride: 1": "r.yaml:2: model.stride: got 1, must be at least 2; change it",
     "network: hourglass, hidden: 10, heads: 4": "r.yaml:2: model.hidden: got 10 with 4 heads, must be divisible by the number of heads; use e.g. heads: 5",
-    "network: hourglass, window: first": "r.yaml:2: model.window: got 'first', must be 'max' or 'mean'; change it",
+    "network: hourglass, down: first": "r.yaml:2: model.down: got 'first', must be 'max' or 'mean'; change it",
     "network: hybrid, hidden: 10, heads: 4": "r.yaml:2: model.hidden: got 10 with 4 heads, must be divisible by the number of heads; use e.g. heads: 5",
     "network: hybrid, dilations: [64]": "r.yaml:2: model.dilations: got a kernel of 3 with a dilation of 64, which reads tokens up to 64 away, must be less ",
     "network: cnn, pooling: first": "r.yaml:2: model.pooling: got 'first', must be 'max' or 'mean'; change it",
