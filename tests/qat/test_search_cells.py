@@ -185,7 +185,7 @@ def test_none_that_fits_among_the_most_probable(tmp_path, monkeypatch):
 def test_sections_that_do_not_go_with_it():
     made = SearchConfig.model_validate({"method": "architecture"})
     for model, hardware, text in (
-        (CnnConfig(network="cnn"), HARDWARE, "search.method: got architecture on a network of kind 'cnn', must be on cells, which it chooses; set model"),
+        (CnnConfig(network="cnn"), HARDWARE, "search.method: got architecture on a network of kind 'cnn', must be on cells; set model.network: cells"),
         (MODEL, HardwareConfig(multipliers=9), "search.budget.cycles: got none, must be given, or hardware.target_cycles: what an operation takes depends"),
         (MODEL, HardwareConfig(target_cycles=9, layers=1), "hardware.layers: got it with search.method architecture, must be left out: all cells are hardware"),
         (
