@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
-from bitloom.hw.instance import Fold, Instance, Module
+from bitloom.hw.instance import Fold, HlsLayer, Instance, Module
 from bitloom.hw.ops.common import require
 from bitloom.hw.ops.record import Operator
 from bitloom.hw.parts import window
@@ -56,6 +56,13 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     return Instance(module="token_window", params={"DILATION": node.attrs["dilation"], **window.params(graph, node, fold)})
 
 
+def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
+    beats = fold.into(graph.tensor(node.inputs[0]).channels).width // fold.lanes_in
+    kernel, dilation, stride = _shape(node)
+    require(stride == 1, graph, node, f"got a stride of {stride}, must be 1 for hls4ml; use the rtl backend")
+    return HlsLayer(constants={"kernel": kernel, "dilation": dilation}, interval=(graph.max_tokens + offsets(kernel, dilation)[-1]) * beats)
+
+
 def holds(graph: Graph, node: Node, fold: Fold, port: int) -> int:
     return window.holds(offsets(*_shape(node)), node.attrs["stride"])
 
@@ -83,4 +90,5 @@ OP = Operator(
     holds=holds,
     rtl=rtl,
     module=MODULE,
+    hls=hls,
 )
