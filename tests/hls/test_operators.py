@@ -112,7 +112,22 @@ def draw_first_token(rng):
 def draw_token_window(rng):
     kernel, lanes = int(rng.integers(2, 8)), int(rng.integers(1, 5))
     dilation = int(rng.integers(1, 1 + 15 // (kernel // 2)))
-    return lanes * int(rng.integers(1, 6)), kernel, dilation, lanes, _bits(rng, 1, 16), bool(rng.integers(2)), _lengths(rng, 16)
+    stride = int(rng.integers(1, 6)) if kernel // 2 * dilation < 14 else 1
+    return lanes * int(rng.integers(1, 6)), kernel, dilation, lanes, _bits(rng, 1, 16), bool(rng.integers(2)), _lengths(rng, 16), stride
+
+
+def draw_window_max(rng):
+    kernel, lanes = int(rng.integers(2, 9)), int(rng.integers(1, 5))
+    return lanes * int(rng.integers(1, 6)), kernel, int(rng.integers(1, kernel + 1)), lanes, _bits(rng, 1, 16), bool(rng.integers(2)), _lengths(rng, 16)
+
+
+def draw_window_mean(rng):
+    return *draw_window_max(rng), _bits(rng, 2, 16), int(rng.integers(-3, 3))
+
+
+def draw_upsample(rng):
+    shape = draw_add(rng)
+    return shape[0], int(rng.integers(2, 9)), *shape[1:], _lengths(rng, 16)
 
 
 def draw_token_max(rng):
@@ -160,7 +175,8 @@ def draw_keep_tokens(rng):
 DRAW = {"linear": draw_linear, "requant": draw_requant, "add": draw_add, "table": draw_table, "scores": draw_heads, "context": draw_heads,
         "softmax": draw_softmax, "layernorm": draw_layernorm, "first_token": draw_first_token, "token_window": draw_token_window,
         "token_max": draw_token_max, "token_mean": draw_token_mean, "concat": draw_concat, "lstm": draw_lstm,
-        "border": draw_border, "pattern": draw_pattern, "keep_tokens": draw_keep_tokens}  # fmt: skip
+        "border": draw_border, "pattern": draw_pattern, "keep_tokens": draw_keep_tokens,
+        "window_max": draw_window_max, "window_mean": draw_window_mean, "upsample": draw_upsample}  # fmt: skip
 
 
 @pytest.mark.slow

@@ -17,9 +17,21 @@ from bitloom.hw.plan.solve import HardwareConfig, solve
 
 ROOT = Path(__file__).parents[2]
 HEADERS = ROOT / "hls" / "nnet"
-SHARED_HEADERS = ("beat", "axis", "fork", "csim", "pool")  # streams and plumbing between the operators, and what some of them share
+SHARED_HEADERS = ("beat", "axis", "fork", "csim", "pool", "window")  # streams and plumbing between the operators, and what some of them share
 HARDWARE = [stem for stem, op in OPS.items() if not op.host and not op.gate]
-NOT_FINN = {"border", "pattern", "keep_tokens", "token_window", "token_max", "token_mean", "concat", "lstm"}  # it refuses them in one line
+NOT_FINN = {
+    "border",
+    "pattern",
+    "keep_tokens",
+    "token_window",
+    "token_max",
+    "token_mean",
+    "concat",
+    "lstm",
+    "window_max",
+    "window_mean",
+    "upsample",
+}  # it refuses them in one line
 
 
 @pytest.mark.parametrize("stem", OPS)
