@@ -47,7 +47,7 @@ LAYERNORM = [(3, 1, 12, 12, 1e-12, [9, 1]), (2, 2, 8, 8, 1e-12, [9, 1]), (384, 4
 
 def fitted(case: Case) -> Case:
     """max_tokens as long as the longest sentence: the loops' bounds are reached. Of attention it is in the constants already."""
-    if case.node.op in ("scores", "softmax", "context", "border"):
+    if case.node.op in ("scores", "softmax", "context"):
         return case
     return replace(case, graph=replace(case.graph, max_tokens=int(case.lengths.max())))
 
