@@ -7,7 +7,7 @@ import numpy as np
 
 from bitloom.hw.cost.memories import Memory, index_bits
 from bitloom.hw.graph import Graph, Node
-from bitloom.hw.instance import Fold, Params, Terms
+from bitloom.hw.instance import Fold, HlsLayer, Params, Terms
 from bitloom.hw.ops.common import require
 
 INSIDE = 2  # tokens that a unit takes beside those that it needs to give one out, and the one that it gives
@@ -99,6 +99,15 @@ def timing(places: list[int], stride: int, latency: int, ins, out):
 def holds(places: list[int], stride: int) -> int:
     """Tokens inside."""
     return behind(places, stride) + INSIDE + 1
+
+
+def hls(graph: Graph, node: Node, fold: Fold, **own: int) -> HlsLayer:
+    """The constants of hls/nnet/window.h, and the operator's own."""
+    kernel, dilation, stride = (int(node.attrs.get(key, 1)) for key in ("kernel", "dilation", "stride"))
+    places = offsets(kernel, dilation, stride)
+    later, beats = behind(places, stride), fold.into(graph.tensor(node.inputs[0]).channels).width // fold.lanes_in
+    constants = {"kernel": kernel, "dilation": dilation, "stride": stride, "behind": later, "lag": later - places[-1]}
+    return HlsLayer(constants=constants | own, interval=(graph.max_tokens + later) * beats)
 
 
 def params(graph: Graph, node: Node, fold: Fold) -> Params:
