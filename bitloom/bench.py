@@ -88,7 +88,7 @@ COMPRESSION = {"none": Row(recipe="sst2-tiny")} | {name: Row(recipe=name) for na
 # The pre-trained 6x384 encoder, distilled from its own float model. Eight bits have little to learn, and lose it again at the rate of the others.
 PRETRAINED = {
     f"minilm-w{bits}a8": Row(recipe="minilm-sst2", sets=(f"quantization.weights={bits}", f"training.qat_epochs={epochs}", f"training.qat_learning_rate={rate}"))
-    for bits, epochs, rate in ((8, 0.05, 2e-5), (4, 0.5, 1e-4), (2, 0.5, 1e-4), (1, 0.5, 1e-4))
+    for bits, epochs, rate in ((8, 0.05, 2e-5), (4, 0.5, 1e-4), (2, 0.5, 1e-4), (1, 0.8, 1e-4))
 }
 TABLES = {"quantization": QUANTIZATION, "pretrained": PRETRAINED, "compression": COMPRESSION}
 

@@ -63,6 +63,8 @@ class VerificationSection(Strict):
     stall_sentences: int = Field(8, ge=0)  # again with random gaps at the input and a slow reader at the output
     reference_sentences: int = Field(200, ge=1)  # Brevitas float64 = golden = ONNX Runtime, every tensor
     seed: int = Field(0, ge=0, le=MAX_SEED)
+    workers: int = Field(1, ge=1, le=4096)  # simulations at once
+    cluster: str | None = None  # address of a Ray cluster for them ("local": one on this machine); None: processes of this machine
 
 
 class Recipe(Strict):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""pareto.json of a search as a page: the front, the bits of each layer, and how much each of them costs in accuracy."""
+"""What a search found as a page: of bits the front, the bits of each layer, and how much each costs in accuracy; of a cell how it was learned."""
 
 from __future__ import annotations
 
@@ -32,6 +32,39 @@ def render(found: dict, sensitivity: dict[str, dict[int, float]], recipe_yaml: s
         sensitivity_chart=_sensitivities(sensitivity),
         short=_short(found),
     )
+
+
+def render_cell(found: dict, recipe_yaml: str) -> str:
+    """search.html as text. found: content of architecture.json."""
+    history = found["history"]
+
+    def lines_of(keys: dict[str, str]) -> list[Series]:
+        return [
+            Series(name=name, points=[(h["step"], h[key]) for h in history], style=style) for style, (key, name) in enumerate(keys.items(), start=1)
+        ]  # fmt: skip
+
+    figure = "block_ram" if found["real"]["figures"]["block_ram"] else "multipliers"
+    rows = [
+        {"name": name, "learned": history[-1][name], "predicted": found["predicted"][name], "real": value, "most": found["limits"].get(name)}
+        for name, value in found["real"]["figures"].items()
+        if value
+    ]
+    return template("search_cell.html.j2").render(
+        s=found,
+        rows=rows,
+        recipe=recipe_yaml,
+        loss_chart=lines(lines_of({"loss": "of the weights", "held_out": "of the architecture"}), "step", "loss"),
+        cost_chart=lines(lines_of({figure: figure.replace("_", " ")}), "step", f"{figure.replace('_', ' ')}, mean"),
+        probability_chart=heat(list(_operations(found)), found["operations"]),
+    )
+
+
+def _operations(found: dict) -> Iterator[Row]:
+    """One row an edge, with the probability of each of its operations."""
+    places = [(node, source) for node in range(1, len(found["cell"]) + 1) for source in range(node)]
+    for (node, source), row in zip(places, found["probabilities"], strict=True):
+        cells = {name: (p, f"{p:.2f}") for name, p in zip(found["operations"], row, strict=True)}
+        yield Row(label=f"{source or 'input'} to {node}: {found['cell'][node - 1][source]}", cells=cells)
 
 
 def _points(found: dict, key: str, label: str) -> Markup:

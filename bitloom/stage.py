@@ -134,7 +134,7 @@ STAGES = {
         ),
         Stage(
             name="search",
-            title="Search for the bits of each layer",
+            title="Search for the best within the budget",
             sections=("name", "model", "data", "quantization", "training", "compression", "hardware", "search"),
             may=("board",),
             resumes=True,

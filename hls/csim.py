@@ -24,7 +24,7 @@ from bitloom.hls.errors import HlsError
 from bitloom.hw import golden, process
 from bitloom.hw.graph import Graph
 from bitloom.hw.plan.design import SINK, Design
-from bitloom.hw.plan.streams import Stream
+from bitloom.hw.plan.streams import Stream, borders_in, each_border
 from bitloom.sim.errors import SimulationError, ToolError
 from bitloom.sim.runner import QUICK, cache_dir, encoder_effort
 
@@ -143,6 +143,7 @@ def simulate(design: Design, library: Library, sentences: Sequence[np.ndarray]) 
     Raises SimulationError: the process died, or read a stream that nobody wrote. ToolError: it was killed from outside.
     """
     (out,), top = design.outputs, design.graph.max_tokens
+    borders = each_border([len(s) for s in sentences], borders_in(design.streams.values(), sentences))
     with process.scratch("csim") as work:
         names = [unit.name for unit in design.units]
         sizes = {tensor: _elements(stream, top) for tensor, stream in design.streams.items()}
@@ -167,8 +168,8 @@ def simulate(design: Design, library: Library, sentences: Sequence[np.ndarray]) 
         made = np.load(work / "out.npz")
         tensors = {
             tensor: [
-                _channels(design.streams[out.tensor if tensor == SINK else tensor], part, len(sentence))
-                for part, sentence in zip(np.split(made[tensor], _ends(made, tensor)), sentences, strict=True)
+                _channels(design.streams[out.tensor if tensor == SINK else tensor], part, len(sentence), border)
+                for part, sentence, border in zip(np.split(made[tensor], _ends(made, tensor)), sentences, borders, strict=True)
             ]
             for tensor in [*names, SINK]
         }
@@ -188,13 +189,14 @@ def _elements(stream: Stream, max_tokens: int) -> int:
     return stream.layout.width * (max_tokens if stream.kind == "token" else 1)
 
 
-def _channels(stream: Stream, elements: np.ndarray, tokens: int) -> np.ndarray:
+def _channels(stream: Stream, elements: np.ndarray, tokens: int, border: int | None) -> np.ndarray:
     """What the stream of a sentence of that many tokens carried, flat, as the golden tensor lies, without its filled places; 0 where rows have no key.
 
-    A token that was cut off, and rows of another number of elements, stay as they are.
+    A token that was cut off, and rows of another number of elements, stay as they are. border: of a pair (hw/keys.py)
     """
     if stream.kind == "row":
-        order = stream.order(np.array([tokens]))
+        tokens = int(stream.carries(tokens))
+        order = stream.order(np.array([tokens]), [border])
         if order is None or len(order) != len(elements):
             return elements
         whole = np.zeros(tokens * stream.heads * tokens, dtype=elements.dtype)
@@ -219,13 +221,15 @@ def verify(design: Design, library: Library, ids: Sequence[Sequence[int]], segme
         part = slice(start, start + CHUNK)
         lengths = [len(s) for s in ids[part]]
         want = golden.run(graph, ids[part], segments[part])
+        borders = each_border(lengths, golden.borders(graph, want))
         began = time.monotonic()
         got = simulate(design, library, np.split(want[graph.entry], np.cumsum(lengths)[:-1]))
         seconds += time.monotonic() - began
         for name in counts:
             tensor = graph.outputs[0] if name == SINK else name
             for index, (a, b) in enumerate(zip(got[name], split(graph, tensor, want[tensor], lengths), strict=True)):
-                order = design.streams[tensor].order(np.array([lengths[index]]))
+                stream = design.streams[tensor]
+                order = stream.order(np.array([stream.carries(lengths[index])]), [borders[index]])
                 counts[name] += len(b) if order is None else len(order)
                 different = _differences(a, b)
                 wrong += len(different)
@@ -250,7 +254,7 @@ def split(graph: Graph, name: str, values: np.ndarray, lengths: Sequence[int]) -
     """A golden tensor as a flat array for each sentence, in stream order."""
     tensor = graph.tensor(name)
     sizes = {"token": lambda n: n * tensor.channels, "sentence": lambda n: tensor.channels, "row": lambda n: n * n * int(tensor.shape[1])}[tensor.kind]
-    return np.split(values.reshape(-1), np.cumsum([sizes(n) for n in lengths])[:-1])
+    return np.split(values.reshape(-1), np.cumsum([sizes(tensor.tokens.of(n)) for n in lengths])[:-1])
 
 
 def _differences(got: np.ndarray, want: np.ndarray) -> np.ndarray:
@@ -260,7 +264,7 @@ def _differences(got: np.ndarray, want: np.ndarray) -> np.ndarray:
 
 def _place(graph: Graph, name: str, tensor: str, sentence: int, tokens: int, index: int, got: np.ndarray, want: np.ndarray) -> str:
     t = graph.tensor(tensor)
-    per_token = tokens * int(t.shape[1]) if t.kind == "row" else t.channels
+    per_token = t.tokens.of(tokens) * int(t.shape[1]) if t.kind == "row" else t.channels
     a = got[index] if index < len(got) else "nothing (lost)"
     b = want[index] if index < len(want) else "nothing (extra)"
     return f"{name}: sentence {sentence} token {index // per_token} channel {index % per_token}: got {a}, must be {b}"

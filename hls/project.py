@@ -49,8 +49,6 @@ def to_hls4ml(
     builder = {"io_stream": _stream_layers, "io_parallel": _array_layers}.get(io_type)
     if builder is None:
         raise HlsError(f"hls4ml: got io_type '{io_type}', must be io_stream or io_parallel; choose one of these")
-    if pairs := [tensor for tensor in design.graph.tensors.values() if tensor.kind == "row" and tensor.keys.segment]:
-        raise HlsError(f"hls4ml: got keys '{pairs[0].shape[2]}' of {pairs[0].name}, must be all, causal or a window; use the rtl backend")
     for node in design.graph.nodes:
         if not (op := OPS.get(node.op)) or not op.host and not (op.hls and (layers.HEADERS / f"{node.op}.h").is_file()):
             raise HlsError(
@@ -184,14 +182,23 @@ def _stream_layers(design: Design) -> Iterator[dict]:
         else:
             unit = design.unit(tensor)
             yield _operator(unit, [taken[port] for port in unit.ports], variable)
-        if len(readers) > MOST_BRANCHES:
-            raise HlsError(f"hls4ml: got {len(readers)} readers of {tensor}, must be at most {MOST_BRANCHES} (hls/nnet/fork.h)")
         branches = {port: f"{tensor}.to.{port.unit or port.prefix}.{port.index}" if len(readers) > 1 else tensor for port in readers}
         taken |= branches
         if len(readers) > 1:
-            variables = [_stream_variable(stream, top, name, port.depth) for port, name in branches.items()]
-            yield _plumbing("fork", f"{tensor}.fork", [tensor], variables, most_beats(stream, top), list(branches.values()))
+            yield from _forks(stream, top, {name: port.depth for port, name in branches.items()})
     yield _plumbing("to_axis", SINK, [taken[exit]], [_port_variable(exit.stream, top, SINK)], most_beats(exit.stream, top))
+
+
+def _forks(stream: Stream, max_tokens: int, depths: dict[str, int]) -> Iterator[dict]:
+    """Branches, name -> FIFO depth, of one fork, or of several where there are more than one has: its last branch is then forked again."""
+    source, name, rest = stream.tensor, f"{stream.tensor}.fork", list(depths.items())
+    while rest:
+        split = len(rest) if len(rest) <= MOST_BRANCHES else MOST_BRANCHES - 1
+        own, rest = rest[:split], rest[split:]
+        own += [(f"{name}.more", MIN_DEPTH)] * bool(rest)
+        variables = [_stream_variable(stream, max_tokens, branch, depth) for branch, depth in own]
+        yield _plumbing("fork", name, [source], variables, most_beats(stream, max_tokens), [branch for branch, _ in own])
+        source, name = f"{name}.more", f"{name}.next"
 
 
 def _plumbing(stem: str, name: str, inputs: list[str], variables: list[StreamVariable], beats: int, outputs: Sequence[str] | None = None) -> dict:

@@ -173,7 +173,11 @@ class Codes:
 
 @dataclass(frozen=True, kw_only=True)
 class HlsLayer:
-    """One call of the operator's header in hls/nnet: the constants of its CONFIG and its memories."""
+    """One call of the operator's header in hls/nnet: the constants of its CONFIG and its memories.
+
+    interval  cycles between sentences of max_tokens, without its pipelines' depth, where the header takes more than the RTL; 0: it does not
+    """
 
     constants: dict[str, int | bool] = field(default_factory=dict)
     memories: dict[str, Codes] = field(default_factory=dict)
+    interval: int = 0

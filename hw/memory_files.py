@@ -83,6 +83,11 @@ class Reads:
                 else:
                     read[:] = True
 
+    def merge(self, read: Mapping[str, np.ndarray]) -> None:
+        """Those of another simulation, which `read` says as this one does, too."""
+        for name, words in read.items():
+            self.read[name] |= words
+
     def _banks(self, name: str, unit: Unit, key: str) -> list[np.ndarray]:
         """Of each turn, the part of a memory that it reads; turns may share one."""
         of = shared.of_turns(unit.instance.params, key)

@@ -104,7 +104,7 @@ def observe(network: Network, batches: Iterable[dict[str, Tensor]], make: Callab
             whole = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.to(device).bool()
             real = None if bool(whole.all()) else whole[:, None, None, :]
             for own, batch in masks.items():
-                batch["real"] = still_real(whole, own) if own.shares else whole
+                batch["real"] = still_real(whole, own) if own.steps else whole
             network(ids, torch.zeros_like(ids) if segments is None else segments.to(device), real)
             seen += 1
     finally:

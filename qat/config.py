@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -10,6 +11,7 @@ from pydantic import Discriminator, Field, Tag, model_serializer, model_validato
 
 from bitloom.hw.keys import SEGMENT
 from bitloom.hw.settings import ConfigError, Number, Strict, did_you_mean
+from bitloom.qat.cells import OPERATIONS, check_cell, edges
 
 # Quantization settings and the bits each may have. Upper ends are the hardware's: a table has at most 2**10 entries,
 # LayerNorm takes at most 16 bits.
@@ -219,7 +221,42 @@ class HybridConfig(NetworkConfig):
         return self
 
 
-MODELS: dict[str, type[NetworkConfig]] = {"encoder": ModelConfig, "cnn": CnnConfig, "bilstm": BilstmConfig, "hybrid": HybridConfig}
+class CellsConfig(NetworkConfig):
+    """Shape of a network of cells: one cell (qat/cells.py) several times, one behind the other, then one vector a sentence."""
+
+    checkpoint: ClassVar[None] = None
+
+    network: Literal["cells"]
+    hidden: int = Field(128, ge=2, le=MAX_HIDDEN)  # channels of the embeddings and of every node
+    cells: int = Field(1, ge=1, le=MAX_LAYERS)
+    cell: list[list[str]] = [["conv3"], ["skip", "conv3"]]  # of each node, one operation from each earlier one; what a search chooses
+    activation: Literal["gelu", "relu"] = "relu"
+    pooling: Literal["max", "mean"] = "max"  # over a sentence's tokens
+
+    @property
+    def size(self) -> tuple[str, str]:
+        return f"{self.cells} x {self.hidden}", "-"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_a_cell(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "cell" in data:
+            check_cell("cell", data["cell"])
+        return data
+
+    @model_validator(mode="after")
+    def _sees_tokens(self) -> CellsConfig:
+        check_reaches("cell", {name for own in edges(self.cell).values() for name in own.values()}, self.max_tokens)
+        return self
+
+
+MODELS: dict[str, type[NetworkConfig]] = {
+    "encoder": ModelConfig,
+    "cnn": CnnConfig,
+    "bilstm": BilstmConfig,
+    "hybrid": HybridConfig,
+    "cells": CellsConfig,
+}
 
 
 def model_kind(data: Any) -> str:
@@ -232,7 +269,8 @@ Model = Annotated[
     Annotated[ModelConfig, Tag(f"{KIND}encoder")]
     | Annotated[CnnConfig, Tag(f"{KIND}cnn")]
     | Annotated[BilstmConfig, Tag(f"{KIND}bilstm")]
-    | Annotated[HybridConfig, Tag(f"{KIND}hybrid")],
+    | Annotated[HybridConfig, Tag(f"{KIND}hybrid")]
+    | Annotated[CellsConfig, Tag(f"{KIND}cells")],
     Discriminator(model_kind),
 ]
 
@@ -245,6 +283,12 @@ def check_reach(key: str, kernel: int, dilation: int, max_tokens: int) -> None:
             f"{key}: got a kernel of {kernel}{apart}, which reads tokens up to {furthest} away, must be less than max_tokens {max_tokens}; "
             "lower it, or raise model.max_tokens"
         )
+
+
+def check_reaches(key: str, operations: Iterable[str], max_tokens: int) -> None:
+    """The same of operations of a cell."""
+    for name in sorted(operations):
+        check_reach(key, OPERATIONS[name].kernel, OPERATIONS[name].dilation, max_tokens)
 
 
 def check_heads(hidden: int, heads: int) -> None:

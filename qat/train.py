@@ -102,6 +102,32 @@ class Start:
     dev: Features
 
 
+@dataclass(frozen=True, kw_only=True)
+class Read:
+    """A task's data as a training has it, what its compression makes of the examples and adds to the items included.
+
+    own  examples of the training split itself: what is made of example i has a number that is i modulo `own`
+    """
+
+    dataset: Dataset
+    tokenizer: TextTokenizer
+    train: Features
+    dev: Features
+    compression: Compression
+    own: int
+
+
+def read_task(model: NetworkConfig, quant: QuantConfig, training: TrainConfig, data: DataConfig, data_dir: Path | str | None,
+              out: Path | str, *, compression: Sequence[MethodConfig] = (),
+              progress: Callable[[float | None, str], None] | None = None) -> Read:  # fmt: skip
+    """What `train` does before its first phase. Arguments and errors as there."""
+    run = _Run(model, quant, training, data, data_dir, Path(out), progress or (lambda fraction, text: None), Compression(compression, quant, training))
+    with _no_progress_bars():
+        run.open(resume=True)
+        dataset, tokenizer, train, dev = run._read()
+        return Read(dataset=dataset, tokenizer=tokenizer, train=train, dev=dev, compression=run.compression, own=run.own)
+
+
 def train_float(model: NetworkConfig, quant: QuantConfig, training: TrainConfig, data: DataConfig, data_dir: Path | str | None,
                 out: Path | str, *, compression: Sequence[MethodConfig] = (),
                 progress: Callable[[float | None, str], None] | None = None) -> Start:  # fmt: skip
@@ -156,7 +182,7 @@ class _Run:
         _check_task(dataset, self.model)
         for text in remarks(dataset):
             warnings.warn(text, DataWarning, stacklevel=2)
-        tokenizer = self._tokenizer(dataset)
+        tokenizer, self.own = self._tokenizer(dataset), len(dataset.train)
         dataset = self.compression.examples(dataset, tokenizer)
         train, dev = (Features(dataset, part, tokenizer, self.model.max_tokens) for part in (dataset.train, dataset.dev))
         self.compression.prepare(TaskData(dataset=dataset, tokenizer=tokenizer, train=train, model=self.model, training=self.training,

@@ -12,7 +12,8 @@ import numpy as np
 
 from bitloom.hw import process
 from bitloom.hw.plan.design import SINK, SOURCE
-from bitloom.sim.encoder import encoder_model, expected_beats, link_memories, load_streams, sinks, write_sentences
+from bitloom.sim.encoder import expected_beats, link_memories, write_sentences
+from bitloom.sim.encoder_bench import encoder_model, load_streams, sinks
 from bitloom.sim.errors import SimulationError
 from bitloom.sim.plusargs import arguments, settings
 from bitloom.sim.records import cycles_of, read_tap

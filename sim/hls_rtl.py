@@ -16,7 +16,8 @@ import numpy as np
 
 from bitloom.hw.plan.design import SINK, SOURCE, Design
 from bitloom.hw.plan.streams import Stream
-from bitloom.sim.encoder import EncoderRun, Options, bench_text, check_sentences, simulate, wave_options
+from bitloom.sim.encoder import EncoderRun, Options, check_sentences, simulate
+from bitloom.sim.encoder_bench import bench_text, wave_options
 from bitloom.sim.errors import BuildError
 from bitloom.sim.runner import BENCH_FILES, Model, encoder_effort
 

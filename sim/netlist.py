@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from bitloom.hw.synth.netlist import netlist, yosys_share
-from bitloom.sim.encoder import EncoderRun, Options, bench_text, check_sentences, load_streams, promised_identity, simulate
+from bitloom.sim.encoder import EncoderRun, Options, check_sentences, simulate
+from bitloom.sim.encoder_bench import bench_text, load_streams, promised_identity
 from bitloom.sim.runner import BENCH_FILES, HDL, QUICK, Model
 
 # Yosys's models without those of other names for the same cells; how they are written, and a netlist is, are no mistakes.

@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version as package_version
@@ -21,6 +21,7 @@ from bitloom.sim.tools import Verilator, cocotb_env, find_verilator
 TOP = "bench"
 HDL = Path(__file__).resolve().parent / "hdl"
 BENCH_FILES = (HDL / "bench.vlt", *(HDL / f"bench_{part}.sv" for part in ("control", "source", "sink", "tap", "fill")))
+HEADERS, PRECOMPILE = HDL / "headers.h", HDL / "headers.mk"
 MEMORY_FILES = (HDL / "axi_memory.sv", HDL / "bench_memory.sv")
 # What is not said to begin with, or is an X, has random bits: a simulation that begins with zeros does not miss a reset (sim/plusargs.py).
 COMMON = ("-O3", "-Wno-fatal", "--timescale", "1ns/1ns", "--x-initial", "unique", "--x-assign", "unique")
@@ -28,15 +29,16 @@ COMMON = ("-O3", "-Wno-fatal", "--timescale", "1ns/1ns", "--x-initial", "unique"
 
 @dataclass(frozen=True)
 class Effort:
-    """How much the C++ compiler does. options: Verilator's; make: the compiler's."""
+    """How much the C++ compiler does. options: Verilator's; make: the compiler's; headers: one precompiled header for all designs, 0.1 GB in the cache."""
 
     options: tuple[str, ...]
     make: tuple[str, ...]
+    headers: bool = False
 
 
-# For a run of a moment (units): one file but for the largest, as each file reads the same headers again. For one of minutes (encoders): splitting keeps
-# the compiler's time linear; one function of a whole encoder takes it minutes, and runs no faster.
-QUICK = Effort(("--output-split", "300000"), ("OPT_FAST=-O0", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1"))
+# For a run of a moment (units): one file but for the largest, and headers, which take longer than it, parsed once. For one of minutes (encoders): splitting
+# keeps the compiler's time linear; one function of a whole encoder takes it minutes, and runs no faster. Verilator has a precompiled header there.
+QUICK = Effort(("--output-split", "300000"), ("OPT_FAST=-O0", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1"), headers=True)
 FAST = Effort(("--output-split", "5000", "--output-split-cfuncs", "500"), ("OPT_FAST=-O2", "OPT_SLOW=-O0", "OPT_GLOBAL=-O2"))
 EFFORT = "BITLOOM_BUILD"  # environment: `quick` takes QUICK for encoders too, for those that simulate a moment
 
@@ -138,7 +140,10 @@ def _compile(design: Model, verilator: Verilator, extra: Sequence[str], work: Pa
     )
     runtime = cache_dir() / f"runtime-{_runtime_key(verilator, design, extra)}"
     _copy_objects(runtime, objects)
-    _call(["make", "-C", "obj", "-f", "Vtop.mk", "-j", "2", *design.effort.make], work, verilator, log)
+    make = ["make", "-C", "obj", "-f", "Vtop.mk", "-j", "2", *design.effort.make]
+    if design.effort.headers:
+        make += _headers(runtime, objects, lambda target: _call([*make, "-f", str(PRECOMPILE), target], work, verilator, log))
+    _call(make, work, verilator, log)
     if not runtime.is_dir():
         _keep_runtime(objects, runtime)
 
@@ -157,7 +162,7 @@ def _call(command: Sequence[str], work: Path, verilator: Verilator, log: Path) -
 def _runtime_key(verilator: Verilator, design: Model, extra: Sequence[str]) -> str:
     """Of what is compiled into it: of options those that add to it (vpi, timing, waves), not those that say how Verilog is read."""
     flags = [a for a in (*design.options, *extra) if a.startswith("--")]
-    return hashlib.sha256(f"{verilator.version}\n{design.effort.make}\n{flags}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{verilator.version}\n{design.effort}\n{flags}\n".encode() + _content(HEADERS)).hexdigest()[:16]
 
 
 def _copy_objects(source: Path, target: Path) -> None:
@@ -170,9 +175,24 @@ def _copy_objects(source: Path, target: Path) -> None:
         shutil.copyfile(path, target / path.name)
 
 
+def _headers(runtime: Path, objects: Path, made: Callable[[str], None]) -> list[str]:
+    """What make is told for files that begin with the precompiled header, which the runtime lends or `made` makes."""
+    shutil.copyfile(HEADERS, objects / HEADERS.name)
+    precompiled = objects / f"{HEADERS.name}.gch"
+    if (runtime / precompiled.name).is_file():
+        precompiled.symlink_to(runtime / precompiled.name)
+    else:
+        made(precompiled.name)
+    for speed in ("fast", "slow"):  # Verilator's own header, of the design: a compiler takes one, and this one is not missed
+        (objects / f"Vtop__pch.h.{speed}.gch").touch()
+    return [f"USER_CPPFLAGS=-include {HEADERS.name}", "VK_PCH_I_FAST=", "VK_PCH_I_SLOW="]
+
+
 def _keep_runtime(objects: Path, runtime: Path) -> None:
     with process.scratch("runtime", runtime.parent) as folder, suppress(OSError):  # another process was faster
         _copy_objects(objects, folder / "objects")
+        for path in objects.glob(f"{HEADERS.name}.gch"):
+            shutil.move(path, folder / "objects" / path.name)
         os.rename(folder / "objects", runtime)
 
 

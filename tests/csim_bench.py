@@ -18,13 +18,13 @@ from types import SimpleNamespace
 
 import hls4ml
 import numpy as np
-from operator_bench import Case, beats, golden
+from operator_bench import Case, beats, carried, golden
 
 from bitloom.hls.layers import HEADERS, code_type, config_cpp
 from bitloom.hls.project import PARALLEL, beat_type, shared_constants
 from bitloom.hw.instance import HlsLayer, Layout
 from bitloom.hw.ops import OPS
-from bitloom.hw.plan.streams import Stream, wire
+from bitloom.hw.plan.streams import Stream, each_border, wire
 from bitloom.sim.runner import cache_dir
 
 BENCH = Path(__file__).parent / "hls" / "operator_csim.h"
@@ -46,10 +46,16 @@ def check_headers(cases: Sequence[Case], headers: Path = HEADERS, *, sanitize: b
     return compared
 
 
+def taken(case: Case) -> dict[str, np.ndarray]:
+    """What its unit takes: input -> codes."""
+    return {name: codes for (_, name), codes in zip(OPS[case.node.op].takes(case.node), case.data, strict=False)}
+
+
 def lanes(case: Case) -> dict[str, int]:
     """Elements a beat of each stream."""
     fold = case.fold
-    inputs = {name: fold.side if case.graph.tensor(name).kind == "row" else fold.lanes_in for name in case.node.inputs}
+    kinds = {name: case.graph.tensor(name) for name in taken(case)}
+    inputs = {name: fold.side if t.kind == "row" else 1 if t.shape == (1, 1) else fold.lanes_in for name, t in kinds.items()}
     return inputs | {case.node.name: fold.side if case.output.kind == "row" else fold.lanes_out}
 
 
@@ -87,7 +93,8 @@ def _instance(number: int, case: Case) -> str:
     """One case: its configuration as the project has it, streams fed with all sentences, a call for each sentence; then the call on arrays."""
     node, layer, width = case.node, _layer(case), lanes(case)
     weights = {name: SimpleNamespace(data_length=len(codes.data), type=SimpleNamespace(name=f"{name}_word")) for name, codes in layer.memories.items()}
-    names, memories = [*node.inputs, node.name], list(layer.memories)
+    inputs, memories = list(taken(case)), list(layer.memories)
+    names = [*inputs, node.name]
     lines = [f"typedef {code_type(codes.bits, codes.signed)} {name}_word;" for name, codes in layer.memories.items()]
     for name in names:
         tensor = case.graph.tensor(name)
@@ -105,7 +112,7 @@ def _instance(number: int, case: Case) -> str:
         )
     )
     body = [f"const std::vector<{name}_word> {name} = numbers.array<{name}_word>({len(layer.memories[name].data)});" for name in memories]
-    body += [f'hls::stream<{name}_beat> {name}("{name}");' for name in names] + [f"numbers.feed({name});" for name in node.inputs]
+    body += [f'hls::stream<{name}_beat> {name}("{name}");' for name in names] + [f"numbers.feed({name});" for name in inputs]
     types = ", ".join(f"{name}_beat" for name in names)
     arguments = ", ".join([*names, *(f"{name}.data()" for name in memories)])
     body += [
@@ -113,7 +120,7 @@ def _instance(number: int, case: Case) -> str:
         f"    bitloom::{node.op}<{types}, config_{node.name}>({arguments});",
         f"    numbers.drain({node.name});",
         "}",
-        *(f"numbers.drain({name});" for name in node.inputs),
+        *(f"numbers.drain({name});" for name in inputs),
     ]
     if node.op in PARALLEL:
         lines.append(_array_config(case))
@@ -142,8 +149,8 @@ def _array_call(case: Case) -> list[str]:
 def _numbers(case: Case) -> np.ndarray:
     """What the program reads: memories, streams, the number of sentences, arrays."""
     parts = [codes.data for codes in _layer(case).memories.values()]
-    for name, codes in zip(case.node.inputs, case.data, strict=True):
-        words, last, _ = beats(case.graph.tensor(name), codes, case.lengths, lanes(case)[name])
+    for name, codes in taken(case).items():
+        words, last, _ = _beats(case, name, codes)
         parts += [[len(words)], np.column_stack([words, _marks(case, name, last)])]
     parts.append([len(case.lengths)])
     if case.node.op in PARALLEL:
@@ -169,19 +176,29 @@ class _Reader:
 
 def _compare(number: int, case: Case, got: _Reader) -> int:
     where, width, y = f"{case.node.op} case {number}", lanes(case), golden(case)
-    words, last, _ = beats(case.output, y, case.lengths, width[case.node.name])
+    words, last, _ = _beats(case, case.node.name, y)
     made = [got.stream(width[case.node.name]) for _ in case.lengths]
     _equal(f"{where}: beats of each sentence", np.array([len(m) for m in made]), _beats_of_sentences(case, case.node.name))
     _equal(f"{where}: value [beat, lane]", np.concatenate(made)[:, :-1], words)
     _equal(f"{where}: last [beat]", np.concatenate(made)[:, -1], _marks(case, case.node.name, last))
-    for name in case.node.inputs:
+    for name in taken(case):
         assert len(got.stream(width[name])) == 0, f"{where}: beats of {name} were left over"
-    compared = words.size
+    compared = carried(case.output, y, case.lengths, case.borders)  # filled places carry zeros
     if case.node.op in PARALLEL:
         _equal(f"{where} on arrays: value", got.take(y.size), y.reshape(-1))
         compared += y.size
     assert len(got.rest) == 0, f"{where}: the program wrote more than it must"
     return compared
+
+
+def _beats(case: Case, name: str, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As operator_bench has them; filled places carry zeros."""
+    return beats(case.graph.tensor(name), codes, _lengths(case, name), lanes(case)[name], stream(case, name).layout, borders=case.borders)
+
+
+def _lengths(case: Case, name: str) -> np.ndarray:
+    """Tokens of each sentence that a tensor has."""
+    return case.graph.tensor(name).tokens.of(case.lengths)
 
 
 def _marks(case: Case, name: str, last: np.ndarray) -> np.ndarray:
@@ -194,10 +211,10 @@ def _marks(case: Case, name: str, last: np.ndarray) -> np.ndarray:
 
 
 def _beats_of_sentences(case: Case, name: str) -> np.ndarray:
-    made, n = stream(case, name), case.lengths
+    made, n = stream(case, name), _lengths(case, name)
     if made.kind == "row":
-        return np.array([made.row_lengths(np.array([tokens])).sum() for tokens in n])
-    return (n * made.channels if made.kind == "token" else 0 * n + made.channels) // made.lanes
+        return np.array([made.row_lengths(np.array([tokens]), [border]).sum() for tokens, border in zip(n, each_border(n, case.borders), strict=True)])
+    return (n if made.kind == "token" else 0 * n + 1) * made.beats
 
 
 def _equal(what: str, got: np.ndarray, want: np.ndarray) -> None:

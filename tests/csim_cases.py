@@ -6,7 +6,25 @@ from __future__ import annotations
 from dataclasses import replace
 
 from operator_bench import Case, carried, golden
-from ops import test_add, test_context, test_first_token, test_layernorm, test_linear, test_requant, test_scores, test_softmax, test_table
+from ops import (
+    test_add,
+    test_border,
+    test_concat,
+    test_context,
+    test_first_token,
+    test_keep_tokens,
+    test_layernorm,
+    test_linear,
+    test_lstm,
+    test_pattern,
+    test_requant,
+    test_scores,
+    test_softmax,
+    test_table,
+    test_token_max,
+    test_token_mean,
+    test_token_window,
+)
 
 from bitloom.hls.project import PARALLEL
 from bitloom.hw import graph_file
@@ -26,7 +44,7 @@ LAYERNORM = [(3, 1, 12, 12, 1e-12, [9, 1]), (2, 2, 8, 8, 1e-12, [9, 1]), (384, 4
 
 def fitted(case: Case) -> Case:
     """max_tokens as long as the longest sentence: the loops' bounds are reached. Of attention it is in the constants already."""
-    if case.node.op in ("scores", "softmax", "context"):
+    if case.node.op in ("scores", "softmax", "context", "border"):
         return case
     return replace(case, graph=replace(case.graph, max_tokens=int(case.lengths.max())))
 
@@ -58,18 +76,35 @@ MAKERS = {
     "softmax": test_softmax.case,
     "layernorm": layernorm_case,
     "first_token": test_first_token.case,
+    "token_window": test_token_window.case,
+    "token_max": test_token_max.case,
+    "token_mean": test_token_mean.case,
+    "concat": test_concat.case,
+    "lstm": lambda seed, *shape: test_lstm.make(seed, shape),
+    "border": test_border.case,
+    "pattern": test_pattern.case,
+    "keep_tokens": test_keep_tokens.case,
 }
 OF_THE_RTL = {
     "add": test_add.cases,
     "linear": lambda: test_linear.CASES,
     "requant": lambda: test_requant.CASES + test_requant.EDGES,
     "table": lambda: [test_table.case(seed, *shape) for seed, shape in enumerate(test_table.SHAPES)],
-    "scores": lambda: test_scores.RANGES[:4] + test_scores.CASES,
-    "context": lambda: test_context.RANGES[:4] + test_context.CASES,
+    "scores": lambda: test_scores.RANGES[:4] + test_scores.PAIRS[:4] + test_scores.CASES,
+    "context": lambda: test_context.RANGES[:4] + test_context.PAIRS[:4] + test_context.CASES,
     "softmax": lambda: test_softmax.cases() + test_softmax.cases(("causal", "window 1", "window 5"))[:3],
     "layernorm": test_layernorm.cases,
     "first_token": lambda: [test_first_token.case(seed, *shape) for seed, shape in enumerate(test_first_token.SHAPES)],
+    "token_window": test_token_window.cases,
+    "token_max": test_token_max.cases,
+    "token_mean": test_token_mean.cases,
+    "concat": test_concat.cases,
+    "lstm": lambda: test_lstm.CASES[: len(test_lstm.SHAPES)] + test_lstm.filled_cases(),
+    "border": lambda: [test_border.case(seed, *shape) for seed, shape in enumerate(test_border.SHAPES)],
+    "pattern": lambda: [test_pattern.case(seed, *shape) for seed, shape in enumerate(test_pattern.SHAPES)] + test_pattern.filled_cases(),
+    "keep_tokens": lambda: [test_keep_tokens.case(seed, *shape, few=few) for seed, shape in enumerate(KEPT) for few in (0, 2)],
 }
+KEPT = [(*shape[:5], 1, *shape[6:]) for shape in test_keep_tokens.SHAPES]  # a token at a time
 MORE = {"add": ADD, "linear": LINEAR, "requant": REQUANT, "table": TABLE, "scores": SCORES, "context": CONTEXT, "softmax": SOFTMAX, "layernorm": LAYERNORM}
 
 
@@ -81,4 +116,4 @@ def cases(op: str) -> list[Case]:
 
 def values(made: list[Case]) -> int:
     """All of them, twice where an operator works on arrays too."""
-    return sum(carried(case.output, golden(case), case.lengths) * (2 if case.node.op in PARALLEL else 1) for case in made)
+    return sum(carried(case.output, golden(case), case.lengths, case.borders) * (2 if case.node.op in PARALLEL else 1) for case in made)

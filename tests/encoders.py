@@ -13,10 +13,12 @@ from bitloom.hw.graph import Graph, GraphBuilder, Tensor
 from bitloom.hw.graph_file import check
 from bitloom.hw.ops import OPS
 from bitloom.hw.plan.solve import HardwareConfig, solve
+from bitloom.qat.cells import OPERATIONS, draw_cell
 from bitloom.qat.config import QuantConfig
 from bitloom.qat.net.bilstm import BilstmShape
+from bitloom.qat.net.cells import CellsShape
 from bitloom.qat.net.cnn import CnnShape
-from bitloom.qat.net.convolution import Concat, TokenMax, TokenMean, TokenWindow
+from bitloom.qat.net.convolution import Concat, TokenMax, TokenMean, TokenWindow, WindowMax, WindowMean
 from bitloom.qat.net.encoder import Encoder
 from bitloom.qat.net.hybrid import HybridShape
 from bitloom.qat.net.kept import KeepTokens
@@ -215,6 +217,18 @@ class RandomEncoder:
         self.rms[op.tensor] = self.rms[x.name]
         return ops.token_window.append(self.b, op.tensor, x, op.kernel, op.dilation)
 
+    def window_max(self, op: WindowMax, x: Tensor) -> Tensor:
+        self.rms[op.tensor] = self.rms[x.name] * 1.2
+        return ops.window_max.append(self.b, op.tensor, x, op.kernel, op.stride)
+
+    def window_mean(self, op: WindowMean, x: Tensor) -> Tensor:
+        """Of about the range of what it pools."""
+        bits = self.joined if op.into_concat else self.normal_or(x, 8)
+        octaves = bits - x.bits  # of the same range
+        shift = ops.token_mean.reciprocal_bits(x.bits, op.kernel) - octaves
+        self.rms[op.tensor] = self.rms[x.name] * 2.0**octaves * 0.7
+        return ops.window_mean.append(self.b, op.tensor, x, op.kernel, op.stride, shift, bits=bits, scale=x.scale * 2.0**-octaves)
+
     def token_max(self, op: TokenMax, x: Tensor) -> Tensor:
         self.rms[op.tensor] = self.rms[x.name] * 1.5
         return ops.token_max.append(self.b, op.tensor, x)
@@ -278,6 +292,8 @@ RANDOM = {
     KeepTokens: RandomEncoder.keep_tokens,
     FirstToken: RandomEncoder.first_token,
     TokenWindow: RandomEncoder.token_window,
+    WindowMax: RandomEncoder.window_max,
+    WindowMean: RandomEncoder.window_mean,
     TokenMax: RandomEncoder.token_max,
     TokenMean: RandomEncoder.token_mean,
     Concat: RandomEncoder.concat,
@@ -330,6 +346,11 @@ def random_network(seed: int, shape: NetworkShape, **bits) -> Graph:
 def random_cnn(seed: int = 0, *, max_tokens: int = 16, bits: dict | None = None, **cnn) -> Graph:
     """Of a convolutional network; keyword arguments are CnnShape's."""
     return random_network(seed, CnnShape(vocabulary=50, positions=max_tokens, max_tokens=max_tokens, **cnn), **(bits or {}))
+
+
+def random_cells(seed: int = 0, *, max_tokens: int = 16, bits: dict | None = None, **cells) -> Graph:
+    """Of a network of cells; keyword arguments are CellsShape's."""
+    return random_network(seed, CellsShape(vocabulary=50, positions=max_tokens, max_tokens=max_tokens, **cells), **(bits or {}))
 
 
 def random_hybrid(seed: int = 0, *, max_tokens: int = 16, bits: dict | None = None, layers: int = 1, heads: int = 2, intermediate: int = 20, **own) -> Graph:
@@ -441,6 +462,30 @@ def draw_network(seed: int) -> dict:
     if rng.integers(2):
         hardware = HardwareConfig(target_cycles=solve(graph, hardware).interval)
     lengths = np.where(rng.integers(3, size=10), rng.integers(1, max_tokens + 1, 10), rng.integers(1, 3, 10)).clip(max=max_tokens)
+    return {"seed": seed, "graph": graph, "hardware": hardware, "lengths": lengths.tolist()}
+
+
+def draw_cells(seed: int) -> dict:
+    """A random network of cells as a graph, the goal of its folding and sentences for it: seed, graph, hardware, lengths."""
+    rng = np.random.default_rng(5000 + seed)
+    max_tokens, nodes = int(rng.integers(7, 33)), int(rng.integers(1, 5))
+    cell = draw_cell(rng, nodes, tuple(OPERATIONS))
+    graph = random_cells(
+        seed,
+        max_tokens=max_tokens,
+        hidden=int(rng.integers(2, 25)),
+        cells=int(rng.integers(1, 3)),
+        cell=cell,
+        activation=str(rng.choice(["gelu", "relu"])),
+        pooling=str(rng.choice(["max", "mean"])),
+        head=str(rng.choice(["sequence", "sequence", "token"])),
+        bits=ALL_BITS,
+    )
+    least = solve(graph, HardwareConfig(target_cycles=1 << 30)).multipliers
+    hardware = HardwareConfig(multipliers=int(least * rng.uniform(1, 8)))
+    if rng.integers(2):
+        hardware = HardwareConfig(target_cycles=solve(graph, hardware).interval)
+    lengths = np.where(rng.integers(3, size=8), rng.integers(1, max_tokens + 1, 8), rng.integers(1, 3, 8))
     return {"seed": seed, "graph": graph, "hardware": hardware, "lengths": lengths.tolist()}
 
 

@@ -150,7 +150,7 @@ def unit_case(case: Case) -> UnitCase:
         lanes, layout, queries = (case.fold.side * case.fold.queries, None, case.fold.queries) if row else (case.fold.lanes_in, case.fold.layout_in, 1)
         if tensor.shape == (1, 1):
             lanes, layout = 1, None
-        words, last, _ = beats(tensor, codes, case.lengths, lanes, layout, queries, case.borders)
+        words, last, _ = beats(tensor, codes, tensor.tokens.of(case.lengths), lanes, layout, queries, case.borders)
         inputs[port] = Stimulus(np.where(words == MISSING, ANY, words), last, tensor.bits)
     lanes = case.fold.lanes_out if case.output.kind != "row" else case.fold.side * case.fold.queries
     return UnitCase(

@@ -37,7 +37,7 @@ def run(context: Context) -> str:
             "op": unit.op.name,
             "reuse_factor": reuse_factor(unit) if unit.multipliers else None,
             "multipliers": unit.multipliers,
-            "interval": intervals[unit.name],
+            "interval": unit.op.hls(graph, unit.node, unit.fold).interval or intervals[unit.name],
         }
         for unit in design.units
     ]

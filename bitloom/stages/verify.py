@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,19 +13,21 @@ import numpy as np
 
 from bitloom.errors import VerificationError
 from bitloom.flow import Context
-from bitloom.hw import golden, image, recall
+from bitloom.hw import golden, image
 from bitloom.hw.graph import Graph
 from bitloom.hw.memory_files import MemoryFileError, Reads, check_memory_files
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.predict import mean_interval, predict
 from bitloom.hw.plan.streams import each_border
+from bitloom.hw.workers import Crew, workers
 from bitloom.qat.data import Dataset
 from bitloom.sentences import Sentences, score_some
-from bitloom.sim.encoder import EncoderRun, Options, encoder_model, load_streams, run_encoder
+from bitloom.sim.encoder import EncoderRun, Options
+from bitloom.sim.encoder_bench import encoder_model, load_streams
 from bitloom.sim.errors import SimulationError, ToolError
+from bitloom.sim.job import Done, Hardware, Job, simulated
 from bitloom.sim.runner import build
 from bitloom.sim.tools import find_verilator
-from bitloom.sim.verify import compare
 from bitloom.stage import STAGES
 
 CYCLE_TOLERANCE = 0.01  # of a whole encoder; single operators are exact (docs/architecture.md)
@@ -65,6 +67,7 @@ class Bench:
         self.context, self.folder = context, context.run.stage("build")
         self.graph, self.folding = context.graph, context.folding
         self.design = Design(self.graph, self.folding)
+        self.jobs: list[Job] = []
         self.outcomes: list[Outcome] = []
         self.reads: Reads | None = None
         self.fills: dict[str, int] = {}
@@ -88,6 +91,12 @@ class Bench:
         """
         build(encoder_model(self.folder, load_streams(self.folder), taps=True))
 
+    @property
+    def crew(self) -> Crew:
+        """Who simulates."""
+        settings = self.context.recipe.verification
+        return Crew(section="verification", call="simulation", count=settings.workers, cluster=settings.cluster)
+
     @cached_property
     def loading(self) -> int:
         """Cycles from reset in which memories are loaded from the image; 0 where there is none."""
@@ -104,49 +113,65 @@ class Bench:
         tokens = np.mean(sentences.lengths) if output.kind == "token" else 1
         return float(np.clip(SLOW * self.folding.interval / (tokens * output.channels), 2, LONGEST_GAP))
 
-    def simulate(
-        self, name: str, sentences: Sentences, stall_in: float = 0.0, stall_out: float = 0.0, waves: Path | None = None, kept: bool = False
-    ) -> EncoderRun:
-        """Run sentences back to back and compare every tensor. Registers begin with random bits; several sentences are broken off by a reset, then begin anew.
+    def plan(self, name: str, sentences: Sentences, stall_in: float = 0.0, stall_out: float = 0.0, waves: Path | None = None, kept: bool = False) -> None:
+        """A simulation that `simulate` makes: sentences back to back, every tensor compared.
 
+        Registers begin with random bits; several sentences are broken off by a reset, then begin anew.
         kept  first sentences of pairs that are as those before are not sent (bitloom.hw.recall)
+        """
+        options = Options(
+            stall_in=stall_in,
+            stall_out=stall_out,
+            timeout_cycles=self.loading + PATIENCE + int(GAPS / (1 - stall_out)),
+            waves=waves,
+            seed=self.context.recipe.verification.seed + len(self.jobs),
+            resets=RESETS if len(sentences) > 1 and not waves else 0,
+            reset_within=self.loading + self.filled,
+        )
+        self.jobs.append(Job(name=name, ids=sentences.ids, segments=sentences.segments, options=options, kept=kept))
+
+    def simulate(self) -> dict[str, EncoderRun]:
+        """Make all that are planned, as many at once as there are workers; what each showed, without its streams.
+
         Raises VerificationError: a difference, a simulation that died, another run after the reset, nothing compared.
         """
-        seed, resets = self.context.recipe.verification.seed + len(self.outcomes), RESETS if len(sentences) > 1 and not waves else 0
-        self.context.progress(None, f"{name}: {len(sentences)} sentences, {sum(sentences.lengths)} tokens")
-        want = golden.run(self.graph, sentences.ids, sentences.segments)
-        entry = self.graph.entry
-        inputs = np.split(want[entry], np.cumsum(sentences.lengths)[:-1])
-        left_out = recall.left_out(sentences.ids, golden.borders(self.graph, want)) if kept else None
-        try:
-            got = run_encoder(
-                self.folder,
-                recall.sent(inputs, left_out) if left_out else inputs,
-                Options(
-                    stall_in=stall_in,
-                    stall_out=stall_out,
-                    timeout_cycles=self.loading + PATIENCE + int(GAPS / (1 - stall_out)),
-                    waves=waves,
-                    seed=seed,
-                    resets=resets,
-                    reset_within=self.loading + self.filled,
-                    exits=golden.exits(self.graph, want),
-                    left_out=left_out and tuple(left_out),
-                    identity=self.graph.hash[:16],
-                ),
-            )
-            report = compare(self.graph, want, got)
-        except ToolError:  # no finding about the hardware
-            raise
-        except SimulationError as error:
-            raise VerificationError(f"verify: {name}: {error}") from error
+        hardware = Hardware(graph=self.graph, folding=self.folding, words=self.reads.words, folder=self.folder)
+        crew, done = self.crew, {}
+        spread = [job for job in self.jobs if (crew.count > 1 or crew.cluster) and not job.options.waves]  # a waveform is written here
+        for job in self.jobs:
+            if job not in spread:
+                self.began(job)
+                done[job.name] = self.judge(job, simulated(hardware, job))
+        if spread:
+            left = {job.name: job for job in spread}
+            with workers(crew, simulated, hardware.packed() if crew.cluster else hardware) as pool:
+                while spread or len(done) < len(self.jobs):
+                    while spread and pool.room:
+                        job = spread.pop(0)
+                        self.began(job)
+                        pool.submit(job.name, job)
+                    name, result = pool.next()
+                    done[name] = self.judge(left[name], result)
+        self.outcomes.sort(key=lambda outcome: outcome.seed)
+        return {name: result.run for name, result in done.items()}
+
+    def began(self, job: Job) -> None:
+        self.context.progress(None, f"{job.name}: {len(job.ids)} sentences, {sum(job.lengths)} tokens")
+
+    def judge(self, job: Job, result: Done | SimulationError) -> Done:
+        """Raises VerificationError: as `simulate`. ToolError: no finding about the hardware."""
+        if isinstance(result, ToolError):
+            raise result
+        if isinstance(result, SimulationError):
+            raise VerificationError(f"verify: {job.name}: {result}") from result
+        got, report = result.run, result.report
         self.outcomes.append(
             Outcome(
-                name=name,
-                sentences=len(sentences),
-                tokens=sentences.lengths,
-                seed=seed,
-                resets=resets,
+                name=job.name,
+                sentences=len(job.ids),
+                tokens=job.lengths,
+                seed=job.options.seed,
+                resets=job.options.resets,
                 cycles=got.cycles,
                 values_compared=report.values_compared,
                 mismatches=report.mismatches,
@@ -154,13 +179,12 @@ class Bench:
             )
         )
         if not report.ok:
-            raise VerificationError(f"verify: {name}: {report}")
+            raise VerificationError(f"verify: {job.name}: {report}")
         if self.design.fetch:
-            self.count_fetches(name, got)
-        if not left_out:  # else the first turns see less than these sentences
-            self.reads.add(want, np.array(sentences.lengths), got.exits)
+            self.count_fetches(job.name, got)
+        self.reads.merge(result.read)
         self.fills |= {name: max(most, self.fills.get(name, 0)) for name, most in got.fills.items()}
-        return got
+        return result
 
     def count_fetches(self, name: str, got: EncoderRun) -> None:
         """Raises VerificationError: a beat of the weights' image was read more or less often than the blocks of these sentences need."""
@@ -193,20 +217,23 @@ def run(context: Context) -> str:
     bench.compile()
     dataset, _, dev = context.dev
     chosen = dev.spread(settings.sentences, settings.seed)
-    mixed = bench.simulate("back to back", chosen)
-    full_sentences = dev.of_length(
-        bench.graph.max_tokens, max(FULL_SENTENCES, 2 * bench.design.together + bench.design.behind if bench.design.together > 1 else 0)
-    )
-    full = bench.simulate("full length", full_sentences)
-    alone = [(s.lengths[0], bench.simulate(f"{s.lengths[0]} tokens alone", s)) for s in dev.alone(bench.graph.max_tokens)]
+    bench.plan("back to back", chosen)
+    full = dev.of_length(bench.graph.max_tokens, max(FULL_SENTENCES, 2 * bench.design.together + bench.design.behind if bench.design.together > 1 else 0))
+    bench.plan("full length", full)
+    lone = {f"{one.lengths[0]} tokens alone": one for one in dev.alone(bench.graph.max_tokens)}
+    for name, one in lone.items():
+        bench.plan(name, one)
     if settings.stall_sentences:
         some = dev.spread(settings.stall_sentences, settings.seed + 1)
-        bench.simulate("random stalls", some, stall_in=STALL, stall_out=STALL)
-        bench.simulate("slow consumer", some, stall_out=1 - 1 / bench.slow_gap(some))
+        bench.plan("random stalls", some, stall_in=STALL, stall_out=STALL)
+        bench.plan("slow consumer", some, stall_out=1 - 1 / bench.slow_gap(some))
     if context.waves:
-        bench.simulate("waveform", dev.spread(WAVE_SENTENCES, settings.seed), waves=context.out / "waves.vcd")
-    cycles = _cycles(bench, (chosen, mixed), (full_sentences, full), alone)
-    kept = _kept(bench, chosen, cycles["table"], settings.stall_sentences)
+        bench.plan("waveform", dev.spread(WAVE_SENTENCES, settings.seed), waves=context.out / "waves.vcd")
+    pairs = _plan_kept(bench, chosen, settings.stall_sentences)
+    got = bench.simulate()
+    mixed = got["back to back"]
+    cycles = _cycles(bench, (chosen, mixed), (full, got["full length"]), [(one.lengths[0], got[name]) for name, one in lone.items()])
+    kept = _kept(bench, got, cycles["table"]) if pairs else None
     total = {key: sum(getattr(o, key) for o in bench.outcomes) for key in ("values_compared", "mismatches")}
     result = {
         "backend": "rtl",
@@ -303,21 +330,32 @@ def _early(bench: Bench, sentences: Sentences, got: EncoderRun) -> dict | None:
     }
 
 
-def _kept(bench: Bench, sentences: Sentences, table: list[dict], stalled: int) -> dict | None:
-    """What it saves that pairs come without a first sentence that is kept; None: the hardware keeps none, or there is no pair among the sentences.
+WHOLE, KEPT = "one first sentence", "one first sentence, kept"
+
+
+def _plan_kept(bench: Bench, sentences: Sentences, stalled: int) -> bool:
+    """Pairs of one first sentence, sent whole and without what is kept; whether there are any: the hardware keeps it, and among the sentences is a pair."""
+    if not bench.folding.recall or not any(1 in segments for segments in sentences.segments):
+        return False
+    pairs = sentences.one_first(bench.graph.max_tokens)
+    bench.plan(WHOLE, pairs)
+    bench.plan(KEPT, pairs, kept=True)
+    if stalled:
+        bench.plan("kept, random stalls", pairs.take(range(min(stalled, len(pairs)))), stall_in=STALL, stall_out=STALL, kept=True)
+    return True
+
+
+def _kept(bench: Bench, runs: Mapping[str, EncoderRun], table: list[dict]) -> dict:
+    """What it saves that pairs come without a first sentence that is kept.
 
     cycles a pair, of all until the last answer: sent whole, without, and that as predicted (also in the table)
     """
-    if not bench.folding.recall or not any(1 in segments for segments in sentences.segments):
-        return None
-    pairs = sentences.one_first(bench.graph.max_tokens)
-    whole, got = (bench.simulate(name, pairs, kept=kept) for name, kept in (("one first sentence", False), ("one first sentence, kept", True)))
-    if stalled:
-        bench.simulate("kept, random stalls", pairs.take(range(min(stalled, len(pairs)))), stall_in=STALL, stall_out=STALL, kept=True)
+    whole, got = runs[WHOLE], runs[KEPT]
+    pairs = len(got.lengths)
     guess = predict(bench.design, got.lengths.tolist(), borders=got.borders, left_out=got.left_out.tolist())
     ends = {"whole": int(whole.out_last_cycle[-1]), "measured": int(got.out_last_cycle[-1]), "predicted": guess.out_last[-1]}
-    table.append({"name": f"all, {len(pairs)} pairs with one first sentence", "predicted": ends["predicted"], "measured": ends["measured"]})
-    return {"pairs": len(pairs)} | {key: end / len(pairs) for key, end in ends.items()}
+    table.append({"name": f"all, {pairs} pairs with one first sentence", "predicted": ends["predicted"], "measured": ends["measured"]})
+    return {"pairs": pairs} | {key: end / pairs for key, end in ends.items()}
 
 
 def _latencies(got: EncoderRun) -> list[int]:

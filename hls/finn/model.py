@@ -65,8 +65,7 @@ def check_forms(graph: Graph) -> None:
         raise FinnError(f"finn: got {len(graph.outputs)} outputs ({', '.join(graph.outputs)}), must be one; use the rtl backend")
     for tensor in (graph.tensor(node.name) for node in graph.nodes):
         if tensor.kind == "row" and not tensor.keys.all:
-            other = "rtl" if tensor.keys.segment else "rtl or hls4ml"
-            raise FinnError(f"finn: {tensor.name}: got keys '{tensor.shape[2]}', must be all (attention: full); use the {other} backend")
+            raise FinnError(f"finn: {tensor.name}: got keys '{tensor.shape[2]}', must be all (attention: full); use the rtl or hls4ml backend")
     for node in graph.nodes:
         if not OPS[node.op].host and OPS[node.op].finn is None:
             raise FinnError(f"finn: {node.name}: got operator '{node.op}', must have a form in FINN's nodes (finn in hw/ops/{node.op}.py); use another backend")

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// context: acc[i,h,d] = sum_j p[i,h,j] v[j,h,d] over the keys j that a query sees
+// context: acc[i,h,d] = sum_j p[i,h,j] v[j,h,d] over the keys j that a query sees; of a pair, the first row's length is that of its first sentence
 // Golden : hw/ops/context.py (bit-exact)
 // Stream : row stream (probabilities) and token stream (values) -> token stream of accumulators. The values of a sentence fill a ping-pong
 //          buffer while the sentence before is weighted; the rows of `side` heads, interleaved in the streams, take max(their length, side * pe / lanes) * dim / pe cycles, like hw/rtl/context_op.sv
@@ -30,6 +30,10 @@ weigh:
         p_T weight;
         if (fold == 0) {
             weight = p.read();
+            if (CONFIG::segment && weight.last && seen.query == 0) {
+                seen.final = key;
+                seen.border = key + 1;
+            }
             row[key] = weight;
             latest = weight;
         } else {

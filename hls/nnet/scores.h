@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// scores: acc[i,h,j] = sum_d q[i,h,d] k[j,h,d] over the keys that a query sees
+// scores: acc[i,h,j] = sum_d q[i,h,d] k[j,h,d] over the keys that a query sees: around it, or of its own sentence of a pair (CONFIG::segment)
 // Golden : hw/ops/scores.py (bit-exact)
-// Stream : two token streams (queries, keys) -> row stream of accumulators. The keys of a sentence fill a ping-pong buffer while the
+// Stream : two token streams (queries, keys), with pairs one number a sentence (its border) -> row stream of accumulators. The keys of a sentence fill a ping-pong buffer while the
 //          sentence before is attended; a row of n keys takes n * dim / simd cycles, like hw/rtl/scores.sv
 #ifndef BITLOOM_SCORES_H_
 #define BITLOOM_SCORES_H_
@@ -29,17 +29,23 @@ store:
     tokens.write(stored);
 }
 
-// The keys that a query sees, `first` .. `final` of the sentence's tokens (hw/keys.py); begins with the first query.
+// The keys that a query sees, `first` .. `final` of the sentence's tokens (hw/keys.py); begins with the first query. border: tokens of a pair's first sentence.
 template <class tokens_T, class CONFIG> struct seen_keys {
-    tokens_T tokens, query, first, final;
-    seen_keys(const tokens_T &tokens) : tokens(tokens), query(0), first(0), final(tokens - 1) {
+    tokens_T tokens, border, query, first, final;
+    seen_keys(const tokens_T &tokens, const tokens_T &border = 0) : tokens(tokens), border(border), query(0), first(0), final(tokens - 1) {
         if (CONFIG::ahead < CONFIG::max_tokens - 1 && tokens - 1 > CONFIG::ahead)
             final = CONFIG::ahead;
+        if (CONFIG::segment && border != 0)
+            final = border - 1;
     }
     bool at_last_query() const { return query == tokens - 1; }
     void next_query() {
 #pragma HLS INLINE
         query++;
+        if (CONFIG::segment && query == border) {
+            first = border;
+            final = tokens - 1;
+        }
         if (CONFIG::back < CONFIG::max_tokens - 1 && query > CONFIG::back)
             first++;
         if (CONFIG::ahead < CONFIG::max_tokens - 1 && final != tokens - 1)
@@ -47,12 +53,16 @@ template <class tokens_T, class CONFIG> struct seen_keys {
     }
 };
 
-template <class q_T, class k_T, class out_T, class tokens_T, class CONFIG>
+// The border of this sentence, where keys depend on one.
+template <class tokens_T> tokens_T read_border() { return 0; }
+template <class tokens_T, class b_T> tokens_T read_border(hls::stream<b_T> &border) { return border.read().data[0]; }
+
+template <class q_T, class k_T, class out_T, class tokens_T, class CONFIG, class... b_T>
 void attend(hls::stream<q_T> &q, nnet::array<typename k_T::value_type, k_T::size> bank[CONFIG::max_tokens * CONFIG::channels / k_T::size],
-            hls::stream<tokens_T> &length, hls::stream<out_T> &out) {
+            hls::stream<tokens_T> &length, hls::stream<out_T> &out, hls::stream<b_T> &...border) {
     static const unsigned steps = CONFIG::channels / CONFIG::heads / CONFIG::simd, groups = CONFIG::heads / CONFIG::side;
     typedef typename out_T::value_type acc_T;
-    seen_keys<tokens_T, CONFIG> seen(length.read());
+    seen_keys<tokens_T, CONFIG> seen(length.read(), read_border<tokens_T>(border...));
     q_T query[steps]; // the query's part for the heads side by side: read for the first key, kept for the others
 #pragma HLS AGGREGATE variable=query
 #pragma HLS DEPENDENCE variable=query type=inter direction=RAW distance=steps true
@@ -102,7 +112,8 @@ attend:
     }
 }
 
-template <class q_T, class k_T, class out_T, class CONFIG> void scores(hls::stream<q_T> &q, hls::stream<k_T> &k, hls::stream<out_T> &out) {
+template <class q_T, class k_T, class out_T, class CONFIG, class... b_T>
+void products_of_heads(hls::stream<q_T> &q, hls::stream<k_T> &k, hls::stream<out_T> &out, hls::stream<b_T> &...border) {
 #pragma HLS DATAFLOW
     static const unsigned word = CONFIG::side * CONFIG::simd;
     typedef beat<typename q_T::value_type, word> query_T;
@@ -122,7 +133,18 @@ template <class q_T, class k_T, class out_T, class CONFIG> void scores(hls::stre
     widen<k_T, key_T, CONFIG::max_tokens * CONFIG::channels / k_T::size>(k, keys);
     store<key_T, tokens_T, words, CONFIG::max_tokens>(keys, bank, tokens);
     widen<q_T, query_T, CONFIG::max_tokens * CONFIG::channels / q_T::size>(q, queries);
-    attend<query_T, key_T, out_T, tokens_T, CONFIG>(queries, bank, tokens, out);
+    attend<query_T, key_T, out_T, tokens_T, CONFIG>(queries, bank, tokens, out, border...);
+}
+
+template <class q_T, class k_T, class out_T, class CONFIG> void scores(hls::stream<q_T> &q, hls::stream<k_T> &k, hls::stream<out_T> &out) {
+#pragma HLS INLINE
+    products_of_heads<q_T, k_T, out_T, CONFIG>(q, k, out);
+}
+
+template <class q_T, class k_T, class b_T, class out_T, class CONFIG>
+void scores(hls::stream<q_T> &q, hls::stream<k_T> &k, hls::stream<b_T> &border, hls::stream<out_T> &out) {
+#pragma HLS INLINE
+    products_of_heads<q_T, k_T, out_T, CONFIG>(q, k, out, border);
 }
 
 } // namespace bitloom

@@ -22,11 +22,14 @@ from bitloom.hw.ops import (
     token_max,
     token_mean,
     token_window,
+    upsample,
+    window_max,
+    window_mean,
 )
 from bitloom.hw.ops.record import Operator
 
 _ENCODERS = (embed, border, linear, requant, add, table, scores, softmax, context, pattern, layernorm, first_token, keep_tokens, off_ramps)
-_CONVOLUTIONS = (token_window, token_max, token_mean, concat)
+_CONVOLUTIONS = (token_window, token_max, token_mean, concat, window_max, window_mean, upsample)
 OPS: dict[str, Operator] = {m.OP.name: m.OP for m in (*_ENCODERS, *_CONVOLUTIONS, lstm)}
 
 

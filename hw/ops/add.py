@@ -32,9 +32,14 @@ def add(a, b, mult_a, mult_b, shift, bits):
 def check(graph: Graph, node: Node) -> None:
     a, b, out = (graph.tensor(n) for n in (*node.inputs, node.name))
     require(a.shape == b.shape == out.shape, graph, node, f"shapes got {a.shape}, {b.shape} -> {out.shape}, must be equal")
-    require(out.signed, graph, node, "output got unsigned, must be signed")
-    for tensor in (a, b, out):
-        require_bits(tensor, 2, 16, graph, node)
+    check_sum(graph, node)
+
+
+def check_sum(graph: Graph, node: Node) -> None:
+    """Raise GraphError unless widths, multipliers and shift of the sum are legal."""
+    require(graph.tensor(node.name).signed, graph, node, "output got unsigned, must be signed")
+    for name in (*node.inputs, node.name):
+        require_bits(graph.tensor(name), 2, 16, graph, node)
     for key in ("mult_a", "mult_b"):
         require(1 <= node.attrs[key] <= 1 << MULT_BITS, graph, node, f"{key} got {node.attrs[key]}, must be 1 .. 2**{MULT_BITS}")
     require(0 <= node.attrs["shift"] <= SHIFT_MAX, graph, node, f"shift got {node.attrs['shift']}, must be 0 .. {SHIFT_MAX}")

@@ -7,7 +7,7 @@ import numpy as np
 
 from bitloom.hw.cost.memories import index_bits
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
-from bitloom.hw.instance import Fold, Instance, Module, Params, Terms
+from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import require, sentences
 from bitloom.hw.ops.record import Operator
 
@@ -79,6 +79,10 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     return Instance(module="border", params={"BEATS": width // fold.lanes_in, "WIDTH": fold.lanes_in * x.bits, "OUT_W": out.bits})
 
 
+def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
+    return HlsLayer()
+
+
 def append(b: GraphBuilder, name: str, x: Tensor) -> Tensor:
     """The node that counts the tokens of the first sentence in marked sums `x`."""
     return b.add("border", Tensor(name=name, shape=(1, 1), bits=b.max_tokens.bit_length(), signed=False), (x.name,))
@@ -101,4 +105,5 @@ OP = Operator(
     timing=timing,
     rtl=rtl,
     module=MODULE,
+    hls=hls,
 )

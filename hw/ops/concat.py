@@ -7,7 +7,7 @@ import numpy as np
 
 from bitloom.hw.cost.memories import index_bits
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
-from bitloom.hw.instance import Fold, Instance, Module, Params, Terms
+from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import require
 from bitloom.hw.ops.record import Operator
 
@@ -58,10 +58,18 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
         free = moved
 
 
+def _beats(graph: Graph, node: Node, fold: Fold) -> list[int]:
+    """Of a token of each input."""
+    return [fold.into(graph.tensor(name).channels).width // fold.lanes_in for name in node.inputs]
+
+
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
-    a, b = (graph.tensor(name) for name in node.inputs)
-    beats = [fold.into(x.channels).width // fold.lanes_in for x in (a, b)]
-    return Instance(module="concat", params={"A_BEATS": beats[0], "B_BEATS": beats[1], "WIDTH": fold.lanes_in * a.bits})
+    beats = _beats(graph, node, fold)
+    return Instance(module="concat", params={"A_BEATS": beats[0], "B_BEATS": beats[1], "WIDTH": fold.lanes_in * graph.tensor(node.name).bits})
+
+
+def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
+    return HlsLayer(constants=dict(zip(("a_beats", "b_beats"), _beats(graph, node, fold), strict=True)))
 
 
 def append(g: GraphBuilder, name: str, a: Tensor, b: Tensor) -> Tensor:
@@ -91,4 +99,5 @@ OP = Operator(
     timing=timing,
     rtl=rtl,
     module=MODULE,
+    hls=hls,
 )

@@ -153,7 +153,8 @@ def multiplies(graph: Graph, node: Node) -> Operands:
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
-    reach = {key.lower(): tokens for key, tokens in graph.tensor(node.inputs[0]).keys.reach(graph.max_tokens).items()}
+    keys = graph.tensor(node.inputs[0]).keys
+    reach: dict[str, int | bool] = {key.lower(): tokens for key, tokens in keys.reach(graph.max_tokens).items()} | {"segment": keys.segment}
     return HlsLayer(constants={"heads": node.attrs["heads"], "side": fold.side, "pe": fold.pe, "channels": _width(graph, node, fold), **reach})
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from bitloom.hw.cost.memories import Memory, index_bits
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
 from bitloom.hw.hexfile import Hex
-from bitloom.hw.instance import Fold, Instance, Module, Params, Terms
+from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import fields, require, require_rows, sentences
 from bitloom.hw.ops.record import Operator
 from bitloom.hw.parts import banks, ring
@@ -167,6 +167,11 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     )
 
 
+def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
+    p = graph.tensor(node.inputs[1])
+    return HlsLayer(constants={"keep": node.attrs["keep"], "groups": int(p.shape[1]) // fold.side, "sum_bits": sum_bits(p, graph.max_tokens)})
+
+
 def holds(graph: Graph, node: Node, fold: Fold, port: int) -> int:
     """A whole sentence: of its rows and of its tokens."""
     return graph.longest(node)
@@ -212,4 +217,5 @@ OP = Operator(
     timing=timing,
     rtl=rtl,
     module=MODULE,
+    hls=hls,
 )

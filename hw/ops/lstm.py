@@ -13,7 +13,7 @@ from bitloom.hw.cost.memories import Memory, index_bits
 from bitloom.hw.cost.multipliers import Operands, Product, style_params
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
 from bitloom.hw.hexfile import Hex
-from bitloom.hw.instance import Fold, Instance, Module, Params, Terms
+from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops import linear, requant, table
 from bitloom.hw.ops.common import clip, divisors, exact_matmul, largest, require, require_bits, require_range, round_shift
 from bitloom.hw.ops.record import Operator
@@ -28,6 +28,7 @@ CANDIDATE = 2  # the place of g among them
 DIRECTIONS = ("forward", "backward")
 SHIFTS = {"shift": requant.SHIFT_MAX, "keep": 16, "write": 16, "cell_shift": 40, "tanh_shift": 15, "out_shift": 15}
 FILES, TANH_FILE = ("INPUT_FILE", "FORGET_FILE", "CANDIDATE_FILE", "OUTPUT_FILE"), "TANH_FILE"  # parameters of the RTL that name the tables
+HLS_TABLES = ("input", "forget", "candidate", "output")  # of the gates
 TAIL = 8 + lstm_cell.LATENCY  # cycles from the sums of a beat to its h: bias 2, requant 6, the cell
 FEWEST, MOST = 3, 8  # sentences in flight
 
@@ -332,6 +333,23 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     )
 
 
+def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
+    x, h, k, held = graph.tensor(node.inputs[0]), graph.tensor(node.name), node.attrs, words(graph, node, fold)
+    (inputs, hidden), mult, bits = _widths(graph, node, fold), _placed(graph, node, fold, "mult").ravel(), acc_bits(graph, node)
+    constants: dict[str, int | bool] = {"in_features": inputs, "hidden": hidden, "pe": fold.pe, "simd": fold.simd, "acc_bits": bits}
+    constants |= {"operand_bits": max(x.bits + (not x.signed), h.bits), "backward": k["direction"] == "backward", "every": h.kind == "token"}
+    constants |= {"block_ram": len(held) >= linear.BLOCK_RAM_WORDS} | {key: k[key] for key in (*SHIFTS, "gate_bits", "act_bits", "cell_bits", "tanh_bits")}
+    memories = {
+        "weight": Codes(data=held.ravel(), bits=k["weight_bits"], signed=k["weight_bits"] > 1),
+        "bias": Codes(data=_placed(graph, node, fold, "bias").ravel(), bits=bits),
+        "mult": Codes(data=mult, bits=int(mult.max()).bit_length(), signed=False),
+    }
+    tables = zip(HLS_TABLES, graph.param(node, "gates"), strict=True)
+    memories |= {name: Codes(data=own, bits=k["act_bits"], signed=gate == CANDIDATE) for gate, (name, own) in enumerate(tables)}
+    memories["tanh"] = Codes(data=graph.param(node, "tanh"), bits=k["act_bits"])
+    return HlsLayer(constants=constants, memories=memories, interval=graph.max_tokens * (len(held) + hidden // fold.lanes_out))
+
+
 def memories(p: Params) -> list[Memory]:
     """Weights and constants; of each place the tokens, two halves of h, the cell, and what leaves."""
     steps, folds, beats = (p["X"] + p["H"]) // p["SIMD"], GATES * p["H"] // p["PE"], p["H"] // p["LANES_OUT"]
@@ -416,4 +434,5 @@ OP = Operator(
     rtl=rtl,
     looked_up=looked_up,
     module=MODULE,
+    hls=hls,
 )

@@ -9,7 +9,7 @@ import numpy as np
 
 from bitloom.hw.cost.memories import Memory, index_bits
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
-from bitloom.hw.instance import Fold, Instance, Module, Params, Terms
+from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import largest, last_read, require, require_bits, require_holds, sentences
 from bitloom.hw.ops.record import Operator
 from bitloom.hw.parts import mac_array
@@ -134,6 +134,18 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     )
 
 
+def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
+    v, (reach, taps) = graph.tensor(node.inputs[0]), _taps(heads_of(node))
+    table = np.repeat(np.array(taps), v.channels // len(taps), axis=0)  # [channel, tap, (neighbour, weight)]
+    neighbour, weight = (fold.into(v.channels).place(table[..., which], axis=0).ravel() for which in (0, 1))
+    memories = {
+        "weight": Codes(data=weight, bits=SHIFT + 1, signed=False),
+        "neighbour": Codes(data=reach - neighbour, bits=max(1, (2 * reach).bit_length()), signed=False),
+    }
+    beats = fold.into(v.channels).width // fold.lanes_in
+    return HlsLayer(constants={"reach": reach, "taps": len(taps[0])}, memories=memories, interval=(graph.max_tokens + reach) * beats)
+
+
 def holds(graph: Graph, node: Node, fold: Fold, port: int) -> int:
     return room(_taps(heads_of(node))[0])
 
@@ -172,4 +184,5 @@ OP = Operator(
     timing=timing,
     rtl=rtl,
     module=MODULE,
+    hls=hls,
 )

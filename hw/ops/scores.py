@@ -189,7 +189,8 @@ def multiplies(graph: Graph, node: Node) -> Operands:
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
-    reach = {key.lower(): tokens for key, tokens in graph.tensor(node.name).keys.reach(graph.max_tokens).items()}
+    keys = graph.tensor(node.name).keys
+    reach: dict[str, int | bool] = {key.lower(): tokens for key, tokens in keys.reach(graph.max_tokens).items()} | {"segment": keys.segment}
     return HlsLayer(constants={"heads": node.attrs["heads"], "side": fold.side, "simd": fold.simd, **reach})
 
 

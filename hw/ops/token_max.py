@@ -7,7 +7,7 @@ import numpy as np
 
 from bitloom.hw.cost.memories import Memory
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
-from bitloom.hw.instance import Fold, Instance, Module, Params, Terms
+from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import require
 from bitloom.hw.ops.record import Operator
 from bitloom.hw.parts import pool
@@ -57,6 +57,10 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     return Instance(module="token_max", params=params)
 
 
+def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
+    return HlsLayer()
+
+
 def append(b: GraphBuilder, name: str, x: Tensor) -> Tensor:
     """The node of the largest codes of a token stream."""
     return b.add("token_max", Tensor(name=name, shape=(1, x.channels), bits=x.bits, signed=x.signed, scale=x.scale), (x.name,))
@@ -86,4 +90,5 @@ OP = Operator(
     timing=timing,
     rtl=rtl,
     module=MODULE,
+    hls=hls,
 )

@@ -8,7 +8,7 @@ import numpy as np
 from bitloom.hw.cost.memories import Memory
 from bitloom.hw.cost.multipliers import Product
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
-from bitloom.hw.instance import Fold, Instance, Module, Params, Terms
+from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import clip, require, require_bits, round_shift
 from bitloom.hw.ops.record import Operator
 from bitloom.hw.parts import mul, pool
@@ -88,6 +88,11 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     )
 
 
+def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
+    made = rtl(graph, node, fold).params
+    return HlsLayer(constants={key: node.attrs[key] for key in ATTRS} | {"sum_bits": sum_bits(made)})
+
+
 def append(b: GraphBuilder, name: str, x: Tensor, shift: int, bits: int, scale: float = 1.0) -> Tensor:
     """The node of the means of a token stream; shift = recip_bits + log2(scale / x.scale)."""
     out = Tensor(name=name, shape=(1, x.channels), bits=bits, signed=x.signed, scale=scale)
@@ -127,4 +132,5 @@ OP = Operator(
     timing=timing,
     rtl=rtl,
     module=MODULE,
+    hls=hls,
 )

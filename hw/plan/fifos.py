@@ -12,6 +12,8 @@ max_tokens holds a whole sentence beside the one that is attended, whatever thei
 A unit that computes blocks of tokens needs a whole block before it gives the first part of it, and an `unfold` a whole one before its first token: a block
 each is counted. Both may hold a second one, which they need only to go on without a pause; while the first is computed the FIFO is emptied as fast as the
 second fills, so counting it as well makes no encoder faster.
+Where tokens are pooled, one stands for several: holdings are counted in tokens of the sentence, and a FIFO of pooled ones holds as many fewer, and one more, as
+the last of a sentence may stand for fewer. All that is between a fork and a join waits for tokens of the sentences that it has, never for the next one's.
 What tells units how to work (record field `aside`) comes once a sentence, ahead of its tokens: its FIFO holds as many as may be between where it is told
 and where it is taken, at most as many as the rings on the way; were it full, the unit that tells would wait, and with it the next sentences.
 What puts tokens one behind the other takes nothing of one input while the other's token passes: a token of each is counted, so that its producer goes on.
@@ -44,10 +46,13 @@ def depths(graph: Graph, nodes: Sequence[Node], beats: Mapping[str, int], folds:
     for node in nodes:
         fold = folds[node.name]
         inside = fold.block + 1 if fold.block else 0
-        reach = [held[name] + (inside or OPS[node.op].holds(graph, node, fold, port)) for port, name in enumerate(node.inputs)]
-        held[node.name] = max(reach) + behind[node.name]
+        each = [graph.tensor(name).tokens.stride for name in node.inputs]  # tokens of the sentence that one stands for
+        reach = [held[name] + each[port] * (inside or OPS[node.op].holds(graph, node, fold, port)) for port, name in enumerate(node.inputs)]
+        held[node.name] = max(reach) + graph.tensor(node.name).tokens.stride * behind[node.name]
         for port, name in enumerate(node.inputs):
-            slack = min(max(reach) - reach[port] + OPS[node.op].joins, _most(graph, node)) if graph.tensor(name).kind == "token" else 0
+            gap, stands = max(reach) - reach[port], each[port]
+            apart = gap if stands == 1 else gap and -(-gap // stands) + 1
+            slack = min(apart + OPS[node.op].joins, _most(graph, node)) if graph.tensor(name).kind == "token" else 0
             if name in asides:
                 told[name] += 1
                 slack = min(max(reach), ring.SENTENCES * (told[name] + 1), _most(graph, node) / graph.max_tokens)

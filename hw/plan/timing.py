@@ -411,7 +411,7 @@ def simulate_node(graph: Graph, node: Node, fold: Fold, lengths: Sequence[int], 
     out = Channel(f"{node.name}.out", latency=0)
     processes = {node.name: OPS[node.op].timing(graph, node, fold, ins, out), "sink": sink(out)}
     for index, (channel, name) in enumerate(zip(ins, names, strict=True)):
-        processes[f"source{index}"] = _unit_source(graph, name, channel, fold, lengths)
+        processes[f"source{index}"] = _unit_source(graph, name, names[0], channel, fold, lengths)
     run(processes, [*ins, out])
     return NodeTrace(first=[t.first for t in out.log], last=[t.last for t in out.log])
 
@@ -442,12 +442,13 @@ def node_interval(graph: Graph, node: Node, fold: Fold, tokens: int, sentences: 
     return len(graph.turns(node)) // len(traces) * sum((own[-1 - behind] - own[-1 - behind - flight]) // flight for own in ends)
 
 
-def _unit_source(graph: Graph, name: str, channel: Channel, fold: Fold, lengths: Sequence[int]) -> Process:
+def _unit_source(graph: Graph, name: str, first: str, channel: Channel, fold: Fold, lengths: Sequence[int]) -> Process:
+    """first: the input whose tokens `lengths` counts."""
     tensor = graph.tensor(name)
     if tensor.kind == "row":
         each = [tensor.keys.spans(n, channel.border(i))[:: fold.queries].tolist() for i, n in enumerate(lengths)]
         return _rows(channel, each, int(tensor.shape[1]) // fold.side)
-    counts = lengths if tensor.kind == "token" else [1] * len(lengths)
+    counts = [tensor.tokens.beside(graph.tensor(first).tokens, n) for n in lengths] if tensor.kind == "token" else [1] * len(lengths)
     if fold.folded:
         return _parts(channel, counts, fold.into(tensor.channels).width, fold)
     if tensor.shape == (1, 1):

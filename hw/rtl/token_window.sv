@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// token_window: each token with its neighbours, y[i][c*KERNEL+k] = x[i + (k - (KERNEL-1)/2) * DILATION][c], 0 beyond the sentence's ends
+// token_window: tokens with their neighbours, y[i][c*KERNEL+k] = x[i*STRIDE + (k - (KERNEL-1)/2) * DILATION + (STRIDE-1)/2][c], 0 beyond the sentence's ends
 // Golden : hw/ops/token_window.py
-// Stream : s_* tokens of BEATS beats -> m_* tokens of BEATS beats, KERNEL times as wide; a sentence has as many tokens as at the input
-// Timing : II 1. With Behind = KERNEL/2*DILATION, a beat leaves 3 cycles behind the same beat of the token Behind tokens later; at a sentence's end,
-//          a beat a cycle from 3 cycles behind its last beat on, while the next sentence comes in. A beat enters while fewer than
-//          (Behind + 2)*BEATS beats have been taken and not yet read for the last time as the middle one
-// Memory : one for each k, of the tokens from the one that is read up to the newest, and one beside
+// Stream : s_* tokens of BEATS beats -> m_* tokens of BEATS beats, KERNEL times as wide; of a sentence of T tokens ceil(T / STRIDE)
+// Timing : that of window
 // Layout : element i of a token at s_* gives elements i*KERNEL .. at m_*, so blocks and filled places stay what they are
 // Reset  : rst drops what is inside
 module token_window #(
   parameter int KERNEL = 3,       // tokens side by side, at least 2
   parameter int DILATION = 1,     // from one to the next
+  parameter int STRIDE = 1,       // from one window to the next
   parameter int LANES = 1,        // elements a beat at s_*
   parameter int BEATS = 4,        // of a token
   parameter int W = 8,            // bits of a code
@@ -27,112 +25,8 @@ module token_window #(
   output      logic [LANES*KERNEL*W-1:0] m_data,
   output      logic                      m_last
 );
-  localparam int Before = (KERNEL - 1) / 2 * DILATION;  // tokens
-  localparam int Behind = KERNEL / 2 * DILATION;
-  localparam int Room = (Behind + 2) * BEATS;           // beats that are not yet read as the middle one
-  localparam int AheadW = $clog2(Room + 1);
-  localparam int BeatW = BEATS > 1 ? $clog2(BEATS) : 1;
-  localparam int CountW = $clog2(MAX_TOKENS + 1);
-  localparam int QueueW = $clog2(Behind + 3);           // sentences whose end has come and is not yet read
-
-  logic [CountW-1:0] lengths [0:(1<<QueueW)-1];         // of those sentences, tokens
-  logic [QueueW-1:0] head_q, tail_q;
-  logic [QueueW:0] held_q;
-  logic [AheadW-1:0] ahead_q;                           // beats that are not yet read as the middle one
-  logic [BeatW-1:0] in_beat_q, beat_q;
-  logic [CountW-1:0] count_q, at_q;                     // tokens of the sentence that comes; the token that is read
-  logic take, read, known, token_in, token_out, sentence_in, sentence_out;
-  logic [CountW-1:0] length;
-
-  wire en = m_ready || !m_valid;
-
-  assign s_ready = ahead_q != AheadW'(Room);
-  assign take = s_valid && s_ready;
-  assign token_in = take && in_beat_q == BeatW'(BEATS - 1);
-  assign sentence_in = take && s_last;
-
-  // The middle one may be read when all that it stands beside are there: the same beat of the last of them, or the sentence's end.
-  assign known = held_q != '0;
-  assign length = lengths[head_q];
-  assign read = en && (known || ahead_q > AheadW'(Behind * BEATS));
-  assign token_out = read && beat_q == BeatW'(BEATS - 1);
-  assign sentence_out = token_out && known && at_q + 1'b1 == length;
-
-  always_ff @(posedge clk) if (sentence_in) lengths[tail_q] <= count_q + 1'b1;
-
-  always_ff @(posedge clk) begin
-    if (take) in_beat_q <= token_in ? '0 : in_beat_q + 1'b1;
-    if (token_in) count_q <= s_last ? '0 : count_q + 1'b1;
-    if (read) beat_q <= token_out ? '0 : beat_q + 1'b1;
-    if (token_out) at_q <= sentence_out ? '0 : at_q + 1'b1;
-    if (sentence_in) tail_q <= tail_q + 1'b1;
-    if (sentence_out) head_q <= head_q + 1'b1;
-    ahead_q <= ahead_q + AheadW'(take) - AheadW'(read);
-    held_q <= held_q + (QueueW + 1)'(sentence_in) - (QueueW + 1)'(sentence_out);
-    if (rst) begin
-      in_beat_q <= '0;
-      count_q <= '0;
-      beat_q <= '0;
-      at_q <= '0;
-      tail_q <= '0;
-      head_q <= '0;
-      ahead_q <= '0;
-      held_q <= '0;
-    end
-  end
-
-  logic valid_q, last_q;
-  always_ff @(posedge clk) begin
-    if (en) begin
-      valid_q <= read;
-      last_q <= sentence_out;
-      m_valid <= valid_q;
-      m_last <= last_q;
-    end
-    if (rst) begin
-      valid_q <= 1'b0;
-      m_valid <= 1'b0;
-    end
-  end
-
-  for (genvar k = 0; k < KERNEL; k++) begin : g_tap
-    localparam int Off = k * DILATION - Before;             // tokens from the middle one
-    localparam int Depth = (Behind - Off + 2) * BEATS;
-    localparam int AddrW = $clog2(Depth);
-    localparam int Start = (Off * BEATS + Depth) % Depth;
-
-    logic [LANES*W-1:0] ram [0:Depth-1];
-    logic [LANES*W-1:0] word_q;
-    logic [AddrW-1:0] write_q, read_q;
-    logic there, there_q;
-
-    if (Off < 0) begin : g_before
-      assign there = at_q >= CountW'(-Off);
-    end else if (Off > 0) begin : g_behind
-      assign there = !known || (CountW + 1)'(at_q) + (CountW + 1)'(Off) < (CountW + 1)'(length);
-    end else begin : g_middle
-      assign there = 1'b1;
-    end
-
-    always_ff @(posedge clk) if (take) ram[write_q] <= s_data;
-    always_ff @(posedge clk) if (en) word_q <= ram[read_q];
-
-    always_ff @(posedge clk) begin
-      if (take) write_q <= write_q == AddrW'(Depth - 1) ? '0 : write_q + 1'b1;
-      if (read) read_q <= read_q == AddrW'(Depth - 1) ? '0 : read_q + 1'b1;
-      if (en) begin
-        there_q <= there;
-        for (int i = 0; i < LANES; i++) m_data[(i*KERNEL+k)*W +: W] <= there_q ? word_q[i*W +: W] : '0;
-      end
-      if (rst) begin
-        write_q <= '0;
-        read_q <= AddrW'(Start);
-      end
-    end
-  end
-
-  initial begin
-    if (KERNEL < 2 || DILATION < 1 || BEATS < 1)
-      $fatal(1, "token_window: got KERNEL %0d, DILATION %0d, BEATS %0d, must be at least 2, 1, 1", KERNEL, DILATION, BEATS);
-  end
+  /* verilator lint_off PINCONNECTEMPTY */
+  window #(.KERNEL(KERNEL), .DILATION(DILATION), .STRIDE(STRIDE), .LANES(LANES), .BEATS(BEATS), .W(W), .MAX_TOKENS(MAX_TOKENS)) u_window (
+    .clk, .rst, .s_valid, .s_ready, .s_data, .s_last, .m_valid, .m_ready, .m_data, .there(), .m_last);
+  /* verilator lint_on PINCONNECTEMPTY */
 endmodule

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layers that take tokens out: the operator, and the mask of the tokens that are left (hw/ops/keep_tokens.py)."""
+"""Layers that take tokens out: the operator (hw/ops/keep_tokens.py), and the mask of the tokens that are left, behind it and others."""
 
 from __future__ import annotations
 
@@ -38,6 +38,9 @@ class KeepTokens(Operator, nn.Module):
         places = (~stays).sort(dim=1, stable=True).indices[:, : int(count.max())]
         return x.gather(1, places[..., None].expand(-1, -1, x.shape[-1]))
 
+    def left(self, tokens: Tokens) -> Tokens:
+        return tokens.behind(self.keep)
+
     def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
         return ops.keep_tokens.append(b, self.tensor, *inputs, self.keep)
 
@@ -53,16 +56,17 @@ def ranked(probs: Tensor, there: Tensor) -> Tensor:
 
 
 class StillReal(nn.Module):
-    """The mask behind KeepTokens: which places hold a token, not padding. It stands in front of all that reads what KeepTokens gives."""
+    """The mask behind an operator that gives fewer tokens than it takes: which places hold a token, not padding. It stands in front of all that reads what
+    that one gives."""
 
-    def __init__(self, kept: KeepTokens):
+    def __init__(self, made: Operator):
         super().__init__()
-        self._kept = (kept,)  # in a tuple: it is another module's child
+        self._made = (made,)  # in a tuple: it is another module's child
 
     def forward(self, real: Tensor | None) -> Tensor | None:
         """bool [B, 1, 1, T] -> [B, 1, 1, T'], None for none."""
-        keep = self._kept[0].keep
-        return real if real is None or keep == ALL else still_real(real, Tokens((keep,)))
+        left = self._made[0].left(Tokens())
+        return real if real is None or left in (Tokens(), Tokens().behind(ALL)) else still_real(real, left)
 
 
 def still_real(real: Tensor, kept: Tokens) -> Tensor:

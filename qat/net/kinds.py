@@ -6,17 +6,24 @@ from __future__ import annotations
 from typing import Any
 
 from bitloom.qat.baseline import checkpoint_config, scratch_config
-from bitloom.qat.config import BilstmConfig, CnnConfig, HybridConfig, ModelConfig, NetworkConfig
+from bitloom.qat.config import BilstmConfig, CellsConfig, CnnConfig, HybridConfig, ModelConfig, NetworkConfig
 from bitloom.qat.families import family_of
 from bitloom.qat.net.bilstm import Bilstm, BilstmShape
+from bitloom.qat.net.cells import Cells, CellsShape
 from bitloom.qat.net.cnn import Cnn, CnnShape
 from bitloom.qat.net.encoder import Encoder
 from bitloom.qat.net.hybrid import Hybrid, HybridShape
 from bitloom.qat.net.network import Network
 from bitloom.qat.net.shape import EncoderShape, Head, NetworkShape
 
-SHAPES: dict[str, type[NetworkShape]] = {shape.kind: shape for shape in (EncoderShape, CnnShape, BilstmShape, HybridShape)}
-NETWORKS: dict[str, type[Network]] = {EncoderShape.kind: Encoder, CnnShape.kind: Cnn, BilstmShape.kind: Bilstm, HybridShape.kind: Hybrid}
+SHAPES: dict[str, type[NetworkShape]] = {shape.kind: shape for shape in (EncoderShape, CnnShape, BilstmShape, HybridShape, CellsShape)}
+NETWORKS: dict[str, type[Network]] = {
+    EncoderShape.kind: Encoder,
+    CnnShape.kind: Cnn,
+    BilstmShape.kind: Bilstm,
+    HybridShape.kind: Hybrid,
+    CellsShape.kind: Cells,
+}
 
 
 def build(shape: NetworkShape) -> Network:
@@ -34,7 +41,13 @@ def shape_of(model: NetworkConfig, head: Head, labels: int, vocabulary: int) -> 
 
     vocabulary  rows of the word table where no checkpoint gives them
     """
-    made = {ModelConfig: _encoder_shape, CnnConfig: CnnShape.of, BilstmConfig: BilstmShape.of, HybridConfig: HybridShape.of}
+    made = {
+        ModelConfig: _encoder_shape,
+        CnnConfig: CnnShape.of,
+        BilstmConfig: BilstmShape.of,
+        HybridConfig: HybridShape.of,
+        CellsConfig: CellsShape.of,
+    }
     return made[type(model)](model, head, labels, vocabulary)
 
 

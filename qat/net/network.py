@@ -18,7 +18,7 @@ from bitloom.hw.graph import Graph, GraphBuilder
 from bitloom.hw.graph_file import check
 from bitloom.hw.tokens import Tokens
 from bitloom.qat.config import QuantConfig
-from bitloom.qat.net.kept import KeepTokens, StillReal
+from bitloom.qat.net.kept import StillReal
 from bitloom.qat.net.operators import Add, Bits, Linear, Operator, Scores
 from bitloom.qat.quantizers import Grid, QuantError, unseen
 
@@ -129,8 +129,7 @@ class Network(nn.Module):
         for operator, step in zip(self.operators(), self.steps, strict=True):
             first = step.reads[0]
             own = found[self.get_submodule(first).tensor] if first not in INPUTS else Tokens()
-            own = own.behind(operator.keep) if isinstance(operator, KeepTokens) else own
-            found |= dict.fromkeys((operator.tensor, *filter(None, [operator.acc])), own)
+            found |= dict.fromkeys((operator.tensor, *filter(None, [operator.acc])), operator.left(own))
         return found
 
     def answers(self) -> set[str]:

@@ -20,6 +20,7 @@ from bitloom.hw.graph import GraphBuilder
 from bitloom.hw.graph import Tensor as GraphTensor
 from bitloom.hw.keys import Keys
 from bitloom.hw.settings import ConfigError
+from bitloom.hw.tokens import Tokens
 from bitloom.qat import functional as F
 from bitloom.qat.brevitas import qnn
 from bitloom.qat.config import AUTO, BIT_RANGES, OF_CODEBOOKS
@@ -83,6 +84,10 @@ class Operator:
     def least_exponents(self) -> Iterator[tuple[Grid, int]]:
         """Grids that it reads or makes, each with the least exponent that its hardware can rescale, given the others' exponents."""
         yield from ()
+
+    def left(self, tokens: Tokens) -> Tokens:
+        """How many of a sentence's tokens it gives, of those that it takes."""
+        return tokens
 
     def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
         """Add its nodes to the integer graph; the output tensor."""
@@ -415,9 +420,13 @@ class Add(_Rescaled):
         return self.rescale(a + b)
 
     def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
+        return ops.add.append(b, self.tensor, *inputs, **self.factors(inputs))
+
+    def factors(self, inputs: list[GraphTensor]) -> dict[str, int | float]:
+        """Of the node: multipliers, shift, bits and scale."""
         scale = 2.0**self.grid.e
         mult_a, mult_b, shift = ops.add.rescale(*inputs, scale)
-        return ops.add.append(b, self.tensor, *inputs, mult_a=mult_a, mult_b=mult_b, shift=shift, bits=self.grid.bits, scale=scale)
+        return {"mult_a": mult_a, "mult_b": mult_b, "shift": shift, "bits": self.grid.bits, "scale": scale}
 
 
 class LayerNorm(Operator, Grid):

@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bitloom.hw.workers import Crew, workers
 from bitloom.qat.search.config import SearchConfig
 from bitloom.qat.search.errors import SearchError
-from bitloom.qat.search.ilp import Limits
-from bitloom.qat.search.prices import COSTS, Prices
+from bitloom.qat.search.prices import COSTS, Limits, Prices
 from bitloom.qat.search.space import Choice, Space
 from bitloom.qat.search.trial import Task, trial
-from bitloom.qat.search.workers import workers
 
 if TYPE_CHECKING:
     import optuna
@@ -150,7 +149,7 @@ def run_trials(
         for choice in first:
             study.study.enqueue_trial({v.name: v.bits.index(choice[v.name]) for v in space.variables})
     running: dict[int, tuple] = {}
-    with workers(config.workers, trial, task, config.cluster) as pool:
+    with workers(Crew(section="search", call="trial", count=config.workers, cluster=config.cluster), trial, task) as pool:
         while (left := study.left() - len(running)) > 0 or running:
             while pool.room and left > 0:
                 asked = study.study.ask()

@@ -17,13 +17,12 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array, lil_array
 
 from bitloom.qat.search.errors import SearchError
-from bitloom.qat.search.prices import COSTS, LUT, RULE, Prices, Real
+from bitloom.qat.search.prices import COSTS, LUT, RULE, Limits, Prices, Real
 from bitloom.qat.search.space import Choice
 
 ROUNDS = 40  # of cuts
 SLACK = 1e-6  # relative: figures of LUTs are sums of floats
 SECONDS = 60.0  # for one programme
-Limits = Mapping[str, float]  # by figure of COSTS: the most
 
 
 @dataclass(frozen=True, kw_only=True)

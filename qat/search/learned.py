@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from bitloom.qat.net.operators import Bits, Linear, Operator
-from bitloom.qat.search.ilp import Limits
-from bitloom.qat.search.prices import COSTS, RULE, Prices
+from bitloom.qat.search.prices import COSTS, RULE, Limits, Prices
 from bitloom.qat.search.rounded import Rounded
 from bitloom.qat.search.space import Variable
 from bitloom.qat.search.trial import Task, batches, loss_of, optimizer_of
@@ -116,11 +115,12 @@ class Learner:
         weights = optimizer_of(model, training)
         places = torch.optim.Adam([self.places.at], lr=RATE)
         try:
-            for step, batch in zip(range(self.task.steps), batches(self.task.start, training), strict=False):
+            start = self.task.start
+            for step, batch in zip(range(self.task.steps), batches(start.train, start.tokenizer.pad_id, training), strict=False):
                 self.choice = self.places.drawn(draw)
                 self.rounded.choose(self.choice)
                 model.train()
-                loss, penalty = loss_of(model, self.task.start.model, batch, training), self.penalty()
+                loss, penalty = loss_of(model, start.model, batch, training), self.penalty()
                 weights.zero_grad()
                 places.zero_grad()
                 (loss + penalty).backward()

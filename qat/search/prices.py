@@ -24,11 +24,14 @@ from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.fit import Fitter
 from bitloom.hw.plan.folding import Folding
 from bitloom.hw.plan.solve import HardwareConfig, meet
+from bitloom.qat.search.config import Budget
+from bitloom.qat.search.errors import SearchError
 from bitloom.qat.search.space import Choice, Space
 
 COSTS = ("lut", "ff", "dsp", "block_ram", "bits", "beats")  # of a term; bits: of its parameters; beats: of weights from external memory, a sentence
 ACC = ".acc"  # of an accumulator's name (docs/numerics.md)
 RULE, LUT = "rule", "lut"  # how a matrix unit multiplies: as the family's DSPs do best, or without any
+Limits = Mapping[str, float]  # by figure of COSTS: the most
 Progress = Callable[[float | None, str], None]
 
 
@@ -143,6 +146,22 @@ class Prices:
             term.table[key, RULE] = rule[term.tensor]
             if term.matrix:
                 term.table[key, LUT] = lut[term.tensor]
+
+
+def limits_of(budget: Budget, graph: Graph, board: Board | None) -> dict[str, float]:
+    """The most of each figure: the budget's, and what the board leaves beside the transport of a graph's inputs and answers.
+
+    Raises SearchError: a budget of resources without a board.
+    """
+    wanted = {"lut": budget.lut, "dsp": budget.dsp, "block_ram": budget.block_ram}
+    given = {name: float(most) for name, most in wanted.items() if most is not None}
+    if given and board is None:
+        raise SearchError(f"search.budget.{next(iter(given))}: got a budget without a board, must have one to count on; give --board, or budget bytes")
+    if board is not None:
+        beside = Fitter(graph, board).used(Estimate(board=board))
+        rooms = {"lut": beside["lut"], "ff": beside["ff"], "dsp": beside["dsp"], "block_ram": beside[board.resources.block_ram[0].kind]}
+        given = {name: min(float(use.available - use.used), given.get(name, math.inf)) for name, use in rooms.items()}
+    return given | ({"bits": 8.0 * budget.bytes} if budget.bytes else {})
 
 
 def fill(several: Sequence[Prices], progress: Progress = lambda fraction, text: None) -> None:

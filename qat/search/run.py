@@ -15,9 +15,7 @@ import torch
 from torch import nn
 
 from bitloom.hw.board import Board
-from bitloom.hw.cost.resources import Estimate
 from bitloom.hw.plan.design import Design
-from bitloom.hw.plan.fit import Fitter
 from bitloom.hw.plan.folding import FoldingError
 from bitloom.hw.plan.predict import steady_interval
 from bitloom.hw.plan.rolled import layers_of
@@ -29,9 +27,9 @@ from bitloom.qat.net.model import QuantModel
 from bitloom.qat.search.blackbox import PARTS, Study, Tried, best_of, fingerprint, run_trials
 from bitloom.qat.search.config import SearchConfig
 from bitloom.qat.search.errors import SearchError
-from bitloom.qat.search.ilp import Limits, Programme, Solution, best
+from bitloom.qat.search.ilp import Programme, Solution, best
 from bitloom.qat.search.learned import Learner, distances
-from bitloom.qat.search.prices import COSTS, Prices, fill
+from bitloom.qat.search.prices import COSTS, Limits, Prices, fill, limits_of
 from bitloom.qat.search.rounded import Rounded
 from bitloom.qat.search.sensitivity import ESTIMATES, Judge, Sensitivity, curvature, measure
 from bitloom.qat.search.space import Choice, Space
@@ -264,23 +262,13 @@ class Search:
         return found
 
     def limits(self, at: Prices) -> dict[str, float]:
-        """The budget by figure of COSTS: the recipe's, what the board leaves beside its transport, and what the external memory gives.
-
-        Raises SearchError: a budget of resources without a board.
-        """
-        budget = self.config.budget
-        wanted = {"lut": budget.lut, "dsp": budget.dsp, "block_ram": budget.block_ram}
-        given = {name: float(most) for name, most in wanted.items() if most is not None}
-        if given and self.board is None:
-            raise SearchError(f"search.budget.{next(iter(given))}: got a budget without a board, must have one to count on; give --board, or budget bytes")
-        if self.board is not None:
-            graph = self.rounded.graph(self.space.least)
-            beside = Fitter(graph, self.board).used(Estimate(board=self.board))
-            rooms = {"lut": beside["lut"], "ff": beside["ff"], "dsp": beside["dsp"], "block_ram": beside[self.board.resources.block_ram[0].kind]}
-            room = {name: float(use.available - use.used) for name, use in rooms.items()}
-            given = {name: min(most, given.get(name, math.inf)) for name, most in room.items()}
+        """The budget by figure of COSTS: as `limits_of` has it, and what the external memory gives."""
+        if self.config.budget.multipliers is not None:
+            got = f"got {self.config.budget.multipliers} with method {self.config.method}"
+            raise SearchError(f"search.budget.multipliers: {got}, must go with architecture: bits do not change how many there are; remove it")
+        given = limits_of(self.config.budget, self.rounded.graph(self.space.least), self.board)
         beats = at.most_beats()
-        return given | ({"bits": 8.0 * budget.bytes} if budget.bytes else {}) | ({"beats": beats} if beats < math.inf else {})
+        return given | ({"beats": beats} if beats < math.inf else {})
 
     def front(self, prices: Mapping[int, Prices], by: Mapping, limits: Limits, chosen: Point) -> list[Point]:
         """Points of which none is better in everything: for each interval, of block RAM (without a board: of bytes) from the least to what the best takes."""

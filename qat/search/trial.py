@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -49,7 +49,7 @@ def trial(task: Task, quant: QuantConfig, part: int = 0, state: Any = None) -> t
         optimizer.load_state_dict(state["optimizer"])
     first, last = (task.steps * n // task.parts for n in (part, part + 1))
     model.train()
-    for step, batch in zip(range(last), batches(task.start, training), strict=False):
+    for step, batch in zip(range(last), batches(task.start.train, task.start.tokenizer.pad_id, training), strict=False):
         if step >= first:
             optimizer.zero_grad()
             loss_of(model, task.start.model, batch, training).backward()
@@ -65,15 +65,16 @@ def optimizer_of(model: nn.Module, training: TrainConfig) -> torch.optim.Optimiz
     return torch.optim.AdamW(groups, lr=training.qat_learning_rate, fused=True)
 
 
-def batches(start: Start, training: TrainConfig) -> Iterator[dict[str, Tensor]]:
-    """Of the training split in the seed's order, without end."""
-    sampler, collate = LengthGrouped(start.train.lengths, training.batch_size, training.seed), Collator(start.tokenizer.pad_id)
+def batches(items: Sequence[dict[str, Any]], pad_id: int, training: TrainConfig) -> Iterator[dict[str, Tensor]]:
+    """Of a split's items in the seed's order, without end."""
+    lengths = [len(item["input_ids"]) for item in items]
+    sampler, collate = LengthGrouped(lengths, training.batch_size, training.seed), Collator(pad_id)
     epoch = 0
     while True:
         sampler.set_epoch(epoch)
         order, epoch = list(sampler), epoch + 1
         for i in range(0, len(order), training.batch_size):
-            yield collate([start.train[j] for j in order[i : i + training.batch_size]])
+            yield collate([items[j] for j in order[i : i + training.batch_size]])
 
 
 def loss_of(model: nn.Module, teacher: nn.Module, batch: dict[str, Tensor], training: TrainConfig) -> Tensor:

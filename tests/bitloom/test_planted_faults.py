@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sweep import plain_or_slow
 
-from bitloom.stages import verify
+from bitloom.sim import job
 
 WHERE = r": sentence \d+ token \d+ channel \d+ \(lane \d+\): value: got (-?\d+|nothing \(lost\)), must be -?\d+"
 
@@ -127,7 +127,7 @@ def test_a_changed_memory_file_is_found_before_simulating(tiny_copy, bitloom, mo
     path.unlink()
     if change:
         path.write_text("\n".join(change(words)) + "\n")
-    monkeypatch.setattr(verify, "run_encoder", None)
+    monkeypatch.setattr(job, "run_encoder", None)
     code, _, err = bitloom("verify", tiny_copy)
     where = re.escape(f"bitloom: verify: {tiny_copy}/build: {file}: ")
     assert code == 1 and re.fullmatch(where + said + re.escape(f"; it is not the graph's: run `bitloom build {tiny_copy}`\n"), err), err

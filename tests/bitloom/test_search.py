@@ -52,12 +52,79 @@ def searched(tmp_path_factory):
     [
         (["--set", "search.only={'layer.9.*': {weights: [4]}}"], "search.only: got pattern 'layer.9.*', must match a layer or tensor"),
         (["--set", "search.budget={bytes: 100}"], "search.budget.bytes: got 100 bytes, must be at least "),
+        (
+            ["--set", "search.budget={multipliers: 9}"],
+            "search.budget.multipliers: got 9 with method ilp, must go with architecture: bits do not change how many",
+        ),
         (["--set", "search.budget={dsp: 1}"], "search.budget.dsp: got a budget without a board, must have one to count on"),
     ],
 )
 def test_what_only_the_network_shows(bitloom, searched, argv, text):
     code, _, err = bitloom("search", TINY, "--out", searched, "--no-run", *FAST, *argv)
     assert code == 2 and text in err and err.count("\n") == 1
+
+
+CELLS = ["--set", "model={network: cells, hidden: 16, max_tokens: 24}", "--set", "search.method=architecture", "--set", "search.steps=4"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        (["--set", "search.architecture={operations: [conv4]}"], "search.architecture.operations: got 'conv4', must be an operation; did you mean 'conv"),
+        (["--set", "search.architecture={operations: [none]}"], "search.architecture.operations: got ['none'], must have one that is not 'none'; add e.g."),
+        (["--set", "search.architecture={operations: [skip, skip]}"], "search.architecture.operations: got ['skip', 'skip'], must name each once; remove"),
+        (["--set", "search.architecture={nodes: 9}"], "search.architecture.nodes: got 9, must be at most 8; change it"),
+        (["--set", "search.architecture={edges: 9}"], "search.architecture: no key 'edges'; did you mean 'nodes'?"),
+        (["--set", "model.cell=[[conv3], [skip]]"], "model.cell: got 1 operations of node 2, must be 2: one from each earlier node, the cell's input first"),
+        (["--set", "model={layers: 1, hidden: 16, heads: 2}"], "search.method: got architecture on a network of kind 'encoder', must be on cells; set model."),
+        (["--set", "model.max_tokens=6"], "search.architecture.operations: got a kernel of 7 with a dilation of 2, which reads tokens up to 6 away, must be"),
+        (["--set", "hardware={multipliers: 20}"], "search.budget.cycles: got none, must be given, or hardware.target_cycles: what an operation takes depends"),
+    ],
+)
+def test_what_is_wrong_with_a_search_for_a_cell(bitloom, tmp_path, argv, text):
+    code, _, err = bitloom("search", TINY, "--out", tmp_path / "run", "--no-run", *CELLS, *argv)
+    assert code == 2 and text in err and err.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        (["--set", "search.budget={multipliers: 1}", "--set", "search.architecture={operations: [conv3, conv5]}"], "whose cheapest cell"),
+        (["--set", "compression=[{method: logits, teacher: TEACHER}]"], "' without a head for 2 labels, must have been trained on this task; fine-tune it"),
+        (["--set", "compression=[{method: head_pruning, keep: 0.5}]"], "'head_pruning' on a network of kind 'cells', must be on an encoder"),
+    ],
+)
+def test_what_only_a_space_and_its_teacher_show(bitloom, tmp_path, argv, text):
+    from random_models import random_float
+
+    from bitloom.qat.config import ModelConfig
+    from bitloom.qat.data import DataConfig, load
+    from bitloom.qat.tokenizer import TextTokenizer
+
+    random_float(ModelConfig(layers=1, hidden=16, heads=2, intermediate=32)).bert.save_pretrained(tmp_path / "bare")  # no head
+    TextTokenizer.train(load(DataConfig(name="reviews", max_train_examples=64)).train.all_texts(), 50).save(tmp_path / "bare")
+    argv = [part.replace("TEACHER", str(tmp_path / "bare")) for part in argv]
+    code, _, err = bitloom("search", TINY, "--out", tmp_path / "run", "--no-run", *CELLS, *argv)
+    assert code == 2 and text in err and err.splitlines()[-1].count("must") and err.count("\nerror") <= 1
+
+
+@pytest.mark.slow
+def test_a_cell_that_is_found_is_built_as_promised(bitloom, tmp_path):
+    run = tmp_path / "run"
+    argv = [TINY, "--out", run, "--board", "ulx3s_85f", *CELLS, "--set", "search.steps=30", "--set", "search.architecture={nodes: 2}"]
+    code, out, err = bitloom("search", *argv)
+    assert code == 0, err
+    found, recipe = json.loads((run / "search" / "architecture.json").read_text()), Recipe.load(run / "search" / "chosen.yaml")
+    assert recipe.model.cell == found["cell"] and recipe.model.cells == found["cells"] and recipe.hardware.board == "ulx3s_85f"
+    design = Design(graph_file.load(run / "export"), Folding.load(run / "build" / "folding.json"))
+    total = estimate(design, Board.load("ulx3s_85f")).total
+    assert (total.dsp, total.block_ram) == (found["real"]["figures"]["dsp"], found["real"]["figures"]["block_ram"])
+    assert json.loads((run / "build" / "timing.json").read_text())["interval"] == found["real"]["interval"]
+    assert json.loads((run / "report.json").read_text())["verify"]["mismatches"] == 0
+    page = (run / "search" / "search.html").read_text()
+    assert "Probabilities" in page and page.count('class="cell') == 3 * len(found["operations"])
+    assert "unchanged" in bitloom("search", *argv, "--no-run")[1]
 
 
 def point(**change):

@@ -22,8 +22,8 @@ from bitloom.inference import PredictError
 from bitloom.qat.corpus import generate
 from bitloom.qat.tokenizer import TextTokenizer
 from bitloom.sentences import Sentences
-from bitloom.sim import runner, tools
-from bitloom.sim.errors import BuildError
+from bitloom.sim import job, runner, tools
+from bitloom.sim.errors import BuildError, ToolError
 from bitloom.stages import export, verify
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -303,11 +303,42 @@ def test_a_simulation_that_cannot_be_built_is_no_finding_about_the_hardware(tiny
     def broken(*args, **kwargs):
         raise BuildError("simulation build failed")
 
-    monkeypatch.setattr(verify, "run_encoder", broken)
+    monkeypatch.setattr(job, "run_encoder", broken)
     run = RunFolder.open(tiny_run)
     bench = verify.Bench(Context(run=run, recipe=run.recipe, out=tiny_run, progress=lambda *_: None))
+    bench.compare_memories()
+    bench.plan("waveform", SENTENCES)
     with pytest.raises(BuildError):  # exit code 2: only a VerificationError is 1
-        bench.simulate("waveform", SENTENCES)
+        bench.simulate()
+
+
+def spread(tiny_run, **who):
+    """The bench of a run, with two simulations planned that `who` makes."""
+    run = RunFolder.open(tiny_run)
+    recipe = run.recipe.model_copy(update={"verification": run.recipe.verification.model_copy(update=who)})
+    bench = verify.Bench(Context(run=run, recipe=recipe, out=tiny_run, progress=lambda *_: None))
+    bench.compare_memories()
+    for name, stall in (("one", 0.0), ("other", 0.3)):
+        bench.plan(name, SENTENCES, stall_in=stall)
+    return bench
+
+
+@pytest.mark.parametrize("who", [{"workers": 2}, pytest.param({"workers": 2, "cluster": "local"}, marks=pytest.mark.slow)])
+def test_simulations_find_the_same_wherever_they_are_made(tiny_run, who):
+    if "cluster" in who:
+        pytest.importorskip("ray", reason="no Ray: pip install 'bitloom[ray]'")
+    found = []
+    for bench in (spread(tiny_run), spread(tiny_run, **who)):
+        ends = {name: run.out_last_cycle.tolist() for name, run in bench.simulate().items()}
+        found.append((sorted(ends.items()), [replace(outcome, wall_seconds=0) for outcome in bench.outcomes], bench.reads.summary(), bench.fills))
+    assert found[0] == found[1] and [outcome.mismatches for outcome in bench.outcomes] == [0, 0]
+
+
+def test_what_a_worker_finds_is_told_as_found_here(tiny_run):
+    bench = spread(tiny_run, workers=2)
+    bench.jobs[1] = replace(bench.jobs[1], options=replace(bench.jobs[1].options, wall_seconds=0.01))
+    with pytest.raises(ToolError, match="simulation: still running after 0 s"):
+        bench.simulate()
 
 
 @pytest.mark.slow

@@ -1,18 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whole encoders as HLS projects: every tensor of the C simulation equals the golden model."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-from encoders import ALL_BITS, draw_encoder, random_encoder, random_sentences
+from csim_networks import check
+from encoders import ALL_BITS, draw_encoder
 from minilm import minilm_graph, needs_checkpoint
-from operator_bench import carried
 
 from bitloom.hls import csim
 from bitloom.hls.project import to_hls4ml
 from bitloom.hw import golden, graph_file
-from bitloom.hw.graph import Graph
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.solve import HardwareConfig, solve
 
@@ -23,22 +20,6 @@ SMALL = {
     "lengths": [5, 1, 12, 7, 2, 12],
     "shape": dict(layers=1, hidden=24, heads=3, intermediate=40, max_tokens=12, labels=3, activation="relu", **ALL_BITS),
 }
-
-
-def check(folder: Path, seed: int, hardware: HardwareConfig, lengths: list[int], shape: dict) -> tuple[Graph, csim.CsimReport]:
-    """All tensors but the host's were compared, the output once more where it leaves, and none differs."""
-    graph = random_encoder(seed, **shape)
-    design = Design(graph, solve(graph, hardware))
-    to_hls4ml(design, "pynq_z2", folder).write()
-    ids, segments = random_sentences(graph, lengths, seed)
-    want = golden.run(graph, ids, segments)
-    report = csim.verify(design, csim.compile_project(folder), ids, segments)
-    made = [n.name for n in graph.nodes if n.op != "embed"]
-    assert report.ok and report.mismatches == 0, str(report)
-    assert report.per_tensor == {name: carried(graph.tensor(name), want[name], lengths) for name in made} | {"m_axis": want[graph.outputs[0]].size}
-    assert report.values_compared == sum(report.per_tensor.values()) > 0
-    assert np.array_equal(report.outputs, want[graph.outputs[0]].ravel())
-    return graph, report
 
 
 @pytest.mark.slow  # in the plain run all bits are in the operators' tests, a whole encoder in test_planted_faults.py
@@ -53,6 +34,22 @@ def test_small_encoder(tmp_path):
 def test_ranges_of_keys(keys, tmp_path):
     graph, _ = check(tmp_path, **SMALL | {"shape": SMALL["shape"] | {"keys": keys}})
     assert not graph.tensor("layer.0.probs").keys.all
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("keys", ["segment", ("T", "segment", "segment", "segment", "segment", "segment")])
+def test_sentences_of_a_pair(keys, tmp_path):
+    """Of more layers than a fork has branches the border is forked twice."""
+    shape = SMALL["shape"] | ({"keys": keys} if isinstance(keys, str) else {"keys": keys, "layers": len(keys)})
+    graph, _ = check(tmp_path, **SMALL | {"shape": shape})
+    assert len(graph.readers("border")) == (2 if isinstance(keys, str) else 10)  # golden has softmax read it, too
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("own", [{"patterns": ("left", "previous", "next"), "heads": 1, "head_dim": 6}, {"keep": (180, 100), "layers": 2}])
+def test_compressed_layers(own, tmp_path):
+    """Heads with fixed patterns; tokens that are taken out."""
+    check(tmp_path, **SMALL | {"shape": SMALL["shape"] | own})
 
 
 def test_filled_streams(tmp_path):

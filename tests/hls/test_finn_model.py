@@ -6,7 +6,7 @@ import re
 import numpy as np
 import onnx
 import pytest
-from encoders import random_cnn, random_encoder, random_sentences
+from encoders import random_bilstm, random_cnn, random_encoder, random_hybrid, random_sentences
 
 from bitloom.hls.finn.errors import FinnError
 from bitloom.hls.finn.model import build, finish
@@ -85,13 +85,27 @@ def test_ranges_of_keys_are_refused(tmp_path):
     for form in (lambda: build(graph, 4), lambda: export(graph, 4, tmp_path / "m.onnx")):
         with pytest.raises(FinnError, match=r"finn: layer.0.scores.acc: got keys 'window 3', must be all \(attention: full\); use the rtl or hls4ml backend"):
             form()
-    with pytest.raises(FinnError, match=r"finn: layer.0.scores.acc: got keys 'segment', must be all \(attention: full\); use the rtl backend"):
+    with pytest.raises(FinnError, match=r"finn: layer.0.scores.acc: got keys 'segment', must be all \(attention: full\); use the rtl or hls4ml backend"):
         build(random_encoder(1, **TINY, keys="segment"), 4)
 
 
-def test_a_convolutional_network_is_refused():
-    with pytest.raises(FinnError, match=r"finn: branch.0.convolution.window: got operator 'token_window', must have a form in FINN's nodes \(finn in hw/ops/"):
-        build(random_cnn(1, hidden=8, kernels=(2, 3), filters=4), 6)
+@pytest.mark.parametrize(
+    ("graph", "first"),
+    [
+        (lambda: random_cnn(1, hidden=8, kernels=(2, 3), filters=4), "token_window' of branch.0.convolution.window"),
+        (lambda: random_hybrid(1, hidden=8, stack=(), pooling="max"), "token_max' of pool"),
+        (lambda: random_hybrid(1, hidden=8, stack=(), pooling="mean"), "token_mean' of pool"),
+        (lambda: random_bilstm(1, hidden=8, units=4, classifier=4), "lstm' of layer.0.ahead"),
+        (lambda: random_encoder(1, **TINY, patterns=("left",), head_dim=4), "pattern' of layer.0.fixed.context.acc"),
+        (lambda: random_encoder(1, **TINY, keep=128), "keep_tokens' of layer.0.kept"),
+    ],
+)
+def test_operators_that_finn_does_not_have_are_refused(graph, first):
+    op, name = first.split("' of ")
+    with pytest.raises(
+        FinnError, match=rf"^finn: {re.escape(name)}: got operator '{op}', must have a form in FINN's nodes \(finn in hw/ops/{op}.py\); use another backend$"
+    ):
+        build(graph(), 6)
 
 
 def test_a_model_of_another_graph_is_refused():

@@ -8,7 +8,7 @@ from csim_cases import MAKERS, cases, fitted, values
 from operator_bench import Case
 from ops import test_linear
 
-from bitloom.hw.ops import OPS
+from bitloom.hw.ops import OPS, pattern
 
 DRAWN = 20  # random shapes of each operator in the slow sweep
 
@@ -109,8 +109,58 @@ def draw_first_token(rng):
     return lanes * int(rng.integers(1, 9)), lanes, _bits(rng, 1, 16), _lengths(rng, 9)
 
 
+def draw_token_window(rng):
+    kernel, lanes = int(rng.integers(2, 8)), int(rng.integers(1, 5))
+    dilation = int(rng.integers(1, 1 + 15 // (kernel // 2)))
+    return lanes * int(rng.integers(1, 6)), kernel, dilation, lanes, _bits(rng, 1, 16), bool(rng.integers(2)), _lengths(rng, 16)
+
+
+def draw_token_max(rng):
+    lanes = int(rng.integers(1, 5))
+    return lanes * int(rng.integers(1, 6)), lanes, _bits(rng, 2, 16), bool(rng.integers(2)), _lengths(rng, 20)
+
+
+def draw_token_mean(rng):
+    shape = draw_token_max(rng)
+    return *shape, _bits(rng, 2, 16), int(rng.integers(-3, 3)), int(rng.integers(max(shape[-1]), 65))
+
+
+def draw_concat(rng):
+    lanes, tokens = int(rng.integers(1, 5)), bool(rng.integers(2))
+    a, b = (lanes * int(rng.integers(1, 6)) for _ in "ab")
+    return "T" if tokens else 1, a, b, lanes, _bits(rng, 1, 16), bool(rng.integers(2)), _lengths(rng, 12)
+
+
+def draw_lstm(rng):
+    lanes_in, lanes_out = int(rng.integers(1, 4)), int(rng.integers(1, 4))
+    simd = lanes_in * lanes_out * int(rng.integers(1, 3))
+    inputs, hidden = (simd * int(rng.integers(1, 3)) for _ in "xh")
+    act = _bits(rng, 2, 8)
+    return (inputs, hidden, 4 * _divisor(rng, hidden, lanes_out), simd, lanes_in, lanes_out, 1, _bits(rng, 2, 16), bool(rng.integers(2)), _bits(rng, 1, 8),
+            _bits(rng, 2, 2 * act), _bits(rng, 4, 10), act, _bits(rng, 8, 16), _bits(rng, 4, 10), bool(rng.integers(2)), bool(rng.integers(2)))  # fmt: skip
+
+
+def draw_border(rng):
+    lanes, lengths = int(rng.integers(1, 5)), _lengths(rng, 16)
+    return lanes * int(rng.integers(1, 6)), lanes, _bits(rng, 2, 16), [(n, int(rng.integers(0, n + 1))) for n in lengths * 40]
+
+
+def draw_pattern(rng):
+    lanes = int(rng.integers(1, 5))
+    names = rng.choice(list(pattern.PATTERNS), lanes * int(rng.integers(1, 3)))
+    return " ".join(names), int(rng.integers(1, 5)), lanes, _bits(rng, 2, 16)
+
+
+def draw_keep_tokens(rng):
+    lanes, side = int(rng.integers(1, 5)), int(rng.integers(1, 4))
+    heads = side * int(rng.integers(1, 3))
+    return lanes * int(rng.integers(1, 6)), lanes, _bits(rng, 2, 16), heads, side, 1, _bits(rng, 2, 8), int(rng.integers(1, 257)), _lengths(rng, 12)
+
+
 DRAW = {"linear": draw_linear, "requant": draw_requant, "add": draw_add, "table": draw_table, "scores": draw_heads, "context": draw_heads,
-        "softmax": draw_softmax, "layernorm": draw_layernorm, "first_token": draw_first_token}  # fmt: skip
+        "softmax": draw_softmax, "layernorm": draw_layernorm, "first_token": draw_first_token, "token_window": draw_token_window,
+        "token_max": draw_token_max, "token_mean": draw_token_mean, "concat": draw_concat, "lstm": draw_lstm,
+        "border": draw_border, "pattern": draw_pattern, "keep_tokens": draw_keep_tokens}  # fmt: skip
 
 
 @pytest.mark.slow

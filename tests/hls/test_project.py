@@ -143,6 +143,19 @@ def test_constants_are_those_of_the_graph_and_the_folding(configs):
     assert len(shapes) > 2, "the folding has too little variety to show anything"
 
 
+def test_more_readers_than_a_fork_has_branches(tmp_path):
+    """A second fork behind the first one's last branch; FIFO depths stay those of the readers."""
+    graph = random_encoder(3, layers=6, hidden=8, heads=2, intermediate=8, max_tokens=6, keys="segment")
+    design = Design(graph, solve(graph, HardwareConfig(multipliers=60)))
+    to_hls4ml(design, "pynq_z2", tmp_path).write()
+    text = (tmp_path / "firmware" / "encoder.cpp").read_text()
+    calls = re.findall(r"bitloom::fork<border_t, \w+>\((.*)\);", text)
+    taken = [f"border_to_layer_{i}_scores_acc_2" for i in range(6)]
+    assert [call.split(", ") for call in calls] == [["border", *taken[:3], "border_fork_more"], ["border_fork_more", *taken[3:]]]
+    wanted = {f"#pragma HLS STREAM variable={name} depth={port.depth}" for name, port in zip(taken, design.readers["border"], strict=True)}
+    assert wanted <= {line.strip() for line in text.splitlines()}
+
+
 def test_synthesis_reads_the_same_weights_as_the_simulation(project):
     """Vitis HLS takes the lists in the .h files, C simulation the .txt files."""
     numbers = re.compile(r"-?\d+")
@@ -199,6 +212,13 @@ PRAGMAS = {
     "requant": ("PIPELINE II=1", "UNROLL", "ARRAY_RESHAPE variable=mult cyclic factor=lanes"),
     **dict.fromkeys(("add", "table"), ("PIPELINE II=1", "UNROLL")),
     "first_token": ("PIPELINE II=1",),
+    **dict.fromkeys(("concat", "border"), ("PIPELINE II=1",)),
+    "pattern": ("PIPELINE II=1", "UNROLL", "ARRAY_RESHAPE variable=weight cyclic factor=words", "ARRAY_PARTITION variable=line complete dim=1"),
+    "keep_tokens": ("DATAFLOW", "PIPELINE II=1", "UNROLL", "BIND_STORAGE variable=bank type=ram_s2p impl=bram"),
+    "token_window": ("PIPELINE II=1", "UNROLL", "ARRAY_PARTITION variable=line complete dim=1", "DEPENDENCE variable=line type=inter direction=RAW distance=words true"),
+    **dict.fromkeys(("token_max", "token_mean"), ("INLINE",)),
+    "lstm": ("DATAFLOW", "PIPELINE II=1", "UNROLL", "ARRAY_RESHAPE variable=weight cyclic factor=weight_words", "ARRAY_RESHAPE variable=bias cyclic factor=rows",
+             "BIND_STORAGE variable=weight type=rom_1p impl=bram", "ARRAY_PARTITION variable=h cyclic factor=words", "ARRAY_PARTITION variable=acc complete"),
 }  # fmt: skip
 
 
@@ -228,7 +248,7 @@ def test_headers_are_synthesizable(path):
     loops = re.findall(r"for \((\w+) (\w+) = (.*?); (.*?); (\S+)\)", text)
     assert len(loops) == len(re.findall(r"\bfor\b", text))
     fixed = {"size", "lanes", "steps", "folds", "groups", "parts", "digit", "W", "MAX_BEATS", "MAX_TOKENS", "WORDS", "CONFIG", "value_type"}
-    fixed |= {"in_T", "out_T", "a_T", "sum_T"}
+    fixed |= {"in_T", "out_T", "a_T", "sum_T", "p_T", "state_T", "own", "gates", "kernel", "beats", "behind", "reach", "passes"}
     for _, variable, start, bound, _ in loops:
         words = set(re.findall(r"[A-Za-z_]\w*", f"{start} {bound}")) - {variable}
         assert words <= fixed | set(re.findall(r"CONFIG::(\w+)", bound)), bound

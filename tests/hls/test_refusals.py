@@ -7,13 +7,12 @@ from pathlib import Path
 import hls4ml
 import numpy as np
 import pytest
-from encoders import random_cnn, random_encoder
+from encoders import random_encoder
 
 from bitloom.hls import pad, to_hls4ml
 from bitloom.hls.errors import HlsError
 from bitloom.hw.board import Board
 from bitloom.hw.graph import Graph, Node
-from bitloom.hw.instance import Fold
 from bitloom.hw.ops import OPS
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import Folding
@@ -36,18 +35,6 @@ def test_an_operator_without_hls_part(tmp_path, monkeypatch):
     other = replace(GRAPH, nodes=(*GRAPH.nodes, Node(name="extra", op="swish", inputs=("logits",))))
     refused("hls4ml: got operator 'swish' of extra, must have hls() in hw/ops/swish.py and a header hls/nnet/swish.h; "
             "write them (docs/architecture.md) or use another backend", tmp_path, replace(other, nodes=other.nodes[-1:]))  # fmt: skip
-
-
-def test_sentences_of_a_pair(tmp_path):
-    graph = random_encoder(8, layers=1, hidden=8, heads=2, intermediate=12, max_tokens=6, keys="segment")
-    refused("hls4ml: got keys 'segment' of layer.0.scores.acc, must be all, causal or a window; use the rtl backend", tmp_path, graph,
-            solve(graph, HardwareConfig(multipliers=20)))  # fmt: skip
-
-
-def test_a_convolutional_network(tmp_path):
-    graph = random_cnn(1, hidden=8, kernels=(2, 3), filters=4)
-    refused("hls4ml: got operator 'token_window' of branch.0.convolution.window, must have hls() in hw/ops/token_window.py and a header "
-            "hls/nnet/token_window.h; write them (docs/architecture.md) or use another backend", tmp_path, graph, solve(graph, HardwareConfig(multipliers=30)))  # fmt: skip
 
 
 def test_a_board_without_part_number(tmp_path):
@@ -79,18 +66,6 @@ def test_what_arrays_cannot_hold(tmp_path):
     refused("hls4ml: got scores layer.0.scores.acc with io_parallel, must be one of linear, requant, add, table, layernorm, which work token by token; "
             "use io_stream", tmp_path, io_type="io_parallel")  # fmt: skip
     refused("hls4ml: got io_type 'io_serial', must be io_stream or io_parallel; choose one of these", tmp_path, io_type="io_serial")
-
-
-def test_too_many_readers_of_a_tensor(tmp_path):
-    """A fork has at most four branches."""
-    extra = [Node(name=f"extra.{i}", op="table", inputs=("embeddings.norm",)) for i in range(1)]
-    tensors = GRAPH.tensors | {n.name: replace(GRAPH.tensor("embeddings.norm"), name=n.name) for n in extra}
-    table = np.arange(GRAPH.tensor("embeddings.norm").low, GRAPH.tensor("embeddings.norm").high + 1)
-    graph = replace(GRAPH, nodes=(*GRAPH.nodes, *extra), tensors=tensors, params=GRAPH.params | {f"{n.name}.table": table for n in extra})
-    norm, names = FOLDING.lanes["embeddings.norm"], [n.name for n in extra]
-    folds = FOLDING.folds | dict.fromkeys(names, Fold(lanes_in=norm, lanes_out=norm))
-    folding = replace(FOLDING, folds=folds, lanes=FOLDING.lanes | dict.fromkeys(names, norm))
-    refused("hls4ml: got 5 readers of embeddings.norm, must be at most 4 (hls/nnet/fork.h)", tmp_path, graph, folding)
 
 
 def test_several_outputs(tmp_path):

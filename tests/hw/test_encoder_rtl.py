@@ -12,7 +12,7 @@ from bitloom.hw import golden
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.predict import predict
 from bitloom.hw.plan.solve import HardwareConfig
-from bitloom.sim.encoder import promised_identity
+from bitloom.sim.encoder_bench import promised_identity
 
 # A target so tight that streams need two lanes; a budget of hardly more than a multiplier a unit.
 CASES = {

@@ -8,15 +8,10 @@ import pytest
 from encoder_bench import assert_cycles, assert_equal, assert_fills, assert_onnx_agrees, make
 from encoders import ALL_BITS, draw_encoder, draw_run, random_encoder
 
-from bitloom.hls import to_hls4ml
-from bitloom.hls.errors import HlsError
-from bitloom.hls.finn.errors import FinnError
-from bitloom.hls.finn.model import build as finn
 from bitloom.hw.ops.pattern import PATTERNS
-from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import FoldingError
 from bitloom.hw.plan.rolled import roll
-from bitloom.hw.plan.solve import HardwareConfig, solve
+from bitloom.hw.plan.solve import HardwareConfig
 
 SMALL = dict(layers=2, heads=1, head_dim=4, hidden=16, intermediate=24, max_tokens=12, **ALL_BITS)
 LENGTHS = [5, 9, 1, 12, 3, 3, 8, 11, 2, 12]
@@ -66,14 +61,6 @@ def test_layers_of_other_patterns_do_not_share():
     other = replace(graph, nodes=tuple(replace(n, attrs={"patterns": "next next left"}) if n.name == "layer.1.fixed.context.acc" else n for n in graph.nodes))
     with pytest.raises(FoldingError, match="layer.1.fixed.context.acc got patterns next next left, must be previous next left as layer.0.fixed.context.acc"):
         roll(other, 1)
-
-
-def test_other_backends_refuse_them(tmp_path):
-    graph = random_encoder(1, **SMALL | {"patterns": THREE})
-    with pytest.raises(HlsError, match="hls4ml: got operator 'pattern' of layer.0.fixed.context.acc, must have hls"):
-        to_hls4ml(Design(graph, solve(graph, HardwareConfig(multipliers=60))), "pynq_z2", tmp_path)
-    with pytest.raises(FinnError, match="finn: layer.0.fixed.context.acc: got operator 'pattern', must have a form in FINN's nodes"):
-        finn(graph, 6)
 
 
 FAULTS = (  # a window that is overwritten too early is seen by the unit's bench, with stalls (tests/ops/test_pattern.py)

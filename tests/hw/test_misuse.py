@@ -8,7 +8,8 @@ import pytest
 from encoder_bench import assert_cycles, make
 
 from bitloom.hw.plan.solve import HardwareConfig
-from bitloom.sim.encoder import EncoderRun, Options, bench_text, load_streams, simulate
+from bitloom.sim.encoder import EncoderRun, Options, simulate
+from bitloom.sim.encoder_bench import bench_text, load_streams
 from bitloom.sim.records import to_words
 from bitloom.sim.runner import BENCH_FILES, Model, encoder_effort, needed
 

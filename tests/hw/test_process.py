@@ -120,4 +120,4 @@ def test_nothing_is_started_elsewhere():
                 names = [a.name for a in node.names] + [getattr(node, "module", "")] if isinstance(node, ast.Import | ast.ImportFrom) else []
                 names += [node.attr] if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "os" else []
                 found |= {(str(path.relative_to(ROOT)), name) for name in names if name in starters}
-    assert found == {("hw/process.py", "subprocess"), ("hw/supervise.py", "posix_spawnp"), ("qat/search/workers.py", "multiprocessing")}
+    assert found == {("hw/process.py", "subprocess"), ("hw/supervise.py", "posix_spawnp"), ("hw/workers.py", "multiprocessing")}

@@ -22,8 +22,9 @@ from bitloom.hw.plan.folding import FoldingError
 from bitloom.hw.plan.predict import predict, stage_intervals
 from bitloom.hw.plan.solve import HardwareConfig, MemoryConfig, solve
 from bitloom.hw.plan.streamed import fetch_cycles
-from bitloom.sim.encoder import MemoryOptions, Options, run_encoder
+from bitloom.sim.encoder import Options, run_encoder
 from bitloom.sim.errors import SimulationError
+from bitloom.sim.memory import MemoryOptions
 from bitloom.sim.verify import compare
 
 SHAPE = dict(layers=2, hidden=64, heads=2, intermediate=128, max_tokens=16)

@@ -46,7 +46,7 @@ def test_torch_and_golden_keep_the_same(few):
         x = torch.arange(6 * real.shape[1]).reshape(6, -1, 1)
         operator = KeepTokens(keep)
         got = operator(x, torch.tensor(p / 256), real[:, None, None, :])
-        mask = still_real(real, Tokens((keep,)))
+        mask = still_real(real, Tokens().behind(keep))
         assert got.shape[:2] == mask.shape
         for i, n in enumerate(lengths.tolist()):
             want = kept(p[i, :, :n, :n].sum((0, 1)), keep)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Workers of a search, in processes and on a Ray cluster: each call is answered, and made again where its worker is lost."""
+"""Workers, in processes and on a Ray cluster: each call is answered, and made again where its worker is lost."""
 
 import os
 import sys
@@ -7,12 +7,15 @@ import time
 from pathlib import Path
 
 import pytest
-from search_calls import die, die_once, fail, wait_on
+from worker_calls import die, die_once, fail, wait_on
 
-from bitloom.qat.search.errors import SearchError
-from bitloom.qat.search.workers import Cluster, Processes, workers
+from bitloom.hw.workers import Cluster, Crew, Processes, WorkerError, workers
 
 CALLS = str(Path(__file__).parents[1])  # where Ray's workers find them
+
+
+def crew(count, cluster=None):
+    return Crew(section="search", call="trial", count=count, cluster=cluster)
 
 
 def answers(pool, values):
@@ -27,28 +30,28 @@ def answers(pool, values):
 
 
 def test_processes_answer_and_a_lost_one_is_replaced(tmp_path):
-    with workers(2, die_once, str(tmp_path / "died"), None) as pool:
+    with workers(crew(2), die_once, str(tmp_path / "died")) as pool:
         assert answers(pool, range(5)) == {n: 2 * n for n in range(5)}
         assert pool.lost == 1 and (tmp_path / "died").exists()
 
 
 def test_a_call_that_kills_every_worker_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr("bitloom.qat.search.workers.AGAIN", 1)
-    with Processes(1, die, None) as pool:
+    monkeypatch.setattr("bitloom.hw.workers.AGAIN", 1)
+    with Processes(crew(1), die, None) as pool:
         pool.submit(0, 3)
-        with pytest.raises(SearchError, match="search: got a worker that died 2 times at one trial, must live; give it memory, or lower search.workers"):
+        with pytest.raises(WorkerError, match="search: got a worker that died 2 times at one trial, must live; give it memory, or lower search.workers"):
             pool.next()
 
 
 def test_a_call_that_raises_says_why():
-    with Processes(1, fail, None) as pool:
+    with Processes(crew(1), fail, None) as pool:
         pool.submit(0, 3)
-        with pytest.raises(SearchError, match=r"search: got a trial that failed \(ValueError: no 3\), must end"):
+        with pytest.raises(WorkerError, match=r"search: got a trial that failed \(ValueError: no 3\), must end"):
             pool.next()
 
 
 def test_workers_end_with_the_pool():
-    with Processes(1, time.sleep, 60) as pool:
+    with Processes(crew(1), time.sleep, 60) as pool:
         pool.submit(0)
         (pid,) = pool.pids()
     with pytest.raises(ProcessLookupError):
@@ -57,20 +60,20 @@ def test_workers_end_with_the_pool():
 
 def test_without_ray_its_installation_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(SearchError, match=r"search.cluster: got 'local' without Ray .*, must be installed; pip install"):
-        workers(2, fail, None, "local")
+    with pytest.raises(WorkerError, match=r"search.cluster: got 'local' without Ray .*, must be installed; pip install"):
+        workers(crew(2, "local"), fail, None)
 
 
 @pytest.mark.slow
 def test_a_ray_cluster_answers_and_a_lost_worker_is_replaced(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", CALLS)
     pytest.importorskip("ray", reason="no Ray: pip install 'bitloom[ray]'")
-    with workers(3, die_once, str(tmp_path / "died"), "local") as pool:
+    with workers(crew(3, "local"), die_once, str(tmp_path / "died")) as pool:
         assert isinstance(pool, Cluster)
         assert answers(pool, range(7)) == {n: 2 * n for n in range(7)} and (tmp_path / "died").exists()
-    with workers(2, fail, None, "local") as pool:
+    with workers(crew(2, "local"), fail, None) as pool:
         pool.submit(0, 3)
-        with pytest.raises(SearchError, match=r"search: got a trial that failed \(no 3\), must end"):
+        with pytest.raises(WorkerError, match=r"search: got a trial that failed \(no 3\), must end"):
             pool.next()
 
 
@@ -85,7 +88,7 @@ def test_a_ray_cluster_of_several_nodes_loses_one(tmp_path, monkeypatch):
     try:
         first = nodes.add_node(num_cpus=1)
         ray.init(address=nodes.address, log_to_driver=False)
-        with workers(1, wait_on, str(tmp_path), "auto") as pool:
+        with workers(crew(1, "auto"), wait_on, str(tmp_path)) as pool:
             pool.submit("a", 5)
             while not (tmp_path / "began").exists():
                 time.sleep(0.1)

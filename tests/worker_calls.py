@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calls for the workers of a search, in a file that is loaded quickly."""
+"""Calls for workers, in a file that is loaded quickly."""
 
 import os
 import signal

@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
+// What every file that Verilator writes begins with: parsed once, not in each of them (sim/runner.py).
+#pragma once
+#include "verilated.h"
+#include "verilated_timing.h"
+#include "verilated_vpi.h"

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole networks as HLS projects: compiled, run and compared with the golden model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from encoders import random_encoder, random_sentences
+from operator_bench import carried
+
+from bitloom.hls import csim
+from bitloom.hls.project import to_hls4ml
+from bitloom.hw import golden
+from bitloom.hw.graph import Graph
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.solve import HardwareConfig, solve
+
+
+def check(folder: Path, seed: int, hardware: HardwareConfig, lengths: Sequence[int], shape: dict) -> tuple[Graph, csim.CsimReport]:
+    """Of a random encoder of that shape (tests/encoders.py)."""
+    return check_graph(folder, seed, random_encoder(seed, **shape), hardware, lengths)
+
+
+def check_graph(folder: Path, seed: int, graph: Graph, hardware: HardwareConfig, lengths: Sequence[int]) -> tuple[Graph, csim.CsimReport]:
+    """All tensors but the host's were compared, the output once more where it leaves, and none differs."""
+    design = Design(graph, solve(graph, hardware))
+    to_hls4ml(design, "pynq_z2", folder).write()
+    ids, segments = random_sentences(graph, lengths, seed)
+    want = golden.run(graph, ids, segments)
+    report = csim.verify(design, csim.compile_project(folder), ids, segments)
+    made = [n.name for n in graph.nodes if n.op != "embed"]
+    assert report.ok and report.mismatches == 0, str(report)
+    assert report.per_tensor == {name: carried(graph.tensor(name), want[name], lengths) for name in made} | {"m_axis": want[graph.outputs[0]].size}
+    assert report.values_compared == sum(report.per_tensor.values()) > 0
+    assert np.array_equal(report.outputs, want[graph.outputs[0]].ravel())
+    return graph, report

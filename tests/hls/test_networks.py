@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recurrent and convolutional networks, and hybrids with attention, as HLS projects: every tensor of the C simulation equals the golden model.
+
+One of the random ones alone, whatever its seed: `BITLOOM_SEEDS=17 pytest tests/hls/test_networks.py`.
+"""
+
+import pytest
+from csim_networks import check_graph
+from encoders import draw_bilstm, draw_network, random_bilstm, random_hybrid
+from sweep import random_seeds
+
+from bitloom.hw.plan.solve import HardwareConfig
+
+ALL = 24
+LENGTHS = [9, 1, 2, 12, 5]
+
+
+def test_convolution_below_attention(tmp_path):
+    graph = random_hybrid(5, max_tokens=12, hidden=8, stack=((3, 1), (2, 4)), pooling="max", intermediate=12)
+    assert {"token_window", "scores", "token_max"} <= {n.op for n in graph.nodes}
+    check_graph(tmp_path, 5, graph, HardwareConfig(multipliers=60), LENGTHS)
+
+
+@pytest.mark.slow
+def test_both_directions(tmp_path):
+    graph = random_bilstm(5, max_tokens=12, hidden=6, units=4, classifier=4, layers=2)
+    assert {"lstm", "concat"} <= {n.op for n in graph.nodes} and {n.attrs["direction"] for n in graph.nodes if n.op == "lstm"} == {"forward", "backward"}
+    check_graph(tmp_path, 5, graph, HardwareConfig(multipliers=200), LENGTHS)
+
+
+@pytest.mark.parametrize("draw", [draw_network, draw_bilstm])
+@pytest.mark.parametrize("seed", random_seeds(ALL))
+def test_random_network(draw, seed, tmp_path):
+    check_graph(tmp_path, **draw(seed))
