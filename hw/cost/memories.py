@@ -44,8 +44,8 @@ class Memory:
 
 @dataclass(frozen=True)
 class Mapped:
-    """What a memory becomes: `blocks` of block RAM, or `lut_ram` cells of 16 x 4 bits, or `logic_bits` of ROM in logic, or `ff_bits` of RAM in flip-flops; where
-    it was moved, `ultra` blocks of UltraRAM, or `tables` of a six-input fabric."""
+    """What a memory becomes: `blocks` of block RAM, or `lut_ram` cells of 16 x 4 bits, or `logic_bits` of ROM in logic, or `ff_bits` of RAM in flip-flops;
+    where it was moved, `ultra` blocks of UltraRAM, or `tables` of a six-input fabric."""
 
     blocks: int = 0
     lut_ram: int = 0

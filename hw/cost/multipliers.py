@@ -99,7 +99,8 @@ def factor_bits(value: int) -> int:
 def dsps(products: Iterable[Product], family: str | None = None) -> int:
     """Hard multipliers of one instance's products, in the unit that the family's boards count (Gowin: 18 x 18, two of 9 x 9 in each).
 
-    Exact for what Yosys makes of hw/rtl, flattened, so that constants are known (tests/rtl/test_synthesis.py); for ice40up no less than that, as Yosys leaves more to LUTs where a piece is known to be small.
+    Exact for what Yosys makes of hw/rtl, flattened, so that constants are known (tests/rtl/test_synthesis.py); for ice40up no less than that, as Yosys
+    leaves more to LUTs where a piece is known to be small.
     """
     wide, narrow = OPERANDS[family]
     whole = halves = 0
