@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 from encoder_bench import assert_cycles, assert_equal, assert_fills, assert_onnx_agrees, make_of
-from encoders import draw_network, draw_run, random_cnn, random_hourglass, random_hybrid
+from encoders import draw_network, draw_run, draw_strided, random_cnn, random_hourglass, random_hybrid
 from sweep import plain_or_slow, random_seeds
 
 from bitloom.hw.plan.solve import HardwareConfig
@@ -44,10 +44,11 @@ def test_network(name, stalls, tmp_path):
     assert_onnx_agrees(encoder)
 
 
+@pytest.mark.parametrize("draw", [draw_network, draw_strided], ids=["network", "strided"])
 @pytest.mark.parametrize("seed", random_seeds(ALL))
-def test_random_network(seed, tmp_path, monkeypatch):
+def test_random_network(draw, seed, tmp_path, monkeypatch):
     monkeypatch.setenv("BITLOOM_BUILD", "quick")  # they simulate a moment
-    encoder, how = make_of(tmp_path, **draw_network(seed)), draw_run(seed)
+    encoder, how = make_of(tmp_path, **draw(seed)), draw_run(seed)
     print(f"run this one alone: BITLOOM_SEEDS={seed} pytest tests/hw/test_cnn_rtl.py; {how}")
     got, report = encoder.run(**how)
     assert_equal(encoder, report)
