@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bitloom import sources
 from bitloom.hw.graph import Graph
 from bitloom.recipe import Recipe
@@ -25,4 +27,6 @@ def untrained(recipe: Recipe) -> tuple[Graph, str]:
         compressed=compression.check,
         thin=compression.thin,
     )
+    if "border" in graph.tensors:  # pairs whose sentences are told apart
+        graph = replace(graph, meta=graph.meta | {"first_share": known.first_share})
     return graph, compression.told

@@ -135,7 +135,7 @@ def _depths(p: Params) -> list[int]:
 def memories(p: Params) -> list[Memory]:
     queue = index_bits(behind(_places(p), p["STRIDE"]) + INSIDE + 1)
     beside = [Memory("token", p["LANES"] * p["W"], depth) for depth in _depths(p)]
-    return [*beside, Memory("length", p["MAX_TOKENS"].bit_length(), 1 << queue)]
+    return [*beside, Memory("length", p["MAX_TOKENS"].bit_length(), 1 << queue, direct=True)]
 
 
 def terms(p: Params) -> Terms:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 from encoder_bench import assert_cycles, assert_equal, assert_fills, assert_onnx_agrees, make_of
-from encoders import draw_network, draw_run, random_cnn, random_hybrid
+from encoders import draw_network, draw_run, random_cnn, random_hourglass, random_hybrid
 from sweep import plain_or_slow, random_seeds
 
 from bitloom.hw.plan.solve import HardwareConfig
@@ -19,15 +19,22 @@ NETWORKS = {
     "a dilated stack": dict(hidden=16, stack=((3, 1), (3, 2), (3, 4)), kernels=(), pooling="mean"),
     "both": dict(hidden=16, stack=((3, 1), (3, 3)), kernels=(2, 5), filters=7, pooling="mean"),
     "logits of tokens": dict(hidden=12, stack=((3, 2),), kernels=(3, 4), filters=6, head="token", labels=3),
+    "one place in three": dict(hidden=12, kernels=(3, 4), filters=6, stride=3, pooling="mean"),
     "attention above": dict(hidden=16, stack=((3, 1), (2, 4)), layers=2, pooling="max"),
+    "attention beside": dict(hidden=16, stack=(), beside=((3, 2), (4, 1)), layers=2, pooling="mean"),
+    "hourglass": dict(hidden=16, layers=(1, 1, 1), returns=True, stride=2, pooling="mean"),
+    "hourglass without a way back": dict(hidden=16, layers=(1, 2, 0), returns=False, stride=3, down="max"),
+    "hourglass of tokens": dict(hidden=12, layers=(0, 2, 0), returns=True, stride=4, head="token", labels=3),
 }
+MAKERS = {"layers": random_hybrid, "returns": random_hourglass}
 LENGTHS = [16, 1, 2, 9, 1, 1, 16, 5]
 
 
 @pytest.mark.parametrize("name", plain_or_slow(list(NETWORKS), ["both"]))
 @pytest.mark.parametrize("stalls", [(0.0, 0.0), pytest.param((0.4, 0.4), marks=pytest.mark.slow)])
 def test_network(name, stalls, tmp_path):
-    graph = (random_hybrid if "layers" in NETWORKS[name] else random_cnn)(5, **NETWORKS[name])
+    make = next((own for key, own in reversed(MAKERS.items()) if key in NETWORKS[name]), random_cnn)
+    graph = make(5, **NETWORKS[name])
     encoder = make_of(tmp_path, 5, graph, HardwareConfig(multipliers=60), LENGTHS)
     got, report = encoder.run(stall_in=stalls[0], stall_out=stalls[1], resets=1)
     assert_equal(encoder, report)
