@@ -217,7 +217,7 @@ PRAGMAS = {
     "keep_tokens": ("DATAFLOW", "PIPELINE II=1", "UNROLL", "BIND_STORAGE variable=bank type=ram_s2p impl=bram"),
     **dict.fromkeys(("token_window", "window_max", "window_mean"), ("INLINE", "UNROLL")),
     "upsample": ("PIPELINE II=1", "UNROLL", "AGGREGATE variable=token"),
-    **dict.fromkeys(("token_max", "token_mean"), ("INLINE",)),
+    **dict.fromkeys(("token_max", "token_mean"), ("DATAFLOW", "INLINE")),
     "lstm": ("DATAFLOW", "PIPELINE II=1", "UNROLL", "ARRAY_RESHAPE variable=weight cyclic factor=weight_words", "ARRAY_RESHAPE variable=bias cyclic factor=rows",
              "BIND_STORAGE variable=weight type=rom_1p impl=bram", "ARRAY_PARTITION variable=h cyclic factor=words", "ARRAY_PARTITION variable=acc complete"),
 }  # fmt: skip
