@@ -249,7 +249,7 @@ def test_headers_are_synthesizable(path):
     loops = re.findall(r"for \((\w+) (\w+) = (.*?); (.*?); (\S+)\)", text)
     assert len(loops) == len(re.findall(r"\bfor\b", text))
     fixed = {"size", "lanes", "steps", "folds", "groups", "parts", "digit", "W", "MAX_BEATS", "MAX_TOKENS", "WORDS", "CONFIG", "value_type"}
-    fixed |= {"in_T", "out_T", "a_T", "sum_T", "p_T", "state_T", "own", "gates", "kernel", "beats", "behind", "reach", "passes"}
+    fixed |= {"in_T", "out_T", "a_T", "sum_T", "word_T", "p_T", "state_T", "own", "gates", "kernel", "beats", "behind", "reach", "passes"}
     for _, variable, start, bound, _ in loops:
         words = set(re.findall(r"[A-Za-z_]\w*", f"{start} {bound}")) - {variable}
         assert words <= fixed | set(re.findall(r"CONFIG::(\w+)", bound)), bound
