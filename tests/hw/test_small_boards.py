@@ -16,7 +16,7 @@ from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.fit import Fitter
 from bitloom.hw.plan.solve import HardwareConfig, solve
 from bitloom.hw.synth import SynthError, synthesize
-from bitloom.hw.synth.calibrate import add
+from bitloom.hw.synth.calibrate import extend
 from bitloom.hw.synth.tools import find
 from bitloom.sim.runner import cache_dir
 
@@ -57,12 +57,12 @@ def test_what_was_measured_later_is_added():
         {"module": "concat", "params": {"A_BEATS": a, "B_BEATS": 2, "WIDTH": width}, "count": 1, "lut": 5 + 3 * width, "ff": 2 * width + 20}
         for a, width in ((2, 8), (4, 8), (16, 30), (64, 50))
     ]
-    found = add(rows, ULX3S, ["concat"], known)
+    found = extend(rows, ULX3S, ["concat"], known)
     for what, one, bits in (("lut", 5, 3), ("ff", 20, 2)):
         assert found["concat"][what]["one"] == pytest.approx(one) and found["concat"][what]["out_bits"] == pytest.approx(bits)
     assert {name: value for name, value in found.items() if name != "concat"} == {name: value for name, value in known.items() if name != "concat"}
     with pytest.raises(SystemExit, match="calibrate: lstm: got no row, must be measured; known are concat"):
-        add(rows, ULX3S, ["lstm"], known)
+        extend(rows, ULX3S, ["lstm"], known)
 
 
 @pytest.mark.slow
