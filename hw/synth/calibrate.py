@@ -55,14 +55,27 @@ def measure(build_dir: Path, out: Path, board: Board) -> list[dict]:
     modules = json.loads((out / "netlist.json").read_text())["modules"]
     used = Counter(cell["type"] for cell in modules["encoder"]["cells"].values())
     rows = []
-    for name, module in modules.items():
-        kind = name.rsplit("\\", 1)[-1]
-        if kind not in MODULES:
-            continue
+    for module in modules.values():
         absorb_module(module)
-        own = Counter(cell["type"] for cell in module["cells"].values())
-        rows.append({"module": kind, "params": _params(module), "count": used[name], **count(own, family), "memories": memories.get(name, {})})
+    for name, module in modules.items():
+        kind = _kind(name)
+        if kind in MODULES and used[name]:
+            own = _cells(modules, name)
+            rows.append({"module": kind, "params": _params(module), "count": used[name], **count(own, family), "memories": memories.get(name, {})})
     return rows
+
+
+def _kind(name: str) -> str:
+    """The module that a derived one was made of."""
+    return name.rsplit("\\", 1)[-1]
+
+
+def _cells(modules: dict, name: str) -> Counter[str]:
+    """Cells of a module, with those of operators that are inside of it and kept apart too."""
+    found: Counter[str] = Counter()
+    for cell in modules[name]["cells"].values():
+        found.update(_cells(modules, cell["type"]) if _kind(cell["type"]) in MODULES else [cell["type"]])
+    return found
 
 
 def _params(module: dict) -> dict[str, int | str]:
