@@ -28,6 +28,6 @@ def untrained(recipe: Recipe) -> tuple[Graph, str]:
         compressed=compression.check,
         thin=compression.thin,
     )
-    if aside_of(graph):  # of pairs whose sentences are told apart
+    if aside_of(graph):  # pairs whose sentences are told apart
         graph = replace(graph, meta=graph.meta | {"first_share": known.first_share})
     return graph, compression.told

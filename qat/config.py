@@ -161,6 +161,7 @@ class CnnConfig(NetworkConfig):
     dilations: list[Annotated[int, Field(ge=1, le=MAX_TOKENS)]] = Field([], max_length=MAX_LAYERS)  # of each of them: from one token to the next
     kernels: list[Annotated[int, Field(ge=2, le=MAX_TOKENS)]] = Field([3, 4, 5], max_length=MAX_BESIDE)  # side by side; none: the stack alone
     filters: int = Field(100, ge=1, le=MAX_HIDDEN)  # channels of each of these
+    stride: int = Field(1, ge=1, le=MAX_TOKENS)  # tokens from one place of these to the next
     activation: Literal["gelu", "relu"] = "relu"
     pooling: Literal["max", "mean"] = "max"  # over a sentence's tokens
 
@@ -174,7 +175,12 @@ class CnnConfig(NetworkConfig):
         for dilation in self.dilations:
             check_reach("dilations", self.kernel, dilation, self.max_tokens)
         for kernel in self.kernels:
-            check_reach("kernels", kernel, 1, self.max_tokens)
+            check_reach("kernels", kernel, 1, self.max_tokens, self.stride)
+        check_stride(self.stride, self.max_tokens)
+        if self.stride > 1 and not self.kernels:
+            raise ConfigError(f"stride: got {self.stride} without kernels, must be that of convolutions side by side; give kernels, or remove it")
+        if self.stride > 1 and self.head == "token":
+            raise ConfigError(f"stride: got {self.stride} with logits of each token, must be 1, as they would be of one in {self.stride}; remove it")
         return self
 
 
@@ -195,14 +201,17 @@ class BilstmConfig(NetworkConfig):
 
 
 class HybridConfig(NetworkConfig):
-    """Shape of a network with convolutions below and attention above: the stack of a convolutional network, then layers of an encoder."""
+    """Shape of a network with convolutions below and attention above: the stack of a convolutional network, then layers of an encoder, each with a convolution
+    beside its attention where `beside` says so.
+    """
 
     checkpoint: ClassVar[None] = None
 
     network: Literal["hybrid"]
     hidden: int = Field(128, ge=2, le=MAX_HIDDEN)
     kernel: int = Field(3, ge=2, le=MAX_TOKENS)  # tokens that a convolution reads
-    dilations: list[Annotated[int, Field(ge=1, le=MAX_TOKENS)]] = Field([1], min_length=1, max_length=MAX_LAYERS)  # of each of them, as in a CnnConfig
+    dilations: list[Annotated[int, Field(ge=1, le=MAX_TOKENS)]] = Field([1], max_length=MAX_LAYERS)  # of each of those below, as in a CnnConfig
+    beside: list[Annotated[int, Field(ge=1, le=MAX_TOKENS)]] = Field([], max_length=MAX_LAYERS)  # of one beside each layer's attention; none: []
     layers: int = Field(1, ge=1, le=MAX_LAYERS)  # of attention and feed-forward
     heads: int = Field(2, ge=1, le=MAX_HIDDEN)
     intermediate: int = Field(512, ge=1, le=MAX_INTERMEDIATE)
@@ -215,8 +224,47 @@ class HybridConfig(NetworkConfig):
 
     @model_validator(mode="after")
     def _fits(self) -> HybridConfig:
-        for dilation in self.dilations:
-            check_reach("dilations", self.kernel, dilation, self.max_tokens)
+        for key in ("dilations", "beside"):
+            for dilation in getattr(self, key):
+                check_reach(key, self.kernel, dilation, self.max_tokens)
+        if not self.dilations and not self.beside:
+            raise ConfigError("dilations: got [] and nothing beside the attention, must be a list of at least one; give dilations: [1], or beside: [1]")
+        if self.beside and len(self.beside) != self.layers:
+            raise ConfigError(f"beside: got {len(self.beside)} dilations, must be as many as layers: {self.layers}; give one for each, or none")
+        check_heads(self.hidden, self.heads)
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_beside(self, handler):
+        return {key: value for key, value in handler(self).items() if key != "beside" or value}
+
+
+class HourglassConfig(NetworkConfig):
+    """Shape of a network whose middle layers see pooled tokens: layers of an encoder at full length, in the middle one token for each `stride`, and where
+    `above` says so at full length again, with what was there before added.
+    """
+
+    checkpoint: ClassVar[None] = None
+
+    network: Literal["hourglass"]
+    hidden: int = Field(128, ge=2, le=MAX_HIDDEN)
+    layers: int = Field(1, ge=0, le=MAX_LAYERS)  # of attention and feed-forward at full length
+    middle: int = Field(2, ge=1, le=MAX_LAYERS)  # of pooled tokens
+    above: int | None = Field(None, ge=0, le=MAX_LAYERS)  # at full length again; left out: tokens stay pooled, but for logits of each token
+    stride: int = Field(2, ge=2, le=MAX_TOKENS)  # tokens that become one
+    down: Literal["max", "mean"] = "mean"  # how
+    heads: int = Field(2, ge=1, le=MAX_HIDDEN)
+    intermediate: int = Field(512, ge=1, le=MAX_INTERMEDIATE)
+    activation: Literal["gelu", "relu"] = "gelu"
+    pooling: Literal["first", "max", "mean"] = "max"  # over a sentence's tokens
+
+    @property
+    def size(self) -> tuple[str, str]:
+        return f"{self.layers}+{self.middle}{'' if self.above is None else f'+{self.above}'} x {self.hidden}", str(self.heads)
+
+    @model_validator(mode="after")
+    def _fits(self) -> HourglassConfig:
+        check_stride(self.stride, self.max_tokens)
         check_heads(self.hidden, self.heads)
         return self
 
@@ -255,6 +303,7 @@ MODELS: dict[str, type[NetworkConfig]] = {
     "cnn": CnnConfig,
     "bilstm": BilstmConfig,
     "hybrid": HybridConfig,
+    "hourglass": HourglassConfig,
     "cells": CellsConfig,
 }
 
@@ -270,14 +319,21 @@ Model = Annotated[
     | Annotated[CnnConfig, Tag(f"{KIND}cnn")]
     | Annotated[BilstmConfig, Tag(f"{KIND}bilstm")]
     | Annotated[HybridConfig, Tag(f"{KIND}hybrid")]
+    | Annotated[HourglassConfig, Tag(f"{KIND}hourglass")]
     | Annotated[CellsConfig, Tag(f"{KIND}cells")],
     Discriminator(model_kind),
 ]
 
 
-def check_reach(key: str, kernel: int, dilation: int, max_tokens: int) -> None:
+def check_stride(stride: int, max_tokens: int) -> None:
+    """Refuse a stride that leaves one token of any sentence."""
+    if stride >= max_tokens and stride > 1:
+        raise ConfigError(f"stride: got {stride}, must be less than max_tokens {max_tokens}: one token of any sentence would be left; lower it")
+
+
+def check_reach(key: str, kernel: int, dilation: int, max_tokens: int, stride: int = 1) -> None:
     """Refuse a kernel with a place that lies beyond any sentence."""
-    if (furthest := kernel // 2 * dilation) >= max_tokens:
+    if (furthest := kernel // 2 * dilation + (stride - 1) // 2) >= max_tokens:
         apart = f" with a dilation of {dilation}" if dilation > 1 else ""
         raise ConfigError(
             f"{key}: got a kernel of {kernel}{apart}, which reads tokens up to {furthest} away, must be less than max_tokens {max_tokens}; "

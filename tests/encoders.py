@@ -18,8 +18,9 @@ from bitloom.qat.config import QuantConfig
 from bitloom.qat.net.bilstm import BilstmShape
 from bitloom.qat.net.cells import CellsShape
 from bitloom.qat.net.cnn import CnnShape
-from bitloom.qat.net.convolution import Concat, TokenMax, TokenMean, TokenWindow, WindowMax, WindowMean
+from bitloom.qat.net.convolution import Concat, TokenMax, TokenMean, TokenWindow, Upsample, WindowMax, WindowMean
 from bitloom.qat.net.encoder import Encoder
+from bitloom.qat.net.hourglass import HourglassShape
 from bitloom.qat.net.hybrid import HybridShape
 from bitloom.qat.net.kept import KeepTokens
 from bitloom.qat.net.kinds import build
@@ -193,11 +194,18 @@ class RandomEncoder:
         acc = ops.pattern.append(self.b, op.acc, v, op.patterns)
         return self.shift_to(op, acc, 40 * self.rms[v.name], self.pick(self.shape.act_bits), 0.25)
 
-    def add(self, op: Add, a: Tensor, b: Tensor) -> Tensor:
+    def summed(self, op: Add, a: Tensor, b: Tensor) -> dict[str, int]:
+        """A residual sum's bits, multipliers and shift."""
         bits = self.pick(self.shape.residual_bits)
         mult_a, mult_b, shift = 2 ** self.pick((0, 1, 2)), 2 ** self.pick((0, 1)), self.pick((0, 1, 2))
         self.rms[op.tensor] = math.hypot(self.rms[a.name] * mult_a, self.rms[b.name] * mult_b) / 2**shift
-        return ops.add.append(self.b, op.tensor, a, b, mult_a=mult_a, mult_b=mult_b, shift=shift, bits=bits)
+        return {"mult_a": mult_a, "mult_b": mult_b, "shift": shift, "bits": bits}
+
+    def add(self, op: Add, a: Tensor, b: Tensor) -> Tensor:
+        return ops.add.append(self.b, op.tensor, a, b, **self.summed(op, a, b))
+
+    def upsample(self, op: Upsample, a: Tensor, b: Tensor) -> Tensor:
+        return ops.upsample.append(self.b, op.tensor, a, b, op.stride, **self.summed(op, a, b))
 
     def table(self, op: Table, x: Tensor) -> Tensor:
         bits = self.joined if op.into_concat else self.normal_or(x, 8)
@@ -215,7 +223,7 @@ class RandomEncoder:
 
     def token_window(self, op: TokenWindow, x: Tensor) -> Tensor:
         self.rms[op.tensor] = self.rms[x.name]
-        return ops.token_window.append(self.b, op.tensor, x, op.kernel, op.dilation)
+        return ops.token_window.append(self.b, op.tensor, x, op.kernel, op.dilation, op.stride)
 
     def window_max(self, op: WindowMax, x: Tensor) -> Tensor:
         self.rms[op.tensor] = self.rms[x.name] * 1.2
@@ -296,6 +304,7 @@ RANDOM = {
     WindowMean: RandomEncoder.window_mean,
     TokenMax: RandomEncoder.token_max,
     TokenMean: RandomEncoder.token_mean,
+    Upsample: RandomEncoder.upsample,
     Concat: RandomEncoder.concat,
     Lstm: RandomEncoder.lstm,
     OffRamps: RandomEncoder.off_ramps,
@@ -357,6 +366,15 @@ def random_hybrid(seed: int = 0, *, max_tokens: int = 16, bits: dict | None = No
     """Of a hybrid one; keyword arguments are HybridShape's, of `layers` alike."""
     layer = LayerShape(heads=heads, head_width=own["hidden"] // heads, intermediate=intermediate)
     shape = HybridShape(layers=(layer,) * layers, vocabulary=50, positions=max_tokens, max_tokens=max_tokens, **own)
+    return random_network(seed, shape, **(bits or {}))
+
+
+def random_hourglass(
+    seed: int = 0, *, max_tokens: int = 16, bits: dict | None = None, heads: int = 2, intermediate: int = 20, layers=(1, 1, 0), **own
+) -> Graph:
+    """Of an hourglass; keyword arguments are HourglassShape's, `layers` those below, in the middle and above."""
+    layer = LayerShape(heads=heads, head_width=own["hidden"] // heads, intermediate=intermediate)
+    shape = HourglassShape(layers=(layer,) * sum(layers), below=layers[0], middle=layers[1], vocabulary=50, positions=max_tokens, max_tokens=max_tokens, **own)
     return random_network(seed, shape, **(bits or {}))
 
 
@@ -457,23 +475,50 @@ def draw_network(seed: int) -> dict:
         kernels = tuple(rng.integers(2, min(7, 2 * max_tokens - 1) + 1, int(rng.integers(not both["stack"], 4))).tolist())
         how = dict(activation=str(rng.choice(["gelu", "relu"])), pooling=str(rng.choice(["max", "mean"])))
         graph = random_cnn(seed, **both, hidden=int(rng.integers(2, 49)), kernels=kernels, filters=int(rng.integers(1, 33)), **how)
+    return {"seed": seed, "graph": graph, **draw_goal(rng, graph)}
+
+
+def draw_goal(rng: np.random.Generator, graph: Graph) -> dict:
+    """The goal of a network's folding (each of the two has its share) and sentences for it: hardware, lengths."""
     least = solve(graph, HardwareConfig(target_cycles=1 << 30)).multipliers
     hardware = HardwareConfig(multipliers=int(least * rng.uniform(1, 12)))
     if rng.integers(2):
         hardware = HardwareConfig(target_cycles=solve(graph, hardware).interval)
-    lengths = np.where(rng.integers(3, size=10), rng.integers(1, max_tokens + 1, 10), rng.integers(1, 3, 10)).clip(max=max_tokens)
-    return {"seed": seed, "graph": graph, "hardware": hardware, "lengths": lengths.tolist()}
+    lengths = np.where(rng.integers(3, size=10), rng.integers(1, graph.max_tokens + 1, 10), rng.integers(1, 3, 10)).clip(max=graph.max_tokens)
+    return {"hardware": hardware, "lengths": lengths.tolist()}
+
+
+def draw_strided(seed: int) -> dict:
+    """A random network of fewer tokens inside, an hourglass or each third a convolutional one with a stride, or one with convolutions beside attention:
+    seed, graph, hardware, lengths.
+    """
+    rng = np.random.default_rng(6000 + seed)
+    max_tokens, heads = int(rng.integers(6, 33)), int(rng.integers(1, 4))
+    both = dict(max_tokens=max_tokens, labels=int(rng.integers(1, 5)), bits=ALL_BITS | coded(20 + seed))
+    shape = dict(heads=heads, hidden=heads * int(rng.integers(2, 9)), intermediate=int(rng.integers(5, 30)))
+    pooling, head = str(rng.choice(["first", "max", "mean"])), str(rng.choice(["sequence", "sequence", "token"]))
+    if seed % 3 == 0:
+        how = dict(kernels=tuple(rng.integers(2, 6, int(rng.integers(1, 3))).tolist()), stride=int(rng.integers(2, 6)))
+        graph = random_cnn(seed, **both, **how, hidden=shape["hidden"], filters=int(rng.integers(1, 17)), pooling=str(rng.choice(["max", "mean"])))
+    elif seed % 6 == 1:
+        beside = tuple((int(rng.integers(2, 4)), int(rng.integers(1, 4))) for _ in range(int(rng.integers(1, 3))))
+        graph = random_hybrid(seed, **both, **shape, stack=(), beside=beside, layers=len(beside), pooling=pooling, head=head)
+    else:
+        layers, returns = (int(rng.integers(2)), int(rng.integers(1, 3)), int(rng.integers(2))), head == "token" or bool(rng.integers(2))
+        down = dict(stride=int(rng.integers(2, 6)), down=str(rng.choice(["max", "mean"])))
+        graph = random_hourglass(seed, **both, **shape, **down, layers=(*layers[:2], returns * layers[2]), returns=returns, pooling=pooling, head=head)
+    return {"seed": seed, "graph": graph, **draw_goal(rng, graph)}
 
 
 def draw_cells(seed: int) -> dict:
     """A random network of cells as a graph, the goal of its folding and sentences for it: seed, graph, hardware, lengths."""
     rng = np.random.default_rng(5000 + seed)
     max_tokens, nodes = int(rng.integers(7, 33)), int(rng.integers(1, 5))
-    cell = draw_cell(rng, nodes, tuple(OPERATIONS))
+    cell, hidden = draw_cell(rng, nodes, tuple(OPERATIONS)), int(rng.integers(2, 25))
     graph = random_cells(
         seed,
         max_tokens=max_tokens,
-        hidden=int(rng.integers(2, 25)),
+        hidden=hidden,
         cells=int(rng.integers(1, 3)),
         cell=cell,
         activation=str(rng.choice(["gelu", "relu"])),
@@ -484,7 +529,7 @@ def draw_cells(seed: int) -> dict:
     least = solve(graph, HardwareConfig(target_cycles=1 << 30)).multipliers
     hardware = HardwareConfig(multipliers=int(least * rng.uniform(1, 8)))
     if rng.integers(2):
-        hardware = HardwareConfig(target_cycles=solve(graph, hardware).interval)
+        hardware = HardwareConfig(target_cycles=max(solve(graph, hardware).interval, max_tokens * hidden))  # a cell may have no matrix unit
     lengths = np.where(rng.integers(3, size=8), rng.integers(1, max_tokens + 1, 8), rng.integers(1, 3, 8))
     return {"seed": seed, "graph": graph, "hardware": hardware, "lengths": lengths.tolist()}
 

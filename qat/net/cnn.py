@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from bitloom.qat.config import CnnConfig
 from bitloom.qat.net.convolution import Concat, Convolution, TokenMax, TokenMean
+from bitloom.qat.net.kept import StillReal
 from bitloom.qat.net.network import Network
 from bitloom.qat.net.operators import LOGIT_BITS, Add, Embeddings, LayerNorm, Linear, Table
 from bitloom.qat.net.shape import Head, NetworkShape
@@ -27,7 +28,7 @@ class CnnShape(NetworkShape):
     """A convolutional network with its head; fields as CnnConfig and NetworkShape have them.
 
     stack   (kernel, dilation) of each convolution with a residual sum, from `hidden` channels to `hidden`
-    kernels of the convolutions side by side, each of `filters` channels; (): the head reads the stack's
+    kernels of the convolutions side by side, each of `filters` channels, at one place in each `stride` tokens; (): the head reads the stack's
     """
 
     kind: ClassVar[str] = "cnn"
@@ -37,6 +38,7 @@ class CnnShape(NetworkShape):
     stack: tuple[tuple[int, int], ...] = ()
     kernels: tuple[int, ...] = (3, 4, 5)
     filters: int = 100
+    stride: int = 1
     activation: str = "relu"
     pooling: Literal["max", "mean"] = "max"
     vocabulary: int
@@ -56,6 +58,7 @@ class CnnShape(NetworkShape):
             stack=tuple((model.kernel, dilation) for dilation in model.dilations),
             kernels=tuple(model.kernels),
             filters=model.filters,
+            stride=model.stride,
             activation=model.activation,
             pooling=model.pooling,
             vocabulary=vocabulary,
@@ -98,7 +101,8 @@ class CnnShape(NetworkShape):
 
     def words(self) -> str:
         stack = f"{len(self.stack)} convolutions of {self.hidden} channels" if self.stack else ""
-        beside = f"kernels of {', '.join(map(str, self.kernels))} tokens with {self.filters} filters each" if self.kernels else ""
+        every = f" at one place in {self.stride}" if self.stride > 1 else ""
+        beside = f"kernels of {', '.join(map(str, self.kernels))} tokens with {self.filters} filters each{every}" if self.kernels else ""
         return " and ".join(part for part in (stack, beside) if part) or "no convolution"
 
     def about(self) -> dict[str, Any]:
@@ -108,6 +112,7 @@ class CnnShape(NetworkShape):
             "stack": [list(one) for one in self.stack],
             "kernels": list(self.kernels),
             "filters": self.filters,
+            **({"stride": self.stride} if self.stride > 1 else {}),
             "activation": self.activation,
             "head": "token" if self.per_token else "sequence",
             "labels": self.labels,
@@ -134,12 +139,14 @@ class CnnBranch(nn.Module):
 
     def __init__(self, shape: CnnShape, kernel: int):
         super().__init__()
-        self.convolution, self.act = Convolution(shape.hidden, shape.filters, kernel), Table(shape.activation)
+        self.convolution, self.act = Convolution(shape.hidden, shape.filters, kernel, stride=shape.stride), Table(shape.activation)
+        self.still_real = StillReal(self.convolution.window) if shape.stride > 1 else None
         self.pool = None if shape.per_token else POOLS[shape.pooling]()
 
     def forward(self, x: Tensor, real: Tensor | None) -> Tensor:
         """[B, T, H] -> [B, filters], or [B, T, filters]"""
         x = self.act(self.convolution(x, real))
+        real = real if self.still_real is None else self.still_real(real)
         return x if self.pool is None else self.pool(x, real)
 
 

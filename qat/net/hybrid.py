@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks with convolutions below and attention above: what is near is read by the first, what is far by the others.
+"""Networks with convolutions below or beside attention: what is near is read by the first, what is far by the other.
 
-Wu et al. 2020, "Lite Transformer with Long-Short Range Attention" (arXiv:2004.11886) has both side by side; here they follow each other.
+Or both side by side in each layer, one reading near and one far, added up (Wu et al. 2020, "Lite Transformer with Long-Short Range Attention",
+arXiv:2004.11886, gives each half of the channels; Peng et al. 2022, "Branchformer", arXiv:2207.02971, all to both).
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from torch import Tensor, nn
 
 from bitloom.qat.config import HybridConfig
 from bitloom.qat.net.cnn import POOLS, CnnLayer
+from bitloom.qat.net.convolution import Convolution
 from bitloom.qat.net.encoder import EncoderLayer
 from bitloom.qat.net.network import Network
-from bitloom.qat.net.operators import LOGIT_BITS, Embeddings, FirstToken, LayerNorm, Linear
+from bitloom.qat.net.operators import LOGIT_BITS, Add, Embeddings, FirstToken, LayerNorm, Linear, Table
 from bitloom.qat.net.shape import Head, LayerShape, NetworkShape, encoder_layer_kept, encoder_layer_parameters
 
 
@@ -25,6 +27,7 @@ class HybridShape(NetworkShape):
 
     stack   (kernel, dilation) of each convolution with a residual sum, from `hidden` channels to `hidden`
     layers  of attention and feed-forward, above them
+    beside  (kernel, dilation) of a convolution beside the attention of each of these; (): none has one
     """
 
     kind: ClassVar[str] = "hybrid"
@@ -33,6 +36,7 @@ class HybridShape(NetworkShape):
     hidden: int
     stack: tuple[tuple[int, int], ...]
     layers: tuple[LayerShape, ...]
+    beside: tuple[tuple[int, int], ...] = ()
     pooling: Literal["first", "max", "mean"] = "first"
     vocabulary: int
     positions: int
@@ -51,6 +55,7 @@ class HybridShape(NetworkShape):
             hidden=model.hidden,
             stack=tuple((model.kernel, dilation) for dilation in model.dilations),
             layers=(layer,) * model.layers,
+            beside=tuple((model.kernel, dilation) for dilation in model.beside),
             pooling=model.pooling,
             vocabulary=vocabulary,
             positions=model.max_tokens,
@@ -64,7 +69,8 @@ class HybridShape(NetworkShape):
     def from_dict(cls, values: dict[str, Any]) -> HybridShape:
         """Of `as_dict`, through JSON too. Raises TypeError, KeyError: it is none."""
         own = {key: value for key, value in values.items() if key != "network"}
-        return cls(**(own | {"stack": tuple(map(tuple, own["stack"])), "layers": tuple(map(LayerShape.from_dict, own["layers"]))}))
+        convolutions = {key: tuple(map(tuple, own.get(key, ()))) for key in ("stack", "beside")}
+        return cls(**(own | convolutions | {"layers": tuple(map(LayerShape.from_dict, own["layers"]))}))
 
     @property
     def width(self) -> int:
@@ -72,6 +78,7 @@ class HybridShape(NetworkShape):
 
     def layer_parameters(self) -> int:
         convolutions = sum((kernel * self.hidden + 3) * self.hidden for kernel, _ in self.stack)
+        convolutions += sum((kernel * self.hidden + 1) * self.hidden for kernel, _ in self.beside)
         return convolutions + sum(encoder_layer_parameters(layer, self.hidden) for layer in self.layers)
 
     def parameters(self) -> int:
@@ -80,13 +87,14 @@ class HybridShape(NetworkShape):
 
     def kept(self, batch: int) -> int:
         """Of a convolution the window's tokens, and what it gives before and behind its activation."""
-        convolutions = sum(4 * self.max_tokens * (kernel + 2) * self.hidden for kernel, _ in self.stack)
+        convolutions = sum(4 * self.max_tokens * (kernel + 2) * self.hidden for kernel, _ in (*self.stack, *self.beside))
         return batch * (convolutions + sum(encoder_layer_kept(layer, self.hidden, self.max_tokens) for layer in self.layers))
 
     def words(self) -> str:
         first = self.layers[0]
         above = f"{len(self.layers)} layers of {first.heads} heads and a feed-forward of {first.intermediate}"
-        return f"{len(self.stack)} convolutions of {self.hidden} channels below {above}"
+        beside = f", each with a convolution of {self.hidden} channels beside its attention" if self.beside else ""
+        return (f"{len(self.stack)} convolutions of {self.hidden} channels below {above}" if self.stack else above) + beside
 
     def about(self) -> dict[str, Any]:
         first = self.layers[0]
@@ -94,6 +102,7 @@ class HybridShape(NetworkShape):
             "network": self.kind,
             "hidden": self.hidden,
             "stack": [list(one) for one in self.stack],
+            **({"beside": [list(one) for one in self.beside]} if self.beside else {}),
             "layers": len(self.layers),
             "heads": first.heads,
             "intermediate": first.intermediate,
@@ -103,6 +112,18 @@ class HybridShape(NetworkShape):
             "max_tokens": self.max_tokens,
             "text": self.words(),
         }
+
+
+class ParallelLayer(EncoderLayer):
+    """An encoder layer with a convolution beside its attention: both read the layer's input, and are added up."""
+
+    def __init__(self, layer: LayerShape, hidden: int, kernel: int, dilation: int, eps: float = 1e-12, dropout: float = 0.0):
+        super().__init__(layer, hidden, eps, dropout, dropout)
+        self.convolution, self.act, self.merged = Convolution(hidden, hidden, kernel, dilation), Table(layer.activation), Add()
+
+    def attend(self, x: Tensor, real: Tensor | None, *border: Tensor) -> tuple[Tensor, Tensor]:
+        attended, probs = super().attend(x, real, *border)
+        return self.merged(attended, self.act(self.convolution(x, real))), probs
 
 
 class Hybrid(Network):
@@ -116,7 +137,11 @@ class Hybrid(Network):
         self.embeddings.norm = LayerNorm(hidden, eps)
         self.dropout = nn.Dropout(dropout)
         self.stack = nn.ModuleList(CnnLayer(hidden, *one, shape.layers[0].activation, eps, dropout) for one in shape.stack)
-        self.layer = nn.ModuleList(EncoderLayer(layer, hidden, eps, dropout, dropout) for layer in shape.layers)
+        beside = shape.beside or (None,) * len(shape.layers)
+        self.layer = nn.ModuleList(
+            ParallelLayer(layer, hidden, *one, eps, dropout) if one else EncoderLayer(layer, hidden, eps, dropout, dropout)
+            for layer, one in zip(shape.layers, beside, strict=True)
+        )
         self.pool = None if shape.per_token else FirstToken() if shape.pooling == "first" else POOLS[shape.pooling]()
         self.logits = Linear(hidden, shape.labels, bits=LOGIT_BITS)
 

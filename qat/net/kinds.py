@@ -6,22 +6,24 @@ from __future__ import annotations
 from typing import Any
 
 from bitloom.qat.baseline import checkpoint_config, scratch_config
-from bitloom.qat.config import BilstmConfig, CellsConfig, CnnConfig, HybridConfig, ModelConfig, NetworkConfig
+from bitloom.qat.config import BilstmConfig, CellsConfig, CnnConfig, HourglassConfig, HybridConfig, ModelConfig, NetworkConfig
 from bitloom.qat.families import family_of
 from bitloom.qat.net.bilstm import Bilstm, BilstmShape
 from bitloom.qat.net.cells import Cells, CellsShape
 from bitloom.qat.net.cnn import Cnn, CnnShape
 from bitloom.qat.net.encoder import Encoder
+from bitloom.qat.net.hourglass import Hourglass, HourglassShape
 from bitloom.qat.net.hybrid import Hybrid, HybridShape
 from bitloom.qat.net.network import Network
 from bitloom.qat.net.shape import EncoderShape, Head, NetworkShape
 
-SHAPES: dict[str, type[NetworkShape]] = {shape.kind: shape for shape in (EncoderShape, CnnShape, BilstmShape, HybridShape, CellsShape)}
+SHAPES: dict[str, type[NetworkShape]] = {shape.kind: shape for shape in (EncoderShape, CnnShape, BilstmShape, HybridShape, HourglassShape, CellsShape)}
 NETWORKS: dict[str, type[Network]] = {
     EncoderShape.kind: Encoder,
     CnnShape.kind: Cnn,
     BilstmShape.kind: Bilstm,
     HybridShape.kind: Hybrid,
+    HourglassShape.kind: Hourglass,
     CellsShape.kind: Cells,
 }
 
@@ -46,6 +48,7 @@ def shape_of(model: NetworkConfig, head: Head, labels: int, vocabulary: int) -> 
         CnnConfig: CnnShape.of,
         BilstmConfig: BilstmShape.of,
         HybridConfig: HybridShape.of,
+        HourglassConfig: HourglassShape.of,
         CellsConfig: CellsShape.of,
     }
     return made[type(model)](model, head, labels, vocabulary)

@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from encoders import random_bilstm, random_cnn, random_encoder
+from encoders import random_bilstm, random_cnn, random_encoder, random_hourglass
 
 from bitloom.hw.board import Board
 from bitloom.hw.cost.resources import MODULES, terms
@@ -17,9 +17,21 @@ from bitloom.hw.plan.solve import HardwareConfig, solve
 
 ROOT = Path(__file__).parents[2]
 HEADERS = ROOT / "hls" / "nnet"
-SHARED_HEADERS = ("beat", "axis", "fork", "csim", "pool")  # streams and plumbing between the operators, and what some of them share
+SHARED_HEADERS = ("beat", "axis", "fork", "csim", "pool", "window")  # streams and plumbing between the operators, and what some of them share
 HARDWARE = [stem for stem, op in OPS.items() if not op.host and not op.gate]
-NOT_FINN = {"border", "pattern", "keep_tokens", "token_window", "token_max", "token_mean", "concat", "lstm"}  # it refuses them in one line
+NOT_FINN = {
+    "border",
+    "pattern",
+    "keep_tokens",
+    "token_window",
+    "token_max",
+    "token_mean",
+    "concat",
+    "lstm",
+    "window_max",
+    "window_mean",
+    "upsample",
+}  # it refuses them in one line
 
 
 @pytest.mark.parametrize("stem", OPS)
@@ -53,7 +65,7 @@ def test_instances_are_of_the_records_module():
     """And every size that decides its cost is a number."""
     graphs = [random_encoder(1, keys="segment", patterns=("left", "next")), random_encoder(1, keep=128)]
     graphs += [random_cnn(1, hidden=8, stack=((3, 1),), kernels=(2, 3), filters=4, pooling=pooling) for pooling in ("max", "mean")]
-    graphs.append(random_bilstm(1, hidden=8, units=4, classifier=4))
+    graphs += [random_bilstm(1, hidden=8, units=4, classifier=4), *(random_hourglass(1, hidden=8, returns=True, down=down) for down in ("max", "mean"))]
     board, units = Board.load("ulx3s_85f"), [unit for graph in graphs for unit in Design(graph, solve(graph, HardwareConfig(multipliers=30))).units]
     assert {unit.op.name for unit in units} == set(HARDWARE)
     for unit in units:

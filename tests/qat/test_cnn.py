@@ -13,12 +13,14 @@ from bitloom.hw.onnx_export import OnnxReferee, to_onnx
 from bitloom.hw.settings import ConfigError
 from bitloom.qat.calibrate import calibrate
 from bitloom.qat.checkpoint import from_pretrained, load_plain, save_pretrained
-from bitloom.qat.config import CnnConfig, HybridConfig, NetworkConfig, QuantConfig
+from bitloom.qat.config import CnnConfig, HourglassConfig, HybridConfig, NetworkConfig, QuantConfig
 from bitloom.qat.export import forward_codes, in_float64, to_graph
 from bitloom.qat.memory import need
 from bitloom.qat.methods import METHODS, method_of
+from bitloom.qat.net.convolution import WindowMax, WindowMean
 from bitloom.qat.net.kinds import shape_of
 from bitloom.qat.net.model import FloatModel, QuantModel
+from bitloom.qat.quantizers import unseen
 from bitloom.recipe import Recipe, RecipeError
 
 pytestmark = pytest.mark.filterwarnings("ignore::bitloom.qat.tokenizer.TruncationWarning", "ignore::bitloom.qat.config.CalibrationWarning")
@@ -31,6 +33,11 @@ def config(**settings) -> CnnConfig:
 def hybrid(**settings) -> HybridConfig:
     own = {"network": "hybrid", "hidden": 16, "dilations": [1, 3], "heads": 2, "intermediate": 24, "max_tokens": 16, "dropout": 0.0}
     return HybridConfig(**own | settings)
+
+
+def hourglass(**settings) -> HourglassConfig:
+    own = {"network": "hourglass", "hidden": 16, "middle": 1, "heads": 2, "intermediate": 24, "max_tokens": 16, "dropout": 0.0}
+    return HourglassConfig(**own | settings)
 
 
 def shape(model: NetworkConfig, head: str = "sequence", labels: int = 2):
@@ -60,6 +67,12 @@ CASES = {
     "attention above": (hybrid(layers=2, pooling="mean"), QuantConfig()),
     "attention above, tokens": (hybrid(kernel=2, head="token"), QuantConfig(weights=2, residual="auto")),
     "attention above, first token": (hybrid(activation="relu"), QuantConfig(activation_scales="learned")),
+    "one place in three": (config(stride=3), QuantConfig()),
+    "one place in two, means": (config(stride=2, pooling="mean", dilations=[1]), QuantConfig(weights=2)),
+    "attention beside": (hybrid(dilations=[], beside=[1, 4], layers=2), QuantConfig(activations=6)),
+    "an hourglass": (hourglass(above=1, pooling="mean"), QuantConfig()),
+    "an hourglass that stays narrow": (hourglass(middle=2, stride=3, down="max", pooling="first"), QuantConfig(activation_scales="learned")),
+    "an hourglass, tokens": (hourglass(layers=0, stride=4, head="token"), QuantConfig(weights=2, residual="auto")),
     "pooled embeddings": (config(kernels=[], pooling="mean"), QuantConfig()),
     "other bits of one layer": (
         config(dilations=[1, 1]),
@@ -96,6 +109,19 @@ def test_a_convolution_is_torchs():
             assert torch.allclose(y.amax(-1)[0], seen["pooled"][row], atol=1e-5)
 
 
+def test_pooled_windows_are_torchs():
+    """In float, of sentences that are padded: what is not there does not count."""
+    (ids, _), x = random_sentences(1, 6, 16), torch.randn(6, 16, 3)
+    real = torch.arange(16) < torch.tensor([len(own) for own in ids])[:, None]
+    for stride, made, pool in ((2, WindowMax(2, 2), TF.max_pool1d), (3, WindowMean(3, 3), TF.avg_pool1d)):
+        if isinstance(made, WindowMean):
+            made.observer = unseen
+        got = made(x, real[:, None, None, :])
+        for row, own in enumerate(ids):
+            want = pool(x[row, : len(own)].T[None], stride, ceil_mode=True)[0].T
+            assert torch.allclose(got[row, : len(want)], want, atol=1e-6)
+
+
 def test_the_means_gradient_is_the_smooth_means():
     plain, quantized = random_model(config(pooling="mean", kernels=[]), QuantConfig(activations=8))
     batch, grads = padded(*random_sentences(2, 4, 16)), []
@@ -113,6 +139,10 @@ SIZES = [
     config(dilations=[3], kernel=5),
     hybrid(layers=2),
     hybrid(head="token"),
+    hybrid(dilations=[], beside=[2]),
+    hourglass(dropout=0.1),
+    hourglass(above=1, dropout=0.1),
+    hourglass(head="token", layers=2, dropout=0.1),
 ]
 
 
@@ -134,7 +164,7 @@ def test_parameters_are_the_networks_and_no_more_memory_is_asked_for_than_it_tak
     assert need(own, 8) - need(own) - 12 * own.layer_parameters() <= 1.1 * sum(kept.values())  # without dropout, encoders' layers keep a little less
 
 
-@pytest.mark.parametrize("settings", [config(dilations=[1]), hybrid()])
+@pytest.mark.parametrize("settings", [config(dilations=[1]), config(stride=2), hybrid(), hybrid(beside=[3]), hourglass(above=0)])
 def test_a_checkpoint_is_the_same_network(settings, tmp_path):
     model = random_model(settings, QuantConfig())[1]
     save_pretrained(model, tmp_path)
@@ -156,7 +186,11 @@ def test_training_with_a_teacher_and_resume(tmp_path):
         assert_same(tmp_path / phase, tmp_path / "whole")
 
 
-@pytest.mark.parametrize("model", [config(dilations=[1]), pytest.param(hybrid(), marks=pytest.mark.slow)], ids=lambda model: model.network)
+@pytest.mark.parametrize(
+    "model",
+    [config(dilations=[1]), *(pytest.param(own, marks=pytest.mark.slow) for own in (hybrid(), hybrid(beside=[1]), hourglass()))],
+    ids=lambda model: model.network,
+)
 def test_training_and_its_integers(model, tmp_path):
     compress(tmp_path / "run", [], model=model)
     integers_agree(tmp_path / "run")
@@ -188,7 +222,7 @@ def test_the_methods_that_work_on_any_network():
 
 
 @pytest.mark.parametrize("entry", OF_ENCODERS, ids=lambda entry: entry["method"])
-@pytest.mark.parametrize("model", [config(), hybrid()], ids=lambda model: model.network)
+@pytest.mark.parametrize("model", [config(), hybrid(), hourglass()], ids=lambda model: model.network)
 def test_a_method_of_encoders_says_in_a_line_that_it_does_not_work_here(model, entry):
     assert checked([entry], model) == (
         f"compression.0.method: got '{entry['method']}' on a network of kind '{model.network}', must be on an encoder, whose parts it works on; "
@@ -206,7 +240,17 @@ WRONG = {
     "network: cnn, layers: 2": "r.yaml:2: model: no key 'layers'; did you mean",
     "network: cnn, checkpoint: x": "r.yaml:2: model: no key 'checkpoint'; ",
     "network: rnn": "r.yaml:2: model.network: got 'rnn', must be a kind of network; did you mean 'cnn'? Known: encoder, cnn, ",
-    "network: hybrid, dilations: []": "r.yaml:2: model.dilations: got [], must be",
+    "network: hybrid, dilations: []": "r.yaml:2: model.dilations: got [] and nothing beside the attention, must be a list of at least one; give dilations: [1], ",
+    "network: hybrid, beside: [1], layers: 2": "r.yaml:2: model.beside: got 1 dilations, must be as many as layers: 2; give one for each, or none",
+    "network: hybrid, beside: [64]": "r.yaml:2: model.beside: got a kernel of 3 with a dilation of 64, which reads tokens up to 64 away, must be less than ",
+    "network: cnn, stride: 64": "r.yaml:2: model.stride: got 64, must be less than max_tokens 64: one token of any sentence would be left; lower it",
+    "network: cnn, stride: 24, kernels: [2], max_tokens: 24": "r.yaml:2: model.stride: got 24, must be less than max_tokens 24: one token of any sentence would be left; lower it",
+    "network: cnn, stride: 2, head: token": "r.yaml:2: model.stride: got 2 with logits of each token, must be 1, as they would be of one in 2; remove it",
+    "network: cnn, stride: 2, kernels: [], dilations: [1]": "r.yaml:2: model.stride: got 2 without kernels, must be that of convolutions side by side; give ",
+    "network: hourglass, stride: 64": "r.yaml:2: model.stride: got 64, must be less than max_tokens 64: one token of any sentence would be left; lower it",
+    "network: hourglass, stride: 1": "r.yaml:2: model.stride: got 1, must be at least 2; change it",
+    "network: hourglass, hidden: 10, heads: 4": "r.yaml:2: model.hidden: got 10 with 4 heads, must be divisible by the number of heads; use e.g. heads: 5",
+    "network: hourglass, down: first": "r.yaml:2: model.down: got 'first', must be 'max' or 'mean'; change it",
     "network: hybrid, hidden: 10, heads: 4": "r.yaml:2: model.hidden: got 10 with 4 heads, must be divisible by the number of heads; use e.g. heads: 5",
     "network: hybrid, dilations: [64]": "r.yaml:2: model.dilations: got a kernel of 3 with a dilation of 64, which reads tokens up to 64 away, must be less ",
     "network: cnn, pooling: first": "r.yaml:2: model.pooling: got 'first', must be 'max' or 'mean'; change it",
