@@ -2,8 +2,8 @@
 """What a search for a cell is worth: the cell of a recipe against random ones of the space that it was chosen from, trained alike in float, over seeds.
 
 python -m benchmarks.cells adabert --data DIR [--cells 10] [--seeds 3] [--out FILE] [--set key=value] [--json]
-All take the same number of multipliers, and a random one no more cycles between sentences than the recipe's, and no less than half of them. Each trains the
-recipe's float phase, with its compression. What is done is kept in FILE, and not done again.
+All take the recipe's target cycles between sentences, and a random one fits the board and the budget of the search, as the recipe's does; the first that do, of
+the random generator's seed 0, are taken. Each trains the recipe's float phase, with its compression. What is done is kept in FILE, and not done again.
 """
 
 from __future__ import annotations
@@ -20,43 +20,33 @@ from typing import Any
 import numpy as np
 import torch
 
-from bitloom.hw.plan.folding import FoldingError
-from bitloom.hw.plan.solve import HardwareConfig, meet, solve
+from bitloom.hw.board import Board
 from bitloom.qat.cells import draw_cell, tidy, told
 from bitloom.qat.net.cells import CellsShape
 from bitloom.qat.net.model import FloatModel
-from bitloom.qat.net.untrained import untrained_graph
+from bitloom.qat.search.cell_space import priced, too_much
 from bitloom.qat.train import Read, calibration_batches, read_task
 from bitloom.qat.trainer import EncoderTrainer
 from bitloom.recipe import Recipe, find
 
-LEAST = 0.5  # of the recipe's cycles, that a random cell takes at least
 DRAWS = 10_000
 
 
-def cycles(recipe: Recipe, multipliers: int, **changed: Any) -> int:
-    """Between two sentences, of a cell's fastest folding with so many multipliers."""
-    graph = untrained_graph(recipe.model.model_copy(update=changed), recipe.quantization, labels=2, vocabulary=8)
-    return solve(graph, HardwareConfig(multipliers=multipliers)).interval
-
-
-def drawn(recipe: Recipe, multipliers: int, most: int, count: int) -> list[dict[str, Any]]:
-    """Different random cells of the recipe's space that take between LEAST and all of so many cycles: [{cell, cells, cycles}]."""
+def cells_of(recipe: Recipe, count: int) -> list[dict[str, Any]]:
+    """The recipe's cell and different random ones of its space that fit: [{cell, cells, and what the design takes}]."""
     space, rng = recipe.search.architecture, np.random.default_rng(0)
-    seen, found = {(tidy(recipe.model.cell), recipe.model.cells)}, []
+    board = Board.load(recipe.hardware.board) if recipe.hardware.board else None
+    shape = CellsShape.of(recipe.model, "sequence", 2, 8)
+    prices, limits = priced(shape, recipe.quantization, recipe.hardware, recipe.search, board)
+    found = {(tidy(recipe.model.cell), recipe.model.cells): None}
     for _ in range(DRAWS):
-        cell, cells = draw_cell(rng, space.nodes, space.operations), int(rng.choice(space.cells))
-        if (cell, cells) not in seen:
-            seen.add((cell, cells))
-            try:
-                taken = cycles(recipe, multipliers, cell=cell, cells=cells)
-            except FoldingError:  # more units than multipliers
-                continue
-            if LEAST * most <= taken <= most:
-                found.append({"cell": cell, "cells": cells, "cycles": taken})
-            if len(found) == count:
-                return found
-    raise SystemExit(f"cells: got {len(found)} cells of at most {most:,} cycles in {DRAWS:,} draws, must be {count}; ask for fewer")
+        if len(found) > count:
+            break
+        one = draw_cell(rng, space.nodes, space.operations), int(rng.choice(space.cells))
+        if not too_much(prices.real(*one), limits):
+            found[one] = None
+    figures = [(one, prices.real(*one).figures) for one in found]
+    return [{"cell": one[0], "cells": one[1]} | {key: f[key] for key in ("multipliers", "dsp", "block_ram")} for one, f in figures]
 
 
 def accuracy(read: Read, recipe: Recipe, one: dict[str, Any], seed: int) -> float:
@@ -76,23 +66,24 @@ def accuracy(read: Read, recipe: Recipe, one: dict[str, Any], seed: int) -> floa
 
 
 def measure(recipe: Recipe, data: Path | None, cells: int, seeds: int, out: Path) -> list[dict[str, Any]]:
-    """[{cell, cells, cycles, scores by seed}], the recipe's first."""
-    graph = untrained_graph(recipe.model, recipe.quantization, labels=2, vocabulary=8)
-    multipliers = meet(graph, recipe.hardware).multipliers
-    own = {"cell": tidy(recipe.model.cell), "cells": recipe.model.cells, "cycles": cycles(recipe, multipliers)}
-    rows = [own, *drawn(recipe, multipliers, own["cycles"], cells)]
+    """Rows of `cells_of`, each with by_seed: scores."""
+    rows = cells_of(recipe, cells)
     done = _done(recipe, out)
     sections = recipe.model, recipe.quantization, recipe.training, recipe.data
     with TemporaryDirectory() as folder:
         read = read_task(*sections, data, folder, compression=recipe.compression, progress=lambda fraction, text: _said(text))
         for seed in range(seeds):
             for row in rows:
-                name = f"{row['cells']} x {told(row['cell'])}, seed {seed}"
+                name = f"{_name(row)}, seed {seed}"
                 if name not in done:
                     done[name] = accuracy(read, recipe, row, seed)
                     out.write_text(json.dumps(done, indent=1) + "\n")
                     _said(f"{name}: {done[name]:.4f}")
-    return [row | {"multipliers": multipliers, "scores": [done[f"{row['cells']} x {told(row['cell'])}, seed {seed}"] for seed in range(seeds)]} for row in rows]
+    return [row | {"by_seed": [done[f"{_name(row)}, seed {seed}"] for seed in range(seeds)]} for row in rows]
+
+
+def _name(row: dict[str, Any]) -> str:
+    return f"{row['cells']} x ({told(row['cell'])})"
 
 
 def _done(recipe: Recipe, out: Path) -> dict[str, Any]:
@@ -110,10 +101,10 @@ def _done(recipe: Recipe, out: Path) -> dict[str, Any]:
 def table(rows: list[dict[str, Any]]) -> str:
     """In Markdown: the recipe's cell, then the random ones, the best first."""
     first, *others = rows
-    lines = ["| cell | cycles | mean | by seed |", "| --- | --- | --- | --- |"]
-    for name, row in [("searched", first), *(("random", row) for row in sorted(others, key=lambda r: -statistics.mean(r["scores"])))]:
-        scores = ", ".join(f"{score:.2%}" for score in row["scores"])
-        lines.append(f"| {name}: {row['cells']} x ({told(row['cell'])}) | {row['cycles']:,} | {statistics.mean(row['scores']):.2%} | {scores} |")
+    lines = ["| cell | multipliers | DSPs | block RAMs | mean | by seed |", "| --- " * 6 + "|"]
+    for name, row in [("searched", first), *(("random", row) for row in sorted(others, key=lambda r: -statistics.mean(r["by_seed"])))]:
+        each = ", ".join(f"{score:.2%}" for score in row["by_seed"])
+        lines.append(f"| {name}: {_name(row)} | {row['multipliers']} | {row['dsp']} | {row['block_ram']} | {statistics.mean(row['by_seed']):.2%} | {each} |")
     return "\n".join(lines)
 
 

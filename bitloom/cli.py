@@ -86,7 +86,7 @@ def search(
     train: Annotated[bool, typer.Option("--run/--no-run", help="Run the chosen recipe too (done if not said).")] = True,
     force: Force = False,
 ) -> None:
-    """Bits of each layer that are best for the task on a board; then all stages of the recipe that has them."""
+    """Bits of each layer, or a cell, that are best for the task on a board; then all stages of the recipe that has them."""
     from bitloom.display import Display
     from bitloom.flow import run_flow, run_stage
     from bitloom.recipe import Recipe, find

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain, cycle, islice
 from pathlib import Path
@@ -65,22 +65,27 @@ class Sentences:
         segments = [[0] * len(first) + [1] * len(second) for second in seconds]
         return Sentences(ids=[first + second for second in seconds], segments=segments, labels=self.labels[: len(seconds)])
 
-    def of_length(self, tokens: int, count: int) -> Sentences:
+    def first_share(self) -> float | None:
+        """Of all tokens of pairs, those of first sentences, to a hundredth; None: there is no pair."""
+        pairs = [segments for segments in self.segments if 1 in segments]
+        return round(sum(segments.index(1) for segments in pairs) / sum(map(len, pairs)), 2) if pairs else None
+
+    def of_length(self, tokens: int, count: int, border: int | None = None) -> Sentences:
         """`count` sentences of exactly that many tokens, cut out of all sentences' tokens one after the other.
 
         The cycles depend on the lengths alone, and real sentences of just the maximum length are rare. Of pairs they depend on where the second sentence begins
-        too: each is told as two halves, as plans count them.
+        too: at `border`, for which plans count them (Graph.border); None: each is two halves.
         """
         ids, segments = ([*islice(cycle(chain.from_iterable(rows)), tokens * count)] for rows in (self.ids, self.segments))
         cut = [slice(i * tokens, (i + 1) * tokens) for i in range(count)]
-        halves = [0] * -(-tokens // 2) + [1] * (tokens // 2)
-        told = [halves] * count if 1 in segments else [segments[c] for c in cut]
+        first = -(-tokens // 2) if border is None else border
+        told = [[0] * first + [1] * (tokens - first)] * count if 1 in segments else [segments[c] for c in cut]
         return Sentences(ids=[ids[c] for c in cut], segments=told, labels=[None] * count)
 
-    def alone(self, most: int) -> list[Sentences]:
-        """Single sentences of some lengths below `most`, even steps apart."""
+    def alone(self, most: int, border: Callable[[int], int] = lambda tokens: -(-tokens // 2)) -> list[Sentences]:
+        """Single sentences of some lengths below `most`, even steps apart. border: of pairs, as of `of_length`."""
         lengths = sorted({max(1, most * i // (ALONE_LENGTHS + 1)) for i in range(1, ALONE_LENGTHS + 1)})
-        return [self.of_length(tokens, 1) for tokens in lengths]
+        return [self.of_length(tokens, 1, border(tokens)) for tokens in lengths]
 
 
 def load_tokenizer(export: Path) -> TextTokenizer:

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bitloom import sources
 from bitloom.hw.graph import Graph
+from bitloom.hw.ops import aside_of
 from bitloom.recipe import Recipe
 
 
@@ -25,4 +28,6 @@ def untrained(recipe: Recipe) -> tuple[Graph, str]:
         compressed=compression.check,
         thin=compression.thin,
     )
+    if aside_of(graph):  # pairs whose sentences are told apart
+        graph = replace(graph, meta=graph.meta | {"first_share": known.first_share})
     return graph, compression.told

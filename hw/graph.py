@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -81,7 +82,7 @@ class Node:
 class Graph:
     """Nodes in topological order, their tensors and integer parameters (`<node>.<param>`, int64).
 
-    meta  what is not arithmetic: model shape, task, label names, scales for the host. Not part of the hash,
+    meta  what is not arithmetic: model shape, task, label names, scales for the host, of pairs `first_share` (`border`). Not part of the hash,
           but for the keys that hardware needs: `max_tokens`, `heads`.
     """
 
@@ -96,6 +97,10 @@ class Graph:
 
     def tensor(self, name: str) -> Tensor:
         return self.tensors[name]
+
+    def border(self, tokens: int) -> int:
+        """Tokens of the first sentence of a pair of so many, as plans count them: the data's typical share, halves where that is not known; rounded up."""
+        return math.ceil(tokens * self.meta.get("first_share", 0.5))
 
     def param(self, node: Node, key: str) -> np.ndarray:
         """The node's parameter as int64."""

@@ -212,11 +212,12 @@ def _tiles(unit: Unit, data_bits: int) -> bytes:
     return np.packbits(digits, axis=1, bitorder="little").tobytes()
 
 
-def reads(design: Design, lengths: Sequence[int], exits: Sequence[int] | None = None) -> np.ndarray:
+def reads(design: Design, lengths: Sequence[int], exits: Sequence[int] | None = None, left_out: Sequence[int] | None = None) -> np.ndarray:
     """How often each beat of the image is fetched for sentences of these lengths: header and parameters once, or those of a turn once for each sentence that
     passes it, every tile once a block. int64 [beats].
 
-    exits  the off-ramp at which each sentence leaves; None: there are none
+    exits     the off-ramp at which each sentence leaves; None: there are none
+    left_out  of an encoder that keeps first sentences: tokens of each, of all its `lengths`, that were not sent (hw/recall.py); None: all were
     """
     beat = design.folding.memory.data_bits // 8
     first, end = begin(design) // beat, (begin(design) + len(parameters(design))) // beat
@@ -226,11 +227,15 @@ def reads(design: Design, lengths: Sequence[int], exits: Sequence[int] | None = 
     for number, begins in enumerate(range(first + common, end, turn or 1)):
         counts[begins : begins + turn] = len(lengths) if exits is None else sum(number <= exit for exit in exits)
     counts[: image_loader.beats(8 * beat)] = 1
+    sent = np.asarray(lengths, dtype=np.int64) - (0 if left_out is None else np.asarray(left_out, dtype=np.int64))
+    layers = [unit.name for unit in design.units if unit.turns > 1]
+    in_front = {unit.name for unit in design.units[: design.units.index(design.unit(layers[0]))]} if layers else set()
     for unit in design.fetching:
         begins = streamed.begins(unit.graph, unit.node, unit.fold)
         for turn, size in enumerate(streamed.sizes(unit.graph, unit.node, unit.fold)):
             first = (unit.fold.base + begins[turn]) // beat
-            carried = unit.out.carries(lengths, turn) if unit.out.kind == "token" else np.ones(len(lengths), dtype=np.int64)
+            kept = turn < design.graph.recall if unit.turns > 1 and left_out is not None else unit.name in in_front
+            carried = unit.out.carries(sent if kept else lengths, turn) if unit.out.kind == "token" else np.ones(len(lengths), dtype=np.int64)
             inside = [n for i, n in enumerate(carried.tolist()) if exits is None or exits[i] >= turn]
             counts[first : first + size // beat] += sum(-(-n // unit.fold.block) for n in inside)
     return counts

@@ -41,10 +41,15 @@ class Keys:
     def all(self) -> bool:
         return self == Keys()
 
+    @property
+    def tells_end(self) -> bool:
+        """A query's row tells whether it is its sentence's last: it sees a key behind its own wherever there is one."""
+        return not self.segment and self.ahead != 0
+
     def bounds(self, tokens: int, border: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """lo and hi of each query of a sentence of that many tokens, int64 [T].
 
-        border  of a pair, where its sentences are told apart; None: not known, two of (almost) the same length, as plans count them
+        border  of a pair, where its sentences are told apart; None: two of (almost) the same length
         """
         i = np.arange(tokens)
         if self.segment:

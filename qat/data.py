@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from bitloom.hw.settings import ConfigError, Strict
+from bitloom.hw.settings import ConfigError, Number, Strict
 from bitloom.qat import answers, corpus
 from bitloom.qat.config import MAX_SEED, MAX_VOCAB
 from bitloom.qat.files import MAX_ROWS, DataError, Row, find_split, read_rows
@@ -42,6 +42,7 @@ class Known:
     hub: tuple[str, ...] = ()  # arguments of `datasets.load_dataset`
     hub_text: tuple[str, ...] = ("sentence",)  # the columns' names there
     hub_dev: str = "validation"
+    first_share: float = 0.5  # of a pair's tokens, those of the first sentence: what plans count
 
 
 PAIR = ("sentence1", "sentence2")
@@ -50,17 +51,17 @@ GLUE = "nyu-mll/glue"
 KNOWN = {
     "reviews": Known(labels=corpus.LABELS),
     "sst2": Known(labels=("negative", "positive"), hub=(GLUE, "sst2")),
-    "mrpc": Known(text=PAIR, labels=("not_equivalent", "equivalent"), metric="f1", hub=(GLUE, "mrpc"), hub_text=PAIR),
+    "mrpc": Known(text=PAIR, first_share=0.52, labels=("not_equivalent", "equivalent"), metric="f1", hub=(GLUE, "mrpc"), hub_text=PAIR),
     "qnli": Known(
-        text=PAIR, labels=("entailment", "not_entailment"), hub=(GLUE, "qnli"),
+        text=PAIR, first_share=0.29, labels=("entailment", "not_entailment"), hub=(GLUE, "qnli"),
         hub_text=("question", "sentence"),
     ),
     "mnli": Known(
-        text=PAIR, labels=("entailment", "neutral", "contradiction"), dev="dev_matched", hub=(GLUE, "mnli"),
+        text=PAIR, first_share=0.66, labels=("entailment", "neutral", "contradiction"), dev="dev_matched", hub=(GLUE, "mnli"),
         hub_text=("premise", "hypothesis"), hub_dev="validation_matched",
     ),
     "stsb": Known(text=PAIR, task="regression", metric="pearson", hub=(GLUE, "stsb"), hub_text=PAIR),
-    "squad": Known(text=ASKED, task="span", metric="span_f1", hub=("rajpurkar/squad",), hub_text=ASKED),
+    "squad": Known(text=ASKED, first_share=0.09, task="span", metric="span_f1", hub=("rajpurkar/squad",), hub_text=ASKED),
 }  # fmt: skip
 
 
@@ -84,6 +85,7 @@ class DataConfig(Strict):
     max_train_examples: int | None = Field(None, ge=1, le=MAX_ROWS)  # drawn at random by `seed`
     max_dev_examples: int | None = Field(None, ge=1, le=MAX_ROWS)  # likewise
     seed: int = Field(0, ge=0, le=MAX_SEED)
+    first_share: Number | None = Field(None, gt=0, lt=1)  # of a pair's tokens, those of the first sentence, as plans count them; None: that of the data
 
     @model_validator(mode="after")
     def _vocabulary_of_some_size(self) -> DataConfig:
@@ -101,7 +103,7 @@ class DataConfig(Strict):
     def known(self) -> Known:
         """What is known of the set, with this configuration's own settings in place."""
         base = KNOWN.get(self.name, Known())
-        given = {"text": self.text, "labels": self.labels, "task": self.task, "metric": self.metric, "dev": self.dev}
+        given = {"text": self.text, "labels": self.labels, "task": self.task, "metric": self.metric, "dev": self.dev, "first_share": self.first_share}
         if self.task and not self.metric and self.task != base.task:
             given["metric"] = METRICS[self.task][0]
         return replace(base, **{k: tuple(v) if isinstance(v, list) else v for k, v in given.items() if v is not None})

@@ -24,6 +24,9 @@ from ops import (
     test_token_max,
     test_token_mean,
     test_token_window,
+    test_upsample,
+    test_window_max,
+    test_window_mean,
 )
 
 from bitloom.hls.project import PARALLEL
@@ -44,7 +47,7 @@ LAYERNORM = [(3, 1, 12, 12, 1e-12, [9, 1]), (2, 2, 8, 8, 1e-12, [9, 1]), (384, 4
 
 def fitted(case: Case) -> Case:
     """max_tokens as long as the longest sentence: the loops' bounds are reached. Of attention it is in the constants already."""
-    if case.node.op in ("scores", "softmax", "context", "border"):
+    if case.node.op in ("scores", "softmax", "context"):
         return case
     return replace(case, graph=replace(case.graph, max_tokens=int(case.lengths.max())))
 
@@ -84,6 +87,9 @@ MAKERS = {
     "border": test_border.case,
     "pattern": test_pattern.case,
     "keep_tokens": test_keep_tokens.case,
+    "window_max": test_window_max.case,
+    "window_mean": test_window_mean.case,
+    "upsample": test_upsample.case,
 }
 OF_THE_RTL = {
     "add": test_add.cases,
@@ -96,6 +102,9 @@ OF_THE_RTL = {
     "layernorm": test_layernorm.cases,
     "first_token": lambda: [test_first_token.case(seed, *shape) for seed, shape in enumerate(test_first_token.SHAPES)],
     "token_window": test_token_window.cases,
+    "window_max": test_window_max.cases,
+    "window_mean": test_window_mean.cases,
+    "upsample": test_upsample.cases,
     "token_max": test_token_max.cases,
     "token_mean": test_token_mean.cases,
     "concat": test_concat.cases,

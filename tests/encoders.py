@@ -514,11 +514,11 @@ def draw_cells(seed: int) -> dict:
     """A random network of cells as a graph, the goal of its folding and sentences for it: seed, graph, hardware, lengths."""
     rng = np.random.default_rng(5000 + seed)
     max_tokens, nodes = int(rng.integers(7, 33)), int(rng.integers(1, 5))
-    cell = draw_cell(rng, nodes, tuple(OPERATIONS))
+    cell, hidden = draw_cell(rng, nodes, tuple(OPERATIONS)), int(rng.integers(2, 25))
     graph = random_cells(
         seed,
         max_tokens=max_tokens,
-        hidden=int(rng.integers(2, 25)),
+        hidden=hidden,
         cells=int(rng.integers(1, 3)),
         cell=cell,
         activation=str(rng.choice(["gelu", "relu"])),
@@ -529,7 +529,7 @@ def draw_cells(seed: int) -> dict:
     least = solve(graph, HardwareConfig(target_cycles=1 << 30)).multipliers
     hardware = HardwareConfig(multipliers=int(least * rng.uniform(1, 8)))
     if rng.integers(2):
-        hardware = HardwareConfig(target_cycles=solve(graph, hardware).interval)
+        hardware = HardwareConfig(target_cycles=max(solve(graph, hardware).interval, max_tokens * hidden))  # a cell may have no matrix unit
     lengths = np.where(rng.integers(3, size=8), rng.integers(1, max_tokens + 1, 8), rng.integers(1, 3, 8))
     return {"seed": seed, "graph": graph, "hardware": hardware, "lengths": lengths.tolist()}
 

@@ -188,7 +188,7 @@ class Bench:
 
     def count_fetches(self, name: str, got: EncoderRun) -> None:
         """Raises VerificationError: a beat of the weights' image was read more or less often than the blocks of these sentences need."""
-        planned = image.reads(self.design, got.lengths, got.exits)
+        planned = image.reads(self.design, got.whole, got.exits, got.left_out)
         if len(wrong := np.flatnonzero(got.fetched != planned)):
             beat = int(wrong[0])
             where = f"{self.folder / image.FILE}, beat {beat} at byte {beat * self.design.folding.memory.data_bits // 8}"
@@ -218,9 +218,10 @@ def run(context: Context) -> str:
     dataset, _, dev = context.dev
     chosen = dev.spread(settings.sentences, settings.seed)
     bench.plan("back to back", chosen)
-    full = dev.of_length(bench.graph.max_tokens, max(FULL_SENTENCES, 2 * bench.design.together + bench.design.behind if bench.design.together > 1 else 0))
+    most, border = bench.graph.max_tokens, bench.graph.border
+    full = dev.of_length(most, max(FULL_SENTENCES, 2 * bench.design.together + bench.design.behind if bench.design.together > 1 else 0), border(most))
     bench.plan("full length", full)
-    lone = {f"{one.lengths[0]} tokens alone": one for one in dev.alone(bench.graph.max_tokens)}
+    lone = {f"{one.lengths[0]} tokens alone": one for one in dev.alone(most, border)}
     for name, one in lone.items():
         bench.plan(name, one)
     if settings.stall_sentences:

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // keep_tokens: of n tokens the first one and those ceil(n keep / 256) - 1 others with the largest s[j] = sum_i sum_h p[i,h,j]; of equal s[j] the lower j
 // Golden : hw/ops/keep_tokens.py (bit-exact)
-// Stream : token stream and row stream (probabilities of all keys) -> token stream of those that stay, in order. Four processes, each on a sentence of its own: tokens are
-//          stored, rows added up, a threshold found bit by bit, tokens given out. A sentence takes max(rows, n * (sum_bits + 1), n * channels / lanes)
-//          cycles, like hw/rtl/keep_tokens.sv
+// Stream : token stream and row stream (probabilities, of token i those of keys max(0, i - back) .. min(n, i + ahead + 1) - 1) -> token stream of those that stay, in
+//          order. Four processes, each on a sentence of its own: tokens are stored, rows added up, a threshold found bit by bit, tokens given out.
+//          A sentence takes max(rows, n * (sum_bits + 1), n * channels / lanes) cycles, like hw/rtl/keep_tokens.sv
 #ifndef BITLOOM_KEEP_TOKENS_H_
 #define BITLOOM_KEEP_TOKENS_H_
 
@@ -14,14 +14,15 @@ namespace bitloom {
 template <class p_T, class sum_T, class tokens_T, class CONFIG>
 void receive(hls::stream<p_T> &p, sum_T received[CONFIG::max_tokens], hls::stream<tokens_T> &length) {
 #pragma HLS DEPENDENCE variable=received type=inter direction=RAW distance=2 true
-    tokens_T key = 0, tokens = 0;
-    bool first_row = true;
+    tokens_T key = 0, first = 0, query = 0, tokens = 0;
+    typename count<CONFIG::groups>::type group = 0;
     sum_T latest = 0; // of the element before: rows of one key
 receive:
     for (unsigned i = 0; i < CONFIG::max_tokens * CONFIG::groups * CONFIG::max_tokens; i++) {
 #pragma HLS PIPELINE II=1 style=flp
         const p_T got = p.read();
-        sum_T sum = first_row ? sum_T(0) : tokens == 1 ? latest : received[key];
+        const bool fresh = group == 0 && (query == 0 || key == query + CONFIG::ahead); // no row has had that key
+        sum_T sum = fresh ? sum_T(0) : tokens == 1 ? latest : received[key];
         for (unsigned h = 0; h < p_T::size; h++) {
 #pragma HLS UNROLL
             sum += got.data[h];
@@ -31,8 +32,15 @@ receive:
         key++;
         if (got.last) {
             tokens = key;
-            key = 0;
-            first_row = false;
+            if (group == CONFIG::groups - 1) {
+                if (query >= CONFIG::back)
+                    first++;
+                query++;
+                group = 0;
+            } else {
+                group++;
+            }
+            key = first;
         }
         if (got.end)
             break;

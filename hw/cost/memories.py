@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # operators state their memories without the schema of boards
     from bitloom.hw.board import BlockRam, Board
 
-# The rule of Yosys's memory_libmap with the costs of its ECP5 library: a block costs as much as 128 lookup tables; 16 words of 4 bits in LUT RAM cost
-# 4, and half a bit's multiplexer for each further row, rounded up to a power of two of them; a ROM of logic costs a 16th of its bits. The cheapest is
-# taken. Where a word may be read in the cycle in which it is written, a block needs logic around it; its cost was found from what Yosys chooses.
+# The rule of Yosys's memory_libmap with the costs of its libraries: a block costs as much as 128 lookup tables (iCE40's, which are smaller, as 64); 16 words of
+# 4 bits in LUT RAM cost 4, and half a bit's multiplexer for each further row, rounded up to a power of two of them; a ROM of logic costs a 16th of its bits,
+# a RAM of flip-flops its bits. The cheapest is taken. Where a word may be read in the cycle in which it is written, a block needs logic around it; its cost
+# was found from what Yosys chooses.
+SMALL_BLOCK_COST = {"SB_RAM40_4K": 64}
 BLOCK_COST, LUT_RAM_COST, LUT_RAM_WORDS, LUT_RAM_BITS, MUX_COST, ROM_BITS, CHECK_COST = 128, 4, 16, 4, 0.5, 16, 20
 
 # A memory is moved by an instance's parameters (Module.styles): to UltraRAM, or to LUT RAM, of four-input fabrics as above, or of AMD's six-input ones.
@@ -27,6 +29,7 @@ TABLES, TABLE_WORDS, TABLE_BITS, TABLE_CHOICE = 8, 64, 7, 4
 class Memory:
     """Of `depth` words of `width` bits; `rom`: never written; `checked`: a word may be read in the cycle in which it is written.
 
+    direct its words are read without a register, as no block gives them
     style  ULTRA or DISTRIBUTED: what it was moved to; any other: what takes least
     """
 
@@ -36,16 +39,18 @@ class Memory:
     rom: bool = False
     checked: bool = True
     style: str = ""
+    direct: bool = False
 
 
 @dataclass(frozen=True)
 class Mapped:
-    """What a memory becomes: `blocks` of block RAM, or `lut_ram` cells of 16 x 4 bits, or `logic_bits` of ROM in logic; where it was moved, `ultra` blocks
-    of UltraRAM, or `tables` of a six-input fabric."""
+    """What a memory becomes: `blocks` of block RAM, or `lut_ram` cells of 16 x 4 bits, or `logic_bits` of ROM in logic, or `ff_bits` of RAM in flip-flops;
+    where it was moved, `ultra` blocks of UltraRAM, or `tables` of a six-input fabric."""
 
     blocks: int = 0
     lut_ram: int = 0
     logic_bits: int = 0
+    ff_bits: int = 0
     ultra: int = 0
     tables: int = 0
 
@@ -56,15 +61,16 @@ def map_memory(memory: Memory, board: Board) -> Mapped:
         return Mapped(ultra=ultra_count(memory))
     if memory.style == DISTRIBUTED:
         return Mapped(tables=table_count(memory)) if board.resources.lut_inputs == 6 else Mapped(lut_ram=_cells(memory))
-    blocks = block_count(memory, board.resources.block_ram[0])
+    ram, bits = board.resources.block_ram[0], memory.width * memory.depth
+    blocks = block_count(memory, ram)
+    dear = blocks * SMALL_BLOCK_COST.get(ram.kind, BLOCK_COST)
     if memory.rom:
-        bits = memory.width * memory.depth
-        return Mapped(logic_bits=bits) if bits <= ROM_BITS * BLOCK_COST * blocks else Mapped(blocks=blocks)
+        return Mapped(logic_bits=bits) if bits <= ROM_BITS * dear else Mapped(blocks=blocks)
+    if not board.resources.lut_ram:
+        return Mapped(ff_bits=bits) if memory.direct or bits <= dear else Mapped(blocks=blocks)
     rows, cells = -(-memory.depth // LUT_RAM_WORDS), _cells(memory)
     cost = LUT_RAM_COST * cells + MUX_COST * ((1 << (rows - 1).bit_length()) - 1) * memory.width
-    if board.resources.lut_ram and cost < BLOCK_COST * blocks + CHECK_COST * memory.checked:
-        return Mapped(lut_ram=cells)
-    return Mapped(blocks=blocks)
+    return Mapped(lut_ram=cells) if memory.direct or cost < dear + CHECK_COST * memory.checked else Mapped(blocks=blocks)
 
 
 def _cells(memory: Memory) -> int:

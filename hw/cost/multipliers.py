@@ -29,6 +29,8 @@ OPERANDS = {
 # Yosys leaves products with a narrower operand, or of which fewer bits are used, to LUTs.
 LEAST = dict.fromkeys(OPERANDS, 2) | {"gw2a": 4}
 LEAST_USED = dict.fromkeys(OPERANDS, 9) | {None: 1, "ecp5": 1, "gw2a": 1, "ice40up": 11}
+# What the pieces of an operand that is cut lack: a bit, where multipliers are always signed.
+LACK = dict.fromkeys(OPERANDS, 1) | {"ice40up": 0}
 ROWS = {"one": 1, "two": 2, "three": 3, "four": 4}  # that share a multiplier, by style
 STYLES = (*ROWS, "lut")  # lut: products without a multiplier
 LUT_BITS = 2  # up to this many bits, a product is one addition
@@ -97,7 +99,8 @@ def factor_bits(value: int) -> int:
 def dsps(products: Iterable[Product], family: str | None = None) -> int:
     """Hard multipliers of one instance's products, in the unit that the family's boards count (Gowin: 18 x 18, two of 9 x 9 in each).
 
-    Exact for what Yosys makes of hw/rtl, flattened, so that constants are known (tests/rtl/test_synthesis.py); for ice40up no less than that.
+    Exact for what Yosys makes of hw/rtl, flattened, so that constants are known (tests/rtl/test_synthesis.py); for ice40up no less than that, as Yosys
+    leaves more to LUTs where a piece is known to be small.
     """
     wide, narrow = OPERANDS[family]
     whole = halves = 0
@@ -107,10 +110,16 @@ def dsps(products: Iterable[Product], family: str | None = None) -> int:
         if family == "gw2a" and max(a, b) <= 9:
             halves += count
         else:
-            whole += count * (1 if family == "gw2a" else _parts(max(a, b), wide) * _parts(min(a, b), narrow))
+            whole += count * (1 if family == "gw2a" else _pairs(_pieces(max(a, b), wide, family), _pieces(min(a, b), narrow, family), family))
     return whole + (halves + 1) // 2
 
 
-def _parts(bits: int, most: int) -> int:
-    """Pieces of an operand, all but the highest unsigned and so one bit narrower."""
-    return 1 if bits <= most else 1 + -(-(bits - most) // (most - 1))
+def _pieces(bits: int, most: int, family: str | None) -> list[int]:
+    """Bits of the pieces of an operand (Yosys's mul2dsp): all but the highest are unsigned."""
+    cut = -(-max(0, bits - most) // (most - LACK[family]))
+    return [*[most] * cut, bits - cut * (most - LACK[family])]
+
+
+def _pairs(a: list[int], b: list[int], family: str | None) -> int:
+    """Multipliers of all pairs of pieces; of those that are too small, none."""
+    return sum(min(x, y) >= LEAST[family] and x + y >= LEAST_USED[family] for x in a for y in b)

@@ -24,6 +24,7 @@ from bitloom.hw.parts import PARTS
 from bitloom.hw.plan.design import Design
 
 COEFFICIENTS = Path(__file__).with_name("coefficients.json")
+CHOICE = 0.5  # LUTs that choose a word, for each bit of a RAM in flip-flops
 UNMEASURED = 2.0  # LUT and FF of a unit of a term that no measured module has
 MODULES: dict[str, Module] = {m.name: m for op in OPS.values() for m in (op.module, op.tiled) if m} | PARTS
 
@@ -99,8 +100,8 @@ def instance_cost(made: Instance, board: Board, loaded: bool = False) -> Cost:
     mapped = [map_memory(memory, board) for memory in _memories(made, loaded)]
     ff += sum(memory.width + index_bits(memory.depth) for memory in module.memories(made.params) if loaded and memory.rom)  # a word that comes in parts
     return Cost(
-        lut=lut + sum(m.tables for m in mapped),
-        ff=ff,
+        lut=lut + sum(m.tables + CHOICE * m.ff_bits for m in mapped),
+        ff=ff + sum(m.ff_bits for m in mapped),
         dsp=dsps(module.products(made.params), board.family),
         block_ram=sum(m.blocks for m in mapped),
         ultra_ram=sum(m.ultra for m in mapped),

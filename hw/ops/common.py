@@ -143,7 +143,7 @@ def turn_spans(graph: Graph, node: Node, tokens: int, border: int | None = None)
     found = []
     for g, n in graph.turns(node):
         rows = next(t for t in (g.tensor(name) for name in (*n.inputs, n.name)) if t.kind == "row")
-        found.append(rows.keys.spans(tokens, border))
+        found.append(rows.keys.spans(tokens, g.border(tokens) if border is None else border))
     return np.array(found)
 
 

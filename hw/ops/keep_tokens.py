@@ -17,7 +17,7 @@ from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import fields, require, require_rows, sentences
 from bitloom.hw.ops.record import Operator
-from bitloom.hw.parts import banks, ring
+from bitloom.hw.parts import banks, first_key, ring
 from bitloom.hw.parts.banks import Banks
 from bitloom.hw.parts.ring import Ring
 from bitloom.hw.tokens import SHARE_BITS, left
@@ -31,7 +31,7 @@ def keep_tokens(x, p, keep):
 
     s_j = sum_i sum_h p[i,h,j]
 
-    x        int64 [T, C]; p int64 [T, heads, T], unsigned codes
+    x        int64 [T, C]; p int64 [T, heads, T], unsigned codes, 0 where query i does not see key j
     keep     share that stays, 1 .. 256
     returns  int64 [T', C]
     """
@@ -45,8 +45,8 @@ def kept(received: np.ndarray, keep: int) -> np.ndarray:
 
 
 def sum_bits(p: Tensor, tokens: int) -> int:
-    """Of what one token receives, of so many tokens."""
-    return (tokens * int(p.shape[1]) * p.high).bit_length()
+    """Of what one token receives, of so many tokens: as many queries see it as it sees keys."""
+    return (int(p.keys.spans(tokens).max()) * int(p.shape[1]) * p.high).bit_length()
 
 
 def check(graph: Graph, node: Node) -> None:
@@ -55,7 +55,8 @@ def check(graph: Graph, node: Node) -> None:
     require(x.kind == "token", graph, node, f"{x.name} got shape {x.shape}, must be (TOKENS, C)")
     require_rows(p, int(p.shape[1]) if len(p.shape) == 3 else 0, graph, node)
     require(p.shape[0] == x.shape[0], graph, node, f"{p.name} got tokens {p.shape[0]!r}, must be {x.name}'s {x.shape[0]!r}")
-    require(p.keys.all, graph, node, f"{p.name} got keys {p.shape[2]!r}, must be 'T': each query sees all keys")
+    rule = "must be 'T' or a window of 1 or more: a row tells then whether it is the last"
+    require(p.keys.tells_end, graph, node, f"{p.name} got keys {p.shape[2]!r}, {rule}")
     require(not p.signed, graph, node, f"{p.name} got signed, must be unsigned")
     want = (str(x.tokens.behind(keep)), x.channels)
     require(out.shape == want, graph, node, f"output got shape {out.shape}, must be {want}")
@@ -119,15 +120,17 @@ def _choose(graph: Graph, node: Node, fold: Fold, source, listed, free):
     number = 0
     while True:
         tokens = row_number = 0
-        while not row_number or row_number < -(-tokens // fold.queries) * groups:
+        while row_number % groups or tokens == 0 or row_number // groups * fold.queries < tokens:
             row = yield source.get()
             rows.open()
             last = yield from rows.take(source, row)
-            start, tokens = max(last, done) + 1, row.beats
+            start = max(last, done) + 1
             if not row_number:
                 start = max(start, sums.popleft())
-            done = start + tokens - 1
+            done = start + row.beats - 1
             rows.done(done)
+            query = row_number // groups * fold.queries
+            tokens = (0 if p.keys.back is None else max(0, query - p.keys.back)) + row.beats  # up to the last one that it sees
             row_number += 1
         begin = max(done + latency(fold.side * fold.queries), over) + 1 + bits * tokens
         if number >= 2:
@@ -161,6 +164,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "SUM_W": sum_bits(p, longest),
             "KEEP": keeps[0],
             "MOST": left(longest, max(keeps)),
+            **({} if p.keys.all else p.keys.reach(longest)),
             **by_turn,
             **ring.params(graph),
         },
@@ -169,7 +173,8 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
     p = graph.tensor(node.inputs[1])
-    return HlsLayer(constants={"keep": node.attrs["keep"], "groups": int(p.shape[1]) // fold.side, "sum_bits": sum_bits(p, graph.max_tokens)})
+    reach = {key.lower(): tokens for key, tokens in p.keys.reach(graph.max_tokens).items()}
+    return HlsLayer(constants={"keep": node.attrs["keep"], "groups": int(p.shape[1]) // fold.side, "sum_bits": sum_bits(p, graph.max_tokens), **reach})
 
 
 def holds(graph: Graph, node: Node, fold: Fold, port: int) -> int:
@@ -196,7 +201,12 @@ def terms(p: Params) -> Terms:
         "sum_bits": 2 * p["SUM_W"],
         "tree_bits": (lanes - 1) * (p["P_W"] + lanes.bit_length()),
         "lane_bits": lanes * p["P_W"],
-        "count_bits": 14 * at + index_bits(p["ROWS"]) + index_bits(beats) + ring.count_bits(beats * p["MAX_TOKENS"]) + 2 * index_bits(p["MOST"]),
+        "count_bits": 14 * at
+        + index_bits(p["ROWS"])
+        + index_bits(beats)
+        + ring.count_bits(beats * p["MAX_TOKENS"])
+        + 2 * index_bits(p["MOST"])
+        + (at + first_key.count_bits(p, 1) if "BACK" in p else 0),
         "index_bits": 2 * index_bits(p["MAX_TOKENS"] * beats),
     }
 

@@ -247,9 +247,9 @@ def memories(p: Params) -> list[Memory]:
     rounds = [Memory("round", p["EPS"].bit_length() + 2 * p["OUT_W"] + 12, turns, rom=True)] * 3 if "ROUND_FILE" in p else []
     return rounds + [
         Memory("x", p["LANES"] * p["IN_W"], 4 << index_bits(beats)),
-        Memory("sum1", widths.total, 4),
-        Memory("var", widths.variance, 4),
-        Memory("recip", widths.recip, 4),
+        Memory("sum1", widths.total, 4, direct=True),
+        Memory("var", widths.variance, 4, direct=True),
+        Memory("recip", widths.recip, 4, direct=True),
         Memory("gamma", p["LANES"] * p["GAMMA_W"], shared.count(p) * beats, rom=True),
         Memory("beta", p["LANES"] * p["BETA_W"], shared.count(p) * beats, rom=True),
     ]

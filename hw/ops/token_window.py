@@ -57,10 +57,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
-    beats = fold.into(graph.tensor(node.inputs[0]).channels).width // fold.lanes_in
-    kernel, dilation, stride = _shape(node)
-    require(stride == 1, graph, node, f"got a stride of {stride}, must be 1 for hls4ml; use the rtl backend")
-    return HlsLayer(constants={"kernel": kernel, "dilation": dilation}, interval=(graph.max_tokens + offsets(kernel, dilation)[-1]) * beats)
+    return window.hls(graph, node, fold)
 
 
 def holds(graph: Graph, node: Node, fold: Fold, port: int) -> int:

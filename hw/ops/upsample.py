@@ -11,7 +11,7 @@ import numpy as np
 
 from bitloom.hw.cost.memories import Memory, index_bits
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
-from bitloom.hw.instance import Fold, Instance, Module, Params, Terms
+from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops import add
 from bitloom.hw.ops.common import require
 from bitloom.hw.ops.record import Operator
@@ -78,6 +78,10 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     return Instance(module="upsample", params=own | add.rtl(graph, node, fold).params)
 
 
+def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
+    return HlsLayer(constants={"stride": node.attrs["stride"]} | add.hls(graph, node, fold).constants)
+
+
 def append(g: GraphBuilder, name: str, a: Tensor, b: Tensor, stride: int, *, mult_a: int, mult_b: int, shift: int, bits: int, scale: float = 1.0) -> Tensor:
     """The node of the rescaled sum on a's tokens."""
     out = Tensor(name=name, shape=a.shape, bits=bits, signed=True, scale=scale)
@@ -109,4 +113,5 @@ OP = Operator(
     timing=timing,
     rtl=rtl,
     module=MODULE,
+    hls=hls,
 )

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
-from bitloom.hw.instance import Fold, Instance, Module, Params, Terms
+from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import require
 from bitloom.hw.ops.record import Operator
 from bitloom.hw.parts import window
@@ -55,6 +55,10 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     return Instance(module="window_max", params={"SIGNED": int(graph.tensor(node.name).signed), **window.params(graph, node, fold)})
 
 
+def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
+    return window.hls(graph, node, fold)
+
+
 def holds(graph: Graph, node: Node, fold: Fold, port: int) -> int:
     return window.holds(window.pooled(node), node.attrs["stride"])
 
@@ -86,4 +90,5 @@ OP = Operator(
     holds=holds,
     rtl=rtl,
     module=MODULE,
+    hls=hls,
 )

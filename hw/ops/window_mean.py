@@ -7,7 +7,7 @@ import numpy as np
 
 from bitloom.hw.cost.multipliers import Product
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
-from bitloom.hw.instance import Fold, Instance, Module, Params, Terms
+from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import clip, require, require_bits, round_shift
 from bitloom.hw.ops.record import Operator
 from bitloom.hw.ops.token_mean import SHIFT_MAX, reciprocal_bits
@@ -77,6 +77,10 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     return Instance(module="window_mean", params=own | window.params(graph, node, fold))
 
 
+def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
+    return window.hls(graph, node, fold, sum_bits=sum_bits(rtl(graph, node, fold).params), **{key: node.attrs[key] for key in ("recip_bits", "shift")})
+
+
 def holds(graph: Graph, node: Node, fold: Fold, port: int) -> int:
     return window.holds(window.pooled(node), node.attrs["stride"])
 
@@ -122,4 +126,5 @@ OP = Operator(
     holds=holds,
     rtl=rtl,
     module=MODULE,
+    hls=hls,
 )

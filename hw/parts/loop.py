@@ -185,6 +185,9 @@ class Loop:
                 token = yield source.get()
                 while recalled:
                     first = max(now, token.first)
+                    if self.by_turn and not opens:
+                        opens = self.by_turn.open(visit[1], first + 1)
+                        first = max(first, opens - 1)
                     _, now = yield out.put(first + 1, first + token.beats, token.beats, False)
                     recalled -= 1
                 if not new and drops:

@@ -7,7 +7,7 @@ import numpy as np
 
 from bitloom.hw.cost.memories import Memory, index_bits
 from bitloom.hw.graph import Graph, Node
-from bitloom.hw.instance import Fold, Params, Terms
+from bitloom.hw.instance import Fold, HlsLayer, Params, Terms
 from bitloom.hw.ops.common import require
 
 INSIDE = 2  # tokens that a unit takes beside those that it needs to give one out, and the one that it gives
@@ -101,6 +101,15 @@ def holds(places: list[int], stride: int) -> int:
     return behind(places, stride) + INSIDE + 1
 
 
+def hls(graph: Graph, node: Node, fold: Fold, **own: int) -> HlsLayer:
+    """The constants of hls/nnet/window.h, and the operator's own."""
+    kernel, dilation, stride = (int(node.attrs.get(key, 1)) for key in ("kernel", "dilation", "stride"))
+    places = offsets(kernel, dilation, stride)
+    later, beats = behind(places, stride), fold.into(graph.tensor(node.inputs[0]).channels).width // fold.lanes_in
+    constants = {"kernel": kernel, "dilation": dilation, "stride": stride, "behind": later, "lag": later - places[-1]}
+    return HlsLayer(constants=constants | own, interval=(graph.max_tokens + later) * beats)
+
+
 def params(graph: Graph, node: Node, fold: Fold) -> Params:
     """Of hw/rtl/window.sv, without the dilation."""
     x = graph.tensor(node.inputs[0])
@@ -126,7 +135,7 @@ def _depths(p: Params) -> list[int]:
 def memories(p: Params) -> list[Memory]:
     queue = index_bits(behind(_places(p), p["STRIDE"]) + INSIDE + 1)
     beside = [Memory("token", p["LANES"] * p["W"], depth) for depth in _depths(p)]
-    return [*beside, Memory("length", p["MAX_TOKENS"].bit_length(), 1 << queue)]
+    return [*beside, Memory("length", p["MAX_TOKENS"].bit_length(), 1 << queue, direct=True)]
 
 
 def terms(p: Params) -> Terms:

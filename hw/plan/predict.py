@@ -82,13 +82,14 @@ def predict(
     starts    of sentences that come apart: the earliest cycle of each one's first beat, from 0 on
     external  the memory of the weights, where it is known better than by what the design counts on at most
     exits     of a rolled encoder with off-ramps: at which each sentence leaves (bitloom.hw.golden.exits); None: all at the last
-    borders   of pairs, where keys depend on it: tokens of the first sentence of each, as sent (bitloom.hw.golden.borders); None: halves
+    borders   of pairs, where keys depend on it: tokens of the first sentence of each, as sent (bitloom.hw.golden.borders); None: as plans count them
     left_out  of an encoder that keeps first sentences: tokens of each that are not sent (hw/recall.py); None: all are sent
 
     How long requests of external memory wait for each other is first estimated. Where they are not too many, the network is run again with what each of
     them would have met behind hw/rtl/axi_fetch.sv, had they come in the cycles of the run before.
     """
-    told = (None if exits is None else list(exits), each_border(lengths, borders), list(left_out or [0] * len(lengths)))
+    borders = [design.graph.border(n) for n in lengths] if borders is None else each_border(lengths, borders)
+    told = (None if exits is None else list(exits), borders, list(left_out or [0] * len(lengths)))
     if design.folding.memory is None:
         return _run(design, lengths, starts, None, *told)
     memory = design.folding.memory

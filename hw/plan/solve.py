@@ -75,11 +75,8 @@ class HardwareConfig(Strict):
         if (self.target_cycles is None) == (self.multipliers is None) and (self.target_cycles or not self.board):
             got = "both" if self.target_cycles else "neither"
             raise ValueError(f"hardware: got {got} of target_cycles and multipliers, must be exactly one; remove or add one")
-        if self.recall and (self.layers is None or self.memory):
-            got = "hardware.memory" if self.memory else "all layers in hardware"
-            raise ValueError(
-                f"hardware.recall: got {got}, must be layers in turn with their weights on the chip; set hardware.layers: 1, remove hardware.memory"
-            )
+        if self.recall and self.layers is None:
+            raise ValueError("hardware.recall: got all layers in hardware, must be layers in turn; set hardware.layers: 1")
         return self
 
 

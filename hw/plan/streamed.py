@@ -53,8 +53,6 @@ def _check_by_turn(graph: Graph, folding: Folding) -> None:
     if graph.around is None or graph.inside != 1:
         got = "layers that are all in hardware" if graph.around is None else f"{graph.inside} sentences inside"
         raise FoldingError(f"folding: got {got} for hardware.memory.by_turn, must be layers in turn with one sentence inside; set hardware.layers, inside: 1")
-    if graph.ramp:
-        raise FoldingError("folding: got a network with early exits for hardware.memory.by_turn, must be one whose sentences pass all layers; remove by_turn")
     if sparse := [name for name, fold in folding.folds.items() if fold.words and len(graph.turns(graph.node(name))) > 1]:
         raise FoldingError(f"folding: got {sparse[0]} without its zero weights for hardware.memory.by_turn, must hold all; remove by_turn")
 

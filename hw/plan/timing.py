@@ -400,12 +400,12 @@ def simulate_node(graph: Graph, node: Node, fold: Fold, lengths: Sequence[int], 
     """One operator alone, its sources always valid, its sink always ready; cycle 0 is the first accepted beat.
 
     turn     of all sentences, in a rolled graph
-    borders  of pairs (hw/keys.py); None: not known
+    borders  of pairs (hw/keys.py); None: as plans count them (hw/graph.py: Graph.border)
     """
     names = [name for _, name in OPS[node.op].takes(node)]
     ins = [Channel(f"{node.name}.in{i}", latency=0) for i in range(len(names))]
-    if borders is None and _sees_all(graph, node, turn):
-        borders = [0] * len(lengths)
+    if borders is None:
+        borders = [0 if _sees_all(graph, node, turn) else graph.border(n) for n in lengths]
     for channel in ins:
         channel.turns, channel.borders = turn, borders
     out = Channel(f"{node.name}.out", latency=0)

@@ -2,7 +2,9 @@
 // keep_tokens: of a sentence's n tokens x[0] and the others that received most attention, n' = (n*KEEP + 255) >> 8 in all, in order;
 //          of two that received as much the earlier one. What token j received: s[j] = sum of p[i,h,j] over all queries i and heads h
 // Golden : hw/ops/keep_tokens.py (bit-exact)
-// Stream : s_* (token stream) and p_* (row stream: rows of n elements, ROWS of them a token, or QUERIES tokens side by side) -> m_* (token stream)
+// Stream : s_* (token stream) and p_* (row stream, ROWS rows a token, or QUERIES tokens side by side; those of token i hold keys
+//          max(0, i - BACK) .. min(n, i + AHEAD + 1) - 1) -> m_* (token stream)
+// Ranges : a sentence ends with the token that sees no key behind its own, so AHEAD is 1 at least
 // Method : three stages, each on a sentence of its own. Rows are double-buffered, as n must be known to leave out the lanes of tokens that are not there;
 //          an element's lanes are added up, and to what is in a memory of sums, one of two. The threshold, the largest v of which n'-1 tokens or more
 //          have s[j] >= v, is found bit by bit from the highest, in a pass over the sums each; in one more, from the last token to the first, those that stay
@@ -24,6 +26,8 @@ module keep_tokens #(
   parameter int SUM_W = 11,      // bits of what a token receives
   parameter int KEEP = 128,      // share of the tokens that stays, in 256ths
   parameter int MOST = 2,        // tokens that stay, at most
+  parameter int BACK = MAX_TOKENS - 1,   // keys seen before the query's own; MAX_TOKENS - 1: all
+  parameter int AHEAD = MAX_TOKENS - 1,  // and behind it; fewer: QUERIES is 1
   parameter int TURNS = 1,       // see turns
   parameter int SENTENCES = 2,   // see turns
   parameter KEEP_FILE = "",      // word t: KEEP of turn t; "": KEEP
@@ -67,6 +71,7 @@ module keep_tokens #(
   localparam int NodeW = P_W + $clog2(Lanes);
   localparam logic [SUM_W-1:0] Top = SUM_W'(1) << (SUM_W - 1);
   localparam int Delay = Stages + 2;                   // from reading an element to writing its sums
+  localparam bit Ranges = BACK < MAX_TOKENS - 1 || AHEAD < MAX_TOKENS - 1;
 
   // Stage 1: rows are added up
   wire row_full;
@@ -81,19 +86,40 @@ module keep_tokens #(
   wire read = row_full && !(first_row && step_q == '0 && taken_q[bank_q]);
   wire row_end = TokenW'(step_q) + 1'b1 == span;
   wire token_end = row_end && row_q == RowW'(ROWS - 1);
-  wire sentence_end = token_end && (SeenW + 1)'(seen_q) + (SeenW + 1)'(QUERIES) >= (SeenW + 1)'(span);
+  wire [AtW-1:0] key;            // that is read
+  wire [TokenW-1:0] key_end = TokenW'(key) + 1'b1;
+  wire sentence_end = token_end && (SeenW + 1)'(seen_q) + (SeenW + 1)'(QUERIES) >= (SeenW + 1)'(key_end);
+  wire fresh = row_q == '0 && (seen_q == '0 || (Ranges && (SeenW + 1)'(key) == (SeenW + 1)'(seen_q) + (SeenW + 1)'(AHEAD)));  // no row has had that key
+
+  if (Ranges) begin : g_range
+    logic [AtW-1:0] key_q;
+    wire [AtW-1:0] first;
+    wire in_first;
+    wire unused = &{1'b0, in_first};
+    first_key #(.MAX_TOKENS(MAX_TOKENS), .BACK(BACK)) u_first (
+      .clk, .rst, .token_end(read && token_end), .sentence_last(sentence_end), .border('0), .at('0), .in_first, .first);
+    assign key = key_q;
+    always_ff @(posedge clk) begin
+      if (read) key_q <= row_end ? first : key_q + 1'b1;
+      if (rst) key_q <= '0;
+    end
+  end else begin : g_all
+    assign key = step_q;
+  end
 
   /* verilator lint_off PINCONNECTEMPTY */
   banks #(.LANES(Lanes), .WORD(Lanes), .W(P_W), .DEPTH(MAX_TOKENS), .FIXED(1'b0)) u_row (
     .clk, .rst, .s_valid(p_valid), .s_ready(p_ready), .s_data(p_data), .s_last(p_last),
     .en(1'b1), .offset(step_q), .done(read && row_end), .full(row_full), .count(span), .one(), .few(), .last(), .word(row_word));
 
-  // How many tokens stay, and where the last one lies in the ring, counted in a sentence's first row
+  // How many tokens stay, and where the last one lies in the ring, counted in a sentence's first row; with ranges as its tokens' rows end
   wire [ShareW-1:0] keep;
   logic [QuotaW-1:0] quota_q;
   logic [WordW-1:0] base_q;
-  wire [QuotaW-1:0] quota = !first_row ? quota_q : (step_q == '0 ? QuotaW'(255) : quota_q) + QuotaW'(keep);
-  wire [WordW-1:0] base = !first_row ? base_q : step_q == '0 ? '0 : base_q + WordW'(Beats);
+  wire counts = Ranges ? token_end : first_row;
+  wire counts_first = Ranges ? seen_q == '0 : step_q == '0;
+  wire [QuotaW-1:0] quota = !counts ? quota_q : (counts_first ? QuotaW'(255) : quota_q) + QuotaW'(keep);
+  wire [WordW-1:0] base = !counts ? base_q : counts_first ? '0 : base_q + WordW'(Beats);
 
   if (KEEP_FILE == "") begin : g_keep
     assign keep = ShareW'(KEEP);
@@ -111,15 +137,15 @@ module keep_tokens #(
   (* mem2reg *) logic [NodeW-1:0] node_q [0:Inner+Leaves-1];
 
   always_ff @(posedge clk) begin
-    for (int r = 0; r < QUERIES; r++) there_q[r] <= (SeenW + 1)'(seen_q) + (SeenW + 1)'(r) < (SeenW + 1)'(span);
+    for (int r = 0; r < QUERIES; r++) there_q[r] <= r == 0 || (SeenW + 1)'(seen_q) + (SeenW + 1)'(r) < (SeenW + 1)'(span);
     for (int i = 0; i < Leaves; i++)
       node_q[Inner+i] <= i < Lanes && there_q[(i%Lanes)/SIDE] ? NodeW'(row_word[(i%Lanes)*P_W +: P_W]) : '0;
     for (int n = 0; n < Inner; n++) node_q[n] <= node_q[4*n+1] + node_q[4*n+2] + node_q[4*n+3] + node_q[4*n+4];
     valid_q <= Delay'({valid_q, read});
-    first_q <= Delay'({first_q, first_row});
+    first_q <= Delay'({first_q, fresh});
     which_q <= Delay'({which_q, bank_q});
     end_q <= Delay'({end_q, read && sentence_end});
-    at_q <= (Delay*AtW)'({at_q, step_q});
+    at_q <= (Delay*AtW)'({at_q, key});
     if (read) begin
       step_q <= row_end ? '0 : step_q + 1'b1;
       if (row_end) row_q <= token_end ? '0 : row_q + 1'b1;
@@ -180,7 +206,7 @@ module keep_tokens #(
   always_ff @(posedge clk) begin
     if (read && sentence_end) begin
       taken_q[bank_q] <= 1'b1;
-      spans_q[bank_q*TokenW +: TokenW] <= span;
+      spans_q[bank_q*TokenW +: TokenW] <= key_end;
       quotas_q[bank_q*TokenW +: TokenW] <= TokenW'(quota >> 8);
       bases_q[bank_q*WordW +: WordW] <= base;
     end
@@ -279,6 +305,7 @@ module keep_tokens #(
 
   initial begin
     if (C % LANES != 0) $fatal(1, "keep_tokens: got LANES %0d, must divide C %0d", LANES, C);
+    if (Ranges && (AHEAD < 1 || QUERIES > 1)) $fatal(1, "keep_tokens: got AHEAD %0d and QUERIES %0d, must be 1 or more, and 1", AHEAD, QUERIES);
     if (KEEP < 1 || KEEP > 256 || SUM_W < 2) $fatal(1, "keep_tokens: got KEEP %0d and SUM_W %0d, must be 1 .. 256, 2 or more", KEEP, SUM_W);
   end
 endmodule

@@ -3,6 +3,7 @@
 
     python -m bitloom.hw.synth.calibrate measure FOLDER BUILD_DIR...   synthesizes for ECP5, one row an operator, into FOLDER/<name>.json
     python -m bitloom.hw.synth.calibrate fit FOLDER/*.json             writes the coefficients and prints how far each row is off
+    python -m bitloom.hw.synth.calibrate extend MODULE... FOLDER/*.json   the same of these modules alone; those of the others stay
 
 An encoder is synthesized with its operators kept apart, so that one run gives the figures of all of them.
 """
@@ -14,6 +15,7 @@ import re
 import shutil
 import sys
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +23,13 @@ from scipy.optimize import nnls
 
 from bitloom.hw.board import Board
 from bitloom.hw.cost.resources import COEFFICIENTS, MODULES, instance_cost, terms
-from bitloom.hw.instance import Instance
+from bitloom.hw.instance import Instance, Terms
 from bitloom.hw.ops import OPS
 from bitloom.hw.synth.families import FAMILIES, count
 from bitloom.hw.synth.registers import absorb_module
 from bitloom.hw.synth.tools import run
 
+LEFT_OUT = {"KEEP": 0, "WORDS": 0, "FACTOR_W": 1}  # parameters that are not given where they have these values
 # Operators with multiplier arrays have the same parts: they are fitted together, but for their constants.
 SHARED = tuple(op.module.name for op in OPS.values() if op.matrix)
 
@@ -63,9 +66,10 @@ def measure(build_dir: Path, out: Path, board: Board) -> list[dict]:
 
 
 def _params(module: dict) -> dict[str, int | str]:
-    """Parameters of a derived module: Yosys writes numbers as bits, and texts as they are."""
+    """Parameters of a derived module, as operators give them: Yosys writes numbers as bits, texts as they are, and all, also those that are left out."""
     values = module.get("parameter_default_values", {})
-    return {key: (int(v, 2) - (int(v[0]) << len(v) if len(v) == 32 else 0) if re.fullmatch(r"[01]{8,}", v) else v) for key, v in values.items()}
+    params = {key: (int(v, 2) - (int(v[0]) << len(v) if len(v) == 32 else 0) if re.fullmatch(r"[01]{8,}", v) else v) for key, v in values.items()}
+    return {key: value for key, value in params.items() if str(value).strip() and LEFT_OUT.get(key) != value}
 
 
 def _memories(log: str) -> dict[str, dict[str, str]]:
@@ -77,25 +81,48 @@ def _memories(log: str) -> dict[str, dict[str, str]]:
 
 
 def fit(rows: list[dict], board: Board) -> dict[str, dict[str, dict[str, float]]]:
-    """{module: {lut, ff: {term: coefficient}}}: non-negative least squares of the relative errors."""
-    result: dict[str, dict[str, dict[str, float]]] = {module: {} for module in MODULES}
-    for group in (SHARED, *((module,) for module in MODULES if module not in SHARED)):
+    """{module: {lut, ff: {term: coefficient}}} of the modules that have rows: non-negative least squares of the relative errors."""
+    there = {row["module"] for row in rows}
+    result: dict[str, dict[str, dict[str, float]]] = {module: {} for module in MODULES if module in there}
+    for group in ([m for m in SHARED if m in there], *([m] for m in result if m not in SHARED)):
         chosen = [row for row in rows if row["module"] in group]
+        if not chosen:
+            continue
         named = [dict(terms(_made(row), board)) for row in chosen]
         for row, values in zip(chosen, named, strict=True):
             values[f"one {row['module']}"] = values.pop("one")
-        names = sorted({name for values in named for name in values})
         for what in ("lut", "ff"):
-            sizes = np.array([max(row[what], 20) for row in chosen], float)
-            matrix = np.array([[values.get(name, 0) for name in names] for values in named], float)
-            weights = np.sqrt([row["count"] for row in chosen]) / sizes
-            solution, _ = nnls(matrix * weights[:, None], np.array([row[what] for row in chosen]) * weights)
+            solution = _solve(chosen, named, what, {})
             for module in group:
                 other = {f"one {name}" for name in group if name != module}
-                result[module][what] = {
-                    name.split(" ")[0]: float(f"{value:.4g}") for name, value in zip(names, solution, strict=True) if value > 0 and name not in other
-                }
+                result[module][what] = {name.split(" ")[0]: value for name, value in solution.items() if name not in other}
     return result
+
+
+def extend(rows: list[dict], board: Board, modules: Sequence[str], known: dict) -> dict[str, dict[str, dict[str, float]]]:
+    """`known` with other coefficients of these modules; what a module's array has in common with arrays that are known stays as it is there."""
+    result = dict(known)
+    for module in modules:
+        chosen = [row for row in rows if row["module"] == module]
+        if not chosen:
+            raise SystemExit(f"calibrate: {module}: got no row, must be measured; known are {', '.join(sorted({row['module'] for row in rows}))}")
+        named, result[module] = [dict(terms(_made(row), board)) for row in chosen], {}
+        others = [known[name] for name in SHARED if name in known and name not in modules] if module in SHARED else []
+        for what in ("lut", "ff"):
+            common = {name: value for other in others for name, value in other[what].items() if name != "one"}
+            result[module][what] = common | _solve(chosen, named, what, common)
+    return result
+
+
+def _solve(rows: list[dict], named: list[Terms], what: str, common: Mapping[str, float]) -> dict[str, float]:
+    """Coefficients of the terms beside those of `common`, which are given."""
+    names = sorted({name for values in named for name in values} - set(common))
+    sizes = np.array([max(row[what], 20) for row in rows], float)
+    matrix = np.array([[values.get(name, 0) for name in names] for values in named], float)
+    weights = np.sqrt([row["count"] for row in rows]) / sizes
+    left = np.array([row[what] - sum(common.get(name, 0) * size for name, size in values.items()) for row, values in zip(rows, named, strict=True)])
+    solution, _ = nnls(matrix * weights[:, None], left * weights)
+    return {name: float(f"{value:.4g}") for name, value in zip(names, solution, strict=True) if value > 0}
 
 
 def _made(row: dict) -> Instance:
@@ -108,6 +135,8 @@ def print_errors(rows: list[dict], board: Board) -> None:
     totals = {"lut": [0.0, 0.0], "ff": [0.0, 0.0]}
     for module in MODULES:
         chosen, text = [row for row in rows if row["module"] == module], ""
+        if not chosen:
+            continue
         costs = [instance_cost(_made(row), board) for row in chosen]
         for what, total in totals.items():
             guesses = [getattr(cost, what) for cost in costs]
@@ -128,9 +157,11 @@ def main(arguments: list[str]) -> None:
             folder = Path(arguments[1])
             rows = measure(Path(name), folder / Path(name).name, board)
             (folder / f"{Path(name).name}.json").write_text(json.dumps(rows, indent=1) + "\n")
-    elif arguments[:1] == ["fit"]:
-        rows = [row for name in arguments[1:] for row in json.loads(Path(name).read_text())]
-        COEFFICIENTS.write_text(json.dumps(json.loads(COEFFICIENTS.read_text()) | {"lut4": fit(rows, board)}, indent=1) + "\n")
+    elif arguments[:1] in (["fit"], ["extend"]):
+        names = [name for name in arguments[1:] if name.endswith(".json")]
+        rows, data = [row for name in names for row in json.loads(Path(name).read_text())], json.loads(COEFFICIENTS.read_text())
+        data["lut4"] = fit(rows, board) if arguments[0] == "fit" else extend(rows, board, [name for name in arguments[1:] if name not in names], data["lut4"])
+        COEFFICIENTS.write_text(json.dumps(data, indent=1) + "\n")
         print_errors(rows, board)
     else:
         raise SystemExit(__doc__)

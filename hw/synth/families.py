@@ -49,7 +49,7 @@ FAMILIES = {
                    dsp={"MULT18X18D": 1}, block_ram={"DP16KD": {"DP16KD": 1}}),
     "gw2a": Family(synth="synth_gowin -top {top} -family gw2a", lut={f"LUT{n}": 1 for n in range(1, 5)} | {"ALU": 1, "RAM16SDP4": 4, "RAM16SDP2": 2},
                    ff=("DFF",), dsp={"MULT9X9": Fraction(1, 2), "MULT18X18": 1, "MULT36X36": 4}, block_ram={"BSRAM": dict.fromkeys(_GOWIN_RAM, 1)}),
-    "ice40up": Family(synth="synth_ice40 -device u -dsp -top {top}", lut={"SB_LUT4": 1}, ff=("SB_DFF",), dsp={"SB_MAC16": 1},
+    "ice40up": Family(synth="synth_ice40 -device u -dsp -dffe_min_ce_use 16 -top {top}", lut={"SB_LUT4": 1}, ff=("SB_DFF",), dsp={"SB_MAC16": 1},
                       block_ram={"SB_RAM40_4K": {f"SB_RAM40_4K{edge}": 1 for edge in ("", "NR", "NW", "NRNW")}, "SB_SPRAM256KA": {"SB_SPRAM256KA": 1}}),
     "artix-7": _xilinx("xc7", "DSP48E1"),
     "zynq-7000": _xilinx("xc7", "DSP48E1"),

@@ -45,6 +45,8 @@ def cut_parts(model: FloatModel, part: str, kept: Sequence[Sequence[int]]) -> Fl
             if there[name].shape == parameter.shape:
                 parameter.copy_(there[name])
         for old, layer, own, shape in zip(model.network.layer, new.network.layer, kept, layers, strict=True):
+            if not len(own):  # no head but those with fixed patterns
+                continue
             index = torch.tensor(list(own), device=next(model.parameters()).device)
             if part == "heads":
                 index = (index[:, None] * shape.head_width + torch.arange(shape.head_width, device=index.device)).flatten()
@@ -87,9 +89,17 @@ def cut_hidden(model: FloatModel, kept: Tensor, pooled: Tensor) -> FloatModel:
     else:
         gives(old.embeddings.project)
     for layer in old.layer:
-        for matrix in (layer.query, layer.key, layer.value, layer.ffn.up):
-            cut(reader(matrix).weight, (1, kept))
-        for operator in (writer(layer.attention.output), layer.attention.norm, writer(layer.ffn.down), layer.ffn.norm):
+        learned = ("query", "key", "value"), ("attention.output",)
+        fixed = ("fixed.value",), ("fixed.output",)
+        parts = [part for part, there in ((learned, layer.layer.heads), (fixed, layer.layer.patterns)) if there]
+        for name in (*(name for taking, _ in parts for name in taking), "ffn.up"):
+            cut(reader(layer.get_submodule(name)).weight, (1, kept))
+        for operator in (
+            *(writer(layer.get_submodule(name)) for _, giving in parts for name in giving),
+            layer.attention.norm,
+            writer(layer.ffn.down),
+            layer.ffn.norm,
+        ):
             gives(operator)
     pooler = old.pooler.pre if old.shape.pooler and not old.shape.per_token else None
     if pooler is not None:

@@ -37,13 +37,16 @@ class FixedPatterns(Method):
 
     Config = Config
     early = True
-    clashes = dict.fromkeys(("head_pruning", "hidden_pruning", "ternary_splitting", "attention_maps"), "it knows only heads with queries and keys")
+    alone = False
+    clashes = {"ternary_splitting": "it doubles heads with queries and keys alone"}
 
     def require(self, setup: Setup) -> None:
         layers = setup.shape.layers
         chosen = [layer for i, layer in enumerate(layers) if self._chosen(i)]
         if not chosen:
             raise self.error("layers", f"'{self.cfg.layers}'", f"match one of layer.0 .. layer.{len(layers) - 1}", "change it")
+        if any(layer.patterns for layer in chosen):
+            raise self.error("layers", f"'{self.cfg.layers}', of which one has patterns already", "have one entry for each layer", "change it")
         if any(layer.ranks for layer in chosen):
             raise self.error("", "layers of low rank", "be in front of low_rank", "move it up")
         if (fewest := min(layer.heads for layer in chosen)) < len(self.cfg.patterns):

@@ -108,7 +108,8 @@ class Gates(Method):
         return getattr(layer, self.field)
 
     def chosen(self, shape: EncoderShape) -> list[int]:
-        return [i for i in range(len(shape.layers)) if fnmatchcase(f"layer.{i}", self.cfg.layers)]
+        """Layers that have such parts."""
+        return [i for i, layer in enumerate(shape.layers) if self.count(layer) and fnmatchcase(f"layer.{i}", self.cfg.layers)]
 
     def target(self, counts: list[int]) -> int:
         return round(self.cfg.keep * sum(counts))
@@ -116,7 +117,7 @@ class Gates(Method):
     def require(self, setup: Setup) -> None:
         chosen, cfg = self.chosen(setup.shape), self.cfg
         if not chosen:
-            raise self.error("layers", f"'{cfg.layers}'", f"match one of layer.0 .. layer.{len(setup.shape.layers) - 1}", "change it")
+            raise self.error("layers", f"'{cfg.layers}'", f"match one of layer.0 .. layer.{len(setup.shape.layers) - 1} that has {self.part}", "change it")
         counts = [self.count(setup.shape.layers[i]) for i in chosen]
         groups = [counts] if cfg.scope == "all" else [[count] for count in counts]
         for group in groups:

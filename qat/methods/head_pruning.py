@@ -22,7 +22,7 @@ class Config(LayerRounds):
 
 
 class HeadPruning(Gates):
-    """I_h = E_x |dL(x)/dg_h| = E_x |A_h(x)^T dL(x)/dA_h(x)|, A_h what head h gives; over the l2 norm of its layer's I."""
+    """I_h = E_x |dL(x)/dg_h| = E_x |A_h(x)^T dL(x)/dA_h(x)|, A_h what head h gives; over the l2 norm of its layer's I. Heads with fixed patterns stay."""
 
     Config = Config
     part, field = "heads", "heads"

@@ -53,9 +53,9 @@ class LayerDrop(Method):
         if work.phase == "float":
             work.hooks.extend(layer.register_forward_hook(self._drop) for layer in work.network.layer)
 
-    def _drop(self, layer: nn.Module, args: tuple[Tensor, Tensor | None], y: tuple[Tensor, Tensor | None]) -> tuple[Tensor, Tensor | None]:
+    def _drop(self, layer: nn.Module, args: tuple[Tensor, Tensor | None, *tuple[Tensor, ...]], y: tuple[Tensor, Tensor | None]) -> tuple[Tensor, Tensor | None]:
         """Hidden states and mask. torch's own random numbers: a checkpoint holds their state."""
-        return args if layer.training and float(torch.rand(())) < self.cfg.rate else y
+        return args[:2] if layer.training and float(torch.rand(())) < self.cfg.rate else y
 
     def finish(self, work: Work) -> FloatModel | None:
         depth = len(work.network.layer)

@@ -21,6 +21,7 @@ from bitloom.hw.settings import ConfigError, Number
 from bitloom.hw.tokens import SHARE_BITS
 from bitloom.qat.methods import MethodConfig
 from bitloom.qat.methods.method import Method, Setup, Step, Work
+from bitloom.qat.net.encoder import Encoder
 from bitloom.qat.net.kept import ALL, KeepTokens, ranked
 from bitloom.qat.net.model import FloatModel
 from bitloom.qat.net.shape import EncoderShape
@@ -57,15 +58,8 @@ class TokenElimination(Method):
 
     Config = Config
     early = looks = True
-    clashes = {
-        "fixed_patterns": "what a token receives is a sum over all heads",
-        "attention_window": "what a token receives is a sum over all queries",
-        "attention_segments": "what a token receives is a sum over all queries",
-        "early_exit": "sentences that get shorter and leave early are not built",
-        "layer_drop": "a layer's share is that of its place",
-        "hidden_states": "the teacher's tokens are not those that are left",
-        "attention_maps": "the teacher's tokens are not those that are left",
-    }
+    clashes = {"layer_drop": "a layer's share is that of its place"}
+    open: list[bool] = []  # layers that may take tokens out, where the method stands in the list
 
     def phases(self) -> tuple[str, ...]:
         return ("float",)
@@ -76,17 +70,36 @@ class TokenElimination(Method):
             raise self.error("", "a head of each token", "have one vector of logits a sentence", "remove token_elimination, or set model.head: sequence")
         if cfg.keep is not None and len(cfg.keep) != len(shape.layers):
             raise self.error("keep", f"{len(cfg.keep)} shares", f"be one for each of the {len(shape.layers)} layers", "add or remove some")
-        if ranges := [i for i, layer in enumerate(shape.layers) if not Keys.parse(layer.keys).all]:
-            rule = "be all: what a token receives is a sum over all queries"
-            raise self.error("", f"keys '{shape.layers[ranges[0]].keys}' in layer.{ranges[0]}", rule, "remove the window, or token_elimination")
+        keys = [Keys.parse(layer.keys) for layer in shape.layers]
+        if blind := [i for i, own in enumerate(keys) if not (own.tells_end or own.segment)]:
+            rule = "see tokens behind its own: the first one, from which the answer is read, sees nothing else"
+            raise self.error("", f"keys '{shape.layers[blind[0]].keys}' in layer.{blind[0]}", rule, "widen the window, or remove token_elimination")
+        self._require_open(shape)
         if "learned_rounding" in setup.quant.post_training:
             rule = "have other steps: it compares tokens, and the quantized network may keep others"
             raise self.error("", "post_training: learned_rounding", rule, "remove it there")
         if cfg.keep is None and not setup.training.float_epochs:
             raise self.error("keep", "none and no float epochs to learn it in", "be given then", "set keep or training.float_epochs")
 
+    def _require_open(self, shape: EncoderShape) -> None:
+        """Raise MethodError: a layer that cannot take tokens out shall, or all of them are such."""
+        if not any(found := may_take_out(shape)):
+            got = "layers of which each stands in front of a sentence seen alone, or has fixed patterns alone"
+            raise self.error("", got, "be some that can take tokens out", "leave the last layers all keys, and a head without a pattern")
+        if shut := [i for i, (may, keep) in enumerate(zip(found, self.given() or [], strict=False)) if keep < ALL and not may]:
+            why = "a layer that sees each sentence of a pair alone, or stands in front of one" if shape.layers[shut[0]].heads else "fixed patterns alone"
+            raise self.error("keep", f"{self.cfg.keep[shut[0]]:g} for layer.{shut[0]}, {why}", "be 1 there", "raise it")
+
+    def settled(self, network: Encoder) -> None:
+        layers, may = network.shape.layers, may_take_out(network.shape)
+        late = [i for i, was in enumerate(self.open) if len(may) == len(self.open) and was and not (may[i] and Keys.parse(layers[i].keys).tells_end)]
+        if late:
+            got = f"keys of layer.{late[0]} or behind it that a method behind it changes"
+            raise self.error("", got, "stand behind that", "move token_elimination down")
+
     def reshape(self, shape: EncoderShape) -> EncoderShape:
-        return replace(shape, layers=tuple(replace(layer, keep=ALL) for layer in shape.layers))
+        self.open = may_take_out(shape)
+        return replace(shape, layers=tuple(replace(layer, keep=ALL if may else None) for layer, may in zip(shape.layers, self.open, strict=True)))
 
     def expect(self, shape: EncoderShape) -> EncoderShape:
         """A learned one is not known: all tokens then."""
@@ -106,7 +119,7 @@ class TokenElimination(Method):
         if self.cfg.keep is None:
             self.below.extend(torch.zeros(RANKS, device=device) for _ in layers)
         work.hooks.append(work.network.register_forward_pre_hook(self._set))
-        work.hooks.extend(layer.kept.register_forward_hook(self._soft(i)) for i, layer in enumerate(layers))
+        work.hooks.extend(layer.kept.register_forward_hook(self._soft(i)) for i, layer in enumerate(layers) if layer.kept)
 
     def retention(self, layer: int) -> Tensor:
         """r of the layer's ranks, [RANKS]."""
@@ -114,7 +127,8 @@ class TokenElimination(Method):
 
     def _set(self, network: nn.Module, args: tuple) -> None:
         for layer, keep in zip(network.layer, self.keeps.tolist(), strict=True):
-            layer.kept.keep = keep
+            if layer.kept is not None:
+                layer.kept.keep = keep
 
     def _soft(self, i: int):
         def soft(module: KeepTokens, args: tuple[Tensor, Tensor, Tensor | None], y: Tensor) -> Tensor:
@@ -132,7 +146,8 @@ class TokenElimination(Method):
     def loss(self, work: Work, loss: Tensor, inputs: dict[str, Tensor], outputs) -> Tensor:
         if work.phase != "float" or not self.learns:
             return loss
-        return loss + (self.cfg.strength or STRENGTH) * sum((i + 1) * self.retention(i).mean() for i in range(len(self.below)))
+        learned = [i for i, layer in enumerate(work.network.layer) if layer.kept]
+        return loss + (self.cfg.strength or STRENGTH) * sum((i + 1) * self.retention(i).mean() for i in learned)
 
     def during(self, work: Work, step: Step) -> None:
         if work.phase != "float":
@@ -167,6 +182,12 @@ class TokenElimination(Method):
         new = FloatModel(kept_shape(work.model.shape, keeps))
         new.load_state_dict(dict(work.model.named_parameters()), strict=False)
         return new
+
+
+def may_take_out(shape: EncoderShape) -> list[bool]:
+    """Of each layer: it has heads that say what a token receives, and it and all layers behind it see both sentences of a pair."""
+    pairs = [Keys.parse(layer.keys).segment for layer in shape.layers]
+    return [layer.heads > 0 and not any(pairs[i:]) for i, layer in enumerate(shape.layers)]
 
 
 def kept_shape(shape: EncoderShape, keeps: list[int]) -> EncoderShape:

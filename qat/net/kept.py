@@ -19,16 +19,20 @@ class KeepTokens(Operator, nn.Module):
     """The tokens that received most attention, in order (hw/ops/keep_tokens.py); padding behind them.
 
     keep  share that stays, in 256ths: given, or what a method that learns it sets while it trains
+    taken of the last batch: the tokens that were kept, by their places among those that came in [B, T'], and which of these are real, bool [B, T'];
+          None: all were kept
     """
 
     def __init__(self, keep: int):
         super().__init__()
         self.keep = keep
+        self.taken: tuple[Tensor, Tensor] | None = None
 
     grid = property(lambda self: self._sources[0].grid)
 
     def forward(self, x: Tensor, probs: Tensor, real: Tensor | None) -> Tensor:
         """x [B, T, H], probs [B, heads, T, T] -> [B, T', H], T' of the longest sentence."""
+        self.taken = None
         if self.keep == ALL:
             return x
         there = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if real is None else real[:, 0, 0]
@@ -36,6 +40,7 @@ class KeepTokens(Operator, nn.Module):
         count = left(there.sum(1, keepdim=True), self.keep)
         stays = torch.zeros_like(there).scatter(1, order, torch.arange(x.shape[1], device=x.device) < count)
         places = (~stays).sort(dim=1, stable=True).indices[:, : int(count.max())]
+        self.taken = places, stays.gather(1, places)
         return x.gather(1, places[..., None].expand(-1, -1, x.shape[-1]))
 
     def left(self, tokens: Tokens) -> Tokens:

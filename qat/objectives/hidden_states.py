@@ -37,6 +37,7 @@ class HiddenStates(Looking):
     """loss <- loss + weight * mean over layers i of D(P h_i, h'_g(i)), g(i) = round((i+1) * L'/L) - 1 the teacher's layer, P a matrix, one for all layers.
 
     D of square: mean over tokens and channels of the squared difference; normalized: mean over tokens of ||x/|x| - y/|y|||**2. P is there where widths differ.
+    Tokens are those that both still have, where layers take some out.
     """
 
     Config = Config
@@ -79,12 +80,12 @@ class HiddenStates(Looking):
     def loss(self, work: Work, loss: Tensor, inputs: dict[str, Tensor], outputs: Any) -> Tensor:
         if work.phase not in self.phases():
             return loss
-        ours, theirs, real = self.seen(work, inputs)
+        ours, theirs = self.seen(work, inputs)
         pairs = spaced_pairs(len(work.network.layer), len(work.shared["teachers"][self.cfg.teacher].model.network.layer))
         terms = []
         for i, g in pairs:
-            x, y = ours[f"layer.{i}"], theirs[f"layer.{g}"]
-            x, y = (x[:, 0], y[:, 0]) if self.cfg.tokens == "first" else (x[real], y[real])
+            (x, own), (y, its) = ours.states(i), theirs.states(g)
+            x, y = (x[:, 0], y[:, 0]) if self.cfg.tokens == "first" else (x[own & its], y[own & its])
             x = x if self.project is None else self.project(x)
             if self.cfg.distance == "square":
                 terms.append(TF.mse_loss(x, y))

@@ -98,9 +98,50 @@ class Looking(Objective):
             work.shared["student"] = {}
             work.hooks.extend(taps(work.network, work.shared["student"]))
 
-    def seen(self, work: Work, inputs: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
-        """What the student and the teacher computed inside, and the mask of real tokens [B, T]."""
-        return work.shared["student"], work.shared["teachers"][self.cfg.teacher].see(inputs), inputs["attention_mask"].bool()
+    def seen(self, work: Work, inputs: dict[str, Tensor]) -> tuple[Inside, Inside]:
+        """What the student and the teacher computed inside, each token in its place of the sentence."""
+        real = inputs["attention_mask"].bool()
+        return Inside(work.shared["student"], real), Inside(work.shared["teachers"][self.cfg.teacher].see(inputs), real)
+
+
+class Inside:
+    """What was computed inside for a batch, each token where it stands in its sentence, zeros in the places of those that have been taken out.
+
+    seen  as `taps` keep it; real: mask of the batch's tokens, bool [B, T]
+    """
+
+    def __init__(self, seen: dict[str, Any], real: Tensor):
+        self._seen, self._real = seen, real
+
+    def _left(self, layers: int) -> tuple[Tensor | None, Tensor]:
+        """Behind so many layers: places of the tokens that are left [B, T'], None for all, and which tokens these are, bool [B, T]."""
+        places, there = None, self._real
+        for i in range(layers):
+            if (kept := self._seen.get(f"layer.{i}.left")) is not None:
+                places = kept[0] if places is None else places.gather(1, kept[0])
+                there = torch.zeros_like(self._real).scatter(1, places, kept[1])
+        return places, there
+
+    def states(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Its output [B, T, H], and which tokens that has, bool [B, T]."""
+        places, there = self._left(layer + 1)
+        return _put_back(self._seen[f"layer.{layer}"], 1, places, there), there
+
+    def maps(self, layer: int, kind: str) -> tuple[Tensor, Tensor]:
+        """Its attention `before` or `after` softmax [B, heads, T, T], and which tokens that has, bool [B, T]."""
+        places, there = self._left(layer)
+        x = self._seen[f"layer.{layer}.{kind}"]
+        return _put_back(_put_back(x, 2, places, there), 3, places, there), there
+
+
+def _put_back(x: Tensor, dim: int, places: Tensor | None, there: Tensor) -> Tensor:
+    """x [B, .., T', ..] with its tokens, which lie along `dim`, in their places [B, T'] of the sentence."""
+    if places is None:
+        return x
+    shape = list(x.shape)
+    shape[dim] = there.shape[1]
+    index = places.reshape(len(places), *[-1 if d == dim else 1 for d in range(1, x.dim())]).expand(x.shape)
+    return x.new_zeros(shape).scatter(dim, index, x)
 
 
 class Teacher:
@@ -119,15 +160,19 @@ class Teacher:
 
 
 def taps(network: Encoder, seen: dict[str, Tensor]) -> Iterator[Any]:
-    """Hooks that keep the last outputs: `layer.i` [B, T, H], and its attention before and after softmax [B, heads, T, T]."""
+    """Hooks that keep the last outputs: `layer.i` [B, T, H], its attention before and after softmax [B, heads, T, T], where it has heads with queries and
+    keys, and `layer.i.left`, what is left of its tokens (qat/net/kept.py: KeepTokens.taken), where it takes some out."""
 
     def keep(name: str):
         return lambda module, args, y: seen.__setitem__(name, y)
 
     for i, layer in enumerate(network.layer):
         yield layer.ffn.norm.register_forward_hook(keep(f"layer.{i}"))
-        yield layer.scores.register_forward_hook(keep(f"layer.{i}.before"))
-        yield layer.probs.register_forward_hook(keep(f"layer.{i}.after"))
+        if layer.layer.heads:
+            yield layer.scores.register_forward_hook(keep(f"layer.{i}.before"))
+            yield layer.probs.register_forward_hook(keep(f"layer.{i}.after"))
+        if layer.kept is not None:
+            yield layer.kept.register_forward_hook(lambda module, args, y, name=f"layer.{i}.left": seen.__setitem__(name, module.taken))
 
 
 def spaced_pairs(student: int, teacher: int) -> list[tuple[int, int]]:

@@ -20,8 +20,8 @@ from torch import Tensor
 from bitloom.hw.board import Board
 from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.qat.cells import Cell, edges, tidy, told
+from bitloom.qat.compress import Compression
 from bitloom.qat.config import NetworkConfig, QuantConfig, TrainConfig
-from bitloom.qat.methods.method import Work
 from bitloom.qat.net.untrained import untrained_shape
 from bitloom.qat.search.cell_prices import FIGURES, RealCell
 from bitloom.qat.search.cell_space import most_probable, priced, too_much
@@ -81,16 +81,17 @@ class CellSearch:
                  config: SearchConfig, board: Board | None, out: Path, progress: Progress = lambda fraction, text: None):  # fmt: skip
         self.read, self.training, self.config, self.out, self.progress = read, training, config, out, progress
         self.space = config.architecture
+        if read.dataset.task == "span":
+            raise SearchError("search.method: got architecture for the task span, must be one with labels of sentences or tokens; choose another data set")
         shape = untrained_shape(model, labels=read.dataset.num_labels, vocabulary=len(read.tokenizer), task=read.dataset.task)
         read.compression.check(shape)
         self.progress(None, "costs of the hardware")
         self.prices, self.limits = priced(shape, quant, hardware, config, board)
         torch.manual_seed(training.seed)
         self.net = Supernet(shape, self.space.nodes, self.space.operations, self.space.cells)
-        methods = [m for m in read.compression._made() if m.cfg.method in TAKEN]
-        self.work = Work(phase="float", model=self.net, batches=lambda: (), methods=methods, data=read.compression.data)
-        for method in methods:
-            method.begin(self.work)
+        taken = Compression([entry for entry in read.compression.entries if entry.method in TAKEN], quant, training.model_copy(update={"distill": None}))
+        taken.data = read.compression.data
+        self.work = taken.begin("float", self.net, lambda: ())
         self.optimizers = (optimizer_of(self.net.network, training.model_copy(update={"qat_learning_rate": training.float_learning_rate})),
                            torch.optim.Adam(self.net.architecture(), lr=self.space.learning_rate, betas=BETAS))  # fmt: skip
         self.learned, self.held = self._parts()
@@ -119,19 +120,23 @@ class CellSearch:
         for step in range(first, steps):
             temperature = self._temperature(step / max(1, steps - 1))
             loss, held_loss = self._step(step, next(learned), held, temperature)
+            beyond = float(self.beyond(temperature).detach())
             if step % max(1, steps // 100) == 0 or step == steps - 1:
                 means = dict(zip(FIGURES, self.prices.mean(*self.net.probabilities()).tolist(), strict=True))
                 self.history.append({"step": step, "loss": loss, "held_out": held_loss, "temperature": temperature} | means)
             if (step + 1) % EVERY == 0 or step == steps - 1:
                 self._keep(step + 1)
-            self.progress((step + 1) / steps, f"step {step + 1}: loss {loss:.3f}, beyond the budget {float(self.beyond().detach()):.1%}")
+            self.progress((step + 1) / steps, f"step {step + 1}: loss {loss:.3f}, beyond the budget {beyond:.1%}")
 
     def _step(self, step: int, batch: dict[str, Tensor], held: Iterator[dict[str, Tensor]], temperature: float) -> tuple[float, float]:
-        """Losses of the weights' step, and of the architecture's (the same where it learns in that step too, or not yet)."""
+        """Losses of the weights' step, and of the architecture's (the same where it learns in that step too, or not yet).
+
+        The weights learn in cells that are nearly drawn: in a mixture of ten operations a convolution would learn at a tenth of its rate, and lose to poolings.
+        """
         weights, architecture = self.optimizers
         late, together = step >= self.space.warm_up * self.config.steps, self.learned is self.held
-        loss = self._loss(batch, temperature)
-        total = loss + self.cost() if late and together else loss
+        loss = self._loss(batch, temperature if together else self.space.final_temperature)
+        total = loss + self.cost(step, temperature) if late and together else loss
         self._zero()
         total.backward()
         weights.step()
@@ -139,7 +144,7 @@ class CellSearch:
         if late and not together:
             self._zero()
             own_loss = self._loss(own, temperature)
-            (own_loss + self.cost()).backward()
+            (own_loss + self.cost(step, temperature)).backward()
         if late:
             architecture.step()
         return float(loss.detach()), float((own_loss if late and not together else loss).detach())
@@ -162,20 +167,27 @@ class CellSearch:
         """From the first to the last in equal factors."""
         return self.space.temperature * (self.space.final_temperature / self.space.temperature) ** done
 
-    def shares(self) -> dict[str, Tensor]:
-        """Of each limit what the mean cell takes, differentiable; without any, of the multipliers and bits of the dearest cell."""
-        means, dearest = self.prices.mean(*self.net.probabilities()), self.prices.dearest()
+    def shares(self, temperature: float) -> dict[str, Tensor]:
+        """Of each limit what the mean cell takes, differentiable; without any, of the multipliers and bits of the dearest cell.
+
+        Its probabilities are as sharp as the step's temperature: those of a uniform start at first, in the end nearly those of the most probable cell alone.
+        """
+        means, dearest = self.prices.mean(*self.net.probabilities(temperature)), self.prices.dearest()
         most = self.limits or {name: float(dearest[FIGURES.index(name)]) for name in ("multipliers", "bits")}
         return {name: means[FIGURES.index(name)] / max(limit, 1.0) for name, limit in most.items()}
 
-    def beyond(self) -> Tensor:
+    def beyond(self, temperature: float) -> Tensor:
         """The sum of what is beyond each limit, in shares of it."""
-        return sum((torch.relu(share - 1) for share in self.shares().values()), torch.zeros(())) if self.limits else torch.zeros(())
+        return sum((torch.relu(share - 1) for share in self.shares(temperature).values()), torch.zeros(())) if self.limits else torch.zeros(())
 
-    def cost(self) -> Tensor:
-        """What the hardware adds to the loss: efficiency * mean share of the limits, and PENALTY times what is beyond them."""
-        shares = self.shares()
-        return self.space.efficiency * sum(shares.values()) / len(shares) + PENALTY * self.beyond()
+    def cost(self, step: int, temperature: float) -> Tensor:
+        """What the hardware adds to the loss: efficiency * mean share of the limits, and up to PENALTY times what is beyond them.
+
+        The penalty grows from 0 in the first step of the architecture: before the loss has told operations apart, it would put out all that are dear.
+        """
+        shares, first = self.shares(temperature), self.space.warm_up * self.config.steps
+        grown = (step + 1 - first) / (self.config.steps - first)
+        return self.space.efficiency * sum(shares.values()) / len(shares) + PENALTY * grown * self.beyond(temperature)
 
     def _keep(self, step: int) -> None:
         part = self.out / "state.pt.tmp"

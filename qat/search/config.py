@@ -36,7 +36,7 @@ class ArchitectureConfig(Strict):
     warm_up: Number = Field(0.2, ge=0, lt=1)  # share of the steps before the architecture learns too
     temperature: Number = Field(1.0, gt=0, le=100)  # of the Gumbel softmax, at the beginning
     final_temperature: Number = Field(0.1, gt=0, le=100)  # and at the end
-    learning_rate: Number = Field(0.02, gt=0, le=MAX_RATE)  # Adam's, of the architecture
+    learning_rate: Number = Field(0.05, gt=0, le=MAX_RATE)  # Adam's, of the architecture
     efficiency: Number = Field(0.1, ge=0, le=MAX_RATE)  # what taking all of the budget counts, in units of the loss; what is beyond it counts in any case
     candidates: int = Field(50, ge=1, le=100_000)  # most probable cells of which the first that fits is taken
 

@@ -10,13 +10,15 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as TF
 
-from bitloom.qat.cells import NONE, Cell
+from bitloom.qat.cells import NONE, OPERATIONS, Cell
 from bitloom.qat.net.cells import CellsShape, Edge
 from bitloom.qat.net.cnn import POOLS
+from bitloom.qat.net.convolution import Convolution, TokenWindow
 from bitloom.qat.net.model import EncoderModel
 from bitloom.qat.net.network import is_scale
-from bitloom.qat.net.operators import LOGIT_BITS, Embeddings, LayerNorm, Linear
+from bitloom.qat.net.operators import LOGIT_BITS, Embeddings, LayerNorm, Linear, Table
 from bitloom.qat.quantizers import Grid, unseen
 
 NEGLIGIBLE = 1e-2  # an operation of less weight is not computed: its gradient is as small
@@ -34,20 +36,56 @@ def cell_of(names: Sequence[str], nodes: int) -> Cell:
     return tuple(tuple(next(left) for _ in range(node)) for node in range(1, nodes + 1))
 
 
+class SharedConvolution(nn.Module):
+    """Convolutions of several kernels as Edge has them, with the middle of the longest one's weights: each learns what the others do.
+
+    Stamoulis et al. 2019, "Single-Path NAS" (arXiv:1904.02877).
+    """
+
+    def __init__(self, kernels: Sequence[int], dilation: int, shape: CellsShape):
+        super().__init__()
+        self.edge, self.longest, self.dilation = Edge("skip", shape.hidden, shape.activation, shape.dropout), max(kernels), dilation
+        self.edge.convolution, self.edge.act = Convolution(shape.hidden, shape.hidden, self.longest, dilation), Table(shape.activation)
+
+    def weight(self, kernel: int) -> Tensor:
+        """[C, C * kernel], as Convolution has it; all kernels are odd, so they have one middle."""
+        whole, beside = self.edge.convolution.conv.weight, (self.longest - kernel) // 2
+        return whole.unflatten(1, (-1, self.longest))[:, :, beside : self.longest - beside].flatten(1)
+
+    def forward(self, x: Tensor, real: Tensor | None, kernel: int) -> Tensor:
+        window = TokenWindow(kernel, self.dilation)(x, real)
+        return self.edge.dropout(self.edge.act(TF.linear(window, self.weight(kernel), self.edge.convolution.conv.bias)))
+
+
 class MixedEdge(nn.Module):
     """All operations of one edge."""
 
     def __init__(self, operations: Sequence[str], shape: CellsShape):
         super().__init__()
+        self.operations = [OPERATIONS[name] for name in operations]
+        kernels: dict[int, list[int]] = {}
+        for operation in self.operations:
+            if operation.kind == "convolution":
+                kernels.setdefault(operation.dilation, []).append(operation.kernel)
+        self.convolution = nn.ModuleDict({str(dilation): SharedConvolution(own, dilation, shape) for dilation, own in kernels.items()})
+        self.other = nn.ModuleDict(
+            {name: Edge(name, shape.hidden, shape.activation) for name in operations if OPERATIONS[name].kind in ("max", "mean", "skip")}
+        )
         self.names = list(operations)
-        self.edge = nn.ModuleDict({name: Edge(name, shape.hidden, shape.activation, shape.dropout) for name in operations if name != NONE})
+
+    def one(self, index: int, x: Tensor, real: Tensor | None) -> Tensor:
+        """What an operation gives, by its place."""
+        operation = self.operations[index]
+        if operation.kind == "convolution":
+            return self.convolution[str(operation.dilation)](x, real, operation.kernel)
+        return self.other[self.names[index]](x, real)
 
     def forward(self, x: Tensor, real: Tensor | None, weights: Tensor) -> Tensor:
         """[B, T, H] -> [B, T, H]; weights: of each operation"""
         total = torch.zeros_like(x)
-        for weight, name in zip(weights, self.names, strict=True):
-            if name != NONE and float(weight.detach()) > NEGLIGIBLE:
-                total = total + weight * self.edge[name](x, real)
+        for index, weight in enumerate(weights):
+            if self.names[index] != NONE and float(weight.detach()) > NEGLIGIBLE:
+                total = total + weight * self.one(index, x, real)
         return total
 
 
@@ -118,9 +156,9 @@ class Supernet(EncoderModel):
         """All that is no architecture."""
         return [p for p in self.network.parameters() if p.requires_grad]
 
-    def probabilities(self) -> tuple[Tensor, Tensor]:
-        """Of the operations of each edge [edges, operations], and of each number of cells [counts]."""
-        return self.edges.softmax(-1), self.depth.softmax(-1)
+    def probabilities(self, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Of the operations of each edge [edges, operations], and of each number of cells [counts]; below 1 sharper than those that are drawn by."""
+        return tuple((logits / temperature).softmax(-1) for logits in self.architecture())
 
     def draw(self, temperature: float) -> None:
         """New weights for a step, by torch's random state: softmax((log p + Gumbel noise) / temperature)."""

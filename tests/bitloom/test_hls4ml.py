@@ -6,13 +6,14 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hls_verilog import write_verilog
 
-from bitloom import RunFolder
+from bitloom import Recipe, RunFolder, flow
 from bitloom.cli import main
 from bitloom.hw import golden, graph_file
 from bitloom.hw.plan.design import Design
@@ -20,6 +21,7 @@ from bitloom.hw.plan.folding import Folding
 
 ROOT = Path(__file__).resolve().parents[2]
 STAND_IN = ROOT / "tests" / "hls"
+TINY = ROOT / "tests" / "tiny.yaml"
 BUILD = ("--backend", "hls4ml", "--board", "pynq_z2")
 
 
@@ -79,6 +81,30 @@ def test_the_projects_own_test_bench_gives_the_golden_logits(hls_run, tmp_path):
     got = np.loadtxt(project / "tb_data" / "csim_results.log")
     want = np.loadtxt(project / "tb_data" / "tb_output_predictions.dat")
     assert got.size and np.array_equal(got, want)
+
+
+STUDENTS = {
+    "bilstm": "{network: bilstm, hidden: 12, units: 8, classifier: 8, max_tokens: 24}",
+    "cnn": "{network: cnn, hidden: 12, kernels: [2, 3], filters: 6, max_tokens: 24}",
+    "hybrid": "{network: hybrid, hidden: 12, dilations: [1, 2], layers: 1, heads: 2, intermediate: 24, max_tokens: 24, pooling: mean}",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", STUDENTS)
+def test_students_that_are_no_transformers(network, tmp_path, bitloom):
+    """From the recipe to the compared C++."""
+    recipe, run = Recipe.load(TINY, [f"model={STUDENTS[network]}"]), RunFolder.create(tmp_path / network, Recipe.load(TINY))
+    with run.locked(), warnings.catch_warnings(action="ignore"):
+        run.adopt(recipe, data_dir=None)
+        for stage in ("train", "export", "build"):
+            flow.run_stage(run, stage)
+    for argv in (("build", run.path, *BUILD), ("verify", run.path, "--backend", "hls4ml")):
+        code, out, err = bitloom(*argv)
+        assert code == 0, err
+    assert "0 of " in out
+    found = json.loads((run.path / "hls4ml" / "verify" / "verify.json").read_text())
+    assert found["mismatches"] == 0 and found["values_compared"] > 10_000
 
 
 def test_stages_of_the_backend_are_skipped_when_nothing_changed(hls_copy, bitloom):

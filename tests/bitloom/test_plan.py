@@ -5,7 +5,10 @@ import re
 
 import pytest
 
+from bitloom.recipe import Recipe, find
+from bitloom.sentences import Sentences
 from bitloom.stages.build import above
+from bitloom.untrained import untrained
 
 TINY = ["--set", "model={layers: 1, hidden: 16, heads: 2, intermediate: 24, max_tokens: 8}"]
 
@@ -54,3 +57,16 @@ def test_a_target_that_waiting_misses_is_told():
     """By how much, and what to ask for instead; one that is met within what predictions promise is not."""
     assert above(137_085, 131_072) == "; 4.6% above target_cycles: operators wait for each other, so set 125322"
     assert above(131_200, 131_072) == above(137_085, None) == above(100, 131_072) == ""
+
+
+def test_pairs_are_planned_as_the_data_has_them():
+    """The share of a pair that is its first sentence: stated, or known of the set; measured where the sentences are there."""
+    small = ["model={layers: 2, hidden: 16, heads: 2, intermediate: 24, max_tokens: 8}", "hardware={target_cycles: 9000}"]
+    segments = "compression=[{method: attention_segments, layers: layer.0}]"
+    for changes, share in (([segments, "data={name: qnli}"], 0.29), ([segments, "data={name: qnli, first_share: 0.4}"], 0.4), (["data={name: qnli}"], None)):
+        recipe = Recipe.load(find("attention-segments"), ["compression=[]", *small, *changes])
+        assert untrained(recipe)[0].meta.get("first_share") == share
+    pairs = Sentences(ids=[[1, 2, 3, 4], [5, 6, 7], [8]], segments=[[0, 1, 1, 1], [0, 0, 1], [0]], labels=[0, 1, 0])
+    assert pairs.first_share() == 0.43 and pairs.take([2]).first_share() is None
+    assert pairs.of_length(5, 2, 2).segments == [[0, 0, 1, 1, 1]] * 2 and pairs.of_length(5, 1).segments == [[0, 0, 0, 1, 1]]
+    assert pairs.alone(8, lambda tokens: 1)[1].segments == [[0, 1, 1, 1]]

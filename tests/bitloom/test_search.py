@@ -96,14 +96,13 @@ def test_what_is_wrong_with_a_search_for_a_cell(bitloom, tmp_path, argv, text):
     ],
 )
 def test_what_only_a_space_and_its_teacher_show(bitloom, tmp_path, argv, text):
-    from random_models import random_float
-
+    from bitloom.qat.baseline import float_model
     from bitloom.qat.config import ModelConfig
     from bitloom.qat.data import DataConfig, load
     from bitloom.qat.tokenizer import TextTokenizer
 
-    random_float(ModelConfig(layers=1, hidden=16, heads=2, intermediate=32)).bert.save_pretrained(tmp_path / "bare")  # no head
-    TextTokenizer.train(load(DataConfig(name="reviews", max_train_examples=64)).train.all_texts(), 50).save(tmp_path / "bare")
+    float_model(ModelConfig(layers=1, hidden=16, heads=2, intermediate=32), 60, 2).bert.save_pretrained(tmp_path / "bare")  # no head
+    TextTokenizer.train(load(DataConfig(name="reviews", max_train_examples=64)).train.all_texts(), 60).save(tmp_path / "bare")
     argv = [part.replace("TEACHER", str(tmp_path / "bare")) for part in argv]
     code, _, err = bitloom("search", TINY, "--out", tmp_path / "run", "--no-run", *CELLS, *argv)
     assert code == 2 and text in err and err.splitlines()[-1].count("must") and err.count("\nerror") <= 1

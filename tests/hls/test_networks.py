@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recurrent and convolutional networks, and hybrids with attention, as HLS projects: every tensor of the C simulation equals the golden model.
+"""Recurrent and convolutional networks, networks of cells, and hybrids with attention, as HLS projects: every tensor of the C simulation equals the golden model.
 
 One of the random ones alone, whatever its seed: `BITLOOM_SEEDS=17 pytest tests/hls/test_networks.py`.
 """
 
 import pytest
 from csim_networks import check_graph
-from encoders import draw_bilstm, draw_network, random_bilstm, random_hybrid
+from encoders import draw_bilstm, draw_cells, draw_network, random_bilstm, random_hourglass, random_hybrid
 from sweep import random_seeds
 
 from bitloom.hw.plan.solve import HardwareConfig
@@ -28,7 +28,15 @@ def test_both_directions(tmp_path):
     check_graph(tmp_path, 5, graph, HardwareConfig(multipliers=200), LENGTHS)
 
 
-@pytest.mark.parametrize("draw", [draw_network, draw_bilstm])
+@pytest.mark.slow
+def test_an_hourglass(tmp_path):
+    """Fewer tokens in the middle layers, and all of them again behind."""
+    graph = random_hourglass(5, max_tokens=12, hidden=8, returns=True)
+    assert {"window_mean", "upsample", "scores"} <= {n.op for n in graph.nodes}
+    check_graph(tmp_path, 5, graph, HardwareConfig(multipliers=60), LENGTHS)
+
+
+@pytest.mark.parametrize("draw", [draw_network, draw_bilstm, draw_cells])
 @pytest.mark.parametrize("seed", random_seeds(ALL))
 def test_random_network(draw, seed, tmp_path):
     check_graph(tmp_path, **draw(seed))

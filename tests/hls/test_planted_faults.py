@@ -87,9 +87,15 @@ FAULTS = {
     "pool: lanes in another order": Fault(header="pool", right="word[lane]", wrong="word[word_T::size - 1 - lane]", operator="token_max"),
     "token_max: the smallest": Fault(header="token_max", right="x > held ? x : held", wrong="x < held ? x : held", operator="token_max"),
     "token_mean: a token too few": Fault(header="token_mean", right="/ tokens;", wrong="/ (tokens == 1 ? tokens : tokens_T(tokens - 1));", operator="token_mean"),
-    "token_window: taps in another order": Fault(header="token_window", right="e * kernel + kernel - 1 - back", wrong="e * kernel + back", operator="token_window"),
-    "token_window: tokens before the first": Fault(header="token_window", right="seen >= back * CONFIG::dilation", wrong="seen + 1 >= back * CONFIG::dilation", operator="token_window"),
-    "token_window: no end": Fault(header="token_window", right="if (ended) {", wrong="if (ended && after > 1) {", operator="token_window"),
+    "token_window: taps in another order": Fault(header="token_window", right="(e + 1) * CONFIG::kernel - 1 - back", wrong="e * CONFIG::kernel + back", operator="token_window"),
+    "window: tokens before the first": Fault(header="window", right="seen >= distance &&", wrong="seen + 1 >= distance &&", operator="token_window"),
+    "window: tokens behind the last": Fault(header="window", right="&& after <= distance", wrong="", operator="window_max"),
+    "window: no end": Fault(header="window", right="if (!ended)", wrong="if (!ended || after < 2)", operator="token_window"),
+    "window: a window too many": Fault(header="window", right="after + stride > behind", wrong="after == behind", operator="window_max"),
+    "window_max: the smallest": Fault(header="window_max", right="tap[back][e] > high)", wrong="tap[back][e] < high)", operator="window_max"),
+    "window_mean: all windows are whole": Fault(header="window_mean", right="if (tokens == n)", wrong="if (n == CONFIG::kernel)", operator="window_mean"),
+    "upsample: a token too long": Fault(header="upsample", right="phase == stride - 1 ?", wrong="phase == stride ?", operator="upsample"),
+    "upsample: one beat for all": Fault(header="upsample", right="right = token[beat];", wrong="right = token[0];", operator="upsample"),
     "lstm: gates in another order": Fault(header="lstm", right="forget[table_index(z[1])] * cell", wrong="forget[table_index(z[0])] * cell", operator="lstm"),
     "lstm: forward for backward": Fault(header="lstm", right="CONFIG::backward ?", wrong="!CONFIG::backward ?", operator="lstm"),
     "lstm: the state of the sentence before": Fault(header="lstm", right="cell[c * lanes + e] = 0;", wrong="cell[c * lanes + e] = 1 << 6;", operator="lstm"),
@@ -105,7 +111,7 @@ FAULTS = {
     "keep_tokens: of equal ones the later": Fault(header="keep_tokens", right="equal < tokens_T(others - above)", wrong="true", operator="keep_tokens"),
     "keep_tokens: a share rounded down": Fault(header="keep_tokens", right="+ 255) >> 8", wrong=") >> 8", operator="keep_tokens"),
     "keep_tokens: the first one may go": Fault(header="keep_tokens", right="stay = at == 0 ||", wrong="stay =", operator="keep_tokens"),
-    "keep_tokens: rows of the last head alone": Fault(header="keep_tokens", right="first_row = false;", wrong="first_row = true;", operator="keep_tokens"),
+    "keep_tokens: rows of the last head alone": Fault(header="keep_tokens", right="fresh = group == 0 &&", wrong="fresh =", operator="keep_tokens"),
 }  # fmt: skip
 QUICK = ("axis: no TLAST",)  # of one in the values, tests/bitloom/test_hls4ml.py is plain
 FAST_AND_SLOW = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name, fault in FAULTS.items() if fault.tensor]

@@ -81,6 +81,21 @@ def test_weights_in_external_memory(seed, tmp_path, monkeypatch):
     check(encoder, seed=seed + 1, stall_in=0.3, stall_out=0.3, timeout_cycles=400_000)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_constants_by_turn(seed, tmp_path, monkeypatch):
+    """The turn behind the one at which a sentence leaves is not loaded, but the first one, for the next."""
+    monkeypatch.setenv("BITLOOM_BUILD", "quick")
+    drawn = draw(seed)
+    drawn["hardware"] = drawn["hardware"].model_copy(update={"memory": MemoryConfig(data_bits=64, block=4, places=1, by_turn=True), "inside": 1})
+    drawn["shape"] |= {"hidden": 24, "heads": 3, "intermediate": 40}
+    encoder = make(tmp_path, **drawn)
+    assert len(set(encoder.exits)) > 1
+    check(encoder, seed=seed, resets=1, reset_within=5000, timeout_cycles=400_000)
+    assert_cycles(encoder, encoder.run(seed=seed)[0])
+    check(encoder, seed=seed + 1, stall_in=0.3, stall_out=0.3, timeout_cycles=400_000)
+
+
 def test_what_leaves_early_costs_less():
     """As many cycles as turns, nearly; and without exits those of all turns."""
     graph = random_encoder(1, **TINY | {"layers": 6}, exits=(0.5, 1))
@@ -113,9 +128,6 @@ def test_what_is_refused():
     for config in (HardwareConfig(multipliers=60), HardwareConfig(target_cycles=9999, memory=MemoryConfig())):
         with pytest.raises(FoldingError, match=f"folding: got all layers in hardware {rule}"):
             solve(graph, config)
-    by_turn = HardwareConfig(multipliers=60, layers=1, inside=1, memory=MemoryConfig(by_turn=True))
-    with pytest.raises(FoldingError, match="got a network with early exits for hardware.memory.by_turn, must be one whose sentences pass all layers; remove"):
-        solve(random_encoder(1, **TINY | {"intermediate": 80}, exits=(0.5, 1)), by_turn)
     for layers in (2, 4):
         with pytest.raises(FoldingError, match=f"folding: got {layers} layers in hardware {rule}"):
             solve(graph, HardwareConfig(multipliers=60, layers=layers))

@@ -8,14 +8,14 @@ import pytest
 from encoder_bench import assert_cycles, assert_equal, assert_fills, assert_onnx_agrees, make
 from encoders import ALL_BITS, draw_encoder, draw_run, random_encoder
 
-from bitloom.hw import golden, graph_file, recall
+from bitloom.hw import golden, graph_file, image, recall
 from bitloom.hw.build import build
 from bitloom.hw.graph import GraphError
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import FoldingError
-from bitloom.hw.plan.predict import predict
+from bitloom.hw.plan.predict import predict, stage_intervals
 from bitloom.hw.plan.rolled import roll
-from bitloom.hw.plan.solve import HardwareConfig, solve
+from bitloom.hw.plan.solve import HardwareConfig, MemoryConfig, solve
 from bitloom.hw.plan.streams import wire
 from bitloom.sim.encoder import Options, run_encoder
 from bitloom.sim.verify import compare
@@ -97,6 +97,28 @@ def test_a_first_sentence_that_is_kept(turns, inside, tmp_path):
     simulate(graph, folding, tmp_path, True, stall_in=0.4, stall_out=0.4)
 
 
+FETCHED = {
+    "as fast as the multipliers": ({"data_bits": 128, "block": 4}, {}),
+    "one place, constants by turn": ({"data_bits": 64, "block": 6, "places": 1, "by_turn": True}, {"inside": 1}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", FETCHED)
+def test_a_first_sentence_that_is_kept_with_weights_in_external_memory(how, tmp_path):
+    """What is kept is the same; of what is not sent no weight is fetched in the turns in front of it."""
+    memory, more = FETCHED[how]
+    graph = random_encoder(7, **SMALL | {"hidden": 24, "heads": 3, "intermediate": 40}, layers=4, keys=("segment", "segment", "T", "T"))
+    folding = build(graph, ROLLED.model_copy(update=more | {"memory": MemoryConfig(**memory)}), tmp_path)
+    whole, kept = (simulate(graph, folding, tmp_path, kept, resets=1, timeout_cycles=200_000) for kept in (False, True))
+    assert np.array_equal(whole[0].outputs, kept[0].outputs)
+    for got, guess, _ in (whole, kept):
+        assert np.array_equal(got.fetched, image.reads(Design(graph, folding), got.whole, None, got.left_out))
+        assert np.abs(got.out_last_cycle - guess.out_last).max() <= 0.01 * guess.out_last[-1] or not guess.settled
+    assert kept[0].fetched.sum() < whole[0].fetched.sum()
+    simulate(graph, folding, tmp_path, True, stall_in=0.4, stall_out=0.4, timeout_cycles=200_000)
+
+
 def test_what_may_be_left_out():
     ids = [[1, 2, 3], [1, 2, 4, 5], [1, 2], [1, 2, 9], [1, 2, 9], [1, 7], [1, 8]]
     assert recall.left_out(ids, [2, 2, 2, 2, 2, 1, 1]) == [0, 2, 0, 0, 2, 0, 1]
@@ -114,19 +136,32 @@ def test_what_keeps_nothing_is_refused():
     refused("got keys of 2 turns, of which 2 see one sentence of a pair alone, for hardware.recall", ("segment", "segment"))
     refused("got all layers in hardware for hardware.recall, must be layers in turn; lower hardware.layers", ("segment", "T"), layers=2)
     refused(r"layers cannot share hardware: those of turn 1 got keys T, segment, must all see the same", ("segment", "segment", "T", "segment"), 2, False)
-    for settings, got in (({}, "all layers in hardware"), ({"layers": 1, "memory": {}}, "hardware.memory")):
-        with pytest.raises(ValueError, match=f"hardware.recall: got {got}, must be layers in turn with their weights on the chip; set hardware.layers: 1"):
-            HardwareConfig(multipliers=9, recall=True, **settings)
+    with pytest.raises(ValueError, match="hardware.recall: got all layers in hardware, must be layers in turn; set hardware.layers: 1"):
+        HardwareConfig(multipliers=9, recall=True)
 
 
 def test_plans_count_halves():
-    """A layer of pairs takes half the products of one that sees all keys; of layers in turn, the mean."""
+    """Where nothing is known of the data: a layer of pairs takes half the products of one that sees all keys; of layers in turn, the mean."""
     half, full, both = (random_encoder(1, **SMALL, layers=2, keys=keys) for keys in ("segment", "T", ("segment", "T")))
     macs = [
         sum(u.macs(12) for u in Design(g, solve(g, HardwareConfig(multipliers=40, layers=1))).units if not u.op.params and u.op.matrix)
         for g in (half, both, full)
     ]
     assert macs[0] * 2 == macs[2] and macs[1] * 2 == macs[0] + macs[2]
+
+
+def test_plans_count_what_the_data_is_known_to_have():
+    """A quarter and the rest: 3**2 + 9**2 products a channel in the place of 2 * 6**2; cycles as of pairs with that border."""
+    graph = random_encoder(1, **SMALL, layers=2, keys="segment")
+    known = replace(graph, meta=graph.meta | {"first_share": 0.25})
+    folding = solve(graph, HardwareConfig(multipliers=60))
+    halves, quarter = (Design(g, folding) for g in (graph, known))
+    macs = [sum(u.macs(12) for u in d.units if u.node.op == "scores") for d in (halves, quarter)]
+    assert macs == [2 * 16 * 72, 2 * 16 * 90] and known.hash == graph.hash
+    lengths = [12] * 6
+    assert predict(quarter, lengths).out_last == predict(halves, lengths, borders=[3] * 6).out_last != predict(halves, lengths).out_last
+    rows = [stage_intervals(design, 12)["layer.0.scores.acc"] for design in (halves, quarter)]
+    assert rows[1] * 72 == rows[0] * 90
 
 
 @pytest.mark.slow

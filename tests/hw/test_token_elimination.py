@@ -26,7 +26,9 @@ def draw(seed: int) -> dict:
     """A drawn encoder whose layers keep drawn shares of their tokens."""
     drawn, rng = draw_encoder(seed), np.random.default_rng(6000 + seed)
     keep = tuple(None if rng.integers(4) == 0 else int(rng.integers(1, 257)) for _ in range(drawn["shape"]["layers"]))
-    return drawn | {"shape": drawn["shape"] | {"keep": keep, "head": "sequence"}}
+    own = np.random.default_rng(6100 + seed)  # that of all else stays
+    keys = tuple(str(own.choice(["T", f"window {own.integers(1, 9)}"])) for _ in keep) if seed % 2 else "T"
+    return drawn | {"shape": drawn["shape"] | {"keep": keep, "keys": keys, "head": "sequence"}}
 
 
 @pytest.mark.parametrize("seed", plain_or_slow(range(20), [1]))
@@ -43,12 +45,12 @@ def test_random_encoder(seed, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("seed", [2, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (0, 1, *range(3, 16)))])
 def test_layers_in_turn(seed, tmp_path, monkeypatch):
-    """Each turn keeps a share of its own, so sentences come back shorter."""
+    """Each turn keeps a share of its own, so sentences come back shorter; of even seeds, windows are of what is left."""
     monkeypatch.setenv("BITLOOM_BUILD", "quick")
     drawn, rng = draw_rolled(seed), np.random.default_rng(6500 + seed)
     keep = tuple(int(rng.integers(1, 257)) for _ in range(drawn["shape"]["layers"]))
     drawn["hardware"] = drawn["hardware"].model_copy(update={"layers": 1})
-    encoder = make(tmp_path, **drawn | {"shape": drawn["shape"] | {"keep": keep, "head": "sequence"}})
+    encoder = make(tmp_path, **drawn | {"shape": drawn["shape"] | {"keep": keep, "keys": "T" if seed % 2 else "window 2", "head": "sequence"}})
     check_turns(encoder, seed=seed, resets=2, reset_within=2000)
     check_turns(encoder, seed=seed + 1, stall_in=0.4, stall_out=0.4)
 
@@ -66,6 +68,31 @@ def test_weights_in_external_memory(layers, tmp_path, monkeypatch):
         assert np.array_equal(got.fetched, image.reads(Design(encoder.graph, encoder.folding), encoder.lengths))
     whole = image.reads(Design(encoder.graph, encoder.folding), [13] * 8).sum()
     assert image.reads(Design(encoder.graph, encoder.folding), [1] * 8).sum() < whole
+
+
+LAYERS = dict(hidden=16, heads=2, intermediate=24, max_tokens=13, labels=3, **ALL_BITS)
+TOGETHER = {  # with heads of fixed patterns; sentences that leave early, with windows too; lower layers that see each sentence of a pair alone
+    "patterns": (LAYERS | dict(layers=3, head_dim=4, keep=(200, 120, 60), patterns=("previous", "left")), HardwareConfig(multipliers=50, layers=1)),
+    "exits": (LAYERS | dict(layers=4, keep=(220, 180, 120, 200), exits=(0.7, 1)), HardwareConfig(multipliers=40, layers=1)),
+    "exits and windows": (LAYERS | dict(layers=5, keep=(120, 250, 200, 256, 40), exits=(0.5, 1), keys="window 3"), HardwareConfig(multipliers=60, layers=1)),
+    "pairs": (LAYERS | dict(layers=3, keep=(None, 150, 60), keys=("segment", "T", "window 2")), HardwareConfig(multipliers=40)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", TOGETHER)
+def test_together_with(case, tmp_path, monkeypatch):
+    monkeypatch.setenv("BITLOOM_BUILD", "quick")
+    shape, hardware = TOGETHER[case]
+    encoder = make(tmp_path, 3, hardware, [13, 5, 1, 9, 13, 13, 2, 8, 3, 11, 12, 7], shape)
+    for how in ({"resets": 1}, {"stall_in": 0.3, "stall_out": 0.4}):
+        got, report = encoder.run(**how)
+        assert report.ok and report.values_compared > 30_000, str(report)
+        if "resets" in how:
+            assert_cycles(encoder, got)
+            assert_fills(encoder, got)
+    assert encoder.exits is None or len(set(encoder.exits)) > 2
+    assert_onnx_agrees(encoder)
 
 
 def test_what_is_taken_out_costs_nothing():
@@ -109,8 +136,9 @@ def test_graphs_that_are_refused(changed, text):
 
 
 def test_what_is_refused():
-    with pytest.raises(GraphError, match="keep_tokens layer.0.kept: layer.0.probs got keys 'causal', must be 'T': each query sees all keys"):
-        random_encoder(0, **SMALL, keep=200, keys="causal")
+    for keys in ("causal", "window 0", "segment"):
+        with pytest.raises(GraphError, match=f"keep_tokens layer.0.kept: layer.0.probs got keys '{keys}', must be 'T' or a window of 1 or more: a row tells"):
+            random_encoder(0, **SMALL, keep=200, keys=keys)
     four = random_encoder(0, **SMALL | {"layers": 4}, keep=200)
     with pytest.raises(
         FoldingError, match=r"got several layers in hardware, in turn, .* \(layer.1.scores.acc has tokens 'T 200'\), must be one; set hardware.la"
@@ -129,6 +157,9 @@ FAULTS = {
     "a token beside another": ("at_word_q <= at_word - WordW'(Beats);", "at_word_q <= at_word - WordW'(2 * Beats);"),
     "the lowest bit of the threshold": ("level_q <= tried;", "level_q <= tried & ~SUM_W'(1);"),
     "tokens that are not there": ("< (SeenW + 1)'(span);", "< (SeenW + 1)'(MAX_TOKENS);"),
+    "a window's key that comes in last": ("== (SeenW + 1)'(seen_q) + (SeenW + 1)'(AHEAD)", "== (SeenW + 1)'(seen_q) + (SeenW + 1)'(AHEAD + 1)"),
+    "a window that stays": ("row_end ? first : key_q", "row_end ? '0 : key_q"),
+    "a sentence that ends a token late": (">= (SeenW + 1)'(key_end)", "> (SeenW + 1)'(key_end)"),
 }
 
 
@@ -139,6 +170,7 @@ def test_planted_faults_are_found(fault, tmp_path, monkeypatch):
     monkeypatch.setenv("BITLOOM_BUILD", "quick")
     right, wrong = FAULTS[fault]
     shape = dict(layers=2, hidden=8, heads=2, intermediate=8, max_tokens=16, keep=(130, 60), prob_bits=(4,), score_bits=(4,))
+    shape |= {"keys": "window 3"} if "window" in fault else {}
     encoder = make(tmp_path, 1, HardwareConfig(target_cycles=130), [16, 7, 12, 3, 16, 15, 9, 16, 5, 14], shape)
     assert encoder.run()[1].ok
     path = tmp_path / "rtl" / "keep_tokens.sv"

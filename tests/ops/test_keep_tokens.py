@@ -10,7 +10,7 @@ from bitloom.hw.graph import Tensor
 from bitloom.hw.instance import Fold
 from bitloom.hw.tokens import Tokens, left
 
-# C, lanes, bits, heads, side, queries, bits of p, keep, sentence lengths
+# C, lanes, bits, heads, side, queries, bits of p, keep, sentence lengths; keys, where they are not all
 SHAPES = [
     (8, 1, 8, 2, 1, 1, 8, 128, [5, 1, 1, 2, 9, 1, 3]),
     (16, 4, 8, 2, 2, 1, 8, 64, [9, 2, 1, 12, 5, 5]),
@@ -21,18 +21,21 @@ SHAPES = [
     (48, 4, 8, 2, 1, 1, 8, 1, [7, 3, 1, 12]),
     (4, 4, 8, 6, 6, 5, 8, 50, [12, 12, 12, 11, 6]),
     (32, 1, 8, 2, 2, 1, 8, 250, [1, 12, 12, 1, 12]),
+    (8, 2, 8, 2, 1, 1, 8, 128, [5, 1, 1, 2, 12, 3, 9, 1], "window 1"),
+    (16, 4, 8, 4, 2, 1, 4, 100, [12, 2, 7, 3, 1, 12], "window 3"),
+    (8, 8, 8, 2, 2, 1, 8, 60, [11, 12, 1, 12, 4], "window 10"),
 ]
 
 
-def case(seed, channels, lanes, bits, heads, side, queries, p_bits, keep, lengths, few=0):
+def case(seed, channels, lanes, bits, heads, side, queries, p_bits, keep, lengths, keys="T", few=0):
     """few: only so many probabilities occur, so that many tokens receive as much as others."""
     rng = np.random.default_rng(seed)
     x = Tensor(name="x", shape=("T", channels), bits=bits, signed=True)
-    p = Tensor(name="p", shape=("T", heads, "T"), bits=p_bits, signed=False)
+    p = Tensor(name="p", shape=("T", heads, keys), bits=p_bits, signed=False)
     y = Tensor(name="y", shape=(f"T {keep}", channels), bits=bits, signed=True)
     codes = rng.integers(x.low, x.high + 1, (sum(lengths), channels))
     most = rng.integers(0, p.high + 1, few) if few else np.arange(p.high + 1)
-    rows = [rng.choice(most, n * heads * n) for n in lengths]
+    rows = [(rng.choice(most, (n, heads, n)) * p.keys.seen(n)).ravel() for n in lengths]
     fold = Fold(side=side, queries=queries, lanes_in=lanes, lanes_out=lanes)
     return make_case("keep_tokens", [x, p], y, [codes, np.concatenate(rows)], lengths, fold=fold, attrs={"keep": keep}, max_tokens=12)
 

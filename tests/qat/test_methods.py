@@ -41,6 +41,8 @@ BALANCED = {"method": "balanced_pruning", "keep": 1, "of": 4, "every": 3}
 RANKS = {"method": "low_rank", "ranks": {"layer.*.ffn.*": 4, "layer.1.query": 4}}
 RPP = {"method": "rpp", "gamma": 0.05, "every": 4}
 FIXED = {"method": "fixed_patterns", "patterns": ["previous", "left"]}
+NO_QUERIES = FIXED | {"patterns": ["next", "current", "left", "right"], "layers": "layer.0"}
+NARROW = {"method": "hidden_pruning", "keep": 0.75}
 COMPOUND = [
     {"method": "embedding_factorization", "size": 8},
     RANKS,
@@ -57,6 +59,7 @@ NETWORKS = {
     "depth": ([{"method": "depth", "layers": [1]}], [4], [32]),
     "compound": (COMPOUND, None, [16, 16]),
     "fixed_patterns": ([FIXED], [2, 2], [32, 32]),
+    "fixed_pruned": ([FIXED | {"layers": "layer.1"}, NO_QUERIES, HEADS, NARROW], [0, 1], [32, 32]),
 }
 
 
@@ -68,10 +71,12 @@ def test_the_network_that_is_left(case, tmp_path):
     shape, graph = load_plain(tmp_path / "float").shape, integers_agree(tmp_path)
     assert [layer.intermediate for layer in shape.layers] == widths
     found = [layer.heads for layer in shape.layers]
+    if case == "fixed_pruned":
+        assert shape.hidden == 12 and graph.params["layer.1.fixed.value.acc.weight"].shape == (8, 12)
     assert found == heads if heads else sum(found) == 4 and min(found) >= 1
     if case == "fixed_patterns":
         assert [graph.node(f"layer.{i}.fixed.context.acc").attrs for i in (0, 1)] == [{"patterns": "previous left"}] * 2
-    assert [graph.node(f"layer.{i}.scores.acc").attrs["heads"] for i in range(len(found))] == found
+    assert [graph.node(f"layer.{i}.scores.acc").attrs["heads"] for i, heads in enumerate(found) if heads] == [heads for heads in found if heads]
     known = Compression(tuple(map(read, entries)), QuantConfig(), TrainConfig()).check(untrained_shape(MODEL, labels=2, vocabulary=250))
     assert [layer.intermediate for layer in known.layers] == widths and sum(layer.heads for layer in known.layers) == sum(found)
     if case == "compound":
@@ -332,7 +337,7 @@ def test_an_override_for_a_layer_that_goes_is_told_before_the_training():
     [
         ([HEADS | {"keep": 0.1}], {}, "compression.0.keep: got 0.1 of 8 heads in 2 layers, must leave one in each (at least 0.25); raise it"),
         ([HEADS | {"scope": "layer", "keep": 0.1}], {}, "compression.0.keep: got 0.1 of 4 heads in 1 layer, must leave one in each (at least 0.25); raise it"),
-        ([HEADS | {"layers": "layer.7"}], {}, "compression.0.layers: got 'layer.7', must match one of layer.0 .. layer.1; change it"),
+        ([HEADS | {"layers": "layer.7"}], {}, "compression.0.layers: got 'layer.7', must match one of layer.0 .. layer.1 that has heads; change it"),
         ([HEADS], {"compile": True},
          "training.compile: got true with 'head_pruning', must be false: it looks into the network while it trains; remove one of them"),
         ([{"method": "depth", "keep": 3}], {}, "compression.0.keep: got 3, must be at most the 2 layers that there are; lower it"),
@@ -373,8 +378,9 @@ def test_an_override_for_a_layer_that_goes_is_told_before_the_training():
         ([{"method": "attention_segments", "layers": "layer.5"}], {}, "compression.0.layers: got 'layer.5', must match one of layer.0 .. layer.1; change it"),
         ([FIXED | {"layers": "layer.2"}], {}, "compression.0.layers: got 'layer.2', must match one of layer.0 .. layer.1; change it"),
         ([FIXED | {"patterns": ["next"] * 5}], {}, "compression.0.patterns: got 5 for layers of 4 heads, must be at most as many; leave some out"),
+        ([FIXED, NO_QUERIES], {}, "compression.1.layers: got 'layer.0', of which one has patterns already, must have one entry for each layer; change it"),
         ([RANKS, FIXED], {}, "compression.1: got layers of low rank, must be in front of low_rank; move it up"),
-        ([FIXED, HEADS], {}, "compression.1: got 'head_pruning' together with 'fixed_patterns', must be one of them (it knows only heads with queries and keys); remove one"),
+        ([FIXED | {"patterns": ["next"] * 4}, HEADS], {}, "compression.1.layers: got 'layer.*', must match one of layer.0 .. layer.1 that has heads; change it"),
         ([{"method": "attention_window", "window": 2, "layers": "layer.5"}], {}, "compression.0.layers: got 'layer.5', must match one of layer.0 .. layer.1; change it"),
     ],
 )  # fmt: skip
@@ -401,6 +407,20 @@ def test_fixed_heads_keep_their_values_and_output():
 def load_shape(shape: EncoderShape) -> EncoderShape:
     """Through a checkpoint's JSON."""
     return EncoderShape.from_dict(json.loads(json.dumps(shape.as_dict())))
+
+
+def test_layers_that_are_told_a_border_can_be_dropped():
+    """What a dropped layer gives on is its input and mask alone."""
+    plain = plain_model()
+    pairs = method_of("attention_segments")(read({"method": "attention_segments"}), "")
+    model = reshaped(plain, pairs.reshape(plain.shape), pairs)
+    drop = method_of("layer_drop")(read({"method": "layer_drop", "rate": 0.999}), "")
+    work = Work(phase="float", model=model, batches=list, methods=[drop])
+    torch.manual_seed(0)
+    drop.begin(work)
+    bare = FloatModel(replace(model.shape, layers=()))
+    bare.load_state_dict(dict(model.named_parameters()), strict=False)
+    assert torch.equal(model.train()(**inputs()).logits, bare.train()(**inputs()).logits)
 
 
 def test_layers_are_kept_with_their_weights():

@@ -13,10 +13,13 @@ from random_models import padded, random_float, random_sentences
 from torch.nn import functional as TF
 
 from bitloom.hw.errors import BitloomError
+from bitloom.hw.ops.keep_tokens import kept
 from bitloom.qat.checkpoint import save_float
+from bitloom.qat.compress import reshaped
 from bitloom.qat.config import DistillConfig, QuantConfig
 from bitloom.qat.methods import method_of, read
 from bitloom.qat.methods.method import Work
+from bitloom.qat.methods.token_elimination import kept_shape
 from bitloom.qat.net.model import FloatModel
 from bitloom.qat.objectives.teacher import spaced_pairs
 from bitloom.qat.tokenizer import TextTokenizer
@@ -113,6 +116,62 @@ def test_attention_maps_by_hand(distance, heads):
     want = (torch.cat(terms[:half]).mean() + torch.cat(terms[half:]).mean()) / 2
     assert torch.allclose(got, 3.0 * want, rtol=1e-3) and got > 1e-4
     assert added({"method": "attention_maps", "distance": distance}, model, model) == 0
+
+
+def in_place(model: FloatModel, name: str) -> tuple[list[list[list[int]]], list[torch.Tensor]]:
+    """By layer, of each sentence: its tokens behind the layer (`ffn.norm`) or within its attention; and the tensors."""
+    probs, left, places = layers_of(model, "probs"), [list(range(n)) for n in batch()["attention_mask"].sum(1).tolist()], []
+    for layer, p in zip(model.network.layer, probs, strict=True):
+        before = left
+        if layer.kept is not None:
+            left = [[own[j] for j in kept(p[s, :, : len(own), : len(own)].sum((0, 1)).numpy(), layer.kept.keep)] for s, own in enumerate(left)]
+        places.append(left if name == "ffn.norm" else before)
+    return places, layers_of(model, name)
+
+
+@pytest.mark.parametrize("entry", [{"method": "hidden_states"}, {"method": "attention_maps"}, {"method": "attention_maps", "distance": "divergence"}])
+def test_tokens_that_both_have_are_compared(entry):
+    """Of student and teacher that take out tokens, each its own."""
+    models = [FloatModel(kept_shape(plain().shape, keeps)).eval() for keeps in ([180, 90], [120, 200])]
+    for seed, model in enumerate(models):
+        of = FloatModel.from_hugging_face(random_float(MODEL.model_copy(update={"dropout": 0.0}), seed), MODEL.max_tokens)
+        model.load_state_dict(dict(of.named_parameters()), strict=False)
+    got, want = added(entry, *models), 0.0
+    name = {"hidden_states": "ffn.norm"}.get(entry["method"], "probs" if "distance" in entry else "scores")
+    (ours, xs), (theirs, ys) = (in_place(model, name) for model in models)
+    for own, x, its, y in zip(ours, xs, theirs, ys, strict=True):
+        terms = []
+        for s, tokens in enumerate(own):
+            both = sorted({*tokens} & {*its[s]})
+            i, j = ([where[s].index(t) for t in both] for where in (own, its))
+            if name == "ffn.norm":
+                terms.append((x[s, i] - y[s, j]).square().flatten())
+                continue
+            a, b = x[s][:, i][..., i], y[s][:, j][..., j]
+            if name == "scores":
+                terms.append((a - b).square().flatten())
+            else:
+                a, b = (p / p.sum(-1, keepdim=True) for p in (a, b))
+                terms.append((b * (b.log() - a.log())).sum(-1).flatten())
+        want += torch.cat(terms).mean() / 2
+    assert any(own != its for own, its in zip(ours, theirs, strict=True)) and torch.allclose(got, want, rtol=1e-3) and got > 1e-4
+
+
+def test_heads_with_fixed_patterns_are_left_out():
+    """The others are compared with the teacher's of their number; a layer without any is left out."""
+    model, teacher = plain(), plain(4)
+    fixed = method_of("fixed_patterns")
+    for patterns, layers in ((["next"], "layer.0"), (["next"] * 4, "layer.1")):
+        method = fixed(read({"method": "fixed_patterns", "patterns": patterns, "layers": layers}), "")
+        model = reshaped(model, method.reshape(model.shape), method).eval()
+    got = added({"method": "attention_maps"}, model, teacher)
+    y, lengths, seen = layers_of(teacher, "scores")[1], batch()["attention_mask"].sum(1).tolist(), []
+    hook = model.network.layer[0].scores.register_forward_hook(lambda m, a, out: seen.append(out))
+    with torch.no_grad():
+        model(**batch())
+    hook.remove()
+    want = torch.cat([(seen[0][s, :, :n, :n] - y[s, 1:, :n, :n]).square().flatten() for s, n in enumerate(lengths)]).mean()
+    assert torch.allclose(got, want, rtol=1e-5) and got > 1e-4
 
 
 def test_a_student_can_start_from_its_teachers_layers():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from compressed import MODEL, assert_same, checked, compress, crashed, inputs, integers_agree, plain_model
+from sweep import plain_or_slow
 
 from bitloom.hw.ops.keep_tokens import kept
 from bitloom.hw.settings import ConfigError
@@ -18,6 +19,10 @@ from bitloom.qat.methods.token_elimination import ALL, FAST, RANKS, STRENGTH, ke
 from bitloom.qat.net.kept import KeepTokens, ranked, still_real
 from bitloom.qat.net.model import FloatModel
 
+ONE = {"method": "token_elimination"}
+WINDOW, PAIRS = {"method": "attention_window", "window": 3}, {"method": "attention_segments", "layers": "layer.0"}
+FIXED = {"method": "fixed_patterns", "patterns": ["previous", "left", "next", "current"]}
+LOOKING = [{"method": "hidden_states", "teacher": "float"}, {"method": "attention_maps", "teacher": "float", "distance": "divergence"}]
 pytestmark = pytest.mark.filterwarnings("ignore::bitloom.qat.tokenizer.TruncationWarning")
 
 
@@ -155,15 +160,57 @@ def test_with_other_methods(tmp_path):
     integers_agree(tmp_path)
 
 
-ONE = {"method": "token_elimination"}
+# What it stands together with, and the shares that come out.
+TOGETHER = {
+    "a window and heads of which one is fixed": ([WINDOW, FIXED | {"patterns": ["next"]}, ONE | {"keep": [0.7, 0.4]}], [179, 102]),
+    "sentences of a pair, below": ([PAIRS, ONE | {"keep": [1, 0.4]}], [102]),
+    "no heads, below": ([FIXED | {"layers": "layer.0"}, ONE | {"strength": 30}], None),
+    "early exit": ([{"method": "early_exit"}, ONE | {"keep": [0.7, 0.4]}], [179, 102]),
+    "objectives that look inside": ([ONE | {"keep": [0.7, 0.4]}, *LOOKING], [179, 102]),
+}
+
+
+@pytest.mark.parametrize("case", plain_or_slow(TOGETHER, ["a window and heads of which one is fixed"]))
+def test_together_with(case, tmp_path):
+    """The same in Brevitas, golden and ONNX Runtime; learned shares are of the layers that can take tokens out."""
+    entries, shares = TOGETHER[case]
+    compress(tmp_path, entries)
+    graph = integers_agree(tmp_path)
+    found = [n.attrs["keep"] for n in graph.nodes if n.op == "keep_tokens"]
+    assert found == shares if shares else [n.name for n in graph.nodes if n.op == "keep_tokens"] == ["layer.1.kept"]
+
+
 REFUSED = [
     ([ONE], {"head": "token"}, {}, r"compression.0: got a head of each token, must have one vector of logits a sentence; remove token_elimination"),
     ([ONE | {"keep": [0.5]}], {}, {}, r"compression.0.keep: got 1 shares, must be one for each of the 2 layers; add or remove some"),
-    ([ONE], {"attention": "causal"}, {}, r"compression.0: got keys 'causal' in layer.0, must be all: .*; remove the window"),
+    (
+        [ONE],
+        {"attention": "causal"},
+        {},
+        r"compression.0: got keys 'causal' in layer.0, must see tokens behind its own: .*; widen the window, or remove token_el",
+    ),
+    ([{"method": "attention_window", "window": 0, "layers": "layer.1"}, ONE], {}, {}, r"compression.1: got keys 'window 0' in layer.1, must see tokens behind"),
+    (
+        [PAIRS, ONE | {"keep": [0.9, 0.5]}],
+        {},
+        {},
+        r"compression.1.keep: got 0.9 for layer.0, a layer that sees each sentence of a pair alone, .*, must be 1 there",
+    ),
+    (
+        [PAIRS | {"layers": "layer.1"}, ONE],
+        {},
+        {},
+        r"compression.1: got layers of which each stands in front of a sentence seen alone, .*; leave the last layers",
+    ),
+    ([ONE, PAIRS], {}, {}, r"compression.0: got keys of layer.0 or behind it that a method behind it changes, must stand behind that; move"),
+    (
+        [FIXED | {"layers": "layer.1"}, ONE | {"keep": [0.9, 0.5]}],
+        {},
+        {},
+        r"compression.1.keep: got 0.5 for layer.1, fixed patterns alone, must be 1 there; rai",
+    ),
     ([ONE], {}, {"float_epochs": 0}, r"compression.0.keep: got none and no float epochs to learn it in, must be given then; set keep"),
-    ([ONE, {"method": "early_exit"}], {}, {}, r"got 'early_exit' together with 'token_elimination', must be one of them \(sentences that get shorter"),
     ([ONE, {"method": "layer_drop"}], {}, {}, r"got 'layer_drop' together with 'token_elimination'"),
-    ([ONE, {"method": "hidden_states", "teacher": "float"}], {}, {}, r"got 'hidden_states' together with 'token_elimination'"),
     ([ONE, ONE], {}, {}, r"got a second 'token_elimination', must be there once"),
     ([{"method": "magnitude_pruning", "keep": 0.5}, ONE], {}, {}, r"got 'token_elimination' behind 'magnitude_pruning', must be in front of it"),
 ]

@@ -55,6 +55,7 @@ VARIANTS = {
     ),
     "pattern": ({"REACH": 0}, {"TAPS": 3, "REACH": 5, "LANES": 2, "WIDTH": 6}),
     "border": ({"BEATS": 1}, {"WIDTH": 1}),
+    "keep_tokens": ({"BACK": 1, "AHEAD": 1}, {"BACK": 2, "AHEAD": 2, "MAX_TOKENS": 9, "SIDE": 2, "ROWS": 2}),
     "scores": ({"BACK": 1, "AHEAD": 2}, {"AHEAD": 0}, {"BORDER_W": 3}, {"QUERIES": 3}, {"QUERIES": 2, "SIDE": 2, "LANES": 4}),
     "context_op": ({"BACK": 1}, {"SEGMENT": 1}, {"QUERIES": 3}, {"QUERIES": 2, "SIDE": 2, "LANES": 4}),
     "regroup": ({"TOKENS": 3, "PARTS": 5, "BEATS": 2}, {"PARTS": 1}),
