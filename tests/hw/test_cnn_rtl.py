@@ -69,11 +69,13 @@ def test_a_stack_of_one_dilation_on_one_layer_of_hardware(tmp_path):
 
 @pytest.mark.slow
 def test_an_hourglass_whose_middle_is_one_layer_of_hardware(tmp_path):
+    """Sentences go round with the tokens that are left of them; what enters and leaves the loop is compared there, too."""
     graph = random_hourglass(7, hidden=16, layers=(1, 3, 0), returns=False, pooling="mean")
     encoder = make_of(tmp_path, 7, graph, HardwareConfig(multipliers=30, layers=1), LENGTHS)
     got, report = encoder.run(resets=1)
-    assert_equal(encoder, report)
-    assert_cycles(encoder, got)
+    assert report.ok and report.mismatches == 0 and report.values_compared > 50_000, str(report)
+    measured, predicted = encoder.cycles(got)["end"]
+    assert abs(measured - predicted) <= 0.01 * measured
 
 
 @pytest.mark.slow
