@@ -214,6 +214,8 @@ _INPUTS = ".inputs"  # in `<stage>.tmp`: the inputs of the attempt that wrote it
 def _inputs(run: RunFolder, stage: Stage, recipe: Recipe, options: dict[str, str]) -> dict[str, str]:
     """All that determines a stage's files, each part under the name that a message calls it by."""
     values = recipe.model_dump(mode="json", exclude={"verification": {"workers", "cluster"}})  # where it is done changes nothing
+    if recipe.data.first_share is None:
+        del values["data"]["first_share"]  # runs from before there was one stay done
     parts = {key: _hash(values[key]) for key in stage.sections if key != "compression" or values[key]}  # runs from before there was one stay done
     if "data" in stage.sections and run.data_dir:
         parts["data files"] = _hash({str(f.relative_to(run.data_dir)): hash_file(f) for f in _data_files(run, recipe)})

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from bitloom import sources
 from bitloom.hw.graph import Graph
+from bitloom.hw.ops import aside_of
 from bitloom.recipe import Recipe
 
 
@@ -27,6 +28,6 @@ def untrained(recipe: Recipe) -> tuple[Graph, str]:
         compressed=compression.check,
         thin=compression.thin,
     )
-    if "border" in graph.tensors:  # pairs whose sentences are told apart
+    if aside_of(graph):  # pairs whose sentences are told apart
         graph = replace(graph, meta=graph.meta | {"first_share": known.first_share})
     return graph, compression.told

@@ -475,12 +475,39 @@ def draw_network(seed: int) -> dict:
         kernels = tuple(rng.integers(2, min(7, 2 * max_tokens - 1) + 1, int(rng.integers(not both["stack"], 4))).tolist())
         how = dict(activation=str(rng.choice(["gelu", "relu"])), pooling=str(rng.choice(["max", "mean"])))
         graph = random_cnn(seed, **both, hidden=int(rng.integers(2, 49)), kernels=kernels, filters=int(rng.integers(1, 33)), **how)
+    return {"seed": seed, "graph": graph, **draw_goal(rng, graph)}
+
+
+def draw_goal(rng: np.random.Generator, graph: Graph) -> dict:
+    """The goal of a network's folding (each of the two has its share) and sentences for it: hardware, lengths."""
     least = solve(graph, HardwareConfig(target_cycles=1 << 30)).multipliers
     hardware = HardwareConfig(multipliers=int(least * rng.uniform(1, 12)))
     if rng.integers(2):
         hardware = HardwareConfig(target_cycles=solve(graph, hardware).interval)
-    lengths = np.where(rng.integers(3, size=10), rng.integers(1, max_tokens + 1, 10), rng.integers(1, 3, 10)).clip(max=max_tokens)
-    return {"seed": seed, "graph": graph, "hardware": hardware, "lengths": lengths.tolist()}
+    lengths = np.where(rng.integers(3, size=10), rng.integers(1, graph.max_tokens + 1, 10), rng.integers(1, 3, 10)).clip(max=graph.max_tokens)
+    return {"hardware": hardware, "lengths": lengths.tolist()}
+
+
+def draw_strided(seed: int) -> dict:
+    """A random network of fewer tokens inside, an hourglass or each third a convolutional one with a stride, or one with convolutions beside attention:
+    seed, graph, hardware, lengths.
+    """
+    rng = np.random.default_rng(6000 + seed)
+    max_tokens, heads = int(rng.integers(6, 33)), int(rng.integers(1, 4))
+    both = dict(max_tokens=max_tokens, labels=int(rng.integers(1, 5)), bits=ALL_BITS | coded(20 + seed))
+    shape = dict(heads=heads, hidden=heads * int(rng.integers(2, 9)), intermediate=int(rng.integers(5, 30)))
+    pooling, head = str(rng.choice(["first", "max", "mean"])), str(rng.choice(["sequence", "sequence", "token"]))
+    if seed % 3 == 0:
+        how = dict(kernels=tuple(rng.integers(2, 6, int(rng.integers(1, 3))).tolist()), stride=int(rng.integers(2, 6)))
+        graph = random_cnn(seed, **both, **how, hidden=shape["hidden"], filters=int(rng.integers(1, 17)), pooling=str(rng.choice(["max", "mean"])))
+    elif seed % 6 == 1:
+        beside = tuple((int(rng.integers(2, 4)), int(rng.integers(1, 4))) for _ in range(int(rng.integers(1, 3))))
+        graph = random_hybrid(seed, **both, **shape, stack=(), beside=beside, layers=len(beside), pooling=pooling, head=head)
+    else:
+        layers, returns = (int(rng.integers(2)), int(rng.integers(1, 3)), int(rng.integers(2))), head == "token" or bool(rng.integers(2))
+        down = dict(stride=int(rng.integers(2, 6)), down=str(rng.choice(["max", "mean"])))
+        graph = random_hourglass(seed, **both, **shape, **down, layers=(*layers[:2], returns * layers[2]), returns=returns, pooling=pooling, head=head)
+    return {"seed": seed, "graph": graph, **draw_goal(rng, graph)}
 
 
 def draw_cells(seed: int) -> dict:

@@ -18,6 +18,7 @@ from bitloom.hw.cost.sizes import sizes
 from bitloom.hw.graph import Graph
 from bitloom.hw.instance import Layout
 from bitloom.hw.onnx_export import OnnxReferee, observed, to_onnx
+from bitloom.hw.ops import aside_of
 from bitloom.hw.plan.streams import Stream
 from bitloom.report import score
 from bitloom.sentences import Sentences, load_dev, score_all
@@ -42,7 +43,7 @@ def run(context: Context) -> str:
     pairs = dataset.dev.pairs is not None
     meta = {"task": dataset.task, "labels": dataset.label_names, "pairs": pairs, "checkpoint": context.run.digest("train")}
     graph = to_graph(model, recipe.name, meta)
-    if "border" in graph.tensors and (share := recipe.data.first_share or dev.first_share()):
+    if aside_of(graph) and (share := recipe.data.first_share or dev.first_share()):
         graph = replace(graph, meta=graph.meta | {"first_share": share})
     graph_file.save(graph, context.out)
     (context.out / "integer.onnx").write_bytes(to_onnx(graph).SerializeToString())

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // keep_tokens: of n tokens the first one and those ceil(n keep / 256) - 1 others with the largest s[j] = sum_i sum_h p[i,h,j]; of equal s[j] the lower j
 // Golden : hw/ops/keep_tokens.py (bit-exact)
-// Stream : token stream and row stream (probabilities, of token i those of keys max(0, i - back) .. min(n, i + ahead + 1) - 1) -> token stream of those that stay, in order. Four processes, each on a sentence of its own: tokens are
-//          stored, rows added up, a threshold found bit by bit, tokens given out. A sentence takes max(rows, n * (sum_bits + 1), n * channels / lanes)
-//          cycles, like hw/rtl/keep_tokens.sv
+// Stream : token stream and row stream (probabilities, of token i those of keys max(0, i - back) .. min(n, i + ahead + 1) - 1) -> token stream of those that stay, in
+//          order. Four processes, each on a sentence of its own: tokens are stored, rows added up, a threshold found bit by bit, tokens given out.
+//          A sentence takes max(rows, n * (sum_bits + 1), n * channels / lanes) cycles, like hw/rtl/keep_tokens.sv
 #ifndef BITLOOM_KEEP_TOKENS_H_
 #define BITLOOM_KEEP_TOKENS_H_
 

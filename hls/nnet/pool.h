@@ -60,7 +60,7 @@ give_one:
 }
 
 template <class in_T, class out_T, class POOL, class CONFIG> void pool(hls::stream<in_T> &in, hls::stream<out_T> &out) {
-#pragma HLS DATAFLOW
+#pragma HLS INLINE
     typedef nnet::array<typename POOL::held_T, in_T::size> word_T;
     typedef typename count<CONFIG::max_tokens + 1>::type tokens_T;
     hls::stream<tokens_T> tokens("tokens");

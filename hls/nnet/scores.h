@@ -114,7 +114,7 @@ attend:
 
 template <class q_T, class k_T, class out_T, class CONFIG, class... b_T>
 void products_of_heads(hls::stream<q_T> &q, hls::stream<k_T> &k, hls::stream<out_T> &out, hls::stream<b_T> &...border) {
-#pragma HLS DATAFLOW
+#pragma HLS INLINE
     static const unsigned word = CONFIG::side * CONFIG::simd;
     typedef beat<typename q_T::value_type, word> query_T;
     typedef beat<typename k_T::value_type, word> key_T;
@@ -137,13 +137,13 @@ void products_of_heads(hls::stream<q_T> &q, hls::stream<k_T> &k, hls::stream<out
 }
 
 template <class q_T, class k_T, class out_T, class CONFIG> void scores(hls::stream<q_T> &q, hls::stream<k_T> &k, hls::stream<out_T> &out) {
-#pragma HLS INLINE
+#pragma HLS DATAFLOW
     products_of_heads<q_T, k_T, out_T, CONFIG>(q, k, out);
 }
 
 template <class q_T, class k_T, class b_T, class out_T, class CONFIG>
 void scores(hls::stream<q_T> &q, hls::stream<k_T> &k, hls::stream<b_T> &border, hls::stream<out_T> &out) {
-#pragma HLS INLINE
+#pragma HLS DATAFLOW
     products_of_heads<q_T, k_T, out_T, CONFIG>(q, k, out, border);
 }
 

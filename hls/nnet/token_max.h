@@ -21,7 +21,7 @@ template <class code_T> struct largest_of {
 };
 
 template <class in_T, class out_T, class CONFIG> void token_max(hls::stream<in_T> &in, hls::stream<out_T> &out) {
-#pragma HLS INLINE
+#pragma HLS DATAFLOW
     pool<in_T, out_T, largest_of<typename in_T::value_type>, CONFIG>(in, out);
 }
 

@@ -25,7 +25,7 @@ template <class code_T, class out_code_T, class CONFIG> struct mean_of {
 };
 
 template <class in_T, class out_T, class CONFIG> void token_mean(hls::stream<in_T> &in, hls::stream<out_T> &out) {
-#pragma HLS INLINE
+#pragma HLS DATAFLOW
     pool<in_T, out_T, mean_of<typename in_T::value_type, typename out_T::value_type, CONFIG>, CONFIG>(in, out);
 }
 

@@ -25,7 +25,6 @@ template <class out_T, class CONFIG> struct side_by_side {
 };
 
 template <class in_T, class out_T, class CONFIG> void token_window(hls::stream<in_T> &in, hls::stream<out_T> &out) {
-#pragma HLS INLINE
     window<in_T, out_T, side_by_side<out_T, CONFIG>, CONFIG>(in, out);
 }
 

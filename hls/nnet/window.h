@@ -13,6 +13,7 @@
 namespace bitloom {
 
 template <class in_T, class out_T, class MADE, class CONFIG> void window(hls::stream<in_T> &in, hls::stream<out_T> &out) {
+#pragma HLS INLINE
     static const unsigned kernel = CONFIG::kernel, behind = CONFIG::behind, stride = CONFIG::stride, beats = CONFIG::channels / in_T::size;
     static const unsigned words = CONFIG::dilation * beats, late = CONFIG::lag ? CONFIG::lag * beats : 1;
     static const unsigned reach = CONFIG::lag + (kernel - 1) * CONFIG::dilation, most = reach > behind ? reach : behind;

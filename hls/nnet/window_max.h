@@ -28,7 +28,6 @@ template <class out_T, class CONFIG> struct largest_beside {
 };
 
 template <class in_T, class out_T, class CONFIG> void window_max(hls::stream<in_T> &in, hls::stream<out_T> &out) {
-#pragma HLS INLINE
     window<in_T, out_T, largest_beside<out_T, CONFIG>, CONFIG>(in, out);
 }
 

@@ -41,7 +41,6 @@ template <class out_T, class CONFIG> struct mean_beside {
 };
 
 template <class in_T, class out_T, class CONFIG> void window_mean(hls::stream<in_T> &in, hls::stream<out_T> &out) {
-#pragma HLS INLINE
     window<in_T, out_T, mean_beside<out_T, CONFIG>, CONFIG>(in, out);
 }
 

@@ -167,17 +167,19 @@ module lstm #(
       x_token_q <= x_next;
       o_token_q <= o_next;
       fresh_q <= s_last;
-      o_end_q[load_at*OAddrW +: OAddrW] <= o_token_q + OAddrW'(HBeats - 1);
     end
     if (sentence_in) begin
       x_place_q <= x_next;
       o_place_q <= o_next;
     end
-    if (start) x_at_q[at*XAddrW +: XAddrW] <= BACKWARD ? x_base - XAddrW'(XWords) : x_base + XAddrW'(XWords);
-    if (h_end) o_at_q[h_place*OAddrW +: OAddrW] <= BACKWARD ? o_base - OAddrW'(OutStride) : o_base + OAddrW'(OutStride);
-    if (token_in && (BACKWARD || fresh_q)) begin
-      x_at_q[load_at*XAddrW +: XAddrW] <= x_token_q;
-      o_at_q[load_at*OAddrW +: OAddrW] <= o_token_q;
+    for (int i = 0; i < IN_FLIGHT; i++) begin  // a place by its number: an index times a width would be a multiplier
+      if (token_in && load_at == AtW'(i)) o_end_q[i*OAddrW +: OAddrW] <= o_token_q + OAddrW'(HBeats - 1);
+      if (start && at == AtW'(i)) x_at_q[i*XAddrW +: XAddrW] <= BACKWARD ? x_base - XAddrW'(XWords) : x_base + XAddrW'(XWords);
+      if (h_end && h_place == AtW'(i)) o_at_q[i*OAddrW +: OAddrW] <= BACKWARD ? o_base - OAddrW'(OutStride) : o_base + OAddrW'(OutStride);
+      if (token_in && (BACKWARD || fresh_q) && load_at == AtW'(i)) begin
+        x_at_q[i*XAddrW +: XAddrW] <= x_token_q;
+        o_at_q[i*OAddrW +: OAddrW] <= o_token_q;
+      end
     end
     if (rst) begin
       {x_write_q, x_token_q, x_place_q} <= '0;
@@ -188,8 +190,16 @@ module lstm #(
   end
 
   // The step in work
-  wire [XAddrW-1:0] x_base = x_at_q[at*XAddrW +: XAddrW];
-  wire [OAddrW-1:0] o_base = o_at_q[h_place*OAddrW +: OAddrW];
+  logic [XAddrW-1:0] x_base;
+  logic [OAddrW-1:0] o_base, o_end;
+  always_comb begin
+    {x_base, o_base, o_end} = '0;
+    for (int i = 0; i < IN_FLIGHT; i++) begin
+      if (at == AtW'(i)) x_base = x_at_q[i*XAddrW +: XAddrW];
+      if (h_place == AtW'(i)) o_base = o_at_q[i*OAddrW +: OAddrW];
+      if (give_at == AtW'(i)) o_end = o_end_q[i*OAddrW +: OAddrW];
+    end
+  end
   logic [HAddrW-1:0] h_base_q;  // less XWords: the step's place follows
   wire fold_first, fold_last, last_fold;
   wire [StepW-1:0] step;
@@ -370,7 +380,7 @@ module lstm #(
   logic [OAddrW-1:0] o_read_q, o_begin_q;  // of the sentence that leaves
   wire advance = m_ready || !m_valid;
   wire [OAddrW-1:0] o_following = give_at == AtW'(IN_FLIGHT - 1) ? '0 : o_begin_q + OAddrW'(OutPlace);
-  wire o_last = o_read_q == o_end_q[give_at*OAddrW +: OAddrW];
+  wire o_last = o_read_q == o_end;
   assign given = advance && full && o_last;
 
   always_ff @(posedge clk) if (h_valid) o_ram[o_base + OAddrW'(out_at_q)] <= h_new;

@@ -3,7 +3,7 @@
 
     python -m bitloom.hw.synth.calibrate measure FOLDER BUILD_DIR...   synthesizes for ECP5, one row an operator, into FOLDER/<name>.json
     python -m bitloom.hw.synth.calibrate fit FOLDER/*.json             writes the coefficients and prints how far each row is off
-    python -m bitloom.hw.synth.calibrate add MODULE... FOLDER/*.json   the same of these modules alone; those of the others stay
+    python -m bitloom.hw.synth.calibrate extend MODULE... FOLDER/*.json   the same of these modules alone; those of the others stay
 
 An encoder is synthesized with its operators kept apart, so that one run gives the figures of all of them.
 """
@@ -55,14 +55,27 @@ def measure(build_dir: Path, out: Path, board: Board) -> list[dict]:
     modules = json.loads((out / "netlist.json").read_text())["modules"]
     used = Counter(cell["type"] for cell in modules["encoder"]["cells"].values())
     rows = []
-    for name, module in modules.items():
-        kind = name.rsplit("\\", 1)[-1]
-        if kind not in MODULES:
-            continue
+    for module in modules.values():
         absorb_module(module)
-        own = Counter(cell["type"] for cell in module["cells"].values())
-        rows.append({"module": kind, "params": _params(module), "count": used[name], **count(own, family), "memories": memories.get(name, {})})
+    for name, module in modules.items():
+        kind = _kind(name)
+        if kind in MODULES and used[name]:
+            own = _cells(modules, name)
+            rows.append({"module": kind, "params": _params(module), "count": used[name], **count(own, family), "memories": memories.get(name, {})})
     return rows
+
+
+def _kind(name: str) -> str:
+    """The module that a derived one was made of."""
+    return name.rsplit("\\", 1)[-1]
+
+
+def _cells(modules: dict, name: str) -> Counter[str]:
+    """Cells of a module, with those of operators that are inside of it and kept apart too."""
+    found: Counter[str] = Counter()
+    for cell in modules[name]["cells"].values():
+        found.update(_cells(modules, cell["type"]) if _kind(cell["type"]) in MODULES else [cell["type"]])
+    return found
 
 
 def _params(module: dict) -> dict[str, int | str]:
@@ -99,7 +112,7 @@ def fit(rows: list[dict], board: Board) -> dict[str, dict[str, dict[str, float]]
     return result
 
 
-def add(rows: list[dict], board: Board, modules: Sequence[str], known: dict) -> dict[str, dict[str, dict[str, float]]]:
+def extend(rows: list[dict], board: Board, modules: Sequence[str], known: dict) -> dict[str, dict[str, dict[str, float]]]:
     """`known` with other coefficients of these modules; what a module's array has in common with arrays that are known stays as it is there."""
     result = dict(known)
     for module in modules:
@@ -157,10 +170,10 @@ def main(arguments: list[str]) -> None:
             folder = Path(arguments[1])
             rows = measure(Path(name), folder / Path(name).name, board)
             (folder / f"{Path(name).name}.json").write_text(json.dumps(rows, indent=1) + "\n")
-    elif arguments[:1] in (["fit"], ["add"]):
+    elif arguments[:1] in (["fit"], ["extend"]):
         names = [name for name in arguments[1:] if name.endswith(".json")]
         rows, data = [row for name in names for row in json.loads(Path(name).read_text())], json.loads(COEFFICIENTS.read_text())
-        data["lut4"] = fit(rows, board) if arguments[0] == "fit" else add(rows, board, [name for name in arguments[1:] if name not in names], data["lut4"])
+        data["lut4"] = fit(rows, board) if arguments[0] == "fit" else extend(rows, board, [name for name in arguments[1:] if name not in names], data["lut4"])
         COEFFICIENTS.write_text(json.dumps(data, indent=1) + "\n")
         print_errors(rows, board)
     else:

@@ -67,7 +67,7 @@ def synthesize(
     made = _top(build_dir, board, top, clock_mhz)
     place = place and not board.vitis_hls
     tools = {name: find(name).version for name in ("yosys", *(TOOLS[board.flow] if place else ()))}
-    _gather(build_dir, out, made, with_board=top == "board")
+    _gather(build_dir, out, made, board.family, with_board=top == "board")
     key = _key(out, board, tools, [top, made.clock_mhz, seed if place else None])
     if (known := SynthReport.load(out / REPORT, key)) is not None:
         return known
@@ -110,14 +110,15 @@ def _top(build_dir: Path, board: Board, top: str, clock_mhz: float | None) -> To
     return harness(board, *bits, clock_mhz, memory_bits=memory.data_bits if memory else 0)
 
 
-def _gather(build_dir: Path, out: Path, top: Top, *, with_board: bool) -> None:
-    """Copy all sources into `out`, beside which the tools see nothing."""
+def _gather(build_dir: Path, out: Path, top: Top, family: str, *, with_board: bool) -> None:
+    """Copy all sources into `out`, beside which the tools see nothing; modules that the family has in a form of its own in that."""
     out.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(out / "src", ignore_errors=True)
     (out / "src").mkdir()
     folders = [build_dir / "rtl", *([BOARD_RTL] if with_board else [])]
     own = ["reset_sync.sv" if with_board else "harness_memory.sv" if read_memory(build_dir) else "harness.sv"]
-    for path in [build_dir / "encoder.sv", *(p for folder in folders for p in sorted(folder.glob("*.sv"))), *(OWN_RTL / name for name in own)]:
+    library = [p for folder in (*folders, OWN_RTL / family) for p in sorted(folder.glob("*.sv"))]
+    for path in [build_dir / "encoder.sv", *library, *(OWN_RTL / name for name in own)]:
         shutil.copy(path, out / "src" / path.name)
     for path in build_dir.glob("*.hex"):
         shutil.copy(path, out / path.name)

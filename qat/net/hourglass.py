@@ -100,11 +100,10 @@ class HourglassShape(NetworkShape):
 
     def words(self) -> str:
         first, above = self.layers[0], len(self.layers) - self.below - self.middle
-        again = f", {above} again at full length" if above else ", then at full length again" if self.returns else ""
-        return (
-            f"{self.below} layers at full length, {self.middle} of one token in {self.stride}{again}, "
-            f"of {first.heads} heads and a feed-forward of {first.intermediate}"
-        )
+        where = f"behind the first {self.below}" if self.below else "from the first on"
+        again = f", the last {above} at full length again" if above else ", then at full length again" if self.returns else ""
+        count = f"{len(self.layers)} {'layer' if len(self.layers) == 1 else 'layers'}"
+        return f"{count} of {first.heads} heads and a feed-forward of {first.intermediate}, {where} of one token in {self.stride}{again}"
 
     def about(self) -> dict[str, Any]:
         first = self.layers[0]

@@ -43,6 +43,16 @@ def test_a_change_runs_only_what_depends_on_it(tmp_path, stages, override, expec
     assert stages.ran == expected
 
 
+def test_a_share_that_is_not_stated_leaves_runs_from_before_it_done(tmp_path):
+    """Their recipes have no such key."""
+    hashes = []
+    for number, overrides in enumerate(([], ["data.first_share=0.4"])):
+        run = make(tmp_path / str(number), *overrides)
+        values = run.recipe.data.model_dump(mode="json", exclude={"first_share"})
+        hashes.append((flow._inputs(run, flow.STAGES["train"], run.recipe, {})["data"], flow._hash(values)))
+    assert hashes[0][0] == hashes[0][1] and hashes[1][0] != hashes[1][1]
+
+
 def test_force_runs_a_finished_stage_again(tmp_path, stages):
     run = flow.run_flow(make(tmp_path / "r"))
     stages.ran.clear()

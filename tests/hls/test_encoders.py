@@ -46,7 +46,9 @@ def test_sentences_of_a_pair(keys, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("own", [{"patterns": ("left", "previous", "next"), "heads": 1, "head_dim": 6}, {"keep": (180, 100), "layers": 2, "keys": ("T", "window 2")}])
+@pytest.mark.parametrize(
+    "own", [{"patterns": ("left", "previous", "next"), "heads": 1, "head_dim": 6}, {"keep": (180, 100), "layers": 2, "keys": ("T", "window 2")}]
+)
 def test_compressed_layers(own, tmp_path):
     """Heads with fixed patterns; tokens that are taken out, with a window on what is left."""
     check(tmp_path, **SMALL | {"shape": SMALL["shape"] | own})

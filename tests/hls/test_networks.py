@@ -6,7 +6,7 @@ One of the random ones alone, whatever its seed: `BITLOOM_SEEDS=17 pytest tests/
 
 import pytest
 from csim_networks import check_graph
-from encoders import draw_bilstm, draw_cells, draw_network, random_bilstm, random_hybrid
+from encoders import draw_bilstm, draw_cells, draw_network, random_bilstm, random_hourglass, random_hybrid
 from sweep import random_seeds
 
 from bitloom.hw.plan.solve import HardwareConfig
@@ -26,6 +26,14 @@ def test_both_directions(tmp_path):
     graph = random_bilstm(5, max_tokens=12, hidden=6, units=4, classifier=4, layers=2)
     assert {"lstm", "concat"} <= {n.op for n in graph.nodes} and {n.attrs["direction"] for n in graph.nodes if n.op == "lstm"} == {"forward", "backward"}
     check_graph(tmp_path, 5, graph, HardwareConfig(multipliers=200), LENGTHS)
+
+
+@pytest.mark.slow
+def test_an_hourglass(tmp_path):
+    """Fewer tokens in the middle layers, and all of them again behind."""
+    graph = random_hourglass(5, max_tokens=12, hidden=8, returns=True)
+    assert {"window_mean", "upsample", "scores"} <= {n.op for n in graph.nodes}
+    check_graph(tmp_path, 5, graph, HardwareConfig(multipliers=60), LENGTHS)
 
 
 @pytest.mark.parametrize("draw", [draw_network, draw_bilstm, draw_cells])

@@ -217,7 +217,7 @@ PRAGMAS = {
     "keep_tokens": ("DATAFLOW", "PIPELINE II=1", "UNROLL", "BIND_STORAGE variable=bank type=ram_s2p impl=bram"),
     **dict.fromkeys(("token_window", "window_max", "window_mean"), ("INLINE", "UNROLL")),
     "upsample": ("PIPELINE II=1", "UNROLL", "AGGREGATE variable=token"),
-    **dict.fromkeys(("token_max", "token_mean"), ("INLINE",)),
+    **dict.fromkeys(("token_max", "token_mean"), ("DATAFLOW", "INLINE")),
     "lstm": ("DATAFLOW", "PIPELINE II=1", "UNROLL", "ARRAY_RESHAPE variable=weight cyclic factor=weight_words", "ARRAY_RESHAPE variable=bias cyclic factor=rows",
              "BIND_STORAGE variable=weight type=rom_1p impl=bram", "ARRAY_PARTITION variable=h cyclic factor=words", "ARRAY_PARTITION variable=acc complete"),
 }  # fmt: skip
@@ -249,7 +249,7 @@ def test_headers_are_synthesizable(path):
     loops = re.findall(r"for \((\w+) (\w+) = (.*?); (.*?); (\S+)\)", text)
     assert len(loops) == len(re.findall(r"\bfor\b", text))
     fixed = {"size", "lanes", "steps", "folds", "groups", "parts", "digit", "W", "MAX_BEATS", "MAX_TOKENS", "WORDS", "CONFIG", "value_type"}
-    fixed |= {"in_T", "out_T", "a_T", "sum_T", "p_T", "state_T", "own", "gates", "kernel", "beats", "behind", "reach", "passes"}
+    fixed |= {"in_T", "out_T", "a_T", "sum_T", "word_T", "p_T", "state_T", "own", "gates", "kernel", "beats", "behind", "reach", "passes"}
     for _, variable, start, bound, _ in loops:
         words = set(re.findall(r"[A-Za-z_]\w*", f"{start} {bound}")) - {variable}
         assert words <= fixed | set(re.findall(r"CONFIG::(\w+)", bound)), bound

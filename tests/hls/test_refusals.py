@@ -7,7 +7,7 @@ from pathlib import Path
 import hls4ml
 import numpy as np
 import pytest
-from encoders import random_encoder, random_hourglass
+from encoders import random_encoder
 
 from bitloom.hls import pad, to_hls4ml
 from bitloom.hls.errors import HlsError
@@ -35,12 +35,6 @@ def test_an_operator_without_hls_part(tmp_path, monkeypatch):
     other = replace(GRAPH, nodes=(*GRAPH.nodes, Node(name="extra", op="swish", inputs=("logits",))))
     refused("hls4ml: got operator 'swish' of extra, must have hls() in hw/ops/swish.py and a header hls/nnet/swish.h; "
             "write them (docs/architecture.md) or use another backend", tmp_path, replace(other, nodes=other.nodes[-1:]))  # fmt: skip
-
-
-def test_an_hourglass(tmp_path):
-    graph = random_hourglass(1, hidden=8, returns=True)
-    refused("hls4ml: got operator 'window_mean' of down, must have hls() in hw/ops/window_mean.py and a header "
-            "hls/nnet/window_mean.h; write them (docs/architecture.md) or use another backend", tmp_path, graph, solve(graph, HardwareConfig(multipliers=30)))  # fmt: skip
 
 
 def test_a_board_without_part_number(tmp_path):

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 from encoder_bench import assert_cycles, assert_equal, assert_fills, assert_onnx_agrees, make_of
-from encoders import draw_network, draw_run, random_cnn, random_hourglass, random_hybrid
+from encoders import draw_network, draw_run, draw_strided, random_cnn, random_hourglass, random_hybrid
 from sweep import plain_or_slow, random_seeds
 
-from bitloom.hw.plan.solve import HardwareConfig
+from bitloom.hw.plan.solve import HardwareConfig, MemoryConfig
 
 ALL = 40
 NETWORKS = {
@@ -44,10 +44,11 @@ def test_network(name, stalls, tmp_path):
     assert_onnx_agrees(encoder)
 
 
+@pytest.mark.parametrize("draw", [draw_network, draw_strided], ids=["network", "strided"])
 @pytest.mark.parametrize("seed", random_seeds(ALL))
-def test_random_network(seed, tmp_path, monkeypatch):
+def test_random_network(draw, seed, tmp_path, monkeypatch):
     monkeypatch.setenv("BITLOOM_BUILD", "quick")  # they simulate a moment
-    encoder, how = make_of(tmp_path, **draw_network(seed)), draw_run(seed)
+    encoder, how = make_of(tmp_path, **draw(seed)), draw_run(seed)
     print(f"run this one alone: BITLOOM_SEEDS={seed} pytest tests/hw/test_cnn_rtl.py; {how}")
     got, report = encoder.run(**how)
     assert_equal(encoder, report)
@@ -64,6 +65,23 @@ def test_a_stack_of_one_dilation_on_one_layer_of_hardware(tmp_path):
     got, report = encoder.run(resets=1)
     assert_equal(encoder, report)
     assert_cycles(encoder, got)
+
+
+@pytest.mark.slow
+def test_an_hourglass_whose_middle_is_one_layer_of_hardware(tmp_path):
+    graph = random_hourglass(7, hidden=16, layers=(1, 3, 0), returns=False, pooling="mean")
+    encoder = make_of(tmp_path, 7, graph, HardwareConfig(multipliers=30, layers=1), LENGTHS)
+    got, report = encoder.run(resets=1)
+    assert_equal(encoder, report)
+    assert_cycles(encoder, got)
+
+
+@pytest.mark.slow
+def test_an_hourglass_with_weights_from_memory(tmp_path):
+    graph = random_hourglass(8, hidden=16, layers=(0, 2, 0), returns=True)
+    encoder = make_of(tmp_path, 8, graph, HardwareConfig(multipliers=30, memory=MemoryConfig(data_bits=128, block=8)), LENGTHS)
+    got, report = encoder.run(resets=1)
+    assert_equal(encoder, report)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import json
 
 import pytest
 from encoders import random_cnn
+from yosys import run_yosys
 
 from bitloom.hw.board import Board
 from bitloom.hw.build import build
@@ -16,8 +17,10 @@ from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.fit import Fitter
 from bitloom.hw.plan.solve import HardwareConfig, solve
 from bitloom.hw.synth import SynthError, synthesize
-from bitloom.hw.synth.calibrate import add
+from bitloom.hw.synth.calibrate import extend
+from bitloom.hw.synth.flow import OWN_RTL
 from bitloom.hw.synth.tools import find
+from bitloom.hw.uart import BOARD_RTL
 from bitloom.sim.runner import cache_dir
 
 ICE, ULX3S = Board.load("icebreaker"), Board.load("ulx3s_85f")
@@ -57,12 +60,22 @@ def test_what_was_measured_later_is_added():
         {"module": "concat", "params": {"A_BEATS": a, "B_BEATS": 2, "WIDTH": width}, "count": 1, "lut": 5 + 3 * width, "ff": 2 * width + 20}
         for a, width in ((2, 8), (4, 8), (16, 30), (64, 50))
     ]
-    found = add(rows, ULX3S, ["concat"], known)
+    found = extend(rows, ULX3S, ["concat"], known)
     for what, one, bits in (("lut", 5, 3), ("ff", 20, 2)):
         assert found["concat"][what]["one"] == pytest.approx(one) and found["concat"][what]["out_bits"] == pytest.approx(bits)
     assert {name: value for name, value in found.items() if name != "concat"} == {name: value for name, value in known.items() if name != "concat"}
     with pytest.raises(SystemExit, match="calibrate: lstm: got no row, must be measured; known are concat"):
-        add(rows, ULX3S, ["lstm"], known)
+        extend(rows, ULX3S, ["lstm"], known)
+
+
+@pytest.mark.slow
+def test_the_register_behind_a_multiplier_is_the_same_with_an_enable(tmp_path):
+    """The family's form against the library's, proved by induction."""
+    for name, path in (("gold", BOARD_RTL.parent / "product_reg.sv"), ("gate", OWN_RTL / "ice40up" / "product_reg.sv")):
+        (tmp_path / f"{name}.sv").write_text(path.read_text().replace("module product_reg", f"module {name}"))
+    prove = "miter -equiv -flatten gold gate pair; hierarchy -top pair; sat -tempinduct -set-init-zero -prove trigger 0 -verify pair"
+    done = run_yosys(tmp_path, "-p", f"read_verilog -sv gold.sv gate.sv; proc; {prove}")
+    assert done.returncode == 0 and "SUCCESS" in done.stdout, (done.stdout + done.stderr)[-2000:]
 
 
 @pytest.mark.slow

@@ -3,12 +3,18 @@
 
 import numpy as np
 import pytest
+from encoders import random_hourglass
 from operator_bench import RTL_FILES, check_units, golden, intervals, make_case
 from sweep import STALLS
 
 from bitloom.hw.graph import GraphError, Tensor
 from bitloom.hw.instance import Fold
 from bitloom.hw.ops import add
+from bitloom.hw.plan import fifos
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.predict import predict
+from bitloom.hw.plan.solve import HardwareConfig, solve
+from bitloom.hw.plan.timing import DeadlockError
 
 # C, stride, lanes, bits of a, b, y, a signed, b signed, mult_a, mult_b, shift
 SHAPES = [
@@ -72,6 +78,16 @@ def test_each_token_is_repeated_up_to_the_sentences_end():
     c = case(0, 2, 3, 1, 8, 8, 10, True, True, 1, 1, 0, lengths=[5, 1, 3])
     a, b = c.data
     assert (golden(c) == a + b[[0, 0, 0, 1, 1, 2, 3, 3, 3]]).all()
+
+
+def test_what_goes_around_waits_for_the_middle(monkeypatch):
+    """With a FIFO that holds less than the middle does nothing moves."""
+    graph, lengths = random_hourglass(1, hidden=8, intermediate=8, layers=(0, 1, 0), returns=True), [16, 1, 9, 16]
+    folding, depths = solve(graph, HardwareConfig(multipliers=30)), fifos.depths
+    assert predict(Design(graph, folding), lengths).lengths == lengths
+    monkeypatch.setattr(fifos, "depths", lambda *args: depths(*args) | {("up.sum", 0): fifos.MIN_DEPTH})
+    with pytest.raises(DeadlockError):
+        predict(Design(graph, folding), lengths)
 
 
 def test_no_gap():

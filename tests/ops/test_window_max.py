@@ -10,6 +10,7 @@ from sweep import STALLS
 from bitloom.hw.graph import GraphError, Tensor
 from bitloom.hw.instance import Fold, Layout
 from bitloom.hw.parts.window import offsets
+from bitloom.hw.tokens import Tokens
 
 # C, kernel, stride, lanes, bits, signed, sentence lengths
 SHAPES = [
@@ -43,7 +44,7 @@ def cases():
     return [case(seed, *shape) for seed, shape in enumerate(SHAPES)]
 
 
-@pytest.mark.parametrize(("stall_in", "stall_out"), STALLS)
+@pytest.mark.parametrize(("stall_in", "stall_out"), [STALLS[0], pytest.param(0.5, 0.5, marks=pytest.mark.slow)])  # its window's stalls: test_token_window.py
 def test_rtl_equals_golden(stall_in, stall_out):
     assert check_units(cases(), stall_in=stall_in, stall_out=stall_out) > 600
 
@@ -77,6 +78,16 @@ def test_each_token_is_in_a_window(kernel):
         for tokens in range(1, 3 * kernel):
             seen = [i + at for i in range(0, tokens, stride) for at in offsets(kernel, 1, stride) if 0 <= i + at < tokens]
             assert set(seen) == set(range(tokens)) and (stride < kernel or len(seen) == tokens)
+
+
+def test_how_many_tokens_are_left():
+    """Strides that follow each other are one; shares of what is left then are as before."""
+    assert Tokens.parse("T /2 128").of(np.array([1, 9, 64])).tolist() == [1, 3, 16]
+    assert str(Tokens.parse("T /2").strided(3)) == "T /6" and str(Tokens.parse("T 128").strided(2)) == "T 128 /2" and Tokens().strided(1) == Tokens()
+    assert all(Tokens().strided(6).of(n) == Tokens().strided(3).of(Tokens().strided(2).of(n)) for n in range(1, 50))
+    for text in ("T /1", "T /0", "T 2/", "T /-2", "T/2", "T  /2"):
+        with pytest.raises(ValueError, match="got tokens"):
+            Tokens.parse(text)
 
 
 def test_it_is_max_pooling():

@@ -13,7 +13,7 @@ from axi_bench import RTL as AXI_RTL
 from axi_bench import check_data
 from axi_bench import setups as axi_setups
 from encoder_units import units
-from encoders import random_bilstm, random_cnn, random_encoder
+from encoders import random_bilstm, random_cnn, random_encoder, random_hourglass
 from loader_bench import check_headers
 from loop_bench import UNIT as LOOP
 from loop_bench import simulate as simulate_loop
@@ -29,6 +29,7 @@ RESET = re.compile(r"if \(rst(?P<more> \|\| \w+)?\)(?P<body> begin.*?\n\s*end\b|
 FORK = Path(__file__).parent / "fork_unit.sv"
 AXI = [path for path in AXI_RTL if path not in RTL_FILES]
 FIFOS = {"fifo": (2, 3, 9), "fifo_deep": (65,)}  # depths
+WINDOWS = ("token_window", "token_max", "token_mean", "concat", "window_max", "window_mean", "upsample")
 # Resets that change nothing that the module's own bench may see.
 REDUNDANT = {
     ("axi_fetch", "drain_q"): "the bench resets the memory too; tests/rtl/test_axi_fetch.py has one that does not",
@@ -85,8 +86,10 @@ def operators() -> tuple[Case, ...]:
     sparse = replace(sparse, fold=linear.left_out(sparse.graph, sparse.node, fold))
     recurrent = units(random_bilstm(5, hidden=6, units=4, classifier=4, head="token", max_tokens=6), [5, 1, 6, 4, 2, 1, 6, 3])
     small = dict(hidden=6, max_tokens=6, stack=(), kernels=(2, 3), filters=4)
-    networks = [random_cnn(5, **small, **how) for how in ({"pooling": "max"}, {"pooling": "mean"}, {"head": "token"})]
-    windows = [c for graph in networks for c in units(graph, [4, 6, 1, 6, 2, 1, 5]) if c.node.op in ("token_window", "token_max", "token_mean", "concat")]
+    networks = [random_cnn(5, **small, **how) for how in ({"pooling": "max"}, {"pooling": "mean"}, {"head": "token"}, {"stride": 2})]
+    narrow = dict(hidden=6, max_tokens=6, heads=1, intermediate=4, layers=(0, 1, 0), returns=True)
+    networks += [random_hourglass(5, **narrow, **how) for how in ({"stride": 2, "down": "max"}, {"stride": 3, "down": "mean"})]
+    windows = [c for graph in networks for c in units(graph, [4, 6, 1, 6, 2, 1, 5]) if c.node.op in WINDOWS]
     windows += [c for c in recurrent if c.node.op == "lstm"]
     return *windows, *all_keys, *(c for c in window if any(tensor.kind == "row" for tensor in c.graph.tensors.values())), two, sparse, *kept
 
