@@ -25,12 +25,14 @@ from bitloom.hw.board import Board
 from bitloom.hw.cost.resources import COEFFICIENTS, MODULES, instance_cost, terms
 from bitloom.hw.instance import Instance, Terms
 from bitloom.hw.ops import OPS
+from bitloom.hw.parts import mac_array
 from bitloom.hw.synth.families import FAMILIES, count
 from bitloom.hw.synth.registers import absorb_module
 from bitloom.hw.synth.tools import run
 
 LEFT_OUT = {"KEEP": 0, "WORDS": 0, "FACTOR_W": 1}  # parameters that are not given where they have these values
 # Operators with multiplier arrays have the same parts: they are fitted together, but for their constants.
+ARRAY = frozenset(mac_array.terms({"MUL_STYLE": "one", "OUT_W": 1}, pe=1, simd=1, x_bits=1, w_bits=1))
 SHARED = tuple(op.module.name for op in OPS.values() if op.matrix)
 
 
@@ -113,7 +115,7 @@ def fit(rows: list[dict], board: Board) -> dict[str, dict[str, dict[str, float]]
 
 
 def extend(rows: list[dict], board: Board, modules: Sequence[str], known: dict) -> dict[str, dict[str, dict[str, float]]]:
-    """`known` with other coefficients of these modules; what a module's array has in common with arrays that are known stays as it is there."""
+    """`known` with other coefficients of these modules; those of a multiplier array are as in the arrays that are known."""
     result = dict(known)
     for module in modules:
         chosen = [row for row in rows if row["module"] == module]
@@ -122,8 +124,8 @@ def extend(rows: list[dict], board: Board, modules: Sequence[str], known: dict) 
         named, result[module] = [dict(terms(_made(row), board)) for row in chosen], {}
         others = [known[name] for name in SHARED if name in known and name not in modules] if module in SHARED else []
         for what in ("lut", "ff"):
-            common = {name: value for other in others for name, value in other[what].items() if name != "one"}
-            result[module][what] = common | _solve(chosen, named, what, common)
+            common = {name: value for other in others for name, value in (dict.fromkeys(ARRAY, 0.0) | other[what]).items() if name in ARRAY}
+            result[module][what] = {name: value for name, value in common.items() if value} | _solve(chosen, named, what, common)
     return result
 
 

@@ -118,8 +118,8 @@ def test_a_board_that_is_too_small_says_how_much(graph):
     with pytest.raises(FoldingError) as caught:
         solve(graph, HardwareConfig(board="icebreaker"))
     text = str(caught.value)
-    assert "folding: icebreaker: got " in text and "LUT4 of 3537 (" in text and "SB_MAC16 of 8 (" in text
-    assert "must be at most what may be planned with (67% of LUT, 67% of FF); take fewer bits" in text and "or a larger board: pynq_z2, " in text
+    assert "folding: icebreaker: got " in text and "LUT4 of 3379 (" in text and "SB_MAC16 of 8 (" in text
+    assert "must be at most what may be planned with (64% of LUT, 64% of FF); take fewer bits" in text and "or a larger board: pynq_z2, " in text
 
 
 def test_a_fitted_folding_is_saved_and_loaded(graph, tmp_path):

@@ -24,7 +24,7 @@ from bitloom.hw.uart import BOARD_RTL
 from bitloom.sim.runner import cache_dir
 
 ICE, ULX3S = Board.load("icebreaker"), Board.load("ulx3s_85f")
-TINY = dict(hidden=64, kernels=(3,), filters=16, max_tokens=64, bits=dict(weight_bits=(2,), act_bits=(8,)))
+TINY = dict(hidden=32, kernels=(3,), filters=16, max_tokens=64, bits=dict(weight_bits=(2,), act_bits=(6,)))
 
 
 @pytest.mark.parametrize(("a", "b", "count"), [(16, 16, 1), (17, 16, 1), (18, 16, 2), (17, 18, 2), (18, 18, 3), (33, 17, 2), (10, 10, 1), (4, 5, 0)])
@@ -50,7 +50,7 @@ def test_a_convolution_of_16_filters_fits_an_icebreaker():
     folding = solve(graph, HardwareConfig(board="icebreaker"))
     used = Fitter(graph, ICE).used(estimate(Design(graph, folding), ICE))
     assert all(use.used <= use.available for use in used.values()) and used["dsp"].used == 8
-    assert folding.bound_by and folding.interval <= 64 * 16 * 64
+    assert folding.bound_by and folding.interval <= 64 * 16 * 32
 
 
 def test_what_was_measured_later_is_added():
