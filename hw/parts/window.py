@@ -80,7 +80,7 @@ def timing(places: list[int], stride: int, latency: int, ins, out):
         before = reads[0]
         first = max(token.first, free, before[0] + 1)
         alone = token.taken(first)
-        last = max(alone, before[1] + 1)
+        last = yield ins[0].leave(token, max(alone, before[1] + 1))
         ins[0].popped(first, last, alone - first)
         reads, free, at = reads[1:], last + 1, at + 1
         for number in range(max(0, at - 1 - reach), at if token.end else at - reach):
