@@ -9,6 +9,8 @@ from encoder_bench import assert_cycles, assert_equal, assert_fills, assert_onnx
 from encoders import draw_cells, draw_run, random_cells
 from sweep import plain_or_slow, random_seeds
 
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.predict import predict
 from bitloom.hw.plan.solve import HardwareConfig
 
 ALL = 24
@@ -31,6 +33,16 @@ def test_cell(name, stalls, tmp_path, monkeypatch):
     if stalls == (0.0, 0.0):
         assert_cycles(encoder, got)
     assert_onnx_agrees(encoder)
+
+
+def test_a_window_waits_for_the_slower_ones_beside_it(tmp_path, monkeypatch):
+    """They read one stream, so a token's last beat comes to all of them when the slowest takes it; of a sentence alone the cycles are exact."""
+    monkeypatch.setenv("BITLOOM_BUILD", "quick")
+    cell = ("max3",), ("mean3", "dilated7"), ("max3", "conv3", "conv7")
+    encoder = make_of(tmp_path, 5, random_cells(5, hidden=8, cell=cell), HardwareConfig(multipliers=20), [16])
+    got, report = encoder.run()
+    assert_equal(encoder, report)
+    assert got.out_last_cycle.tolist() == predict(Design(encoder.graph, encoder.folding), [16]).out_last
 
 
 @pytest.mark.parametrize("seed", random_seeds(ALL))
