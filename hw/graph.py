@@ -205,6 +205,12 @@ class Graph:
         }
 
 
+def require(ok: bool, graph: Graph, node: Node, text: str) -> None:
+    """Raise GraphError `graph: node: text` unless ok. text says what was got and what it must be."""
+    if not ok:
+        raise GraphError(f"graph {graph.name}: {node.op} {node.name}: {text}")
+
+
 class GraphBuilder:
     """Collects the nodes of a graph in topological order; each operator's module has an `append` that adds one of its nodes."""
 

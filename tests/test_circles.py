@@ -31,7 +31,14 @@ def needs(name: str, path: Path, known: dict[str, Path]) -> set[str]:
             base = ".".join([*package.split(".")[: len(package.split(".")) - node.level + 1], *filter(None, [node.module])]) if node.level else node.module
             parts = {f"{base}.{alias.name}" for alias in node.names}
             found |= {part if part in known else base for part in parts}
-    return found & set(known) - {name}
+    own = {name, *_packages(name)}
+    return {package for one in found for package in (one, *_packages(one))} & set(known) - own
+
+
+def _packages(name: str) -> list[str]:
+    """Those that a module is in: their files are read before it."""
+    parts = name.split(".")
+    return [".".join(parts[:count]) for count in range(1, len(parts))]
 
 
 def circle(known: dict[str, Path]) -> list[str]:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from bitloom.hls.finn.errors import FinnError
-from bitloom.hw.ops.common import divisors
+from bitloom.hw.divisors import divisors
 from bitloom.hw.plan.folding import Folding
 
 MIN_NORM_BEATS = 13  # a LayerNorm's pipeline needs more than 12 beats a token

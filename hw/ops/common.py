@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
-from bitloom.hw.graph import Graph, GraphError, Node, Tensor
+from bitloom.hw.graph import Graph, Node, Tensor, require
 from bitloom.hw.instance import Fold
 from bitloom.hw.keys import FORMS, Keys
 from bitloom.hw.tokens import Tokens
@@ -30,12 +28,6 @@ def clip(x: np.ndarray, bits: int, signed: bool) -> np.ndarray:
     """Saturate to a word of that many bits."""
     low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
     return np.clip(x, low, high)
-
-
-def require(ok: bool, graph: Graph, node: Node, text: str) -> None:
-    """Raise GraphError `graph: node: text` unless ok. text says what was got and what it must be."""
-    if not ok:
-        raise GraphError(f"graph {graph.name}: {node.op} {node.name}: {text}")
 
 
 def require_rows(tensor: Tensor, heads: int, graph: Graph, node: Node) -> None:
@@ -163,17 +155,6 @@ def turn_params(graph: Graph, node: Node, fold: Fold) -> dict[str, int]:
     row = next((graph.tensor(name) for name in (*node.inputs, node.name) if graph.tensor(name).kind == "row"), None)
     own = {"TURNS": count, "SENTENCES": PARTS if fold.folded else graph.inside}
     return own | {"ROWS": int(row.shape[1]) // fold.side, "QUERIES": fold.queries} if row else own
-
-
-def divisors(number: int, multiple_of: int = 1) -> list[int]:
-    """Divisors of `number` that are multiples of `multiple_of`, ascending."""
-    return [d for d in _divisors(number) if d % multiple_of == 0]
-
-
-@cache
-def _divisors(number: int) -> tuple[int, ...]:
-    low = [d for d in range(1, math.isqrt(number) + 1) if number % d == 0]
-    return (*low, *(number // d for d in reversed(low) if d * d != number))
 
 
 def last_read(latency: int, beats: int, planned: int, moved: int, before: int) -> int:

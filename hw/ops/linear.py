@@ -10,10 +10,11 @@ import numpy as np
 
 from bitloom.hw.cost.memories import DISTRIBUTED, Memory, index_bits
 from bitloom.hw.cost.multipliers import Operands, Product, style_params
-from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
+from bitloom.hw.divisors import divisors
+from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, require, signed_bits
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
-from bitloom.hw.ops.common import divisors, exact_matmul, fields, largest, require, require_bits, require_holds, require_range, turn_params
+from bitloom.hw.ops.common import exact_matmul, fields, largest, require_bits, require_holds, require_range, turn_params
 from bitloom.hw.ops.record import Finn, Operator
 from bitloom.hw.parts import banks, blocks, decode, mac_array, pick, schedule, shared, tiles, two_values, weights
 from bitloom.hw.parts.banks import Banks

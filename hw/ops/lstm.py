@@ -11,11 +11,12 @@ import numpy as np
 
 from bitloom.hw.cost.memories import Memory, index_bits
 from bitloom.hw.cost.multipliers import Operands, Product, style_params
-from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
+from bitloom.hw.divisors import divisors
+from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, require, signed_bits
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops import linear, requant, table
-from bitloom.hw.ops.common import clip, divisors, exact_matmul, largest, require, require_bits, require_range, round_shift
+from bitloom.hw.ops.common import clip, exact_matmul, largest, require_bits, require_range, round_shift
 from bitloom.hw.ops.record import Operator
 from bitloom.hw.parts import lstm_cell, mac_array, places
 from bitloom.hw.parts.mac_array import mac_latency

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
-from bitloom.hw.ops.common import require, require_range
+from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, require
+from bitloom.hw.ops.common import require_range
 from bitloom.hw.ops.record import Operator
 
 PARAMS = ("threshold",)

@@ -8,9 +8,9 @@ from collections import deque
 import numpy as np
 
 from bitloom.hw.cost.memories import Memory, index_bits
-from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
+from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, require, signed_bits
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
-from bitloom.hw.ops.common import largest, last_read, require, require_bits, require_holds, sentences
+from bitloom.hw.ops.common import largest, last_read, require_bits, require_holds, sentences
 from bitloom.hw.ops.record import Operator
 from bitloom.hw.parts import mac_array
 from bitloom.hw.parts.mac_array import mac_latency

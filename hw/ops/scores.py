@@ -10,22 +10,10 @@ import numpy as np
 
 from bitloom.hw.cost.memories import Memory, index_bits
 from bitloom.hw.cost.multipliers import Operands, Product, style_params
-from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, signed_bits
+from bitloom.hw.divisors import divisors
+from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, require, signed_bits
 from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
-from bitloom.hw.ops.common import (
-    borders,
-    divisors,
-    exact_matmul,
-    largest,
-    mean,
-    require,
-    require_bits,
-    require_border,
-    require_holds,
-    require_rows,
-    sentences,
-    turn_spans,
-)
+from bitloom.hw.ops.common import borders, exact_matmul, largest, mean, require_bits, require_border, require_holds, require_rows, sentences, turn_spans
 from bitloom.hw.ops.record import Finn, Operator
 from bitloom.hw.parts import banks, first_key, mac_array, ring
 from bitloom.hw.parts.banks import Banks

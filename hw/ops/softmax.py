@@ -9,7 +9,7 @@ import numpy as np
 
 from bitloom.hw.cost.memories import Memory, index_bits
 from bitloom.hw.cost.multipliers import Product
-from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
+from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, require
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import (
@@ -17,7 +17,6 @@ from bitloom.hw.ops.common import (
     clip,
     fields,
     last_read,
-    require,
     require_bits,
     require_border,
     require_range,

@@ -8,10 +8,10 @@ import math
 import numpy as np
 
 from bitloom.hw.cost.memories import Memory
-from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
+from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, require
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
-from bitloom.hw.ops.common import pipeline, require, require_bits, require_range, turn_params
+from bitloom.hw.ops.common import pipeline, require_bits, require_range, turn_params
 from bitloom.hw.ops.record import Finn, Operator
 from bitloom.hw.parts import shared
 

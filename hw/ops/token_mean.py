@@ -7,9 +7,9 @@ import numpy as np
 
 from bitloom.hw.cost.memories import Memory
 from bitloom.hw.cost.multipliers import Product
-from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
+from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, require
 from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
-from bitloom.hw.ops.common import clip, require, require_bits, round_shift
+from bitloom.hw.ops.common import clip, require_bits, round_shift
 from bitloom.hw.ops.record import Operator
 from bitloom.hw.parts import mul, pool
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor
+from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, require
 from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
-from bitloom.hw.ops.common import require
 from bitloom.hw.ops.record import Operator
 from bitloom.hw.parts import window
 from bitloom.hw.parts.window import offsets

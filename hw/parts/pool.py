@@ -6,9 +6,8 @@ from __future__ import annotations
 import numpy as np
 
 from bitloom.hw.cost.memories import Memory, index_bits
-from bitloom.hw.graph import Graph, Node
+from bitloom.hw.graph import Graph, Node, require
 from bitloom.hw.instance import Params, Terms
-from bitloom.hw.ops.common import require
 
 BANKS = 2
 

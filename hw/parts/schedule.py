@@ -18,8 +18,8 @@ from functools import cache, lru_cache
 import numpy as np
 
 from bitloom.hw.cost.memories import Memory, index_bits
+from bitloom.hw.divisors import divisors
 from bitloom.hw.instance import Fold, Layout
-from bitloom.hw.ops.common import divisors
 from bitloom.hw.parts import pick
 
 SPARSE = 0.25  # share of a layer's weights that are zero: with fewer, no tile is looked for

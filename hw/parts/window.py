@@ -6,9 +6,8 @@ from __future__ import annotations
 import numpy as np
 
 from bitloom.hw.cost.memories import Memory, index_bits
-from bitloom.hw.graph import Graph, Node
+from bitloom.hw.graph import Graph, Node, require
 from bitloom.hw.instance import Fold, HlsLayer, Params, Terms
-from bitloom.hw.ops.common import require
 
 INSIDE = 2  # tokens that a unit takes beside those that it needs to give one out, and the one that it gives
 LATENCY = 2  # cycles from reading a beat to its window at the output

@@ -8,10 +8,10 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from bitloom.hw.divisors import divisors
 from bitloom.hw.graph import Graph, Node
 from bitloom.hw.instance import Fold, Layout
 from bitloom.hw.ops import OPS, operands
-from bitloom.hw.ops.common import divisors
 from bitloom.hw.parts import tiles
 from bitloom.hw.plan.folding import Folding
 from bitloom.hw.plan.groups import Group, groups
