@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator
 
 from benchmarks import encoder, train_step
-from bitloom.qat.config import ModelConfig
+from bitloom.qat.networks import ModelConfig
 
 
 def rows(model: ModelConfig, targets: list[int], steps: int) -> Iterator[tuple[str, str, str]]:

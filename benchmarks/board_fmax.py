@@ -21,7 +21,7 @@ from bitloom.hw.instance import Fold
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import Folding
 from bitloom.hw.synth import SynthReport, synthesize
-from bitloom.qat.config import ModelConfig
+from bitloom.qat.networks import ModelConfig
 
 UNIT = ("layer.0.query.acc", "layer.0.query")  # a linear layer and its requant
 

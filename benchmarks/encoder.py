@@ -21,9 +21,10 @@ from bitloom.hw.onnx_export import OnnxReferee, to_onnx
 from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.qat.baseline import float_model
 from bitloom.qat.calibrate import calibrate
-from bitloom.qat.config import ModelConfig, QuantConfig
+from bitloom.qat.config import QuantConfig
 from bitloom.qat.export import to_graph
 from bitloom.qat.net.model import QuantModel
+from bitloom.qat.networks import ModelConfig
 from bitloom.sim.bare import run_bare
 from bitloom.sim.encoder import Options, run_encoder
 

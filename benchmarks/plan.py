@@ -8,8 +8,9 @@ import time
 from bitloom.hw.board import boards
 from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.hw.plan.table import plan
-from bitloom.qat.config import ModelConfig, QuantConfig
+from bitloom.qat.config import QuantConfig
 from bitloom.qat.net.untrained import VOCABULARY, untrained_graph
+from bitloom.qat.networks import ModelConfig
 
 SHAPES = {
     "2 x 128": (ModelConfig(), HardwareConfig(multipliers=210)),

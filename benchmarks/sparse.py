@@ -24,8 +24,9 @@ from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.predict import predict, steady_interval
 from bitloom.hw.plan.solve import HardwareConfig, MemoryConfig
 from bitloom.hw.plan.streamed import fetch_beats
-from bitloom.qat.config import ModelConfig, QuantConfig
+from bitloom.qat.config import QuantConfig
 from bitloom.qat.net.untrained import untrained_graph
+from bitloom.qat.networks import ModelConfig
 from bitloom.sim.encoder import Options, run_encoder
 from bitloom.sim.verify import compare
 

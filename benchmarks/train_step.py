@@ -17,8 +17,9 @@ import torch
 
 from bitloom.qat.baseline import float_model
 from bitloom.qat.calibrate import calibrate
-from bitloom.qat.config import ModelConfig, QuantConfig
+from bitloom.qat.config import QuantConfig
 from bitloom.qat.net.model import QuantModel
+from bitloom.qat.networks import ModelConfig
 from bitloom.qat.train import compiled
 
 BATCH, TOKENS, VOCABULARY, WARM_UP = 32, 64, 30522, 3

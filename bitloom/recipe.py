@@ -16,9 +16,10 @@ from bitloom.hw import yaml_file
 from bitloom.hw.errors import BitloomError
 from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.hw.settings import Strict, did_you_mean, rule
-from bitloom.qat.config import KIND, MAX_SEED, MODELS, Model, ModelConfig, QuantConfig, TrainConfig, model_kind
+from bitloom.qat.config import MAX_SEED, QuantConfig, TrainConfig
 from bitloom.qat.data import DataConfig
 from bitloom.qat.methods import Compression
+from bitloom.qat.networks import KIND, MODELS, Model, ModelConfig, model_kind
 from bitloom.qat.search.config import SearchConfig
 from bitloom.text import LONGEST, printable, shown
 

@@ -11,10 +11,11 @@ from pathlib import Path
 from bitloom.qat.baseline import float_model
 from bitloom.qat.calibrate import calibrate
 from bitloom.qat.checkpoint import save_pretrained
-from bitloom.qat.config import ModelConfig, QuantConfig, TrainConfig
+from bitloom.qat.config import QuantConfig, TrainConfig
 from bitloom.qat.data import DataConfig, load
 from bitloom.qat.features import Features
 from bitloom.qat.net.model import QuantModel
+from bitloom.qat.networks import ModelConfig
 from bitloom.qat.tokenizer import TextTokenizer
 from bitloom.qat.train import calibration_batches
 from bitloom.qat.trainer import EncoderTrainer

@@ -16,12 +16,12 @@ from transformers import AutoConfig, BertConfig
 from transformers.utils import cached_file
 
 from bitloom.hw.keys import Keys
-from bitloom.qat.config import ModelConfig
 from bitloom.qat.families import family_of
 from bitloom.qat.families.family import KEYS, Family
 from bitloom.qat.families.heads import HEADS
 from bitloom.qat.labels import order_by_name
 from bitloom.qat.net.operators import border_of, visible
+from bitloom.qat.networks import ModelConfig
 from bitloom.qat.quantizers import QuantError
 
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")

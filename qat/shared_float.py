@@ -10,10 +10,11 @@ from pathlib import Path
 
 from bitloom.qat.checkpoint import save_float
 from bitloom.qat.compress import Compression
-from bitloom.qat.config import ModelConfig, QuantConfig, TrainConfig
+from bitloom.qat.config import QuantConfig, TrainConfig
 from bitloom.qat.data import DataConfig
 from bitloom.qat.methods import MethodConfig
 from bitloom.qat.net.model import FloatModel
+from bitloom.qat.networks import ModelConfig
 from bitloom.qat.train import Start
 
 QUANTIZED_ONLY = ("qat_epochs", "qat_learning_rate", "distill", "calibration_batches")

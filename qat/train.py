@@ -28,7 +28,7 @@ from bitloom.qat import memory
 from bitloom.qat.baseline import float_model, head_of_task, load_float
 from bitloom.qat.checkpoint import load_plain, save_float, save_pretrained
 from bitloom.qat.compress import Compression
-from bitloom.qat.config import NetworkConfig, QuantConfig, TrainConfig
+from bitloom.qat.config import QuantConfig, TrainConfig
 from bitloom.qat.data import DataConfig, Dataset, load
 from bitloom.qat.features import Collator, Features, LengthGrouped
 from bitloom.qat.files import DataWarning
@@ -38,6 +38,7 @@ from bitloom.qat.metrics import NAMES
 from bitloom.qat.net.model import EncoderModel, FloatModel, QuantModel
 from bitloom.qat.net.shape import EncoderShape, NetworkShape
 from bitloom.qat.net.untrained import untrained_shape
+from bitloom.qat.networks import NetworkConfig
 from bitloom.qat.post_training import quantize
 from bitloom.qat.resume import read_json
 from bitloom.qat.splits import remarks, undefined

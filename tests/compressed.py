@@ -16,12 +16,13 @@ from bitloom.hw.graph import Graph
 from bitloom.hw.onnx_export import OnnxReferee, to_onnx
 from bitloom.qat.checkpoint import from_pretrained
 from bitloom.qat.compress import Compression
-from bitloom.qat.config import ModelConfig, QuantConfig, TrainConfig
+from bitloom.qat.config import QuantConfig, TrainConfig
 from bitloom.qat.data import DataConfig
 from bitloom.qat.export import forward_codes, in_float64, to_graph
 from bitloom.qat.methods import MethodError, read
 from bitloom.qat.net.model import FloatModel
 from bitloom.qat.net.untrained import untrained_shape
+from bitloom.qat.networks import ModelConfig
 from bitloom.qat.train import train
 from bitloom.qat.trainer import EncoderTrainer
 

@@ -9,8 +9,9 @@ import torch
 
 from bitloom.qat.baseline import float_model
 from bitloom.qat.calibrate import calibrate
-from bitloom.qat.config import ModelConfig, QuantConfig
+from bitloom.qat.config import QuantConfig
 from bitloom.qat.net.model import QuantModel
+from bitloom.qat.networks import ModelConfig
 
 VOCABULARY = 50
 

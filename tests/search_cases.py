@@ -9,10 +9,11 @@ from functools import cache
 import torch
 
 from bitloom.qat.baseline import float_model
-from bitloom.qat.config import ModelConfig, QuantConfig, TrainConfig
+from bitloom.qat.config import QuantConfig, TrainConfig
 from bitloom.qat.data import DataConfig, load
 from bitloom.qat.features import Features
 from bitloom.qat.net.model import QuantModel
+from bitloom.qat.networks import ModelConfig
 from bitloom.qat.search.config import SearchConfig
 from bitloom.qat.search.rounded import Rounded
 from bitloom.qat.search.space import Space

@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from bitloom.hw.ops.table import FUNCTIONS
-from bitloom.qat.config import MAX_HIDDEN, check_heads
 from bitloom.qat.families.heads import head_of
 from bitloom.qat.net.network import Network
 from bitloom.qat.net.operators import Embeddings, LayerNorm, Linear
 from bitloom.qat.net.shape import EncoderShape, LayerShape
+from bitloom.qat.networks import MAX_HIDDEN, check_heads
 from bitloom.qat.quantizers import QuantError
 
 KEYS = "attention_keys"  # of a config: which keys a query sees, where a recipe says it (bitloom.qat.baseline); Hugging Face's own have all

@@ -12,10 +12,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from bitloom.qat.config import MAX_TOKENS
 from bitloom.qat.methods import MethodConfig
 from bitloom.qat.methods.method import Method, Setup
 from bitloom.qat.net.shape import EncoderShape
+from bitloom.qat.networks import MAX_TOKENS
 
 
 class Config(MethodConfig):

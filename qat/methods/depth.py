@@ -13,12 +13,12 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from bitloom.hw.settings import ConfigError
-from bitloom.qat.config import MAX_LAYERS
 from bitloom.qat.methods import MethodConfig
 from bitloom.qat.methods.cut import renumbered
 from bitloom.qat.methods.method import Method, Setup
 from bitloom.qat.net.encoder import Encoder
 from bitloom.qat.net.shape import EncoderShape
+from bitloom.qat.networks import MAX_LAYERS
 
 
 class Config(MethodConfig):

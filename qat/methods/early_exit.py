@@ -19,13 +19,14 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from bitloom.hw.settings import ConfigError, Number
-from bitloom.qat.config import MAX_LAYERS, ExitWarning
+from bitloom.qat.config import ExitWarning
 from bitloom.qat.methods import MethodConfig
 from bitloom.qat.methods.method import Method, Setup, Step, TaskData, Work
 from bitloom.qat.net.encoder import Encoder
 from bitloom.qat.net.model import FloatModel, sequence_loss
 from bitloom.qat.net.off_ramps import NEVER, margins, taken
 from bitloom.qat.net.shape import EncoderShape
+from bitloom.qat.networks import MAX_LAYERS
 
 SECOND = 0.5  # share of a phase's steps behind which DeeBERT's second stage begins
 LEVELS = 64  # margins of the training sentences, equally spaced in rank, among which the threshold of an off-ramp is chosen

@@ -13,11 +13,11 @@ from typing import Literal
 import torch
 from pydantic import Field
 
-from bitloom.qat.config import MAX_HIDDEN
 from bitloom.qat.methods import MethodConfig
 from bitloom.qat.methods.method import Method, Setup
 from bitloom.qat.net.encoder import Encoder
 from bitloom.qat.net.shape import EncoderShape
+from bitloom.qat.networks import MAX_HIDDEN
 
 
 class Config(MethodConfig):

@@ -14,13 +14,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bitloom.hw.settings import Number
-from bitloom.qat.config import MAX_LAYERS
 from bitloom.qat.methods import MethodConfig
 from bitloom.qat.methods.cut import cut_layers
 from bitloom.qat.methods.depth import spaced
 from bitloom.qat.methods.method import Method, Setup, Work
 from bitloom.qat.net.model import FloatModel
 from bitloom.qat.net.shape import EncoderShape
+from bitloom.qat.networks import MAX_LAYERS
 
 
 class Config(MethodConfig):

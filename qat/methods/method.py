@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bitloom.hw.settings import did_you_mean
-from bitloom.qat.config import ModelConfig, QuantConfig, TrainConfig
+from bitloom.qat.config import QuantConfig, TrainConfig
 from bitloom.qat.data import Dataset
 from bitloom.qat.features import Features
 from bitloom.qat.methods import MethodConfig, MethodError
@@ -20,6 +20,7 @@ from bitloom.qat.net.encoder import Encoder
 from bitloom.qat.net.model import EncoderModel, FloatModel
 from bitloom.qat.net.operators import Linear
 from bitloom.qat.net.shape import EncoderShape
+from bitloom.qat.networks import ModelConfig
 from bitloom.qat.tokenizer import TextTokenizer
 
 PhaseName = Literal["float", "qat"]

@@ -13,10 +13,10 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from bitloom.qat.config import MAX_LAYERS
 from bitloom.qat.methods import MethodConfig
 from bitloom.qat.methods.method import Method, Setup, Step, Work
 from bitloom.qat.net.encoder import Encoder
+from bitloom.qat.networks import MAX_LAYERS
 
 PARTS = {"all": ("",), "attention": ("query", "key", "value", "attention."), "ffn": ("ffn.",)}
 

@@ -11,12 +11,12 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from bitloom.qat.config import BilstmConfig
 from bitloom.qat.net.convolution import Concat
 from bitloom.qat.net.network import Network
 from bitloom.qat.net.operators import LOGIT_BITS, Embeddings, LayerNorm, Linear, Table
 from bitloom.qat.net.recurrence import Lstm
 from bitloom.qat.net.shape import Head, NetworkShape
+from bitloom.qat.networks import BilstmConfig
 
 SEGMENTS = 2
 

@@ -12,12 +12,12 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor, nn
 
 from bitloom.qat.cells import OPERATIONS, edges, told
-from bitloom.qat.config import CellsConfig
 from bitloom.qat.net.cnn import POOLS
 from bitloom.qat.net.convolution import Convolution, WindowMax, WindowMean
 from bitloom.qat.net.network import Network
 from bitloom.qat.net.operators import LOGIT_BITS, Add, Embeddings, LayerNorm, Linear, Table
 from bitloom.qat.net.shape import Head, NetworkShape
+from bitloom.qat.networks import CellsConfig
 
 WINDOWS = {"max": WindowMax, "mean": WindowMean}
 

@@ -13,12 +13,12 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from bitloom.qat.config import CnnConfig
 from bitloom.qat.net.convolution import Concat, Convolution, TokenMax, TokenMean
 from bitloom.qat.net.kept import StillReal
 from bitloom.qat.net.network import Network
 from bitloom.qat.net.operators import LOGIT_BITS, Add, Embeddings, LayerNorm, Linear, Table
 from bitloom.qat.net.shape import Head, NetworkShape
+from bitloom.qat.networks import CnnConfig
 
 POOLS = {"max": TokenMax, "mean": TokenMean}
 

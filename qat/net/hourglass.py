@@ -12,7 +12,6 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from bitloom.qat.config import HourglassConfig
 from bitloom.qat.net.cnn import POOLS
 from bitloom.qat.net.convolution import Upsample, WindowMax, WindowMean
 from bitloom.qat.net.encoder import EncoderLayer
@@ -20,6 +19,7 @@ from bitloom.qat.net.kept import StillReal
 from bitloom.qat.net.network import Network
 from bitloom.qat.net.operators import LOGIT_BITS, Embeddings, FirstToken, LayerNorm, Linear
 from bitloom.qat.net.shape import Head, LayerShape, NetworkShape, encoder_layer_kept, encoder_layer_parameters
+from bitloom.qat.networks import HourglassConfig
 
 WINDOWS = {"max": WindowMax, "mean": WindowMean}
 

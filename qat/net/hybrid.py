@@ -12,13 +12,13 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from bitloom.qat.config import HybridConfig
 from bitloom.qat.net.cnn import POOLS, CnnLayer
 from bitloom.qat.net.convolution import Convolution
 from bitloom.qat.net.encoder import EncoderLayer
 from bitloom.qat.net.network import Network
 from bitloom.qat.net.operators import LOGIT_BITS, Add, Embeddings, FirstToken, LayerNorm, Linear, Table
 from bitloom.qat.net.shape import Head, LayerShape, NetworkShape, encoder_layer_kept, encoder_layer_parameters
+from bitloom.qat.networks import HybridConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kinds of networks: a new one is its file, with a shape and a Network, its settings in qat/config.py, and a line here."""
+"""The kinds of networks: a new one is its file, with a shape and a Network, its settings in qat/networks.py, and a line here."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from bitloom.qat.baseline import checkpoint_config, scratch_config
-from bitloom.qat.config import BilstmConfig, CellsConfig, CnnConfig, HourglassConfig, HybridConfig, ModelConfig, NetworkConfig
 from bitloom.qat.families import family_of
 from bitloom.qat.net.bilstm import Bilstm, BilstmShape
 from bitloom.qat.net.cells import Cells, CellsShape
@@ -16,6 +15,7 @@ from bitloom.qat.net.hourglass import Hourglass, HourglassShape
 from bitloom.qat.net.hybrid import Hybrid, HybridShape
 from bitloom.qat.net.network import Network
 from bitloom.qat.net.shape import EncoderShape, Head, NetworkShape
+from bitloom.qat.networks import BilstmConfig, CellsConfig, CnnConfig, HourglassConfig, HybridConfig, ModelConfig, NetworkConfig
 
 SHAPES: dict[str, type[NetworkShape]] = {shape.kind: shape for shape in (EncoderShape, CnnShape, BilstmShape, HybridShape, HourglassShape, CellsShape)}
 NETWORKS: dict[str, type[Network]] = {

@@ -11,11 +11,12 @@ import torch
 from bitloom.hw.graph import Graph
 from bitloom.qat import memory
 from bitloom.qat.baseline import head_of_task
-from bitloom.qat.config import NetworkConfig, QuantConfig
+from bitloom.qat.config import QuantConfig
 from bitloom.qat.net.kinds import build, shape_of
 from bitloom.qat.net.network import Network
 from bitloom.qat.net.operators import LayerNorm, Linear
 from bitloom.qat.net.shape import NetworkShape
+from bitloom.qat.networks import NetworkConfig
 
 SPREAD = 2.5  # standard deviations of a weight that the largest code stands for, as trained encoders have it
 LABELS, VOCABULARY = 2, 4096  # where neither the data set nor a checkpoint says: they change the head and the host's table alone

@@ -13,8 +13,9 @@ from bitloom.hw.board import Board
 from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.hw.settings import ConfigError
 from bitloom.qat.cells import told
-from bitloom.qat.config import NetworkConfig, QuantConfig, check_reaches
+from bitloom.qat.config import QuantConfig
 from bitloom.qat.net.cells import CellsShape
+from bitloom.qat.networks import NetworkConfig, check_reaches
 from bitloom.qat.search.cell_prices import CellPrices, RealCell
 from bitloom.qat.search.config import SearchConfig
 from bitloom.qat.search.errors import SearchError

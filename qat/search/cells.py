@@ -21,8 +21,9 @@ from bitloom.hw.board import Board
 from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.qat.cells import Cell, edges, tidy, told
 from bitloom.qat.compress import Compression
-from bitloom.qat.config import NetworkConfig, QuantConfig, TrainConfig
+from bitloom.qat.config import QuantConfig, TrainConfig
 from bitloom.qat.net.untrained import untrained_shape
+from bitloom.qat.networks import NetworkConfig
 from bitloom.qat.search.cell_prices import FIGURES, RealCell
 from bitloom.qat.search.cell_space import most_probable, priced, too_much
 from bitloom.qat.search.config import SearchConfig

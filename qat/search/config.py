@@ -9,7 +9,8 @@ from pydantic import Field, model_serializer, model_validator
 
 from bitloom.hw.settings import ConfigError, Number, Strict, did_you_mean
 from bitloom.qat.cells import MAX_NODES, NONE, OPERATIONS, check_operations
-from bitloom.qat.config import BIT_RANGES, MAX_LAYERS, MAX_RATE, MAX_STEPS
+from bitloom.qat.config import BIT_RANGES, MAX_RATE, MAX_STEPS
+from bitloom.qat.networks import MAX_LAYERS
 
 MAX_EXAMPLES = 1 << 20
 RESOURCES = ("block_ram", "dsp", "lut", "bytes")  # what a budget may limit beside the cycles

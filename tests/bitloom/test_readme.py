@@ -13,7 +13,7 @@ import pytest
 import typer.main
 
 from bitloom.cli import app
-from bitloom.qat.config import MODELS
+from bitloom.qat.networks import MODELS
 from bitloom.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -281,8 +281,8 @@ def test_each_recipe_of_a_compression_method_fits_its_network(name, tmp_path, mo
     from transformers import BertConfig
 
     from bitloom.qat.compress import Compression
-    from bitloom.qat.config import ModelConfig
     from bitloom.qat.net.untrained import untrained_shape
+    from bitloom.qat.networks import ModelConfig
 
     monkeypatch.chdir(tmp_path)
     teacher = BertConfig(hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536)

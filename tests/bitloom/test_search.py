@@ -97,8 +97,8 @@ def test_what_is_wrong_with_a_search_for_a_cell(bitloom, tmp_path, argv, text):
 )
 def test_what_only_a_space_and_its_teacher_show(bitloom, tmp_path, argv, text):
     from bitloom.qat.baseline import float_model
-    from bitloom.qat.config import ModelConfig
     from bitloom.qat.data import DataConfig, load
+    from bitloom.qat.networks import ModelConfig
     from bitloom.qat.tokenizer import TextTokenizer
 
     float_model(ModelConfig(layers=1, hidden=16, heads=2, intermediate=32), 60, 2).bert.save_pretrained(tmp_path / "bare")  # no head

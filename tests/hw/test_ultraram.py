@@ -18,8 +18,9 @@ from bitloom.hw.plan.folding import Folding, FoldingError
 from bitloom.hw.plan.solve import HardwareConfig, solve
 from bitloom.hw.plan.table import plan
 from bitloom.hw.synth import synthesize
-from bitloom.qat.config import ModelConfig, QuantConfig
+from bitloom.qat.config import QuantConfig
 from bitloom.qat.net.untrained import untrained_graph
+from bitloom.qat.networks import ModelConfig
 from bitloom.sim.runner import cache_dir
 
 KV260 = Board.load("kv260")

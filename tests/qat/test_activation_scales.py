@@ -12,9 +12,10 @@ from bitloom.hw import golden
 from bitloom.hw.settings import ConfigError
 from bitloom.qat import functional as F
 from bitloom.qat.checkpoint import from_pretrained, save_pretrained
-from bitloom.qat.config import ModelConfig, QuantConfig
+from bitloom.qat.config import QuantConfig
 from bitloom.qat.export import forward_codes, in_float64, to_graph
 from bitloom.qat.net.operators import LayerNorm
+from bitloom.qat.networks import ModelConfig
 from bitloom.qat.quantizers import OCTAVES
 
 SHAPE = ModelConfig(layers=1, hidden=32, heads=2, intermediate=48, max_tokens=16, dropout=0.0)

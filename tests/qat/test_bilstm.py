@@ -14,11 +14,12 @@ from bitloom.hw.onnx_export import OnnxReferee, to_onnx
 from bitloom.hw.settings import ConfigError
 from bitloom.qat.calibrate import calibrate
 from bitloom.qat.checkpoint import from_pretrained, save_pretrained
-from bitloom.qat.config import BilstmConfig, QuantConfig
+from bitloom.qat.config import QuantConfig
 from bitloom.qat.export import forward_codes, in_float64, to_graph
 from bitloom.qat.memory import need
 from bitloom.qat.net.kinds import shape_of
 from bitloom.qat.net.model import FloatModel, QuantModel
+from bitloom.qat.networks import BilstmConfig
 from bitloom.qat.objectives.logits import Config, distance
 from bitloom.recipe import Recipe, RecipeError
 

@@ -12,10 +12,11 @@ from bitloom.hw.onnx_export import OnnxReferee, to_onnx
 from bitloom.qat.calibrate import calibrate
 from bitloom.qat.cells import OPERATIONS, edges, tidy, told
 from bitloom.qat.checkpoint import from_pretrained, save_pretrained
-from bitloom.qat.config import CellsConfig, QuantConfig
+from bitloom.qat.config import QuantConfig
 from bitloom.qat.export import forward_codes, in_float64, to_graph
 from bitloom.qat.net.kinds import shape_of
 from bitloom.qat.net.model import FloatModel, QuantModel
+from bitloom.qat.networks import CellsConfig
 from bitloom.recipe import Recipe, RecipeError
 
 pytestmark = pytest.mark.filterwarnings("ignore::bitloom.qat.tokenizer.TruncationWarning", "ignore::bitloom.qat.config.CalibrationWarning")

@@ -12,10 +12,11 @@ from bitloom.hw.cost.sizes import sizes
 from bitloom.hw.errors import BitloomError
 from bitloom.qat.baseline import load_float
 from bitloom.qat.checkpoint import from_pretrained, load_plain, save_float, save_pretrained
-from bitloom.qat.config import ModelConfig, QuantConfig
+from bitloom.qat.config import QuantConfig
 from bitloom.qat.export import to_graph
 from bitloom.qat.methods.method import linears
 from bitloom.qat.net.model import FloatModel
+from bitloom.qat.networks import ModelConfig
 
 SMALL = ModelConfig(layers=2, hidden=32, heads=2, intermediate=64, max_tokens=16)
 

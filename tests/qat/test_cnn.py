@@ -13,13 +13,14 @@ from bitloom.hw.onnx_export import OnnxReferee, to_onnx
 from bitloom.hw.settings import ConfigError
 from bitloom.qat.calibrate import calibrate
 from bitloom.qat.checkpoint import from_pretrained, load_plain, save_pretrained
-from bitloom.qat.config import CnnConfig, HourglassConfig, HybridConfig, NetworkConfig, QuantConfig
+from bitloom.qat.config import QuantConfig
 from bitloom.qat.export import forward_codes, in_float64, to_graph
 from bitloom.qat.memory import need
 from bitloom.qat.methods import METHODS, method_of
 from bitloom.qat.net.convolution import WindowMax, WindowMean
 from bitloom.qat.net.kinds import shape_of
 from bitloom.qat.net.model import FloatModel, QuantModel
+from bitloom.qat.networks import CnnConfig, HourglassConfig, HybridConfig, NetworkConfig
 from bitloom.qat.quantizers import unseen
 from bitloom.recipe import Recipe, RecipeError
 

@@ -13,12 +13,13 @@ from bitloom.hw.cost.sizes import sizes
 from bitloom.hw.onnx_export import OnnxReferee, to_onnx
 from bitloom.hw.settings import ConfigError
 from bitloom.qat.checkpoint import from_pretrained, save_pretrained
-from bitloom.qat.config import ModelConfig, QuantConfig
+from bitloom.qat.config import QuantConfig
 from bitloom.qat.export import forward_codes, in_float64, to_graph
 from bitloom.qat.net.encoder import Encoder
 from bitloom.qat.net.model import QuantModel
 from bitloom.qat.net.shape import EncoderShape, LayerShape
 from bitloom.qat.net.untrained import untrained_graph
+from bitloom.qat.networks import ModelConfig
 from bitloom.qat.weights.bs_flex import BsFlexQuant, sign_sums
 from bitloom.qat.weights.codebook import Coding, fitted
 from bitloom.qat.weights.kmeans import EXACT, kmeans, nearest, two_means

@@ -5,9 +5,10 @@ import pytest
 
 from bitloom.hw import golden
 from bitloom.qat.checkpoint import from_pretrained
-from bitloom.qat.config import ModelConfig, QuantConfig, TrainConfig
+from bitloom.qat.config import QuantConfig, TrainConfig
 from bitloom.qat.data import DataConfig
 from bitloom.qat.export import forward_codes, in_float64, to_graph
+from bitloom.qat.networks import ModelConfig
 from bitloom.qat.train import train
 
 MODEL = ModelConfig(layers=1, hidden=16, heads=2, intermediate=32, max_tokens=24, dropout=0)

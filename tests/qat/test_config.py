@@ -4,9 +4,10 @@
 import pytest
 
 from bitloom.hw.errors import BitloomError
-from bitloom.qat.config import ModelConfig, QuantConfig, TrainConfig
+from bitloom.qat.config import QuantConfig, TrainConfig
 from bitloom.qat.net.encoder import Encoder
 from bitloom.qat.net.shape import EncoderShape, LayerShape
+from bitloom.qat.networks import ModelConfig
 
 
 def test_defaults_are_bert_tiny_and_frozen():

@@ -9,8 +9,9 @@ import torch
 from random_models import padded, random_model, random_sentences
 
 from bitloom.hw import golden, graph_file
-from bitloom.qat.config import BIT_RANGES, ModelConfig, QuantConfig
+from bitloom.qat.config import BIT_RANGES, QuantConfig
 from bitloom.qat.export import forward_codes, in_float64, to_graph
+from bitloom.qat.networks import ModelConfig
 from bitloom.qat.quantizers import QuantError
 
 

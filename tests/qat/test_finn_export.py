@@ -18,8 +18,9 @@ from bitloom.hls.finn.verify import Runner, compare
 from bitloom.hw import golden
 from bitloom.hw.graph import Graph
 from bitloom.hw.ops.table import function_of
-from bitloom.qat.config import ModelConfig, QuantConfig
+from bitloom.qat.config import QuantConfig
 from bitloom.qat.export import to_graph
+from bitloom.qat.networks import ModelConfig
 
 TOKENS = 6
 QUANTIZED = ("requant", "softmax", "layernorm", "table", "first_token")

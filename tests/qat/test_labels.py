@@ -11,9 +11,10 @@ from safetensors.torch import load_file
 
 from bitloom.hw.errors import BitloomError
 from bitloom.qat.baseline import load_float
-from bitloom.qat.config import DistillConfig, ModelConfig, QuantConfig, TrainConfig
+from bitloom.qat.config import DistillConfig, QuantConfig, TrainConfig
 from bitloom.qat.data import DataConfig
 from bitloom.qat.labels import order_by_name
+from bitloom.qat.networks import ModelConfig
 from bitloom.qat.train import train
 
 SMALL = ModelConfig(layers=1, hidden=16, heads=2, intermediate=32, max_tokens=16)

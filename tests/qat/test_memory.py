@@ -10,13 +10,14 @@ from random_models import random_float
 
 from bitloom.qat import memory
 from bitloom.qat.calibrate import calibrate
-from bitloom.qat.config import ModelConfig, QuantConfig, TrainConfig
+from bitloom.qat.config import QuantConfig, TrainConfig
 from bitloom.qat.data import DataConfig
 from bitloom.qat.memory import ModelSizeError, need, require
 from bitloom.qat.net.encoder import Encoder
 from bitloom.qat.net.model import QuantModel
 from bitloom.qat.net.shape import EncoderShape, LayerShape
 from bitloom.qat.net.untrained import untrained_graph, untrained_shape
+from bitloom.qat.networks import ModelConfig
 from bitloom.qat.train import train
 
 LAYERS = (LayerShape(heads=2, head_width=8, intermediate=20), LayerShape(heads=1, head_width=8, intermediate=12))

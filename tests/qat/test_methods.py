@@ -18,7 +18,7 @@ from bitloom.hw.errors import BitloomError
 from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.qat.checkpoint import load_plain
 from bitloom.qat.compress import Compression, reshaped
-from bitloom.qat.config import DistillConfig, ModelConfig, QuantConfig, TrainConfig
+from bitloom.qat.config import DistillConfig, QuantConfig, TrainConfig
 from bitloom.qat.data import DataConfig, Dataset, Examples, load
 from bitloom.qat.methods import MethodError, method_of, read
 from bitloom.qat.methods.cut import cut_layers, cut_parts
@@ -27,6 +27,7 @@ from bitloom.qat.methods.method import Step, Work
 from bitloom.qat.net.model import FloatModel
 from bitloom.qat.net.shape import EncoderShape
 from bitloom.qat.net.untrained import untrained_shape
+from bitloom.qat.networks import ModelConfig
 from bitloom.qat.tokenizer import TextTokenizer
 from bitloom.qat.train import train
 from bitloom.sim.encoder import run_encoder

@@ -12,8 +12,9 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel
 from bitloom.hw.errors import BitloomError
 from bitloom.qat.baseline import float_model
 from bitloom.qat.calibrate import Observer, calibrate
-from bitloom.qat.config import ModelConfig, QuantConfig
+from bitloom.qat.config import QuantConfig
 from bitloom.qat.net.model import QuantModel
+from bitloom.qat.networks import ModelConfig
 
 SMALL = ModelConfig(layers=2, hidden=32, heads=2, intermediate=64, max_tokens=16, dropout=0.0)
 FINE = QuantConfig(weights=8, activations=8, embeddings=8, scores=10, probs=8, residual=16)

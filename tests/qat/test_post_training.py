@@ -9,9 +9,10 @@ from random_models import padded, random_float, random_model, random_sentences
 from bitloom.hw import golden
 from bitloom.hw.settings import ConfigError
 from bitloom.qat.calibrate import calibrate
-from bitloom.qat.config import ModelConfig, QuantConfig
+from bitloom.qat.config import QuantConfig
 from bitloom.qat.export import forward_codes, in_float64, to_graph
 from bitloom.qat.net.model import FloatModel, QuantModel
+from bitloom.qat.networks import ModelConfig
 from bitloom.qat.post_training import quantize
 from bitloom.qat.post_training.bias_correction import correct_bias
 from bitloom.qat.post_training.equalization import equalize

@@ -8,9 +8,10 @@ from random_models import padded, random_float, random_sentences
 from bitloom.hw import golden
 from bitloom.qat.calibrate import calibrate
 from bitloom.qat.checkpoint import from_pretrained, save_pretrained
-from bitloom.qat.config import CalibrationWarning, ModelConfig, QuantConfig
+from bitloom.qat.config import CalibrationWarning, QuantConfig
 from bitloom.qat.export import forward_codes, in_float64, to_graph
 from bitloom.qat.net.model import QuantModel
+from bitloom.qat.networks import ModelConfig
 
 SHAPE = ModelConfig(layers=2, hidden=16, heads=2, intermediate=32, max_tokens=12, dropout=0)
 SENTENCES = random_sentences(3, 16, SHAPE.max_tokens)

@@ -10,8 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bitloom.qat.config import ModelConfig, QuantConfig, TrainConfig
+from bitloom.qat.config import QuantConfig, TrainConfig
 from bitloom.qat.data import DataConfig
+from bitloom.qat.networks import ModelConfig
 from bitloom.qat.resume import ResumeError, last_checkpoint
 from bitloom.qat.train import train
 from bitloom.qat.trainer import EncoderTrainer

@@ -14,11 +14,12 @@ from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.hw.settings import ConfigError
 from bitloom.qat.cells import OPERATIONS as OPERATION
 from bitloom.qat.cells import tidy
-from bitloom.qat.config import CellsConfig, CnnConfig, QuantConfig, TrainConfig
+from bitloom.qat.config import QuantConfig, TrainConfig
 from bitloom.qat.data import DataConfig
 from bitloom.qat.methods import read as method
 from bitloom.qat.net.cells import CellsShape
 from bitloom.qat.net.model import FloatModel
+from bitloom.qat.networks import CellsConfig, CnnConfig
 from bitloom.qat.search.cell_prices import FIGURES, CellPrices
 from bitloom.qat.search.cell_space import check, most_probable, priced
 from bitloom.qat.search.cells import CellSearch, save

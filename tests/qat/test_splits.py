@@ -5,9 +5,10 @@ import json
 
 import pytest
 
-from bitloom.qat.config import ModelConfig, QuantConfig, TrainConfig
+from bitloom.qat.config import QuantConfig, TrainConfig
 from bitloom.qat.data import DataConfig, DataError, load
 from bitloom.qat.files import DataWarning
+from bitloom.qat.networks import ModelConfig
 from bitloom.qat.splits import remarks, undefined
 from bitloom.qat.train import train
 

@@ -9,10 +9,11 @@ from random_models import padded, random_float, random_model, random_sentences
 
 from bitloom.qat.checkpoint import save_pretrained
 from bitloom.qat.compress import Compression
-from bitloom.qat.config import ModelConfig, QuantConfig, TrainConfig
+from bitloom.qat.config import QuantConfig, TrainConfig
 from bitloom.qat.methods import MethodError, method_of, read
 from bitloom.qat.methods.ternary_splitting import halves
 from bitloom.qat.net.model import FloatModel, QuantModel
+from bitloom.qat.networks import ModelConfig
 
 HALF = ModelConfig(layers=1, hidden=16, heads=1, intermediate=24, max_tokens=16, dropout=0.0)
 TERNARY = QuantConfig(weights=2, ternary="twn", overrides={"logits": {"weights": 8, "ternary": "none"}})

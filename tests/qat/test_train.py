@@ -20,9 +20,10 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from bitloom.hw.errors import BitloomError
 from bitloom.qat.baseline import float_model
 from bitloom.qat.checkpoint import from_pretrained
-from bitloom.qat.config import DistillConfig, ModelConfig, QuantConfig, TrainConfig
+from bitloom.qat.config import DistillConfig, QuantConfig, TrainConfig
 from bitloom.qat.data import DataConfig, load
 from bitloom.qat.features import Collator, Features, LengthGrouped
+from bitloom.qat.networks import ModelConfig
 from bitloom.qat.objectives.logits import distance
 from bitloom.qat.resume import last_checkpoint
 from bitloom.qat.tokenizer import TextTokenizer, TruncationWarning

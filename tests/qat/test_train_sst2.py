@@ -11,8 +11,8 @@ import pytest
 
 from bitloom.qat.baseline import float_model
 from bitloom.qat.checkpoint import from_pretrained
-from bitloom.qat.config import ModelConfig
 from bitloom.qat.corpus import generate
+from bitloom.qat.networks import ModelConfig
 from bitloom.qat.tokenizer import TextTokenizer
 
 ROOT = Path(__file__).parents[2]

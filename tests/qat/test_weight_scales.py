@@ -11,9 +11,10 @@ from bitloom.hw.onnx_export import OnnxReferee, to_onnx
 from bitloom.hw.settings import ConfigError
 from bitloom.qat import functional as F
 from bitloom.qat.checkpoint import from_pretrained, save_pretrained
-from bitloom.qat.config import ModelConfig, QuantConfig
+from bitloom.qat.config import QuantConfig
 from bitloom.qat.export import forward_codes, in_float64, to_graph
 from bitloom.qat.net.model import QuantModel
+from bitloom.qat.networks import ModelConfig
 from bitloom.qat.trainer import _Curvature
 from bitloom.qat.weights.dyadic import PART, Dyadic, WeightQuant
 from bitloom.qat.weights.ternary import TernaryQuant

@@ -10,9 +10,10 @@ from bitloom.hw import golden
 from bitloom.hw.ops import layernorm as layernorm_op
 from bitloom.qat import functional as F
 from bitloom.qat.calibrate import calibrate
-from bitloom.qat.config import ModelConfig, QuantConfig
+from bitloom.qat.config import QuantConfig
 from bitloom.qat.export import forward_codes, in_float64, to_graph
 from bitloom.qat.net.model import QuantModel
+from bitloom.qat.networks import ModelConfig
 
 SHAPE = ModelConfig(layers=2, hidden=16, heads=2, intermediate=24, max_tokens=12, dropout=0.0)
 DEAD = {  # what is set to zero: parameters whose name holds one of these
