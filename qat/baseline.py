@@ -20,7 +20,7 @@ from bitloom.qat.families import family_of
 from bitloom.qat.families.family import KEYS, Family
 from bitloom.qat.families.heads import HEADS
 from bitloom.qat.labels import order_by_name
-from bitloom.qat.net.operators import border_of, visible
+from bitloom.qat.net.attention import border_of, visible
 from bitloom.qat.networks import ModelConfig
 from bitloom.qat.quantizers import QuantError
 

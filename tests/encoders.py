@@ -15,6 +15,7 @@ from bitloom.hw.ops import OPS
 from bitloom.hw.plan.solve import HardwareConfig, solve
 from bitloom.qat.cells import OPERATIONS, draw_cell
 from bitloom.qat.config import QuantConfig
+from bitloom.qat.net.attention import Border, Context, FixedContext, Scores, Softmax
 from bitloom.qat.net.bilstm import BilstmShape
 from bitloom.qat.net.cells import CellsShape
 from bitloom.qat.net.cnn import CnnShape
@@ -26,7 +27,8 @@ from bitloom.qat.net.kept import KeepTokens
 from bitloom.qat.net.kinds import build
 from bitloom.qat.net.network import INPUTS, Network
 from bitloom.qat.net.off_ramps import OffRamps
-from bitloom.qat.net.operators import MARKED, Add, Border, Context, Embeddings, FirstToken, FixedContext, LayerNorm, Linear, Operator, Scores, Softmax, Table
+from bitloom.qat.net.operator import MARKED, Operator
+from bitloom.qat.net.operators import Add, Embeddings, FirstToken, LayerNorm, Linear, Table
 from bitloom.qat.net.recurrence import Lstm
 from bitloom.qat.net.shape import EncoderShape, LayerShape, NetworkShape
 

@@ -15,7 +15,8 @@ from bitloom.hw.graph import GraphBuilder
 from bitloom.hw.graph import Tensor as GraphTensor
 from bitloom.hw.settings import ConfigError
 from bitloom.hw.tokens import Tokens
-from bitloom.qat.net.operators import Add, Linear, Operator
+from bitloom.qat.net.operator import Operator
+from bitloom.qat.net.operators import Add, Linear
 from bitloom.qat.quantizers import Grid
 
 

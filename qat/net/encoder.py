@@ -6,10 +6,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from bitloom.hw.keys import SEGMENT
+from bitloom.qat.net.attention import Border, Context, FixedContext, Scores, Softmax
 from bitloom.qat.net.kept import KeepTokens, StillReal
 from bitloom.qat.net.network import Network
 from bitloom.qat.net.off_ramps import OffRamp, OffRamps
-from bitloom.qat.net.operators import LOGIT_BITS, Add, Border, Context, Embeddings, FirstToken, FixedContext, LayerNorm, Linear, Scores, Softmax, Table
+from bitloom.qat.net.operators import LOGIT_BITS, Add, Embeddings, FirstToken, LayerNorm, Linear, Table
 from bitloom.qat.net.shape import EncoderShape, LayerShape
 
 

@@ -10,7 +10,7 @@ from bitloom.hw import ops
 from bitloom.hw.graph import GraphBuilder
 from bitloom.hw.graph import Tensor as GraphTensor
 from bitloom.hw.tokens import SHARE_BITS, Tokens, left
-from bitloom.qat.net.operators import Operator
+from bitloom.qat.net.operator import Operator
 
 ALL = 1 << SHARE_BITS  # a share: no token is taken out
 

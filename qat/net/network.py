@@ -18,8 +18,10 @@ from bitloom.hw.graph import Graph, GraphBuilder
 from bitloom.hw.graph_file import check
 from bitloom.hw.tokens import Tokens
 from bitloom.qat.config import QuantConfig
+from bitloom.qat.net.attention import Scores
 from bitloom.qat.net.kept import StillReal
-from bitloom.qat.net.operators import Add, Bits, Linear, Operator, Scores
+from bitloom.qat.net.operator import Bits, Operator
+from bitloom.qat.net.operators import Add, Linear
 from bitloom.qat.quantizers import Grid, QuantError, unseen
 
 INPUTS = ("input_ids", "token_type_ids")

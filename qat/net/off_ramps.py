@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from bitloom.hw import ops
 from bitloom.hw.graph import GraphBuilder
 from bitloom.hw.graph import Tensor as GraphTensor
-from bitloom.qat.net.operators import LOGIT_BITS, FirstToken, Linear, Operator, integers
+from bitloom.qat.net.operator import Operator, integers
+from bitloom.qat.net.operators import LOGIT_BITS, FirstToken, Linear
 
 NEVER = 2.0**20  # a threshold above any margin
 

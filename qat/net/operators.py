@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operators of docs/numerics.md as modules: the leaves of a network's forward pass.
-
-An operator is made with its shape alone. `bind` gives it, once the forward pass has been traced (qat/net/network.py), its name, the operators that
-it reads and its bits. It then knows its nodes of the integer graph (`append`) and which quantization settings apply to it (`settings`).
-"""
+"""The operators of docs/numerics.md as modules, but for those of attention: the leaves of a network's forward pass."""
 
 from __future__ import annotations
 
@@ -18,117 +14,15 @@ from torch.nn import functional as TF
 from bitloom.hw import ops
 from bitloom.hw.graph import GraphBuilder
 from bitloom.hw.graph import Tensor as GraphTensor
-from bitloom.hw.keys import Keys
-from bitloom.hw.settings import ConfigError
-from bitloom.hw.tokens import Tokens
 from bitloom.qat import functional as F
 from bitloom.qat.brevitas import qnn
-from bitloom.qat.config import AUTO, BIT_RANGES, OF_CODEBOOKS
+from bitloom.qat.net.operator import EXACT_BITS, MARKED, OF_WEIGHTS, Bits, Operator, Rescaled, graph_tensor, integers
 from bitloom.qat.quantizers import SPARE_BITS, ActQuant, BiasQuant, Grid, IntegerBias, PowerOfTwoAct
 from bitloom.qat.weights import quantizer, require_rounded
 from bitloom.qat.weights.codebook import Coding
 from bitloom.qat.weights.dyadic import Dyadic, DyadicWeight, WeightQuant
 
-OF_WEIGHTS = {"weights", "weight_range", "weight_scales", "ternary", "codebook", *OF_CODEBOOKS}
 LOGIT_BITS = 16
-MARKED = "embeddings.marked"  # sums of embeddings that also tell the tokens' segments
-EXACT_BITS = 53  # of a float64
-
-
-def integers(value: Tensor) -> np.ndarray:
-    """Whole numbers in a float tensor, as int64."""
-    return value.detach().cpu().numpy().astype(np.int64)
-
-
-def graph_tensor(name: str, grid: Grid, shape: tuple = ("T", 1)) -> GraphTensor:
-    """The tensor of the integer graph that a grid describes."""
-    return GraphTensor(name=name, shape=shape, bits=grid.bits, signed=grid.signed, scale=2.0**grid.e)
-
-
-class Operator:
-    """What the modules share.
-
-    tensor     name of its output tensor: the module's path, unless `name` says another
-    acc        name of the accumulator that is rescaled to it; None: there is none
-    grid       of its output
-    adds_only  only residual sums read it: an override may give it `residual` bits
-    chooses    it gives one of its inputs
-    """
-
-    settings: frozenset[str] = frozenset()
-    tensor: str = ""
-    acc: str | None = None
-    adds_only = False
-    chooses = False
-
-    def bind(self, path: str, sources: tuple[Operator, ...], bits: Bits) -> None:
-        """Take the name, the operators that are read (those of graph inputs left out), and the bits."""
-        self.tensor = getattr(self, "name", None) or path
-        self._sources = sources  # in a tuple: they are other modules' children
-        self.take(bits)
-
-    def take(self, bits: Bits) -> None:
-        """Take the bits of `self.tensor`, and whether its scale is learned."""
-        self.configure(bits)
-        if "activation_scales" in self.settings:
-            self.grid.learn(bits.of(self.tensor, "activation_scales") == "learned")
-
-    def configure(self, bits: Bits) -> None:
-        """Take the bits of `self.tensor`."""
-
-    @property
-    def source(self) -> Grid:
-        """Grid of the (first) input."""
-        return self._sources[0].grid
-
-    def least_exponents(self) -> Iterator[tuple[Grid, int]]:
-        """Grids that it reads or makes, each with the least exponent that its hardware can rescale, given the others' exponents."""
-        yield from ()
-
-    def left(self, tokens: Tokens) -> Tokens:
-        """How many of a sentence's tokens it gives, of those that it takes."""
-        return tokens
-
-    def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
-        """Add its nodes to the integer graph; the output tensor."""
-        raise NotImplementedError
-
-    def units(self) -> dict[str, Tensor | float]:
-        """By tensor name, what one code of the accumulator is worth in `forward`, where there is one: the input of its module `rescaling`."""
-        return {}
-
-
-class Bits:
-    """Quantization settings for one network: bits of(name, setting)."""
-
-    def __init__(self, quant, max_tokens: int):
-        self.quant, self.max_tokens = quant, max_tokens
-
-    def of(self, name: str, key: str, default=None):
-        return self.quant.of(name, key, default)
-
-    def coding(self, name: str) -> Coding | Dyadic:
-        """How a layer's weights are coded."""
-        kind, scales, ternary = (self.of(name, key) for key in ("codebook", "weight_scales", "ternary"))
-        if kind == "none":
-            return Dyadic(share={"channel": 1, "layer": 0}.get(scales, scales), ternary=ternary)
-        if (scales, ternary) != ("channel", "none"):
-            got = f"weight_scales {scales}" if scales != "channel" else f"ternary {ternary}"
-            without = "weight_scales: channel" if scales != "channel" else "ternary: none"
-            raise ConfigError(f"quantization: {name}: got {got} with codebook {kind}, must be one of them; set {without} or codebook: none there")
-        return Coding(
-            kind=kind,
-            index_bits=self.of(name, "index_bits") or (1 if kind == "bs_flex" else 2),
-            channel=self.of(name, "codebook_per") == "channel",
-            zero=self.of(name, "codebook_zero") == "kept",
-            kept=self.of(name, "clusters") == "kept",
-            fixed=self.of(name, "centroids") == "fixed",
-        )
-
-    def residual(self, name: str, projection: bool = False) -> int:
-        """Of a residual sum or a projection before one; the most that there may be until calibration chooses."""
-        bits = self.quant.residual_of(name, projection)
-        return BIT_RANGES["residual"][1] if bits == AUTO else bits
 
 
 class Linear(Operator, qnn.QuantLinear):
@@ -243,166 +137,7 @@ class Linear(Operator, qnn.QuantLinear):
         return self.output_quant
 
 
-class _Rescaled(Operator, qnn.QuantIdentity):
-    """A sum or product of activations, rescaled by a shift."""
-
-    def __init__(self, signed: bool = True):
-        grid = ActQuant(8)
-        super().__init__(act_quant=PowerOfTwoAct.let(tensor_quant=grid, signed=signed))
-        self.act_quant.skip_create_quant_tensor = True
-        self._parts = (grid,)
-
-    grid = property(lambda self: self._parts[0])
-
-    @property
-    def rescaling(self) -> nn.Module:
-        return self.act_quant
-
-    def rescale(self, x: Tensor) -> Tensor:
-        return x if self.grid.plain else qnn.QuantIdentity.forward(self, x)
-
-
-class _Product(_Rescaled):
-    """A product of two activations per head, and the shift to its output's grid."""
-
-    key = ""
-
-    def __init__(self, heads: int):
-        super().__init__()
-        self.heads = heads
-
-    def configure(self, bits: Bits) -> None:
-        self.acc = f"{self.tensor}.acc"
-        self.grid.configure(bits.of(self.tensor, self.key))
-
-    def least_exponents(self) -> Iterator[tuple[Grid, int]]:
-        finer, coarser = sorted((factor.grid for factor in self._sources[:2]), key=lambda grid: grid.e)
-        yield self.grid, finer.e + coarser.e
-        yield finer, self.grid.e - coarser.e - ops.requant.SHIFT_MAX
-
-    def split(self, x: Tensor) -> Tensor:
-        """[B, T, H] -> [B, heads, T, d]."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-
-    def requant(self, b: GraphBuilder, acc: GraphTensor) -> GraphTensor:
-        shift, grid = self.grid.e - sum(factor.grid.e for factor in self._sources[:2]), self.grid
-        return ops.requant.append(b, self.tensor, acc, np.ones(1, dtype=np.int64), shift, bits=grid.bits, scale=2.0**grid.e)
-
-    def units(self) -> dict[str, Tensor | float]:
-        return {self.acc: 2.0 ** sum(factor.grid.e for factor in self._sources[:2])}
-
-
-def seen_keys(keys: Keys, like: Tensor, border: Tensor | None = None) -> Tensor:
-    """bool [T, T] of a sentence as long as like's next to last axis: which keys each query sees, on its device; of pairs [B, 1, T, T].
-
-    border  tokens of the first sentence of each pair [B, 1]
-    """
-    if keys.segment:
-        first = torch.arange(like.shape[-2], device=like.device) < border
-        return (first[:, :, None] == first[:, None, :])[:, None]
-    return torch.as_tensor(keys.seen(like.shape[-2])[:, 0], device=like.device)
-
-
-def visible(keys: Keys, like: Tensor, real: Tensor | None, border: Tensor | None = None) -> Tensor | None:
-    """bool, broadcast to [B, heads, T, T]: keys that are seen and no padding. Padding sees itself, as a row without a key would have no softmax.
-
-    like  whose next to last axis is T; real: False for padding [B, 1, 1, T], None: all real; None is given back where all keys count
-    border  see `seen_keys`
-    """
-    if keys.all:
-        return real
-    seen = seen_keys(keys, like, border)
-    return seen if real is None else seen & (real | torch.eye(seen.shape[-1], dtype=torch.bool, device=like.device))
-
-
-def border_of(segments: Tensor, real: Tensor | None = None) -> Tensor:
-    """Tokens in front of the first one of segment 1 [B, 1], all that are real where there is none; segments [B, T], real as above."""
-    second = segments > 0
-    count = segments.shape[1] if real is None else real[:, 0, 0].sum(1)
-    return torch.where(second.any(1), second.int().argmax(1), count)[:, None]
-
-
-class Scores(_Product):
-    """Queries times keys, 0 where a key is not seen. keys: as LayerShape has them.
-
-    The factor 1/sqrt(d) is in the queries' weights; in a float network it is applied here, so that these train as Hugging Face's do.
-    """
-
-    key = "scores"
-    settings = frozenset({"scores", "activation_scales"})
-
-    def __init__(self, heads: int, keys: str = "T"):
-        super().__init__(heads)
-        self.keys = keys
-
-    def forward(self, q: Tensor, k: Tensor, border: Tensor | None = None) -> Tensor:
-        acc, keys = self.split(q) @ self.split(k).transpose(-1, -2), Keys.parse(self.keys)
-        if self.grid.plain:
-            acc = acc * self.factor
-        return self.rescale(acc if keys.all else acc.masked_fill(~seen_keys(keys, acc, border), 0))
-
-    @property
-    def factor(self) -> float:
-        """1/sqrt(d)."""
-        return 1 / math.sqrt(self._sources[0].out_features // self.heads)
-
-    def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
-        q, k, *border = inputs
-        return self.requant(b, ops.scores.append(b, self.acc, q, k, self.heads, self.keys, *border))
-
-
-class Context(_Product):
-    """Probabilities times values."""
-
-    key = "activations"
-    settings = frozenset({"activations", "activation_scales"})
-
-    def forward(self, p: Tensor, v: Tensor) -> Tensor:
-        return self.rescale((p @ self.split(v)).transpose(1, 2).flatten(2))
-
-    def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
-        return self.requant(b, ops.context.append(b, self.acc, *inputs, self.heads))
-
-
-class FixedContext(_Rescaled):
-    """Values of neighbours, by the fixed patterns of heads (hw/ops/pattern.py)."""
-
-    settings = frozenset({"activations", "activation_scales"})
-
-    def __init__(self, patterns: tuple[str, ...]):
-        super().__init__()
-        self.patterns = patterns
-
-    def configure(self, bits: Bits) -> None:
-        self.acc = f"{self.tensor}.acc"
-        self.grid.configure(bits.of(self.tensor, "activations"))
-
-    def least_exponents(self) -> Iterator[tuple[Grid, int]]:
-        yield self.grid, self.source.e - ops.pattern.SHIFT
-
-    def forward(self, v: Tensor, real: Tensor | None) -> Tensor:
-        """v [B, T, heads * d]; real: False for padding, broadcast to [B, heads, T, T]."""
-        batch, tokens, _ = v.shape
-        last = torch.full((batch, 1), tokens - 1, device=v.device) if real is None else real[:, 0, 0].sum(1, keepdim=True) - 1
-        at, heads = torch.arange(tokens, device=v.device), []
-        for part, name in zip(v.chunk(len(self.patterns), -1), self.patterns, strict=True):
-            sums = 0
-            for offset, weight in ops.pattern.PATTERNS[name].items():
-                there = torch.minimum((at + offset).clamp(min=0), last)  # [B, T]
-                sums = sums + part.gather(1, there[..., None].expand_as(part)) * (weight * 2.0**-ops.pattern.SHIFT)
-            heads.append(sums)
-        return self.rescale(torch.cat(heads, -1))
-
-    def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
-        acc, grid = ops.pattern.append(b, self.acc, inputs[0], self.patterns), self.grid
-        shift = grid.e - self.source.e + ops.pattern.SHIFT
-        return ops.requant.append(b, self.tensor, acc, np.ones(1, dtype=np.int64), shift, bits=grid.bits, scale=2.0**grid.e)
-
-    def units(self) -> dict[str, Tensor | float]:
-        return {self.acc: 2.0 ** (self.source.e - ops.pattern.SHIFT)}
-
-
-class Add(_Rescaled):
+class Add(Rescaled):
     """A residual sum."""
 
     settings = frozenset({"residual", "activation_scales"})
@@ -466,40 +201,6 @@ class LayerNorm(Operator, Grid):
         gamma, beta, shift = F.layernorm_affine(self.weight, self.bias, self.e)
         codes = integers(gamma), integers(beta)
         return ops.layernorm.append(b, self.tensor, inputs[0], *codes, eps=self.plan().eps, shift=int(shift), bits=self.bits, scale=2.0**self.e)
-
-
-class Softmax(Operator, Grid):
-    """Integer softmax over rows of scores. keys: as LayerShape has them."""
-
-    settings = frozenset({"probs"})
-
-    def __init__(self, keys: str = "T"):
-        super().__init__(8, signed=False)
-        self.keys, self._table = keys, None
-
-    grid = property(lambda self: self)
-
-    def configure(self, bits) -> None:
-        Grid.configure(self, bits.of(self.tensor, "probs"))
-        self.max_tokens, self._table = bits.max_tokens, None
-        self.set_exponent(-self.bits)
-
-    def plan(self) -> F.SoftmaxPlan:
-        return F.softmax_plan(self.source.e, self.source.bits, self.bits, self.max_tokens)
-
-    def forward(self, x: Tensor, real: Tensor | None, border: Tensor | None = None) -> Tensor:
-        real = visible(Keys.parse(self.keys), x, real, border)
-        if self.observer is not None:
-            return torch.softmax(x if real is None else x.masked_fill(~real, -torch.inf), -1)
-        key = (self.source.e, x.dtype, x.device)
-        if self._table is None or self._table[0] != key:
-            entries = ops.softmax.exp_table(graph_tensor("", self.source), self.bits)
-            self._table = (key, torch.as_tensor(entries).to(x))
-        return F.softmax(x, real, self._table[1], self.plan())
-
-    def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
-        x, *border = inputs
-        return ops.softmax.append(b, self.tensor, x, self.bits, *border)
 
 
 class Table(Operator, Grid):
@@ -604,23 +305,6 @@ class Unmark(nn.Module):
 
     def forward(self, marked: Tensor, marks: Tensor) -> Tensor:
         return marked + marks
-
-
-class Border(Operator, nn.Module):
-    """Tokens of the first sentence of each pair [B, 1], from the segments; in the graph from the marks of the sums."""
-
-    grid = property(lambda self: self._counts)
-
-    def __init__(self):
-        super().__init__()
-        self._counts = Grid(16, signed=False)
-        self._counts.set_exponent(0)
-
-    def forward(self, sums: Tensor, segments: Tensor, real: Tensor | None) -> Tensor:
-        return border_of(segments, real)
-
-    def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
-        return ops.border.append(b, self.tensor, b.tensors[MARKED])
 
 
 class FirstToken(Operator, nn.Module):

@@ -15,7 +15,8 @@ from bitloom.hw.graph import GraphBuilder
 from bitloom.hw.graph import Tensor as GraphTensor
 from bitloom.hw.settings import ConfigError
 from bitloom.qat import functional as F
-from bitloom.qat.net.operators import EXACT_BITS, Bits, Linear, integers
+from bitloom.qat.net.operator import EXACT_BITS, Bits, integers
+from bitloom.qat.net.operators import Linear
 from bitloom.qat.quantizers import SPARE_BITS, Grid
 from bitloom.qat.weights.dyadic import Dyadic
 

@@ -18,8 +18,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from bitloom.qat.net.attention import Context, Scores
 from bitloom.qat.net.network import Network
-from bitloom.qat.net.operators import Context, Linear, Scores, Table
+from bitloom.qat.net.operators import Linear, Table
 
 LEAST, MOST = 1e-3, 8.0  # of a range, as a share of the largest; of a factor and its inverse
 

@@ -16,7 +16,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from bitloom.qat.net.operators import Bits, Linear, Operator
+from bitloom.qat.net.operator import Bits, Operator
+from bitloom.qat.net.operators import Linear
 from bitloom.qat.search.prices import COSTS, RULE, Limits, Prices
 from bitloom.qat.search.rounded import Rounded
 from bitloom.qat.search.space import Variable

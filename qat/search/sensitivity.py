@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bitloom.qat.net.operators import Bits
+from bitloom.qat.net.operator import Bits
 from bitloom.qat.objectives.logits import distance
 from bitloom.qat.quantizers import WeightQuant
 from bitloom.qat.search.hessian import Batch, Curvature, weights_of

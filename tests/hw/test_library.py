@@ -124,7 +124,7 @@ OTHER_WORDS = {
     ("hw/board.py", "add"),  # what to do with a field
     ("qat/config.py", "scores"),  # a bit width of the recipe
     ("qat/data.py", "context"),  # a column of a data set
-    ("qat/net/operators.py", "scores"),  # the same
+    ("qat/net/attention.py", "scores"),  # the same
     ("qat/train.py", "scores"),  # of tasks
 }
 ROOMS = ("benchmarks", "bitloom", "boards", "hls", "hw", "qat", "recipes", "sim")
