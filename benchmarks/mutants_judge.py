@@ -87,6 +87,7 @@ UNIT = {
     "pick": (SPARSE,),
     "places": ("tests/ops/test_lstm.py",),
     "pool": POOLS,
+    "window": ("tests/ops/test_token_window.py", "tests/ops/test_window_max.py", "tests/ops/test_window_mean.py"),
     "product_reg": (PRODUCTS, ARITHMETIC, REQUANT, NORM),
     "recip": (ARITHMETIC, "tests/ops/test_softmax.py", NORM),
     "regroup": (MATRIX[2],),

@@ -2,5 +2,7 @@
 // What every file that Verilator writes begins with: parsed once, not in each of them (sim/runner.py).
 #pragma once
 #include "verilated.h"
+#if VM_TIMING
 #include "verilated_timing.h"
+#endif
 #include "verilated_vpi.h"

@@ -99,8 +99,11 @@ def test_what_is_drawn_does_not_change_with_other_lines(tmp_path):
         assert own == [change for change in kept if change in own]
 
 
+INSTANCES = {"hw/rtl/token_window.sv"}  # of other modules, and nothing else
+
+
 def test_every_kind_and_every_file_is_drawn():
-    assert {m.kind for m in ALL[: len(KINDS)]} == set(KINDS) and {m.file for m in ALL} == set(rtl_files(ROOT))
+    assert {m.kind for m in ALL[: len(KINDS)]} == set(KINDS) and {m.file for m in ALL} == set(rtl_files(ROOT)) - INSTANCES
     assert len(rtl_files(ROOT)) == sum(len(list((ROOT / folder).glob("*.sv"))) for folder in FOLDERS) == len(list((ROOT / "hw").rglob("*.sv")))
     assert len({(m.change, m.line) for m in ALL}) == len(ALL) > 2000
 
