@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 
-FOLDERS = ("hw/rtl", "hw/rtl/board", "hw/synth/rtl", "hw/vivado/rtl")
+FOLDERS = ("hw/rtl", "hw/rtl/board", "hw/synth/rtl", "hw/synth/rtl/ice40up", "hw/vivado/rtl")
 KINDS = ("operator", "comparison", "constant", "condition", "assignment", "reset")
 OPERATORS = {"+": ("-",), "-": ("+",), "&": ("|",), "|": ("&",), "^": ("&", "|"), "&&": ("||",), "||": ("&&",)}
 OPERATORS |= {"<<": (">>",), ">>": ("<<",), "<<<": (">>>",), ">>>": (">>", "<<<")}

@@ -104,6 +104,7 @@ UNIT = {
     "unpack": (MATRIX[0], MATRIX[2]),
     "hw/rtl/board": (BOARD,),
     "hw/synth/rtl": ("tests/hw/test_reset_sync.py",),
+    "hw/synth/rtl/ice40up/product_reg.sv": ("tests/hw/test_small_boards.py",),  # its namesake has others
     "hw/vivado/rtl": ("tests/hw/test_vivado_ip.py",),
 }
 # Encoders in simulation, stalls included; of three kinds, which hold every module. The IP's unit bench is one itself.
@@ -131,7 +132,7 @@ endmodule
 def unit_bench(root: Path, file: str) -> Bench:
     folder, stem = str(Path(file).parent), Path(file).stem
     operator = f"tests/ops/test_{stem.removesuffix('_op')}.py"
-    files = UNIT.get(stem) or UNIT.get(folder) or ((operator,) if (root / operator).is_file() else ())
+    files = UNIT.get(file) or UNIT.get(stem) or UNIT.get(folder) or ((operator,) if (root / operator).is_file() else ())
     if not files:
         raise MutantError(f"mutants: got {file} without a unit bench, must have one; name its tests in benchmarks/mutants_judge.py")
     return Bench(files)
