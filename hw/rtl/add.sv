@@ -63,23 +63,31 @@ module add #(
   wire signed [OUT_W-1:0] high, low;
   wire [ProdAW-1:0] mult_a;
   wire [ProdBW-1:0] mult_b;
-  wire signed [SumW-1:0] half = SumW'((64'd1 << SHIFT << more) >> 1);
+  wire signed [SumW-1:0] half;  // found a stage before it is added
 
   if (ROUND_FILE == "") begin : g_alike
     assign {low, high, more} = {Low, High, 6'd0};
+    assign half = SumW'((64'd1 << SHIFT) >> 1);
     assign mult_a = ProdAW'(MULT_A);
     assign mult_b = ProdBW'(MULT_B);
     wire unused_bus = &{1'b0, bus, load};
   end else begin : g_by_turn
     wire [2*OUT_W+2*FACTOR_W+5:0] round;
     logic [2*OUT_W+5:0] round_q;
+    logic [SumW-1:0] half_q;
 
     /* verilator lint_off PINCONNECTEMPTY */
     turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .WIDTH(2 * OUT_W + 2 * FACTOR_W + 6), .FILE(ROUND_FILE), .LOAD(ROUND_LOAD)) u_turn (
       .clk, .rst, .bus, .load, .done(a_valid && a_ready && a_last), .now(), .base(), .word(round));
     /* verilator lint_on PINCONNECTEMPTY */
-    always_ff @(posedge clk) if (advance) round_q <= round[2*FACTOR_W +: 2*OUT_W+6];
+    always_ff @(posedge clk) begin
+      if (advance) begin
+        round_q <= round[2*FACTOR_W +: 2*OUT_W+6];
+        half_q <= SumW'((64'd1 << SHIFT << round[2*FACTOR_W +: 6]) >> 1);
+      end
+    end
     assign {low, high, more} = round_q;
+    assign half = half_q;
     assign mult_a = ProdAW'(round[0 +: FACTOR_W]);
     assign mult_b = ProdBW'(round[FACTOR_W +: FACTOR_W]);
   end
