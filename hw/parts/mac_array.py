@@ -24,7 +24,10 @@ def products(p: Params, *, pe: int, simd: int, x_bits: int, x_signed: bool, w_bi
 
 
 def terms(p: Params, *, pe: int, simd: int, x_bits: int, w_bits: int, own: bool = False) -> Terms:
-    """Operands, products, adder tree, sums of an operator with MUL_STYLE and OUT_W; own: each row has an x of its own."""
+    """Operands, products, adder tree, sums of an operator with MUL_STYLE and OUT_W; own: each row has an x of its own.
+
+    own_bits: a multiplier has a register of its own for its x.
+    """
     product = x_bits + w_bits
     node = min(product + (simd - 1).bit_length(), p["OUT_W"])
     rows = ROWS.get(p["MUL_STYLE"], 1)
@@ -33,6 +36,7 @@ def terms(p: Params, *, pe: int, simd: int, x_bits: int, w_bits: int, own: bool 
     additions = not gated and (p["MUL_STYLE"] == "lut" or w_bits == 1)
     return {
         "x_bits": (pe if own else 1) * simd * x_bits,
+        "own_bits": 0 if own or gated or additions else (-(-pe // rows) - 1) * simd * x_bits,
         "w_bits": pe * simd * w_bits,
         "pair_bits": shared * ((rows - 1) * product + w_bits + 1),
         "product_bits": 0 if gated else pe * simd * product,

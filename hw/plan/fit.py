@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Foldings that fit a board: the multiplier style of each matrix unit, and the fastest folding within the board's budget.
 
-A folding for a target interval is first given the style that the family's DSPs do best (hw/cost/multipliers.py). Where DSPs run out, matrix units are moved to
-LUT multipliers one by one, the one first that pays fewest LUTs for each DSP saved. Where block RAM runs out, memories move to UltraRAM, the one first that
+A folding for a target interval is first given the style that the family's DSPs do best (hw/cost/multipliers.py). Where DSPs run out, or so many of them would cost
+clock (budget.EASY), matrix units are moved to LUT multipliers one by one, the one first that pays fewest LUTs for each DSP saved. Where block RAM runs out, memories move to UltraRAM, the one first that
 saves most block RAMs for each; then to LUT RAM, the one first that pays fewest tables for each.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from bitloom.hw.board import Board
-from bitloom.hw.cost.budget import Usage, label, planned, too_much, usage
+from bitloom.hw.cost.budget import EASY, Usage, label, planned, too_much, usage
 from bitloom.hw.cost.memories import DISTRIBUTED, ULTRA, Memory, map_memory
 from bitloom.hw.cost.multipliers import multiplier_style, sharing
 from bitloom.hw.cost.resources import MODULES, Cost, Estimate, Estimator
@@ -56,13 +56,15 @@ class Fitter:
         folding = self.by_rule(folding)
         folds = dict(folding.folds)
         costs = self.costs.estimate(Design(self.graph, folding))
-        over = costs.total.dsp - int(self.board.resources.dsp.count * planned(self.board).get("dsp", 1))
-        if over > 0:
-            for name, saved in self._cheapest_moves(folding):
-                folds[name] = replace(folds[name], multiplier="lut")
-                over -= saved
-                if over <= 0:
+        have, easy = self.board.resources, EASY.get(self.board.family, {})
+        most, enough = (int(have.dsp.count * share.get("dsp", 1)) for share in (planned(self.board), easy))
+        dsp, lut = costs.total.dsp, costs.total.lut
+        if dsp > min(most, enough):
+            for name, saved, more in self._cheapest_moves(folding):
+                if dsp <= enough or (dsp <= most and lut + more > have.lut * easy["lut"]):
                     break
+                folds[name] = replace(folds[name], multiplier="lut")
+                dsp, lut = dsp - saved, lut + more
             folding = replace(folding, folds=folds)
             costs = self.costs.estimate(Design(self.graph, folding))
         if styles := self._moved(Design(self.graph, folding), costs):
@@ -96,15 +98,15 @@ class Fitter:
     def _style(self, node: Node, pe: int) -> str:
         return multiplier_style(OPS[node.op].multiplies(self.graph, node), self.board.family, pe)
 
-    def _cheapest_moves(self, folding: Folding) -> list[tuple[str, int]]:
-        """Matrix units and the DSPs that LUT multipliers save there, fewest LUTs for each DSP first."""
+    def _cheapest_moves(self, folding: Folding) -> list[tuple[str, int, float]]:
+        """Matrix units, the DSPs that LUT multipliers save there and the LUTs that these take, fewest LUTs for each DSP first."""
         moves = []
         for name in folding.per_node:
             fold = folding.folds[name]
             now, then = self._cost(name, fold), self._cost(name, replace(fold, multiplier="lut"))
             if now.dsp > then.dsp:
-                moves.append(((then.lut - now.lut) / (now.dsp - then.dsp), name, now.dsp - then.dsp))
-        return [(name, saved) for _, name, saved in sorted(moves)]
+                moves.append(((then.lut - now.lut) / (now.dsp - then.dsp), name, now.dsp - then.dsp, then.lut - now.lut))
+        return [move for _, *move in sorted(moves)]
 
     def _cost(self, name: str, fold: Fold) -> Cost:
         """A unit without its FIFOs."""

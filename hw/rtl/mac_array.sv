@@ -4,7 +4,7 @@
 // Control: one step per cycle of `en`; `first` marks the first step of a sum, `final_step` its last, `i_last` is carried along.
 //          Nothing moves without `en`. Steps outside a sum (between `final_step` and `first`) are ignored.
 // Timing : the sum of a final step in cycle t is at o_* in cycle t + Latency, for one cycle; II 1.
-//          Latency = 5 + Stages: operands twice (as the memory's output register and as the multiplier's input register), products twice
+//          Latency = 5 + Stages: operands twice (as the memory's output register and beside the multiplier, each of which has its own), products twice
 //          (beside the multiplier and beside the adders, which may be far from it), Stages = ceil(log4(SIMD)) registers of the adder tree,
 //          accumulators
 // Layout : x element i = x[i*X_W +: X_W] for all rows, OWN: for row p, element i = x[(p*SIMD+i)*X_W +: X_W]; w row p, element i = w[(p*SIMD+i)*W_W +: W_W]; sum p = acc[p*OUT_W +: OUT_W]
@@ -54,10 +54,9 @@ module mac_array #(
   localparam int FullW = FieldW + $clog2(SIMD);
   localparam int NodeW = FullW < OUT_W ? FullW : OUT_W;
 
-  // mem2reg: synthesis makes registers of these arrays, not memories
+  // mem2reg: synthesis makes registers of these arrays, not memories; keep: else it merges what other multipliers have of the same input
   logic [INPUTS*X_W-1:0] x_read_q;
   logic [PE*SIMD*W_W-1:0] w_read;
-  (* mem2reg *) logic signed [XqW-1:0] x_q [0:INPUTS-1];
   wire [PE*SIMD*FieldW-1:0] product_q;
   (* mem2reg *) logic signed [NodeW-1:0] node_q [0:PE*Nodes-1];
   (* mem2reg *) logic signed [OUT_W-1:0] acc_q [0:PE-1];
@@ -67,12 +66,7 @@ module mac_array #(
   logic [Latency-1:0] final_q, last_q;
   logic [Latency-2:0] first_q;
 
-  always_ff @(posedge clk) begin
-    if (en) begin
-      x_read_q <= x;
-      for (int i = 0; i < INPUTS; i++) x_q[i] <= XqW'(x_read_q[i*X_W +: X_W]);
-    end
-  end
+  always_ff @(posedge clk) if (en) x_read_q <= x;
 
   if (W_HELD) begin : g_held
     assign w_read = w;
@@ -115,11 +109,17 @@ module mac_array #(
       localparam int First = Rows * (k / SIMD) * SIMD + k % SIMD;  // product of the group's first row, those of the next ones are SIMD further each
       wire [Rows*W_W-1:0] rows;
       logic signed [JoinedW-1:0] joined_q;
+      (* keep *) logic signed [XqW-1:0] x_q;
       for (genvar r = 0; r < Rows; r++) begin : g_row
         assign rows[r*W_W +: W_W] = w_all[(First + r*SIMD)*W_W +: W_W];
       end
-      always_ff @(posedge clk) if (en) joined_q <= joined(rows);
-      wire signed [Rows*PartW-1:0] made = (Rows*PartW)'(x_q[k%SIMD]) * (Rows*PartW)'(joined_q);
+      always_ff @(posedge clk) begin
+        if (en) begin
+          joined_q <= joined(rows);
+          x_q <= XqW'(x_read_q[k%SIMD*X_W +: X_W]);
+        end
+      end
+      wire signed [Rows*PartW-1:0] made = (Rows*PartW)'(x_q) * (Rows*PartW)'(joined_q);
       wire [Rows*PartW-1:0] made_q;
       product_reg #(.W(Rows * PartW)) u_made (.clk, .en, .d(made), .q(made_q));
       // A part of the product, too, is one too small where what lies below it is negative.
@@ -131,29 +131,23 @@ module mac_array #(
       end
     end
   end else begin : g_one
-    (* mem2reg *) logic signed [W_W-1:0] w_q [0:PE*SIMD-1];
-
-    always_ff @(posedge clk) begin
-      if (en) begin
-        for (int i = 0; i < PE * SIMD; i++) w_q[i] <= w_read[i*W_W +: W_W];
-      end
-    end
     for (genvar k = 0; k < PE * SIMD; k++) begin : g_product
-      logic signed [FieldW-1:0] a, made;
-      wire signed [W_W-1:0] b = w_q[k];
-      always_comb begin
-        a = FieldW'(x_q[k%INPUTS]);
-        if (Gated) made = b[0] ? a : '0;
-        else if (W_W == 1) made = b[0] ? a : -a;
-        else if (Added) made = by_bits(a, b);
-        else made = a * FieldW'(b);
+      (* keep = !Added *) logic signed [XqW-1:0] x_q;
+      logic signed [W_W-1:0] w_q;
+      wire signed [FieldW-1:0] a = FieldW'(x_q);
+
+      always_ff @(posedge clk) begin
+        if (en) begin
+          x_q <= XqW'(x_read_q[k%INPUTS*X_W +: X_W]);
+          w_q <= w_read[k*W_W +: W_W];
+        end
       end
       if (Added) begin : g_lut
         logic [FieldW-1:0] made_q;
-        always_ff @(posedge clk) if (en) made_q <= made;
+        always_ff @(posedge clk) if (en) made_q <= Gated ? (w_q[0] ? a : '0) : W_W == 1 ? (w_q[0] ? a : -a) : by_bits(a, w_q);
         assign product_q[k*FieldW +: FieldW] = made_q;
       end else begin : g_multiplier
-        product_reg #(.W(FieldW)) u_product (.clk, .en, .d(made), .q(product_q[k*FieldW +: FieldW]));
+        product_reg #(.W(FieldW)) u_product (.clk, .en, .d(a * FieldW'(w_q)), .q(product_q[k*FieldW +: FieldW]));
       end
     end
     assign product_carry_q = '0;

@@ -8,7 +8,7 @@ from encoders import random_encoder
 
 from bitloom.hw.board import Board
 from bitloom.hw.build import build
-from bitloom.hw.cost.budget import planned
+from bitloom.hw.cost.budget import EASY, planned
 from bitloom.hw.cost.memories import Memory, block_count, map_memory
 from bitloom.hw.cost.resources import COEFFICIENTS, MODULES, Cost, Estimator, cells, estimate, instance_cost
 from bitloom.hw.emit import Emitter
@@ -103,6 +103,22 @@ def test_lut_multipliers_where_dsps_run_out(graph):
     styled, costs = Fitter(graph, NANO).styled(wide)
     assert "lut" in {styled.folds[name].multiplier for name in styled.per_node}
     assert costs.total.dsp <= NANO.resources.dsp.count < estimate(Design(graph, wide), NANO).total.dsp
+
+
+def test_multiplying_in_luts_where_there_are_many(graph, monkeypatch):
+    """ECP5: no more DSPs than stand near what they multiply, as long as LUTs are left; the limit on LUTs is kept, the one on DSPs before it."""
+    wide, have = solve(graph, HardwareConfig(multipliers=150)), ULX3S.resources
+
+    def taken(**easy: float) -> Cost:
+        monkeypatch.setitem(EASY, "ecp5", easy)
+        return Fitter(graph, ULX3S).styled(wide)[1].total
+
+    most, some, least = (taken(dsp=share, lut=0.9) for share in (1.0, 0.5, 0.1))
+    assert least.dsp < some.dsp <= 0.5 * have.dsp.count < most.dsp and most.lut < some.lut < least.lut
+    assert taken(dsp=0.5, lut=0.0) == most
+    limit = (most.lut + least.lut) / 2
+    between = taken(dsp=0.1, lut=limit / have.lut)
+    assert least.dsp < between.dsp < most.dsp and between.lut <= limit * 1.001
 
 
 def test_a_board_and_a_target_or_a_budget(graph):
