@@ -55,17 +55,28 @@ def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
 
 
 def timing(graph: Graph, node: Node, fold: Fold, ins, out):
-    yield from pipeline(ins, out, 2)
+    yield from pipeline(ins, out, 3 if _by_turn(graph, node) else 2)
+
+
+def _factors(graph: Graph, node: Node) -> list[list[int]]:
+    """Multipliers of b and a in each turn."""
+    return [[n.attrs["mult_b"], n.attrs["mult_a"]] for _, n in graph.turns(node)]
+
+
+def _by_turn(graph: Graph, node: Node) -> bool:
+    """Whether turns differ in their multipliers, shift or limits."""
+    factors = _factors(graph, node)
+    return bool(rounding(graph, node).words) or any(f != factors[0] for f in factors)
 
 
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     a, b, y = (graph.tensor(n) for n in (*node.inputs, node.name))
-    turns, rounds = graph.turns(node), rounding(graph, node)
-    factors = [[n.attrs["mult_b"], n.attrs["mult_a"]] for _, n in turns]
+    rounds = rounding(graph, node)
     by_turn: Params = {}
-    if rounds.words or any(f != factors[0] for f in factors):
+    if _by_turn(graph, node):
+        factors = _factors(graph, node)
         width = max(max(f) for f in factors).bit_length()
-        words = rounds.words or [[y.low, y.high, 0]] * len(turns)
+        words = rounds.words or [[y.low, y.high, 0]] * len(factors)
         file = Hex.pack(fields([w + f for w, f in zip(words, factors, strict=True)], (y.bits, y.bits, 6, width, width)), 1)
         by_turn = {"MORE": rounds.more, "FACTOR_W": width, "ROUND_FILE": file, **turn_params(graph, node, fold)}
     return Instance(

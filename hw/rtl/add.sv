@@ -2,7 +2,7 @@
 // add: y = clip((a*MULT_A + b*MULT_B + half) >>> SHIFT), OUT_W bits signed, half = 2**SHIFT / 2
 // Golden : hw/ops/add.py (bit-exact; ties towards +inf)
 // Stream : a_* and b_* -> m_*; a beat of each is taken in the same cycle; last is that of a_* (b_* has it on the same beat)
-// Timing : latency 2, II 1
+// Timing : latency 2, with ROUND_FILE 3 (products, sum, rounding, which may shift by any number of places), II 1
 // Turns  : ROUND_FILE word t, in a rolled encoder (turns.sv): {low, high, more, b, a}, OUT_W, OUT_W, 6, FACTOR_W and FACTOR_W bits: the limits of
 //          turn t, by how much its shift exceeds SHIFT, its multipliers
 // Layout : lane i = data[i*W +: W]; multipliers that are powers of two are wires
@@ -52,29 +52,33 @@ module add #(
 
   logic [LANES*ProdAW-1:0] a_prod_q;
   logic [LANES*ProdBW-1:0] b_prod_q;
-  logic valid_q, last_q, advance;
+  logic [LANES*SumW-1:0] total, total_d;  // what is rounded, and the same as it is made
+  logic valid_q, last_q, advance, made_valid, made_last;
 
   assign advance = m_ready || !m_valid;
   assign a_ready = advance && b_valid;
   assign b_ready = advance && a_valid;
 
-  // What the turn says: multipliers at the inputs, the rest a stage later
+  // What the turn says: multipliers at the inputs, half a stage later, the rest with the sum
   wire [5:0] more;
   wire signed [OUT_W-1:0] high, low;
   wire [ProdAW-1:0] mult_a;
   wire [ProdBW-1:0] mult_b;
-  wire signed [SumW-1:0] half;  // found a stage before it is added
+  wire signed [SumW-1:0] half;
 
   if (ROUND_FILE == "") begin : g_alike
     assign {low, high, more} = {Low, High, 6'd0};
     assign half = SumW'((64'd1 << SHIFT) >> 1);
     assign mult_a = ProdAW'(MULT_A);
     assign mult_b = ProdBW'(MULT_B);
+    assign {made_valid, made_last, total} = {valid_q, last_q, total_d};
     wire unused_bus = &{1'b0, bus, load};
   end else begin : g_by_turn
     wire [2*OUT_W+2*FACTOR_W+5:0] round;
-    logic [2*OUT_W+5:0] round_q;
+    logic [2*OUT_W+5:0] round_q, summed_round_q;
     logic [SumW-1:0] half_q;
+    logic [LANES*SumW-1:0] total_q;
+    logic summed_q, summed_last_q;
 
     /* verilator lint_off PINCONNECTEMPTY */
     turns #(.TURNS(TURNS), .SENTENCES(SENTENCES), .WIDTH(2 * OUT_W + 2 * FACTOR_W + 6), .FILE(ROUND_FILE), .LOAD(ROUND_LOAD)) u_turn (
@@ -84,9 +88,15 @@ module add #(
       if (advance) begin
         round_q <= round[2*FACTOR_W +: 2*OUT_W+6];
         half_q <= SumW'((64'd1 << SHIFT << round[2*FACTOR_W +: 6]) >> 1);
+        summed_round_q <= round_q;
+        total_q <= total_d;
+        summed_q <= valid_q;
+        summed_last_q <= last_q;
       end
+      if (rst) summed_q <= 1'b0;
     end
-    assign {low, high, more} = round_q;
+    assign {low, high, more} = summed_round_q;
+    assign {made_valid, made_last, total} = {summed_q, summed_last_q, total_q};
     assign half = half_q;
     assign mult_a = ProdAW'(round[0 +: FACTOR_W]);
     assign mult_b = ProdBW'(round[FACTOR_W +: FACTOR_W]);
@@ -103,7 +113,8 @@ module add #(
     assign b = b_data[i*B_W +: B_W];
     assign a_wide = {A_SIGNED && a[A_W-1], a};
     assign b_wide = {B_SIGNED && b[B_W-1], b};
-    assign sum = ((SumW'($signed(a_prod_q[i*ProdAW +: ProdAW])) + SumW'($signed(b_prod_q[i*ProdBW +: ProdBW])) + half) >>> SHIFT) >>> more;
+    assign total_d[i*SumW +: SumW] = SumW'($signed(a_prod_q[i*ProdAW +: ProdAW])) + SumW'($signed(b_prod_q[i*ProdBW +: ProdBW])) + half;
+    assign sum = ($signed(total[i*SumW +: SumW]) >>> SHIFT) >>> more;
 
     always_ff @(posedge clk) begin
       if (advance) begin
@@ -118,8 +129,8 @@ module add #(
     if (advance) begin
       valid_q <= a_valid && b_valid;
       last_q <= a_last;
-      m_valid <= valid_q;
-      m_last <= last_q;
+      m_valid <= made_valid;
+      m_last <= made_last;
     end
     if (rst) begin
       valid_q <= 1'b0;
