@@ -21,7 +21,10 @@ from bitloom.hw.plan.predict import predict
 from bitloom.hw.plan.solve import solve
 from bitloom.runfolder import RunFolder
 from bitloom.sentences import load_dev
-from tests.encoders import draw_encoder, random_encoder, random_sentences
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # as pytest has it
+from draws import draw_encoder  # noqa: E402
+from encoders import random_encoder, random_sentences  # noqa: E402
 
 FILE = Path(__file__).parents[1] / "tests" / "data" / "golden_digest.json"
 SEEDS = range(20)

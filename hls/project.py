@@ -21,9 +21,10 @@ from bitloom.hls.errors import HlsError
 from bitloom.hls.layers import ArrayVariable, HLSCodeType, StreamVariable, class_name, code_type, cpp_name
 from bitloom.hw.board import Board
 from bitloom.hw.ops import OPS
-from bitloom.hw.plan.design import SINK, SOURCE, Design, Port, Unit
+from bitloom.hw.plan.design import SINK, SOURCE, Design
 from bitloom.hw.plan.fifos import MIN_DEPTH
 from bitloom.hw.plan.streams import Stream
+from bitloom.hw.plan.units import Port, Unit
 
 SUPPORTED = "1.3."  # hls4ml versions whose extension API this was tested with
 PROJECT = "encoder"

@@ -15,9 +15,10 @@ from bitloom.hw import image
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Instance
 from bitloom.hw.parts import by_turn
-from bitloom.hw.plan.design import LOOP, Design, Loop, Port, Unit, fifo_name, unit_name
+from bitloom.hw.plan.design import LOOP, Design
 from bitloom.hw.plan.fifos import MIN_DEPTH
 from bitloom.hw.plan.streams import Fifo, Stream
+from bitloom.hw.plan.units import Loop, Port, Unit, fifo_name, unit_name
 
 RTL = Path(__file__).parent / "rtl"
 TOP = "encoder"

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,3 +72,14 @@ class Hex:
 
     def write(self, path: Path) -> None:
         Path(path).write_text(self.text())
+
+
+def fields(rows: Sequence[Sequence[int]], bits: Sequence[int]) -> np.ndarray:
+    """A word a row, its first field highest, as 0/1 digits, bit 0 first: what Hex.pack takes with 1 bit."""
+    words = np.zeros((len(rows), sum(bits)), dtype=np.int64)
+    for line, row in enumerate(rows):
+        place = 0
+        for value, width in zip(reversed(row), reversed(bits), strict=True):
+            words[line, place : place + width] = [value >> i & 1 for i in range(width)]
+            place += width
+    return words

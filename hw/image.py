@@ -35,8 +35,9 @@ from bitloom.hw.instance import Instance
 from bitloom.hw.parts import image_loader, tiles, weights
 from bitloom.hw.parts.axi_fetch import ExternalMemory
 from bitloom.hw.plan import streamed
-from bitloom.hw.plan.design import Design, Unit
+from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.streamed import HEADER
+from bitloom.hw.plan.units import Unit
 
 NUMBER, PART = 1 << 31, 31  # of the words of parameters: what marks a memory's number, and bits of a part
 FILE = "weights.bin"

@@ -15,7 +15,8 @@ from bitloom.hw.errors import BitloomError
 from bitloom.hw.graph import Node
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.parts import shared
-from bitloom.hw.plan.design import Design, Unit
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.units import Unit
 
 
 class MemoryFileError(BitloomError):

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import reduce
+from operator import or_
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, model_serializer, model_validator
@@ -18,6 +20,8 @@ MAX_LAYERS, MAX_HIDDEN, MAX_INTERMEDIATE = 256, 1 << 12, 1 << 16
 LONGEST = 60  # characters of a value in a message
 MAX_BESIDE = 16  # convolutions side by side
 KIND = "network-"  # in front of a kind in the places that pydantic tells
+
+Dilation = Annotated[int, Field(ge=1, le=MAX_TOKENS)]  # from one token of a window to the next
 
 
 class NetworkConfig(Strict):
@@ -97,18 +101,23 @@ class ModelConfig(NetworkConfig):
         return {key: value for key, value in write(self).items() if key != "network"}
 
 
-class CnnConfig(NetworkConfig):
+class BackboneConfig(NetworkConfig):
+    """What all kinds but the encoder have."""
+
+    checkpoint: ClassVar[None] = None  # Hugging Face has none of these kinds
+
+    hidden: int = Field(128, ge=2, le=MAX_HIDDEN)  # channels of the embeddings
+
+
+class CnnConfig(BackboneConfig):
     """Shape of a convolutional network: a stack of convolutions with residual sums, then convolutions side by side, then one vector a sentence.
 
     Zeros stand beyond a sentence's ends, so a kernel may be longer than the shortest sentence.
     """
 
-    checkpoint: ClassVar[None] = None  # Hugging Face has none of this kind
-
     network: Literal["cnn"]
-    hidden: int = Field(128, ge=2, le=MAX_HIDDEN)  # channels of the embeddings and of the stack
     kernel: int = Field(3, ge=2, le=MAX_TOKENS)  # tokens that a convolution of the stack reads
-    dilations: list[Annotated[int, Field(ge=1, le=MAX_TOKENS)]] = Field([], max_length=MAX_LAYERS)  # of each of them: from one token to the next
+    dilations: list[Dilation] = Field([], max_length=MAX_LAYERS)  # of each of them: from one token to the next
     kernels: list[Annotated[int, Field(ge=2, le=MAX_TOKENS)]] = Field([3, 4, 5], max_length=MAX_BESIDE)  # side by side; none: the stack alone
     filters: int = Field(100, ge=1, le=MAX_HIDDEN)  # channels of each of these
     stride: int = Field(1, ge=1, le=MAX_TOKENS)  # tokens from one place of these to the next
@@ -134,13 +143,10 @@ class CnnConfig(NetworkConfig):
         return self
 
 
-class BilstmConfig(NetworkConfig):
+class BilstmConfig(BackboneConfig):
     """Shape of a recurrent network: layers that read the tokens forward and backward, and a hidden layer on their last states."""
 
-    checkpoint: ClassVar[None] = None  # Hugging Face has none of this kind
-
     network: Literal["bilstm"]
-    hidden: int = Field(128, ge=2, le=MAX_HIDDEN)  # channels of the embeddings
     layers: int = Field(1, ge=1, le=MAX_LAYERS)
     units: int = Field(150, ge=1, le=MAX_HIDDEN)  # channels of each direction
     classifier: int = Field(200, ge=1, le=MAX_INTERMEDIATE)  # channels of the hidden layer
@@ -150,18 +156,15 @@ class BilstmConfig(NetworkConfig):
         return f"{self.layers} x {2 * self.units}", "-"
 
 
-class HybridConfig(NetworkConfig):
+class HybridConfig(BackboneConfig):
     """Shape of a network with convolutions below and attention above: the stack of a convolutional network, then layers of an encoder, each with a convolution
     beside its attention where `beside` says so.
     """
 
-    checkpoint: ClassVar[None] = None
-
     network: Literal["hybrid"]
-    hidden: int = Field(128, ge=2, le=MAX_HIDDEN)
     kernel: int = Field(3, ge=2, le=MAX_TOKENS)  # tokens that a convolution reads
-    dilations: list[Annotated[int, Field(ge=1, le=MAX_TOKENS)]] = Field([1], max_length=MAX_LAYERS)  # of each of those below, as in a CnnConfig
-    beside: list[Annotated[int, Field(ge=1, le=MAX_TOKENS)]] = Field([], max_length=MAX_LAYERS)  # of one beside each layer's attention; none: []
+    dilations: list[Dilation] = Field([1], max_length=MAX_LAYERS)  # of each of those below, as in a CnnConfig
+    beside: list[Dilation] = Field([], max_length=MAX_LAYERS)  # of one beside each layer's attention; none: []
     layers: int = Field(1, ge=1, le=MAX_LAYERS)  # of attention and feed-forward
     heads: int = Field(2, ge=1, le=MAX_HIDDEN)
     intermediate: int = Field(512, ge=1, le=MAX_INTERMEDIATE)
@@ -189,15 +192,12 @@ class HybridConfig(NetworkConfig):
         return {key: value for key, value in handler(self).items() if key != "beside" or value}
 
 
-class HourglassConfig(NetworkConfig):
+class HourglassConfig(BackboneConfig):
     """Shape of a network whose middle layers see pooled tokens: layers of an encoder at full length, in the middle one token for each `stride`, and where
     `above` says so at full length again, with what was there before added.
     """
 
-    checkpoint: ClassVar[None] = None
-
     network: Literal["hourglass"]
-    hidden: int = Field(128, ge=2, le=MAX_HIDDEN)
     layers: int = Field(1, ge=0, le=MAX_LAYERS)  # of attention and feed-forward at full length
     middle: int = Field(2, ge=1, le=MAX_LAYERS)  # of pooled tokens
     above: int | None = Field(None, ge=0, le=MAX_LAYERS)  # at full length again; left out: tokens stay pooled, but for logits of each token
@@ -219,13 +219,10 @@ class HourglassConfig(NetworkConfig):
         return self
 
 
-class CellsConfig(NetworkConfig):
+class CellsConfig(BackboneConfig):
     """Shape of a network of cells: one cell (qat/cells.py) several times, one behind the other, then one vector a sentence."""
 
-    checkpoint: ClassVar[None] = None
-
     network: Literal["cells"]
-    hidden: int = Field(128, ge=2, le=MAX_HIDDEN)  # channels of the embeddings and of every node
     cells: int = Field(1, ge=1, le=MAX_LAYERS)
     cell: list[list[str]] = [["conv3"], ["skip", "conv3"]]  # of each node, one operation from each earlier one; what a search chooses
     activation: Literal["gelu", "relu"] = "relu"
@@ -264,15 +261,7 @@ def model_kind(data: Any) -> str:
     return KIND + (kind if isinstance(kind, str) and kind in MODELS else "encoder")
 
 
-Model = Annotated[
-    Annotated[ModelConfig, Tag(f"{KIND}encoder")]
-    | Annotated[CnnConfig, Tag(f"{KIND}cnn")]
-    | Annotated[BilstmConfig, Tag(f"{KIND}bilstm")]
-    | Annotated[HybridConfig, Tag(f"{KIND}hybrid")]
-    | Annotated[HourglassConfig, Tag(f"{KIND}hourglass")]
-    | Annotated[CellsConfig, Tag(f"{KIND}cells")],
-    Discriminator(model_kind),
-]
+Model = Annotated[reduce(or_, (Annotated[own, Tag(KIND + kind)] for kind, own in MODELS.items())), Discriminator(model_kind)]
 
 
 def check_stride(stride: int, max_tokens: int) -> None:

@@ -70,6 +70,13 @@ def read_json(path: Path, keys: Sequence[str]) -> dict[str, Any]:
     return found
 
 
+def write_json(path: Path, content: Any) -> None:
+    """Whole or not at all: a reader never sees half a file."""
+    part = path.with_name(path.name + ".tmp")
+    part.write_text(json.dumps(content, indent=1) + "\n")
+    part.replace(path)
+
+
 def _broken(path: Path, error: Exception | str, folder: Path) -> ResumeError:
     reason = (str(error).splitlines() or [""])[0].partition(". ")[0][:120] or type(error).__name__
     return ResumeError(

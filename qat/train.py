@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import shutil
 import time
 import warnings
@@ -40,7 +39,7 @@ from bitloom.qat.net.shape import EncoderShape, NetworkShape
 from bitloom.qat.net.untrained import untrained_shape
 from bitloom.qat.networks import NetworkConfig
 from bitloom.qat.post_training import quantize
-from bitloom.qat.resume import read_json
+from bitloom.qat.resume import read_json, write_json
 from bitloom.qat.splits import remarks, undefined
 from bitloom.qat.tokenizer import TextTokenizer
 from bitloom.qat.trainer import EncoderTrainer, process_state
@@ -139,21 +138,6 @@ def train_float(model: NetworkConfig, quant: QuantConfig, training: TrainConfig,
         return run.start()
 
 
-def reuse_float(source: Path, out: Path, model: NetworkConfig, training: TrainConfig, data: DataConfig, compression: Sequence[MethodConfig] = ()) -> bool:
-    """Copy the tokenizer and the float model that `train_float` made in `source` with these settings to `out`, where `out` has none; whether it did."""
-    path, wanted = source / "settings.json", {"model": model, "training": training, "data": data}
-    if (out / "float").exists() or not (source / "float").is_dir() or not path.is_file():
-        return False
-    made, entries = read_json(path, wanted), [entry.model_dump(mode="json") for entry in compression]
-    if any(made.get(name) != group.model_dump(mode="json") for name, group in wanted.items()) or made.get("compression", []) != entries:
-        return False
-    for name in ("tokenizer", "float"):  # float last: it is the sign that all is there
-        shutil.rmtree(out / f"{name}.tmp", ignore_errors=True)
-        shutil.copytree(source / name, out / f"{name}.tmp")
-        (out / f"{name}.tmp").rename(out / name)
-    return True
-
-
 class _Run:
     """The steps of one training, each skipped if its result is already there."""
 
@@ -167,7 +151,7 @@ class _Run:
         self.open(resume)
         path = self.out / "metrics.json"
         metrics = read_json(path, ("metric", "float", "qat", "curves")) if path.is_file() else self._steps()
-        self._on_main(lambda: _write_json(path, metrics))
+        self._on_main(lambda: write_json(path, metrics))
         self._on_main(lambda: shutil.rmtree(self.out / "checkpoints", ignore_errors=True))
         return metrics
 
@@ -225,7 +209,7 @@ class _Run:
             raise TrainError(f"{self.out}: got a training with other settings ({changed}), must be the same to resume; "
                              "choose another folder or start anew (resume=False)")  # fmt: skip
         self.state.wait_for_everyone()
-        self._on_main(lambda: (self.out.mkdir(parents=True, exist_ok=True), _write_json(path, settings)))
+        self._on_main(lambda: (self.out.mkdir(parents=True, exist_ok=True), write_json(path, settings)))
 
     def _tokenizer(self, dataset: Dataset) -> TextTokenizer:
         folder = self.out / "tokenizer"
@@ -259,7 +243,7 @@ class _Run:
             shutil.rmtree(folder, ignore_errors=True)
             save_float(model, folder, dataset.label_names) if self.plain else model.save_pretrained(folder)
             tokenizer.save(folder)
-            _write_json(folder / "bitloom_scores.json", result)
+            write_json(folder / "bitloom_scores.json", result)
             folder.rename(self.out / "float")
 
         self._on_main(save)
@@ -403,13 +387,6 @@ def _threads_for(hidden: int | None):
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _write_json(path: Path, content: Any) -> None:
-    """Whole or not at all: a reader never sees half a file."""
-    part = path.with_name(path.name + ".tmp")
-    part.write_text(json.dumps(content, indent=1) + "\n")
-    part.replace(path)
 
 
 def _remove(out: Path) -> None:

@@ -16,8 +16,8 @@ from bitloom.hw.graph import Graph, Node, Tensor
 from bitloom.hw.instance import Fold, Layout
 from bitloom.hw.keys import Keys
 from bitloom.hw.ops import OPS
+from bitloom.hw.plan.node_timing import simulate_node
 from bitloom.hw.plan.streams import each_border
-from bitloom.hw.plan.timing import simulate_node
 from bitloom.sim.unit import OutSpec, Stimulus, UnitCase, run_units
 
 RTL_FILES = sorted((Path(__file__).parents[1] / "hw" / "rtl").glob("*.sv"))

@@ -15,7 +15,8 @@ def run(context: Context) -> str:
     sources.require(context.recipe, context.run.data_dir)
     from transformers.utils import logging  # torch and transformers take seconds to import
 
-    from bitloom.qat.train import reuse_float, train
+    from bitloom.qat.shared_float import reuse_float
+    from bitloom.qat.train import train
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()  # the display has one of its own

@@ -119,17 +119,6 @@ def rounding(graph: Graph, node: Node) -> Rounding:
     return Rounding(least, max(shifts) - least, None if alike else words)
 
 
-def fields(rows: Sequence[Sequence[int]], bits: Sequence[int]) -> np.ndarray:
-    """A word a row, its first field highest, as 0/1 digits, bit 0 first: what Hex.pack takes with 1 bit."""
-    words = np.zeros((len(rows), sum(bits)), dtype=np.int64)
-    for line, row in enumerate(rows):
-        place = 0
-        for value, width in zip(reversed(row), reversed(bits), strict=True):
-            words[line, place : place + width] = [value >> i & 1 for i in range(width)]
-            place += width
-    return words
-
-
 def turn_spans(graph: Graph, node: Node, tokens: int, border: int | None = None) -> np.ndarray:
     """Of a node with rows of keys: how many each query of a sentence sees in each turn, int64 [turns, T] (hw/keys.py)."""
     found = []

@@ -13,9 +13,9 @@ import numpy as np
 
 from bitloom.hw.cost.memories import Memory, index_bits
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, require
-from bitloom.hw.hexfile import Hex
+from bitloom.hw.hexfile import Hex, fields
 from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
-from bitloom.hw.ops.common import fields, require_rows, sentences
+from bitloom.hw.ops.common import require_rows, sentences
 from bitloom.hw.ops.record import Operator
 from bitloom.hw.parts import banks, first_key, ring
 from bitloom.hw.parts.banks import Banks

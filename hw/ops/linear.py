@@ -8,17 +8,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from bitloom.hw.cost.memories import DISTRIBUTED, Memory, index_bits
-from bitloom.hw.cost.multipliers import Operands, Product, style_params
+from bitloom.hw.cost.memories import Memory, index_bits
+from bitloom.hw.cost.multipliers import Operands, style_params
 from bitloom.hw.divisors import divisors
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, require, signed_bits
-from bitloom.hw.hexfile import Hex
-from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
-from bitloom.hw.ops.common import exact_matmul, fields, largest, require_bits, require_holds, require_range, turn_params
+from bitloom.hw.hexfile import Hex, fields
+from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params
+from bitloom.hw.ops.common import exact_matmul, largest, require_bits, require_holds, require_range, turn_params
 from bitloom.hw.ops.record import Finn, Operator
-from bitloom.hw.parts import banks, blocks, decode, mac_array, pick, schedule, shared, tiles, two_values, weights
+from bitloom.hw.parts import banks, linear_tiles, mvau, pick, schedule, shared, weights
 from bitloom.hw.parts.banks import Banks
-from bitloom.hw.parts.mac_array import mac_latency
 
 PARAMS = ("weight", "bias")
 ATTRS = ("weight_bits",)
@@ -95,14 +94,9 @@ def macs(graph: Graph, node: Node, tokens: int, border: int | None = None) -> in
     return rows * int(graph.param(node, "weight").size)
 
 
-def _widths(graph: Graph, node: Node, fold: Fold) -> tuple[int, int]:
-    """Elements of an output token and of an input token in their streams."""
-    return fold.out_of(graph.tensor(node.name).channels).width, fold.into(graph.tensor(node.inputs[0]).channels).width
-
-
 def foldings(graph: Graph, node: Node, fold: Fold) -> list[Fold]:
     """Every legal PE x SIMD: SIMD | K, PE | C, whole beats on both streams; for each PE up to the SIMD that waits for the input stream."""
-    channels, inputs = _widths(graph, node, fold)
+    channels, inputs = mvau.widths(graph, node, fold)
     simds, pace = divisors(inputs, fold.lanes_in), inputs // fold.lanes_in  # cycles in which a token comes
     found = []
     for pe in divisors(channels, fold.lanes_out):
@@ -146,7 +140,7 @@ def contents(graph: Graph, node: Node) -> schedule.Pattern | None:
 
 def interval(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
     """Cycles a sentence of that many tokens takes in steady state (numbers as in hw/rtl/linear.sv); of several turns the mean, rounded up."""
-    channels, inputs = _widths(graph, node, fold)
+    channels, inputs = mvau.widths(graph, node, fold)
     rows = tokens if graph.tensor(node.name).kind == "token" else 1
     every = channels // fold.pe * max(inputs // fold.inputs, fold.pe // fold.lanes_out)
     turns = [max(inputs // fold.lanes_in, words) for words in fold.words or (every,)]
@@ -155,7 +149,7 @@ def interval(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
 
 def stored(graph: Graph, node: Node, fold: Fold) -> int:
     """Bits of weights and schedule, of all turns."""
-    channels, inputs = _widths(graph, node, fold)
+    channels, inputs = mvau.widths(graph, node, fold)
     steps, width = inputs // fold.inputs, fold.products * weights.element_bits(graph, node, fold)
     if not fold.words:
         return len(weights.banks(graph, node, fold).first) * channels // fold.pe * steps * width
@@ -173,8 +167,8 @@ def made(graph: Graph, node: Node, fold: Fold, tokens: int) -> int:
 def timing(graph: Graph, node: Node, fold: Fold, ins, out):
     """Tokens are double-buffered, computed fold by fold; the numbers are those of hw/rtl/linear.sv."""
     if fold.block:
-        yield from _tile_timing(graph, node, fold, ins, out)
-    channels, beats = _widths(graph, node, fold)[0], fold.pe // fold.lanes_out
+        yield from linear_tiles.timing(graph, node, fold, ins, out)
+    channels, beats = mvau.widths(graph, node, fold)[0], fold.pe // fold.lanes_out
     turns = _turn_cycles(graph, node, fold)
     buffer, done, sentence = Banks(), -1, 0
     while True:
@@ -182,7 +176,7 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
         buffer.open()
         start = max((yield from buffer.take(ins[0], token)), done) + 1
         to_first, to_last, cycles = turns[ins[0].turn(sentence) if len(turns) > 1 else 0]
-        first = start + to_first - 1 + _latency(graph, node, fold)
+        first = start + to_first - 1 + mvau.latency(graph, node, fold)
         last = first + to_last - to_first + beats - 1
         _, moved = yield out.put(first, last, channels // fold.lanes_out, token.end)
         done = start + cycles - 1 + moved - last  # a stalled output stalls the multipliers
@@ -192,72 +186,24 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
 
 def _turn_cycles(graph: Graph, node: Node, fold: Fold) -> list[tuple[int, int, int]]:
     """Of a token, in each turn (one for all where all are alike): cycles until the last step of its first fold, of its last fold, and in all."""
-    channels, inputs = _widths(graph, node, fold)
+    channels, inputs = mvau.widths(graph, node, fold)
     steps, folds = inputs // fold.inputs, channels // fold.pe
     if not fold.words:
         slot = max(steps, fold.pe // fold.lanes_out)
         return [(steps, steps + (folds - 1) * slot, folds * slot)]
-    return [(int(own[0]), int(own.sum()), int(own.sum())) for own in slots(graph, node, fold)]
-
-
-def slots(graph: Graph, node: Node, fold: Fold) -> tuple[np.ndarray, ...]:
-    """Words of weights of each fold, in each turn."""
-    channels, inputs = _widths(graph, node, fold)
-    if not fold.words:
-        return (np.full(channels // fold.pe, inputs // fold.inputs),) * len(graph.turns(node))
-    pattern = schedule.Pattern.of([g.param(n, "weight") for g, n in graph.turns(node)])
-    return schedule.slots(fold, pattern, fold.into(graph.tensor(node.inputs[0]).channels), fold.out_of(graph.tensor(node.name).channels))
-
-
-def _latency(graph: Graph, node: Node, fold: Fold) -> int:
-    """Cycles from a sum's last step to its first beat: 3 for unpacked, bias read, bias added."""
-    return mac_latency(fold.simd) + 3 + (two_values.LATENCY if weights.takes_two(graph, node) else 0)
-
-
-def _tile_timing(graph: Graph, node: Node, fold: Fold, ins, out):
-    """Blocks of tokens are double-buffered, or not (fold.places), computed tile by tile; the numbers are those of hw/rtl/linear_tiles.sv and tiles.sv."""
-    channels, inputs = _widths(graph, node, fold)
-    beats, turns, banks_of = fold.pe // fold.lanes_out, slots(graph, node, fold), weights.tile_banks(graph, node)
-    parts_in, folds = inputs // fold.folded if fold.folded else 0, channels // fold.pe
-    stored = np.concatenate([turns[turn] for turn in banks_of.first])
-    table = tiles.entries(stored, fold.products * weights.element_bits(graph, node, fold), fold.data_bits).reshape(-1, folds, 2)[list(banks_of.of)]
-    fetch = tiles.Tiles(ins[0].memory, fold.base, table, fold.data_bits, bool(fold.words))
-    buffer, done, sentence = Banks(fold.places), -1, 0
-    while True:
-        token = yield ins[0].get()
-        buffer.open()
-        begun, taken, count = None, 0, 0
-        while True:
-            last = yield from buffer.take(ins[0], token)
-            begun = buffer.began + 1 if begun is None else begun
-            taken += 1
-            if taken == (parts_in or fold.block) or token.end and not parts_in:
-                break
-            token = yield ins[0].get()
-        count = token.beats * fold.lanes_in // fold.folded if parts_in else taken
-        full, turn = last + 1, ins[0].turn(sentence) if len(turns) > 1 else 0
-        for tile, steps in enumerate(turns[turn].tolist()):
-            start, slot = max(full, done + 1, fetch.next(turn, tile, begun)), max(steps, beats)
-            first = start + steps - 1 + _latency(graph, node, fold)
-            end = first + (count - 1) * slot + beats - 1
-            _, moved = yield out.put(first, end, count * beats, token.end and tile == folds - 1)
-            done = start + count * slot - 1 + moved - end
-            fetch.drop(done)
-        buffer.done(done)
-        sentence += token.end
+    return [(int(own[0]), int(own.sum()), int(own.sum())) for own in mvau.slots(graph, node, fold)]
 
 
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     x, acc, bits = graph.tensor(node.inputs[0]), graph.tensor(node.name), node.attrs["weight_bits"]
-    channels, inputs = _widths(graph, node, fold)
+    channels, inputs = mvau.widths(graph, node, fold)
     turns = [fold.out_of(acc.channels).place(g.param(n, "bias")) for g, n in graph.turns(node)]
     biases = weights.bias_banks(graph, node, fold, turns)
     bias = np.concatenate([turns[turn] for turn in biases.first])
     own: Params = {"WEIGHT_FILE": Hex.pack(lambda: weights.words(graph, node, fold), weights.element_bits(graph, node, fold))}
     own |= weights.banks(graph, node, fold).params()
     if fold.block:
-        own = {"TOKENS": fold.block, "FOLD": fold.folded, "DATA_W": fold.data_bits, "BASE": fold.base} | blocks.places(fold.places)
-        own |= {} if fold.words else weights.tile_banks(graph, node).params()
+        own = linear_tiles.params(graph, node, fold)
     if index := graph.index_bits(node):
         own |= {"INDEX_W": index, "CODEBOOK_FILE": Hex.pack(weights.book_words(graph, node, fold), bits)}
         own |= {"EACH": int(weights.each(weights.books(graph, node)))} if index == 1 else {}
@@ -291,25 +237,13 @@ def _schedule(graph: Graph, node: Node, fold: Fold) -> Params:
         return made
     turns = [schedule.entries(schedule.stays(full, fold)) for _, full in weights.elements(graph, node, fold)]
     begins = np.cumsum([[0, 0], *([len(entries), words] for entries, words in zip(turns, fold.words, strict=True))], axis=0)
-    depths, steps = [int(depth) for depth in begins[-1]], _widths(graph, node, fold)[1] // fold.inputs
+    depths, steps = [int(depth) for depth in begins[-1]], mvau.widths(graph, node, fold)[1] // fold.inputs
     made |= {"WORDS": depths[1], "ENTRIES": depths[0], "GRAIN": fold.grain, "REPEAT": fold.repeat}
     made |= {"SCHEDULE_FILE": Hex.pack(np.concatenate(turns), schedule.word_bits(steps // fold.grain))}
     if len(turns) > 1:
         count = 1 if fold.block else 2  # external memory has a table of its own
         made["START_FILE"] = Hex.pack(fields(begins[:-1, :count].tolist(), [index_bits(depth) for depth in depths[:count]]), 1)
-    return made | (_table(graph, node, fold) if fold.block else {})
-
-
-def _table(graph: Graph, node: Node, fold: Fold) -> Params:
-    """Where tiles of different numbers of words lie in external memory."""
-    turns, width = slots(graph, node, fold), fold.products * weights.element_bits(graph, node, fold)
-    first, of = weights.tile_banks(graph, node)
-    sizes = np.concatenate([turns[turn] for turn in first])
-    entries, most = tiles.entries(sizes, width, fold.data_bits), int(sizes.max())
-    offset_bits = index_bits(int(entries[-1, 1]) + 1)
-    entries = entries.reshape(len(first), -1, 2)[list(of)].reshape(-1, 2)
-    widths = offset_bits, tiles.beats(width, most, fold.data_bits).bit_length()
-    return {"MOST": most, "OFFSET_W": offset_bits, "TABLE_FILE": Hex.pack(fields(entries[:, ::-1].tolist(), widths), 1)}
+    return made | (linear_tiles.table(graph, node, fold) if fold.block else {})
 
 
 def multiplies(graph: Graph, node: Node) -> Operands:
@@ -319,7 +253,7 @@ def multiplies(graph: Graph, node: Node) -> Operands:
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
     acc, bits, books = graph.tensor(node.name), node.attrs["weight_bits"], weights.books(graph, node)
-    channels, inputs = _widths(graph, node, fold)
+    channels, inputs = mvau.widths(graph, node, fold)
     fold = replace(fold, simd=fold.inputs, keep=0, group=1, words=())  # the header takes every weight
     words = weights.words(graph, node, fold)
     constants: dict[str, int | bool] = {
@@ -373,83 +307,20 @@ def append(b: GraphBuilder, name: str, x: Tensor, weight: np.ndarray, bias: np.n
     return b.add("linear", out, (x.name,), attrs, weight=weight, bias=bias, **coded)
 
 
-def _stored_bits(p: Params) -> int:
-    return p.get("INDEX_W") or p["WEIGHT_W"]
-
-
-def _element_bits(p: Params) -> int:
-    return _stored_bits(p) + pick.index_bits(p.get("GROUP", 1))
-
-
-def _book_memories(p: Params) -> list[Memory]:
-    return two_values.memories(p) if two_values.used(p) else decode.memories(p) if p.get("INDEX_W") else []
-
-
-def _inputs(p: Params) -> int:
-    """That it takes each cycle."""
-    return p["SIMD"] // p["KEEP"] * p["GROUP"] if "KEEP" in p else p["SIMD"]
-
-
 def memories(p: Params) -> list[Memory]:
-    inputs, folds = _inputs(p), p["C"] // p["PE"]
+    inputs, folds = mvau.inputs_of(p), p["C"] // p["PE"]
     steps, turns, words = p["K"] // inputs, p.get("TURNS", 1), p.get("WORDS", 0)
     stored, biases = shared.count(p), shared.count(p, "BIAS_")
     return [
         banks.memory("token", p["IN_W"], inputs, steps),
-        Memory("weight", p["PE"] * p["SIMD"] * _element_bits(p), words or stored * folds * steps, rom=True),
+        Memory("weight", p["PE"] * p["SIMD"] * mvau.element_bits(p), words or stored * folds * steps, rom=True),
         Memory("bias", p["LANES_OUT"] * p["OUT_W"], biases * p["C"] // p["LANES_OUT"], rom=True),
         *(schedule.memories(p["ENTRIES"], steps // p["GRAIN"], turns, words) if words else []),
-        *_book_memories(p),
+        *mvau.book_memories(p),
     ]
 
 
-def products(p: Params) -> list[Product]:
-    if two_values.used(p):
-        return two_values.products(p)
-    return mac_array.products(p, pe=p["PE"], simd=p["SIMD"], x_bits=p["IN_W"], x_signed=p["IN_SIGNED"], w_bits=p["WEIGHT_W"])
-
-
-def terms(p: Params) -> Terms:
-    inputs = _inputs(p)
-    words = p.get("WORDS", 0) or p["C"] // p["PE"] * (p["K"] // inputs)
-    steps = 0 if "WORDS" in p else 2 * index_bits(p["K"] // inputs)
-    sizes = {
-        "part_bits": (inputs - p["LANES_IN"]) * p["IN_W"],
-        "out_bits": p["LANES_OUT"] * p["OUT_W"],
-        "count_bits": index_bits(words) + index_bits(p["C"] // p["LANES_OUT"]) + steps,
-        "pick_bits": pick.choices(p["PE"] * p["SIMD"], p["GROUP"], p["IN_W"]) if "KEEP" in p else 0,
-    }
-    if two_values.used(p):  # a row more sums all inputs
-        sums = p | {"OUT_W": two_values.sum_bits(p)}
-        return sizes | mac_array.terms(sums, pe=p["PE"] + 1, simd=p["SIMD"], x_bits=p["IN_W"], w_bits=1) | two_values.terms(p)
-    made = mac_array.terms(p, pe=p["PE"], simd=p["SIMD"], x_bits=p["IN_W"], w_bits=p["WEIGHT_W"], own="KEEP" in p)
-    return sizes | made | (decode.terms(p, count=p["PE"] * p["SIMD"]) if p.get("INDEX_W") else {})
-
-
-def tiled_memories(p: Params) -> list[Memory]:
-    """Of hw/rtl/linear_tiles.sv: blocks of tokens, two tiles, and the biases."""
-    inputs, words, turns = _inputs(p), p.get("WORDS", 0), p.get("TURNS", 1)
-    steps, columns, constants = p["K"] // inputs, inputs // p["LANES_IN"], p.get("CONSTANTS", turns)
-    width, most = p["PE"] * p["SIMD"] * _element_bits(p), p.get("MOST", steps)
-    table = p.get("OFFSET_W", 0) + tiles.beats(width, most, p["DATA_W"]).bit_length()
-    return [
-        *blocks.memories(p, p["LANES_IN"] * p["IN_W"], columns, p.get("PLACES", 2) * p["TOKENS"] * steps),
-        *tiles.memories(width, most, p["DATA_W"], p.get("TILE_STYLE", "")),
-        Memory("bias", p["LANES_OUT"] * p["OUT_W"], constants * p["C"] // p["LANES_OUT"], rom=True),
-        *([*schedule.memories(p["ENTRIES"], steps // p["GRAIN"], turns), Memory("table", table, turns * p["C"] // p["PE"], rom=True)] if words else []),
-        *_book_memories(p),
-    ]
-
-
-MODULE = Module(name="linear", turned=True, terms=terms, memories=memories, products=products)
-TILED = Module(
-    name="linear_tiles",
-    turned=True,
-    terms=terms,
-    memories=tiled_memories,
-    products=products,
-    styles=blocks.STYLES | {"TILE_STYLE": DISTRIBUTED},
-)
+MODULE = Module(name="linear", turned=True, terms=mvau.terms, memories=memories, products=mvau.products)
 
 
 def finn(b, graph: Graph, node: Node) -> None:
@@ -488,8 +359,8 @@ OP = Operator(
     timing=timing,
     rtl=rtl,
     module=MODULE,
-    tiled=TILED,
-    slots=slots,
+    tiled=linear_tiles.MODULE,
+    slots=mvau.slots,
     weights=weights.tiles,
     element_bits=weights.element_bits,
     hls=hls,

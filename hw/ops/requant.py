@@ -8,9 +8,9 @@ import numpy as np
 from bitloom.hw.cost.memories import Memory, index_bits
 from bitloom.hw.cost.multipliers import Product, factor_bits, whole
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, require
-from bitloom.hw.hexfile import Hex
+from bitloom.hw.hexfile import Hex, fields
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Layout, Module, Params, Terms
-from bitloom.hw.ops.common import clip, fields, largest, pipeline, require_range, round_shift, rounding, turn_params
+from bitloom.hw.ops.common import clip, largest, pipeline, require_range, round_shift, rounding, turn_params
 from bitloom.hw.ops.record import Finn, Operator
 from bitloom.hw.parts import shared
 

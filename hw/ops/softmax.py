@@ -10,12 +10,11 @@ import numpy as np
 from bitloom.hw.cost.memories import Memory, index_bits
 from bitloom.hw.cost.multipliers import Product
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, require
-from bitloom.hw.hexfile import Hex
+from bitloom.hw.hexfile import Hex, fields
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import (
     borders,
     clip,
-    fields,
     last_read,
     require_bits,
     require_border,

@@ -15,7 +15,7 @@ from bitloom.hw.ops import OPS, operands
 from bitloom.hw.parts import tiles
 from bitloom.hw.plan.folding import Folding
 from bitloom.hw.plan.groups import Group, groups
-from bitloom.hw.plan.timing import node_interval
+from bitloom.hw.plan.node_timing import node_interval
 
 HEAD_TOKENS = 8  # the sentence's head must keep up with sentences of this many tokens
 FILL = 0.1  # of a block, at most, that may be filled up

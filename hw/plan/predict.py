@@ -19,8 +19,9 @@ from bitloom.hw.parts.sdram import Sdram
 from bitloom.hw.plan.design import LOOP, Design
 from bitloom.hw.plan.fifos import MIN_DEPTH
 from bitloom.hw.plan.folding import Memory
+from bitloom.hw.plan.node_timing import node_interval
 from bitloom.hw.plan.streams import Borders, each_border
-from bitloom.hw.plan.timing import Channel, Fork, Process, node_interval, run, sink, source
+from bitloom.hw.plan.timing import Channel, Fork, Process, run, sink, source
 
 # External memory: the network is run again with what each request would have met in the run before, until requests come as they did then.
 WAITS = 3  # such rounds in which each request waits as long as before; in those behind them it is served in the same cycle as before

@@ -11,62 +11,38 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from bitloom.qat.net.backbone import BackboneNetwork, BackboneShape
 from bitloom.qat.net.convolution import Concat
-from bitloom.qat.net.network import Network
-from bitloom.qat.net.operators import LOGIT_BITS, Embeddings, LayerNorm, Linear, Table
+from bitloom.qat.net.operators import Linear, Table
 from bitloom.qat.net.recurrence import Lstm
-from bitloom.qat.net.shape import Head, NetworkShape
-from bitloom.qat.networks import BilstmConfig
-
-SEGMENTS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class BilstmShape(NetworkShape):
-    """A recurrent network with its head; fields as BilstmConfig and NetworkShape have them."""
+class BilstmShape(BackboneShape):
+    """A recurrent network with its head; fields as BilstmConfig and BackboneShape have them."""
 
     kind: ClassVar[str] = "bilstm"
     smaller: ClassVar[str] = "model.layers, units, hidden"
 
-    hidden: int
     layers: int = 1
     units: int = 150
     classifier: int = 200
-    vocabulary: int
-    positions: int
-    segments: int = SEGMENTS
-    layer_norm_eps: float = 1e-12
-    head: Head = "sequence"
-    labels: int = 2
-    max_tokens: int = 64
-    dropout: float = 0.1
 
-    @classmethod
-    def of(cls, model: BilstmConfig, head: Head, labels: int, vocabulary: int) -> BilstmShape:
-        """Of a recipe."""
-        own = {key: getattr(model, key) for key in ("hidden", "layers", "units", "classifier", "max_tokens", "dropout")}
-        return cls(vocabulary=vocabulary, positions=model.max_tokens, head=head, labels=labels, **own)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> BilstmShape:
-        """Of `as_dict`. Raises TypeError: it is none."""
-        return cls(**{key: value for key, value in values.items() if key != "network"})
+    pooled_by = None  # the last layer gives its last states
 
     @property
-    def width(self) -> int:
-        return self.hidden
+    def features(self) -> int:
+        return self.classifier
 
-    def _inputs(self) -> list[int]:
+    def inputs(self) -> list[int]:
         """Of each layer."""
         return [self.hidden, *[2 * self.units] * (self.layers - 1)]
 
     def layer_parameters(self) -> int:
-        return sum(8 * self.units * (inputs + self.units + 1) for inputs in self._inputs())
+        return sum(8 * self.units * (inputs + self.units + 1) for inputs in self.inputs())
 
     def parameters(self) -> int:
-        tables = (self.vocabulary + self.positions + self.segments + 2) * self.hidden
-        head = (2 * self.units + 1) * self.classifier + (self.classifier + 1) * self.labels
-        return tables + self.layer_parameters() + head
+        return super().parameters() + (2 * self.units + 1) * self.classifier
 
     def kept(self, batch: int) -> int:
         """Of each step the gates before and behind their tables, the cell and the state, in both directions."""
@@ -76,18 +52,11 @@ class BilstmShape(NetworkShape):
         layers = "a recurrent layer" if self.layers == 1 else f"{self.layers} recurrent layers"
         return f"{layers} of {self.units} units in both directions"
 
-    def about(self) -> dict[str, Any]:
-        return {
-            "network": self.kind,
-            "hidden": self.hidden,
-            "layers": self.layers,
-            "units": self.units,
-            "classifier": self.classifier,
-            "head": "token" if self.per_token else "sequence",
-            "labels": self.labels,
-            "max_tokens": self.max_tokens,
-            "text": f"embeddings of {self.hidden}, {self.words()}",
-        }
+    def text(self) -> str:
+        return f"embeddings of {self.hidden}, {self.words()}"
+
+    def figures(self) -> dict[str, Any]:
+        return {"layers": self.layers, "units": self.units, "classifier": self.classifier}
 
 
 class BilstmLayer(nn.Module):
@@ -103,25 +72,16 @@ class BilstmLayer(nn.Module):
         return self.states(self.ahead(x, real), self.back(x, real))
 
 
-class Bilstm(Network):
+class Bilstm(BackboneNetwork):
     """Logits of a sentence [B, labels], or of each token [B, T, labels]."""
 
-    def __init__(self, shape: BilstmShape):
-        super().__init__()
-        self.shape = shape
-        self.embeddings = nn.Module()
-        self.embeddings.sum = Embeddings(shape.vocabulary, shape.positions, shape.segments, shape.hidden)
-        self.embeddings.norm = LayerNorm(shape.hidden, shape.layer_norm_eps)
-        self.dropout = nn.Dropout(shape.dropout)
-        widths = [shape.hidden, *[2 * shape.units] * (shape.layers - 1)]
+    def make_layers(self, shape: BilstmShape) -> None:
         ends = [not shape.per_token and index == shape.layers - 1 for index in range(shape.layers)]
-        self.layer = nn.ModuleList(BilstmLayer(width, shape.units, last) for width, last in zip(widths, ends, strict=True))
+        self.layer = nn.ModuleList(BilstmLayer(inputs, shape.units, last) for inputs, last in zip(shape.inputs(), ends, strict=True))
         self.classifier = nn.Module()
         self.classifier.pre, self.classifier.act = Linear(2 * shape.units, shape.classifier), Table("relu")
-        self.logits = Linear(shape.classifier, shape.labels, bits=LOGIT_BITS)
 
-    def forward(self, input_ids: Tensor, token_type_ids: Tensor, real: Tensor | None) -> Tensor:
-        x = self.dropout(self.embeddings.norm(self.embeddings.sum(input_ids, token_type_ids)))
+    def backbone(self, x: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor | None]:
         for layer in self.layer:
             x = layer(x, real)
-        return self.logits(self.dropout(self.classifier.act(self.classifier.pre(self.dropout(x)))))
+        return self.classifier.act(self.classifier.pre(self.dropout(x))), real

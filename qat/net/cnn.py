@@ -13,19 +13,17 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from bitloom.qat.net.convolution import Concat, Convolution, TokenMax, TokenMean
+from bitloom.qat.net.backbone import BackboneNetwork, BackboneShape
+from bitloom.qat.net.convolution import POOLS, Concat, Convolution
 from bitloom.qat.net.kept import StillReal
-from bitloom.qat.net.network import Network
-from bitloom.qat.net.operators import LOGIT_BITS, Add, Embeddings, LayerNorm, Linear, Table
-from bitloom.qat.net.shape import Head, NetworkShape
+from bitloom.qat.net.operators import Add, LayerNorm, Table
+from bitloom.qat.net.shape import Head, convolution_kept, convolution_parameters
 from bitloom.qat.networks import CnnConfig
-
-POOLS = {"max": TokenMax, "mean": TokenMean}
 
 
 @dataclass(frozen=True, kw_only=True)
-class CnnShape(NetworkShape):
-    """A convolutional network with its head; fields as CnnConfig and NetworkShape have them.
+class CnnShape(BackboneShape):
+    """A convolutional network with its head; fields as CnnConfig and BackboneShape have them.
 
     stack   (kernel, dilation) of each convolution with a residual sum, from `hidden` channels to `hidden`
     kernels of the convolutions side by side, each of `filters` channels, at one place in each `stride` tokens; (): the head reads the stack's
@@ -34,70 +32,35 @@ class CnnShape(NetworkShape):
     kind: ClassVar[str] = "cnn"
     smaller: ClassVar[str] = "model.hidden, filters"
 
-    hidden: int
     stack: tuple[tuple[int, int], ...] = ()
     kernels: tuple[int, ...] = (3, 4, 5)
     filters: int = 100
     stride: int = 1
     activation: str = "relu"
     pooling: Literal["max", "mean"] = "max"
-    vocabulary: int
-    positions: int
-    segments: int = 2
-    layer_norm_eps: float = 1e-12
-    head: Head = "sequence"
-    labels: int = 2
-    max_tokens: int = 64
-    dropout: float = 0.1
 
     @classmethod
     def of(cls, model: CnnConfig, head: Head, labels: int, vocabulary: int) -> CnnShape:
-        """Of a recipe."""
-        return cls(
-            hidden=model.hidden,
-            stack=tuple((model.kernel, dilation) for dilation in model.dilations),
-            kernels=tuple(model.kernels),
-            filters=model.filters,
-            stride=model.stride,
-            activation=model.activation,
-            pooling=model.pooling,
-            vocabulary=vocabulary,
-            positions=model.max_tokens,
-            head=head,
-            labels=labels,
-            max_tokens=model.max_tokens,
-            dropout=model.dropout,
-        )
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> CnnShape:
-        """Of `as_dict`, through JSON too, which knows no tuples. Raises TypeError, KeyError: it is none."""
-        own = {key: value for key, value in values.items() if key != "network"}
-        return cls(**(own | {"stack": tuple(map(tuple, own["stack"])), "kernels": tuple(own["kernels"])}))
+        return super().of(model, head, labels, vocabulary, stack=tuple((model.kernel, dilation) for dilation in model.dilations))
 
     @property
-    def width(self) -> int:
-        return self.hidden
+    def pooled_by(self) -> str | None:
+        """Convolutions side by side pool their own tokens."""
+        return None if self.kernels else super().pooled_by
 
     @property
     def features(self) -> int:
-        """Channels that the head reads."""
         return len(self.kernels) * self.filters or self.hidden
 
-    def _convolutions(self) -> list[tuple[int, int]]:
-        """Inputs and outputs of each one's weights."""
-        return [*((kernel * self.hidden, self.hidden) for kernel, _ in self.stack), *((kernel * self.hidden, self.filters) for kernel in self.kernels)]
+    def _convolutions(self) -> list[tuple[int, int, int]]:
+        """Inputs, outputs and kernel of each one."""
+        return [(self.hidden, self.hidden, kernel) for kernel, _ in self.stack] + [(self.hidden, self.filters, kernel) for kernel in self.kernels]
 
     def layer_parameters(self) -> int:
-        return sum((inputs + 1) * outputs for inputs, outputs in self._convolutions()) + 2 * self.hidden * len(self.stack)
-
-    def parameters(self) -> int:
-        tables = (self.vocabulary + self.positions + self.segments + 2) * self.hidden
-        return tables + self.layer_parameters() + (self.features + 1) * self.labels
+        return sum(convolution_parameters(*one) for one in self._convolutions()) + 2 * self.hidden * len(self.stack)
 
     def kept(self, batch: int) -> int:
-        """The window's tokens, and what the convolution gives before and behind its activation."""
-        return sum(4 * batch * self.max_tokens * (inputs + 2 * outputs) for inputs, outputs in self._convolutions())
+        return batch * sum(convolution_kept(*one, self.max_tokens) for one in self._convolutions())
 
     def words(self) -> str:
         stack = f"{len(self.stack)} convolutions of {self.hidden} channels" if self.stack else ""
@@ -105,19 +68,16 @@ class CnnShape(NetworkShape):
         beside = f"kernels of {', '.join(map(str, self.kernels))} tokens with {self.filters} filters each{every}" if self.kernels else ""
         return " and ".join(part for part in (stack, beside) if part) or "no convolution"
 
-    def about(self) -> dict[str, Any]:
+    def text(self) -> str:
+        return f"embeddings of {self.hidden}, {self.words()}" + ("" if self.per_token else f", {self.pooling} over tokens")
+
+    def figures(self) -> dict[str, Any]:
         return {
-            "network": self.kind,
-            "hidden": self.hidden,
             "stack": [list(one) for one in self.stack],
             "kernels": list(self.kernels),
             "filters": self.filters,
             **({"stride": self.stride} if self.stride > 1 else {}),
             "activation": self.activation,
-            "head": "token" if self.per_token else "sequence",
-            "labels": self.labels,
-            "max_tokens": self.max_tokens,
-            "text": f"embeddings of {self.hidden}, {self.words()}" + ("" if self.per_token else f", {self.pooling} over tokens"),
         }
 
 
@@ -150,29 +110,18 @@ class CnnBranch(nn.Module):
         return x if self.pool is None else self.pool(x, real)
 
 
-class Cnn(Network):
+class Cnn(BackboneNetwork):
     """Logits of a sentence [B, labels], or of each token [B, T, labels]."""
 
-    def __init__(self, shape: CnnShape):
-        super().__init__()
-        self.shape = shape
-        self.embeddings = nn.Module()
-        self.embeddings.sum = Embeddings(shape.vocabulary, shape.positions, shape.segments, shape.hidden)
-        self.embeddings.norm = LayerNorm(shape.hidden, shape.layer_norm_eps)
-        self.dropout = nn.Dropout(shape.dropout)
+    def make_layers(self, shape: CnnShape) -> None:
         self.layer = nn.ModuleList(CnnLayer(shape.hidden, *one, shape.activation, shape.layer_norm_eps, shape.dropout) for one in shape.stack)
         self.branch = nn.ModuleList(CnnBranch(shape, kernel) for kernel in shape.kernels)
         self.join = nn.ModuleList(Concat() for _ in shape.kernels[1:])
-        self.pool = None if shape.kernels or shape.per_token else POOLS[shape.pooling]()
-        self.logits = Linear(shape.features, shape.labels, bits=LOGIT_BITS)
 
-    def forward(self, input_ids: Tensor, token_type_ids: Tensor, real: Tensor | None) -> Tensor:
-        x = self.dropout(self.embeddings.norm(self.embeddings.sum(input_ids, token_type_ids)))
+    def backbone(self, x: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor | None]:
         for layer in self.layer:
             x = layer(x, real)
         if self.branch:
             first, *others = (branch(x, real) for branch in self.branch)
             x = reduce(lambda made, pair: pair[0](made, pair[1]), zip(self.join, others, strict=True), first)
-        elif self.pool is not None:
-            x = self.pool(x, real)
-        return self.logits(self.dropout(x))
+        return x, real

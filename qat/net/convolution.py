@@ -16,7 +16,7 @@ from bitloom.hw.graph import Tensor as GraphTensor
 from bitloom.hw.settings import ConfigError
 from bitloom.hw.tokens import Tokens
 from bitloom.qat.net.operator import Operator
-from bitloom.qat.net.operators import Add, Linear
+from bitloom.qat.net.operators import Add, FirstToken, Linear
 from bitloom.qat.quantizers import Grid
 
 
@@ -223,3 +223,8 @@ class Concat(Operator, nn.Module):
 
     def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:
         return ops.concat.append(b, self.tensor, *inputs)
+
+
+# By what recipes call them.
+POOLS: dict[str, type[Operator]] = {"first": FirstToken, "max": TokenMax, "mean": TokenMean}  # of a sentence's tokens
+WINDOWS: dict[str, type[Windows]] = {"max": WindowMax, "mean": WindowMean}  # of a window's

@@ -12,21 +12,18 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from bitloom.qat.net.cnn import POOLS
-from bitloom.qat.net.convolution import Upsample, WindowMax, WindowMean
+from bitloom.qat.net.backbone import BackboneNetwork, BackboneShape
+from bitloom.qat.net.convolution import WINDOWS, Upsample
 from bitloom.qat.net.encoder import EncoderLayer
 from bitloom.qat.net.kept import StillReal
-from bitloom.qat.net.network import Network
-from bitloom.qat.net.operators import LOGIT_BITS, Embeddings, FirstToken, LayerNorm, Linear
-from bitloom.qat.net.shape import Head, LayerShape, NetworkShape, encoder_layer_kept, encoder_layer_parameters
+from bitloom.qat.net.operators import LayerNorm
+from bitloom.qat.net.shape import Head, LayerShape, encoder_layer_kept, encoder_layer_parameters
 from bitloom.qat.networks import HourglassConfig
-
-WINDOWS = {"max": WindowMax, "mean": WindowMean}
 
 
 @dataclass(frozen=True, kw_only=True)
-class HourglassShape(NetworkShape):
-    """An hourglass with its head; fields as HourglassConfig and NetworkShape have them.
+class HourglassShape(BackboneShape):
+    """An hourglass with its head; fields as HourglassConfig and BackboneShape have them.
 
     layers  all of attention and feed-forward: `below` at full length, `middle` of pooled tokens, the others at full length again
     returns whether tokens are upsampled behind the middle
@@ -35,7 +32,6 @@ class HourglassShape(NetworkShape):
     kind: ClassVar[str] = "hourglass"
     smaller: ClassVar[str] = "model.layers, middle, hidden, intermediate"
 
-    hidden: int
     layers: tuple[LayerShape, ...]
     below: int
     middle: int
@@ -43,45 +39,16 @@ class HourglassShape(NetworkShape):
     stride: int = 2
     down: Literal["max", "mean"] = "mean"
     pooling: Literal["first", "max", "mean"] = "max"
-    vocabulary: int
-    positions: int
-    segments: int = 2
-    layer_norm_eps: float = 1e-12
-    head: Head = "sequence"
-    labels: int = 2
-    max_tokens: int = 64
-    dropout: float = 0.1
 
     @classmethod
     def of(cls, model: HourglassConfig, head: Head, labels: int, vocabulary: int) -> HourglassShape:
-        """Of a recipe."""
-        layer = LayerShape(heads=model.heads, head_width=model.hidden // model.heads, intermediate=model.intermediate, activation=model.activation)
-        return cls(
-            hidden=model.hidden,
-            layers=(layer,) * (model.layers + model.middle + (model.above or 0)),
-            below=model.layers,
-            middle=model.middle,
-            returns=model.above is not None or head != "sequence",
-            stride=model.stride,
-            down=model.down,
-            pooling=model.pooling,
-            vocabulary=vocabulary,
-            positions=model.max_tokens,
-            head=head,
-            labels=labels,
-            max_tokens=model.max_tokens,
-            dropout=model.dropout,
-        )
+        layers = (LayerShape.of(model),) * (model.layers + model.middle + (model.above or 0))
+        returns = model.above is not None or head != "sequence"
+        return super().of(model, head, labels, vocabulary, layers=layers, below=model.layers, returns=returns)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> HourglassShape:
-        """Of `as_dict`, through JSON too. Raises TypeError, KeyError: it is none."""
-        own = {key: value for key, value in values.items() if key != "network"}
-        return cls(**(own | {"layers": tuple(map(LayerShape.from_dict, own["layers"]))}))
-
-    @property
-    def width(self) -> int:
-        return self.hidden
+        return super().from_dict(values | {"layers": tuple(map(LayerShape.from_dict, values["layers"]))})
 
     def pooled(self, layer: int) -> bool:
         """Whether that layer's tokens are."""
@@ -89,10 +56,6 @@ class HourglassShape(NetworkShape):
 
     def layer_parameters(self) -> int:
         return sum(encoder_layer_parameters(layer, self.hidden) for layer in self.layers) + 2 * self.hidden * self.returns
-
-    def parameters(self) -> int:
-        tables = (self.vocabulary + self.positions + self.segments + 2) * self.hidden
-        return tables + self.layer_parameters() + (self.hidden + 1) * self.labels
 
     def kept(self, batch: int) -> int:
         tokens = (-(-self.max_tokens // self.stride) if self.pooled(index) else self.max_tokens for index in range(len(self.layers)))
@@ -105,11 +68,9 @@ class HourglassShape(NetworkShape):
         count = f"{len(self.layers)} {'layer' if len(self.layers) == 1 else 'layers'}"
         return f"{count} of {first.heads} heads and a feed-forward of {first.intermediate}, {where} of one token in {self.stride}{again}"
 
-    def about(self) -> dict[str, Any]:
+    def figures(self) -> dict[str, Any]:
         first = self.layers[0]
         return {
-            "network": self.kind,
-            "hidden": self.hidden,
             "layers": len(self.layers),
             "below": self.below,
             "middle": self.middle,
@@ -117,34 +78,22 @@ class HourglassShape(NetworkShape):
             "heads": first.heads,
             "intermediate": first.intermediate,
             "activation": first.activation,
-            "head": "token" if self.per_token else "sequence",
-            "labels": self.labels,
-            "max_tokens": self.max_tokens,
-            "text": self.words(),
         }
 
 
-class Hourglass(Network):
+class Hourglass(BackboneNetwork):
     """Logits of a sentence [B, labels], or of each token [B, T, labels]."""
 
-    def __init__(self, shape: HourglassShape):
-        super().__init__()
-        self.shape, hidden, eps, dropout = shape, shape.hidden, shape.layer_norm_eps, shape.dropout
-        self.embeddings = nn.Module()
-        self.embeddings.sum = Embeddings(shape.vocabulary, shape.positions, shape.segments, hidden)
-        self.embeddings.norm = LayerNorm(hidden, eps)
-        self.dropout = nn.Dropout(dropout)
+    def make_layers(self, shape: HourglassShape) -> None:
+        hidden, eps, dropout = shape.hidden, shape.layer_norm_eps, shape.dropout
         self.layer = nn.ModuleList(EncoderLayer(layer, hidden, eps, dropout, dropout) for layer in shape.layers)
         self.down = WINDOWS[shape.down](shape.stride, shape.stride)
         self.still_real = StillReal(self.down)
         self.up = nn.Module() if shape.returns else None
         if shape.returns:
             self.up.sum, self.up.norm = Upsample(shape.stride), LayerNorm(hidden, eps)
-        self.pool = None if shape.per_token else FirstToken() if shape.pooling == "first" else POOLS[shape.pooling]()
-        self.logits = Linear(hidden, shape.labels, bits=LOGIT_BITS)
 
-    def forward(self, input_ids: Tensor, token_type_ids: Tensor, real: Tensor | None) -> Tensor:
-        x = self.dropout(self.embeddings.norm(self.embeddings.sum(input_ids, token_type_ids)))
+    def backbone(self, x: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor | None]:
         below, behind = self.shape.below, self.shape.below + self.shape.middle
         for layer in self.layer[:below]:
             x, real = layer(x, real)
@@ -152,11 +101,8 @@ class Hourglass(Network):
         for layer in self.layer[below:behind]:
             few, still_real = layer(few, still_real)
         if self.up is None:
-            x, real = few, still_real
-        else:
-            x = self.up.norm(self.up.sum(x, few))
+            return few, still_real
+        x = self.up.norm(self.up.sum(x, few))
         for layer in self.layer[behind:]:
             x, real = layer(x, real)
-        if self.pool is not None:
-            x = self.pool(x) if self.shape.pooling == "first" else self.pool(x, real)
-        return self.logits(self.dropout(x))
+        return x, real

@@ -15,7 +15,7 @@ from bitloom.qat.net.hourglass import Hourglass, HourglassShape
 from bitloom.qat.net.hybrid import Hybrid, HybridShape
 from bitloom.qat.net.network import Network
 from bitloom.qat.net.shape import EncoderShape, Head, NetworkShape
-from bitloom.qat.networks import BilstmConfig, CellsConfig, CnnConfig, HourglassConfig, HybridConfig, ModelConfig, NetworkConfig
+from bitloom.qat.networks import ModelConfig, NetworkConfig
 
 SHAPES: dict[str, type[NetworkShape]] = {shape.kind: shape for shape in (EncoderShape, CnnShape, BilstmShape, HybridShape, HourglassShape, CellsShape)}
 NETWORKS: dict[str, type[Network]] = {
@@ -43,15 +43,9 @@ def shape_of(model: NetworkConfig, head: Head, labels: int, vocabulary: int) -> 
 
     vocabulary  rows of the word table where no checkpoint gives them
     """
-    made = {
-        ModelConfig: _encoder_shape,
-        CnnConfig: CnnShape.of,
-        BilstmConfig: BilstmShape.of,
-        HybridConfig: HybridShape.of,
-        HourglassConfig: HourglassShape.of,
-        CellsConfig: CellsShape.of,
-    }
-    return made[type(model)](model, head, labels, vocabulary)
+    if isinstance(model, ModelConfig):
+        return _encoder_shape(model, head, labels, vocabulary)
+    return SHAPES[model.network].of(model, head, labels, vocabulary)
 
 
 def _encoder_shape(model: ModelConfig, head: Head, labels: int, vocabulary: int) -> EncoderShape:

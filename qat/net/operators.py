@@ -312,7 +312,8 @@ class FirstToken(Operator, nn.Module):
 
     grid = property(lambda self: self._sources[0].grid)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, real: Tensor | None = None) -> Tensor:
+        """[B, T, C] -> [B, C]; real: for nothing, as the first one always is, but other poolings ask"""
         return x[:, 0]
 
     def append(self, b: GraphBuilder, inputs: list[GraphTensor]) -> GraphTensor:

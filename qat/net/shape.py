@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shape of an encoder as data, layer by layer."""
+"""Shapes of networks as data: what those of all kinds have, what layers take, and the encoder's, layer by layer."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal
+
+from bitloom.qat.networks import HourglassConfig, HybridConfig
 
 Head = Literal["sequence", "token", "span"]
 
@@ -42,6 +44,10 @@ class NetworkShape:
     def parameters(self) -> int:
         """All of them, the tables and the head too."""
         raise NotImplementedError
+
+    def table_parameters(self) -> int:
+        """Of the three tables and the LayerNorm behind their sum."""
+        return (self.vocabulary + self.positions + self.segments + 2) * self.width
 
     def layer_parameters(self) -> int:
         """Weights and biases of all layers, without tables and head."""
@@ -94,6 +100,11 @@ class LayerShape:
         return sizes | {"ffn.up": (hidden, self.intermediate), "ffn.down": (self.intermediate, hidden)}
 
     @classmethod
+    def of(cls, model: HybridConfig | HourglassConfig) -> LayerShape:
+        """Of a recipe whose layers are alike."""
+        return cls(heads=model.heads, head_width=model.hidden // model.heads, intermediate=model.intermediate, activation=model.activation)
+
+    @classmethod
     def from_dict(cls, values: dict[str, Any]) -> LayerShape:
         """Of `asdict`, through JSON too, which knows no tuples."""
         return cls(**(values | {"ranks": tuple((name, rank) for name, rank in values.get("ranks", ())), "patterns": tuple(values.get("patterns", ()))}))
@@ -110,6 +121,16 @@ def encoder_layer_parameters(layer: LayerShape, hidden: int) -> int:
 def encoder_layer_kept(layer: LayerShape, hidden: int, tokens: int) -> int:
     """Bytes that it keeps for a sentence's gradient, measured: 4 (T (28 H + 3 I) + 3 h T**2), h heads, H hidden, I intermediate."""
     return 4 * (tokens * (28 * hidden + 3 * layer.intermediate) + 3 * layer.heads * tokens**2)
+
+
+def convolution_parameters(inputs: int, outputs: int, kernel: int) -> int:
+    """Weights and biases of one convolution."""
+    return (kernel * inputs + 1) * outputs
+
+
+def convolution_kept(inputs: int, outputs: int, kernel: int, tokens: int) -> int:
+    """Bytes that it keeps for a sentence's gradient: the window's tokens, and what it gives before and behind its activation."""
+    return 4 * tokens * (kernel * inputs + 2 * outputs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +173,7 @@ class EncoderShape(NetworkShape):
 
     def parameters(self) -> int:
         hidden, width = self.hidden, self.width
-        tables = (self.vocabulary + self.positions + self.segments + 2) * width + (0 if width == hidden else (width + 1) * hidden)
+        tables = self.table_parameters() + (0 if width == hidden else (width + 1) * hidden)
         pooler = (hidden + 1) * hidden if self.head == "sequence" and self.pooler else 0
         heads = len(self.layers) if self.exits else 1
         return tables + self.layer_parameters() + pooler + heads * (hidden + 1) * self.labels

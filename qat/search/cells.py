@@ -7,7 +7,6 @@ hardware model in the place of FLOPs; in turn as first-order DARTS (Liu et al. 2
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -24,6 +23,7 @@ from bitloom.qat.compress import Compression
 from bitloom.qat.config import QuantConfig, TrainConfig
 from bitloom.qat.net.untrained import untrained_shape
 from bitloom.qat.networks import NetworkConfig
+from bitloom.qat.resume import write_json
 from bitloom.qat.search.cell_prices import FIGURES, RealCell
 from bitloom.qat.search.cell_space import most_probable, priced, too_much
 from bitloom.qat.search.config import SearchConfig
@@ -251,6 +251,4 @@ class CellSearch:
 
 def save(found: FoundCell, out: Path) -> None:
     """architecture.json, whole or not at all."""
-    part = out / "architecture.json.tmp"
-    part.write_text(json.dumps(found.as_dict(), indent=1) + "\n")
-    part.replace(out / "architecture.json")
+    write_json(out / "architecture.json", found.as_dict())

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -24,6 +23,7 @@ from bitloom.qat.calibrate import calibrate
 from bitloom.qat.config import AUTO, QuantConfig, TrainConfig
 from bitloom.qat.features import Collator
 from bitloom.qat.net.model import QuantModel
+from bitloom.qat.resume import write_json
 from bitloom.qat.search.blackbox import PARTS, Study, Tried, best_of, fingerprint, run_trials
 from bitloom.qat.search.config import SearchConfig
 from bitloom.qat.search.errors import SearchError
@@ -370,6 +370,4 @@ def _undominated(points: Sequence[Point]) -> list[Point]:
 
 def save(found: Found, out: Path) -> None:
     """pareto.json, whole or not at all."""
-    part = out / "pareto.json.tmp"
-    part.write_text(json.dumps(found.as_dict(), indent=1) + "\n")
-    part.replace(out / "pareto.json")
+    write_json(out / "pareto.json", found.as_dict())

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional as TF
 
 from bitloom.qat.cells import NONE, OPERATIONS, Cell
+from bitloom.qat.net.backbone import BackboneNetwork
 from bitloom.qat.net.cells import CellsShape, Edge
-from bitloom.qat.net.cnn import POOLS
 from bitloom.qat.net.convolution import Convolution, TokenWindow
 from bitloom.qat.net.model import EncoderModel
 from bitloom.qat.net.network import is_scale
-from bitloom.qat.net.operators import LOGIT_BITS, Embeddings, LayerNorm, Linear, Table
+from bitloom.qat.net.operators import Table
 from bitloom.qat.quantizers import Grid, unseen
 
 NEGLIGIBLE = 1e-2  # an operation of less weight is not computed: its gradient is as small
@@ -107,18 +107,11 @@ class MixedCell(nn.Module):
         return made[-1]
 
 
-class SuperNetwork(nn.Module):
-    """What stands around the cells is as in a network of cells; counts: how many cells there may be."""
+class SuperNetwork(BackboneNetwork):
+    """In the place of the cells a mixture of all; it is never bound. counts: how many cells there may be."""
 
     def __init__(self, shape: CellsShape, nodes: int, operations: Sequence[str], counts: Sequence[int]):
-        super().__init__()
-        self.embeddings = nn.Module()
-        self.embeddings.sum = Embeddings(shape.vocabulary, shape.positions, shape.segments, shape.hidden)
-        self.embeddings.norm = LayerNorm(shape.hidden, shape.layer_norm_eps)
-        self.dropout = nn.Dropout(shape.dropout)
-        self.counts, self.cell = list(counts), nn.ModuleList(MixedCell(nodes, operations, shape) for _ in range(max(counts)))
-        self.pool = None if shape.per_token else POOLS[shape.pooling]()
-        self.logits = Linear(shape.hidden, shape.labels, bits=LOGIT_BITS)
+        super().__init__(shape, nodes, operations, counts)
         self.weights, self.shares = torch.empty(0), torch.empty(0)  # drawn for the step: [edges, operations], [counts]
         for module in self.modules():
             if isinstance(module, Grid):
@@ -126,17 +119,19 @@ class SuperNetwork(nn.Module):
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(not is_scale(name))
 
+    def make_layers(self, shape: CellsShape, nodes: int, operations: Sequence[str], counts: Sequence[int]) -> None:
+        self.counts, self.cell = list(counts), nn.ModuleList(MixedCell(nodes, operations, shape) for _ in range(max(counts)))
+
     def follow(self) -> None:
         """Nothing: there are no scales."""
 
-    def forward(self, input_ids: Tensor, token_type_ids: Tensor, real: Tensor | None) -> Tensor:
-        x = self.dropout(self.embeddings.norm(self.embeddings.sum(input_ids, token_type_ids)))
+    def backbone(self, x: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor | None]:
         mixed = torch.zeros_like(x)
         for index, cell in enumerate(self.cell, start=1):
             x = cell(x, real, self.weights)
             if index in self.counts:
                 mixed = mixed + self.shares[self.counts.index(index)] * x
-        return self.logits(self.dropout(mixed if self.pool is None else self.pool(mixed, real)))
+        return mixed, real
 
 
 class Supernet(EncoderModel):

@@ -14,8 +14,7 @@ from bitloom.hw.board import Board
 from bitloom.qat.checkpoint import load_plain
 from bitloom.qat.config import QuantConfig, TrainConfig
 from bitloom.qat.methods import read
-from bitloom.qat.shared_float import float_alone
-from bitloom.qat.train import reuse_float
+from bitloom.qat.shared_float import float_alone, reuse_float
 from bitloom.recipe import Recipe, RecipeError
 from bitloom.stages.train import START
 

@@ -4,7 +4,8 @@
 import numpy as np
 import pytest
 from csim_networks import check
-from encoders import ALL_BITS, draw_encoder
+from draws import draw_encoder
+from encoders import ALL_BITS
 from minilm import minilm_graph, needs_checkpoint
 
 from bitloom.hls import csim

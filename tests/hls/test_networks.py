@@ -6,7 +6,8 @@ One of the random ones alone, whatever its seed: `BITLOOM_SEEDS=17 pytest tests/
 
 import pytest
 from csim_networks import check_graph
-from encoders import draw_bilstm, draw_cells, draw_network, random_bilstm, random_hourglass, random_hybrid
+from draws import draw_bilstm, draw_cells, draw_network
+from encoders import random_bilstm, random_hourglass, random_hybrid
 from sweep import random_seeds
 
 from bitloom.hw.plan.solve import HardwareConfig

@@ -5,8 +5,9 @@ One of the random ones alone, whatever its seed: `BITLOOM_SEEDS=17 pytest tests/
 """
 
 import pytest
+from draws import draw_cells, draw_run
 from encoder_bench import assert_cycles, assert_equal, assert_fills, assert_onnx_agrees, make_of
-from encoders import draw_cells, draw_run, random_cells
+from encoders import random_cells
 from sweep import plain_or_slow, random_seeds
 
 from bitloom.hw.plan.design import Design

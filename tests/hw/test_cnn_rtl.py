@@ -7,8 +7,9 @@ One of the random ones alone, whatever its seed: `BITLOOM_SEEDS=17 pytest tests/
 from dataclasses import replace
 
 import pytest
+from draws import draw_network, draw_run, draw_strided
 from encoder_bench import assert_cycles, assert_equal, assert_fills, assert_onnx_agrees, make_of
-from encoders import draw_network, draw_run, draw_strided, random_cnn, random_hourglass, random_hybrid
+from encoders import random_cnn, random_hourglass, random_hybrid
 from sweep import plain_or_slow, random_seeds
 
 from bitloom.hw.plan.solve import HardwareConfig, MemoryConfig

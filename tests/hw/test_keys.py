@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from draws import draw_encoder, draw_run
 from encoder_bench import assert_cycles, assert_equal, assert_fills, assert_onnx_agrees, make
-from encoders import ALL_BITS, draw_encoder, draw_run, random_encoder, random_sentences
+from encoders import ALL_BITS, random_encoder, random_sentences
 
 from bitloom.hw import golden, graph_file
 from bitloom.hw.graph import GraphError

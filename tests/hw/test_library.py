@@ -122,6 +122,7 @@ OTHER_WORDS = {
     ("benchmarks/mutants_judge.py", "off_ramps"),  # a module of hw/rtl: its bench is that of the loop
     ("bitloom/stages/verify.py", "table"),  # rows of a report
     ("hw/board.py", "add"),  # what to do with a field
+    ("hw/parts/linear_tiles.py", "table"),  # a memory: where tiles lie
     ("qat/config.py", "scores"),  # a bit width of the recipe
     ("qat/data.py", "context"),  # a column of a data set
     ("qat/net/attention.py", "scores"),  # the same

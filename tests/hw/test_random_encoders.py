@@ -6,8 +6,8 @@ One of them alone, whatever its seed: `BITLOOM_SEEDS=17 pytest tests/hw/test_ran
 
 import numpy as np
 import pytest
+from draws import draw_encoder, draw_run
 from encoder_bench import assert_cycles, assert_equal, assert_fills, assert_onnx_agrees, make
-from encoders import draw_encoder, draw_run
 from sweep import random_seeds
 
 from bitloom.hw.plan.design import Design

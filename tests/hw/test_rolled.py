@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from draws import draw_rolled
 from encoder_bench import check_turns, make
-from encoders import ALL_BITS, draw_rolled, random_encoder
+from encoders import ALL_BITS, random_encoder
 
 from bitloom.hw.graph import Graph
 from bitloom.hw.plan.design import Design

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from draws import draw_encoder, draw_run
 from encoder_bench import Encoder, assert_cycles, assert_equal, assert_fills, assert_onnx_agrees, make
-from encoders import draw_encoder, draw_run, random_encoder
+from encoders import random_encoder
 
 from bitloom.hw.graph import Graph
 from bitloom.hw.memory_files import MemoryFileError, check_memory_files

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from draws import draw_encoder, draw_rolled, draw_run
 from encoder_bench import assert_cycles, assert_equal, assert_fills, assert_onnx_agrees, check_turns, make
-from encoders import ALL_BITS, draw_encoder, draw_rolled, draw_run, random_encoder
+from encoders import ALL_BITS, random_encoder
 from sweep import plain_or_slow
 
 from bitloom.hw import graph_file, image

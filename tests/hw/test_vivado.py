@@ -11,21 +11,14 @@ from pathlib import Path
 
 import pytest
 from encoders import random_encoder
-from tcl_interpreter import interpreter
+from vivado_stand_in import StandIn, project
 
-from bitloom.hw import image
-from bitloom.hw.board import Board, ProcessorPort
+from bitloom.hw.board import Board
 from bitloom.hw.build import build
-from bitloom.hw.plan.solve import HardwareConfig, MemoryConfig
+from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.hw.synth import DoesNotFit, SynthError
 from bitloom.hw.vivado import build_project, collect, find_vivado, pack_overlay, write_project
 from bitloom.hw.vivado.project import load_project, tcl_word
-from bitloom.hw.vivado.reports import read_timing, read_utilization, resources
-
-HERE = Path(__file__).parent
-DATA = HERE / "vivado"
-BOARD_FILES = "tul.com.tw:pynq-z2:part0:1.0 xilinx.com:zcu104:part0:1.1"
-UTILIZATION, TIMING = (DATA / "utilization.rpt").read_text(), (DATA / "timing.rpt").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -35,48 +28,9 @@ def built(tmp_path_factory) -> Path:
     return folder
 
 
-class StandIn:
-    """An executable `vivado` on PATH. `fault`: what goes wrong in stand_in.tcl. `data`: its reports, which a test may change."""
-
-    def __init__(self, folder: Path, monkeypatch):
-        (folder / "bin").mkdir(parents=True)
-        self.data, self.calls_file, self.setenv = folder / "data", folder / "calls", monkeypatch.setenv
-        shutil.copytree(DATA, self.data)
-        program = folder / "bin" / "vivado"
-        words = " ".join(f"'{word.replace(chr(39), chr(39) + chr(92) + chr(39) * 2)}'" for word in interpreter())
-        program.write_text(f"#!/bin/sh\nexec {words} '{DATA / 'stand_in.tcl'}' \"$@\"\n")
-        program.chmod(0o755)
-        for key, value in {
-            "PATH": f"{folder / 'bin'}:/usr/bin:/bin",
-            "STAND_IN_DATA": str(self.data),
-            "STAND_IN_CALLS": str(self.calls_file),
-            "STAND_IN_BOARDS": BOARD_FILES,
-            "STAND_IN_FAULT": "none",
-        }.items():
-            self.setenv(key, value)
-
-    def fault(self, name: str) -> None:
-        self.setenv("STAND_IN_FAULT", name)
-
-    def report(self, name: str, old: str, new: str) -> None:
-        """Change a report."""
-        path = self.data / f"{name}.rpt"
-        assert old in path.read_text()
-        path.write_text(path.read_text().replace(old, new))
-
-    def calls(self, *commands: str) -> list[str]:
-        """The calls of these commands, in order."""
-        return [line for line in self.calls_file.read_text().splitlines() if line.split()[0] in commands]
-
-
 @pytest.fixture
 def tool(tmp_path, monkeypatch) -> StandIn:
     return StandIn(tmp_path / "tool", monkeypatch)
-
-
-def project(built: Path, name: str, folder: Path, **options) -> tuple[Path, Board]:
-    board = Board.load(name)
-    return write_project(built, board, folder / "project", **options), board
 
 
 # --- what is written
@@ -155,99 +109,6 @@ def test_block_design_of_zynq(built, tool, tmp_path):
         "connect_bd_intf_net encoder_0/m_axis axi_dma_0/S_AXIS_S2MM",
     ]
     assert tool.calls("launch_runs") == ["launch_runs synth_1 -jobs 2", "launch_runs impl_1 -jobs 2 -to_step write_bitstream"]
-
-
-@pytest.fixture(scope="module")
-def streamed(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("streamed")
-    graph = random_encoder(seed=5, layers=1, hidden=24, heads=2, intermediate=20, max_tokens=8, labels=3)
-    build(graph, HardwareConfig(multipliers=12, memory=MemoryConfig(data_bits=256, block=8, outstanding=4)), folder)
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("board", "clock", "port", "faster"),
-    [
-        ("pynq_z2", 50, "S_AXI_HP1", "ps/FCLK_CLK1 weights_bus/aclk1"),
-        ("kv260", 100, "S_AXI_HP1_FPD", "ps/pl_clk1 weights_bus/aclk1"),
-        ("zcu102", 150, "S_AXI_HP1_FPD", "ps/pl_clk1 weights_bus/aclk1"),
-    ],
-)
-def test_weights_come_through_a_port_of_their_own(streamed, tool, tmp_path, board, clock, port, faster):
-    """256 bits a beat: the port, 64 or 128 bits wide, has four times or twice the clock."""
-    folder, board = project(streamed, board, tmp_path, clock_mhz=clock)
-    sites = "| URAM              |    0 |     0 |          0 |        96 |  0.00 |\n| Block RAM Tile    |"
-    if any(ram.kind == "URAM288" for ram in board.resources.block_ram):
-        tool.report("utilization", "| Block RAM Tile    |", sites)
-    build_project(folder, board)
-    assert tool.calls("connect_bd_intf_net")[-2:] == [
-        "connect_bd_intf_net encoder_0/m_axi weights_bus/S00_AXI",
-        f"connect_bd_intf_net weights_bus/M00_AXI ps/{port}",
-    ]
-    assert f"connect_bd_net {faster}" in tool.calls("connect_bd_net")
-    assert any(f"FREQMHZ {clock * (4 if port == 'S_AXI_HP1' else 2)}" in call for call in tool.calls("set_property"))
-    assert load_project(folder)["ip"]["memory_bits"] == 256
-    packed = pack_overlay(folder, tmp_path / "packed") / "overlay"
-    manifest, data = json.loads((packed / "overlay.json").read_text()), (streamed / image.FILE).read_bytes()
-    assert (packed / manifest["image"]["file"]).read_bytes() == data and manifest["image"]["sha256"] == hashlib.sha256(data).hexdigest()
-    assert (manifest["image_bytes"], manifest["shapes"]) == (len(data), image.read(streamed / image.FILE).shapes)
-    assert collect(folder, board).files["image"] == folder / image.FILE
-
-
-def test_an_image_that_is_not_the_hardwares(streamed, tmp_path):
-    copy = shutil.copytree(streamed, tmp_path / "copy")
-    data = (copy / image.FILE).read_bytes()
-    (copy / image.FILE).write_bytes(image.sealed(data[:64] + b"\7" + data[65:]))
-    with pytest.raises(SynthError, match=r"weights.bin: got an image of shapes that encoder.sv does not take, must be its own; run `bitloom build` again"):
-        project(copy, "kv260", tmp_path)
-    (copy / image.FILE).write_bytes(data[:-1])
-    with pytest.raises(SynthError, match=r"vivado: .*weights.bin: got [\d,]+ bytes, must be [\d,]+: the file is cut"):
-        project(copy, "kv260", tmp_path)
-
-
-def test_weights_that_no_port_brings(streamed, tmp_path):
-    with pytest.raises(SynthError, match="vivado: kv260: got a memory port of 128 bits at 400 MHz for beats of 256 bits, must be at most 300 MHz; lower clock"):
-        project(streamed, "kv260", tmp_path, clock_mhz=200)
-    on_chip = "got weights in external memory, must be on the chip: "
-    for name, lacks in [
-        ("arty_a7_100t", "there is no processing system; take another board"),
-        ("alveo_u250", "there is no block design for virtex-ultrascale+: a shell or platform is not generated; take another board"),
-        ("vck190", "there is no block design for versal: a shell or platform is not generated; take another board"),
-    ]:
-        with pytest.raises(SynthError, match=re.escape(f"vivado: {name}: {on_chip}{lacks}")):
-            project(streamed, name, tmp_path)
-    board = Board.load("kv260")
-    for memory in (None, with_port(board, None).external_memory):
-        with pytest.raises(
-            SynthError, match=r"the board's file does not say through which port they come; add external_memory.port.processor \(name, data_bits"
-        ):
-            write_project(streamed, board.model_copy(update={"external_memory": memory}), tmp_path / "project")
-    assert not (tmp_path / "project").exists()
-
-
-def with_port(board: Board, processor: ProcessorPort | None) -> Board:
-    """The board with its memory at another port of its processing system."""
-    memory = board.external_memory
-    port = memory.port.model_copy(update={"processor": processor})
-    return board.model_copy(update={"external_memory": memory.model_copy(update={"port": port})})
-
-
-@pytest.mark.parametrize(
-    ("board", "name", "bits", "clock", "told"),
-    [
-        ("pynq_z2", "S_AXI_HP3", 32, "S_AXI_HP3_ACLK", "CONFIG.PCW_USE_S_AXI_HP3 1 CONFIG.PCW_S_AXI_HP3_DATA_WIDTH 32"),
-        ("zcu102", "S_AXI_HPC0_FPD", 128, "saxihpc0_fpd_aclk", "CONFIG.PSU__USE__S_AXI_GP0 1 CONFIG.PSU__SAXIGP0__DATA_WIDTH 128"),
-        ("zcu102", "S_AXI_HP3_FPD", 64, "saxihp3_fpd_aclk", "CONFIG.PSU__USE__S_AXI_GP5 1 CONFIG.PSU__SAXIGP5__DATA_WIDTH 64"),
-    ],
-)
-def test_other_ports(streamed, tool, tmp_path, board, name, bits, clock, told):
-    """The board's file says which port, and all of it follows."""
-    board = with_port(Board.load(board), ProcessorPort(name=name, data_bits=bits, mhz=300))
-    folder = write_project(streamed, board, tmp_path / "project", clock_mhz=25)
-    build_project(folder, board)
-    assert tool.calls("connect_bd_intf_net")[-1] == f"connect_bd_intf_net weights_bus/M00_AXI ps/{name}"
-    assert f"connect_bd_net {'ps/FCLK_CLK1' if bits == 32 else 'ps/pl_clk1'} ps/{clock}" in tool.calls("connect_bd_net")
-    assert any(told in call for call in tool.calls("set_property"))
 
 
 def test_without_board_files(built, tool, tmp_path):
@@ -427,75 +288,6 @@ def test_words_of_tcl():
     for bad in ("a}; exit; {", "a\\", "a\nb"):
         with pytest.raises(SynthError, match="must be without braces"):
             tcl_word(bad)
-
-
-# --- the reports
-
-
-def test_utilization_of_other_versions(tmp_path):
-    """Without the column Prohibited (before 2020.2), with the names of UltraScale+."""
-    text = re.sub(r"(?m)^(\|[^|]*\|[^|]*\|[^|]*)\|[^|]*(\|[^|]*\|[^|]*\|)$", r"\1\2", UTILIZATION).replace("Slice LUTs*", "CLB LUTs  ")
-    text = text.replace("Slice Registers", "CLB Registers  ").replace(
-        "| Block RAM Tile    | 57.5 |", "| URAM              |   16 |     0 |        96 | 16.67 |\n| Block RAM Tile    | 57.5 |"
-    )
-    assert "Prohibited" not in text
-    (tmp_path / "u.rpt").write_text(text)
-    used = resources(tmp_path / "u.rpt", Board.load("zcu104"))
-    assert {name: use.used for name, use in used.items()} == {"lut": 21034, "ff": 24871, "dsp": 104, "RAMB18": 115, "URAM288": 16}
-    assert used["lut"].available == 230400
-    sites = read_utilization(tmp_path / "u.rpt")
-    assert sites["Block RAM Tile"].used == 57.5 and sites["LUT as Distributed RAM"].available is None and "F8 Muxes" in sites
-
-
-def test_timing(tmp_path):
-    timing = read_timing(DATA / "timing.rpt")
-    assert (timing.setup_ns, timing.hold_ns, timing.pulse_width_ns, timing.met) == (0.483, 0.017, 3.75, True)
-    assert timing.periods_ns == {"clk_fpga_0": 10.0, "clkfbout_idle": 10.0} and timing.setup_by_clock_ns == {"clk_fpga_0": 0.483}
-    # A number that is wider than its column keeps its sign.
-    path = tmp_path / "t.rpt"
-    path.write_text(TIMING.replace("      0.483        0.000 ", "  -1234.567        0.000 "))
-    assert read_timing(path).setup_ns == -1234.567 and not read_timing(path).met
-    path.write_text(TIMING.replace("        0.017        0.000 ", "       -0.017       -0.100 "))
-    assert not read_timing(path).met, "hold counts too"
-    path.write_text(
-        TIMING.replace(
-            "      0.483        0.000                      0                98765", "         NA           NA                     NA                   NA"
-        )
-    )
-    assert read_timing(path).setup_ns is None
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("| Slice LUTs* ", "| Slice ALMs* ", "got no row Slice LUTs or CLB LUTs, must be there"),
-        ("Site Type", "Type", "got no table of site types, must be a text of report_utilization"),
-    ],
-)
-def test_bad_utilization(tmp_path, old, new, message):
-    (tmp_path / "u.rpt").write_text(UTILIZATION.replace(old, new))
-    with pytest.raises(SynthError, match=message):
-        resources(tmp_path / "u.rpt", Board.load("pynq_z2"))
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda text: text[: text.index("| Design Timing Summary")], "got no 'Design Timing Summary'"),
-        (lambda text: text[: text.index("      0.483")], "got no row of 12 figures"),
-        (
-            lambda text: text.replace("All user specified timing constraints are met.", "There are no user specified timing constraints."),
-            "without timing constraints",
-        ),
-        (lambda text: text[: text.index("| Clock Summary")], "got no 'Clock Summary'"),
-    ],
-)
-def test_bad_timing(tmp_path, change, message):
-    (tmp_path / "t.rpt").write_text(change(TIMING))
-    with pytest.raises(SynthError, match=message):
-        read_timing(tmp_path / "t.rpt")
-    with pytest.raises(SynthError, match="got no such file or directory, must be a report that Vivado wrote"):
-        read_timing(tmp_path / "none.rpt")
 
 
 # --- the folder for the board

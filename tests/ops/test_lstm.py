@@ -19,7 +19,7 @@ from bitloom.hw.instance import Fold, Layout
 from bitloom.hw.onnx_export import OnnxReferee, to_onnx
 from bitloom.hw.ops import embed, linear, lstm
 from bitloom.hw.ops.common import largest
-from bitloom.hw.plan.timing import node_interval, simulate_node
+from bitloom.hw.plan.node_timing import node_interval, simulate_node
 from bitloom.sim.errors import SimulationError
 
 LENGTHS = (1, 4, 1, 1, 3, 2, 5, 1, 6, 6, 2)

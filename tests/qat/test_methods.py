@@ -19,10 +19,9 @@ from bitloom.hw.plan.solve import HardwareConfig
 from bitloom.qat.checkpoint import load_plain
 from bitloom.qat.compress import Compression, reshaped
 from bitloom.qat.config import DistillConfig, QuantConfig, TrainConfig
-from bitloom.qat.data import DataConfig, Dataset, Examples, load
-from bitloom.qat.methods import MethodError, method_of, read
-from bitloom.qat.methods.cut import cut_layers, cut_parts
-from bitloom.qat.methods.gates import Rounds
+from bitloom.qat.data import DataConfig, load
+from bitloom.qat.methods import method_of, read
+from bitloom.qat.methods.cut import cut_layers
 from bitloom.qat.methods.method import Step, Work
 from bitloom.qat.net.model import FloatModel
 from bitloom.qat.net.shape import EncoderShape
@@ -146,20 +145,6 @@ def test_rtl_of_layers_that_differ(tmp_path):
     assert report.ok and report.values_compared > 1000, str(report)
 
 
-@pytest.mark.parametrize(("part", "kept"), [("heads", [[1, 3], [2]]), ("units", [[0, 5, 31], list(range(16))])])
-def test_a_cut_computes_what_zeros_did(part, kept):
-    """Parts whose readers' weights are zero are taken out: the same answers, in a smaller network."""
-    model = plain_model()
-    small = cut_parts(model, part, kept).eval()
-    with torch.no_grad():
-        for layer, own in zip(model.network.layer, kept, strict=True):
-            weight = layer.attention.output.weight if part == "heads" else layer.ffn.down.weight
-            parts = weight.unflatten(1, (4 if part == "heads" else 32, -1))
-            parts[:, [i for i in range(parts.shape[1]) if i not in own]] = 0
-    assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in model.parameters())
-    assert (answers(small) - answers(model)).abs().max() < 1e-5 and answers(model).std() > 0.05
-
-
 def test_layers_are_cut_in_their_order():
     model = plain_model(layers=4)
     small = cut_layers(model, [1, 3])
@@ -167,65 +152,6 @@ def test_layers_are_cut_in_their_order():
         assert torch.equal(small.network.layer[new].value.weight, model.network.layer[old].value.weight)
     model.network.layer = nn.ModuleList(model.network.layer[i] for i in (1, 3))
     assert torch.equal(answers(small.eval()), answers(model))
-
-
-def importance(method, model: FloatModel) -> list[torch.Tensor]:
-    work = Work(phase="float", model=model, batches=list, methods=[])
-    method.begin(work)
-    model(**inputs(), labels=torch.tensor([0, 1] * 4)).loss.backward()
-    for hook in work.hooks:
-        hook.remove()
-    return [method.get_buffer(f"seen/{i}") for i in range(2)]
-
-
-def test_importance_of_heads_is_the_gradient_of_a_gate():
-    """|dL/dg| of each sentence alone, by gates that are parameters, summed; the loss of the batch is a mean."""
-    model = plain_model()
-    got, want = importance(method_of("head_pruning")(read(HEADS), ""), model), torch.zeros(2, 4)
-    batch = inputs()
-    for s in range(8):
-        gates, hooks = torch.ones(2, 4, requires_grad=True), []
-        for i, layer in enumerate(model.network.layer):
-            hooks.append(layer.context.register_forward_hook(lambda m, a, y, i=i, gates=gates: y * gates[i].repeat_interleave(4)))
-        model(**{key: value[s : s + 1] for key, value in batch.items()}, labels=torch.tensor([s % 2])).loss.backward()
-        want += gates.grad.abs() / 8
-        for hook in hooks:
-            hook.remove()
-    assert torch.allclose(torch.stack(got).float(), want, rtol=1e-3) and want.min() > 0
-
-
-def test_the_least_important_go_first():
-    """Heads whose outputs nobody reads have no importance: they are those that go, from whichever layer."""
-    model = plain_model()
-    with torch.no_grad():
-        model.network.layer[0].attention.output.weight[:, 4:] = 0  # heads 1, 2, 3
-        model.network.layer[1].attention.output.weight[:, :4] = 0  # head 0
-    method = method_of("head_pruning")(read(HEADS), "")
-    batch = inputs() | {"labels": torch.tensor([0, 1] * 4)}
-    work = Work(phase="float", model=model, batches=lambda: [batch], methods=[])
-    method.begin(work)
-    for hook in work.hooks:
-        hook.remove()
-    small = method.finish(work)
-    assert [layer.heads for layer in small.shape.layers] == [1, 3]
-    assert torch.equal(small.network.layer[1].value.weight, model.network.layer[1].value.weight[4:])
-    assert (answers(small.eval()) - answers(model)).abs().max() < 1e-5
-
-
-def test_a_layer_keeps_one_head_however_little_it_matters():
-    model = plain_model()
-    with torch.no_grad():
-        model.network.layer[0].attention.output.weight.zero_()
-    method, batch = method_of("head_pruning")(read(HEADS | {"keep": 0.375}), ""), inputs() | {"labels": torch.tensor([0, 1] * 4)}
-    work = Work(phase="float", model=model, batches=lambda: [batch], methods=[])
-    method.begin(work)
-    assert [layer.heads for layer in method.finish(work).shape.layers] == [1, 2]
-
-
-def test_rounds_are_spread_from_begin_to_end():
-    cfg = Rounds(method="", keep=0.5, rounds=3, begin=0.2, end=0.6)
-    assert {n: cfg.due(Step(number=n, total=100)) for n in range(1, 101) if cfg.due(Step(number=n, total=100))} == {20: 1, 40: 2, 60: 3}
-    assert cfg.due(Step(number=1, total=1)) == 3  # all at once
 
 
 def test_layers_are_dropped_in_training_only():
@@ -436,39 +362,3 @@ def test_layers_that_are_kept_are_spaced():
         assert method.chosen(depth) == want
     shape = replace(plain_model().shape, layers=plain_model().shape.layers * 2)
     assert len(method_of("depth")(read({"method": "depth", "keep": 3, "which": "last"}), "").reshape(shape).layers) == 3
-
-
-def augmented(pairs: list[str] | None = None, **settings) -> tuple[list[str], list[str] | None]:
-    """The new texts, and all second ones."""
-    method = method_of("augmentation")(read({"method": "augmentation", "copies": 2} | settings), "compression.0")
-    texts = ["a good film", "a bad film", "one two three four five six seven"]
-    dataset = Dataset("x", "classification", "accuracy", ["no", "yes"], Examples(texts, pairs, [1, 0, 1]), Examples(texts, None, [1, 0, 1]))
-    assert method.examples(dataset, "[MASK]", 3).train == method.examples(dataset, "[MASK]", 3).train  # of the seed alone
-    new = method.examples(dataset, "[MASK]", 3)
-    assert new.train.texts[:3] == texts and new.train.labels == [1, 0, 1] * (len(new.train) // 3) and new.dev == dataset.dev
-    return new.train.texts[3:], new.train.pairs
-
-
-def test_augmentation_hides_replaces_and_cuts():
-    assert augmented(mask=1, replace=0, ngram=0)[0] == ["[MASK] [MASK] [MASK]"] * 2 + [" ".join(["[MASK]"] * 7)] + ["[MASK] [MASK] [MASK]"] * 2 + [
-        " ".join(["[MASK]"] * 7)
-    ]
-    swapped = augmented(mask=0, replace=1, ngram=0, copies=20)[0]
-    assert set(swapped) == {"a good film", "a bad film", "one two three four five six seven"}
-    assert {swapped[i] for i in range(0, 60, 3)} == {"a good film", "a bad film"}  # words seen between the same neighbours, and no others
-    cut = augmented(mask=0, replace=0, ngram=1, longest=2)[0]
-    assert all(len(text.split()) <= 2 for text in cut) and all(any(text in whole for whole in swapped) for text in cut)
-    first, second = augmented(pairs=["x y z"] * 3, mask=1, replace=0, ngram=0)
-    assert [("[MASK]" in text) for text in first] == [True] * 3 + [False] * 3
-    assert [("[MASK]" in text) for text in second] == [False] * 6 + [True] * 3
-
-
-@pytest.mark.slow
-def test_augmentation_trains_on_more_texts(tmp_path):
-    """Twice the steps with one copy; places of words do not stay, so spans are refused."""
-    metrics = compress(tmp_path, [{"method": "augmentation", "copies": 1}])
-    assert max(point["step"] for point in metrics["curves"]) == 2 * STEPS
-    method = method_of("augmentation")(read({"method": "augmentation"}), "compression.0")
-    nothing = Examples([], [], [])
-    with pytest.raises(MethodError, match="compression.0: got the task span, must be classification or regression: the places of words do not stay; remove it"):
-        method.examples(Dataset("x", "span", "span_f1", [], nothing, nothing), "[MASK]", 0)
