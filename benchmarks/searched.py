@@ -3,9 +3,9 @@
 
 python -m benchmarks.searched RECIPE --data DIR --uniform quantization.weights=1 --uniform quantization.activations=4 --set search.budget='{block_ram: 85}'
     [--board ulx3s_85f] [--seeds 3] [--out DIR] [--set key=value]
-Both are trained alike (a float model of each seed's own, then quantized, distilled from it), exported and built, not simulated. Scores are the golden model's on
-the whole development split; block RAMs and DSPs those of the design that is built of the trained graph. A killed one goes on where it was; finished ones are not
-repeated.
+Both are trained alike (a float model of each seed's own, then quantized, distilled from it), exported and built, not simulated. Scores are the golden
+model's on the whole development split; block RAMs and DSPs those of the design that is built of the trained graph. A killed one goes on where it was;
+finished ones are not repeated.
 """
 
 from __future__ import annotations

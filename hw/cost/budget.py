@@ -16,8 +16,8 @@ ADVICE = "take fewer bits (weights, activations), fewer layers, shorter sentence
 PLANNED = {"lut": 0.8, "ff": 0.8}
 PLANNED_BY_FAMILY = {"ecp5": {"dsp": 0.9}, "gw2a": {"lut": 0.6, "ff": 0.6}, "ice40up": {"lut": 0.64, "ff": 0.64}}
 
-# Beyond this share of DSPs some stand far from what they multiply, which costs clock: matrix units multiply in LUTs instead, as long as these are taken to no more than theirs
-# (ecp5: sst2-tiny, docs/synthesis.md).
+# Beyond this share of DSPs some stand far from what they multiply, which costs clock: matrix units multiply in LUTs instead, as long as no more than
+# their share is taken (ecp5: sst2-tiny, docs/synthesis.md).
 EASY = {"ecp5": {"dsp": 0.45, "lut": 0.5}}
 
 

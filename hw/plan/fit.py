@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Foldings that fit a board: the multiplier style of each matrix unit, and the fastest folding within the board's budget.
 
-A folding for a target interval is first given the style that the family's DSPs do best (hw/cost/multipliers.py). Where DSPs run out, or so many of them would cost
-clock (budget.EASY), matrix units are moved to LUT multipliers one by one, the one first that pays fewest LUTs for each DSP saved. Where block RAM runs out, memories move to UltraRAM, the one first that
-saves most block RAMs for each; then to LUT RAM, the one first that pays fewest tables for each.
+A folding for a target interval is first given the style that the family's DSPs do best (hw/cost/multipliers.py). Where DSPs run out, or so many of them
+would cost clock (budget.EASY), matrix units are moved to LUT multipliers one by one, the one first that pays fewest LUTs for each DSP saved. Where block RAM
+runs out, memories move to UltraRAM, the one first that saves most block RAMs for each; then to LUT RAM, the one first that pays fewest tables for each.
 """
 
 from __future__ import annotations
