@@ -39,7 +39,7 @@ def trained(recipe: Recipe, data: Path | None, out: Path, board: Board, display:
             run_stage(run, stage, watcher=display.watcher)
     accuracy = json.loads((run.stage("export") / "metrics.json").read_text())["accuracy"]
     used = resources(graph_file.load(run.stage("export")), Folding.load(run.stage("build") / "folding.json"), board)
-    return {"float": accuracy["float"], "golden": accuracy["golden"], "block_ram": used[board.resources.block_ram[0].kind].used, "dsp": used["dsp"].used}
+    return {"float": accuracy["float"], "golden": accuracy["golden"], "block_ram": used[board.resources.block_ram[0].kind].used, "dsp": used[board.resources.dsp.kind].used}
 
 
 def main() -> None:
