@@ -38,8 +38,8 @@ def trained(recipe: Recipe, data: Path | None, out: Path, board: Board, display:
         for stage in ("train", "export", "build"):
             run_stage(run, stage, watcher=display.watcher)
     accuracy = json.loads((run.stage("export") / "metrics.json").read_text())["accuracy"]
-    used = resources(graph_file.load(run.stage("export")), Folding.load(run.stage("build") / "folding.json"), board)
-    return {"float": accuracy["float"], "golden": accuracy["golden"], "block_ram": used[board.resources.block_ram[0].kind].used, "dsp": used[board.resources.dsp.kind].used}
+    used, have = resources(graph_file.load(run.stage("export")), Folding.load(run.stage("build") / "folding.json"), board), board.resources
+    return {"float": accuracy["float"], "golden": accuracy["golden"], "block_ram": used[have.block_ram[0].kind].used, "dsp": used[have.dsp.kind].used}
 
 
 def main() -> None:
