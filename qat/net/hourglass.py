@@ -69,15 +69,12 @@ class HourglassShape(BackboneShape):
         return f"{count} of {first.heads} heads and a feed-forward of {first.intermediate}, {where} of one token in {self.stride}{again}"
 
     def figures(self) -> dict[str, Any]:
-        first = self.layers[0]
         return {
             "layers": len(self.layers),
             "below": self.below,
             "middle": self.middle,
             "stride": self.stride,
-            "heads": first.heads,
-            "intermediate": first.intermediate,
-            "activation": first.activation,
+            **self.layers[0].figures(),
         }
 
 

@@ -62,14 +62,11 @@ class HybridShape(BackboneShape):
         return (f"{len(self.stack)} convolutions of {self.hidden} channels below {above}" if self.stack else above) + beside
 
     def figures(self) -> dict[str, Any]:
-        first = self.layers[0]
         return {
             "stack": [list(one) for one in self.stack],
             **({"beside": [list(one) for one in self.beside]} if self.beside else {}),
             "layers": len(self.layers),
-            "heads": first.heads,
-            "intermediate": first.intermediate,
-            "activation": first.activation,
+            **self.layers[0].figures(),
         }
 
 

@@ -17,20 +17,20 @@ from bitloom.qat.net.network import Network
 from bitloom.qat.net.shape import EncoderShape, Head, NetworkShape
 from bitloom.qat.networks import ModelConfig, NetworkConfig
 
-SHAPES: dict[str, type[NetworkShape]] = {shape.kind: shape for shape in (EncoderShape, CnnShape, BilstmShape, HybridShape, HourglassShape, CellsShape)}
-NETWORKS: dict[str, type[Network]] = {
-    EncoderShape.kind: Encoder,
-    CnnShape.kind: Cnn,
-    BilstmShape.kind: Bilstm,
-    HybridShape.kind: Hybrid,
-    HourglassShape.kind: Hourglass,
-    CellsShape.kind: Cells,
+NETWORKS: dict[type[NetworkShape], type[Network]] = {
+    EncoderShape: Encoder,
+    CnnShape: Cnn,
+    BilstmShape: Bilstm,
+    HybridShape: Hybrid,
+    HourglassShape: Hourglass,
+    CellsShape: Cells,
 }
+SHAPES = {shape.kind: shape for shape in NETWORKS}
 
 
 def build(shape: NetworkShape) -> Network:
     """The network of a shape, not yet bound."""
-    return NETWORKS[shape.kind](shape)
+    return NETWORKS[type(shape)](shape)
 
 
 def shape_from_dict(values: dict[str, Any]) -> NetworkShape:

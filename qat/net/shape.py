@@ -99,6 +99,10 @@ class LayerShape:
         sizes |= {"fixed.value": (hidden, fixed), "fixed.output": (fixed, hidden)} if fixed else {}
         return sizes | {"ffn.up": (hidden, self.intermediate), "ffn.down": (self.intermediate, hidden)}
 
+    def figures(self) -> dict[str, Any]:
+        """What `about` tells of it."""
+        return {"heads": self.heads, "intermediate": self.intermediate, "activation": self.activation}
+
     @classmethod
     def of(cls, model: HybridConfig | HourglassConfig) -> LayerShape:
         """Of a recipe whose layers are alike."""
@@ -192,9 +196,7 @@ class EncoderShape(NetworkShape):
         return differ | {
             "layers": len(self.layers),
             "hidden": self.hidden,
-            "heads": layer.heads,
-            "intermediate": layer.intermediate,
-            "activation": layer.activation,
+            **layer.figures(),
             "head": "token" if self.per_token else "sequence",
             "labels": self.labels,
             "max_tokens": self.max_tokens,
