@@ -149,7 +149,7 @@ def test_weights_and_architecture_may_learn_in_one_step(tmp_path):
 
 
 def test_draws_are_as_probable_and_as_sharp_as_said():
-    net, p = Supernet(SHAPE, 1, ["conv3", "skip", "none"], [1, 2]), torch.tensor([0.6, 0.3, 0.1])
+    net, p = Supernet(SHAPE, 1, list(OPERATION), [1, 2]), torch.tensor([0.55] + [0.05] * 9)  # of many, noise of the other sign would show
     with torch.no_grad():
         net.edges[0] = p.log() + 3
     torch.manual_seed(0)
@@ -162,8 +162,8 @@ def test_draws_are_as_probable_and_as_sharp_as_said():
         return torch.stack(found)
 
     sharp, blunt = drawn(0.1), drawn(10.0)
-    assert torch.allclose(sharp.sum(1), torch.ones(500)) and (sharp.amax(1) > 0.9).float().mean() > 0.8 and blunt.amax() < 0.7
-    assert torch.allclose(torch.bincount(sharp.argmax(1), minlength=3) / 500, p, atol=0.07)
+    assert torch.allclose(sharp.sum(1), torch.ones(500)) and (sharp.amax(1) > 0.9).float().mean() > 0.6 and blunt.amax() < 0.7
+    assert torch.allclose(torch.bincount(sharp.argmax(1), minlength=10) / 500, p, atol=0.07)
     assert torch.allclose(net.probabilities()[0][0], p) and torch.allclose(net.probabilities(0.5)[0][0], p**2 / (p**2).sum())
 
 
