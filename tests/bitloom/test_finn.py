@@ -3,15 +3,18 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from csim_cases import cases
 from onnx import numpy_helper
 
 from bitloom import RunFolder
 from bitloom.cli import main
+from bitloom.flow import Context
 from bitloom.hls.finn import tool
 from bitloom.hw import graph_file
 from bitloom.hw.plan.folding import Folding
@@ -110,6 +113,24 @@ def test_a_wrong_threshold_fails_and_names_the_tensor(finn_run, bitloom, tmp_pat
 def test_what_cannot_be_done_is_one_line_and_exit_code_2(tiny_copy, bitloom, argv, expected):
     code, _, err = bitloom(argv[0], tiny_copy, *argv[1:])
     assert code == 2 and err.startswith("bitloom: " + expected.format(run=tiny_copy)) and err.count("\n") == 1, err
+
+
+REFUSED = ("border", "concat", "lstm", "token_window", "upsample", "window_max", "window_mean")
+
+
+def test_operators_that_finn_does_not_have_are_one_line_and_exit_code_2(tiny_copy, bitloom, monkeypatch):
+    """And the run stays as it was."""
+    monkeypatch.setattr(tool, "installed", lambda: tool.VERSION)  # nothing of it is needed
+    for op in REFUSED:
+        graph = replace(cases(op)[0].graph, max_tokens=24)
+        with monkeypatch.context() as patch:
+            patch.setattr(Context, "graph", graph)
+            code, _, err = bitloom("build", tiny_copy, *BUILD)
+        assert (code, err) == (
+            2,
+            f"bitloom: finn: y: got operator '{op}', must have a form in FINN's nodes (finn in hw/ops/{op}.py); use another backend\n",
+        )
+    assert not (tiny_copy / "finn" / "build").exists()
 
 
 @pytest.mark.parametrize(("version", "got"), [("", "got no finn-plus"), ("1.5.0", "got version 1.5.0")])

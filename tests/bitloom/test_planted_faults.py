@@ -93,8 +93,8 @@ FAULTS = {
 }
 
 
-# A memory and two of the modules, values and beats; the others of each kind are slow.
-PLAIN = ("one flipped weight bit", "a dropped rounding term", "a FIFO that loses beats under stall")
+# A memory's values, a module's beats; the others of each kind are slow (each module's values: tests/ops).
+PLAIN = ("one flipped weight bit", "a FIFO that loses beats under stall")
 
 
 @pytest.mark.parametrize("fault", plain_or_slow(FAULTS, PLAIN))

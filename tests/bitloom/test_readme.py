@@ -6,7 +6,6 @@ import re
 import shlex
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import pytest
@@ -90,16 +89,15 @@ def test_each_default_is_the_schemas(key, default):
     assert value == (default if isinstance(value, str) else words[default] if default in words else float(default))
 
 
-def test_the_library_example_runs(tiny_run, tmp_path, monkeypatch):
-    """The README's Python block, on the smallest recipe."""
+def test_the_library_example_runs(tiny_copy, capsys):
+    """The README's Python block, on the smallest recipe and its finished run, as which it finds everything done but its sentence."""
     code = re.search(r"```python\n(.*?)```", README, flags=re.S)[1]
     assert all(text in code for text in ("recipes/quickstart.yaml", "runs/mine", "training.seed=1"))
-    monkeypatch.chdir(tmp_path)
-    code = code.replace("recipes/quickstart.yaml", str(ROOT / "tests" / "tiny.yaml")).replace("runs/mine", str(tmp_path / "mine"))
-    code = code.replace("training.seed=1", "training.seed=0")  # as the other tests' run: its simulation is built already
-    with warnings.catch_warnings(action="ignore"):  # some sentences are cut, on purpose
-        exec(compile(code, "README.md", "exec"), {})
-    assert (tmp_path / "mine" / "report.html").exists()
+    written = (tiny_copy / "report.html").stat().st_mtime_ns
+    code = code.replace("recipes/quickstart.yaml", str(ROOT / "tests" / "tiny.yaml")).replace("runs/mine", str(tiny_copy))
+    code = code.replace("training.seed=1", "training.seed=0")  # as the run's
+    exec(compile(code, "README.md", "exec"), {})
+    assert (tiny_copy / "report.html").stat().st_mtime_ns == written and "Prediction(" in capsys.readouterr().out
 
 
 def test_the_quickstart_example_runs(tiny_copy):

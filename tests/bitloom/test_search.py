@@ -13,6 +13,8 @@ from bitloom.hw.board import Board
 from bitloom.hw.cost.resources import estimate
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import Folding
+from bitloom.qat.search import blackbox
+from bitloom.qat.search.sensitivity import Sensitivity
 from bitloom.recipe import Recipe
 from bitloom.search_page import render
 
@@ -41,6 +43,48 @@ def test_an_unknown_board(bitloom, tmp_path):
     assert code == 2 and "no board 'ulx'" in err and err.count("\n") == 1
 
 
+class Here:
+    """Workers in this process; those in their own: tests/hw/test_workers.py."""
+
+    def __init__(self, crew, function, shared):
+        self.crew, self.function, self.shared, self.given = crew, function, shared, []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    @property
+    def room(self):
+        return self.crew.count - len(self.given)
+
+    def submit(self, key, *arguments):
+        self.given.append((key, arguments))
+
+    def next(self):
+        key, arguments = self.given.pop()
+        return key, self.function(self.shared, *arguments)
+
+
+SMALL = [
+    "--no-run",
+    "--set",
+    "data={name: reviews, max_train_examples: 32, max_dev_examples: 16, vocab: 60}",
+    "--set",
+    "training={batch_size: 16, calibration_batches: 1}",
+]
+ROOM = 3700  # bytes: between those of 2-bit and of 8-bit weights
+BITS = [*SMALL, "--set", "model={layers: 1, hidden: 16, heads: 2, intermediate: 32, max_tokens: 12}", "--set", "hardware={target_cycles: 1200}", *FAST,
+        "--set", "search.steps=3", "--set", f"search.budget={{bytes: {ROOM}}}"]  # fmt: skip
+TRIALS = ["--set", "search.method=trials", "--set", "search.trials=5"]
+METHODS = {  # by divergence, and gradient: tests/qat/test_search_run.py
+    "loss": ["--set", "search.by=loss"],
+    "nsga2": TRIALS,
+    "hyperband": [*TRIALS, "--set", "search.sampler=tpe", "--set", "search.pruner=hyperband"],
+}
+
+
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
     """A run folder whose float model is there."""
@@ -60,8 +104,49 @@ def searched(tmp_path_factory):
     ],
 )
 def test_what_only_the_network_shows(bitloom, searched, argv, text):
-    code, _, err = bitloom("search", TINY, "--out", searched, "--no-run", *FAST, *argv)
+    code, _, err = bitloom("search", TINY, "--out", searched, *BITS, *argv)
     assert code == 2 and text in err and err.count("\n") == 1
+
+
+def searched_bits(bitloom, run, recipe, *argv):
+    """pareto.json of a search that chose within the budget, as its recipe has it."""
+    code, out, err = bitloom("search", recipe, "--out", run, *BITS, *argv)
+    assert code == 0, err
+    found, recipe = json.loads((run / "search" / "pareto.json").read_text()), Recipe.load(run / "search" / "chosen.yaml")
+    chosen = found["chosen"]
+    assert chosen["bytes"] == chosen["predicted"]["bytes"] <= found["budget"]["bits"] / 8 < found["uniform"][0]["bytes"] and f"{chosen['bytes']:,} bytes" in out
+    assert {v: recipe.quantization.of(v.removesuffix(":weights"), "weights") for v in chosen["choice"]} == chosen["choice"]
+    assert (run / "search" / "search.html").stat().st_size > 1000
+    return found
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_method_chooses_bits_within_the_budget(bitloom, tmp_path, monkeypatch, method):
+    monkeypatch.setattr(blackbox, "workers", Here)
+    found = searched_bits(bitloom, tmp_path / "run", TINY, *METHODS[method])
+    assert set(found["chosen"]["choice"].values()) == {2, 8} and len(found["chosen"]["choice"]) == 8
+    assert found["chosen"]["steps"] == (3 if found["method"] == "trials" else 0)
+
+
+def test_the_recipe_of_qbert_searches_by_the_hessian(bitloom, tmp_path):
+    """Of one layer's weights: it takes seconds a layer. Of eigenvalues, and the trace with them."""
+    pytest.importorskip("curvlinops", reason="no curvlinops: pip install --no-deps curvlinops-for-pytorch backpack-for-pytorch unfoldNd")
+    few = ["--set", "model.layers=2", "--set", "search.weights=[]", "--set", "search.only={layer.0.value: {weights: [2, 8]}}"]
+    found = searched_bits(bitloom, tmp_path / "run", "qbert", *few, "--set", "search.curvature_sentences=4", "--set", "search.budget={bytes: 3050}")
+    sensitivity = Sensitivity.load(tmp_path / "run" / "search" / "sensitivity.json")
+    assert found["chosen"]["choice"] == {"layer.0.value:weights": 2} and len(sensitivity.layers["layer.0.value"].eigenvalues) == 4
+    by = {kind: sensitivity.by(kind)["layer.0.value:weights"][2] for kind in ("loss", "trace", "eigenvalue")}
+    assert found["chosen"]["sensitivity"] == by["eigenvalue"] > 0 and len(set(by.values())) == 3
+
+
+def test_the_recipe_of_adabert_searches_for_a_cell(bitloom, tmp_path):
+    run, space = tmp_path / "run", "{operations: [conv3, max3, skip], nodes: 2, cells: [1], warm_up: 0.5}"
+    argv = [*SMALL, "--set", "model={network: cells, hidden: 8, max_tokens: 12}", "--set", "compression=[]", "--set", "search.steps=4"]
+    code, out, err = bitloom("search", "adabert", "--out", run, *argv, "--set", f"search.architecture={space}")
+    assert code == 0, err
+    found, recipe = json.loads((run / "search" / "architecture.json").read_text()), Recipe.load(run / "search" / "chosen.yaml")
+    assert recipe.model.cell == found["cell"] and recipe.hardware.target_cycles == 16384 and recipe.hardware.board == "ulx3s_85f"
+    assert found["text"] in out and found["real"]["figures"]["dsp"] <= found["limits"]["dsp"] == 60 and (run / "search" / "search.html").is_file()
 
 
 CELLS = ["--set", "model={network: cells, hidden: 16, max_tokens: 24}", "--set", "search.method=architecture", "--set", "search.steps=4"]

@@ -3,6 +3,7 @@
 
 import json
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -323,15 +324,52 @@ def spread(tiny_run, **who):
     return bench
 
 
+def made(bench):
+    """What two simulations of it find."""
+    ends = {name: run.out_last_cycle.tolist() for name, run in bench.simulate().items()}
+    return sorted(ends.items()), [replace(outcome, wall_seconds=0) for outcome in bench.outcomes], bench.reads.summary(), bench.fills
+
+
+@pytest.fixture(scope="module")
+def made_here(tiny_run):
+    return made(spread(tiny_run))
+
+
 @pytest.mark.parametrize("who", [{"workers": 2}, pytest.param({"workers": 2, "cluster": "local"}, marks=pytest.mark.slow)])
-def test_simulations_find_the_same_wherever_they_are_made(tiny_run, who):
+def test_simulations_find_the_same_wherever_they_are_made(tiny_run, made_here, who):
     if "cluster" in who:
         pytest.importorskip("ray", reason="no Ray: pip install 'bitloom[ray]'")
-    found = []
-    for bench in (spread(tiny_run), spread(tiny_run, **who)):
-        ends = {name: run.out_last_cycle.tolist() for name, run in bench.simulate().items()}
-        found.append((sorted(ends.items()), [replace(outcome, wall_seconds=0) for outcome in bench.outcomes], bench.reads.summary(), bench.fills))
-    assert found[0] == found[1] and [outcome.mismatches for outcome in bench.outcomes] == [0, 0]
+    assert made(spread(tiny_run, **who)) == made_here and [outcome.mismatches for outcome in made_here[1]] == [0, 0]
+
+
+class Elsewhere:
+    """Workers of machines that do not see the build, in this process; what was submitted last is done first."""
+
+    def __init__(self, crew, function, shared):
+        self.crew, self.function, self.calls = crew, function, []
+        self.shared = replace(pickle.loads(pickle.dumps(shared)), folder=Path("/none"))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    @property
+    def room(self):
+        return self.crew.count - len(self.calls)
+
+    def submit(self, key, *arguments):
+        self.calls.append((key, arguments))
+
+    def next(self):
+        key, arguments = self.calls.pop()
+        return key, self.function(self.shared, *arguments)
+
+
+def test_simulations_without_the_builds_folder_and_in_any_order_find_the_same(tiny_run, made_here, monkeypatch):
+    monkeypatch.setattr(verify, "workers", Elsewhere)
+    assert made(spread(tiny_run, workers=2, cluster="local")) == made_here
 
 
 def test_what_a_worker_finds_is_told_as_found_here(tiny_run):

@@ -94,6 +94,7 @@ def test_latency_is_that_of_the_encoder_alone(case, folder):
         assert answer.latency == run_encoder(folder, [sentence], Options(taps=False)).out_last_cycle[0]
 
 
+@pytest.mark.slow  # in the plain run a second session finds the board clean, and each sentence's latency is the predicted one
 def test_the_same_sentences_again(case, board):
     """Three times in a row, the port closed and opened between, then shuffled: the same answers, and the same cycles of a sentence alone."""
     order, latency = np.arange(len(case.sentences)), {}
@@ -110,6 +111,7 @@ def test_the_same_sentences_again(case, board):
     assert latency[1] == latency[3]
 
 
+@pytest.mark.slow  # in the plain run test_link.py disturbs the line to the board's model, as which the board answers below
 def test_a_disturbed_line(case, board):
     """A tenth of the frames in both directions, every kind of fault."""
     down, up = Noise(0.1, 1), Noise(0.1, 2)

@@ -55,6 +55,7 @@ def test_compressed_layers(own, tmp_path):
     check(tmp_path, **SMALL | {"shape": SMALL["shape"] | own})
 
 
+@pytest.mark.slow  # in the plain run those of test_networks.py are
 def test_filled_streams(tmp_path):
     """Odd widths: tokens and heads are filled up with zeros, heads go side by side, of which no tensor and no answer tells."""
     hardware = HardwareConfig(target_cycles=120)

@@ -2,10 +2,12 @@
 """The integer graph as QONNX, run by the qonnx package, against the golden model."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
+from csim_cases import cases
 from encoders import random_bilstm, random_cnn, random_encoder, random_hybrid, random_sentences
 
 from bitloom.hls.finn.errors import FinnError
@@ -13,6 +15,7 @@ from bitloom.hls.finn.model import build, finish
 from bitloom.hls.finn.quant_export import export
 from bitloom.hls.finn.verify import compare
 from bitloom.hw import golden
+from bitloom.hw.ops import OPS
 
 TINY = dict(layers=1, hidden=16, heads=2, intermediate=32, max_tokens=8)
 VARIANTS = {
@@ -89,6 +92,26 @@ def test_ranges_of_keys_are_refused(tmp_path):
         build(random_encoder(1, **TINY, keys="segment"), 4)
 
 
+def off_ramps():
+    """The operator alone, of a network with exits."""
+    graph = random_encoder(1, **TINY | {"layers": 2}, exits=(0.5, 1))
+    (node,) = [n for n in graph.nodes if n.op == "off_ramps"]
+    return replace(graph, nodes=(node,), inputs=node.inputs, outputs=(node.name,))
+
+
+@pytest.mark.parametrize("op", [name for name, op in OPS.items() if op.finn is None and not op.host])
+def test_operators_that_finn_does_not_have_are_refused(op, tmp_path):
+    """Each by its own name, by both forms."""
+    graph = off_ramps() if op == "off_ramps" else cases(op)[0].graph
+    for form in (lambda: build(graph, 1), lambda: export(graph, 1, tmp_path / "m.onnx")):
+        with pytest.raises(FinnError) as error:
+            form()
+        assert (
+            str(error.value)
+            == f"finn: {graph.nodes[0].name}: got operator '{op}', must have a form in FINN's nodes (finn in hw/ops/{op}.py); use another backend"
+        )
+
+
 @pytest.mark.parametrize(
     ("graph", "first"),
     [
@@ -100,7 +123,7 @@ def test_ranges_of_keys_are_refused(tmp_path):
         (lambda: random_encoder(1, **TINY, keep=128), "keep_tokens' of layer.0.kept"),
     ],
 )
-def test_operators_that_finn_does_not_have_are_refused(graph, first):
+def test_a_networks_first_one_is_named(graph, first):
     op, name = first.split("' of ")
     with pytest.raises(
         FinnError, match=rf"^finn: {re.escape(name)}: got operator '{op}', must have a form in FINN's nodes \(finn in hw/ops/{op}.py\); use another backend$"

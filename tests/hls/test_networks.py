@@ -10,16 +10,22 @@ from draws import draw_bilstm, draw_cells, draw_network
 from encoders import random_bilstm, random_hourglass, random_hybrid
 from sweep import random_seeds
 
-from bitloom.hw.plan.solve import HardwareConfig
+from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.solve import HardwareConfig, solve
 
 ALL = 24
 LENGTHS = [9, 1, 2, 12, 5]
 
 
-def test_convolution_below_attention(tmp_path):
-    graph = random_hybrid(5, max_tokens=12, hidden=8, stack=((3, 1), (2, 4)), pooling="max", intermediate=12)
+def test_convolution_below_attention_in_filled_streams(tmp_path):
+    """Odd widths: tokens and heads are filled up with zeros, heads go side by side, of which no tensor and no answer tells."""
+    hardware = HardwareConfig(target_cycles=144)
+    graph = random_hybrid(5, max_tokens=12, hidden=14, stack=((3, 1), (2, 4)), pooling="max", intermediate=13)
     assert {"token_window", "scores", "token_max"} <= {n.op for n in graph.nodes}
-    check_graph(tmp_path, 5, graph, HardwareConfig(multipliers=60), LENGTHS)
+    streams = Design(graph, solve(graph, hardware)).streams
+    assert streams["layer.0.probs"].lanes == streams["layer.0.query"].layout.side == 2
+    assert {"layer.0.query", "layer.0.context.acc", "layer.0.ffn.act"} <= {name for name, stream in streams.items() if stream.layout.filled}
+    check_graph(tmp_path, 5, graph, hardware, LENGTHS)
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from bitloom.hw.cost.budget import Usage, larger
 from bitloom.hw.cost.resources import estimate
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.solve import HardwareConfig, MemoryConfig
-from bitloom.hw.synth import DoesNotFit, SynthError, synthesize
+from bitloom.hw.synth import DoesNotFit, SynthError, flow, synthesize
 from bitloom.hw.synth import tools as tools_module
 from bitloom.hw.synth.pll import LIMITS, solve_pll
 from bitloom.hw.synth.report import must_fit
@@ -72,15 +72,24 @@ def test_a_closed_family_gives_resources_and_claims_no_timing(chain, name):
     assert 20 < report.resources["lut"].used < 2000 and 50 < report.resources["ff"].used < 2000
 
 
-def test_a_second_call_takes_what_is_there_and_a_changed_source_does_not(chain, tmp_path):
+def test_a_second_call_takes_what_is_there_and_a_changed_source_does_not(chain, tmp_path, monkeypatch):
+    """Whatever Yosys makes of it: what it makes is in the test above."""
     flow_tools("yosys")
     steps, board = [], Board.load("arty_a7_100t")
+
+    def made(tool, arguments, folder, makes):
+        counts = dict.fromkeys(("LUT4", "FDRE"), 60 + len(steps))
+        for name in makes:
+            (folder / name).write_text(json.dumps({"design": {"num_cells_by_type": counts}}))
+
+    monkeypatch.setattr(flow, "run", made)
     first = synthesize(chain, board, tmp_path / "out", top="harness", progress=steps.append)
+    assert first.resources["lut"].used == first.resources["ff"].used == 61
     assert synthesize(chain, board, tmp_path / "out", top="harness", progress=steps.append) == first and steps == ["synthesis"]
     text = (chain / "rtl" / "fifo.sv").read_text()
     (chain / "rtl" / "fifo.sv").write_text(text + "// changed\n")
-    synthesize(chain, board, tmp_path / "out", top="harness", progress=steps.append)
-    assert steps == ["synthesis"] * 2
+    changed = synthesize(chain, board, tmp_path / "out", top="harness", progress=steps.append)
+    assert steps == ["synthesis"] * 2 and changed.resources["lut"].used == 62
 
 
 @pytest.mark.parametrize(("family", "source", "wanted"), [("ecp5", 25, 80), ("ecp5", 100, 60), ("gw2a", 27, 81), ("ice40up", 12, 24)])

@@ -50,12 +50,16 @@ def test_a_call_that_raises_says_why():
             pool.next()
 
 
-def test_workers_end_with_the_pool():
-    with Processes(crew(1), time.sleep, 60) as pool:
+def test_workers_are_as_many_as_said_and_end_with_the_pool():
+    with Processes(crew(2), time.sleep, 60) as pool:
         pool.submit(0)
-        (pid,) = pool.pids()
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+        assert pool.room == 1
+        pool.submit(1)
+        pids = pool.pids()
+        assert pool.room == 0 and len(set(pids)) == 2
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
 
 
 def test_without_ray_its_installation_is_named(monkeypatch):

@@ -148,6 +148,40 @@ def test_weights_and_architecture_may_learn_in_one_step(tmp_path):
     assert not torch.equal(of.net.edges, before[0]) and found.history[-1]["loss"] == found.history[-1]["held_out"]
 
 
+def test_draws_are_as_probable_and_as_sharp_as_said():
+    net, p = Supernet(SHAPE, 1, list(OPERATION), [1, 2]), torch.tensor([0.55] + [0.05] * 9)  # of many, noise of the other sign would show
+    with torch.no_grad():
+        net.edges[0] = p.log() + 3
+    torch.manual_seed(0)
+
+    def drawn(temperature: float) -> torch.Tensor:
+        found = []
+        for _ in range(500):
+            net.draw(temperature)
+            found.append(net.network.weights[0].detach())
+        return torch.stack(found)
+
+    sharp, blunt = drawn(0.1), drawn(10.0)
+    assert torch.allclose(sharp.sum(1), torch.ones(500)) and (sharp.amax(1) > 0.9).float().mean() > 0.6 and blunt.amax() < 0.7
+    assert torch.allclose(torch.bincount(sharp.argmax(1), minlength=10) / 500, p, atol=0.07)
+    assert torch.allclose(net.probabilities()[0][0], p) and torch.allclose(net.probabilities(0.5)[0][0], p**2 / (p**2).sum())
+
+
+def test_the_architecture_learns_behind_the_warm_up_and_what_is_beyond_the_budget_counts_more_and_more(tmp_path, monkeypatch):
+    """The weights in cells that are nearly drawn, the architecture at the step's temperature."""
+    own = {"warm_up": 0.5, "temperature": 2.0, "final_temperature": 0.5}
+    of = search(tmp_path, {"steps": 4, "budget": {"multipliers": 4}}, **own)
+    drawn, edges, draw, step = [], [], of.net.draw, of._step
+    monkeypatch.setattr(of.net, "draw", lambda temperature: (drawn.append(temperature), draw(temperature)))
+    monkeypatch.setattr(of, "_step", lambda *given: (step(*given), edges.append(of.net.edges.detach().clone()))[0])
+    of._learn()
+    assert drawn == pytest.approx([0.5, 0.5, 0.5, 2 * 0.25 ** (2 / 3), 0.5, 0.5])
+    assert [bool(e.any()) for e in edges] == [False, False, True, True]
+    beyond, share = float(of.beyond(1.0)), float(of.shares(1.0)["multipliers"])
+    assert beyond == pytest.approx(share - 1) and beyond > 0
+    assert [float(of.cost(at, 1.0)) for at in (2, 3)] == pytest.approx([0.1 * share + 5 * beyond, 0.1 * share + 10 * beyond])
+
+
 @pytest.mark.slow
 def test_a_teachers_logits_and_words_count_in_the_search(tmp_path):
     alone = search(tmp_path / "first", {"steps": 6}).run()

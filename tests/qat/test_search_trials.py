@@ -125,9 +125,10 @@ def test_a_choice_beyond_the_budget_is_not_trained(fake, tmp_path):
         best_of([])
 
 
-def test_a_bad_trial_is_pruned(fake, tmp_path):
-    study = Study(case(tmp_path, 8, sampler="tpe", pruner="median")[2], tmp_path, "a")
-    go(tmp_path, 8, parts=3, sampler="tpe", pruner="median")
+@pytest.mark.parametrize("pruner", ["median", "hyperband"])
+def test_a_bad_trial_is_pruned(fake, tmp_path, pruner):
+    study = Study(case(tmp_path, 8, sampler="tpe", pruner=pruner)[2], tmp_path, "a")
+    go(tmp_path, 8, parts=3, sampler="tpe", pruner=pruner)
     states = [t.state for t in study.study.trials]
     assert len(states) == 8 and states.count(optuna.trial.TrialState.PRUNED) > 0 < states.count(optuna.trial.TrialState.COMPLETE)
 
