@@ -177,9 +177,9 @@ def test_the_architecture_learns_behind_the_warm_up_and_what_is_beyond_the_budge
     of._learn()
     assert drawn == pytest.approx([0.5, 0.5, 0.5, 2 * 0.25 ** (2 / 3), 0.5, 0.5])
     assert [bool(e.any()) for e in edges] == [False, False, True, True]
-    beyond, share = float(of.beyond(1.0)), float(of.shares(1.0)["multipliers"])
+    beyond, share = of.beyond(1.0).item(), of.shares(1.0)["multipliers"].item()
     assert beyond == pytest.approx(share - 1) and beyond > 0
-    assert [float(of.cost(at, 1.0)) for at in (2, 3)] == pytest.approx([0.1 * share + 5 * beyond, 0.1 * share + 10 * beyond])
+    assert [of.cost(at, 1.0).item() for at in (2, 3)] == pytest.approx([0.1 * share + 5 * beyond, 0.1 * share + 10 * beyond])
 
 
 @pytest.mark.slow
