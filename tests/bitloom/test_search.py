@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from here import Here
 
 from bitloom.charts import Row, heat
 from bitloom.hw import graph_file
@@ -41,30 +42,6 @@ def test_settings_out_of_range(bitloom, tmp_path, change, text):
 def test_an_unknown_board(bitloom, tmp_path):
     code, _, err = bitloom("search", TINY, "--out", tmp_path / "run", "--board", "ulx")
     assert code == 2 and "no board 'ulx'" in err and err.count("\n") == 1
-
-
-class Here:
-    """Workers in this process; those in their own: tests/hw/test_workers.py."""
-
-    def __init__(self, crew, function, shared):
-        self.crew, self.function, self.shared, self.given = crew, function, shared, []
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    @property
-    def room(self):
-        return self.crew.count - len(self.given)
-
-    def submit(self, key, *arguments):
-        self.given.append((key, arguments))
-
-    def next(self):
-        key, arguments = self.given.pop()
-        return key, self.function(self.shared, *arguments)
 
 
 SMALL = [

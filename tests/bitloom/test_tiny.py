@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from here import Here
 
 from bitloom import RunFolder, predict
 from bitloom.errors import VerificationError
@@ -342,29 +343,11 @@ def test_simulations_find_the_same_wherever_they_are_made(tiny_run, made_here, w
     assert made(spread(tiny_run, **who)) == made_here and [outcome.mismatches for outcome in made_here[1]] == [0, 0]
 
 
-class Elsewhere:
-    """Workers of machines that do not see the build, in this process; what was submitted last is done first."""
+class Elsewhere(Here):
+    """Workers of machines that do not see the build."""
 
     def __init__(self, crew, function, shared):
-        self.crew, self.function, self.calls = crew, function, []
-        self.shared = replace(pickle.loads(pickle.dumps(shared)), folder=Path("/none"))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    @property
-    def room(self):
-        return self.crew.count - len(self.calls)
-
-    def submit(self, key, *arguments):
-        self.calls.append((key, arguments))
-
-    def next(self):
-        key, arguments = self.calls.pop()
-        return key, self.function(self.shared, *arguments)
+        super().__init__(crew, function, replace(pickle.loads(pickle.dumps(shared)), folder=Path("/none")))
 
 
 def test_simulations_without_the_builds_folder_and_in_any_order_find_the_same(tiny_run, made_here, monkeypatch):
