@@ -12,9 +12,10 @@ from encoders import ALL_BITS, random_encoder
 from bitloom.hw.graph import Graph
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import FoldingError
+from bitloom.hw.plan.predict import predict
 from bitloom.hw.plan.rolled import layers_of, roll
 from bitloom.hw.plan.solve import HardwareConfig, solve
-from bitloom.sim.encoder import visits
+from bitloom.sim.encoder import Options, run_encoder, visits
 from bitloom.sim.errors import SimulationError
 
 SEEDS = 30  # of rolled random encoders; FAST of them in the plain run
@@ -43,6 +44,17 @@ def test_random_sparse_layers(seed, tmp_path, monkeypatch):
         assert len(words) > 2 and all(len(set(own)) > 1 for own in words)
     check_turns(encoder, seed=seed, resets=2, reset_within=2000)
     check_turns(encoder, seed=seed + 1, stall_in=0.4, stall_out=0.4)
+
+
+def test_what_turns_add_alone_is_predicted_to_the_cycle(tmp_path, monkeypatch):
+    """A sentence alone, sums that round by turn: their third cycle is within what is allowed to many sentences."""
+    monkeypatch.setenv("BITLOOM_BUILD", "quick")
+    shape = dict(layers=3, hidden=16, heads=2, intermediate=16, max_tokens=10, **ALL_BITS)
+    encoder = make(tmp_path, seed=3, hardware=HardwareConfig(multipliers=60, layers=1), lengths=[5], shape=shape)
+    design = Design(encoder.graph, encoder.folding)
+    assert {u.name for u in design.units if "ROUND_FILE" in u.instance.params} >= {"layer.0.attention.sum", "layer.0.ffn.sum"}
+    got = run_encoder(encoder.folder, [encoder.want[encoder.graph.entry]], Options(taps=False))
+    assert list(got.out_last_cycle) == list(predict(design, [5]).out_last)
 
 
 @pytest.mark.slow  # in the plain run units have several queries (tests/ops)
