@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What searched bits are worth once they are trained: the choice of `bitloom search` against uniform bits, over seeds, and what both take.
 
-python -m benchmarks.searched RECIPE --data DIR --uniform quantization.weights=1 --uniform quantization.activations=4 --set search.budget='{block_ram: 78}'
+python -m benchmarks.searched RECIPE --data DIR --uniform quantization.weights=1 --uniform quantization.activations=4
     [--board ulx3s_85f] [--seeds 3] [--out DIR] [--set key=value]
-Both are trained alike (a float model of each seed's own, then quantized, distilled from it), exported and built, not simulated. Scores are the golden
-model's on the whole development split; block RAMs and DSPs those of the design that is built of the trained graph. A killed one goes on where it was;
-finished ones are not repeated. Block RAMs are printed with the board's serial bridge, which search.budget does not count.
+The search may take as many block RAMs as the uniform design of the same seed does. Both are trained alike (a float model of each seed's own, then quantized,
+distilled from it), exported and built, not simulated. Scores are the golden model's on the whole development split; block RAMs and DSPs those of the design
+that is built of the trained graph, with the board's serial bridge. A killed one goes on where it was; finished ones are not repeated.
 """
 
 from __future__ import annotations
@@ -21,18 +21,21 @@ from bitloom.hw import graph_file
 from bitloom.hw.board import Board
 from bitloom.hw.plan.folding import Folding
 from bitloom.hw.plan.table import resources
+from bitloom.qat.shared_float import reuse_float
 from bitloom.recipe import Recipe, find
 from bitloom.runfolder import RunFolder
 from bitloom.stage import STAGES, typed
 from bitloom.stages.search import chosen_recipe
+from bitloom.stages.train import START
 
 
-def trained(recipe: Recipe, data: Path | None, out: Path, board: Board, display: Display, *, search: bool) -> dict[str, float]:
-    """Float and golden score (shares), block RAMs and DSPs of a recipe, or of the one that its search chooses."""
+def trained(recipe: Recipe, data: Path | None, out: Path, board: Board, display: Display, start: Path | None = None) -> dict[str, float]:
+    """Float and golden score (shares), block RAMs and DSPs of a recipe; with `start`, of what its search chooses from the float model that is there."""
     run = RunFolder.create(out, recipe)
     with run.locked():
         run.adopt(recipe, data)
-        if search:
+        if start:
+            reuse_float(start, run.stage("search") / START, recipe.model, recipe.training, recipe.data, recipe.compression)
             run_stage(run, "search", options=typed(STAGES["search"], {"board": board.name}), watcher=display.watcher)
             run.adopt(chosen_recipe(run.stage("search")), data)
         for stage in ("train", "export", "build"):
@@ -57,8 +60,10 @@ def main() -> None:
     with Display() as display:
         for seed in range(args.seeds):
             sets = [*args.set, f"training.seed={seed}"]
-            uniform = trained(Recipe.load(find(args.recipe), [*sets, *args.uniform]), args.data, args.out / f"seed{seed}-uniform", board, display, search=False)
-            searched = trained(Recipe.load(find(args.recipe), sets), args.data, args.out / f"seed{seed}-searched", board, display, search=True)
+            first, second = (args.out / f"seed{seed}-{name}" for name in ("uniform", "searched"))
+            uniform = trained(Recipe.load(find(args.recipe), [*sets, *args.uniform]), args.data, first, board, display)
+            budget = f"search.budget.block_ram={uniform['block_ram']}"
+            searched = trained(Recipe.load(find(args.recipe), [*sets, budget]), args.data, second, board, display, first / "train")
             for name, found in (("uniform", uniform), ("searched", searched)):
                 print(f"seed {seed}, {name}: {found['block_ram']} block RAMs, {found['dsp']} DSPs", flush=True)
             rows.append({"float": uniform["float"], "uniform": uniform["golden"], "searched": searched["golden"]})

@@ -25,7 +25,8 @@ from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import Folding, FoldingError
 
 # The UART bridge and reset beside the encoder (hw/rtl/board), without its buffers; as synthesized for ECP5.
-BRIDGE = Cost(lut=1500, ff=1000)
+UART = Cost(lut=1500, ff=1000)
+BRIDGE = "bridge"  # in an estimate, in the place of a tensor's name
 BANDWIDTH = "memory bandwidth"
 ANSWERS = Memory("answers", 16, 1024, checked=False)
 
@@ -123,14 +124,15 @@ class Fitter:
 
     def used(self, costs: Estimate) -> dict[str, Usage]:
         """Each resource that the encoder and the bridge beside it take, of what may be planned with."""
-        return usage(self.board, self._counted(costs), planned(self.board))
+        return usage(self.board, self.with_bridge(costs).counted(), planned(self.board))
 
-    def _counted(self, costs: Estimate) -> dict:
-        return Estimate(board=self.board, per_node={"encoder": costs.total, "bridge": self._bridge()}).counted()
+    def with_bridge(self, costs: Estimate) -> Estimate:
+        """The encoder's estimate, and the bridge beside it."""
+        return replace(costs, per_node=costs.per_node | {BRIDGE: self._bridge()})
 
     def _bridge(self) -> Cost:
         """What stands beside the encoder."""
-        return BRIDGE + Cost(block_ram=self._buffers()) if self.board.transport.kind == "uart" else Cost()
+        return UART + Cost(block_ram=self._buffers()) if self.board.transport.kind == "uart" else Cost()
 
     def _buffers(self) -> int:
         """Blocks of the bridge: the longest sentence (hw/uart.py; with one lane, which takes no fewer than several) and the answers."""

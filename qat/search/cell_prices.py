@@ -24,7 +24,7 @@ from bitloom.hw.cost.resources import Cost, Estimator
 from bitloom.hw.cost.sizes import parameter_bits
 from bitloom.hw.graph import Graph
 from bitloom.hw.plan.design import Design
-from bitloom.hw.plan.fit import Fitter
+from bitloom.hw.plan.fit import BRIDGE, Fitter
 from bitloom.hw.plan.predict import steady_interval
 from bitloom.hw.plan.solve import HardwareConfig, meet
 from bitloom.qat.cells import NONE, Cell
@@ -134,7 +134,7 @@ class CellPrices:
         if self.board is not None:
             fitter = Fitter(graph, self.board)
             folding, estimate = fitter.styled(folding)
-            fits, taken = fitter.excess(estimate) or "", estimate.total
+            fits, taken = fitter.excess(estimate) or "", fitter.with_bridge(estimate).total
         figures = {"multipliers": folding.multipliers, "lut": taken.lut, "ff": taken.ff, "dsp": taken.dsp, "block_ram": taken.block_ram,
                    "bits": sum(parameter_bits(graph).values())}  # fmt: skip
         return RealCell(figures=figures, interval=math.ceil(steady_interval(Design(graph, folding))), fits=fits)
@@ -143,11 +143,12 @@ class CellPrices:
         """By tensor: figures of FIGURES."""
         folding, bits, costs = meet(graph, self.config), parameter_bits(graph), {}
         if self.board is not None:
-            costs = self._estimator.estimate(Design(graph, Fitter(graph, self.board).by_rule(folding))).per_node
+            fitter = Fitter(graph, self.board)
+            costs = fitter.with_bridge(self._estimator.estimate(Design(graph, fitter.by_rule(folding)))).per_node
         found = {}
-        for node in graph.nodes:
-            cost = costs.get(node.name, Cost())
-            found[node.name] = np.array([folding.per_node.get(node.name, 0), cost.lut, cost.ff, cost.dsp, cost.block_ram, bits[node.name]], dtype=float)
+        for name in (*(node.name for node in graph.nodes), BRIDGE):
+            cost = costs.get(name, Cost())
+            found[name] = np.array([folding.per_node.get(name, 0), cost.lut, cost.ff, cost.dsp, cost.block_ram, bits.get(name, 0)], dtype=float)
         return found
 
     def _place(self, tensor: str) -> tuple[Any, ...]:

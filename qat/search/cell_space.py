@@ -50,7 +50,7 @@ def priced(shape: CellsShape, quant: QuantConfig, hardware: HardwareConfig, conf
     space, goal = config.architecture, {"target_cycles": config.budget.cycles or hardware.target_cycles, "multipliers": None, "board": None}
     at = HardwareConfig.model_validate(hardware.model_dump() | goal)
     prices = CellPrices(shape, quant, at, board, space.nodes, space.operations, space.cells)
-    limits = limits_of(config.budget, prices.graph([["skip"]], 1), board)
+    limits = limits_of(config.budget, board)
     if config.budget.multipliers:
         limits["multipliers"] = float(config.budget.multipliers)
     cell, cells = prices.cheapest(limits)

@@ -15,13 +15,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from bitloom.hw.board import Board
+from bitloom.hw.cost.budget import planned, usage
 from bitloom.hw.cost.resources import Cost, Estimate, Estimator
 from bitloom.hw.cost.sizes import parameter_bits
 from bitloom.hw.graph import Graph, Node
 from bitloom.hw.ops import OPS
 from bitloom.hw.plan import streamed
 from bitloom.hw.plan.design import Design
-from bitloom.hw.plan.fit import Fitter
+from bitloom.hw.plan.fit import BRIDGE, Fitter
 from bitloom.hw.plan.folding import Folding
 from bitloom.hw.plan.solve import HardwareConfig, meet
 from bitloom.qat.search.config import Budget
@@ -78,6 +79,8 @@ class Prices:
         top = graph_of(space.top)
         hardware = Design(top, meet(top, config)).graph
         self.terms = [Term(tensor=n.name, depends=self._depends(top, hardware, n.name), matrix=bool(OPS[n.op].matrix)) for n in top.nodes]
+        if board:
+            self.terms.append(Term(tensor=BRIDGE, depends=self._depends(top, hardware, top.entry), matrix=False))
 
     @property
     def filled(self) -> bool:
@@ -115,11 +118,12 @@ class Prices:
         """By tensor: figures of COSTS."""
         bits, hardware = parameter_bits(graph), Design(graph, folding).graph
         beats = {node.name: streamed.beats_of(hardware, node, folding) for node in hardware.nodes}
-        found = {}
-        for node in graph.nodes:
-            cost = (costs and costs.per_node.get(node.name)) or Cost()
-            found[node.name] = np.array([cost.lut, cost.ff, cost.dsp, cost.block_ram, bits[node.name], beats.get(node.name, 0)], dtype=float)
-        return found
+        taken = Fitter(hardware, self.board).with_bridge(costs).per_node if costs else {}
+        return {
+            name: np.array([cost.lut, cost.ff, cost.dsp, cost.block_ram, bits.get(name, 0), beats.get(name, 0)], dtype=float)
+            for name in (term.tensor for term in self.terms)
+            for cost in (taken.get(name, Cost()),)
+        }
 
     def _depends(self, whole: Graph, hardware: Graph, tensor: str) -> tuple[str, ...]:
         """The variables whose bits a unit sees: of its output, of what it reads, and, at an accumulator, of what this was made of and becomes; in a rolled
@@ -148,8 +152,8 @@ class Prices:
                 term.table[key, LUT] = lut[term.tensor]
 
 
-def limits_of(budget: Budget, graph: Graph, board: Board | None) -> dict[str, float]:
-    """The most of each figure: the budget's, and what the board leaves beside the transport of a graph's inputs and answers.
+def limits_of(budget: Budget, board: Board | None) -> dict[str, float]:
+    """The most of each figure that the encoder and its bridge may take: the budget's, and what may be planned with on the board.
 
     Raises SearchError: a budget of resources without a board.
     """
@@ -158,9 +162,9 @@ def limits_of(budget: Budget, graph: Graph, board: Board | None) -> dict[str, fl
     if given and board is None:
         raise SearchError(f"search.budget.{next(iter(given))}: got a budget without a board, must have one to count on; give --board, or budget bytes")
     if board is not None:
-        beside = Fitter(graph, board).used(Estimate(board=board))
-        rooms = {"lut": beside["lut"], "ff": beside["ff"], "dsp": beside["dsp"], "block_ram": beside[board.resources.block_ram[0].kind]}
-        given = {name: min(float(use.available - use.used), given.get(name, math.inf)) for name, use in rooms.items()}
+        room = usage(board, Estimate(board=board).counted(), planned(board))
+        rooms = {"lut": room["lut"], "ff": room["ff"], "dsp": room["dsp"], "block_ram": room[board.resources.block_ram[0].kind]}
+        given = {name: min(float(use.available), given.get(name, math.inf)) for name, use in rooms.items()}
     return given | ({"bits": 8.0 * budget.bytes} if budget.bytes else {})
 
 

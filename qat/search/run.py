@@ -53,7 +53,7 @@ class Point:
     score        of the development split: of the float model rounded to these bits, or fine-tuned for `steps`; None: it was not trained, as beyond the budget
     loss, divergence  of the training sentences, rounded
     interval     cycles between two sentences of max_tokens, all operators counted
-    dsp, block_ram, lut, ff  of the encoder on the board; 0 without one. bytes: of all parameters
+    dsp, block_ram, lut, ff  of the encoder and the bridge beside it on the board; 0 without one. bytes: of all parameters
     predicted    dsp, block_ram and bytes as the sums of terms said before the design was made
     fits         "" or by how much the board is too small
     """
@@ -266,7 +266,7 @@ class Search:
         if self.config.budget.multipliers is not None:
             got = f"got {self.config.budget.multipliers} with method {self.config.method}"
             raise SearchError(f"search.budget.multipliers: {got}, must go with architecture: bits do not change how many there are; remove it")
-        given = limits_of(self.config.budget, self.rounded.graph(self.space.least), self.board)
+        given = limits_of(self.config.budget, self.board)
         beats = at.most_beats()
         return given | ({"beats": beats} if beats < math.inf else {})
 

@@ -13,6 +13,7 @@ from bitloom.hw.board import Board
 from bitloom.hw.plan import streamed
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.solve import HardwareConfig, MemoryConfig
+from bitloom.hw.plan.table import resources
 from bitloom.hw.settings import ConfigError
 from bitloom.qat.calibrate import calibrate
 from bitloom.qat.net.model import QuantModel
@@ -91,7 +92,7 @@ def test_a_choice_rounds_as_a_calibration_of_its_own(pick):
 def test_predicted_costs_are_those_of_the_design(layers):
     residual = {"residual": [6, 10]} if layers == 2 else {}  # of layers in turn, these decide where the layers are cut
     of = rounded(1 if layers == 1 else 0, weights=[1, 8], activations=[4, 8], embeddings=[2, 8], scores=[3, 8], probs=[], **residual)
-    made, draw = prices(of, layers), random.Random(3)
+    made, draw, board = prices(of, layers), random.Random(3), Board.load("ulx3s_85f")
     for _ in range(4):
         choice = {v.name: draw.choice(v.bits) for v in of.space.variables}
         real = made.real(choice)
@@ -99,6 +100,8 @@ def test_predicted_costs_are_those_of_the_design(layers):
         for figure in ("dsp", "block_ram", "bits"):
             assert predicted[COSTS.index(figure)] == real.costs[COSTS.index(figure)], figure
         assert predicted == pytest.approx(real.costs, rel=1e-9)  # LUTs: sums of floats in another order
+        table = resources(Design(of.graph(choice), real.folding).graph, real.folding, board)  # with the serial bridge, as `plan` and `bench` tell it
+        assert [real.costs[COSTS.index(figure)] for figure in ("dsp", "block_ram")] == [table[kind].used for kind in ("MULT18X18D", "DP16KD")]
         assert real.folding.interval == made.real(of.space.top).folding.interval
 
 
