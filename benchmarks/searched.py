@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
 from benchmarks.sst2_seeds import table
@@ -21,7 +22,6 @@ from bitloom.hw import graph_file
 from bitloom.hw.board import Board
 from bitloom.hw.plan.folding import Folding
 from bitloom.hw.plan.table import resources
-from bitloom.qat.shared_float import reuse_float
 from bitloom.recipe import Recipe, find
 from bitloom.runfolder import RunFolder
 from bitloom.stage import STAGES, typed
@@ -35,7 +35,7 @@ def trained(recipe: Recipe, data: Path | None, out: Path, board: Board, display:
     with run.locked():
         run.adopt(recipe, data)
         if start:
-            reuse_float(start, run.stage("search") / START, recipe.model, recipe.training, recipe.data, recipe.compression)
+            begin_with(start, run.path / START)
             run_stage(run, "search", options=typed(STAGES["search"], {"board": board.name}), watcher=display.watcher)
             run.adopt(chosen_recipe(run.stage("search")), data)
         for stage in ("train", "export", "build"):
@@ -43,6 +43,13 @@ def trained(recipe: Recipe, data: Path | None, out: Path, board: Board, display:
     accuracy = json.loads((run.stage("export") / "metrics.json").read_text())["accuracy"]
     used, have = resources(graph_file.load(run.stage("export")), Folding.load(run.stage("build") / "folding.json"), board), board.resources
     return {"float": accuracy["float"], "golden": accuracy["golden"], "block_ram": used[have.block_ram[0].kind].used, "dsp": used[have.dsp.kind].used}
+
+
+def begin_with(trained: Path, start: Path) -> None:
+    """Let a run that has the same seed and settings begin with the float model of another one's train stage."""
+    for name in ("tokenizer", "float"):
+        shutil.copytree(trained / name, start / name, dirs_exist_ok=True)
+    shutil.copy(trained / "settings.json", start)
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from bitloom.qat.search.config import SearchConfig
 from bitloom.recipe import Recipe
 from bitloom.report import score
 from bitloom.search_page import render, render_cell
+from bitloom.stages.train import START
 
 CHOSEN = "chosen.yaml"
 
@@ -31,13 +32,15 @@ def run(context: Context) -> str:
 
 def _bits(context: Context, board: Board | None) -> str:
     from bitloom.qat.search.run import Search, save
+    from bitloom.qat.shared_float import reuse_float
     from bitloom.qat.train import train_float
 
     recipe, hardware = context.recipe, context.recipe.hardware
     if board and context.option("board") and not hardware.target_cycles:  # as `bitloom build --board`: the board takes the goal's place
         hardware = HardwareConfig(board=board.name, layers=hardware.layers, inside=hardware.inside, memory=hardware.memory, clock_mhz=hardware.clock_mhz)
     sections = recipe.model, recipe.quantization, recipe.training, recipe.data
-    start = train_float(*sections, context.run.data_dir, context.out / "start", compression=recipe.compression, progress=context.progress)
+    reuse_float(context.run.path / START, context.out / START, recipe.model, recipe.training, recipe.data, recipe.compression)
+    start = train_float(*sections, context.run.data_dir, context.out / START, compression=recipe.compression, progress=context.progress)
     search = Search(
         start, recipe.quantization, recipe.training, recipe.model.max_tokens, hardware, recipe.search, board, context.out, context.progress
     )  # fmt: skip
@@ -60,7 +63,7 @@ def _cell(context: Context, board: Board | None) -> str:
     recipe = context.recipe
     check(recipe.model, recipe.hardware, recipe.search)
     sections = recipe.model, recipe.quantization, recipe.training, recipe.data
-    read = read_task(*sections, context.run.data_dir, context.out / "start", compression=recipe.compression, progress=context.progress)
+    read = read_task(*sections, context.run.data_dir, context.out / START, compression=recipe.compression, progress=context.progress)
     search = CellSearch(
         read, recipe.model, recipe.quantization, recipe.training, recipe.hardware, recipe.search, board, context.out, context.progress
     )  # fmt: skip
