@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How busy the multipliers are at a data set's real lengths, measured in the RTL: python -m benchmarks.lengths --data DIR [--recipe sst2-tiny].
+"""How busy the multipliers are at a data set's real lengths, measured in the RTL.
 
+python -m benchmarks.lengths --data DIR [--recipe sst2-tiny] [--set key=value]
 The recipe's shape, bits and folding with random weights, which change no cycle; the lengths are those of the development split's sentences
-with the recipe's own tokenizer. Interval and useful share as `bitloom verify` has them: between the last beats of the first and the last sentence.
+with the recipe's own tokenizer. Interval and useful share as `bitloom verify` has them: between last beats, those of the first sentences left out that leave
+together in layers that are used in turn. In all: from the first beat in to the last one out, over all sentences, the pipeline's filling included.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import numpy as np
 from bitloom.hw import golden
 from bitloom.hw.build import build, macs_per_sentence
 from bitloom.hw.plan.design import Design
-from bitloom.hw.plan.predict import predict
+from bitloom.hw.plan.predict import mean_interval, predict
 from bitloom.qat import data
 from bitloom.qat.features import Features
 from bitloom.qat.net.untrained import untrained_graph
@@ -47,12 +49,15 @@ def measure(recipe: Recipe, lengths: list[int]) -> dict[str, float]:
         folding = build(graph, recipe.hardware, Path(name))
         got = run_encoder(Path(name), np.split(want[graph.entry], np.cumsum(lengths)[:-1]), Options(taps=False))
     assert np.array_equal(got.outputs, want[graph.outputs[0]].ravel()), "the hardware's outputs differ"
-    span = int(got.out_last_cycle[-1] - got.out_last_cycle[0])
-    work = sum(macs_per_sentence(graph, n) for n in lengths[1:])
+    guess, count = predict(Design(graph, folding), lengths), len(lengths)
+    measured = mean_interval(got.out_last_cycle, guess.together)
+    work = sum(macs_per_sentence(graph, n) for n in lengths[guess.together :])
     return {
-        "predicted": predict(Design(graph, folding), lengths).interval,
-        "measured": span / (len(lengths) - 1),
-        "useful": work / (folding.multipliers * span),
+        "predicted": guess.interval,
+        "measured": measured,
+        "all_predicted": guess.out_last[-1] / count,
+        "all_measured": int(got.out_last_cycle[-1] - got.in_first_cycle[0]) / count,
+        "useful": work / (folding.multipliers * measured * (count - guess.together)),
         "multipliers": folding.multipliers,
     }
 
@@ -61,14 +66,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder with the data set; without it the recipe's source")
     parser.add_argument("--recipe", default="sst2-tiny")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a recipe key, e.g. hardware.layers=1")
     args = parser.parse_args()
-    recipe = Recipe.load(find(args.recipe), [])
+    recipe = Recipe.load(find(args.recipe), args.set)
     lengths = dev_lengths(recipe, args.data)
     some = Sentences(ids=[[0] * n for n in lengths], segments=[[]] * len(lengths), labels=[None] * len(lengths))
     chosen = some.spread(recipe.verification.sentences, recipe.verification.seed).lengths
     for what, mix in ((f"{len(chosen)} of its lengths", chosen), ("all its lengths", lengths), ("full length", [recipe.model.max_tokens] * 8)):
         row = measure(recipe, mix)
-        cycles = f"{row['measured']:,.0f} cycles a sentence measured, {row['predicted']:,.0f} predicted"
+        cycles = f"{row['measured']:,.0f} cycles between sentences measured, {row['predicted']:,.0f} predicted"
+        cycles += f"; in all {row['all_measured']:,.0f} a sentence measured, {row['all_predicted']:,.0f} predicted"
         print(f"| {recipe.name}, {what} | {row['useful']:.1%} useful of {row['multipliers']} multipliers | {cycles} |", flush=True)
 
 
