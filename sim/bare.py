@@ -13,7 +13,7 @@ import numpy as np
 from bitloom.hw import process
 from bitloom.hw.plan.design import SINK, SOURCE
 from bitloom.sim.encoder import expected_beats, link_memories, write_sentences
-from bitloom.sim.encoder_bench import encoder_model, load_streams, sinks
+from bitloom.sim.encoder_bench import encoder_model, load_streams, longest_pause, read_folding, sinks
 from bitloom.sim.errors import SimulationError
 from bitloom.sim.plusargs import arguments, settings
 from bitloom.sim.records import cycles_of, read_tap
@@ -29,8 +29,8 @@ class BareRun:
     wall_seconds: float
 
 
-def run_bare(build_dir: Path, sentences: Sequence[np.ndarray], *, wall_seconds: float = 3600.0) -> BareRun:
-    """Simulate as `bitloom.sim.encoder.run_encoder` does without taps and stalls, but with no cocotb.
+def run_bare(build_dir: Path, sentences: Sequence[np.ndarray], *, timeout_cycles: int | None = None, wall_seconds: float = 3600.0) -> BareRun:
+    """Simulate as `bitloom.sim.encoder.run_encoder` does without taps and stalls, but with no cocotb. timeout_cycles: as there.
 
     Raises SimulationError: the build fails, the simulation dies or takes longer than wall_seconds, outputs are missing.
     """
@@ -40,7 +40,8 @@ def run_bare(build_dir: Path, sentences: Sequence[np.ndarray], *, wall_seconds: 
     lengths = np.array([len(s) for s in sentences])
     beats = {s.port: expected_beats(s, lengths) for s in infos if s.port}
     expect = {s.port: beats[s.port] for s in sinks(infos)}
-    plusargs = settings(stall_in=0.0, stall_out=0.0, seed=0, beats=beats, expect=sum(expect.values()), timeout_cycles=200_000, drain_cycles=2000)
+    pause = timeout_cycles or longest_pause(read_folding(build_dir))
+    plusargs = settings(stall_in=0.0, stall_out=0.0, seed=0, beats=beats, expect=sum(expect.values()), timeout_cycles=pause, drain_cycles=2000)
     with process.scratch("bare") as work:
         link_memories(sorted(build_dir.glob("*.hex")), work)
         write_sentences(work / f"{SOURCE}.in", sentences, infos[0])

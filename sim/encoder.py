@@ -16,7 +16,7 @@ from bitloom.hw import image, process
 from bitloom.hw.keys import SEGMENT
 from bitloom.hw.plan.design import SOURCE, TURNS
 from bitloom.hw.plan.streams import Stream, borders_in
-from bitloom.sim.encoder_bench import encoder_model, load_streams, promised_identity, read_memory, sinks
+from bitloom.sim.encoder_bench import encoder_model, load_streams, longest_pause, promised_identity, read_folding, read_memory, sinks
 from bitloom.sim.errors import SimulationError
 from bitloom.sim.memory import WEIGHTS, MemoryOptions
 from bitloom.sim.plusargs import settings
@@ -35,7 +35,7 @@ class Options:
     reset_cycles         how long each lasts
     taps                 record every stream, which `bitloom.sim.verify.compare` needs; without, only inputs and outputs
     waves                write a .vcd (or .fst) there; such a build is its own
-    timeout_cycles       cycles without any recorded beat after which the hardware counts as hung
+    timeout_cycles       cycles without any recorded beat after which the hardware counts as hung; None: `longest_pause` of the encoder
     drain_cycles         that the bench runs on behind the last expected beat
     wall_seconds         limit of the whole simulation
     folder               where inputs, records and the log are kept; None: a temporary folder, removed if the run succeeded
@@ -53,7 +53,7 @@ class Options:
     reset_cycles: int = 1
     taps: bool = True
     waves: Path | None = None
-    timeout_cycles: int = 200_000
+    timeout_cycles: int | None = None
     drain_cycles: int = 2000
     wall_seconds: float = 3600.0
     folder: Path | None = None
@@ -160,7 +160,8 @@ def run_encoder(build_dir: Path, sentences: Sequence[np.ndarray], options: Optio
     build_dir = Path(build_dir)
     infos = load_streams(build_dir)
     check_sentences(sentences, infos[0])
-    options = replace(options, identity=options.identity or promised_identity(build_dir))
+    pause = options.timeout_cycles or longest_pause(read_folding(build_dir))
+    options = replace(options, identity=options.identity or promised_identity(build_dir), timeout_cycles=pause)
     bench = encoder_model(build_dir, infos, taps=options.taps, waves=options.waves)
     weights = sorted(build_dir.glob(image.FILE))
     more = options.memory.plusargs(read_memory(build_dir), options.seed) if weights else {}
@@ -178,7 +179,7 @@ def simulate(
     more: Mapping[str, int] | None = None,
     weights_hash: str = "",
 ) -> EncoderRun:
-    """Build and run a bench around any module with the encoder's ports; options.identity is given.
+    """Build and run a bench around any module with the encoder's ports; options.identity and options.timeout_cycles are given.
 
     bench     of `bench_text`
     infos     its streams: the input first, the first output last; those without a port are read only with taps

@@ -22,6 +22,8 @@ def sinks(infos: Sequence[Stream]) -> list[Stream]:
     """The streams that leave, in the order of streams.json: `m_axis` last."""
     return [s for s in infos if s.port and s.port != SOURCE]
 
+SHORTEST_PAUSE = 200_000  # cycles
+
 
 def load_streams(build_dir: Path) -> list[Stream]:
     """streams.json in its order: the input tensor first, the output tensor last.
@@ -42,6 +44,23 @@ def promised_identity(build_dir: Path) -> str:
     if found is None:
         raise SimulationError(f"{path}: no identity word, must assign one; run `bitloom build` again")
     return found[1]
+
+
+def read_folding(build_dir: Path) -> Folding:
+    """How a built encoder is folded.
+
+    Raises SimulationError: missing or malformed.
+    """
+    path = Path(build_dir) / "folding.json"
+    try:
+        return Folding.load(path)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SimulationError(f"{path}: not a folding ({error}); run `bitloom build` again") from error
+
+
+def longest_pause(folding: Folding) -> int:
+    """Cycles without a beat anywhere, after which an encoder counts as hung: a recurrent unit is silent while it computes all sentences that it holds."""
+    return max(SHORTEST_PAUSE, 2 * folding.interval * max(fold.in_flight for fold in folding.folds.values()))
 
 
 def encoder_model(build_dir: Path, infos: Sequence[Stream], *, taps: bool, waves: Path | None = None, clock: bool = True) -> Model:
@@ -69,7 +88,7 @@ def read_memory(build_dir: Path) -> Memory:
 
     Raises SimulationError: it says of none.
     """
-    memory = Folding.load(Path(build_dir) / "folding.json").memory
+    memory = read_folding(build_dir).memory
     if memory is None:
         raise SimulationError(f"{build_dir}: got {image.FILE}, but folding.json without a memory, must have both or none; run `bitloom build` again")
     return memory

@@ -17,7 +17,7 @@ import numpy as np
 from bitloom.hw.plan.design import SINK, SOURCE, Design
 from bitloom.hw.plan.streams import Stream
 from bitloom.sim.encoder import EncoderRun, Options, check_sentences, simulate
-from bitloom.sim.encoder_bench import bench_text, wave_options
+from bitloom.sim.encoder_bench import bench_text, longest_pause, wave_options
 from bitloom.sim.errors import BuildError
 from bitloom.sim.runner import BENCH_FILES, Model, encoder_effort
 
@@ -49,7 +49,8 @@ def run_rtl(verilog: Path, plan: Design, sentences: Sequence[np.ndarray], option
     verilog = Path(verilog)
     infos = [plan.entry, plan.outputs[0]]
     check_sentences(sentences, infos[0])
-    options = replace(options, taps=False, identity=plan.identity, resets=0, reset_cycles=RESET_CYCLES)
+    pause = options.timeout_cycles or longest_pause(plan.folding)
+    options = replace(options, taps=False, identity=plan.identity, resets=0, reset_cycles=RESET_CYCLES, timeout_cycles=pause)
     bench = model(verilog, infos, identity=plan.identity, waves=options.waves)
     return simulate(bench, infos, sentences, options, memories=sorted(verilog.glob("*.dat")))
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from bitloom.hw.synth.netlist import netlist, yosys_share
 from bitloom.sim.encoder import EncoderRun, Options, check_sentences, simulate
-from bitloom.sim.encoder_bench import bench_text, load_streams, promised_identity
+from bitloom.sim.encoder_bench import bench_text, load_streams, longest_pause, promised_identity, read_folding
 from bitloom.sim.runner import BENCH_FILES, HDL, QUICK, Model
 
 # Yosys's models without those of other names for the same cells; how they are written, and a netlist is, are no mistakes.
@@ -22,7 +22,7 @@ def run_netlist(
     sentences: Sequence[np.ndarray],
     out: Path,
     *,
-    timeout_cycles: int = 200_000,
+    timeout_cycles: int | None = None,
     wall_seconds: float = 3600.0,
     progress: Callable[[str], None] = lambda step: None,
 ) -> EncoderRun:
@@ -45,5 +45,6 @@ def run_netlist(
         options=ACCEPTED,
         effort=QUICK,
     )
-    options = Options(taps=False, resets=1, timeout_cycles=timeout_cycles, wall_seconds=wall_seconds, identity=promised_identity(build_dir))
+    pause = timeout_cycles or longest_pause(read_folding(build_dir))
+    options = Options(taps=False, resets=1, timeout_cycles=pause, wall_seconds=wall_seconds, identity=promised_identity(build_dir))
     return simulate(bench, infos, sentences, options, memories=[])

@@ -10,8 +10,11 @@ from encoder_bench import assert_cycles, assert_equal, assert_fills, assert_onnx
 from encoders import random_bilstm
 from sweep import plain_or_slow, random_seeds
 
+from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import FoldingError
+from bitloom.hw.plan.predict import predict
 from bitloom.hw.plan.solve import HardwareConfig, solve
+from bitloom.sim.encoder_bench import longest_pause
 
 ALL = 40
 NETWORKS = {
@@ -32,6 +35,25 @@ def test_network(name, stalls, tmp_path):
     if stalls == (0.0, 0.0):
         assert_cycles(encoder, got)
     assert_onnx_agrees(encoder)
+
+
+def silent() -> tuple:
+    """A graph and its hardware, whose units compute three sentences for more than 200,000 cycles without giving a beat."""
+    return random_bilstm(3, hidden=16, units=32, classifier=4, max_tokens=64), HardwareConfig(multipliers=12)
+
+
+def test_a_recurrent_unit_may_be_silent_for_long():
+    graph, hardware = silent()
+    folding = solve(graph, hardware)
+    assert longest_pause(folding) > predict(Design(graph, folding), [64] * 4).out_last[0] > 250_000
+
+
+@pytest.mark.slow
+def test_a_silent_unit_is_not_taken_for_a_hung_one(tmp_path):
+    encoder = make_of(tmp_path, 3, *silent(), [64] * 4)
+    got, report = encoder.run()
+    assert_equal(encoder, report)
+    assert_cycles(encoder, got)
 
 
 @pytest.mark.parametrize("seed", random_seeds(ALL))

@@ -128,10 +128,10 @@ def test_without_taps_and_without_cocotb(tmp_path, cocotb):
     sentences = chain.sentences([5] * 40)
     build = chain.write_build(tmp_path / "build")
     want = chain.golden(sentences)["logits"].reshape(-1)
-    run = run_encoder(build, sentences, Options(taps=False))
+    run = run_encoder(build, sentences, Options(taps=False, timeout_cycles=2000))
     assert run.outputs.tolist() == want.tolist()
     if not cocotb:
-        bare = run_bare(build, sentences)
+        bare = run_bare(build, sentences, timeout_cycles=2000)
         assert bare.outputs.tolist() == want.tolist() and run.cycles == bare.cycles
     with pytest.raises(SimulationError, match="no record of tensor 'double'"):
         compare(chain.graph(), chain.golden(sentences), run)
