@@ -23,7 +23,7 @@ from bitloom.hw.workers import Crew, workers
 from bitloom.qat.data import Dataset
 from bitloom.sentences import Sentences, score_some
 from bitloom.sim.encoder import EncoderRun, Options
-from bitloom.sim.encoder_bench import encoder_model, load_streams
+from bitloom.sim.encoder_bench import encoder_model, load_streams, longest_pause
 from bitloom.sim.errors import SimulationError, ToolError
 from bitloom.sim.job import Done, Hardware, Job, simulated
 from bitloom.sim.runner import build
@@ -39,7 +39,7 @@ BESIDE = "latency of the first, others behind it"
 STALL = 0.3  # share of cycles in which the source has nothing, and in which the sink takes nothing
 SLOW = 1.5  # a slow consumer takes a sentence's logits in that many times the interval, so that everything before it fills up
 LONGEST_GAP = 60_000  # cycles between two beats that a slow consumer takes; the bench's limit is 65,536
-PATIENCE, GAPS = 200_000, 40  # without any progress for so many cycles, and mean gaps of the consumer, the hardware hangs
+GAPS = 40  # mean gaps of the consumer without any progress, beside the longest pause of the hardware itself, behind which it hangs
 FULL_SENTENCES = 4  # of max_tokens, for the steady-state interval
 WAVE_SENTENCES = 2
 RESETS = 1  # in mid-run, of each simulation of several sentences
@@ -122,7 +122,7 @@ class Bench:
         options = Options(
             stall_in=stall_in,
             stall_out=stall_out,
-            timeout_cycles=self.loading + PATIENCE + int(GAPS / (1 - stall_out)),
+            timeout_cycles=self.loading + longest_pause(self.folding) + int(GAPS / (1 - stall_out)),
             waves=waves,
             seed=self.context.recipe.verification.seed + len(self.jobs),
             resets=RESETS if len(sentences) > 1 and not waves else 0,
