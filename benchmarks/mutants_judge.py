@@ -57,7 +57,8 @@ class Verdict:
 
 MATRIX = ("tests/ops/test_linear.py", "tests/ops/test_scores.py", "tests/ops/test_context.py")
 PRODUCTS, ARITHMETIC, STREAMS = "tests/rtl/test_products.py", "tests/hw/test_arithmetic.py", "tests/rtl/test_streams.py"
-ROLLED, STREAMED, CODEBOOK = "tests/hw/test_rolled.py", "tests/hw/test_streamed.py", "tests/hw/test_codebook.py"
+ROLLED, CODEBOOK = "tests/hw/test_rolled.py", "tests/hw/test_codebook.py"
+STREAMED = ("tests/hw/test_streamed.py", "tests/hw/test_streamed_kinds.py")
 OFF_RAMPS = "tests/rtl/test_off_ramps.py"
 POOLS = ("tests/ops/test_token_max.py", "tests/ops/test_token_mean.py")
 SPARSE = "tests/ops/test_linear_sparse.py"
@@ -66,8 +67,8 @@ NORM, REQUANT, BOARD = "tests/ops/test_layernorm.py", "tests/ops/test_requant.py
 UNIT = {
     "axi_fetch": ("tests/rtl/test_axi_fetch.py",),
     "banks": MATRIX,
-    "blocks": (STREAMED,),
-    "by_turn": (STREAMED,),
+    "blocks": STREAMED,
+    "by_turn": STREAMED,
     "decode": (MATRIX[0], CODEBOOK),
     "fifo": (STREAMS,),
     "fifo_deep": (STREAMS,),
@@ -76,7 +77,7 @@ UNIT = {
     "isqrt": (ARITHMETIC, NORM),
     "layernorm_scale": (NORM,),
     "layernorm_sums": (NORM,),
-    "linear_tiles": (STREAMED,),
+    "linear_tiles": STREAMED,
     "link_load": ("tests/hil/test_load.py",),
     "link_out": ("tests/hil/test_link_out.py", BOARD),
     "loop": (ROLLED, OFF_RAMPS),
@@ -92,15 +93,15 @@ UNIT = {
     "recip": (ARITHMETIC, "tests/ops/test_softmax.py", NORM),
     "regroup": (MATRIX[2],),
     "ring": MATRIX[1:],
-    "rom": ("tests/ops/test_table.py", "tests/ops/test_linear.py", REQUANT, STREAMED),
+    "rom": ("tests/ops/test_table.py", "tests/ops/test_linear.py", REQUANT, *STREAMED),
     "schedule": (SPARSE, MATRIX[0], ROLLED, "tests/hw/test_sparse.py"),
     "sdram": ("tests/rtl/test_sdram.py",),
     "softmax_row": ("tests/ops/test_softmax.py",),
     "stream_fork": (STREAMS,),
-    "tiles": (STREAMED,),
+    "tiles": STREAMED,
     "turns": (ROLLED,),
     "two_values": (MATRIX[0], CODEBOOK),
-    "unfold": (STREAMED,),
+    "unfold": STREAMED,
     "unpack": (MATRIX[0], MATRIX[2]),
     "hw/rtl/board": (BOARD,),
     "hw/synth/rtl": ("tests/hw/test_reset_sync.py",),

@@ -89,6 +89,7 @@ def cocotb_env(module: str, top: str, results: Path) -> dict[str, str]:
         "COCOTB_TEST_MODULES": module,
         "COCOTB_RESULTS_FILE": str(results),
         "COCOTB_TRUST_INERTIAL_WRITES": "1",
+        "COCOTB_REWRITE_ASSERTION_FILES": "",  # else each simulation begins by loading pytest with all its plugins
         "COCOTB_ANSI_OUTPUT": "0",
         "TOPLEVEL_LANG": "verilog",
     }

@@ -199,7 +199,7 @@ def test_signals_end_a_command_with_128_and_their_number(tmp_path, number, expec
         stderr=subprocess.PIPE,
         text=True,
         env={"PYTHONPATH": root, "PATH": ""},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # a shell's background jobs ignore SIGINT, nohup's SIGHUP
     ) as process:
         assert process.stdout.readline() == "waiting\n"
         process.send_signal(number)

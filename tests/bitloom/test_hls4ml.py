@@ -120,6 +120,7 @@ def test_another_board_makes_another_project_and_the_old_verification_stale(hls_
     assert report["backends"]["hls4ml"]["csim"] is None
 
 
+@pytest.mark.slow
 def test_a_planted_fault_in_a_header_fails_and_names_the_first_tensor(hls_copy, bitloom):
     header = hls_copy / "hls4ml" / "build" / "firmware" / "nnet_utils" / "softmax.h"
     text = header.read_text()

@@ -19,36 +19,53 @@ from bitloom.qat.files import DataWarning
 from bitloom.stage import STAGES
 from bitloom.text import printable
 
-ROOT = Path(__file__).parents[2]
 HOSTILE = "a\x1b]0;title\x07b\x9b31mc\u202ed[bold]:bug:\r"
 TAME = "a\\x1b]0;title\\x07b\\x9b31mc\\u202ed[bold]:bug:\\x0d"
 ALL = """\
-import sys, time
+import os, sys, time
 from bitloom import cli, display
 from bitloom.stage import STAGES
-for argv in (["--help"], ["plan", "--help"], ["recipes"], ["boards"], ["doctor"], ["report", "runs/none\\u2713\\xe9\\u4e2d"], ["no-such-command"]):
-    try:
-        cli.main(argv)
-    except SystemExit as end:
-        assert (end.code or 0) in (0, 2), (argv, end.code)
-with display.Display() as shown:
-    shown.watcher.began(STAGES["train"])
-    shown.watcher.progress(0.5, "caf\\xe9 \\u4e2d")
-    time.sleep(0.3)
-    shown.watcher.ended(STAGES["train"], 1.0, "label \\u4e2d \\ud800")
+import bitloom.qat.trainer  # what takes long to import, once
+for encoding in sys.argv[1:]:
+    if child := os.fork():
+        assert os.waitpid(child, 0)[1] == 0, encoding
+        continue
+    sys.stdout = open(encoding + ".out", "w", encoding=encoding)
+    sys.stderr = open(encoding + ".err", "w", encoding=encoding, errors="backslashreplace")  # as Python's own
+    for argv in (["--help"], ["plan", "--help"], ["recipes"], ["boards"], ["doctor"], ["report", "runs/none\\u2713\\xe9\\u4e2d"], ["no-such-command"]):
+        try:
+            cli.main(argv)
+        except SystemExit as end:
+            assert (end.code or 0) in (0, 2), (argv, end.code)
+    with display.Display() as shown:
+        shown.watcher.began(STAGES["train"])
+        shown.watcher.progress(0.5, "caf\\xe9 \\u4e2d")
+        time.sleep(0.3)
+        shown.watcher.ended(STAGES["train"], 1.0, "label \\u4e2d \\ud800")
+    sys.exit()
 """
+ENCODINGS = {
+    "ascii": ("ok train", r"caf\xe9 \u4e2d"),
+    "latin-1": ("ok train", "café \\u4e2d"),
+    "utf-8": ("✓ train", "café 中"),
+}
 
 
-@pytest.mark.parametrize(
-    ("encoding", "mark", "text"),
-    [("ascii", "ok train", r"caf\xe9 \u4e2d"), ("latin-1", "ok train", "café \\u4e2d"), ("utf-8", "✓ train", "café 中")],
-)
-def test_every_encoding_of_the_terminal_will_do(encoding, mark, text):
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory) -> Path:
+    """What terminals of each encoding were sent: <encoding>.out and <encoding>.err."""
+    folder = tmp_path_factory.mktemp("shown")
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "FORCE_COLOR": "1", "COLUMNS": "200"}
+    done = subprocess.run([sys.executable, "-c", ALL, *ENCODINGS], cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_every_encoding_of_the_terminal_will_do(shown, encoding):
     """Help, tables, errors, and the moving bar of a terminal."""
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONIOENCODING": encoding, "FORCE_COLOR": "1", "COLUMNS": "200"}
-    done = subprocess.run([sys.executable, "-c", ALL], cwd=ROOT, env=env, capture_output=True, check=False)
-    out, err = done.stdout.decode(encoding), done.stderr.decode(encoding)
-    assert done.returncode == 0, err
+    mark, text = ENCODINGS[encoding]
+    out, err = ((shown / f"{encoding}.{stream}").read_bytes().decode(encoding) for stream in ("out", "err"))
     plain = out.replace("\x1b[32m", "").replace("\x1b[0m", "")
     assert mark in plain and text in plain and r"\ud800" in plain and "quickstart" in out
     assert ("━" in out) == (encoding == "utf-8")

@@ -108,7 +108,7 @@ def test_the_quickstart_example_runs(tiny_copy):
         str(ROOT / "tests" / "tiny.yaml"),
         str(tiny_copy),
     ]
-    env = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"} | {key: os.environ[key] for key in ("BITLOOM_BUILD", "BITLOOM_CACHE") if key in os.environ}
+    env = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"} | {key: os.environ[key] for key in ("HOME", "BITLOOM_BUILD", "BITLOOM_CACHE") if key in os.environ}
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)  # with the simulation that the run has built
     assert done.returncode == 0, done.stderr
     assert "0 of " in done.stdout and "Prediction(" in done.stdout

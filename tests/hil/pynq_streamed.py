@@ -4,17 +4,25 @@
 import json
 import os
 import select
+import socket
+import struct
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from ip_bench import prepare
-from pynq_stand_in import Fabric, golden_answers
+from pynq_cases import Encoder
+from pynq_stand_in import Fabric, Pynq, golden_answers
 
 from bitloom.boards.pynq_driver import registers as reg
+from bitloom.boards.pynq_driver import wire
 from bitloom.hw import image
 from bitloom.hw.plan.design import Design
+from bitloom.hw.plan.solve import MemoryConfig
+from bitloom.sim.hil.targets import open_target
 
+MEMORY = MemoryConfig(data_bits=64, block=8, outstanding=4)
 ASKED = 2  # times that the host asks before the weights are there
 SLVERR, NO_IMAGE = 2, 8
 
@@ -144,3 +152,52 @@ class Simulation:
         self.process.wait(20)
         os.close(self._commands)
         os.close(self._replies)
+
+
+class Other:
+    """The same shapes and constants as an encoder's, other weights in the memory."""
+
+    def __init__(self, encoder: Encoder, folder: Path):
+        units = {f"{unit.name}.weight" for unit in encoder.design.fetching}
+        params = {key: value[:, ::-1].copy() if key in units else value for key, value in encoder.graph.params.items()}
+        self.graph = replace(encoder.graph, params=params)
+        self.design, self.path = Design(self.graph, encoder.folding), folder / image.FILE
+        self.path.write_bytes(image.make(self.design))
+        self.answers = golden_answers(self.graph, encoder.sentences, [len(s) for s in encoder.sentences])
+        assert not all(np.array_equal(*pair) for pair in zip(self.answers, encoder.answers, strict=True))
+
+
+def board(encoder: Encoder, other: Other | None = None, **options) -> Pynq:
+    """The stand-in, before a model of the IP."""
+    pynq = Pynq(encoder.graph, encoder.folding, encoder.ip, fabric=StreamedFabric, **options)
+    graphs = [encoder.graph, *([other.graph] if other else [])]
+    pynq.graphs, pynq.faulty = {graph.hash[:16]: graph for graph in graphs}, range(0)
+    return pynq
+
+
+def opened(running, design: Design):
+    target = open_target(running.spec, design)
+    target.open()
+    return target
+
+
+def check(encoder: Encoder, other: Other | None, running, count: int = 3) -> None:
+    """A host that comes now gets this one's answers."""
+    this = other or encoder
+    target = opened(running, this.design)
+    assert target.identify() == this.graph.hash[:16]
+    for got, want in zip(target.run(encoder.sentences[:count], burst=True), this.answers, strict=False):
+        assert np.array_equal(got.codes, want)
+    target.close()
+
+
+def path_of(encoder: Encoder) -> Path:
+    return encoder.build / image.FILE
+
+
+def begun(sock: socket.socket, other: Other) -> bytes:
+    """The server has taken the header; what follows it."""
+    data = other.path.read_bytes()
+    wire.send_frame(sock, wire.IMAGE, data[:4096], 5)
+    assert wire.read_frame(sock, {wire.GO: 4}, 5) == (wire.GO, struct.pack("<I", wire.PART_BYTES))
+    return data[4096:]

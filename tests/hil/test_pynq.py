@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from encoders import random_encoder
-from pynq_cases import SHAPE, TOKEN, Encoder, error_of, serving, still_serves
+from pynq_cases import SHAPE, TOKEN, Encoder, error_of, still_serves
 from pynq_stand_in import Pynq
 
 from bitloom.boards.pynq_driver import wire
@@ -33,11 +33,6 @@ def either(request, tmp_path_factory) -> Encoder:
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory) -> Encoder:
     return Encoder(tmp_path_factory.mktemp("encoder"), "sequence")
-
-
-@pytest.fixture
-def serve(monkeypatch):
-    yield from serving(monkeypatch)
 
 
 # --- what works

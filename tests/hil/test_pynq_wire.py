@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from pynq_cases import TOKEN, Encoder, error_of, serving, still_serves
+from pynq_cases import TOKEN, Encoder, error_of, still_serves
 
 from bitloom.boards.pynq_driver import wire
 from bitloom.sim.hil.errors import PortError, SilentError, TargetError
@@ -19,11 +19,6 @@ from bitloom.sim.hil.targets import open_target
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory) -> Encoder:
     return Encoder(tmp_path_factory.mktemp("encoder"), "sequence")
-
-
-@pytest.fixture
-def serve(monkeypatch):
-    yield from serving(monkeypatch)
 
 
 # --- what may come over the line

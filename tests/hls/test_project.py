@@ -275,7 +275,23 @@ def test_the_search_for_recursion_finds_it():
         tuple(TopologicalSorter(_calls("int f(int x) { return g<3>(x); }\nint g(int x) { return f(x - 1); }")).static_order())
 
 
-def test_predictions_and_traces_are_the_golden_models(tmp_path):
+@pytest.fixture
+def unoptimized(monkeypatch):
+    """hls4ml compiles its library in a third of the time: it runs a moment."""
+    from hls4ml.writer.vivado_writer import VivadoWriter
+
+    write = VivadoWriter.write_build_script
+
+    def quick(writer, model):
+        write(writer, model)
+        script = Path(model.config.get_output_dir()) / "build_lib.sh"
+        assert "-O3" in script.read_text()
+        script.write_text(script.read_text().replace("-O3", "-O0"))
+
+    monkeypatch.setattr(VivadoWriter, "write_build_script", quick)
+
+
+def test_predictions_and_traces_are_the_golden_models(unoptimized, tmp_path):
     """hls4ml's own API: sentences of any length side by side, NaN behind their tokens; here with an output for each token."""
     graph, lengths = random_encoder(8, layers=1, hidden=8, heads=2, intermediate=12, max_tokens=6, head="token"), [6, 1, 3]
     model = to_hls4ml(Design(graph, solve(graph, HardwareConfig(multipliers=20))), "pynq_z2", tmp_path)
@@ -290,7 +306,7 @@ def test_predictions_and_traces_are_the_golden_models(tmp_path):
     assert np.array_equal(again[:2], want["logits"][6]) and np.isnan(again[2:]).all()  # hls4ml drops the axis of one sentence
 
 
-def test_operators_on_arrays(tmp_path):
+def test_operators_on_arrays(unoptimized, tmp_path):
     """io_parallel, with each operator that has it."""
     part = graph_file.extract(GRAPH, "layer.0.attention.norm", "layer.0.ffn.norm")
     assert {n.op for n in part.nodes} == set(PARALLEL)

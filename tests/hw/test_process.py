@@ -19,7 +19,8 @@ PARENT = f"""\
 import signal, sys
 from pathlib import Path
 from bitloom.hw import process
-signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup's do this one
 with process.ended_by_signals(), process.scratch("test", Path(sys.argv[1])) as folder:
     process.run(["sh", "-c", {FAMILY!r}], cwd=sys.argv[1])
 """
