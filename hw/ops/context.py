@@ -141,7 +141,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "V_W": v.bits,
             "OUT_W": acc.bits,
             "BACK": p.keys.reach(graph.longest(node))["BACK"],
-            **({"SEGMENT": 1} if p.keys.segment else {}),
+            **({"SEGMENT": 1 + p.keys.pack} if p.keys.bordered else {}),
             **style_params(fold, multiplies(graph, node)),
             **ring.params(graph),
         },
@@ -201,7 +201,7 @@ def terms(p: Params) -> Terms:
         + 4 * index_bits(p["MAX_TOKENS"])
         + index_bits(words)
         + held
-        + first_key.count_bits(p, words, index_bits(p["MAX_TOKENS"]) * p.get("SEGMENT", 0)),
+        + first_key.count_bits(p, words, index_bits(p["MAX_TOKENS"]) * (p.get("SEGMENT", 0) > 0)),
     }
 
 

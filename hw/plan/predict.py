@@ -7,9 +7,11 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
-from bitloom.hw import image
+from bitloom.hw import image, pack
 from bitloom.hw.instance import Instance
+from bitloom.hw.keys import Border
 from bitloom.hw.ops import aside_of
 from bitloom.hw.parts import axi_fetch, unfold
 from bitloom.hw.parts.by_turn import ByTurn
@@ -78,9 +80,9 @@ def predict(
     borders: Borders = None,
     left_out: Sequence[int] | None = None,
 ) -> Prediction:
-    """Back-to-back sentences of these lengths through the whole encoder, source and sinks never stalling.
+    """Back-to-back sentences of these lengths through the whole encoder, source and sinks never stalling; in packs, where it takes them (hw/pack.py).
 
-    starts    of sentences that come apart: the earliest cycle of each one's first beat, from 0 on
+    starts    of sentences that come apart: the earliest cycle of each one's first beat, from 0 on; of a pack that of its first one counts
     external  the memory of the weights, where it is known better than by what the design counts on at most
     exits     of a rolled encoder with off-ramps: at which each sentence leaves (bitloom.hw.golden.exits); None: all at the last
     borders   of pairs, where keys depend on it: tokens of the first sentence of each, as sent (bitloom.hw.golden.borders); None: as plans count them
@@ -89,6 +91,10 @@ def predict(
     How long requests of external memory wait for each other is first estimated. Where they are not too many, the network is run again with what each of
     them would have met behind hw/rtl/axi_fetch.sv, had they come in the cycles of the run before.
     """
+    if design.graph.packed:
+        borders = pack.packs_of(lengths, design.graph.max_tokens)
+        starts = starts and [starts[first] for first in pack.firsts(borders)[:-1]]
+        lengths = [sum(own) for own in borders]
     borders = [design.graph.border(n) for n in lengths] if borders is None else each_border(lengths, borders)
     told = (None if exits is None else list(exits), borders, list(left_out or [0] * len(lengths)))
     if design.folding.memory is None:
@@ -130,10 +136,10 @@ def _run(
     starts: Sequence[int] | None,
     port: Estimated | Replayed | None,
     exits: Sequence[int] | None,
-    borders: Sequence[int | None],
+    borders: Sequence[Border],
     left_out: Sequence[int],
 ) -> Prediction:
-    """port: of external memory; None: there is none. exits, borders, left_out: see `predict`."""
+    """lengths: of what is sent, packs or sentences. port: of external memory; None: there is none. exits, borders, left_out: see `predict`."""
     takers = [p for unit in design.units for p in unit.ports] + [p for p in (design.loop.ports if design.loop else ()) if p is not design.loop.new]
     edges = {(p.unit, p.index): Channel(p.wire, depth=p.depth) for p in takers}
     results = {p.stream.tensor: Channel(p.wire) for p in design.exits}
@@ -161,11 +167,15 @@ def _run(
     for unit in design.units:
         processes[unit.name] = unit.timing([edges[unit.name, p.index] for p in unit.ports], outs[unit.name])
     run(processes, channels)
-    begins = [0, *(i + 1 for i, t in enumerate(first_edge.log) if t.end)][:-1]
-    ends = {tensor: [t.last + result.latency for t in result.log if t.end] for tensor, result in results.items()}
+    alone = [n for own in borders for n in own] if design.graph.packed else list(lengths)
+    begins, behind = [0, *accumulate(alone)][:-1], list(accumulate(alone))
+    ends = {}
+    for tensor, result in results.items():
+        tokens = design.graph.packed and design.streams[tensor].kind == "token"
+        ends[tensor] = [t.last + result.latency for t in ([result.log[i - 1] for i in behind] if tokens else result.log) if tokens or t.end]
     first = design.outputs[0].tensor
     return Prediction(
-        lengths=list(lengths),
+        lengths=alone,
         in_first=[first_edge.log[i].first for i in begins],
         out_last=ends[first],
         all=ends,
@@ -273,7 +283,7 @@ def _go_round(
     outs: dict,
     edges: dict,
     exits: Sequence[int] | None,
-    sent: tuple[Sequence[int | None], Sequence[int]],
+    sent: tuple[Sequence[Border], Sequence[int]],
 ) -> list[Channel]:
     """The processes of a rolled encoder's loop, between the channels of its FIFOs, which are put in the place of its streams' in `outs`.
 
