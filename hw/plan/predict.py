@@ -16,7 +16,7 @@ from bitloom.hw.ops import aside_of
 from bitloom.hw.parts import axi_fetch, unfold
 from bitloom.hw.parts.by_turn import ByTurn
 from bitloom.hw.parts.loop import Loop as LoopTiming
-from bitloom.hw.parts.loop import Pairs
+from bitloom.hw.parts.loop import Packs, Pairs
 from bitloom.hw.parts.sdram import Sdram
 from bitloom.hw.plan.design import LOOP, Design
 from bitloom.hw.plan.fifos import MIN_DEPTH
@@ -298,16 +298,19 @@ def _go_round(
     gone, by_turn = Channel("loop left"), None
     if design.by_turn:
         by_turn = ByTurn(image.turn_loads(design, ClientPort(port, len(design.fetching)).reserve).load, gone)
-    pairs = None
+    pairs = packs = None
     if loop.borders:
         asked, stream = edges[loop.borders.unit, loop.borders.index], loop.borders.stream.tensor
         everything, recall = design.graph.everything, design.graph.recall
-        pairs = Pairs(borders=sent[0], left_out=sent[1], everything=everything, recall=recall, asked=asked, told=outs[stream])
+        if design.graph.packed:
+            packs = Packs(borders=sent[0], asked=asked, told=outs[stream])
+        else:
+            pairs = Pairs(borders=sent[0], left_out=sent[1], everything=everything, recall=recall, asked=asked, told=outs[stream])
         outs[stream] = asked
-    timing = LoopTiming(params["TURNS"], params["SENTENCES"], exits, by_turn, pairs)
+    timing = LoopTiming(params["TURNS"], params["SENTENCES"], exits, by_turn, pairs, packs)
     for (unit, _), channel in edges.items():
         channel.turns = timing.entered
-        if pairs and unit != LOOP and design.unit(unit).turns > 1:
+        if (pairs or packs) and unit != LOOP and design.unit(unit).turns > 1:
             channel.borders = timing.borders
     processes["loop enter"] = timing.enter(new, back, orders, outs[loop.entry.tensor])
     outs[loop.entry.tensor] = new

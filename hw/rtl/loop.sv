@@ -181,6 +181,7 @@ module loop #(
     logic told_q;                     // the last of the pack that goes in
     wire again_valid, again_last;
     wire [B_W-1:0] again_data;
+    wire [B_W-1:0] told = take_new ? n_data : again_data;
     wire told_last = take_new ? n_last : again_last;
     wire ready = (take_new ? n_valid : again_valid) && (!o_valid || o_ready);
     wire tell = ready && (busy_q ? !told_q : moves);
@@ -189,14 +190,13 @@ module loop #(
     assign n_ready = tell && take_new;
     /* verilator lint_off PINCONNECTEMPTY */  // it holds those of all packs inside
     fifo #(.WIDTH(B_W), .DEPTH(SENTENCES * MAX_TOKENS)) u_told (
-      .clk, .rst, .s_valid(tell && this_turn != TurnW'(TURNS - 1)), .s_ready(), .s_data(o_told), .s_last(told_last),
+      .clk, .rst, .s_valid(tell && this_turn != TurnW'(TURNS - 1)), .s_ready(), .s_data(told), .s_last(told_last),
       .m_valid(again_valid), .m_ready(tell && !take_new), .m_data(again_data), .m_last(again_last));
     /* verilator lint_on PINCONNECTEMPTY */
-    wire [B_W-1:0] o_told = take_new ? n_data : again_data;
     always_ff @(posedge clk) begin
       if (moves || tell) told_q <= !ends && ((busy_q && told_q) || (tell && told_last));
       if (tell) begin
-        o_data <= o_told;
+        o_data <= told;
         o_last <= told_last;
       end
       if (tell) o_valid <= 1'b1;
