@@ -15,14 +15,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bitloom.hw.graph import Graph, Node
-from bitloom.hw.keys import PACK
+from bitloom.hw.keys import PACK, Packs
 from bitloom.hw.ops import OPS, border
 from bitloom.hw.plan.folding import FoldingError
 
 ALONE = {"embed", "linear", "requant", "add", "table", "layernorm", "scores", "softmax", "context", "first_token"}  # operators that packs pass
 MARKED, RUNS = "marked", "runs"  # what the tensors are called behind the names of those that they are made for
-
-Packs = Sequence[tuple[int, ...]]  # of each pack the tokens of its sentences
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from bitloom.hw import image, pack, process
-from bitloom.hw.keys import PACK, SEGMENT
-from bitloom.hw.pack import Packs
+from bitloom.hw.keys import PACK, SEGMENT, Packs
 from bitloom.hw.plan.design import SOURCE, TURNS
 from bitloom.hw.plan.streams import Stream, borders_in
 from bitloom.sim.encoder_bench import encoder_model, load_streams, promised_identity, read_memory, sinks
@@ -120,7 +119,7 @@ class EncoderRun:
 
     def sizes(self, tensor: str) -> np.ndarray:
         """Tokens of what a stream carries of the sentences, or packs, once each, as the host sends them."""
-        return sizes(self.infos[tensor], self.whole, self.packs)
+        return self.infos[tensor].sizes(self.whole, self.packs)
 
     def sizes_of(self, tensor: str) -> tuple[np.ndarray, np.ndarray | None]:
         """Tokens of what a stream carries, in its order, and the borders: of the sentences, or in a rolled encoder of their visits."""
@@ -147,13 +146,6 @@ class EncoderRun:
         order = [name for name, s in self.infos.items() if s.kind != "sentence"]
         behind = max(i for i, name in enumerate(order) if self.infos[name].turns)
         return self.left_out * (info.kind == "token" and order.index(tensor) < behind)
-
-
-def sizes(stream: Stream, lengths: np.ndarray, packs: Packs | None) -> np.ndarray:
-    """Tokens of each of the sentences of these lengths, or, where they come in packs, of what a stream carries of these: int64."""
-    if packs is None or stream.kind == "sentence":
-        return lengths
-    return np.array([len(own) if stream.kind == "token" and stream.keys == PACK else sum(own) for own in packs], dtype=np.int64)
 
 
 def codes(stream: Stream, record: Record, lengths: np.ndarray) -> np.ndarray:
@@ -210,7 +202,7 @@ def simulate(
         sentences = pack.sent(sentences, packs)
     borders = borders_in(infos, sentences)
     whole = lengths + np.array(options.left_out or [0] * len(lengths), dtype=np.int64)
-    sent = {s.tensor: sizes(s, whole, packs) for s in infos}
+    sent = {s.tensor: s.sizes(whole, packs) for s in infos}
     expect = {s.tensor: expected_beats(s, sent[s.tensor]) for s in sinks(infos)}
     taps = {s.port: expected_beats(s, sent[s.tensor]) for s in infos if s.port}
     for s in infos if options.taps else ():
@@ -300,8 +292,8 @@ def _collect(
     begins = (np.cumsum(lengths) - lengths) * infos[0].beats
     came, wanted, first = sum(len(r.last) for r in left.values()), sum(expect.values()), left[infos[-1].tensor]
     ends = np.flatnonzero(first.last)
-    if packs and infos[-1].kind == "token":
-        ends = np.cumsum(lengths) * infos[-1].beats - 1
+    if packs:  # `last` is at the end of a pack's answers alone
+        ends = np.cumsum(np.ones_like(lengths) if infos[-1].keys == PACK else lengths) * infos[-1].beats - 1
     problem = ""
     if faults := read_faults(work):
         cycle, tap, what = faults[0]

@@ -43,16 +43,16 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
     """A beat of a first token takes `lanes_in` cycles, any other one (numbers as in hw/rtl/first_token.sv)."""
     lanes, channels = fold.lanes_in, fold.into(graph.tensor(node.name).channels).width
     free = hold_free = told = sentence = index = 0  # free, hold_free: cycles from which the next beat can be taken, and the next one of a first token
-    starts, packed = True, len(ins) > RUNS
+    starts, packed, end = True, len(ins) > RUNS, True  # end: it is the last sentence of its pack
     while True:
         token = yield ins[0].get()
         index += 1
         if packed and starts:
-            told = (yield ins[RUNS].get()).first
+            told, _, _, end, *_ = yield ins[RUNS].get()
         first = max(token.first, free, told, hold_free if starts else 0)
         last = max(token.taken(first), first + (token.beats - 1) * (lanes if starts else 1))
         if starts:
-            first, last = yield out.put(first + 1, last + lanes, channels, True)
+            first, last = yield out.put(first + 1, last + lanes, channels, end)
             first, last, hold_free = first - 1, last - lanes, last
         ins[0].popped(first, last)
         starts = index in accumulate(ins[0].border(sentence)) if packed else token.end

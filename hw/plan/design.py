@@ -57,7 +57,7 @@ class Design:
         layouts = {name: folds[n.name].layout_in for n in self.nodes for name in operands(self.graph, n)} | {
             n.name: folds[n.name].layout_out for n in self.nodes
         }
-        made, asides, told = {}, aside_of(self.graph), PACK if self.graph.packed else SEGMENT
+        made, packed = {}, self.graph.packed
         for name in (self.graph.entry, *(n.name for n in self.nodes)):
             tensor = self.graph.tensor(name)
             made[name] = Stream(
@@ -66,15 +66,15 @@ class Design:
                 lanes=self.folding.lanes[name],
                 bits=tensor.bits,
                 signed=tensor.signed,
-                kind="token" if name in asides and self.graph.packed else tensor.kind,
+                kind="token" if packed and tensor.kind == "sentence" else tensor.kind,
                 layout=(tensor.kind != "row" and layouts.get(name)) or Layout(channels=tensor.channels),
                 heads=int(tensor.shape[1]) if tensor.kind == "row" else 0,
                 queries=self._queries(name) if tensor.kind == "row" else 1,
-                keys=str(tensor.shape[2]) if tensor.kind == "row" else told if name in asides else "T",
+                keys=str(tensor.shape[2]) if tensor.kind == "row" else self._told(name),
                 port=SOURCE if name == self.graph.entry else outputs.get(name, ""),
                 turns=self.graph.carried(name),
                 tokens=self._tokens(name),
-                pack=self.graph.max_tokens if self.graph.packed and name == self.graph.entry else 0,
+                pack=self.graph.max_tokens if packed and name == self.graph.entry else 0,
             )
             if (tiled := self._folds[name]) and not self._unfolded(name):
                 made[name] = replace(made[name], fold=tiled.pe, block=tiled.block)
@@ -82,6 +82,12 @@ class Design:
             answer = self.graph.outputs[0]
             made[answer] = replace(made[ramp], tensor=answer, wire=wire(answer), port=outputs[answer], turns=())
         return made
+
+    def _told(self, tensor: str) -> str:
+        """Keys of a stream that is no rows: as it depends on them."""
+        if self.graph.packed and self.graph.tensor(tensor).kind == "sentence":
+            return PACK
+        return SEGMENT if tensor in aside_of(self.graph) else "T"
 
     @property
     def _ramp(self) -> str:

@@ -11,7 +11,7 @@ from itertools import accumulate
 
 from bitloom.hw import image, pack
 from bitloom.hw.instance import Instance
-from bitloom.hw.keys import Border
+from bitloom.hw.keys import PACK, Border
 from bitloom.hw.ops import aside_of
 from bitloom.hw.parts import axi_fetch, unfold
 from bitloom.hw.parts.by_turn import ByTurn
@@ -168,11 +168,11 @@ def _run(
         processes[unit.name] = unit.timing([edges[unit.name, p.index] for p in unit.ports], outs[unit.name])
     run(processes, channels)
     alone = [n for own in borders for n in own] if design.graph.packed else list(lengths)
-    begins, behind = [0, *accumulate(alone)][:-1], list(accumulate(alone))
-    ends = {}
-    for tensor, result in results.items():
-        tokens = design.graph.packed and design.streams[tensor].kind == "token"
-        ends[tensor] = [t.last + result.latency for t in ([result.log[i - 1] for i in behind] if tokens else result.log) if tokens or t.end]
+    begins = [0, *accumulate(alone)][:-1]
+    ends = {tensor: [t.last + result.latency for t in result.log if t.end] for tensor, result in results.items()}
+    for tensor, result in results.items() if design.graph.packed else ():  # `end` is that of a pack
+        last = accumulate([1] * len(alone) if design.streams[tensor].keys == PACK else alone)
+        ends[tensor] = [result.log[i - 1].last + result.latency for i in last]
     first = design.outputs[0].tensor
     return Prediction(
         lengths=alone,

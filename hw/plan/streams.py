@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bitloom.hw.instance import Layout
-from bitloom.hw.keys import SEGMENT, Border, Keys
+from bitloom.hw.keys import PACK, SEGMENT, Border, Keys, Packs
 from bitloom.hw.ops import border as marks
 from bitloom.hw.tokens import Tokens
 
@@ -48,8 +48,8 @@ class Stream:
     port    the encoder's AXI4-Stream port that carries it, "" for a stream inside
     fold, block  of a folded stream (hw/rtl/blocks.sv): elements of a part, tokens of a block; 0: tokens are in order
     turns   of a stream that sentences pass several times, in a rolled encoder: the tensors of the whole graph that it carries, by turn
-    pack    of the entry: tokens of a pack of sentences, at most, that the host sends (hw/pack.py); 0: it sends each alone. All streams carry packs then, but
-            those of kind `sentence`, which carry a vector for each of their sentences; those with keys `pack` that are no rows tell their tokens
+    pack    of the entry: tokens of a pack of sentences, at most, that the host sends (hw/pack.py); 0: it sends each alone. All streams carry packs then, and a
+            token stream with keys `pack` a token for each of a pack's sentences
     tokens  how many of a sentence's it carries, as its tensor's shape has them (hw/tokens.py): in all turns, or in each
 
     The `lengths` of its methods are those that it carries.
@@ -108,6 +108,12 @@ class Stream:
     def carries(self, lengths: np.ndarray, turn: int = -1) -> np.ndarray:
         """How many tokens of sentences of these lengths it carries, in a turn (that in which they leave)."""
         return Tokens.parse(self.tokens[turn if len(self.tokens) > 1 else 0]).of(np.asarray(lengths))
+
+    def sizes(self, lengths: np.ndarray, packs: Packs | None) -> np.ndarray:
+        """Tokens of sentences of these lengths, or, where they come in packs, what stands for them of each pack: int64."""
+        if packs is None:
+            return np.asarray(lengths)
+        return np.array([len(own) if self.kind == "token" and self.keys == PACK else sum(own) for own in packs], dtype=np.int64)
 
     def order(self, lengths: np.ndarray, borders: Borders = None) -> np.ndarray | None:
         """For each value in the order in which the stream carries them, its index in the golden tensor, flat; None: all of them, in order.

@@ -2,7 +2,8 @@
 // first_token: the first token of each sentence, one element a beat; the other tokens are dropped
 // Golden : hw/ops/first_token.py
 // Stream : s_* (token stream, LANES a beat) -> m_* (1 a beat, last on the C-th)
-//          b_*: of packs (BORDER_W) tokens of each of their sentences, one beat, taken with its last token, which each of its beats waits for
+//          b_*: of packs (BORDER_W) tokens of each of their sentences, one beat, taken with its last token, which each of its beats waits for;
+//          b_last: it is its pack's last one, at whose first token's last element alone m_last is set
 // Timing : latency 1; a beat of the first token takes LANES cycles, any other one. Dropped beats never wait for m_*, so a sentence
 //          takes C + (T-1)*C/LANES cycles less the LANES-1 in which the first token's last elements leave beside the second token
 // Layout : lane i = s_data[i*W +: W], lowest first
@@ -45,27 +46,31 @@ module first_token #(
 
   assign m_valid = left_q != '0;
   assign m_data = hold_q[W-1:0];
-  assign m_last = final_q && left_q == LeftW'(1);
+  assign m_last = final_q && left_q == LeftW'(1) && pack_last;
   assign move = m_valid && m_ready;
   assign s_ready = (BORDER_W == 0 || b_valid) && (!first_q || !m_valid || (m_ready && left_q == LeftW'(1)));
   assign take = s_valid && s_ready;
   assign end_of_token = beat_q == BeatW'(Beats - 1);
 
-  // Whether the token is its sentence's last
-  wire ends;
+  // Whether the token is its sentence's last; whether hold_q is of the last sentence of its pack
+  wire ends, pack_last;
   if (BORDER_W == 0) begin : g_alone
     assign ends = s_last;
     assign b_ready = 1'b1;
+    assign pack_last = 1'b1;
     wire unused = &{1'b0, b_valid, b_data, b_last};
   end else begin : g_pack
     logic [B_W-1:0] token_q;
+    logic last_q;
+    assign pack_last = last_q;
     assign ends = token_q + 1'b1 == b_data;
     assign b_ready = take && end_of_token && ends;
     always_ff @(posedge clk) begin
+      if (take && first_q) last_q <= b_last;
       if (take && end_of_token) token_q <= ends ? '0 : token_q + 1'b1;
       if (rst) token_q <= '0;
     end
-    wire unused = &{1'b0, s_last, b_last};
+    wire unused = &{1'b0, s_last};
   end
 
   always_ff @(posedge clk) begin
