@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bitloom.hw.graph import Graph, Node
+from bitloom.hw.graph import Graph, GraphBuilder
 from bitloom.hw.keys import PACK, Packs
-from bitloom.hw.ops import OPS, border
+from bitloom.hw.ops import OPS, aside_of, border, requant
+from bitloom.hw.ops.record import TOLD
 from bitloom.hw.plan.folding import FoldingError
 
-ALONE = {"embed", "linear", "requant", "add", "table", "layernorm", "scores", "softmax", "context", "first_token"}  # operators that packs pass
 MARKED, RUNS = "marked", "runs"  # what the tensors are called behind the names of those that they are made for
 
 
@@ -48,27 +48,20 @@ def pack(graph: Graph) -> PackedGraph:
     Raises FoldingError: it is another kind of network, or its keys are not all of a sentence's.
     """
     _check(graph)
-    entry, tensors, nodes = graph.tensor(graph.entry), dict(graph.tensors), []
+    entry, b = graph.tensor(graph.entry), GraphBuilder(graph.max_tokens)
     marked = replace(entry, name=f"{entry.name}.{MARKED}", bits=entry.bits + 1, scale=entry.scale / 2)
-    runs = f"{entry.name}.{RUNS}"
-    tensors[marked.name] = marked
-
-    def tell(name: str) -> str:
-        tensors[name] = border.told(name, graph.max_tokens)
-        nodes.append(Node(name=name, op="border", inputs=(marked.name,), attrs={border.ENDS: 1}))
-        return name
-
-    if rows := [n.name for n in graph.nodes if graph.tensor(n.name).kind == "row"]:
-        tell(runs)
-        tensors |= {name: replace(tensors[name], shape=(*tensors[name].shape[:2], PACK)) for name in rows}
-    told = {n.name: tell(f"{n.name}.{RUNS}") for n in graph.nodes if n.op == "first_token"} | dict.fromkeys(rows, runs)
-    nodes.append(Node(name=entry.name, op="requant", inputs=(marked.name,), attrs={"shift": 1}))
-    nodes += [replace(n, inputs=(*n.inputs, told[n.name])) if n.name in told else n for n in graph.nodes if not OPS[n.op].host]
+    rows = [n.name for n in graph.nodes if graph.tensor(n.name).kind == "row"]
+    told = {n.name: f"{entry.name if n.name in rows else n.name}.{RUNS}" for n in graph.nodes if OPS[n.op].packs == TOLD}
+    for name in dict.fromkeys(told.values()):
+        border.append(b, name, marked, ends=True)
+    requant.append(b, entry.name, marked, np.ones(1, dtype=np.int64), 1, bits=entry.bits, signed=entry.signed, scale=entry.scale)
+    nodes = [replace(n, inputs=(*n.inputs, told[n.name])) if n.name in told else n for n in graph.nodes if not OPS[n.op].host]
+    tensors = graph.tensors | {name: replace(graph.tensor(name), shape=(*graph.tensor(name).shape[:2], PACK)) for name in rows}
     return PackedGraph(
         name=graph.name,
-        nodes=tuple(nodes),
-        tensors=tensors,
-        params=graph.params | {f"{entry.name}.mult": np.ones(1, dtype=np.int64)},
+        nodes=(*b.nodes, *nodes),
+        tensors=tensors | b.tensors | {marked.name: marked},
+        params=graph.params | b.params,
         inputs=(marked.name,),
         outputs=graph.outputs,
         max_tokens=graph.max_tokens,
@@ -78,12 +71,12 @@ def pack(graph: Graph) -> PackedGraph:
 
 
 def _check(graph: Graph) -> None:
-    if other := [n for n in graph.nodes if n.op not in ALONE]:
+    if some := [n.name for n in graph.nodes if graph.tensor(n.name).kind == "row" and not graph.tensor(n.name).keys.all]:
+        raise FoldingError(f"folding: got keys {graph.tensor(some[0]).shape[2]!r} ({some[0]}) for hardware.pack, must be all, 'T'; remove hardware.pack")
+    if other := [n for n in graph.nodes if not OPS[n.op].host and not OPS[n.op].packs]:
         raise FoldingError(
             f"folding: got {other[0].op} ({other[0].name}) for hardware.pack, must be attention and what works on each token alone; remove hardware.pack"
         )
-    if some := [n.name for n in graph.nodes if graph.tensor(n.name).kind == "row" and not graph.tensor(n.name).keys.all]:
-        raise FoldingError(f"folding: got keys {graph.tensor(some[0]).shape[2]!r} ({some[0]}) for hardware.pack, must be all, 'T'; remove hardware.pack")
 
 
 def packs_of(lengths: Sequence[int] | np.ndarray, most: int) -> list[tuple[int, ...]]:
@@ -116,7 +109,7 @@ def golden(graph: Graph, values: Mapping[str, np.ndarray], packs: Packs) -> dict
     """
     found, packed = dict(values), pack(graph)
     lengths = np.array([n for own in packs for n in own], dtype=np.int64)
-    found |= {n.name: lengths.reshape(-1, 1) for n in packed.nodes if n.op == "border"}
+    found |= {name: lengths.reshape(-1, 1) for name in aside_of(packed)}
     for name in found:
         if graph.tensors.get(name) and graph.tensor(name).kind == "row":
             found[name] = _rows(values[name], int(graph.tensor(name).shape[1]), packs)

@@ -301,7 +301,8 @@ def _collect(
     elif came < wanted:
         what = "packs" if packs else "sentences"
         problem = (
-            f"{came} of {wanted} output beats came, {int(source.last.sum())} of {len(packs or lengths)} {what} were taken, then nothing moved; records in {work}"
+            f"{came} of {wanted} output beats came, {int(source.last.sum())} of {len(packs or lengths)} {what} were taken, then nothing moved; "
+            f"records in {work}"
         )
     elif came > wanted:
         problem = f"{came} output beats came, must be {wanted}; records in {work}"

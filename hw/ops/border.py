@@ -103,21 +103,17 @@ def _ends(x, out):
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     x, out = graph.tensor(node.inputs[0]), graph.tensor(node.name)
     width = fold.into(x.channels).width
-    return Instance(module="border", params={"BEATS": width // fold.lanes_in, "WIDTH": fold.lanes_in * x.bits, "OUT_W": out.bits} | ({"ENDS": 1} if node.attrs.get(ENDS) else {}))
+    params = {"BEATS": width // fold.lanes_in, "WIDTH": fold.lanes_in * x.bits, "OUT_W": out.bits}
+    return Instance(module="border", params=params | ({"ENDS": 1} if node.attrs.get(ENDS) else {}))
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
     return HlsLayer()
 
 
-def append(b: GraphBuilder, name: str, x: Tensor) -> Tensor:
-    """The node that counts the tokens of the first sentence in marked sums `x`."""
-    return b.add("border", told(name, b.max_tokens), (x.name,))
-
-
-def told(name: str, max_tokens: int) -> Tensor:
-    """What such a node makes."""
-    return Tensor(name=name, shape=(1, 1), bits=max_tokens.bit_length(), signed=False)
+def append(b: GraphBuilder, name: str, x: Tensor, *, ends: bool = False) -> Tensor:
+    """The node that counts the tokens of the first sentence in marked sums `x`; ends: of each sentence of a pack, from the marks of their last tokens."""
+    return b.add("border", Tensor(name=name, shape=(1, 1), bits=b.max_tokens.bit_length(), signed=False), (x.name,), {ENDS: 1} if ends else {})
 
 
 def terms(p: Params) -> Terms:

@@ -14,7 +14,7 @@ from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, require, signed_
 from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops import softmax
 from bitloom.hw.ops.common import exact_matmul, largest, mean, require_bits, require_holds, require_rows, sentences, turn_spans
-from bitloom.hw.ops.record import Finn, Operator
+from bitloom.hw.ops.record import ALIKE, Finn, Operator
 from bitloom.hw.parts import banks, first_key, mac_array, regroup, ring
 from bitloom.hw.parts.banks import Banks
 from bitloom.hw.parts.mac_array import mac_latency
@@ -220,6 +220,7 @@ OP = Operator(
     name="context",
     params=PARAMS,
     attrs=ATTRS,
+    packs=ALIKE,
     check=check,
     run=run,
     onnx=onnx,

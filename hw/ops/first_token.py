@@ -10,7 +10,7 @@ import numpy as np
 from bitloom.hw.cost.memories import index_bits
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, require
 from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
-from bitloom.hw.ops.record import Finn, Operator
+from bitloom.hw.ops.record import TOLD, Finn, Operator
 
 PARAMS = ()
 ATTRS = ()
@@ -65,12 +65,8 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
 
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     x = graph.tensor(node.inputs[0])
-    return Instance(module="first_token", params={"C": fold.into(x.channels).width, "LANES": fold.lanes_in, "W": x.bits} | _told(graph, node))
-
-
-def _told(graph: Graph, node: Node) -> Params:
-    """Of packs: how wide the lengths of their sentences are."""
-    return {"BORDER_W": graph.tensor(name).bits for name in node.inputs[RUNS:]}
+    told = {"BORDER_W": graph.tensor(node.inputs[RUNS]).bits} if len(node.inputs) > RUNS else {}
+    return Instance(module="first_token", params={"C": fold.into(x.channels).width, "LANES": fold.lanes_in, "W": x.bits} | told)
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
@@ -102,6 +98,7 @@ OP = Operator(
     name="first_token",
     params=PARAMS,
     attrs=ATTRS,
+    packs=TOLD,
     check=check,
     run=run,
     onnx=onnx,

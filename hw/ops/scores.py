@@ -15,7 +15,7 @@ from bitloom.hw.divisors import divisors
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, require, signed_bits
 from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import borders, exact_matmul, largest, mean, require_bits, require_border, require_holds, require_rows, sentences, turn_spans
-from bitloom.hw.ops.record import Finn, Operator
+from bitloom.hw.ops.record import TOLD, Finn, Operator
 from bitloom.hw.parts import banks, first_key, mac_array, ring
 from bitloom.hw.parts.banks import Banks
 from bitloom.hw.parts.mac_array import mac_latency
@@ -247,6 +247,7 @@ OP = Operator(
     name="scores",
     params=PARAMS,
     attrs=ATTRS,
+    packs=TOLD,
     check=check,
     run=run,
     onnx=onnx,

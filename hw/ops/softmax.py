@@ -25,7 +25,7 @@ from bitloom.hw.ops.common import (
     sentences,
     turn_params,
 )
-from bitloom.hw.ops.record import Finn, Operator
+from bitloom.hw.ops.record import TOLD, Finn, Operator
 from bitloom.hw.parts import mul, shared
 
 PARAMS = ("exp_table",)
@@ -262,6 +262,7 @@ OP = Operator(
     name="softmax",
     params=PARAMS,
     attrs=ATTRS,
+    packs=TOLD,
     check=check,
     run=run,
     onnx=onnx,

@@ -81,7 +81,7 @@ class Pairs:
 
 
 @dataclass(kw_only=True)
-class Packs:
+class PacksInside:
     """What a loop knows of packs.
 
     borders  of the packs: tokens of each of their sentences
@@ -121,7 +121,15 @@ class Loop:
     pairs, packs  of an encoder whose keys depend on borders, of either
     """
 
-    def __init__(self, turns: int, sentences: int, exits: Sequence[int] | None = None, by_turn: ByTurn | None = None, pairs: Pairs | None = None, packs: Packs | None = None):
+    def __init__(
+        self,
+        turns: int,
+        sentences: int,
+        exits: Sequence[int] | None = None,
+        by_turn: ByTurn | None = None,
+        pairs: Pairs | None = None,
+        packs: PacksInside | None = None,
+    ):
         self.turns, self.free, self.exits, self.by_turn, self.pairs, self.packs = turns, sentences, exits, by_turn, pairs, packs
         self.borders: list[Border] = []  # of all that have entered, in order
         self._inside: deque[tuple[int, int]] = deque()  # (sentence, turn) of those in the layers, oldest first

@@ -15,8 +15,8 @@ second fills, so counting it as well makes no encoder faster.
 Where tokens are pooled, one stands for several: holdings are counted in tokens of the sentence, and a FIFO of pooled ones holds as many fewer, and one more, as
 the last of a sentence may stand for fewer. All that is between a fork and a join waits for tokens of the sentences that it has, never for the next one's.
 What tells units how to work (record field `aside`) comes once a sentence, ahead of its tokens: its FIFO holds as many as may be between where it is told
-and where it is taken, at most as many as the rings on the way; were it full, the unit that tells would wait, and with it the next sentences. Of packs it comes for each of their
-sentences, of a token at least.
+and where it is taken, at most as many as the rings on the way; were it full, the unit that tells would wait, and with it the next sentences.
+Of packs it comes for each of their sentences, of a token at least.
 What puts tokens one behind the other takes nothing of one input while the other's token passes: a token of each is counted, so that its producer goes on.
 In the layers of a rolled encoder no more tokens can wait than the sentences have that are inside.
 """

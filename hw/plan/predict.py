@@ -11,12 +11,12 @@ from itertools import accumulate
 
 from bitloom.hw import image, pack
 from bitloom.hw.instance import Instance
-from bitloom.hw.keys import PACK, Border
+from bitloom.hw.keys import PACK, Border, Packs
 from bitloom.hw.ops import aside_of
 from bitloom.hw.parts import axi_fetch, unfold
 from bitloom.hw.parts.by_turn import ByTurn
 from bitloom.hw.parts.loop import Loop as LoopTiming
-from bitloom.hw.parts.loop import Packs, Pairs
+from bitloom.hw.parts.loop import PacksInside, Pairs
 from bitloom.hw.parts.sdram import Sdram
 from bitloom.hw.plan.design import LOOP, Design
 from bitloom.hw.plan.fifos import MIN_DEPTH
@@ -79,6 +79,7 @@ def predict(
     exits: Sequence[int] | None = None,
     borders: Borders = None,
     left_out: Sequence[int] | None = None,
+    packs: Packs | None = None,
 ) -> Prediction:
     """Back-to-back sentences of these lengths through the whole encoder, source and sinks never stalling; in packs, where it takes them (hw/pack.py).
 
@@ -86,13 +87,14 @@ def predict(
     external  the memory of the weights, where it is known better than by what the design counts on at most
     exits     of a rolled encoder with off-ramps: at which each sentence leaves (bitloom.hw.golden.exits); None: all at the last
     borders   of pairs, where keys depend on it: tokens of the first sentence of each, as sent (bitloom.hw.golden.borders); None: as plans count them
+    packs     of one that takes packs: of each the tokens of its sentences; None: as the host makes them
     left_out  of an encoder that keeps first sentences: tokens of each that are not sent (hw/recall.py); None: all are sent
 
     How long requests of external memory wait for each other is first estimated. Where they are not too many, the network is run again with what each of
     them would have met behind hw/rtl/axi_fetch.sv, had they come in the cycles of the run before.
     """
     if design.graph.packed:
-        borders = pack.packs_of(lengths, design.graph.max_tokens)
+        borders = packs or pack.packs_of(lengths, design.graph.max_tokens)
         starts = starts and [starts[first] for first in pack.firsts(borders)[:-1]]
         lengths = [sum(own) for own in borders]
     borders = [design.graph.border(n) for n in lengths] if borders is None else each_border(lengths, borders)
@@ -303,7 +305,7 @@ def _go_round(
         asked, stream = edges[loop.borders.unit, loop.borders.index], loop.borders.stream.tensor
         everything, recall = design.graph.everything, design.graph.recall
         if design.graph.packed:
-            packs = Packs(borders=sent[0], asked=asked, told=outs[stream])
+            packs = PacksInside(borders=sent[0], asked=asked, told=outs[stream])
         else:
             pairs = Pairs(borders=sent[0], left_out=sent[1], everything=everything, recall=recall, asked=asked, told=outs[stream])
         outs[stream] = asked

@@ -203,7 +203,8 @@ class Stream:
     def from_dict(cls, entry: dict) -> Stream:
         """An entry of streams.json. Raises KeyError, TypeError: it is none."""
         own = {key: entry[key] for key in ("tensor", "wire", "lanes", "bits", "signed", "kind", "heads", "keys", "port")}
-        more = {"turns": tuple(entry.get("turns", ())), "fold": entry.get("fold", 0), "block": entry.get("block", 0), "pack": entry.get("pack", 0), "queries": entry.get("queries", 1)}
+        more = {"turns": tuple(entry.get("turns", ())), "fold": entry.get("fold", 0), "block": entry.get("block", 0), "queries": entry.get("queries", 1)}
+        more |= {"pack": entry.get("pack", 0)}
         more["tokens"] = tuple(entry.get("tokens", ("T",)))
         return cls(**own, **more, layout=Layout(**{key: entry[key] for key in ("channels", "blocks", "space", "side")}))
 
