@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How busy the multipliers are at a data set's real lengths, measured in the RTL: python -m benchmarks.lengths --data DIR [--recipe sst2-tiny].
+"""How busy the multipliers are at a data set's real lengths, measured in the RTL: python -m benchmarks.lengths --data DIR [--recipe sst2-tiny] [--packs].
 
 The recipe's shape, bits and folding with random weights, which change no cycle; the lengths are those of the development split's sentences
-with the recipe's own tokenizer. Interval and useful share as `bitloom verify` has them: between the last beats of the first and the last sentence.
+with the recipe's own tokenizer. Interval and useful share as `bitloom verify` has them: between the last beats of the first and the last sentence; of layers
+in turn, of the first ones that go round together. With --packs the same sentences come in packs (hardware.pack), too.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bitloom.hw import golden
+from bitloom.hw import golden, image
 from bitloom.hw.build import build, macs_per_sentence
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.predict import predict
@@ -45,15 +46,21 @@ def measure(recipe: Recipe, lengths: list[int]) -> dict[str, float]:
     want = golden.run(graph, [rng.integers(1, 1000, n).tolist() for n in lengths])
     with tempfile.TemporaryDirectory() as name:
         folding = build(graph, recipe.hardware, Path(name))
-        got = run_encoder(Path(name), np.split(want[graph.entry], np.cumsum(lengths)[:-1]), Options(taps=False))
+        got = run_encoder(Path(name), np.split(want[graph.entry], np.cumsum(lengths)[:-1]), Options(taps=False, wall_seconds=36_000, timeout_cycles=2_000_000))
     assert np.array_equal(got.outputs, want[graph.outputs[0]].ravel()), "the hardware's outputs differ"
-    span = int(got.out_last_cycle[-1] - got.out_last_cycle[0])
-    work = sum(macs_per_sentence(graph, n) for n in lengths[1:])
+    design = Design(graph, folding)
+    assert not design.fetch or np.array_equal(got.fetched, image.reads(design, lengths)), "weights were fetched more or less often than planned"
+    guess = predict(design, lengths)
+    span = int(got.out_last_cycle[-1] - got.out_last_cycle[guess.together - 1])
+    work = sum(macs_per_sentence(graph, n) for n in lengths[guess.together :])
     return {
-        "predicted": predict(Design(graph, folding), lengths).interval,
-        "measured": span / (len(lengths) - 1),
+        "predicted": guess.interval,
+        "measured": span / (len(lengths) - guess.together),
         "useful": work / (folding.multipliers * span),
         "multipliers": folding.multipliers,
+        "all": int(got.out_last_cycle[-1]) / len(lengths),
+        "all_predicted": guess.out_last[-1] / len(lengths),
+        "fetched": int(got.fetched.sum()),
     }
 
 
@@ -61,15 +68,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder with the data set; without it the recipe's source")
     parser.add_argument("--recipe", default="sst2-tiny")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a recipe key")
+    parser.add_argument("--sentences", type=int, help="so many of its lengths alone")
+    parser.add_argument("--packs", action="store_true", help="once more with hardware.pack")
     args = parser.parse_args()
-    recipe = Recipe.load(find(args.recipe), [])
+    recipe = Recipe.load(find(args.recipe), args.set)
     lengths = dev_lengths(recipe, args.data)
     some = Sentences(ids=[[0] * n for n in lengths], segments=[[]] * len(lengths), labels=[None] * len(lengths))
-    chosen = some.spread(recipe.verification.sentences, recipe.verification.seed).lengths
-    for what, mix in ((f"{len(chosen)} of its lengths", chosen), ("all its lengths", lengths), ("full length", [recipe.model.max_tokens] * 8)):
-        row = measure(recipe, mix)
-        cycles = f"{row['measured']:,.0f} cycles a sentence measured, {row['predicted']:,.0f} predicted"
-        print(f"| {recipe.name}, {what} | {row['useful']:.1%} useful of {row['multipliers']} multipliers | {cycles} |", flush=True)
+    chosen = some.spread(args.sentences or recipe.verification.sentences, recipe.verification.seed).lengths
+    mixes = [(f"{len(chosen)} of its lengths", chosen), ("all its lengths", lengths), ("full length", [recipe.model.max_tokens] * 8)]
+    packed = [recipe, recipe.model_copy(update={"hardware": recipe.hardware.model_copy(update={"pack": True})})]
+    for what, mix in mixes[: 1 if args.sentences else len(mixes)]:
+        for own in packed[: 1 + args.packs]:
+            row = measure(own, mix)
+            cycles = f"{row['measured']:,.0f} cycles a sentence measured, {row['predicted']:,.0f} predicted"
+            cycles += f"; {row['all']:,.0f} of all until the last answer, {row['all_predicted']:,.0f} predicted" if args.sentences else ""
+            cycles += f"; {row['fetched']:,} beats of weights" if row["fetched"] else ""
+            how = ", in packs" if own.hardware.pack else ""
+            print(f"| {recipe.name}, {what}{how} | {row['useful']:.1%} useful of {row['multipliers']} multipliers | {cycles} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 SEGMENT, PACK = "segment", "pack"
-FORMS = "'T' (all), 'causal', 'segment', 'pack' or 'window W' with an integer W >= 0"  # of the last entry of a row tensor's shape
+FORMS = "'T' (all), 'causal', 'segment' or 'window W' with an integer W >= 0"  # of the last entry of a row tensor's shape, and PACK in hardware (hw/pack.py)
 Border = int | tuple[int, ...] | None  # of a pair: tokens of the first sentence; of a pack: of each; None: not known
 Packs = Sequence[tuple[int, ...]]  # of each pack of sentences the tokens of its sentences (hw/pack.py)
 
