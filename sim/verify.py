@@ -105,9 +105,8 @@ def compare(graph: Graph, golden: Mapping[str, np.ndarray], run: EncoderRun, *, 
     Raises SimulationError: nothing to compare, or a golden tensor whose stream was not recorded.
     """
     if run.packs is not None:
-        golden = pack.golden(graph, golden, run.packs)
+        graph, golden = pack.pack(graph), pack.golden(graph, golden, run.packs)
     names = [node.name for node in graph.nodes if taps and not OPS[node.op].host and node.name in golden]
-    names += [name for name in run.streams if taps and run.packs and name in golden and name not in names]
     carried = {tensor: info.tensor for info in run.infos.values() for tensor in info.turns or (info.tensor,)}
     if missing := [name for name in names if carried.get(name) not in run.streams]:
         raise SimulationError(f"verify: no record of tensor '{missing[0]}', must be one of each; run the encoder with taps")

@@ -161,11 +161,14 @@ FAULTS = {
     "the next sentence's keys begin where they began": ("first_key.sv", "border_end ? at : first_q", "first_q", "layer.0.scores.acc"),
     "tokens are counted on": ("first_key.sv", "sentence_last || (SEGMENT > 1 && border_end) ?", "sentence_last ?", "layer.0.scores.acc"),
     "lengths are taken at the pack's end": ("scores.sv", "(PACK != 0 ? token_end && border_end : all_end)", "all_end", "layer.0.scores.acc"),
-    "the first sentence's length is that of all": ("context_op.sv", "if (en && issue && fresh) border_q", "if (en && issue) border_q", "layer.0.context.acc"),
+    "values begin where they began": ("context_op.sv", ".SEGMENT(SEGMENT)", ".SEGMENT(0)", "layer.0.context.acc"),
     "first tokens of packs alone": ("first_token.sv", "ends = token_q + 1'b1 == b_data", "ends = s_last", "pooler.first"),
     "an answer ends a pack": ("first_token.sv", "pack_last = last_q", "pack_last = 1'b1", "pooler.first"),
-    "lengths of the pack behind": ("loop.sv", "take_new ? n_data : again_data", "n_data", "embeddings.sum.runs"),
-    "a pack does not wait for its lengths": ("loop.sv", "last && !(busy_q && told_q) && !(ready && told_last)", "1'b0", "embeddings.sum.runs"),
+}
+ROUND = {
+    "lengths of the pack behind": ("take_new ? n_data : again_data", "n_data"),
+    "lengths of what leaves stay": ("this_turn != TurnW'(TURNS - 1)", "1'b1"),
+    "a pack's last length is told twice": ("(busy_q && told_q) || (tell && told_last)", "(busy_q && told_q)"),
 }
 
 
@@ -179,14 +182,27 @@ def plant(folder, file: str, right: str, wrong: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_planted_faults_are_found_and_named(fault, tmp_path):
-    encoder = make(tmp_path, 3, TURNS["one layer in turn"][1], LENGTHS, SMALL | {"layers": 2})
+    encoder = make(tmp_path, 3, PACKED, LENGTHS, SMALL | {"layers": 2})
     *change, where = FAULTS[fault]
     plant(tmp_path, *change)
+    found = told(encoder)
+    assert f"first at {where}: " in found or f"stream {wire(where)}: rule broken" in found, found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ROUND)
+def test_planted_faults_of_what_goes_round_are_found(fault, tmp_path):
+    encoder = make(tmp_path, 3, TURNS["one layer in turn"][1], LENGTHS, SMALL | {"layers": 2})
+    plant(tmp_path, "loop.sv", *ROUND[fault])
+    found = told(encoder)
+    assert "first at " in found or "rule broken" in found or "loop: visit" in found, found
+
+
+def told(encoder: Encoder) -> str:
     try:
-        found = str(encoder.run(timeout_cycles=20_000)[1])
+        return str(encoder.run(timeout_cycles=20_000)[1])
     except Exception as error:  # noqa: BLE001  # whatever it is, it has been found
-        found = str(error)
-    assert f"first at {where}: " in found or f"stream {wire(where)}: rule broken" in found or "loop: visit" in found, found
+        return str(error)
 
 
 def refused(text: str, graph, **hardware) -> None:
