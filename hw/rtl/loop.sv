@@ -178,7 +178,7 @@ module loop #(
     assign kept_word = '0;
     wire unused_pair = &{1'b0, n_valid, n_data, n_last, o_ready, this_turn, ALL, RECALL};
   end else if (PACK != 0) begin : g_packs
-    logic told_q;                     // the last of the pack that goes in
+    logic told_q;                     // the last of the pack that goes in, from its first beat on
     wire again_valid, again_last;
     wire [B_W-1:0] again_data;
     wire [B_W-1:0] told = take_new ? n_data : again_data;
@@ -201,10 +201,7 @@ module loop #(
       end
       if (tell) o_valid <= 1'b1;
       else if (o_ready) o_valid <= 1'b0;
-      if (rst) begin
-        told_q <= 1'b0;
-        o_valid <= 1'b0;
-      end
+      if (rst) o_valid <= 1'b0;
     end
     assign {replay, stale} = '0;
     assign kept_word = '0;
