@@ -23,7 +23,7 @@ def _back(p: Params) -> Params:
 
 def _told(p: Params) -> Params:
     """The FIFO of the tokens of packs' sentences."""
-    return {"WIDTH": p["BORDER_W"], "DEPTH": p["SENTENCES"] * p["MAX_TOKENS"]}
+    return {"WIDTH": p["BORDER_W"], "DEPTH": p["SENTENCES"] * p["MAX_TOKENS"] + 1}
 
 
 def memories(p: Params) -> list[Memory]:

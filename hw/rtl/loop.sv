@@ -188,8 +188,9 @@ module loop #(
 
     assign hold = last && !(busy_q && told_q) && !(ready && told_last);
     assign n_ready = tell && take_new;
-    /* verilator lint_off PINCONNECTEMPTY */  // it holds those of all packs inside
-    fifo #(.WIDTH(B_W), .DEPTH(SENTENCES * MAX_TOKENS)) u_told (
+    // It holds those of all packs inside; one more, as a full fifo takes none in the cycle in which one leaves
+    /* verilator lint_off PINCONNECTEMPTY */
+    fifo #(.WIDTH(B_W), .DEPTH(SENTENCES * MAX_TOKENS + 1)) u_told (
       .clk, .rst, .s_valid(tell && this_turn != TurnW'(TURNS - 1)), .s_ready(), .s_data(told), .s_last(told_last),
       .m_valid(again_valid), .m_ready(tell && !take_new), .m_data(again_data), .m_last(again_last));
     /* verilator lint_on PINCONNECTEMPTY */

@@ -85,7 +85,8 @@ def assert_equal(encoder: Encoder, got: EncoderRun, report: VerifyReport) -> Non
 TURNS = {
     "all layers": (2, PACKED),
     "one layer in turn": (3, HardwareConfig(multipliers=40, pack=True, layers=1)),
-    "two in turn, one pack inside": (4, HardwareConfig(multipliers=40, pack=True, layers=2, inside=1)),
+    "two in turn": (4, HardwareConfig(multipliers=40, pack=True, layers=2)),
+    "one pack inside": (3, HardwareConfig(multipliers=40, pack=True, layers=1, inside=1)),  # of twelve single tokens, which fill the fifo of lengths
 }
 
 
