@@ -333,15 +333,12 @@ def _early(bench: Bench, sentences: Sentences, got: EncoderRun) -> dict | None:
 
 
 def _packed(bench: Bench, sentences: Sentences, got: EncoderRun) -> dict | None:
-    """What packs save; None: the host sends each sentence alone.
-
-    cycles a sentence, of all until the last answer: measured, predicted, and predicted of the same hardware where each is a pack
-    """
+    """Cycles a sentence, of all until the last answer, and predicted of the same hardware where each is a pack; None: the host sends each alone."""
     if got.packs is None:
         return None
     with_packs, without = (predict(bench.design, sentences.lengths, packs=packs).out_last[-1] for packs in (None, [(n,) for n in sentences.lengths]))
-    cycles = {"measured": int(got.out_last_cycle[-1]), "predicted": with_packs, "without": without}
-    return {"packs": len(got.packs)} | {key: end / len(sentences) for key, end in cycles.items()}
+    ends = {"measured": int(got.out_last_cycle[-1]), "predicted": with_packs, "without": without}
+    return {"packs": len(got.packs)} | {key: end / len(sentences) for key, end in ends.items()}
 
 
 WHOLE, KEPT = "one first sentence", "one first sentence, kept"
