@@ -58,6 +58,12 @@ def key_figures(report: dict) -> Iterator[tuple[str, str, str]]:
             f"{kept['measured']:,.0f}",
             f"{kept['predicted']:,.0f} predicted, {kept['whole']:,.0f} with it",
         )
+    if packed := hardware["pack"]:
+        yield (
+            "cycles a sentence, in packs",
+            f"{packed['measured']:,.0f}",
+            f"{packed['predicted']:,.0f} predicted, {packed['without']:,.0f} each alone",
+        )
     yield (
         "size",
         f"{size['float_bytes'] / size['quantized_bytes']:.1f}x smaller",

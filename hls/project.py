@@ -50,6 +50,8 @@ def to_hls4ml(
     builder = {"io_stream": _stream_layers, "io_parallel": _array_layers}.get(io_type)
     if builder is None:
         raise HlsError(f"hls4ml: got io_type '{io_type}', must be io_stream or io_parallel; choose one of these")
+    if design.graph.packed:
+        raise HlsError("hls4ml: got hardware.pack, must be sentences alone; remove it, or use the rtl backend")
     for node in design.graph.nodes:
         if not (op := OPS.get(node.op)) or not op.host and not (op.hls and (layers.HEADERS / f"{node.op}.h").is_file()):
             raise HlsError(

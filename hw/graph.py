@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from bitloom.hw.errors import BitloomError
-from bitloom.hw.keys import Keys
+from bitloom.hw.keys import Border, Keys
 from bitloom.hw.tokens import Count, Tokens
 
 SCHEMA = "bitloom.graph/1"
@@ -98,7 +98,7 @@ class Graph:
     def tensor(self, name: str) -> Tensor:
         return self.tensors[name]
 
-    def border(self, tokens: int) -> int:
+    def border(self, tokens: int) -> Border:
         """Tokens of the first sentence of a pair of so many, as plans count them: the data's typical share, halves where that is not known; rounded up."""
         return math.ceil(tokens * self.meta.get("first_share", 0.5))
 
@@ -128,6 +128,11 @@ class Graph:
     def carried(self, name: str) -> tuple[str, ...]:
         """Of a rolled graph: the tensors of the whole graph that a tensor's stream carries, by turn; () outside of its layers."""
         return ()
+
+    @property
+    def packed(self) -> bool:
+        """It takes packs of sentences (hw/pack.py)."""
+        return False
 
     @property
     def shared(self) -> bool:

@@ -29,6 +29,7 @@ from pathlib import Path
 import numpy as np
 
 from bitloom.boards.pynq_driver.header import FIRST, MAGIC, VERSION, parse
+from bitloom.hw import pack
 from bitloom.hw.errors import BitloomError
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Instance
@@ -214,12 +215,14 @@ def _tiles(unit: Unit, data_bits: int) -> bytes:
 
 
 def reads(design: Design, lengths: Sequence[int], exits: Sequence[int] | None = None, left_out: Sequence[int] | None = None) -> np.ndarray:
-    """How often each beat of the image is fetched for sentences of these lengths: header and parameters once, or those of a turn once for each sentence that
-    passes it, every tile once a block. int64 [beats].
+    """How often each beat of the image is fetched for sentences of these lengths: header and parameters once, or those of a turn once for each sentence (or
+    pack) that passes it, every tile once a block. int64 [beats].
 
     exits     the off-ramp at which each sentence leaves; None: there are none
     left_out  of an encoder that keeps first sentences: tokens of each, of all its `lengths`, that were not sent (hw/recall.py); None: all were
     """
+    packs = pack.packs_of(lengths, design.graph.max_tokens) if design.graph.packed else None
+    lengths = lengths if packs is None else [sum(own) for own in packs]
     beat = design.folding.memory.data_bits // 8
     first, end = begin(design) // beat, (begin(design) + len(parameters(design))) // beat
     counts = np.zeros(end + len(_tail(design)) // beat, dtype=np.int64)
@@ -236,7 +239,8 @@ def reads(design: Design, lengths: Sequence[int], exits: Sequence[int] | None = 
         for turn, size in enumerate(streamed.sizes(unit.graph, unit.node, unit.fold)):
             first = (unit.fold.base + begins[turn]) // beat
             kept = turn < design.graph.recall if unit.turns > 1 and left_out is not None else unit.name in in_front
-            carried = unit.out.carries(sent if kept else lengths, turn) if unit.out.kind == "token" else np.ones(len(lengths), dtype=np.int64)
+            came = unit.out.sizes(lengths, packs) if packs else sent if kept else lengths
+            carried = unit.out.carries(came, turn) if unit.out.kind == "token" else np.ones(len(lengths), dtype=np.int64)
             inside = [n for i, n in enumerate(carried.tolist()) if exits is None or exits[i] >= turn]
             counts[first : first + size // beat] += sum(-(-n // unit.fold.block) for n in inside)
     return counts

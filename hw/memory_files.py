@@ -115,7 +115,7 @@ def _looked_up(unit: Unit, node: Node, values: Mapping[str, np.ndarray], lengths
     if not those.any():
         return None
     graph, inputs = unit.graph.source, []
-    for name in node.inputs:
+    for name in (own for own in node.inputs if own in values):  # what tells of packs is not, and counts for none
         tokens = graph.tensor(name).tokens.of(lengths)
         sizes = {"token": tokens, "row": tokens * tokens, "sentence": np.ones_like(lengths)}
         kept = np.repeat(those, sizes[graph.tensor(name).kind])

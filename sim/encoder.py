@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bitloom.hw import image, process
-from bitloom.hw.keys import SEGMENT
+from bitloom.hw import image, pack, process
+from bitloom.hw.keys import PACK, SEGMENT, Packs
 from bitloom.hw.plan.design import SOURCE, TURNS
 from bitloom.hw.plan.streams import Stream, borders_in
 from bitloom.sim.encoder_bench import encoder_model, load_streams, longest_pause, promised_identity, read_folding, read_memory, sinks
@@ -72,6 +72,7 @@ class EncoderRun:
     outputs         int64, elements that left at m_axis, flat in stream order
     output_last     bool, `last` of each of m_axis's beats
     lengths         int64 [S], tokens of each sentence, as sent
+    packs           tokens of the sentences of each pack, where the encoder takes packs (bitloom.hw.pack); None: it takes sentences
     left_out        int64 [S], tokens that were not sent (Options.left_out)
     in_first_cycle  int64 [S], when a sentence's first beat was accepted
     out_last_cycle  int64, when the last beat of each sentence left at m_axis; shorter than S if the hardware stopped
@@ -104,6 +105,7 @@ class EncoderRun:
     exits: tuple[int, ...] | None = None
     borders: np.ndarray | None = None
     left_out: np.ndarray | None = None
+    packs: tuple[tuple[int, ...], ...] | None = None
     fetched: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     def __post_init__(self) -> None:
@@ -115,12 +117,18 @@ class EncoderRun:
         """Tokens of each sentence, those that were not sent among them, int64 [S]."""
         return self.lengths if self.left_out is None else self.lengths + self.left_out
 
+    def sizes(self, tensor: str) -> np.ndarray:
+        """Tokens of what a stream carries of the sentences, or packs, once each, as the host sends them."""
+        return self.infos[tensor].sizes(self.whole, self.packs)
+
     def sizes_of(self, tensor: str) -> tuple[np.ndarray, np.ndarray | None]:
         """Tokens of what a stream carries, in its order, and the borders: of the sentences, or in a rolled encoder of their visits."""
         info = self.infos[tensor]
-        carried = [info.carries(self.whole, turn) for turn in range(max(1, len(info.turns)))]
+        carried = [info.carries(self.sizes(tensor), turn) for turn in range(max(1, len(info.turns)))]
         lengths = np.array([carried[turn][sentence] for sentence, turn in self.visits], dtype=np.int64) if info.turns else carried[0]
         missing, borders = self.missing(tensor), self.borders
+        if self.packs is not None:
+            return lengths, [self.packs[own] for own, _ in self.visits] if info.turns else list(self.packs)
         if borders is not None:
             everything = np.array([not name for name in told_in(self.infos.values()).turns])
             borders = np.array([0 if everything[turn] else borders[sentence] for sentence, turn in self.visits]) if info.turns else borders
@@ -152,7 +160,8 @@ def codes(stream: Stream, record: Record, lengths: np.ndarray) -> np.ndarray:
 def run_encoder(build_dir: Path, sentences: Sequence[np.ndarray], options: Options = Options()) -> EncoderRun:
     """Simulate a generated encoder (encoder.sv, rtl/, *.hex, streams.json) on sentences, back to back.
 
-    sentences  codes of the entry (`embeddings.sum`), int64 [T, C] each; where its stream is filled up, the zeros are put in here
+    sentences  codes of the entry (`embeddings.sum`), int64 [T, C] each; where its stream is filled up, the zeros are put in here; where the encoder takes
+               packs, they are packed here
 
     A hang or a broken stream rule is told in `problem`, with all that was recorded until then.
     Raises SimulationError: bad arguments, build failure, a simulation that died, another identity, another run after a reset.
@@ -188,12 +197,18 @@ def simulate(
     weights_hash  16 hex digits that the hardware must tell of the weights that it has read
     """
     executable = build(bench)
-    lengths = np.array([len(s) for s in sentences], dtype=np.int64)
+    lengths, packs = np.array([len(s) for s in sentences], dtype=np.int64), None
+    if infos[0].pack:
+        packs = pack.packs_of(lengths, infos[0].pack)
+        sentences = pack.sent(sentences, packs)
     borders = borders_in(infos, sentences)
     whole = lengths + np.array(options.left_out or [0] * len(lengths), dtype=np.int64)
-    expect = {s.tensor: expected_beats(s, whole) for s in sinks(infos)}
-    taps = {s.port: expected_beats(s, whole) for s in infos if s.port}
-    taps |= {s.wire: sum(expected_beats(s, whole, turn, part) for turn, part in enumerate(by_turn(infos, s, borders))) for s in infos if options.taps}
+    sent = {s.tensor: s.sizes(whole, packs) for s in infos}
+    expect = {s.tensor: expected_beats(s, sent[s.tensor]) for s in sinks(infos)}
+    taps = {s.port: expected_beats(s, sent[s.tensor]) for s in infos if s.port}
+    for s in infos if options.taps else ():
+        told = [packs] * max(1, len(s.turns)) if packs else by_turn(infos, s, borders)
+        taps[s.wire] = sum(expected_beats(s, sent[s.tensor], turn, part) for turn, part in enumerate(told))
     plusargs = settings(
         stall_in=options.stall_in,
         stall_out=options.stall_out,
@@ -221,7 +236,7 @@ def simulate(
             args=args,
             wall_seconds=options.wall_seconds,
         )
-        result = _collect(work, infos, lengths, borders, expect, options, time.monotonic() - began)
+        result = _collect(work, infos, lengths, (borders, packs), expect, options, time.monotonic() - began)
         if result.problem and not options.folder:
             process.keep(work)
     return result
@@ -256,8 +271,16 @@ def expected_beats(stream: Stream, lengths: np.ndarray, turn: int = -1, borders:
 
 
 def _collect(
-    work: Path, infos: Sequence[Stream], lengths: np.ndarray, borders: np.ndarray | None, expect: dict[str, int], options: Options, seconds: float
+    work: Path,
+    infos: Sequence[Stream],
+    lengths: np.ndarray,
+    told: tuple[np.ndarray | None, Packs | None],
+    expect: dict[str, int],
+    options: Options,
+    seconds: float,
 ) -> EncoderRun:
+    """told: borders and packs of what was sent."""
+    borders, packs = told
     source = read_tap(work / f"{SOURCE}.tap", infos[0].lanes, infos[0].io_bits, True)
     start = int(source.cycle[0]) if len(source.cycle) else 0
 
@@ -267,15 +290,20 @@ def _collect(
 
     streams = {s.tensor: read(s.wire, s, s.bits, s.signed) for s in (infos if options.taps else ())}
     left = {s.tensor: read(s.port, s, s.io_bits, s.signed) for s in sinks(infos)}
-    first_beats = np.flatnonzero(np.concatenate([[True], source.last[:-1]])[: len(source.last)])
+    begins = (np.cumsum(lengths) - lengths) * infos[0].beats
     came, wanted, first = sum(len(r.last) for r in left.values()), sum(expect.values()), left[infos[-1].tensor]
+    ends = np.flatnonzero(first.last)
+    if packs:  # `last` is at the end of a pack's answers alone
+        ends = np.cumsum(np.ones_like(lengths) if infos[-1].keys == PACK else lengths) * infos[-1].beats - 1
     problem = ""
     if faults := read_faults(work):
         cycle, tap, what = faults[0]
         problem = f"stream {tap}: rule broken in cycle {cycle - start}: {what}; records in {work}"
     elif came < wanted:
+        what = "packs" if packs else "sentences"
         problem = (
-            f"{came} of {wanted} output beats came, {int(source.last.sum())} of {len(lengths)} sentences were taken, then nothing moved; records in {work}"
+            f"{came} of {wanted} output beats came, {int(source.last.sum())} of {len(packs or lengths)} {what} were taken, then nothing moved; "
+            f"records in {work}"
         )
     elif came > wanted:
         problem = f"{came} output beats came, must be {wanted}; records in {work}"
@@ -286,9 +314,10 @@ def _collect(
         output_last=first.last,
         lengths=lengths,
         borders=borders,
+        packs=packs and tuple(packs),
         left_out=None if options.left_out is None else np.array(options.left_out, dtype=np.int64),
-        in_first_cycle=source.cycle[first_beats] - start,
-        out_last_cycle=first.cycle[first.last],
+        in_first_cycle=source.cycle[begins[begins < len(source.cycle)]] - start,
+        out_last_cycle=first.cycle[ends[ends < len(first.cycle)]],
         cycles=cycles_of(work)[0],
         wall_seconds=seconds,
         problem=problem,
@@ -296,7 +325,7 @@ def _collect(
         fills=read_fills(work),
         fetched=np.fromfile(path, dtype=np.uint32).astype(np.int64) if (path := work / f"{WEIGHTS}.fetched").is_file() else np.zeros(0, dtype=np.int64),
         exits=options.exits,
-        visits=visits(streams[TURNS].beats[:, 0].tolist(), len(infos[1].turns), len(lengths), options.exits) if TURNS in streams else (),
+        visits=visits(streams[TURNS].beats[:, 0].tolist(), len(infos[1].turns), len(packs or lengths), options.exits) if TURNS in streams else (),
     )
 
 
@@ -333,7 +362,7 @@ def check_sentences(sentences: Sequence[np.ndarray], first: Stream) -> None:
     """Raise SimulationError unless these are codes of the input stream."""
     if not len(sentences):
         raise SimulationError("run_encoder: got no sentence, must be at least one")
-    high = (1 << first.bits - 1) - 1
+    high = (1 << first.bits - 1 - (first.pack > 0)) - 1
     for index, sentence in enumerate(sentences):
         codes = np.asarray(sentence)
         if codes.ndim != 2 or codes.shape[1] != first.channels or not len(codes):

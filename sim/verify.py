@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from bitloom.hw import pack
 from bitloom.hw.graph import Graph
 from bitloom.hw.keys import SEGMENT
 from bitloom.hw.ops import OPS
@@ -103,6 +104,8 @@ def compare(graph: Graph, golden: Mapping[str, np.ndarray], run: EncoderRun, *, 
     taps    compare the streams inside too; without, only what left the chip
     Raises SimulationError: nothing to compare, or a golden tensor whose stream was not recorded.
     """
+    if run.packs is not None:
+        graph, golden = pack.pack(graph), pack.golden(graph, golden, run.packs)
     names = [node.name for node in graph.nodes if taps and not OPS[node.op].host and node.name in golden]
     carried = {tensor: info.tensor for info in run.infos.values() for tensor in info.turns or (info.tensor,)}
     if missing := [name for name in names if carried.get(name) not in run.streams]:
@@ -117,7 +120,7 @@ def compare(graph: Graph, golden: Mapping[str, np.ndarray], run: EncoderRun, *, 
         info = run.infos[name]
         tensor = info.turns[-1] if info.turns else name
         if tensor in golden:
-            lengths = info.carries(run.whole)
+            lengths = info.carries(run.sizes(name))
             reports.append(_report(info.port, info, np.asarray(golden[tensor]).reshape(-1), codes(info, record, lengths), record.last, lengths))
     values = sum(r.values for r in reports)
     if values == 0:
@@ -137,9 +140,9 @@ def _in_order(info: Stream, want: Sequence[np.ndarray], run: EncoderRun, visits:
     flat, missing = [np.asarray(tensor).reshape(-1) for tensor in want], run.missing(info.tensor)
     if not visits and not missing.any():
         return flat[0]
-    tokens = [info.carries(run.whole, turn) for turn in range(len(flat))]
+    tokens = [info.carries(run.sizes(info.tensor), turn) for turn in range(len(flat))]
     starts = [sentence_starts(info, own, len(values)) for own, values in zip(tokens, flat, strict=True)]
-    chosen = visits or [(s, 0) for s in range(len(run.lengths))]
+    chosen = visits or [(s, 0) for s in range(len(tokens[0]))]
     found = [(flat[turn][starts[turn][s] : starts[turn][s + 1]], int(tokens[turn][s])) for s, turn in chosen]
     return np.concatenate([_sent(info, values, tokens, left) if left else values for (values, tokens), left in zip(found, missing.tolist(), strict=True)])
 

@@ -18,6 +18,14 @@ def corners(rng: np.random.Generator, tensor: Tensor, tokens: int) -> np.ndarray
     return codes
 
 
+def packs_of(rng, lengths) -> list[tuple[int, ...]]:
+    """Tokens of the sentences of packs: one, as many as there are tokens, or any."""
+    cuts = [np.flatnonzero(rng.random(n - 1) < rng.choice([0, 0.3, 1])) + 1 for n in lengths]
+    return [tuple(np.diff([0, *own, n]).tolist()) for own, n in zip(cuts, lengths, strict=True)]
+
+
 def borders_of(rng, lengths, keys):
-    """Tokens of the first sentences of pairs: none, some or all of each; None where the keys do not depend on it."""
+    """Tokens of the first sentences of pairs: none, some or all of each; of all sentences of packs; None where the keys do not depend on it."""
+    if keys == "pack":
+        return packs_of(rng, lengths)
     return np.where(rng.integers(0, 4, len(lengths)) > 0, rng.integers(0, np.array(lengths) + 1), lengths) if keys == "segment" else None

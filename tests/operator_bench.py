@@ -29,14 +29,14 @@ class Case:
 
     data     codes of each input, as hw/golden.py lays them out
     lengths  tokens of each sentence
-    borders  of those that are pairs, tokens of the first (hw/keys.py); None: no keys depend on it
+    borders  of those that are pairs, tokens of the first, or of packs, of each of their sentences (hw/keys.py); None: no keys depend on it
     """
 
     graph: Graph
     fold: Fold
     data: tuple[np.ndarray, ...]
     lengths: np.ndarray
-    borders: np.ndarray | None = None
+    borders: np.ndarray | list[tuple[int, ...]] | None = None
 
     @property
     def node(self) -> Node:
@@ -104,7 +104,10 @@ def beats(
         units = np.full(len(codes), layout.width // lanes)
     ends = np.cumsum(units) - 1
     last = np.zeros(len(words), dtype=bool)
-    last[ends if tensor.kind != "token" else ends[np.cumsum(lengths) - 1]] = True
+    if tensor.kind == "sentence" and isinstance(borders, list):  # a vector for each sentence of a pack
+        lengths = [len(own) for own in borders]
+    by_row = tensor.kind == "row" or len(ends) == len(lengths)
+    last[ends if by_row else ends[np.cumsum(lengths) - 1]] = True
     return words, last, ends
 
 

@@ -33,6 +33,8 @@ def run(context: Context) -> str:
             f"finn: got layers in hardware: {folding.how}; must be all, with their weights on the chip; remove hardware.layers and hardware.memory, or use "
             "the rtl backend"
         )
+    if folding.pack:
+        raise FinnError("finn: got hardware.pack, must be sentences alone; remove it, or use the rtl backend")
     board, tokens = Board.load(context.option("board")), wanted_tokens(context)
     clock = context.recipe.hardware.clock_mhz
     context.progress(None, f"QONNX for {tokens} tokens, FINN's steps for {board.part}: a minute or two")

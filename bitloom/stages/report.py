@@ -63,6 +63,7 @@ def assemble(context: Context) -> dict:
             "bottleneck": timing["bottleneck"],
             "early_exit": verified["early_exit"],
             "recall": verified["recall"],
+            "pack": verified["pack"],
             "fifos": verified["fifos"],
             "stages": stages,
         },

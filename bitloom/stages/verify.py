@@ -249,6 +249,7 @@ def run(context: Context) -> str:
         "cycles": cycles,
         "early_exit": _early(bench, chosen, mixed),
         "recall": kept,
+        "pack": _packed(bench, chosen, mixed),
         "rtl_accuracy": _accuracy(dataset, bench.graph, chosen, mixed),
     }
     (context.out / "verify.json").write_text(json.dumps(result, indent=1) + "\n")
@@ -329,6 +330,15 @@ def _early(bench: Bench, sentences: Sentences, got: EncoderRun) -> dict | None:
         "predicted": with_exits.out_last[-1] / len(sentences),
         "without": without.out_last[-1] / len(sentences),
     }
+
+
+def _packed(bench: Bench, sentences: Sentences, got: EncoderRun) -> dict | None:
+    """Cycles a sentence, of all until the last answer, and predicted of the same hardware where each is a pack; None: the host sends each alone."""
+    if got.packs is None:
+        return None
+    with_packs, without = (predict(bench.design, sentences.lengths, packs=packs).out_last[-1] for packs in (None, [(n,) for n in sentences.lengths]))
+    ends = {"measured": int(got.out_last_cycle[-1]), "predicted": with_packs, "without": without}
+    return {"packs": len(got.packs)} | {key: end / len(sentences) for key, end in ends.items()}
 
 
 WHOLE, KEPT = "one first sentence", "one first sentence, kept"

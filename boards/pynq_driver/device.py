@@ -125,7 +125,7 @@ class Device:
             buffer.freebuffer()
 
     def _transfer(self, sentences: Sequence[np.ndarray]) -> list[Result]:
-        rows = [len(s) if self.output.kind == "token" else 1 for s in sentences]
+        rows = [self.output.rows(s) for s in sentences]
         data = packet(sentences, self.input).reshape(-1)
         size = self.output.beats(sum(rows)) * self.output.beat_bytes
         before = self._encoder.read(reg.DONE)
@@ -172,7 +172,7 @@ class Device:
 
     def _bytes(self, sentences: int) -> tuple[int, int]:
         """Of the largest transfers in and out for that many sentences."""
-        rows = self.max_tokens if self.output.kind == "token" else 1
+        rows = 1 if self.output.kind == "sentence" else self.max_tokens
         return (sentences * (1 + self.input.beats(self.max_tokens)) * self.input.beat_bytes, sentences * self.output.beats(rows) * self.output.beat_bytes)
 
     def _sentences_per_transfer(self) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 class Stream:
     """A stream of the IP: a beat is `lanes` elements of `element_bytes`, little-endian, from byte 0 on, then zeros up to `beat_bytes`.
 
-    kind  "token": [T, channels] a sentence; "sentence": [1, channels]
+    kind  "token": [T, channels] a sentence; "sentence": [1, channels]; "pack": [1, channels] for each sentence of a pack, whose last token's first code is odd
     bits  of a code, sign-extended where `signed`
     """
 
@@ -28,6 +28,10 @@ class Stream:
     def beats(self, rows: int) -> int:
         """Beats of that many rows of `channels`."""
         return rows * self.channels // self.lanes
+
+    def rows(self, codes: np.ndarray) -> int:
+        """Of the answer to a sentence, or a pack, whose codes are int [T, channels of the input]."""
+        return {"token": len(codes), "sentence": 1, "pack": int(np.sum(codes[:, 0] & 1))}[self.kind]
 
     @property
     def dtype(self) -> np.dtype:

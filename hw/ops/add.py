@@ -13,7 +13,7 @@ from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, require, signed_
 from bitloom.hw.hexfile import Hex, fields
 from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import clip, largest, pipeline, require_bits, round_shift, rounding, turn_params
-from bitloom.hw.ops.record import Finn, Operator
+from bitloom.hw.ops.record import ALIKE, Finn, Operator
 
 PARAMS = ()
 ATTRS = ("mult_a", "mult_b", "shift")
@@ -164,6 +164,7 @@ OP = Operator(
     name="add",
     params=PARAMS,
     attrs=ATTRS,
+    packs=ALIKE,
     check=check,
     run=run,
     onnx=onnx,

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""border: how many tokens the first sentence of a pair has, from the marks that the second one's carry."""
+"""border: how many tokens the first sentence of a pair has, from the marks that the second one's carry; or each sentence of a pack, from those of its end."""
 
 from __future__ import annotations
+
+from itertools import accumulate
 
 import numpy as np
 
@@ -13,6 +15,7 @@ from bitloom.hw.ops.record import Operator
 
 PARAMS = ()
 ATTRS = ()
+ENDS = "ends"  # attribute: the last tokens of a pack's sentences are marked (hw/pack.py)
 
 
 def border(x, lengths):
@@ -24,6 +27,11 @@ def border(x, lengths):
     """
     marks = x[:, 0] & 1
     return np.array([[int(np.argmax(own)) if (own := marks[tok]).any() else n] for n, tok, _ in sentences(lengths)], dtype=np.int64).reshape(-1, 1)
+
+
+def ends(x):
+    """y = tokens of each sentence of packs, whose last tokens have an odd channel 0; int64 [N, C] -> int64 [S, 1]."""
+    return np.diff(np.flatnonzero(x[:, 0] & 1), prepend=-1).reshape(-1, 1)
 
 
 def marked(word, position, segment):
@@ -39,7 +47,7 @@ def check(graph: Graph, node: Node) -> None:
 
 
 def run(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.ndarray) -> np.ndarray:
-    return border(inputs[0], lengths)
+    return ends(inputs[0]) if node.attrs.get(ENDS) else border(inputs[0], lengths)
 
 
 def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
@@ -53,6 +61,8 @@ def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
 
 def timing(graph: Graph, node: Node, fold: Fold, ins, out):
     """Tells the border with the first beat of the second sentence, or the last of all (numbers as in hw/rtl/border.sv)."""
+    if node.attrs.get(ENDS):
+        yield from _ends(ins[0], out)
     free = sentence = 0
     while True:
         index, end, told = 0, False, False
@@ -73,19 +83,37 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
         free, sentence = max(free, moved), sentence + 1
 
 
+def _ends(x, out):
+    """Of packs: with the last beat of each sentence."""
+    free = sentence = index = 0
+    while True:
+        token = yield x.get()
+        index += 1
+        first = max(token.first, free)
+        last = token.taken(first)
+        x.popped(first, last)
+        free = last + 1
+        if index in accumulate(x.border(sentence)):
+            _, moved = yield out.put(last + 1, last + 1, 1, token.end)
+            free = max(free, moved)
+        if token.end:
+            sentence, index = sentence + 1, 0
+
+
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     x, out = graph.tensor(node.inputs[0]), graph.tensor(node.name)
     width = fold.into(x.channels).width
-    return Instance(module="border", params={"BEATS": width // fold.lanes_in, "WIDTH": fold.lanes_in * x.bits, "OUT_W": out.bits})
+    params = {"BEATS": width // fold.lanes_in, "WIDTH": fold.lanes_in * x.bits, "OUT_W": out.bits}
+    return Instance(module="border", params=params | ({"ENDS": 1} if node.attrs.get(ENDS) else {}))
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
     return HlsLayer()
 
 
-def append(b: GraphBuilder, name: str, x: Tensor) -> Tensor:
-    """The node that counts the tokens of the first sentence in marked sums `x`."""
-    return b.add("border", Tensor(name=name, shape=(1, 1), bits=b.max_tokens.bit_length(), signed=False), (x.name,))
+def append(b: GraphBuilder, name: str, x: Tensor, *, ends: bool = False) -> Tensor:
+    """The node that counts the tokens of the first sentence in marked sums `x`; ends: of each sentence of a pack, from the marks of their last tokens."""
+    return b.add("border", Tensor(name=name, shape=(1, 1), bits=b.max_tokens.bit_length(), signed=False), (x.name,), {ENDS: 1} if ends else {})
 
 
 def terms(p: Params) -> Terms:

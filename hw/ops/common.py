@@ -10,7 +10,7 @@ import numpy as np
 
 from bitloom.hw.graph import Graph, Node, Tensor, require
 from bitloom.hw.instance import Fold
-from bitloom.hw.keys import FORMS, Keys
+from bitloom.hw.keys import FORMS, Border, Keys, runs_of
 from bitloom.hw.tokens import Tokens
 
 
@@ -43,16 +43,19 @@ def require_rows(tensor: Tensor, heads: int, graph: Graph, node: Node) -> None:
 
 def require_border(graph: Graph, node: Node, rows: Tensor, inputs: int) -> None:
     """Raise GraphError unless the node reads a border behind its `inputs` inputs where, and only where, the keys of its rows depend on one."""
-    more, segment = [graph.tensor(name) for name in node.inputs[inputs:]], rows.keys.segment
-    ok = len(more) == segment and all(t.shape == (1, 1) and not t.signed for t in more)
-    text = f"got {len(node.inputs)} inputs, must be {inputs + segment}{', the last one a border (1, 1)' if segment else ''} for keys {str(rows.shape[2])!r}"
+    more, told = [graph.tensor(name) for name in node.inputs[inputs:]], rows.keys.bordered
+    ok = len(more) == told and all(t.shape == (1, 1) and not t.signed for t in more)
+    text = f"got {len(node.inputs)} inputs, must be {inputs + told}{', the last one a border (1, 1)' if told else ''} for keys {str(rows.shape[2])!r}"
     require(ok, graph, node, text)
-    require(not segment or rows.shape[0] == "T", graph, node, f"got keys {str(rows.shape[2])!r} of tokens {rows.shape[0]!r}, must be all of them, 'T'")
+    require(not told or rows.shape[0] == "T", graph, node, f"got keys {str(rows.shape[2])!r} of tokens {rows.shape[0]!r}, must be all of them, 'T'")
 
 
-def borders(inputs: Sequence[np.ndarray], at: int, lengths: np.ndarray) -> list[int | None]:
+def borders(keys: Keys, inputs: Sequence[np.ndarray], at: int, lengths: np.ndarray) -> list[Border]:
     """Of each sentence, from the node's input `at`; None where it has none."""
-    return [int(b) for b in inputs[at].reshape(-1)] if len(inputs) > at else [None] * len(lengths)
+    if len(inputs) <= at:
+        return [None] * len(lengths)
+    told = [int(b) for b in inputs[at].reshape(-1)]
+    return runs_of(told, lengths) if keys.pack else told
 
 
 def require_range(value: np.ndarray, low: int, high: int, graph: Graph, node: Node, name: str) -> None:
@@ -119,7 +122,7 @@ def rounding(graph: Graph, node: Node) -> Rounding:
     return Rounding(least, max(shifts) - least, None if alike else words)
 
 
-def turn_spans(graph: Graph, node: Node, tokens: int, border: int | None = None) -> np.ndarray:
+def turn_spans(graph: Graph, node: Node, tokens: int, border: Border = None) -> np.ndarray:
     """Of a node with rows of keys: how many each query of a sentence sees in each turn, int64 [turns, T] (hw/keys.py)."""
     found = []
     for g, n in graph.turns(node):

@@ -14,7 +14,7 @@ from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, require, signed_
 from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops import softmax
 from bitloom.hw.ops.common import exact_matmul, largest, mean, require_bits, require_holds, require_rows, sentences, turn_spans
-from bitloom.hw.ops.record import Finn, Operator
+from bitloom.hw.ops.record import ALIKE, Finn, Operator
 from bitloom.hw.parts import banks, first_key, mac_array, regroup, ring
 from bitloom.hw.parts.banks import Banks
 from bitloom.hw.parts.mac_array import mac_latency
@@ -141,7 +141,7 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "V_W": v.bits,
             "OUT_W": acc.bits,
             "BACK": p.keys.reach(graph.longest(node))["BACK"],
-            **({"SEGMENT": 1} if p.keys.segment else {}),
+            **({"SEGMENT": 1 + p.keys.pack} if p.keys.bordered else {}),
             **style_params(fold, multiplies(graph, node)),
             **ring.params(graph),
         },
@@ -201,7 +201,7 @@ def terms(p: Params) -> Terms:
         + 4 * index_bits(p["MAX_TOKENS"])
         + index_bits(words)
         + held
-        + first_key.count_bits(p, words, index_bits(p["MAX_TOKENS"]) * p.get("SEGMENT", 0)),
+        + first_key.count_bits(p, words, index_bits(p["MAX_TOKENS"]) * (p.get("SEGMENT", 0) > 0)),
     }
 
 
@@ -220,6 +220,7 @@ OP = Operator(
     name="context",
     params=PARAMS,
     attrs=ATTRS,
+    packs=ALIKE,
     check=check,
     run=run,
     onnx=onnx,

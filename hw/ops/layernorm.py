@@ -14,7 +14,7 @@ from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, require, signed_
 from bitloom.hw.hexfile import Hex, fields
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import clip, half, largest, last_read, require_bits, round_shift, rounding, turn_params
-from bitloom.hw.ops.record import Finn, Operator
+from bitloom.hw.ops.record import ALIKE, Finn, Operator
 from bitloom.hw.parts import mul, shared
 
 PARAMS = ("gamma", "beta")
@@ -312,6 +312,7 @@ OP = Operator(
     name="layernorm",
     params=PARAMS,
     attrs=ATTRS,
+    packs=ALIKE,
     check=check,
     run=run,
     onnx=onnx,

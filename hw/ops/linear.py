@@ -15,7 +15,7 @@ from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, require, signed_
 from bitloom.hw.hexfile import Hex, fields
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params
 from bitloom.hw.ops.common import exact_matmul, largest, require_bits, require_holds, require_range, turn_params
-from bitloom.hw.ops.record import Finn, Operator
+from bitloom.hw.ops.record import ALIKE, Finn, Operator
 from bitloom.hw.parts import banks, linear_tiles, mvau, pick, schedule, shared, weights
 from bitloom.hw.parts.banks import Banks
 
@@ -342,6 +342,7 @@ OP = Operator(
     name="linear",
     params=PARAMS,
     attrs=ATTRS,
+    packs=ALIKE,
     check=check,
     run=run,
     onnx=onnx,

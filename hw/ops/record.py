@@ -9,6 +9,8 @@ from typing import Any
 
 from bitloom.hw.instance import Module
 
+ALIKE, TOLD = "alike", "told"
+
 
 def no_macs(graph, node, tokens: int, border: int | None = None) -> int:
     """Of operators without a multiplier array."""
@@ -58,6 +60,7 @@ class Operator:
     check     check(graph, node): raises GraphError unless shapes, widths and bounds are legal
     run       run(graph, node, inputs, lengths): the golden function on a ragged batch (hw/golden.py says how arrays are laid out)
     onnx      onnx(b, graph, node, inputs): the same in standard ONNX operators (hw/onnx_export.py)
+    packs     how packs of sentences pass it (hw/pack.py): ALIKE, as one sentence would; TOLD, its last input says where sentences begin; "": not
     host      computed by the host in front of the hardware: all fields below are left out
     gate      gate(graph, node, values) -> int64 [S]: it chooses one of its inputs, one behind each layer: the one at which each sentence leaves, from
               the golden codes. It is no unit, but part of what sends sentences round in a rolled encoder (hw/rtl/loop.sv); all fields of the
@@ -103,6 +106,7 @@ class Operator:
     check: Callable[..., None]
     run: Callable[..., Any]
     onnx: Callable[..., str]
+    packs: str = ""
     host: bool = False
     gate: Callable[..., Any] | None = None
     observed: bool = False

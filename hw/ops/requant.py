@@ -11,7 +11,7 @@ from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, require
 from bitloom.hw.hexfile import Hex, fields
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Layout, Module, Params, Terms
 from bitloom.hw.ops.common import clip, largest, pipeline, require_range, round_shift, rounding, turn_params
-from bitloom.hw.ops.record import Finn, Operator
+from bitloom.hw.ops.record import ALIKE, Finn, Operator
 from bitloom.hw.parts import shared
 
 PARAMS = ("mult",)
@@ -165,6 +165,7 @@ OP = Operator(
     name="requant",
     params=PARAMS,
     attrs=ATTRS,
+    packs=ALIKE,
     check=check,
     run=run,
     onnx=onnx,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
+from itertools import accumulate
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from bitloom.hw.divisors import divisors
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, require, signed_bits
 from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import borders, exact_matmul, largest, mean, require_bits, require_border, require_holds, require_rows, sentences, turn_spans
-from bitloom.hw.ops.record import Finn, Operator
+from bitloom.hw.ops.record import TOLD, Finn, Operator
 from bitloom.hw.parts import banks, first_key, mac_array, ring
 from bitloom.hw.parts.banks import Banks
 from bitloom.hw.parts.mac_array import mac_latency
@@ -59,7 +60,7 @@ def check(graph: Graph, node: Node) -> None:
 
 def run(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.ndarray) -> np.ndarray:
     heads, bound, keys = node.attrs["heads"], _bound(graph, node), graph.tensor(node.name).keys
-    each = zip(sentences(lengths, heads), borders(inputs, 2, lengths), strict=True)
+    each = zip(sentences(lengths, heads), borders(keys, inputs, 2, lengths), strict=True)
     rows = [scores(inputs[0][tok], inputs[1][tok], heads, bound, keys.seen(n, border)).ravel() for (n, tok, _), border in each]
     return np.concatenate(rows) if rows else np.zeros(0, np.int64)
 
@@ -124,13 +125,16 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
             if tokens < 2 * side and not token.end:
                 token = yield ins[0].get()
                 waiting.append((yield from take_query(tokens, token)))
-        spans = graph.tensor(node.name).keys.spans(tokens, ins[0].border(sentence)).tolist()
-        border = (yield ins[2].get()).first if len(ins) > 2 else 0
+        attended, border = graph.tensor(node.name).keys, ins[0].border(sentence)
+        spans, told = attended.spans(tokens, border).tolist(), 0
+        ends = set(accumulate(attended.runs(tokens, border))) if attended.pack else {tokens}  # of what a border is told for
         sentence += 1
         for index in range(0, tokens, side):
             span, count = spans[index], min(side, tokens - index)
+            if len(ins) > 2 and (index == 0 or index in ends):
+                told = (yield ins[2].get()).first
             row_cycles = span * steps
-            start = max(*[waiting.popleft() for _ in range(count)], key_last, done, border - 1) + 1
+            start = max(*[waiting.popleft() for _ in range(count)], key_last, done, told - 1) + 1
             for _ in range(groups):
                 first = start + steps - 1 + mac_latency(fold.simd)
                 last = first + row_cycles - steps
@@ -141,11 +145,11 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
             done = start - 1
             for lane in range(count):
                 queries[lane].done(read)
+            if len(ins) > 2 and index + count in ends:
+                ins[2].popped(read, read)
             for later in range(index + 2 * side, min(index + 3 * side, tokens)):
                 waiting.append((yield from take_query(later, (yield ins[0].get()))))
         keys.done(read)
-        if len(ins) > 2:
-            ins[2].popped(read, read)
 
 
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
@@ -164,7 +168,8 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
             "K_W": k.bits,
             "OUT_W": acc.bits,
             **acc.keys.reach(graph.longest(node)),
-            **({"BORDER_W": graph.tensor(node.inputs[2]).bits} if acc.keys.segment else {}),
+            **({"BORDER_W": graph.tensor(node.inputs[2]).bits} if acc.keys.bordered else {}),
+            **({"PACK": 1} if acc.keys.pack else {}),
             **style_params(fold, multiplies(graph, node)),
             **ring.params(graph),
         },
@@ -242,6 +247,7 @@ OP = Operator(
     name="scores",
     params=PARAMS,
     attrs=ATTRS,
+    packs=TOLD,
     check=check,
     run=run,
     onnx=onnx,

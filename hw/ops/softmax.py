@@ -25,7 +25,7 @@ from bitloom.hw.ops.common import (
     sentences,
     turn_params,
 )
-from bitloom.hw.ops.record import Finn, Operator
+from bitloom.hw.ops.record import TOLD, Finn, Operator
 from bitloom.hw.parts import mul, shared
 
 PARAMS = ("exp_table",)
@@ -95,7 +95,7 @@ def run(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.ndarray)
 def _rows(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.ndarray):
     """Of each sentence: the input's codes [T, heads, T], and which of them are seen [T, 1, T]."""
     heads, keys, x = node.attrs["heads"], graph.tensor(node.name).keys, inputs[0]
-    each = zip(sentences(lengths, heads), borders(inputs, 1, lengths), strict=True)
+    each = zip(sentences(lengths, heads), borders(keys, inputs, 1, lengths), strict=True)
     return [(x[row].reshape(n, heads, n), keys.seen(n, border)) for (n, _, row), border in each]
 
 
@@ -262,6 +262,7 @@ OP = Operator(
     name="softmax",
     params=PARAMS,
     attrs=ATTRS,
+    packs=TOLD,
     check=check,
     run=run,
     onnx=onnx,

@@ -12,7 +12,7 @@ from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, require
 from bitloom.hw.hexfile import Hex
 from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import pipeline, require_bits, require_range, turn_params
-from bitloom.hw.ops.record import Finn, Operator
+from bitloom.hw.ops.record import ALIKE, Finn, Operator
 from bitloom.hw.parts import shared
 
 PARAMS = ("table",)
@@ -154,6 +154,7 @@ OP = Operator(
     name="table",
     params=PARAMS,
     attrs=ATTRS,
+    packs=ALIKE,
     check=check,
     run=run,
     onnx=onnx,

@@ -6,10 +6,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from bitloom.hw.cost.memories import Memory, index_bits
 from bitloom.hw.instance import Module, Params, Terms
+from bitloom.hw.keys import Border
 from bitloom.hw.parts import fifo
 from bitloom.hw.parts.by_turn import ByTurn
 
@@ -19,8 +21,14 @@ def _back(p: Params) -> Params:
     return {"WIDTH": p["WIDTH"], "DEPTH": p["SENTENCES"] * p["MAX_TOKENS"] * p["BEATS"], "RAM_STYLE": p.get("RAM_STYLE", "")}
 
 
+def _told(p: Params) -> Params:
+    """The FIFO of the tokens of packs' sentences."""
+    return {"WIDTH": p["BORDER_W"], "DEPTH": p["SENTENCES"] * p["MAX_TOKENS"] + 1}
+
+
 def memories(p: Params) -> list[Memory]:
     kept = [Memory("kept", p["WIDTH"], p["MAX_TOKENS"] * p["BEATS"])] if p.get("RECALL", 0) else []
+    kept += fifo.memories(_told(p)) if p.get("PACK", 0) else []
     return fifo.memories(_back(p)) + kept
 
 
@@ -33,7 +41,9 @@ def terms(p: Params) -> Terms:
         own["out_bits"] += (answers << index_bits(labels)) * p["LOGIT_W"] + 4 * p["LOGIT_W"] + answers
         own["count_bits"] += state * (2 * p["SENTENCES"] + 2)
     if border := p.get("BORDER_W", 0):
-        own["count_bits"] += border * (2 * p["SENTENCES"] + 2) + (2 * index_bits(p["MAX_TOKENS"] * p["BEATS"]) if p.get("RECALL", 0) else 0)
+        waits = fifo.terms(_told(p)) if p.get("PACK", 0) else {"count_bits": border * (2 * p["SENTENCES"] + 1)}
+        own |= {key: own.get(key, 0) + size for key, size in waits.items()}
+        own["count_bits"] += border + (2 * index_bits(p["MAX_TOKENS"] * p["BEATS"]) if p.get("RECALL", 0) else 0)
     return own
 
 
@@ -48,14 +58,14 @@ class Pairs:
     asked, told  channels: from the border's unit, to its readers
     """
 
-    borders: Sequence[int | None]
+    borders: Sequence[Border]
     everything: Sequence[bool]
     recall: int
     left_out: Sequence[int]
     asked: Any
     told: Any
 
-    def border(self, sentence: int, turn: int) -> int | None:
+    def border(self, sentence: int, turn: int) -> Border:
         return 0 if self.everything[turn] else self.borders[sentence]
 
     def recalled(self, sentence: int, turn: int) -> int:
@@ -70,6 +80,34 @@ class Pairs:
         yield self.told.put(cycle, cycle, 1, True)
 
 
+@dataclass(kw_only=True)
+class PacksInside:
+    """What a loop knows of packs.
+
+    borders  of the packs: tokens of each of their sentences
+    asked, told  channels, as of Pairs
+    """
+
+    borders: Sequence[Border]
+    asked: Any
+    told: Any
+    free: int = 0  # cycle from which the next sentence's can be told
+
+    def border(self, pack: int, turn: int) -> Border:
+        return self.borders[pack]
+
+    def tell(self, new: bool, cycle: int, end: bool):
+        """The next sentence's, from that cycle on: when it is; end: it is the last of its pack."""
+        first = max(cycle, self.free)
+        if new:
+            token = yield self.asked.get()
+            first = max(first, token.first)
+            self.asked.popped(first, first)
+        _, moved = yield self.told.put(first + 1, first + 1, 1, end)
+        self.free = max(first + 1, moved)
+        return first
+
+
 MODULE = Module(name="loop", terms=terms, memories=memories, styles=fifo.MODULE.styles)
 
 
@@ -80,12 +118,20 @@ class Loop:
     orders  a channel of one beat a sentence: `end` where a new one may take its place, else it comes back
     exits   the turn behind which each sentence leaves; None: the last
     by_turn  of one sentence whose memories are loaded for each turn (hw/parts/by_turn.py)
-    pairs   of an encoder whose keys depend on borders
+    pairs, packs  of an encoder whose keys depend on borders, of either
     """
 
-    def __init__(self, turns: int, sentences: int, exits: Sequence[int] | None = None, by_turn: ByTurn | None = None, pairs: Pairs | None = None):
-        self.turns, self.free, self.exits, self.by_turn, self.pairs = turns, sentences, exits, by_turn, pairs
-        self.borders: list[int | None] = []  # of all that have entered, in order
+    def __init__(
+        self,
+        turns: int,
+        sentences: int,
+        exits: Sequence[int] | None = None,
+        by_turn: ByTurn | None = None,
+        pairs: Pairs | None = None,
+        packs: PacksInside | None = None,
+    ):
+        self.turns, self.free, self.exits, self.by_turn, self.pairs, self.packs = turns, sentences, exits, by_turn, pairs, packs
+        self.borders: list[Border] = []  # of all that have entered, in order
         self._inside: deque[tuple[int, int]] = deque()  # (sentence, turn) of those in the layers, oldest first
         self._undecided: deque[tuple[int, int]] = deque()  # the same, of those whose logits have not come
         self._coming: deque[tuple[int, int]] = deque()  # of those that come back
@@ -177,8 +223,9 @@ class Loop:
             self._undecided.append(visit)
             self._new += new
             self.entered.append(visit[1])
-            if self.pairs:
-                self.borders.append(self.pairs.border(*visit))
+            if told := self.pairs or self.packs:
+                self.borders.append(told.border(*visit))
+            ends, index, begun = set(accumulate(self.borders[-1])) if self.packs else set(), 0, None
             source, end = entry if new else back, False
             opens, recalled = 0, self.pairs.recalled(*visit) if self.pairs else 0
             while not end:
@@ -200,10 +247,14 @@ class Loop:
                 if self.by_turn and not opens:
                     opens = self.by_turn.open(visit[1], first + 1)
                     first = max(first, opens - 1)
-                last = token.taken(first)
+                last, index = token.taken(first), index + 1
+                if self.packs and token.end:
+                    last = max(last, (yield from self.packs.tell(new, first if begun is None else begun, True)))
                 pace = last - first
                 first, last = yield out.put(first + 1, last + 1, token.beats, token.end)
                 source.popped(first - 1, last - 1, pace)
-                now, end = last, token.end
+                now, end, begun = last, token.end, first - 1 if begun is None else begun
+                if index in ends and not end:
+                    yield from self.packs.tell(new, begun, False)
             if self.pairs:
                 yield from self.pairs.tell(new, now)

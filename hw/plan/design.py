@@ -13,8 +13,9 @@ from functools import cached_property
 
 from bitloom.hw.graph import Graph, Node
 from bitloom.hw.instance import Fold, Instance, Layout
-from bitloom.hw.keys import SEGMENT
+from bitloom.hw.keys import PACK, SEGMENT
 from bitloom.hw.ops import OPS, aside_of, gate_of, operands
+from bitloom.hw.pack import pack
 from bitloom.hw.parts import axi_fetch, by_turn, fifo, image_loader, stream_fork, unfold
 from bitloom.hw.plan import fifos
 from bitloom.hw.plan.folding import Folding
@@ -23,7 +24,7 @@ from bitloom.hw.plan.streams import Stream, wire
 from bitloom.hw.plan.units import Loop, Port, Unit, fifo_name, unit_name
 
 SOURCE, SINK = "s_axis", "m_axis"
-WAITING = 16  # borders that may come to a loop ahead of their sentences: those that the operators in front of it hold, of one token each
+WAITING = 16  # borders that may come to a loop ahead of their sentences: those that the operators in front of it hold, of one token each; of packs, blocks too
 LOOP, TURNS = "loop", "turns"  # in a rolled encoder: the instance, and the stream of turns that benches record
 
 
@@ -36,11 +37,12 @@ class Design:
 
     @cached_property
     def graph(self) -> Graph:
-        if self.folding.layers and self.whole.around is None:
-            return roll(self.whole, self.folding.layers, self.folding.inside, self.folding.recall)
-        if self.whole.around is None:
-            require_rolled(self.whole)
-        return self.whole
+        whole = pack(self.whole) if self.folding.pack and not self.whole.packed else self.whole
+        if self.folding.layers and whole.around is None:
+            return roll(whole, self.folding.layers, self.folding.inside, self.folding.recall)
+        if whole.around is None:
+            require_rolled(whole)
+        return whole
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
@@ -55,7 +57,7 @@ class Design:
         layouts = {name: folds[n.name].layout_in for n in self.nodes for name in operands(self.graph, n)} | {
             n.name: folds[n.name].layout_out for n in self.nodes
         }
-        made, asides = {}, aside_of(self.graph)
+        made, packed = {}, self.graph.packed
         for name in (self.graph.entry, *(n.name for n in self.nodes)):
             tensor = self.graph.tensor(name)
             made[name] = Stream(
@@ -64,14 +66,15 @@ class Design:
                 lanes=self.folding.lanes[name],
                 bits=tensor.bits,
                 signed=tensor.signed,
-                kind=tensor.kind,
+                kind="token" if packed and tensor.kind == "sentence" else tensor.kind,
                 layout=(tensor.kind != "row" and layouts.get(name)) or Layout(channels=tensor.channels),
                 heads=int(tensor.shape[1]) if tensor.kind == "row" else 0,
                 queries=self._queries(name) if tensor.kind == "row" else 1,
-                keys=str(tensor.shape[2]) if tensor.kind == "row" else SEGMENT if name in asides else "T",
+                keys=str(tensor.shape[2]) if tensor.kind == "row" else self._told(name),
                 port=SOURCE if name == self.graph.entry else outputs.get(name, ""),
                 turns=self.graph.carried(name),
                 tokens=self._tokens(name),
+                pack=self.graph.max_tokens if packed and name == self.graph.entry else 0,
             )
             if (tiled := self._folds[name]) and not self._unfolded(name):
                 made[name] = replace(made[name], fold=tiled.pe, block=tiled.block)
@@ -79,6 +82,12 @@ class Design:
             answer = self.graph.outputs[0]
             made[answer] = replace(made[ramp], tensor=answer, wire=wire(answer), port=outputs[answer], turns=())
         return made
+
+    def _told(self, tensor: str) -> str:
+        """Keys of a stream that is no rows: as it depends on them."""
+        if self.graph.packed and self.graph.tensor(tensor).kind == "sentence":
+            return PACK
+        return SEGMENT if tensor in aside_of(self.graph) else "T"
 
     @property
     def _ramp(self) -> str:
@@ -169,8 +178,9 @@ class Design:
         if graph.aside:
             told = self.streams[graph.aside]
             params |= {"BORDER_W": told.bits, "ALL": sum(all_keys << turn for turn, all_keys in enumerate(graph.everything))}
-            params |= {"RECALL": graph.recall} if graph.recall else {}
-            ports["n"] = Port(unit=LOOP, index=3, prefix="n", stream=told, wire=f"{LOOP}__n", source=self.in_order(told), depth=WAITING)
+            params |= ({"RECALL": graph.recall} if graph.recall else {}) | ({"PACK": 1} if graph.packed else {})
+            waiting = WAITING + 2 * graph.max_tokens * graph.packed
+            ports["n"] = Port(unit=LOOP, index=3, prefix="n", stream=told, wire=f"{LOOP}__n", source=self.in_order(told), depth=waiting)
         turn = Stream(tensor=TURNS, wire=TURNS, lanes=1, bits=8, signed=False, kind="sentence", layout=Layout(channels=1), turns=("",) * graph.count)
         return Loop(
             entry=entry,

@@ -16,6 +16,7 @@ Where tokens are pooled, one stands for several: holdings are counted in tokens 
 the last of a sentence may stand for fewer. All that is between a fork and a join waits for tokens of the sentences that it has, never for the next one's.
 What tells units how to work (record field `aside`) comes once a sentence, ahead of its tokens: its FIFO holds as many as may be between where it is told
 and where it is taken, at most as many as the rings on the way; were it full, the unit that tells would wait, and with it the next sentences.
+Of packs it comes for each of their sentences, of a token at least.
 What puts tokens one behind the other takes nothing of one input while the other's token passes: a token of each is counted, so that its producer goes on.
 In the layers of a rolled encoder no more tokens can wait than the sentences have that are inside.
 """
@@ -55,9 +56,16 @@ def depths(graph: Graph, nodes: Sequence[Node], beats: Mapping[str, int], folds:
             slack = min(apart + OPS[node.op].joins, _most(graph, node)) if graph.tensor(name).kind == "token" else 0
             if name in asides:
                 told[name] += 1
-                slack = min(max(reach), ring.SENTENCES * (told[name] + 1), _most(graph, node) / graph.max_tokens)
+                sentences = ring.SENTENCES * (told[name] + 1)
+                slack = _runs(graph, node, max(reach)) if graph.packed else min(max(reach), sentences, _most(graph, node) / graph.max_tokens)
             result[node.name, port] = MIN_DEPTH + int(slack * beats[name])
     return result
+
+
+def _runs(graph: Graph, node: Node, reach: int) -> float:
+    """Of packs, lengths of sentences that may wait in front of a node: one for each token that is on the way, of those that go round too."""
+    round_ = graph.inside * graph.max_tokens if graph.around else 0
+    return min(2 * reach, _most(graph, node)) if len(graph.turns(node)) > 1 else 2 * reach + round_
 
 
 def _most(graph: Graph, node: Node) -> float:

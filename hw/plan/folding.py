@@ -51,6 +51,7 @@ class Folding:
     layers     of hardware, each used in turn for several of the graph; 0: one for each
     inside     sentences that they hold at once
     recall     what the lower layers make of the first sentence of a pair is kept (hw/rtl/loop.sv)
+    pack       the host sends packs of sentences (hw/pack.py)
     memory     of the weights; None: they are on the chip
     board      the board that it was fitted to; None: none
     styles     by instance of encoder.sv: its parameters that move memories out of block RAM (hw/instance.py: Module)
@@ -65,6 +66,7 @@ class Folding:
     layers: int = 0
     inside: int = 0
     recall: bool = False
+    pack: bool = False
     memory: Memory | None = None
     board: str | None = None
     styles: dict[str, dict[str, str]] = field(default_factory=dict)

@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 
 from bitloom.hw.graph import Graph, Node
-from bitloom.hw.ops import OPS
+from bitloom.hw.ops import OPS, operands
 from bitloom.hw.plan.folding import FoldingError
 
 
@@ -57,7 +57,7 @@ def groups(graph: Graph) -> tuple[Group, ...]:
         spaces = op.spaces(graph, node) if op.spaces else {}
         for name, count in spaces.items():
             blocks[name] = math.lcm(blocks[name], count)
-        tied = list(spaces) or ([*node.inputs, node.name] if op.elementwise or op.same_layout or op.times or op.joins else [])
+        tied = list(spaces) or ([*operands(graph, node), node.name] if op.elementwise or op.same_layout or op.times or op.joins else [])
         tied = [name for name in tied if name in root]
         times |= _times(graph, node, tied, times)
         for name in tied[1:]:

@@ -61,6 +61,7 @@ class Lanes:
     rolled: dict[tuple[int, int, int, bool], Lanes] = field(
         default_factory=dict
     )  # of the graph rolled: (layers, sentences inside, beat, recall) -> its foldings
+    packed: Lanes | None = None  # of the graph for packs of sentences
     _frontiers: dict = field(default_factory=dict)
     _grouped: dict[int, Folding | None] = field(default_factory=dict)
     _paces: dict = field(default_factory=dict)
@@ -243,6 +244,7 @@ class Lanes:
             layers=layers,
             inside=inside,
             recall=bool(self.graph.around and self.graph.recall),
+            pack=self.graph.packed,
         )
 
     def _lanes(self, tensor: str, chosen: dict[Group, Way]) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from bitloom.hw.graph import Graph, Node
 from bitloom.hw.instance import Fold
+from bitloom.hw.keys import Border
 from bitloom.hw.ops import OPS
 from bitloom.hw.plan.timing import Channel, Process, run, sink, source
 
@@ -23,11 +24,11 @@ class NodeTrace:
     last: list[int]
 
 
-def simulate_node(graph: Graph, node: Node, fold: Fold, lengths: Sequence[int], turn: int = 0, borders: Sequence[int] | None = None) -> NodeTrace:
+def simulate_node(graph: Graph, node: Node, fold: Fold, lengths: Sequence[int], turn: int = 0, borders: Sequence[Border] | None = None) -> NodeTrace:
     """One operator alone, its sources always valid, its sink always ready; cycle 0 is the first accepted beat.
 
     turn     of all sentences, in a rolled graph
-    borders  of pairs (hw/keys.py); None: as plans count them (hw/graph.py: Graph.border)
+    borders  of pairs, or of packs (hw/keys.py); None: as plans count them (hw/graph.py: Graph.border)
     """
     names = [name for _, name in OPS[node.op].takes(node)]
     ins = [Channel(f"{node.name}.in{i}", latency=0) for i in range(len(names))]
@@ -79,7 +80,8 @@ def _unit_source(graph: Graph, name: str, first: str, channel: Channel, fold: Fo
     if fold.folded:
         return _parts(channel, counts, fold.into(tensor.channels).width, fold)
     if tensor.shape == (1, 1):
-        return source(channel, counts, 1, always_valid=True)
+        told = [len(own) if isinstance(own, tuple) else 1 for own in channel.borders]
+        return source(channel, told, 1, always_valid=True)
     return source(channel, counts, fold.into(tensor.channels).width // fold.lanes_in, always_valid=True)
 
 

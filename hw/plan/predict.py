@@ -7,14 +7,16 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
-from bitloom.hw import image
+from bitloom.hw import image, pack
 from bitloom.hw.instance import Instance
+from bitloom.hw.keys import PACK, Border, Packs
 from bitloom.hw.ops import aside_of
 from bitloom.hw.parts import axi_fetch, unfold
 from bitloom.hw.parts.by_turn import ByTurn
 from bitloom.hw.parts.loop import Loop as LoopTiming
-from bitloom.hw.parts.loop import Pairs
+from bitloom.hw.parts.loop import PacksInside, Pairs
 from bitloom.hw.parts.sdram import Sdram
 from bitloom.hw.plan.design import LOOP, Design
 from bitloom.hw.plan.fifos import MIN_DEPTH
@@ -77,18 +79,24 @@ def predict(
     exits: Sequence[int] | None = None,
     borders: Borders = None,
     left_out: Sequence[int] | None = None,
+    packs: Packs | None = None,
 ) -> Prediction:
-    """Back-to-back sentences of these lengths through the whole encoder, source and sinks never stalling.
+    """Back-to-back sentences of these lengths through the whole encoder, source and sinks never stalling; in packs, where it takes them (hw/pack.py).
 
-    starts    of sentences that come apart: the earliest cycle of each one's first beat, from 0 on
+    starts    of sentences that come apart: the earliest cycle of each one's first beat, from 0 on; of a pack that of its first one counts
     external  the memory of the weights, where it is known better than by what the design counts on at most
     exits     of a rolled encoder with off-ramps: at which each sentence leaves (bitloom.hw.golden.exits); None: all at the last
     borders   of pairs, where keys depend on it: tokens of the first sentence of each, as sent (bitloom.hw.golden.borders); None: as plans count them
+    packs     of one that takes packs: of each the tokens of its sentences; None: as the host makes them
     left_out  of an encoder that keeps first sentences: tokens of each that are not sent (hw/recall.py); None: all are sent
 
     How long requests of external memory wait for each other is first estimated. Where they are not too many, the network is run again with what each of
     them would have met behind hw/rtl/axi_fetch.sv, had they come in the cycles of the run before.
     """
+    if design.graph.packed:
+        borders = packs or pack.packs_of(lengths, design.graph.max_tokens)
+        starts = starts and [starts[first] for first in pack.firsts(borders)[:-1]]
+        lengths = [sum(own) for own in borders]
     borders = [design.graph.border(n) for n in lengths] if borders is None else each_border(lengths, borders)
     told = (None if exits is None else list(exits), borders, list(left_out or [0] * len(lengths)))
     if design.folding.memory is None:
@@ -130,10 +138,10 @@ def _run(
     starts: Sequence[int] | None,
     port: Estimated | Replayed | None,
     exits: Sequence[int] | None,
-    borders: Sequence[int | None],
+    borders: Sequence[Border],
     left_out: Sequence[int],
 ) -> Prediction:
-    """port: of external memory; None: there is none. exits, borders, left_out: see `predict`."""
+    """lengths: of what is sent, packs or sentences. port: of external memory; None: there is none. exits, borders, left_out: see `predict`."""
     takers = [p for unit in design.units for p in unit.ports] + [p for p in (design.loop.ports if design.loop else ()) if p is not design.loop.new]
     edges = {(p.unit, p.index): Channel(p.wire, depth=p.depth) for p in takers}
     results = {p.stream.tensor: Channel(p.wire) for p in design.exits}
@@ -161,11 +169,15 @@ def _run(
     for unit in design.units:
         processes[unit.name] = unit.timing([edges[unit.name, p.index] for p in unit.ports], outs[unit.name])
     run(processes, channels)
-    begins = [0, *(i + 1 for i, t in enumerate(first_edge.log) if t.end)][:-1]
+    alone = [n for own in borders for n in own] if design.graph.packed else list(lengths)
+    begins = [0, *accumulate(alone)][:-1]
     ends = {tensor: [t.last + result.latency for t in result.log if t.end] for tensor, result in results.items()}
+    for tensor, result in results.items() if design.graph.packed else ():  # `end` is that of a pack
+        last = accumulate([1] * len(alone) if design.streams[tensor].keys == PACK else alone)
+        ends[tensor] = [result.log[i - 1].last + result.latency for i in last]
     first = design.outputs[0].tensor
     return Prediction(
-        lengths=list(lengths),
+        lengths=alone,
         in_first=[first_edge.log[i].first for i in begins],
         out_last=ends[first],
         all=ends,
@@ -273,7 +285,7 @@ def _go_round(
     outs: dict,
     edges: dict,
     exits: Sequence[int] | None,
-    sent: tuple[Sequence[int | None], Sequence[int]],
+    sent: tuple[Sequence[Border], Sequence[int]],
 ) -> list[Channel]:
     """The processes of a rolled encoder's loop, between the channels of its FIFOs, which are put in the place of its streams' in `outs`.
 
@@ -288,16 +300,19 @@ def _go_round(
     gone, by_turn = Channel("loop left"), None
     if design.by_turn:
         by_turn = ByTurn(image.turn_loads(design, ClientPort(port, len(design.fetching)).reserve).load, gone)
-    pairs = None
+    pairs = packs = None
     if loop.borders:
         asked, stream = edges[loop.borders.unit, loop.borders.index], loop.borders.stream.tensor
         everything, recall = design.graph.everything, design.graph.recall
-        pairs = Pairs(borders=sent[0], left_out=sent[1], everything=everything, recall=recall, asked=asked, told=outs[stream])
+        if design.graph.packed:
+            packs = PacksInside(borders=sent[0], asked=asked, told=outs[stream])
+        else:
+            pairs = Pairs(borders=sent[0], left_out=sent[1], everything=everything, recall=recall, asked=asked, told=outs[stream])
         outs[stream] = asked
-    timing = LoopTiming(params["TURNS"], params["SENTENCES"], exits, by_turn, pairs)
+    timing = LoopTiming(params["TURNS"], params["SENTENCES"], exits, by_turn, pairs, packs)
     for (unit, _), channel in edges.items():
         channel.turns = timing.entered
-        if pairs and unit != LOOP and design.unit(unit).turns > 1:
+        if (pairs or packs) and unit != LOOP and design.unit(unit).turns > 1:
             channel.borders = timing.borders
     processes["loop enter"] = timing.enter(new, back, orders, outs[loop.entry.tensor])
     outs[loop.entry.tensor] = new

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from bitloom.hw.graph import Graph, Node, Tensor
-from bitloom.hw.keys import SEGMENT
+from bitloom.hw.keys import Border
 from bitloom.hw.ops import OPS, aside_of, gate_of
 from bitloom.hw.plan.folding import FoldingError
 
@@ -64,6 +64,13 @@ class RolledGraph(Graph):
     def hash(self) -> str:
         return self.whole.hash
 
+    @property
+    def packed(self) -> bool:
+        return self.whole.packed
+
+    def border(self, tokens: int) -> Border:
+        return self.whole.border(tokens)
+
     def turns(self, node: Node) -> tuple[tuple[Graph, Node], ...]:
         return tuple((self.whole, self.whole.node(name)) for name in self.served.get(node.name, (node.name,)))
 
@@ -101,7 +108,7 @@ def roll(graph: Graph, layers: int, inside: int = INSIDE, recall: bool = False) 
         raise FoldingError(f"folding: got {turns} turns and {inside} sentences inside, must be at most {LARGEST}, and 1 .. {LARGEST}")
     last = nodes[found.start + found.size * (found.count - 1) + found.tail].name
     first = nodes[found.start : found.start + found.size * layers]
-    asides = sorted(aside_of(graph))
+    asides = sorted(name for name in aside_of(graph) if any(graph.tensor(n.name).kind == "row" for n in graph.readers(name)))
     _check_rows(graph, found.head, first)
     rest = nodes[found.start + found.size * found.count :]
     served = {n.name: tuple(nodes[found.start + index + turn * layers * found.size].name for turn in range(turns)) for index, n in enumerate(first)}
@@ -158,7 +165,7 @@ def _pairs(graph: Graph, asides: list[str], served: list[tuple[str, ...]], turns
             raise FoldingError("folding: got no layers that see one sentence of a pair alone, must be the first ones for hardware.recall; remove it")
         return {}
     rows = [names for names in served if graph.tensor(names[0]).kind == "row"]
-    told = [names for names in rows if any(graph.tensor(name).keys.segment for name in names)]
+    told = [names for names in rows if any(graph.tensor(name).keys.bordered for name in names)]
     everything = []
     for turn in range(turns):
         alike = {str(graph.tensor(names[turn]).shape[2]) for names in told}
@@ -167,7 +174,7 @@ def _pairs(graph: Graph, asides: list[str], served: list[tuple[str, ...]], turns
                 f"folding: layers cannot share hardware: those of turn {turn} got keys {', '.join(sorted(alike))}, must all see the same; "
                 "set hardware.layers: 1, or remove it"
             )
-        everything.append(SEGMENT not in alike)
+        everything.append(alike <= {"T"})
     first = everything.index(True) if True in everything else turns
     if recall and (len(told) < len(rows) or not all(everything[first:]) or first in (0, turns)):
         raise FoldingError(

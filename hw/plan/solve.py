@@ -22,6 +22,7 @@ from pydantic import Field, model_validator
 from bitloom.hw.board import Board
 from bitloom.hw.graph import Graph
 from bitloom.hw.ops import gate_of
+from bitloom.hw.pack import pack
 from bitloom.hw.plan import fit, streamed
 from bitloom.hw.plan.folding import Folding, FoldingError, Memory
 from bitloom.hw.plan.lanes import Lanes
@@ -66,6 +67,7 @@ class HardwareConfig(Strict):
     layers: int | None = Field(None, ge=1, le=1024, description="encoder layers in hardware, used in turn for all of the model's; without: all of them")
     inside: int | None = Field(None, ge=1, le=256, description="sentences at once in layers that are used in turn; without: as many as keep them busy")
     recall: bool = Field(False, description="keep what the lower layers make of the first sentence of a pair: the next one may come without it")
+    pack: bool = Field(False, description="the host sends consecutive sentences as one of max_tokens at most, each attending within itself")
     memory: MemoryConfig | None = Field(None, description="external memory for the weights; without: they are on the chip")
     board: str | None = Field(None, min_length=1, description="a board of `bitloom boards`, or a board file: the hardware must fit it")
     clock_mhz: Number = Field(100.0, gt=0, le=100_000, description="for times in the report; the RTL does not depend on it")
@@ -77,6 +79,8 @@ class HardwareConfig(Strict):
             raise ValueError(f"hardware: got {got} of target_cycles and multipliers, must be exactly one; remove or add one")
         if self.recall and self.layers is None:
             raise ValueError("hardware.recall: got all layers in hardware, must be layers in turn; set hardware.layers: 1")
+        if self.recall and self.pack:
+            raise ValueError("hardware.recall: got hardware.pack as well, must be one of them; remove one")
         return self
 
 
@@ -89,11 +93,11 @@ def solve(graph: Graph, config: HardwareConfig, board: Board | None = None, lane
     board is too small and what would fit; layers that cannot share hardware; weights that the memory does not hold. BoardError: no such board.
     """
     board = board or (Board.load(config.board) if config.board else None)
-    lanes = lanes or Lanes(graph)
+    lanes = _packed(lanes or Lanes(graph), config)
     if config.layers:
         lanes = _rolled(lanes, config.layers, config.inside, config.memory is not None, recall=config.recall)
     elif config.memory or board is None:
-        require_rolled(graph)
+        require_rolled(lanes.graph)
     if board and config.memory and config.memory.places == 1 and config.target_cycles is None:
         return _tight(lanes, config, board, Memory(**config.memory.model_dump()))
     if config.memory or config.layers or board is None:
@@ -106,13 +110,21 @@ def meet(graph: Graph, config: HardwareConfig) -> Folding:
 
     Raises FoldingError: as `solve`.
     """
-    lanes = Lanes(graph)
+    lanes = _packed(Lanes(graph), config)
     if config.layers:
         lanes = _rolled(lanes, config.layers, config.inside, config.memory is not None, recall=config.recall)
     else:
-        require_rolled(graph)
+        require_rolled(lanes.graph)
     folding = _meet(lanes, config.target_cycles)
     return streamed.stream(lanes.graph, folding, Memory(**config.memory.model_dump())) if config.memory else folding
+
+
+def _packed(lanes: Lanes, config: HardwareConfig) -> Lanes:
+    """Of the graph for packs of sentences, where config asks for them; remembered with the graph's own."""
+    if not config.pack:
+        return lanes
+    lanes.packed = lanes.packed or Lanes(pack(lanes.graph))
+    return lanes.packed
 
 
 def _rolled(lanes: Lanes, layers: int, inside: int | None, behind: bool, beat: int = 0, recall: bool = False) -> Lanes:

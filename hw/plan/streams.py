@@ -12,16 +12,16 @@ from typing import NamedTuple
 import numpy as np
 
 from bitloom.hw.instance import Layout
-from bitloom.hw.keys import SEGMENT, Keys
+from bitloom.hw.keys import PACK, SEGMENT, Border, Keys, Packs
 from bitloom.hw.ops import border as marks
 from bitloom.hw.tokens import Tokens
 
-Borders = Sequence[int | None] | np.ndarray | None
+Borders = Sequence[Border] | np.ndarray | None
 
 
-def each_border(lengths: Sequence[int] | np.ndarray, borders: Borders) -> list[int | None]:
+def each_border(lengths: Sequence[int] | np.ndarray, borders: Borders) -> list[Border]:
     """Of each sentence; None where they are not known."""
-    return [None] * len(lengths) if borders is None else [None if border is None else int(border) for border in borders]
+    return [None] * len(lengths) if borders is None else [border if border is None or isinstance(border, tuple) else int(border) for border in borders]
 
 
 def borders_in(streams: Iterable[Stream], sentences: Sequence[np.ndarray]) -> np.ndarray | None:
@@ -48,6 +48,8 @@ class Stream:
     port    the encoder's AXI4-Stream port that carries it, "" for a stream inside
     fold, block  of a folded stream (hw/rtl/blocks.sv): elements of a part, tokens of a block; 0: tokens are in order
     turns   of a stream that sentences pass several times, in a rolled encoder: the tensors of the whole graph that it carries, by turn
+    pack    of the entry: tokens of a pack of sentences, at most, that the host sends (hw/pack.py); 0: it sends each alone. All streams carry packs then, and a
+            token stream with keys `pack` a token for each of a pack's sentences
     tokens  how many of a sentence's it carries, as its tensor's shape has them (hw/tokens.py): in all turns, or in each
 
     The `lengths` of its methods are those that it carries.
@@ -68,6 +70,7 @@ class Stream:
     tokens: tuple[str, ...] = ("T",)
     fold: int = 0
     block: int = 0
+    pack: int = 0
 
     @property
     def width(self) -> int:
@@ -105,6 +108,12 @@ class Stream:
     def carries(self, lengths: np.ndarray, turn: int = -1) -> np.ndarray:
         """How many tokens of sentences of these lengths it carries, in a turn (that in which they leave)."""
         return Tokens.parse(self.tokens[turn if len(self.tokens) > 1 else 0]).of(np.asarray(lengths))
+
+    def sizes(self, lengths: np.ndarray, packs: Packs | None) -> np.ndarray:
+        """Tokens of sentences of these lengths, or, where they come in packs, what stands for them of each pack: int64."""
+        if packs is None:
+            return np.asarray(lengths)
+        return np.array([len(own) if self.kind == "token" and self.keys == PACK else sum(own) for own in packs], dtype=np.int64)
 
     def order(self, lengths: np.ndarray, borders: Borders = None) -> np.ndarray | None:
         """For each value in the order in which the stream carries them, its index in the golden tensor, flat; None: all of them, in order.
@@ -185,7 +194,7 @@ class Stream:
             "elements": self.layout.width,
         }
         own = {key: getattr(self, key) for key in ("tensor", "wire", "lanes", "bits", "signed", "kind", "heads", "keys", "port")}
-        more = {key: value for key in ("turns", "fold", "block") if (value := getattr(self, key))}
+        more = {key: value for key in ("turns", "fold", "block", "pack") if (value := getattr(self, key))}
         more |= {"tokens": self.tokens} if self.tokens != ("T",) else {}
         more |= {"queries": self.queries} if self.queries > 1 else {}
         return own | layout | more
@@ -195,6 +204,7 @@ class Stream:
         """An entry of streams.json. Raises KeyError, TypeError: it is none."""
         own = {key: entry[key] for key in ("tensor", "wire", "lanes", "bits", "signed", "kind", "heads", "keys", "port")}
         more = {"turns": tuple(entry.get("turns", ())), "fold": entry.get("fold", 0), "block": entry.get("block", 0), "queries": entry.get("queries", 1)}
+        more |= {"pack": entry.get("pack", 0)}
         more["tokens"] = tuple(entry.get("tokens", ("T",)))
         return cls(**own, **more, layout=Layout(**{key: entry[key] for key in ("channels", "blocks", "space", "side")}))
 

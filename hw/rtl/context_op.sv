@@ -26,7 +26,7 @@ module context_op #(
   parameter int V_W = 8,          // bits per value element
   parameter int OUT_W = 20,       // bits per sum
   parameter int BACK = MAX_TOKENS - 1,  // keys seen before the query's own; MAX_TOKENS - 1: all
-  parameter int SEGMENT = 0,      // 1: keys of the query's own sentence of a pair
+  parameter int SEGMENT = 0,      // 1: keys of the query's own sentence of a pair; 2: of a pack
   parameter MUL_STYLE = "one",    // multipliers: see mac_array
   parameter int ROOM = 2,         // of the values: see ring
   parameter RAM_STYLE = "auto"    // of the values: see ring
@@ -88,14 +88,13 @@ module context_op #(
   wire [WordW-1:0] next_word = token_end ? '0 : word_q + 1'b1;
 
   logic [TokenW-1:0] border_q;
-  wire fresh = next_token_q == CountW'(Words);  // at a sentence's first token
+  wire in_first, fresh, border_end;  // fresh: at a sentence's first token, whose rows are as long as the sentence
   wire [TokenW-1:0] border = fresh ? span : border_q;
-  wire in_first;
   always_ff @(posedge clk) if (en && issue && fresh) border_q <= span;
 
   first_key #(.MAX_TOKENS(MAX_TOKENS), .WORDS(Words), .BACK(BACK), .SEGMENT(SEGMENT), .BORDER_W(TokenW)) u_first (
-    .clk, .rst, .token_end(en && issue && token_end), .sentence_last, .border, .at(VAtW'(next_token_q)), .in_first, .first);
-  wire unused_first = &{1'b0, in_first};
+    .clk, .rst, .token_end(en && issue && token_end), .sentence_last, .border, .at(VAtW'(next_token_q)), .in_first, .fresh, .border_end, .first);
+  wire unused_first = &{1'b0, in_first, border_end};
 
   always_ff @(posedge clk) begin
     if (en && run && waits) begin

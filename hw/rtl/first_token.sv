@@ -2,6 +2,8 @@
 // first_token: the first token of each sentence, one element a beat; the other tokens are dropped
 // Golden : hw/ops/first_token.py
 // Stream : s_* (token stream, LANES a beat) -> m_* (1 a beat, last on the C-th)
+//          b_*: of packs (BORDER_W) tokens of each of their sentences, one beat, taken with its last token, which each of its beats waits for;
+//          b_last: it is its pack's last one, at whose first token's last element alone m_last is set
 // Timing : latency 1; a beat of the first token takes LANES cycles, any other one. Dropped beats never wait for m_*, so a sentence
 //          takes C + (T-1)*C/LANES cycles less the LANES-1 in which the first token's last elements leave beside the second token
 // Layout : lane i = s_data[i*W +: W], lowest first
@@ -9,7 +11,9 @@
 module first_token #(
   parameter int C = 4,        // elements of a token
   parameter int LANES = 1,    // elements a beat at s_*
-  parameter int W = 8         // bits of a code
+  parameter int W = 8,        // bits of a code
+  parameter int BORDER_W = 0, // bits of b_*; 0: a sentence ends with s_last
+  localparam int B_W = BORDER_W > 0 ? BORDER_W : 1
 ) (
   input  wire logic               clk,
   input  wire logic               rst,
@@ -17,6 +21,10 @@ module first_token #(
   output      logic               s_ready,
   input  wire logic [LANES*W-1:0] s_data,
   input  wire logic               s_last,
+  input  wire logic               b_valid,
+  output      logic               b_ready,
+  input  wire logic [B_W-1:0]     b_data,
+  input  wire logic               b_last,
   output      logic               m_valid,
   input  wire logic               m_ready,
   output      logic [W-1:0]       m_data,
@@ -38,11 +46,32 @@ module first_token #(
 
   assign m_valid = left_q != '0;
   assign m_data = hold_q[W-1:0];
-  assign m_last = final_q && left_q == LeftW'(1);
+  assign m_last = final_q && left_q == LeftW'(1) && pack_last;
   assign move = m_valid && m_ready;
-  assign s_ready = !first_q || !m_valid || (m_ready && left_q == LeftW'(1));
+  assign s_ready = (BORDER_W == 0 || b_valid) && (!first_q || !m_valid || (m_ready && left_q == LeftW'(1)));
   assign take = s_valid && s_ready;
   assign end_of_token = beat_q == BeatW'(Beats - 1);
+
+  // Whether the token is its sentence's last; whether hold_q is of the last sentence of its pack
+  wire ends, pack_last;
+  if (BORDER_W == 0) begin : g_alone
+    assign ends = s_last;
+    assign b_ready = 1'b1;
+    assign pack_last = 1'b1;
+    wire unused = &{1'b0, b_valid, b_data, b_last};
+  end else begin : g_pack
+    logic [B_W-1:0] token_q;
+    logic last_q;
+    assign pack_last = last_q;
+    assign ends = token_q + 1'b1 == b_data;
+    assign b_ready = take && end_of_token && ends;
+    always_ff @(posedge clk) begin
+      if (take && first_q) last_q <= b_last;
+      if (take && end_of_token) token_q <= ends ? '0 : token_q + 1'b1;
+      if (rst) token_q <= '0;
+    end
+    wire unused = &{1'b0, s_last};
+  end
 
   always_ff @(posedge clk) begin
     if (move) begin
@@ -51,7 +80,7 @@ module first_token #(
     end
     if (take) begin
       beat_q <= end_of_token ? '0 : beat_q + BeatW'(1);
-      if (end_of_token) first_q <= s_last;
+      if (end_of_token) first_q <= ends;
       if (first_q) begin
         hold_q <= s_data;
         left_q <= LeftW'(LANES);

@@ -10,6 +10,8 @@
 // Pairs  : n_*, tokens of the first sentence of each new one (hw/ops/border.py), taken with its last beat; o_*: the same of each visit, told behind its
 //          last beat, 0 in turns in which all keys are seen (ALL). With RECALL: a pair that goes into that turn leaves its first sentence in a memory; a
 //          new one with 0 in front of the border came without, and takes what the pair before has left there in front of its own tokens
+// Packs  : of sentences (PACK, hw/pack.py): n_* and o_* are tokens of each sentence of a pack, `last` on the last; one a cycle while its tokens go in, each
+//          pack's last beat not before its last of them. Those of a pack that comes back wait in a FIFO, in the order in which packs went in
 // Bus    : {tokens, pass, turn, enter}, for the `turns` of every place: a sentence enters, in `turn`; a sentence of `tokens` has passed
 // Timing : s and b to m: 1 and 2 cycles, II 1, also from sentence to sentence; b to x: at once. With off-ramps: off_ramps.sv, and the order is there
 //          a cycle behind the decision
@@ -26,6 +28,7 @@ module loop #(
   parameter logic [TURNS*(LOGIT_W+1)-1:0] THRESHOLDS = '0,
   parameter int BORDER_W = 0,       // bits of n_* and o_*; 0: they are not there
   parameter logic [TURNS-1:0] ALL = '0,
+  parameter int PACK = 0,           // 1: n_* and o_* are of packs
   parameter int RECALL = 0,         // turn before which first sentences are kept; 0: none is
   parameter RAM_STYLE = "auto",     // of the FIFO of what comes back (fifo_deep)
   localparam int B_W = BORDER_W > 0 ? BORDER_W : 1,
@@ -174,6 +177,36 @@ module loop #(
     assign {replay, stale, hold, n_ready, o_valid, o_data, o_last} = '0;
     assign kept_word = '0;
     wire unused_pair = &{1'b0, n_valid, n_data, n_last, o_ready, this_turn, ALL, RECALL};
+  end else if (PACK != 0) begin : g_packs
+    logic told_q;                     // the last of the pack that goes in, from its first beat on
+    wire again_valid, again_last;
+    wire [B_W-1:0] again_data;
+    wire [B_W-1:0] told = take_new ? n_data : again_data;
+    wire told_last = take_new ? n_last : again_last;
+    wire ready = (take_new ? n_valid : again_valid) && (!o_valid || o_ready);
+    wire tell = ready && (busy_q ? !told_q : moves);
+
+    assign hold = last && !(busy_q && told_q) && !(ready && told_last);
+    assign n_ready = tell && take_new;
+    // It holds those of all packs inside; one more, as a full fifo takes none in the cycle in which one leaves
+    /* verilator lint_off PINCONNECTEMPTY */
+    fifo #(.WIDTH(B_W), .DEPTH(SENTENCES * MAX_TOKENS + 1)) u_told (
+      .clk, .rst, .s_valid(tell && this_turn != TurnW'(TURNS - 1)), .s_ready(), .s_data(told), .s_last(told_last),
+      .m_valid(again_valid), .m_ready(tell && !take_new), .m_data(again_data), .m_last(again_last));
+    /* verilator lint_on PINCONNECTEMPTY */
+    always_ff @(posedge clk) begin
+      if (moves || tell) told_q <= !ends && ((busy_q && told_q) || (tell && told_last));
+      if (tell) begin
+        o_data <= told;
+        o_last <= told_last;
+      end
+      if (tell) o_valid <= 1'b1;
+      else if (o_ready) o_valid <= 1'b0;
+      if (rst) o_valid <= 1'b0;
+    end
+    assign {replay, stale} = '0;
+    assign kept_word = '0;
+    wire unused_pack = &{1'b0, ALL, RECALL};
   end else begin : g_pairs
     (* mem2reg *) logic [B_W-1:0] order_border_q [0:SENTENCES-1];  // beside order_q
     (* mem2reg *) logic [B_W-1:0] inside_q [0:SENTENCES-1];        // of the visits whose last beat has gone in, oldest first

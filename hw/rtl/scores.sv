@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // scores: acc[i,h,j] = sum_d q[i,h,d] * k[j,h,d], over the keys j that query i sees: max(0, i - BACK) .. min(T, i + AHEAD + 1) - 1; or, of a pair
-//          (BORDER_W), those of its own sentence, 0 .. B - 1 or B .. T - 1
+//          (BORDER_W), those of its own sentence, 0 .. B - 1 or B .. T - 1; or, of a pack (PACK), those of its own sentence
 // Golden : hw/ops/scores.py (bit-exact)
 // Stream : q_*, k_* tokens of HEADS*DIM elements, signed, `last` at the end of a sentence; m_* rows: element j of SIDE heads of QUERIES tokens a
 //          beat, in the order tokens i, heads, token j, m_last at the end of the rows. Where a sentence's last tokens are fewer than QUERIES,
-//          the lanes of the others carry 0. b_*: B of each sentence, one beat, taken with its last query; B = 0 or T: all keys are seen
+//          the lanes of the others carry 0. b_*: B of each sentence, one beat, taken with its last query; B = 0 or T: all keys are seen.
+//          Of a pack tokens of each of its sentences, each taken with the last query of its own
 // Order  : all keys of a sentence are stored first, in a ring of ROOM*MAX_TOKENS tokens, behind those of the sentences before;
 //          queries are taken token by token, double-buffered, QUERIES of them for each key that is read
 // Timing : a beat takes DIM/SIMD cycles, QUERIES tokens that see n keys n*HEADS/SIDE*DIM/SIMD, with no cycle lost between rows, tokens or sentences.
@@ -27,6 +28,7 @@ module scores #(
   parameter int BACK = MAX_TOKENS - 1,   // keys seen before the query's own; MAX_TOKENS - 1: all
   parameter int AHEAD = MAX_TOKENS - 1,  // and behind it
   parameter int BORDER_W = 0,     // bits of B, that hold MAX_TOKENS; 0: b_* is not looked at
+  parameter int PACK = 0,         // 1: b_* is told for each sentence of a pack
   parameter MUL_STYLE = "one",    // multipliers: see mac_array
   parameter int ROOM = 2,         // of the keys: see ring
   parameter RAM_STYLE = "auto",   // of the keys: see ring
@@ -67,7 +69,7 @@ module scores #(
   logic [QAtW-1:0] head_q, q_at_q;
   logic [KAtW-1:0] k_at_q;
   wire [KAtW-1:0] first;
-  wire range_end, in_first;
+  wire range_end, in_first, fresh, border_end;
   wire q_full, sentence_last;
   wire [QUERIES-1:0] there;  // of the tokens side by side, those that the sentence has
   logic k_full;
@@ -85,9 +87,10 @@ module scores #(
   wire all_end = step_end && ends[2];
   wire [QAtW-1:0] next_head = token_end ? '0 : head_q + QAtW'(Steps);
 
-  first_key #(.MAX_TOKENS(MAX_TOKENS), .WORDS(Words), .BACK(BACK), .SEGMENT(BORDER_W > 0 ? 1 : 0), .BORDER_W(B_W)) u_first (
-    .clk, .rst, .token_end(en && run && token_end), .sentence_last, .border(b_data), .at(KAtW'(next_key_q)), .in_first, .first);
-  assign b_ready = en && run && all_end;
+  first_key #(.MAX_TOKENS(MAX_TOKENS), .WORDS(Words), .BACK(BACK), .SEGMENT(BORDER_W == 0 ? 0 : PACK != 0 ? 2 : 1), .BORDER_W(B_W)) u_first (
+    .clk, .rst, .token_end(en && run && token_end), .sentence_last, .border(b_data), .at(KAtW'(next_key_q)), .in_first, .fresh, .border_end, .first);
+  assign b_ready = en && run && (PACK != 0 ? token_end && border_end : all_end);
+  wire unused_first = &{1'b0, fresh, border_end};
 
   if (BORDER_W > 0) begin : g_border
     logic [B_W-1:0] key_q;  // of the row, counted from its first one
@@ -235,6 +238,7 @@ module scores #(
       $fatal(1, "scores: got QUERIES %0d with a range of keys, must be 1 there", QUERIES);
     if (BORDER_W > 0 && ((1 << BORDER_W) <= MAX_TOKENS || BACK < MAX_TOKENS - 1 || AHEAD < MAX_TOKENS - 1))
       $fatal(1, "scores: got BORDER_W %0d, must hold MAX_TOKENS %0d, with all keys before and behind", BORDER_W, MAX_TOKENS);
+    if (PACK != 0 && BORDER_W == 0) $fatal(1, "scores: got PACK without BORDER_W, must have both");
     if (BACK < 0 || AHEAD < 0) $fatal(1, "scores: got BACK %0d and AHEAD %0d, must be at least 0", BACK, AHEAD);
   end
 endmodule

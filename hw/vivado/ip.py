@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bitloom.hw import image
+from bitloom.hw.keys import PACK
 from bitloom.hw.plan.streams import Stream, read_streams
 from bitloom.hw.synth.tools import SynthError
 
@@ -19,7 +20,7 @@ DMA_BYTES = (4, 8, 16, 32, 64, 128)  # beats of AXI DMA's streams (AMD PG021: up
 class Port:
     """A stream of the IP. A beat is `lanes` elements of `element_bytes` from bit 0 on, then zeros up to `beat_bytes`.
 
-    kind      "token": [T, channels] a sentence; "sentence": [1, channels]
+    kind      "token": [T, channels] a sentence; "sentence": [1, channels]; "pack": [1, channels] for each sentence of a pack (hw/pack.py)
     channels  elements of a token in its beats, zeros included that its layout fills up
     bits      of an element's code, sign-extended (or zero-extended) to whole bytes
     """
@@ -107,7 +108,7 @@ def _port(stream: Stream) -> Port:
         bits=stream.bits,
         signed=stream.signed,
         channels=stream.layout.width,
-        kind=stream.kind,
+        kind="pack" if stream.kind == "token" and stream.keys == PACK else stream.kind,
         element_bytes=stream.io_bits // 8,
         beat_bytes=next(size for size in DMA_BYTES if 8 * size >= stream.io_width),
     )

@@ -171,7 +171,8 @@ class PynqTarget:
 
     def run(self, batch: Sequence[np.ndarray], *, burst: bool = False, progress: Progress | None = None) -> list[Answer]:
         """`bitloom.sim.hil.target.Target.run`; without `burst` each sentence finds the encoder empty."""
-        batch = self.shape.elements(batch)
+        sentences, batch = batch, self.shape.elements(batch)
+        progress = self.shape.told(sentences, progress)
         if self.identify() == NO_GRAPH:
             raise TargetError(f"{self.name}: got a memory without weights, must hold the image of graph {self.shape.identity}; load it first")
         self.shape.must_match(self.name, self.identify())
@@ -182,10 +183,10 @@ class PynqTarget:
             lengths = [len(sentence) for sentence in part]
             codes = np.concatenate(part).astype(self._board.input.dtype)
             self._send(wire.RUN, struct.pack(f"<II{len(part)}I", burst, len(part), *lengths) + codes.tobytes())
-            answers += self._answers(lengths)
+            answers += self._answers([self.shape.rows(sentence) for sentence in part])
             if progress:
                 progress(len(answers))
-        return answers
+        return self.shape.apart(sentences, answers)
 
     def close(self) -> None:
         """Close the connection; also after an error, and twice."""
@@ -193,8 +194,8 @@ class PynqTarget:
             self._socket.close()
         self._socket = self._board = None
 
-    def _answers(self, lengths: list[int]) -> list[Answer]:
-        rows = [length if self.shape.token_head else 1 for length in lengths]
+    def _answers(self, rows: list[int]) -> list[Answer]:
+        """rows: of each."""
         stream, head = self._board.output, 4 + 24 * len(rows)
         size = head + sum(rows) * stream.channels * stream.dtype.itemsize
         body = self._read(wire.ANSWER, size, self._answer_s)
@@ -222,10 +223,10 @@ class PynqTarget:
 
     def _must_fit(self) -> None:
         """The identity says the same already; a board that contradicts itself is not trusted with sizes."""
-        told = (self._board.input.channels, self._board.output.channels, self._board.output.kind == "token", self._board.max_tokens)
-        want = (self.shape.entry.width, self.shape.output.width, self.shape.token_head, self.shape.max_tokens)
+        told = (self._board.input.channels, self._board.output.channels, self._board.output.kind, self._board.max_tokens)
+        want = (self.shape.entry.width, self.shape.output.width, self.shape.kind, self.shape.max_tokens)
         if told != want or self._board.sentences < 1:
-            raise WrongBitstreamError(f"{self.name}: got elements in and out, token head, most tokens {told}, must be {want}; build the overlay again")
+            raise WrongBitstreamError(f"{self.name}: got elements in and out, kind of answers, most tokens {told}, must be {want}; build the overlay again")
 
     def _send(self, kind: int, body: bytes) -> None:
         try:

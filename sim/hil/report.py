@@ -6,10 +6,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
+from bitloom.hw import pack
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.predict import External, Prediction, predict
 from bitloom.hw.plan.streams import borders_in, each_border
@@ -180,7 +182,7 @@ def latencies(
         key = (tuple(lengths[i] for i in run), starts, exits and tuple(exits[i] for i in run), tuple(borders[run[0] : run[-1] + 1]) or None)
         if key not in known:
             known[key] = predict(design, key[0], starts, external=external, exits=key[2], borders=key[3])
-        guess = [end - start for end, start in zip(known[key].out_last, starts, strict=True)]
+        guess = [end - start for end, start in zip(_ends(design, known[key]), starts, strict=True)]
         got = [answers[i].latency for i in run]
         worst += [_error(m, p, _exact(design, known[key], external)) for m, p in zip(got, guess, strict=True)]
         predicted += guess
@@ -196,18 +198,27 @@ def intervals(
     exits: Sequence[int] | None = None,
     borders: Sequence[int | None] = (),
 ) -> Cycles | None:
-    """Cycles between the last beats of sentences that ran through the encoder together."""
+    """Cycles between the last beats of sentences (or packs, for each of the later ones' sentences) that ran through the encoder together."""
     measured = predicted = count = 0
     exact = True
     for run in periods(answers):
-        if len(run) > 1:
+        if later := sum(answers[i].end != answers[run[0]].end for i in run):
             own = borders[run[0] : run[-1] + 1] or None
             guess = predict(design, [lengths[i] for i in run], external=external, exits=exits and [exits[i] for i in run], borders=own)
             measured += answers[run[-1]].end - answers[run[0]].end
-            predicted += guess.out_last[-1] - guess.out_last[0]
-            count += len(run) - 1
+            ends = _ends(design, guess)
+            predicted += ends[-1] - ends[0]
+            count += later
             exact = exact and _exact(design, guess, external)
     return Cycles(count=count, measured=measured, predicted=predicted, worst=_error(measured, predicted, exact)) if count else None
+
+
+def _ends(design: Design, guess: Prediction) -> list[int]:
+    """When each sentence's answer is there: in a pack, with the last one's."""
+    if not design.graph.packed:
+        return guess.out_last
+    firsts = pack.firsts(pack.packs_of(guess.lengths, design.graph.max_tokens))
+    return [guess.out_last[end - 1] for begin, end in pairwise(firsts) for _ in range(begin, end)]
 
 
 def _exact(design: Design, guess: Prediction, external: External | None) -> bool:

@@ -144,17 +144,18 @@ class SerialTarget:
 
     def run(self, batch: Sequence[np.ndarray], *, burst: bool = False, progress: Progress | None = None) -> list[Answer]:
         """`bitloom.sim.hil.target.Target.run`; the board's identity is checked before anything is sent."""
-        batch = self.shape.elements(batch)
+        sentences, batch = batch, self.shape.elements(batch)
+        progress = self.shape.told(sentences, progress)
         self._must_be_ready()
         self.shape.must_match(self.name, self.identify())
         must_fit(self.name, self.info, self.shape, self._link.depth)
         if not burst:
-            return self._link.run(batch, progress=progress)
+            return self.shape.apart(sentences, self._link.run(batch, progress=progress))
         answers: list[Answer] = []
         for begin, end in pairwise(self._groups(batch)):
             done = begin
             answers += self._link.run(batch[begin:end], hold=True, progress=progress and (lambda n, done=done: progress(done + n)))
-        return answers
+        return self.shape.apart(sentences, answers)
 
     def _groups(self, batch: Sequence[np.ndarray]) -> list[int]:
         """Where each group that fits the board's buffer begins, and the end."""

@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from bitloom.hw import pack
 from bitloom.hw.image import Image, ImageError, check
 from bitloom.hw.instance import Layout
+from bitloom.hw.keys import PACK
 from bitloom.hw.plan.design import Design
 from bitloom.sim.hil.errors import TargetError, WrongBitstreamError
 
@@ -23,8 +25,8 @@ class Answer:
     """A sentence's answer.
 
     codes  int64 [1, C], or [T, C] of a token head
-    start  board cycle in which the sentence's first input beat was accepted
-    end    board cycle in which its last output beat left
+    start  board cycle in which the sentence's first input beat was accepted; in a pack, the pack's
+    end    board cycle in which its last output beat left; in a pack, the pack's
     epoch  counts the board's restarts: cycles of different epochs cannot be compared
     """
 
@@ -104,6 +106,7 @@ class Shape:
     """What both ends must know of a design: its input and its output.
 
     entry, output  how a token's channels lie in the beats
+    packed         sentences are sent in packs (bitloom.hw.pack): a pack's answers are those of its sentences, one behind the other
     out_bits       of an element of the output at the encoder's port: whole bytes
     """
 
@@ -114,6 +117,7 @@ class Shape:
     out_bits: int
     output: Layout
     token_head: bool
+    packed: bool = False
     max_tokens: int = field(default=1 << 20)
 
     @classmethod
@@ -130,16 +134,18 @@ class Shape:
             entry=entry.layout,
             out_bits=out.io_bits,
             output=out.layout,
-            token_head=out.kind == "token",
+            token_head=out.kind == "token" and out.keys != PACK,
+            packed=entry.pack > 0,
             max_tokens=design.graph.max_tokens,
         )
 
     def elements(self, batch: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Sentences as the beats carry them: int64 [T, entry.width] each.
+        """Sentences, or their packs, as the beats carry them: int64 [T, entry.width] each.
 
         batch  codes of the graph's entry tensor, int [T, C] each; raises TargetError unless they are that
         """
-        low, high = (-(1 << self.bits - 1), (1 << self.bits - 1) - 1) if self.signed else (0, (1 << self.bits) - 1)
+        bits = self.bits - self.packed  # of the sentences' own codes
+        low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if self.signed else (0, (1 << bits) - 1)
         for index, sentence in enumerate(batch):
             codes = np.asarray(sentence)
             where = f"hil: sentence {index}"
@@ -153,11 +159,40 @@ class Shape:
                     f"{where}: got {codes.dtype} codes {codes.min()} .. {codes.max()}, must be integers {low} .. {high}; "
                     "give the codes of the graph's entry tensor"
                 )
+        if self.packed:
+            batch = pack.sent(batch, self._packs(batch))
         return [self.entry.place(np.asarray(sentence, dtype=np.int64)) for sentence in batch]
 
+    def _packs(self, batch: Sequence[np.ndarray]) -> list[tuple[int, ...]]:
+        return pack.packs_of([len(sentence) for sentence in batch], self.max_tokens)
+
+    @property
+    def kind(self) -> str:
+        """Of its answers, as the driver of a PYNQ board calls them."""
+        return "token" if self.token_head else "pack" if self.packed else "sentence"
+
     def rows(self, sentence: np.ndarray) -> int:
-        """Rows of the sentence's answer."""
-        return len(sentence) if self.token_head else 1
+        """Rows of the answer to a sentence, or a pack, as the beats carry it."""
+        if self.token_head:
+            return len(sentence)
+        return int((sentence[:, 0] & 1).sum()) if self.packed else 1  # its last tokens are marked
+
+    def apart(self, batch: Sequence[np.ndarray], answers: list[Answer]) -> list[Answer]:
+        """The answers of the sentences `batch` from those to what `elements` makes of it; of a pack all have its cycles."""
+        if not self.packed:
+            return answers
+        found = []
+        for own, answer in zip(self._packs(batch), answers, strict=True):
+            parts = np.split(answer.codes, np.cumsum(own if self.token_head else np.ones(len(own), dtype=np.int64))[:-1])
+            found += [replace(answer, codes=codes) for codes in parts]
+        return found
+
+    def told(self, batch: Sequence[np.ndarray], progress: Progress | None) -> Progress | None:
+        """What is to be called with the number of sent ones that are answered, so that it is called with that of sentences."""
+        if progress is None or not self.packed:
+            return progress
+        firsts = pack.firsts(self._packs(batch))
+        return lambda done: progress(firsts[done])
 
     def must_match(self, where: str, identity: str) -> None:
         """Raise WrongBitstreamError unless the board holds this graph."""

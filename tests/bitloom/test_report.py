@@ -58,6 +58,7 @@ REPORT = {
         "weight_bits": 65536,
         "early_exit": None,
         "recall": None,
+        "pack": None,
         "stages": STAGES,
         "fifos": [
             {"reader": "layer.0.scores.acc", "stream": "layer.0.query", "depth": 1026, "most": 1000},

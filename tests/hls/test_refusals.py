@@ -106,3 +106,8 @@ def test_layers_in_turn_and_weights_in_memory(tmp_path):
     ):
         refused(f"hls4ml: got layers in hardware: {how}; must be all, with their weights on the chip; remove hardware.layers and hardware.memory, "
                 "or use the rtl backend", tmp_path, graph=graph, folding=solve(graph, config))  # fmt: skip
+
+
+def test_packs(tmp_path):
+    packed = solve(GRAPH, HardwareConfig(multipliers=20, pack=True))
+    refused("hls4ml: got hardware.pack, must be sentences alone; remove it, or use the rtl backend", tmp_path, folding=packed)

@@ -31,6 +31,37 @@ def case(seed, channels, lanes, bits, pairs):
     return make_case("border", [x], y, [data], lengths, fold=Fold(lanes_in=lanes), max_tokens=16, borders=borders)
 
 
+# C, lanes, bits, tokens of the sentences of each pack: one, single tokens, both
+PACKS = [
+    (4, 1, 11, [(3,), (1, 1, 1), (1,), (4, 1, 5), (15,), (1, 14), (14, 1)]),
+    (4, 4, 3, [(1, 1, 1, 1), (1,), (7, 6), (1, 7, 1), (2, 2), (1,) * 15]),
+    (1, 1, 2, [(4,), (1,), (1, 2, 1), (3, 3)]),
+    (12, 2, 16, [(2, 1)] * 6),
+    (64, 4, 11, [(15,), (1, 1), (5, 5, 5)]),
+]
+
+
+def packs(seed, channels, lanes, bits, runs):
+    x = Tensor(name="x", shape=("T", channels), bits=bits, signed=True)
+    lengths = np.array([sum(own) for own in runs])
+    data = np.random.default_rng(seed).integers(x.low, x.high + 1, (sum(lengths), channels))
+    data[:, 0] &= ~1
+    data[np.cumsum([n for own in runs for n in own]) - 1, 0] |= 1
+    y = Tensor(name="y", shape=(1, 1), bits=5, signed=False)
+    return make_case("border", [x], y, [data], lengths, fold=Fold(lanes_in=lanes), attrs={border.ENDS: 1}, max_tokens=16, borders=runs)
+
+
+@pytest.mark.parametrize(("stall_in", "stall_out"), STALLS)
+def test_sentences_of_a_pack(stall_in, stall_out):
+    count = sum(len(own) for *_, runs in PACKS for own in runs)
+    assert check_units([packs(seed, *shape) for seed, shape in enumerate(PACKS)], stall_in=stall_in, stall_out=stall_out) == count
+
+
+def test_golden_counts_to_each_mark():
+    for seed, shape in enumerate(PACKS):
+        assert golden(packs(seed, *shape))[:, 0].tolist() == [n for own in shape[3] for n in own]
+
+
 @pytest.mark.parametrize(("stall_in", "stall_out"), STALLS)
 def test_rtl_equals_golden(stall_in, stall_out):
     assert check_units([case(seed, *shape) for seed, shape in enumerate(SHAPES)], stall_in=stall_in, stall_out=stall_out) == 27

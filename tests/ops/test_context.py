@@ -79,6 +79,7 @@ CROWD = (12, *[1] * 40, 12, 12, *[2] * 20, 11, 1, 12)  # more short sentences be
 CASES = [*(make(seed, shape) for seed, shape in enumerate(SHAPES)), make(20, (2, 4, 12, 2, 1, 8, 8), CROWD)]
 KEYS = ("causal", "window 0", "window 1", "window 2", "window 4", "window 8", "window 100")
 PAIRS = [*(make(60 + seed, shape, keys="segment") for seed, shape in enumerate(SHAPES)), make(80, (2, 4, 12, 2, 1, 8, 8), CROWD, keys="segment")]
+PACKS = [*(make(90 + seed, shape, keys="pack") for seed, shape in enumerate(SHAPES)), make(110, (2, 4, 12, 2, 1, 8, 8), CROWD, keys="pack")]
 RANGES = [
     *(make(30 + seed, shape, keys=KEYS[seed % len(KEYS)]) for seed, shape in enumerate(SHAPES)),
     *(make(50 + seed, (2, 4, 12, 2, 1, 8, 8), CROWD, keys=keys) for seed, keys in enumerate(("causal", "window 3"))),
@@ -113,6 +114,13 @@ def test_ranges_of_keys(stall_in, stall_out, cases):
 def test_sentences_of_a_pair(stall_in, stall_out, cases):
     """Where the second sentence's values begin, the first token's rows say."""
     assert check_units(cases, stall_in=stall_in, stall_out=stall_out) > 2000
+
+
+@pytest.mark.parametrize("cases", corners_or_all(PACKS, (0, 3, 4, 6, 8, 10, 11)))
+@pytest.mark.parametrize(("stall_in", "stall_out"), STALLS)
+def test_sentences_of_a_pack(stall_in, stall_out, cases):
+    """How long each is, its first token's rows say."""
+    assert check_units(cases, stall_in=stall_in, stall_out=stall_out) > 1500
 
 
 def test_a_key_that_is_not_seen_costs_no_cycle():

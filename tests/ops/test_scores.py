@@ -51,7 +51,7 @@ def make(seed, shape, lengths=None, keys="T"):
         "scores",
         [q, k, *b],
         y,
-        [*data, *(borders[:, None] for _ in b)],
+        [*data, *(np.hstack(borders).reshape(-1, 1) for _ in b)],
         lengths,
         attrs={"heads": heads},
         fold=Fold(simd=simd, lanes_in=lanes),
@@ -64,6 +64,7 @@ CROWD = (12, *[1] * 40, 12, 12, *[2] * 20, 11, 1, 12)  # more short sentences be
 CASES = [*(make(seed, shape) for seed, shape in enumerate(SHAPES)), make(20, (2, 4, 12, 2, 1, 8, 8), CROWD)]
 KEYS = ("causal", "window 0", "window 1", "window 2", "window 4", "window 8", "window 100")
 PAIRS = [*(make(60 + seed, shape, keys="segment") for seed, shape in enumerate(SHAPES)), make(80, (2, 4, 12, 2, 1, 8, 8), CROWD, "segment")]
+PACKS = [*(make(90 + seed, shape, keys="pack") for seed, shape in enumerate(SHAPES)), make(110, (2, 4, 12, 2, 1, 8, 8), CROWD, "pack")]
 RANGES = [
     *(make(30 + seed, shape, keys=KEYS[seed % len(KEYS)]) for seed, shape in enumerate(SHAPES)),
     *(make(50 + seed, (2, 4, 12, 2, 1, 8, 8), CROWD, keys) for seed, keys in enumerate(("causal", "window 3"))),
@@ -99,6 +100,12 @@ def test_sentences_of_a_pair(stall_in, stall_out, cases):
     assert check_units(cases, stall_in=stall_in, stall_out=stall_out) > 2000
 
 
+@pytest.mark.parametrize("cases", corners_or_all(PACKS, (0, 3, 6, 8, 10, 11)))
+@pytest.mark.parametrize(("stall_in", "stall_out"), STALLS)
+def test_sentences_of_a_pack(stall_in, stall_out, cases):
+    assert check_units(cases, stall_in=stall_in, stall_out=stall_out) > 1500
+
+
 def test_a_key_that_is_not_seen_costs_no_cycle():
     """The modelled cycles are those of the keys that are seen, and so is `interval`."""
     for keys, spans in (("T", [9] * 9), ("causal", [1, 2, 3, 4, 5, 6, 7, 8, 9]), ("window 2", [3, 4, 5, 5, 5, 5, 5, 4, 3]), ("window 0", [1] * 9)):
@@ -110,6 +117,9 @@ def test_a_key_that_is_not_seen_costs_no_cycle():
     spans = [n for b in case.borders[-2:] for n in ([b] * b + [9 - b] * (9 - b))]
     assert intervals(case)[-36:].tolist() == [12 * span for span in spans for _ in range(2)]
     assert scores.macs(case.graph, case.node, 9) == 24 * (5 * 5 + 4 * 4)  # where it is not known: halves
+    case = make(0, (2, 12, 9, 1, 1, 8, 8), lengths=(9,) * 6, keys="pack")
+    spans = [n for own in case.borders[-2:] for n in own for _ in range(n)]
+    assert intervals(case)[-36:].tolist() == [12 * span for span in spans for _ in range(2)] and len({*spans}) > 1
 
 
 @pytest.mark.parametrize("keys", ["window", "window -1", "window 1.5", "window 03", "segments", "", 5])

@@ -45,8 +45,10 @@ module loop_unit #(
     .m_valid(f_valid), .m_ready(f_ready), .m_data(f_data), .m_last(f_last));
   fifo #(.WIDTH(W), .DEPTH(2)) u_back (.clk, .rst, .s_valid(f_valid[0]), .s_ready(f_ready[0]), .s_data(f_data[0 +: W]), .s_last(f_last[0]),
     .m_valid(b_valid), .m_ready(b_ready), .m_data(b_data), .m_last(b_last));
+  /* verilator lint_off PINCONNECTEMPTY */
   first_token #(.C(LABELS), .LANES(1), .W(W)) u_first (.clk, .rst, .s_valid(f_valid[1]), .s_ready(f_ready[1]), .s_data(f_data[W +: W]), .s_last(f_last[1]),
-    .m_valid(g_valid), .m_ready(g_ready), .m_data(g_data), .m_last(g_last));
+    .b_valid(1'b0), .b_ready(), .b_data(1'b0), .b_last(1'b0), .m_valid(g_valid), .m_ready(g_ready), .m_data(g_data), .m_last(g_last));
+  /* verilator lint_on PINCONNECTEMPTY */
   fifo #(.WIDTH(W), .DEPTH(LATENCY)) u_ramp (.clk, .rst, .s_valid(g_valid), .s_ready(g_ready), .s_data(g_data), .s_last(g_last),
     .m_valid(e_valid), .m_ready(e_ready), .m_data(e_data), .m_last(e_last));
 endmodule

@@ -12,7 +12,7 @@ import pytest
 from axi_bench import RTL as AXI_RTL
 from axi_bench import check_data
 from axi_bench import setups as axi_setups
-from encoder_units import units
+from encoder_units import packed, units
 from encoders import random_bilstm, random_cnn, random_encoder, random_hourglass
 from loader_bench import check_headers
 from loop_bench import UNIT as LOOP
@@ -72,7 +72,7 @@ def without(text: str, register: str) -> str:
 def operators() -> tuple[Case, ...]:
     """The units of a small encoder, each alone, with what they would get; those of attention again with windows of keys, the first sentence longer.
 
-    And a layer whose weights take two values, one whose zero tiles are left out, and the unit that takes tokens out; those of convolutional and recurrent networks.
+    Those that are told of packs. And a layer whose weights take two values, one whose zero tiles are left out, and the unit that takes tokens out; those of convolutional and recurrent networks.
     """
     shape = dict(layers=1, hidden=12, heads=2, intermediate=20, max_tokens=6)
     all_keys, window = units(random_encoder(5, **shape), [1, 6, 4, 6, 2, 1, 5]), units(random_encoder(5, **shape, keys="window 1"), [4, 6, 1, 6, 2, 1, 5])
@@ -91,7 +91,9 @@ def operators() -> tuple[Case, ...]:
     networks += [random_hourglass(5, **narrow, **how) for how in ({"stride": 2, "down": "max"}, {"stride": 3, "down": "mean"})]
     windows = [c for graph in networks for c in units(graph, [4, 6, 1, 6, 2, 1, 5]) if c.node.op in WINDOWS]
     windows += [c for c in recurrent if c.node.op == "lstm"]
-    return *windows, *all_keys, *(c for c in window if any(tensor.kind == "row" for tensor in c.graph.tensors.values())), two, sparse, *kept
+    told = packed(random_encoder(5, **shape), [1, 3, 2, 1, 1, 6, 4, 1, 6, 2, 2, 1, 5, 1, 1, 1, 1, 1, 1, 3])
+    told += [c for c in units(random_encoder(5, **shape, keys="segment"), [1, 6, 4, 6, 2, 1, 5]) if c.node.op == "border"]
+    return *windows, *told, *all_keys, *(c for c in window if any(tensor.kind == "row" for tensor in c.graph.tensors.values())), two, sparse, *kept
 
 
 def check(module: str, files: list[Path], stall: float, seed: int = 1) -> None:
