@@ -268,10 +268,10 @@ def _cycles(
 ) -> dict:
     """Predicted against measured. Cycles count from the first input beat that the hardware takes."""
     graph, folding = bench.graph, bench.folding
-    table, figures = [], {}
+    table, figures, together = [], {}, {}
     for name, (sentences, got) in (("full", full), ("mixed", mixed)):
         guess = predict(Design(graph, folding), sentences.lengths, exits=got.exits, borders=got.borders)
-        behind = Design(graph, folding).behind if name == "full" else 0
+        behind, together[name] = Design(graph, folding).behind if name == "full" else 0, guess.together
         figures[name] = {
             "interval": tuple(mean_interval(ends, guess.together, behind) for ends in (guess.out_last, got.out_last_cycle)),
             "latency": (guess.latency[0], _latencies(got)[0]),
@@ -289,7 +289,7 @@ def _cycles(
     guesses = [predict(design, [n], exits=got.exits, borders=got.borders).latency[0] for n, got in alone]
     table += [{"name": f"latency, {n} tokens", "predicted": guess, "measured": m} for guess, (n, m) in zip(guesses, points, strict=True)]
     interval, latency = figures["full"]["interval"], figures["full"]["latency"]
-    busy = [_utilization(design, sentences, got) for sentences, got in (full, mixed)]
+    busy = [_utilization(design, sentences, got, together[name]) for name, (sentences, got) in (("full", full), ("mixed", mixed))]
     return {
         "tokens": graph.max_tokens,
         "interval_predicted": interval[0],
@@ -303,12 +303,12 @@ def _cycles(
     }
 
 
-def _utilization(design: Design, sentences: Sentences, got: EncoderRun) -> float | None:
-    """Share of the multipliers' cycles that do useful work, behind the first sentences, which fill the hardware; of those that leave early, of all of them.
+def _utilization(design: Design, sentences: Sentences, got: EncoderRun, together: int) -> float | None:
+    """Share of the multipliers' cycles that do useful work, behind the first `together`, which fill the hardware; of those that leave early, of all of them.
 
     None: there are no others
     """
-    first, last = (0, len(sentences)) if got.exits else (min(design.together, len(sentences)), len(sentences) - design.behind)
+    first, last = (0, len(sentences)) if got.exits else (min(together, len(sentences)), len(sentences) - design.behind)
     borders = each_border(sentences.lengths, got.borders)
     work = sum(design.work(sentences.lengths[i], got.exits and got.exits[i], borders[i]) for i in range(first, last))
     span = int(got.out_last_cycle[last - 1]) - (int(got.out_last_cycle[first - 1]) if first else 0) if work else 0

@@ -42,7 +42,7 @@ class Prediction:
     """Cycles per sentence, counted from the first accepted input beat of the first sentence.
 
     out_last  of the graph's first output; all: of every output, by tensor
-    together  sentences that leave shortly after each other (Design.together)
+    together  sentences that leave shortly after each other: those of Design.together packs where they come in packs
     settled   no waiting for external memory is only estimated, and the estimates have come to rest
     """
 
@@ -181,7 +181,7 @@ def _run(
         in_first=[first_edge.log[i].first for i in begins],
         out_last=ends[first],
         all=ends,
-        together=design.together,
+        together=sum(map(len, borders[: design.together])) if design.graph.packed else design.together,
     )
 
 
