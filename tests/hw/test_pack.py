@@ -239,7 +239,8 @@ def test_plans_count_one_sentence_in_a_pack():
     packed, alone = (Design(graph, solve(graph, replace_pack(own))) for own in (True, False))
     assert packed.work(12) == alone.work(12) and packed.folding.interval == alone.folding.interval
     assert predict(packed, [12] * 6).interval == predict(alone, [12] * 6).interval
-    assert predict(packed, [3] * 8, packs=[(3,)] * 8).out_last[-1] > predict(packed, [3] * 8).out_last[-1]
+    one, two, four = (packed.work(12, border=(12 // count,) * count) for count in (1, 2, 4))  # a query's keys: 12, 6, 3
+    assert one == packed.work(12) and one - two == 2 * (two - four) > 0
 
 
 def replace_pack(own: bool) -> HardwareConfig:
