@@ -48,7 +48,7 @@ def measure(recipe: Recipe, lengths: list[int]) -> dict[str, float]:
     want = golden.run(graph, [rng.integers(1, 1000, n).tolist() for n in lengths])
     with tempfile.TemporaryDirectory() as name:
         folding = build(graph, recipe.hardware, Path(name))
-        got = run_encoder(Path(name), np.split(want[graph.entry], np.cumsum(lengths)[:-1]), Options(taps=False, wall_seconds=36_000))
+        got = run_encoder(Path(name), np.split(want[graph.entry], np.cumsum(lengths)[:-1]), Options(taps=False, wall_seconds=36_000, timeout_cycles=2_000_000))
     assert np.array_equal(got.outputs, want[graph.outputs[0]].ravel()), "the hardware's outputs differ"
     design = Design(graph, folding)
     assert not design.fetch or np.array_equal(got.fetched, image.reads(design, lengths)), "weights were fetched more or less often than planned"

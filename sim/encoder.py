@@ -35,7 +35,7 @@ class Options:
     reset_cycles         how long each lasts
     taps                 record every stream, which `bitloom.sim.verify.compare` needs; without, only inputs and outputs
     waves                write a .vcd (or .fst) there; such a build is its own
-    timeout_cycles       cycles without any recorded beat after which the hardware counts as hung; None: `longest_pause` of the encoder
+    timeout_cycles       cycles without any recorded beat (without taps: of inputs and outputs) after which it counts as hung; None: `longest_pause`
     drain_cycles         that the bench runs on behind the last expected beat
     wall_seconds         limit of the whole simulation
     folder               where inputs, records and the log are kept; None: a temporary folder, removed if the run succeeded
