@@ -38,6 +38,7 @@ REDUNDANT = {
     ("schedule", "place_q"): "linear_tiles alone reads it, whose bench is tests/hw/test_streamed.py and test_streamed_kinds.py",
     ("image_loader", "turn_loaded"): "its bench asks for no turn; tests/hw/test_streamed_kinds.py does",
     ("loop", "begun_q"): "its bench has off-ramps, with which it is not read; tests/hw/test_rolled.py finds it",
+    ("loop", "inside_count_q"): "its bench has no pairs; tests/hw/test_segments.py::test_a_first_sentence_that_is_kept finds it",
     **dict.fromkeys([("loop", "pass_q"), ("loop", "token_q"), ("loop", "beat_q")], "its bench looks at no bus; tests/hw/test_rolled.py finds it"),
     **dict.fromkeys([("by_turn", "open_q"), ("by_turn", "inside_q")], "no bench of its own; tests/hw/test_streamed_kinds.py::test_constants_by_turn finds it"),
     ("fifo_deep", "arrived_q"): "what then arrives is written to a slot that holds no beat, before any beat comes",
