@@ -94,10 +94,10 @@ module keep_tokens #(
   if (Ranges) begin : g_range
     logic [AtW-1:0] key_q;
     wire [AtW-1:0] first;
-    wire in_first, fresh, border_end;
-    wire unused = &{1'b0, in_first, fresh, border_end};
+    wire in_first, begins, border_end;
+    wire unused = &{1'b0, in_first, begins, border_end};
     first_key #(.MAX_TOKENS(MAX_TOKENS), .BACK(BACK)) u_first (
-      .clk, .rst, .token_end(read && token_end), .sentence_last(sentence_end), .border('0), .at('0), .in_first, .fresh, .border_end, .first);
+      .clk, .rst, .token_end(read && token_end), .sentence_last(sentence_end), .border('0), .at('0), .in_first, .fresh(begins), .border_end, .first);
     assign key = key_q;
     always_ff @(posedge clk) begin
       if (read) key_q <= row_end ? first : key_q + 1'b1;
