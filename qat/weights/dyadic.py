@@ -83,9 +83,8 @@ class WeightQuant(nn.Module):
         return scale if self.share == 1 else scale.repeat_interleave(self.share)
 
     def codes(self, weight: Tensor) -> Tensor:
-        """Integer codes [C, K] of the weights, as floats."""
-        scale = self.scale().to(weight.dtype)[:, None]
-        return F.weight_codes(weight.detach(), scale, self.bits, self.low, self.high)[0]
+        """Integer codes [C, K] of the weights, as floats; found in float64, as in float32 a half added to a quotient just below one rounds up."""
+        return F.weight_codes(weight.detach().double(), self.scale()[:, None], self.bits, self.low, self.high)[0].to(weight.dtype)
 
     def book(self) -> Tensor | None:
         """The codes that all weights take, as the integer graph has a codebook; None: any of their bits."""

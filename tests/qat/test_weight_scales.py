@@ -34,6 +34,19 @@ MIXED = QuantConfig(
 )
 
 
+def test_weights_just_below_a_half_have_the_codes_of_the_exact_model():
+    """In float32 a half added to what is just below one rounds to 1: the frozen graph had another code than the exact model."""
+    quant = WeightQuant(200, bits=4)
+    quant.log_scale.data.copy_(torch.linspace(-3, -2, 200))
+    weight = (quant.scale()[:, None] * torch.arange(-6.5, 7.0)).float()
+    weight = torch.cat([weight, *(torch.nextafter(weight, torch.tensor(way)) for way in (-torch.inf, torch.inf))], 1)
+    double = in_float64(quant)
+    codes = quant.codes(weight)
+    assert torch.equal(codes.double(), double.codes(weight.double()))
+    assert torch.equal(codes.double(), double(weight.double())[0] / quant.scale()[:, None])
+    assert not torch.equal(codes, (quant(weight)[0] / quant.scale().float()[:, None]).round())  # such weights are there
+
+
 def rows(channels: int = 12, inputs: int = 40) -> torch.Tensor:
     return torch.randn(channels, inputs, generator=torch.manual_seed(1)) * torch.arange(1, channels + 1)[:, None]
 
