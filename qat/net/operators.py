@@ -293,7 +293,7 @@ class Embeddings(Operator, Grid):
         return {MARKED: 2.0 ** (self.e - 1)} if self.marked else {}
 
     def append(self, b: GraphBuilder, inputs: list[str]) -> GraphTensor:
-        tables = (integers(self.quantize_rows(table).double() * 2.0**-self.e) for table in (self.word, self.position, self.segment))
+        tables = (integers(self.quantize_rows(table.double()) * 2.0**-self.e) for table in (self.word, self.position, self.segment))
         if not self.marked:
             return ops.embed.append(b, self.tensor, inputs, *tables, bits=self.bits, scale=2.0**self.e)
         sums = ops.embed.append(b, MARKED, inputs, *ops.border.marked(*tables), bits=self.bits + 1, scale=2.0 ** (self.e - 1))

@@ -73,6 +73,16 @@ def test_float64_forward_equals_golden_on_every_tensor(case):
     assert len(np.unique(want["logits"])) > 1  # a model that says one thing would hide differences
 
 
+def test_parameters_just_below_a_half_are_those_of_the_exact_model():
+    """In float32 a half added to what is just below one rounds to 1."""
+    model = random_model(shape(), QuantConfig(), 3)
+    embeddings, layer = model.network.embeddings.sum, model.network.layer[0].query
+    embeddings.word.data[::2, ::3] = (0.5 - 2**-25) * 2.0**embeddings.e
+    layer.weight.data[:, ::3] = (layer.weight_grid.scale() * (0.5 - 2**-25)).float()[:, None]
+    ids, segments = random_sentences(4, 8, 16)
+    assert differing(forward_codes(in_float64(model), ids, segments), golden.run(to_graph(model, "test"), ids, segments)) == []
+
+
 def test_padding_changes_no_code():
     """Each sentence alone, and whatever ids the padding holds, gives the codes of the padded batch."""
     model = in_float64(random_model(shape(layers=2), QuantConfig(), seed=4))
