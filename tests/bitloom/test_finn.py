@@ -133,6 +133,13 @@ def test_operators_that_finn_does_not_have_are_one_line_and_exit_code_2(tiny_cop
     assert not (tiny_copy / "finn" / "build").exists()
 
 
+def test_packs_are_one_line_and_exit_code_2(tiny_copy, bitloom, monkeypatch):
+    monkeypatch.setattr(tool, "installed", lambda: tool.VERSION)
+    monkeypatch.setattr(Context, "folding", replace(Folding.load(tiny_copy / "build" / "folding.json"), pack=True))
+    code, _, err = bitloom("build", tiny_copy, *BUILD)
+    assert (code, err) == (2, "bitloom: finn: got hardware.pack, must be sentences alone; remove it, or use the rtl backend\n")
+
+
 @pytest.mark.parametrize(("version", "got"), [("", "got no finn-plus"), ("1.5.0", "got version 1.5.0")])
 def test_without_finn_or_with_another_version(tiny_copy, bitloom, monkeypatch, version, got):
     monkeypatch.setattr(tool, "installed", lambda: version)
