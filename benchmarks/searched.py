@@ -35,7 +35,7 @@ def trained(recipe: Recipe, data: Path | None, out: Path, board: Board, display:
     with run.locked():
         run.adopt(recipe, data)
         if start:
-            begin_with(start, run.path / START)
+            copy_float(start, run.path / START)
             run_stage(run, "search", options=typed(STAGES["search"], {"board": board.name}), watcher=display.watcher)
             run.adopt(chosen_recipe(run.stage("search")), data)
         for stage in ("train", "export", "build"):
@@ -45,11 +45,11 @@ def trained(recipe: Recipe, data: Path | None, out: Path, board: Board, display:
     return {"float": accuracy["float"], "golden": accuracy["golden"], "block_ram": used[have.block_ram[0].kind].used, "dsp": used[have.dsp.kind].used}
 
 
-def begin_with(trained: Path, start: Path) -> None:
+def copy_float(source: Path, start: Path) -> None:
     """Let a run that has the same seed and settings begin with the float model of another one's train stage."""
     for name in ("tokenizer", "float"):
-        shutil.copytree(trained / name, start / name, dirs_exist_ok=True)
-    shutil.copy(trained / "settings.json", start)
+        shutil.copytree(source / name, start / name, dirs_exist_ok=True)
+    shutil.copy(source / "settings.json", start)
 
 
 def main() -> None:
