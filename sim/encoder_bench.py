@@ -17,12 +17,12 @@ from bitloom.sim.errors import SimulationError
 from bitloom.sim.memory import WEIGHTS
 from bitloom.sim.runner import BENCH_FILES, MEMORY_FILES, Model, encoder_effort, needed
 
+SHORTEST_PAUSE = 200_000  # cycles
+
 
 def sinks(infos: Sequence[Stream]) -> list[Stream]:
     """The streams that leave, in the order of streams.json: `m_axis` last."""
     return [s for s in infos if s.port and s.port != SOURCE]
-
-SHORTEST_PAUSE = 200_000  # cycles
 
 
 def load_streams(build_dir: Path) -> list[Stream]:
