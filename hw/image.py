@@ -162,11 +162,11 @@ def load_cycles(design: Design) -> int:
     return image_loader.load_cycles(memory.data_bits, chunks(design)[0], ExternalMemory.planned(memory))
 
 
-def turn_loads(design: Design, reserve) -> image_loader.TurnLoads:
-    """The timing of what is loaded by turn; reserve: of the loader's port (hw/plan/predict.py)."""
+def turn_loads(design: Design, client) -> image_loader.TurnLoads:
+    """The timing of what is loaded by turn; client: the loader as one of external memory (hw/plan/predict.py)."""
     memory, (common, turn) = design.folding.memory, chunks(design)
     address = begin(design) + common * image_loader.CHUNK * memory.data_bits // 8
-    return image_loader.TurnLoads(reserve, address, turn, memory.data_bits, ExternalMemory.planned(memory))
+    return image_loader.TurnLoads(client, address, turn, memory.data_bits, ExternalMemory.planned(memory))
 
 
 def make(design: Design) -> bytes:

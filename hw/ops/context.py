@@ -95,20 +95,17 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
     """A sentence's values are stored, then its rows weight them, those of fold.queries tokens at once; numbers as in hw/rtl/context_op.sv."""
     heads, channels = node.attrs["heads"], _width(graph, node, fold)
     folds, groups, beats = channels // heads // fold.pe, heads // fold.side, fold.queries * fold.side * fold.pe // fold.lanes_out
-    rows, values, done = Banks(), Ring(graph, graph.longest(node)), -1
+    rows, values, done = Banks(ins[0]), Ring(graph, graph.longest(node), ins[1]), -1
     leaving = Regroup(channels // fold.lanes_out)
+    yield ins[0].beside(rows.each())
+    yield ins[0].beside(values.each())
     while True:
-        tokens, value_end = 0, False
-        while not value_end:
-            value = yield ins[1].get()
-            tokens, value_end, value_last = tokens + 1, value.end, (yield from values.take(ins[1], value))
+        known, tokens = yield values.whole.get()
         for index in range(0, tokens, fold.queries):
             starts = []
             for _ in range(groups):
-                row = yield ins[0].get()
-                slot = max(row.beats, beats)
-                rows.open()
-                start = max((yield from rows.take(ins[0], row)), value_last, done) + 1
+                whole, span, _ = yield rows.whole.get()
+                slot, start = max(span, beats), max(whole, known, done + 1)
                 done = start + folds * slot - 1
                 rows.done(done)
                 starts.append(start)
@@ -122,7 +119,7 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
             # A stalled output stalls the multipliers, but early in a token: its other words may be read by then.
             read = done if (groups * folds - 2) * slot <= mac_latency(1) + 1 else done + moved - last
             done += moved - last
-        values.done(read)
+        values.done(read, tokens)
 
 
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:

@@ -88,33 +88,28 @@ def latency(lanes: int) -> int:
 
 def timing(graph: Graph, node: Node, fold: Fold, ins, out):
     """Three stages, each on a sentence of its own (numbers as in hw/rtl/keep_tokens.sv): a second process has rows added up and tokens listed."""
-    listed, free = ins[0].between("listed"), ins[0].between("free")
+    listed, free, tokens = ins[0].told(), ins[0].told(), Ring(graph, graph.longest(node), ins[0])
     yield ins[1].beside(_choose(graph, node, fold, ins[1], listed, free))
+    yield ins[0].beside(tokens.each())
     beats = fold.into(graph.tensor(node.name).channels).width // fold.lanes_in
-    turns, tokens, read = [n.attrs["keep"] for _, n in graph.turns(node)], Ring(graph, graph.longest(node)), -1
-    number = 0
+    turns, read, number = [n.attrs["keep"] for _, n in graph.turns(node)], -1, 0
     while True:
-        end, count = False, 0
-        while not end:
-            token = yield ins[0].get()
-            last = yield from tokens.take(ins[0], token)
-            count, end = count + 1, token.end
-        choice = yield listed.get()
-        listed.popped(choice.first, choice.last)
-        asked = max(choice.first, read)
-        begin, stay = max(asked, last, read) + 1, left(count, turns[ins[0].turn(number)])
+        whole, count = yield tokens.whole.get()
+        (choice,) = yield listed.get()
+        asked = max(choice, read)
+        begin, stay = max(asked + 1, whole), left(count, turns[ins[0].turn(number)])
         for index in range(stay):
             _, moved = yield out.put(begin + 1, begin + beats, beats, index == stay - 1)
             read, begin = moved - 1, moved
-        tokens.done(read)
+        tokens.done(read, count)
         done = asked if stay * beats == 1 else read - 1
-        yield free.put(done + 1, done + 1, 1, True)
+        free.tell(done + 1)
         number += 1
 
 
 def _choose(graph: Graph, node: Node, fold: Fold, source, listed, free):
     """Rows in, a token for each sentence out: the cycle from which its list can be read. free: when a list's place can be written again."""
-    p, rows = graph.tensor(node.inputs[1]), Banks()
+    p, rows = graph.tensor(node.inputs[1]), Banks(source)
     groups, bits = int(p.shape[1]) // fold.side, sum_bits(p, graph.longest(node))
     sums, done, over = deque([0, 0]), -1, -1  # cycles from which sums are free; of a row's last element, and of a list's last
     number = 0
@@ -122,8 +117,8 @@ def _choose(graph: Graph, node: Node, fold: Fold, source, listed, free):
         tokens = row_number = 0
         while row_number % groups or tokens == 0 or row_number // groups * fold.queries < tokens:
             row = yield source.get()
-            rows.open()
-            last = yield from rows.take(source, row)
+            yield from rows.open()
+            last = yield from rows.take(row)
             start = max(last, done) + 1
             if not row_number:
                 start = max(start, sums.popleft())
@@ -134,12 +129,11 @@ def _choose(graph: Graph, node: Node, fold: Fold, source, listed, free):
             row_number += 1
         begin = max(done + latency(fold.side * fold.queries), over) + 1 + bits * tokens
         if number >= 2:
-            place = yield free.get()
-            free.popped(place.first, place.last)
-            begin = max(begin, place.first)
+            (place,) = yield free.get()
+            begin = max(begin, place)
         over = begin + tokens - 1
         sums.append(over + 1)
-        yield listed.put(over + 2, over + 2, 1, True)
+        listed.tell(over + 2)
         number += 1
 
 

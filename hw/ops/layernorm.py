@@ -16,6 +16,7 @@ from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params,
 from bitloom.hw.ops.common import clip, half, largest, last_read, require_bits, round_shift, rounding, turn_params
 from bitloom.hw.ops.record import ALIKE, Finn, Operator
 from bitloom.hw.parts import mul, shared
+from bitloom.hw.parts.banks import Banks
 
 PARAMS = ("gamma", "beta")
 ATTRS = ("eps", "recip_bits", "frac_bits", "shift")
@@ -158,20 +159,18 @@ def serial_cycles(x: Tensor, least_eps: int, eps: int, recip_bits: int) -> tuple
 def timing(graph: Graph, node: Node, fold: Fold, ins, out):
     """Sums, root, division and scaling, each on a token of its own; the numbers are those of hw/rtl/layernorm.sv."""
     root, divide = serial_cycles(graph.tensor(node.inputs[0]), *_eps(graph, node), node.attrs["recip_bits"])
-    free = root_free = divider_free = 0
-    ends, moved = [-1] * 4, -1  # last reads of the banks' earlier tokens, oldest first; when the last beat left
+    tokens, root_free, divider_free = Banks(ins[0], 4), 0, 0
+    done = moved = -1  # when a token was read for the last time, and its last beat left
+    yield ins[0].beside(tokens.each())
     while True:
-        token = yield ins[0].get()
-        first = max(token.first, free, ends[0] + 1)
-        last = token.taken(first)
-        ins[0].popped(first, last)
-        free = last + 1
-        root_free = max(max(last + 12, root_free) + root, divider_free)  # the root waits for the divider
+        whole, beats, end = yield tokens.whole.get()
+        root_free = max(max(whole + 11, root_free) + root, divider_free)  # the root waits for the divider
         divider_free = root_free + divide
-        read = max(divider_free, ends[-1]) + 1
-        last, before = read + token.beats + 12, moved
-        _, moved = yield out.put(read + 13, last, token.beats, token.end)
-        ends = [*ends[1:], last_read(13, token.beats, last, moved, before)]
+        read = max(divider_free, done) + 1
+        last, before = read + beats + 12, moved
+        _, moved = yield out.put(read + 13, last, beats, end)
+        done = last_read(13, beats, last, moved, before)
+        tokens.done(done)
 
 
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:

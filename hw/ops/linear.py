@@ -170,18 +170,18 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
         yield from linear_tiles.timing(graph, node, fold, ins, out)
     channels, beats = mvau.widths(graph, node, fold)[0], fold.pe // fold.lanes_out
     turns = _turn_cycles(graph, node, fold)
-    buffer, done, sentence = Banks(), -1, 0
+    buffer, done, sentence = Banks(ins[0]), -1, 0
+    yield ins[0].beside(buffer.each())
     while True:
-        token = yield ins[0].get()
-        buffer.open()
-        start = max((yield from buffer.take(ins[0], token)), done) + 1
+        whole, _, end = yield buffer.whole.get()
+        start = max(whole, done + 1)
         to_first, to_last, cycles = turns[ins[0].turn(sentence) if len(turns) > 1 else 0]
         first = start + to_first - 1 + mvau.latency(graph, node, fold)
         last = first + to_last - to_first + beats - 1
-        _, moved = yield out.put(first, last, channels // fold.lanes_out, token.end)
+        _, moved = yield out.put(first, last, channels // fold.lanes_out, end)
         done = start + cycles - 1 + moved - last  # a stalled output stalls the multipliers
         buffer.done(done)
-        sentence += token.end
+        sentence += end
 
 
 def _turn_cycles(graph: Graph, node: Node, fold: Fold) -> list[tuple[int, int, int]]:

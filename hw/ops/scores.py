@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
 
@@ -104,27 +104,11 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
     heads = node.attrs["heads"]
     steps, groups = _width(graph, node, fold) // heads // fold.simd, heads // fold.side
     side = fold.queries
-    queries, keys, done, sentence = [Banks() for _ in range(side)], Ring(graph, graph.longest(node)), -1, 0
-
-    def take_query(index, token):
-        lane = queries[index % side]
-        lane.open()
-        last = yield from lane.take(ins[0], token)
-        for other in queries:
-            other.after(last)
-        return last
-
+    queries, keys, done, sentence = [Banks(ins[0]) for _ in range(side)], Ring(graph, graph.longest(node), ins[1]), -1, 0
+    yield ins[0].beside(_take(ins[0], queries))
+    yield ins[0].beside(keys.each())
     while True:
-        # The query banks, two for each of those side by side, fill while the keys come.
-        token = yield ins[0].get()
-        waiting = deque([(yield from take_query(0, token))])
-        tokens, key_end = 0, False
-        while not key_end:
-            key = yield ins[1].get()
-            tokens, key_end, key_last = tokens + 1, key.end, (yield from keys.take(ins[1], key))
-            if tokens < 2 * side and not token.end:
-                token = yield ins[0].get()
-                waiting.append((yield from take_query(tokens, token)))
+        known, tokens = yield keys.whole.get()
         attended, border = graph.tensor(node.name).keys, ins[0].border(sentence)
         spans, told = attended.spans(tokens, border).tolist(), 0
         ends = set(accumulate(attended.runs(tokens, border))) if attended.pack else {tokens}  # of what a border is told for
@@ -134,7 +118,10 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
             if len(ins) > 2 and (index == 0 or index in ends):
                 told = (yield ins[2].get()).first
             row_cycles = span * steps
-            start = max(*[waiting.popleft() for _ in range(count)], key_last, done, told - 1) + 1
+            start = max(known, done + 1, told)
+            for lane in queries[:count]:
+                (whole,) = yield lane.whole.get()
+                start = max(start, whole)
             for _ in range(groups):
                 first = start + steps - 1 + mac_latency(fold.simd)
                 last = first + row_cycles - steps
@@ -143,13 +130,26 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
                 read = start + row_cycles - 1 + (moved - last if (span - 2) * steps > mac_latency(fold.simd) else 0)
                 start += row_cycles + moved - last
             done = start - 1
-            for lane in range(count):
-                queries[lane].done(read)
+            for lane in queries[:count]:
+                lane.done(read)
             if len(ins) > 2 and index + count in ends:
                 ins[2].popped(read, read)
-            for later in range(index + 2 * side, min(index + 3 * side, tokens)):
-                waiting.append((yield from take_query(later, (yield ins[0].get()))))
-        keys.done(read)
+        keys.done(read, tokens)
+
+
+def _take(taken, lanes: Sequence[Banks]):
+    """The process that takes queries: to the lanes in turn, each of which has two banks; a sentence's first one to the first."""
+    while True:
+        end = False
+        for lane in lanes:
+            if end:
+                break
+            token = yield taken.get()
+            yield from lane.open()
+            last, end = (yield from lane.take(token)), token.end
+            for other in lanes:
+                other.after(last)
+            lane.close()
 
 
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:

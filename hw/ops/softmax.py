@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from bitloom.hw.ops.common import (
 )
 from bitloom.hw.ops.record import TOLD, Finn, Operator
 from bitloom.hw.parts import mul, shared
+from bitloom.hw.parts.banks import Banks
 
 PARAMS = ("exp_table",)
 ATTRS = ("heads", "recip_bits", "shift")
@@ -120,24 +122,31 @@ def divide_cycles(recip_bits: int, p_bits: int) -> int:
 
 def timing(graph: Graph, node: Node, fold: Fold, ins, out):
     """Three passes and a divider, each on a row of its own; the numbers are those of hw/rtl/softmax.sv."""
-    divide = divide_cycles(node.attrs["recip_bits"], _least_bits(graph, node))
-    free = divider_free = 0
-    read_ends, write_ends = [-1] * 2, [-1] * 4  # last reads of the x bank's and the e bank's earlier rows, oldest first
-    moved = -1  # when the last beat left
+    rows, summed, written = Banks(ins[0]), ins[0].told(), ins[0].told()
+    yield ins[0].beside(rows.each())
+    yield ins[0].beside(_sum(rows, summed, written))
+    divide, divider_free = divide_cycles(node.attrs["recip_bits"], _least_bits(graph, node)), 0
+    done = moved = -1  # when a row of the e bank was read for the last time, and its last beat left
     while True:
-        row = yield ins[0].get()
-        first = max(row.first, free, read_ends[0] + 1)
-        last = row.taken(first)
-        ins[0].popped(first, last)
-        free = last + 1
-        read_end = max(last, read_ends[-1], write_ends[0]) + row.beats
-        started = max(read_end + 5, divider_free)
-        divider_free = started + divide
-        write = max(divider_free + 1, write_ends[-1] + 1)
-        last, before = write + row.beats + 6, moved
-        _, moved = yield out.put(write + 7, last, row.beats, row.end)
-        read_ends = [read_ends[1], read_end]
-        write_ends = [*write_ends[1:], last_read(7, row.beats, last, moved, before)]
+        read, beats, end = yield summed.get()
+        divider_free = max(read + 5, divider_free) + divide
+        write = max(divider_free, done) + 1
+        last, before = write + beats + 6, moved
+        _, moved = yield out.put(write + 7, last, beats, end)
+        done = last_read(7, beats, last, moved, before)
+        written.tell(done)
+
+
+def _sum(rows: Banks, summed, written):
+    """The second pass, from the x bank to the e bank, which has room for four rows: tells of each when it was read, its beats, whether it ends a sentence."""
+    free, read = deque([-1] * 4), -1
+    while True:
+        whole, beats, end = yield rows.whole.get()
+        if not free:
+            free.extend((yield written.get()))
+        read = max(whole - 1, read, free.popleft()) + beats
+        rows.done(read)
+        summed.tell(read, beats, end)
 
 
 def _least_bits(graph: Graph, node: Node) -> int:

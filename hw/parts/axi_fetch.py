@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
 
 from bitloom.hw.cost.memories import Memory
 from bitloom.hw.errors import BitloomError
@@ -38,19 +40,13 @@ class ExternalMemory:
         """Its read port, with nothing under way."""
         return Port(self)
 
-    def alone(self, beats: int) -> int:
-        """Cycles from AR accepted to the last of so many beats, where nothing is in their way."""
-        return self.latency + -(-(beats - 1) * self.cycles // self.beats)
-
     def open(self, cycle: int) -> int:
-        """The first cycle from that one on in which it may give a beat."""
-        phase = (cycle - self.start) % self.refresh_every if self.refresh_every else 0
+        """The first cycle from that one on in which a memory with refreshes may give a beat."""
+        phase = (cycle - self.start) % self.refresh_every
         return cycle + self.refresh_every - phase if phase and phase >= self.refresh_every - self.refresh_for else cycle
 
     def fit(self, due: int, cycle: int, most: int) -> int:
         """How many beats, at most `most`, follow the one that is due (in parts of 1 / beats cycles; it comes in `cycle`) before the next refresh."""
-        if not self.refresh_every:
-            return most
         closed = cycle - (cycle - self.start) % self.refresh_every + self.refresh_every - self.refresh_for
         return min(most, ((closed - 1) * self.beats - due) // self.cycles)
 
@@ -65,9 +61,14 @@ class Port:
         """(cycle in which AR is accepted, that in which the last beat is at R) of a burst whose AR is there from `cycle` on."""
         memory, first, due, parts = self.memory, cycle + self.memory.latency, self._due, self.memory.beats
         while True:
-            at = memory.open(max(-(-due // parts), first))
-            due = due if at == -(-due // parts) else at * parts  # time lost waiting is not made up for
-            more = memory.fit(due, at, beats - 1)  # beats before the next refresh
+            at = ready = -(-due // parts)
+            if at < first:
+                at = first
+            if memory.refresh_every:
+                at = memory.open(at)
+            if at != ready:
+                due = at * parts  # time lost waiting is not made up for
+            more = memory.fit(due, at, beats - 1) if memory.refresh_every else beats - 1  # beats before the next refresh
             end = -(-(due + more * memory.cycles) // parts)
             due += (more + 1) * memory.cycles
             beats -= more + 1
@@ -116,68 +117,116 @@ def bursts(address: int, beats: int, beat_bytes: int, burst: int) -> list[int]:
     return [first, *[burst] * whole, *[rest] * (rest > 0)]
 
 
+class Ended(NamedTuple):
+    """A request that was served: its client, its number among that client's, and when."""
+
+    client: int
+    number: int
+    served: Served
+
+
 class _Client:
-    """Requests of one client, in order: `offer` is the cycle from which on its next burst may be granted; None: it has no more."""
+    """Requests of one client, in order. `offer` is the cycle from which on its next burst may be granted, while any is left that is known."""
 
-    def __init__(self, requests: list[tuple[int, Request]], beat_bytes: int, burst: int) -> None:
-        self.requests, self.beat_bytes, self.burst = requests, beat_bytes, burst
-        self.accepted: list[int] = []
-        self.loaded: list[int] = []  # cycle in which each left the queue of two
-        self.offer: int | None = None
-        self._load(0)
+    def __init__(self, index: int, beat_bytes: int, burst: int) -> None:
+        self.index, self.beat_bytes, self.burst = index, beat_bytes, burst
+        self.offer = 0
+        self.number = -1  # of the request that is cut into bursts, or was last
+        self.accepted = -1  # when that was
+        self.left: deque[int] = deque()  # beats of each of its bursts that are not granted
+        self.address = self.free = 0  # of its next burst; the cycle in which the one before made its place free
+        self._waiting: deque[Request] = deque()
+        self._loaded = (-1, -1)  # cycles in which the latest two left the queue of two
 
-    def _load(self, free: int) -> None:
-        """The next request; the one before made its place free in that cycle."""
-        number = len(self.loaded)
-        self.offer = None
-        if number == len(self.requests):
-            return
-        request = self.requests[number][1]
-        behind = [*self.accepted[-1:], *self.loaded[-2:-1]]  # a cycle behind the one before, and behind the one that made room
-        self.accepted.append(max(request.cycle, *(cycle + 1 for cycle in behind), 0))
-        self.loaded.append(max(self.accepted[number] + 1, free))
-        self.left, self.address = bursts(request.address, request.beats, self.beat_bytes, self.burst), request.address
-        self.offer = self.loaded[-1] + 1
+    def ask(self, request: Request) -> None:
+        self._waiting.append(request)
 
-    def grant(self, cycle: int) -> tuple[int, int, int | None]:
-        """Address and beats of the burst that is granted, and the request that ends with it."""
-        address, beats = self.address, self.left.pop(0)
-        self.offer, self.address = cycle + 1, address + beats * self.beat_bytes
-        if self.left:
-            return address, beats, None
-        ended = self.requests[len(self.loaded) - 1][0]
-        self._load(cycle)
-        return address, beats, ended
+    def load(self) -> bool:
+        """The next request, if it is known."""
+        if not self._waiting:
+            return False
+        request = self._waiting.popleft()
+        self.number += 1
+        self.accepted = max(request.cycle, self.accepted + 1, self._loaded[0] + 1)  # a cycle behind the one before, and behind the one that made room
+        self._loaded = self._loaded[1], max(self.accepted + 1, self.free)
+        self.left, self.address = deque(bursts(request.address, request.beats, self.beat_bytes, self.burst)), request.address
+        self.offer = self._loaded[1] + 1
+        return True
+
+
+class Fetch:
+    """The unit at work, burst by burst: cycles count from any one after reset, a memory's refresh from `start`.
+
+    As a server of the timing network (hw/plan/timing.py: Next) it grants a burst when no earlier request can come.
+    """
+
+    def __init__(self, made: Instance, memory: ExternalMemory | Sdram):
+        p = made.params
+        self._beat_bytes = p["DATA_W"] // 8
+        self._clients = [_Client(index, self._beat_bytes, p["BURST"]) for index in range(p["CLIENTS"])]
+        self._offering: list[_Client] = []
+        self._ends: deque[int] = deque([-1] * p["OUTSTANDING"], p["OUTSTANDING"])  # of the latest bursts, their last beats at R
+        self._granted, self._turn, self._accepted, self._port = -1, 0, -1, memory.port()
+
+    def ask(self, request: Request) -> None:
+        """Raises BitloomError: a request that the unit would not take."""
+        clients = len(self._clients)
+        if not (0 <= request.client < clients and request.address % self._beat_bytes == 0 and 1 <= request.beats < 1 << 16):
+            raise BitloomError(f"fetch: got {request}, must be of client 0 .. {clients - 1}, whole beats, 1 .. 65535 of them")
+        client = self._clients[request.client]
+        client.ask(request)
+        if not client.left and client.load():
+            self._offering.append(client)
+
+    @property
+    def due(self) -> int | None:
+        """The cycle in which it is decided whose burst is next; None: none is asked for."""
+        if not self._offering:
+            return None
+        offer = min([client.offer for client in self._offering])
+        return offer if offer > self._granted else self._granted
+
+    def step(self, until: int | None = None) -> Ended | None:
+        """Grant bursts until one ends its request, or the next is decided behind the cycle `until`; one at least."""
+        due = self.due
+        while due is not None:
+            ended, due = self._grant(due), self.due
+            if ended or until is not None and due is not None and due > until:
+                return ended
+        return None
+
+    def _grant(self, decided: int) -> Ended | None:
+        """The burst of the first client, from the one behind the last one on, that offers one by that cycle."""
+        client, count = self._offering[0], len(self._clients)
+        if len(self._offering) > 1:
+            client = min([c for c in self._offering if c.offer <= decided], key=lambda c: (c.index - self._turn) % count)
+        granted = max(decided + 1, self._ends[0] + 1, self._accepted)
+        address, beats = client.address, client.left.popleft()
+        self._accepted, end = self._port.burst(granted + 1, address, beats)
+        self._ends.append(end)
+        self._granted, self._turn = granted, client.index + 1
+        client.offer, client.free, client.address = granted + 1, granted, address + beats * self._beat_bytes
+        if client.left:
+            return None
+        ended = Ended(client.index, client.number, Served(accepted=client.accepted, last=end + 1))
+        if not client.load():
+            self._offering.remove(client)
+        return ended
 
 
 def last_beats(requests: Sequence[Request], made: Instance, memory: ExternalMemory | Sdram) -> list[Served]:
-    """When each request is served; cycles count from any one after reset, a memory's refresh from `start`.
+    """When each request is served, where all are known.
 
     Raises BitloomError: a request that the unit would not take.
     """
-    p = made.params
-    beat_bytes, clients = p["DATA_W"] // 8, []
+    fetch, own = Fetch(made, memory), [[] for _ in range(made.params["CLIENTS"])]
     for number, request in enumerate(requests):
-        if not (0 <= request.client < p["CLIENTS"] and request.address % beat_bytes == 0 and 1 <= request.beats < 1 << 16):
-            raise BitloomError(f"fetch request {number}: got {request}, must be of client 0 .. {p['CLIENTS'] - 1}, whole beats, 1 .. 65535 of them")
-    for client in range(p["CLIENTS"]):
-        clients.append(_Client([(n, r) for n, r in enumerate(requests) if r.client == client], beat_bytes, p["BURST"]))
-    ends: list[int] = []  # of each burst, its last beat at R
-    last = dict.fromkeys(range(len(requests)), 0)
-    granted, turn, accepted, port = -1, 0, -1, memory.port()
-    while waiting := [c for c, client in enumerate(clients) if client.offer is not None]:
-        free = ends[-p["OUTSTANDING"]] + 1 if len(ends) >= p["OUTSTANDING"] else 0
-        decided = max(granted, min(clients[c].offer for c in waiting))
-        chosen = min((c for c in waiting if clients[c].offer <= decided), key=lambda c: (c - turn) % p["CLIENTS"])
-        granted = max(decided + 1, free, accepted)
-        turn = chosen + 1
-        address, beats, ended = clients[chosen].grant(granted)
-        accepted, end = port.burst(granted + 1, address, beats)
-        ends.append(end)
-        if ended is not None:
-            last[ended] = end + 1
-    taken = {number: cycle for client in clients for (number, _), cycle in zip(client.requests, client.accepted, strict=True)}
-    return [Served(accepted=taken[n], last=last[n]) for n in range(len(requests))]
+        fetch.ask(request)
+        own[request.client].append(number)
+    found: dict[int, Served] = {}
+    while ended := fetch.step():
+        found[own[ended.client][ended.number]] = ended.served
+    return [found[number] for number in range(len(requests))]
 
 
 def memories(p: Params) -> list[Memory]:

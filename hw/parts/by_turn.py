@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from typing import Any
 
 from bitloom.hw.instance import Instance, Module, Params, Terms
 
@@ -16,11 +17,11 @@ def instance(width: int) -> Instance:
 class ByTurn:
     """Its timing, for the loop's two processes (hw/parts/loop.py).
 
-    load  load(turn, cycle): when a turn's memories are loaded that is asked for in that cycle
+    load  load(turn, cycle): when a turn's memories are loaded that is asked for in that cycle (`yield from`)
     left  a channel of one beat a sentence and turn: the last beat out of the layers
     """
 
-    def __init__(self, load: Callable[[int, int], int], left):
+    def __init__(self, load: Callable[[int, int], Generator[Any, Any, int]], left):
         self.left, self._load = left, load
         self._empty = 0  # the cycle from which on nothing is in the layers
 
@@ -31,8 +32,8 @@ class ByTurn:
         self._empty = gone.first  # as the channel has it: the cycle behind that of the beat
 
     def open(self, turn: int, cycle: int) -> int:
-        """The cycle from which on a sentence passes whose first beat is there in that cycle."""
-        return self._load(turn, max(cycle, self._empty)) + 1
+        """The cycle from which on a sentence passes whose first beat is there in that cycle (`yield from`)."""
+        return (yield from self._load(turn, max(cycle, self._empty))) + 1
 
 
 def terms(p: Params) -> Terms:

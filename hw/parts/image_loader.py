@@ -48,22 +48,23 @@ def chunk_cycles(data_bits: int, memory: ExternalMemory) -> int:
 class TurnLoads:
     """Its timing when it loads the memories of turns.
 
-    reserve  as hw/parts/tiles.py: Tiles takes it; None: beats come at once
+    client   of external memory (hw/plan/predict.py: Client)
     begin    address of turn 0's chunks, of which each turn has `chunks`
     """
 
-    def __init__(self, reserve, begin: int, chunks: int, data_bits: int, memory: ExternalMemory):
-        self._reserve, self._begin, self._chunks, self._bits = reserve, begin, chunks, data_bits
+    def __init__(self, client, begin: int, chunks: int, data_bits: int, memory: ExternalMemory):
+        self._client, self._begin, self._chunks, self._bits = client, begin, chunks, data_bits
         each = data_bits // 32
         self._behind = max(each, CHUNK * each - ceil((CHUNK - 1) * Fraction(memory.cycles, memory.beats)))  # from a chunk's last beat to its last word
 
-    def load(self, turn: int, cycle: int) -> int:
-        """The cycle in which a turn's memories are said to be loaded that are asked for in `cycle`."""
+    def load(self, turn: int, cycle: int):
+        """The cycle in which a turn's memories are said to be loaded that are asked for in `cycle` (`yield from`)."""
         asked, size = cycle + 1, CHUNK * self._bits // 8
         for chunk in range(turn * self._chunks, (turn + 1) * self._chunks):
-            end = self._reserve(asked, self._begin + chunk * size, CHUNK) + self._behind
-            asked = end + 1
-        return end + BEHIND
+            self._client.ask(asked, self._begin + chunk * size, CHUNK)
+            (come,) = yield self._client.come.get()
+            asked = come + self._behind
+        return asked - 1 + BEHIND
 
 
 def terms(p: Params) -> Terms:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from bitloom.hw.cost.memories import DISTRIBUTED, Memory, index_bits
@@ -16,34 +18,44 @@ from bitloom.hw.parts.banks import Banks
 def timing(graph: Graph, node: Node, fold: Fold, ins, out):
     """Blocks of tokens are double-buffered, or not (fold.places), computed tile by tile; the numbers are those of hw/rtl/linear_tiles.sv and tiles.sv."""
     channels, inputs = mvau.widths(graph, node, fold)
-    beats, turns, banks_of = fold.pe // fold.lanes_out, mvau.slots(graph, node, fold), weights.tile_banks(graph, node)
+    turns, banks_of = mvau.slots(graph, node, fold), weights.tile_banks(graph, node)
     parts_in, folds = inputs // fold.folded if fold.folded else 0, channels // fold.pe
     stored = np.concatenate([turns[turn] for turn in banks_of.first])
     table = tiles.entries(stored, fold.products * weights.element_bits(graph, node, fold), fold.data_bits).reshape(-1, folds, 2)[list(banks_of.of)]
-    fetch = tiles.Tiles(ins[0].memory, fold.base, table, fold.data_bits, bool(fold.words))
-    buffer, done, sentence = Banks(fold.places), -1, 0
+    fetch = tiles.Tiles(ins[0], fold.base, table, fold.data_bits, bool(fold.words))
+    blocks_in, sentence = Banks(ins[0], fold.places), 0
+    yield ins[0].beside(fetch.ask())
+    yield ins[0].beside(_compute(graph, node, fold, blocks_in, fetch, turns, out))
     while True:
         token = yield ins[0].get()
-        buffer.open()
-        begun, taken, count = None, 0, 0
+        yield from blocks_in.open()
+        turn, taken = ins[0].turn(sentence) if len(turns) > 1 else 0, 0
+        fetch.blocks.tell(blocks_in.starts(token) + 1, turn)
         while True:
-            last = yield from buffer.take(ins[0], token)
-            begun = buffer.began + 1 if begun is None else begun
+            yield from blocks_in.take(token)
             taken += 1
             if taken == (parts_in or fold.block) or token.end and not parts_in:
                 break
             token = yield ins[0].get()
-        count = token.beats * fold.lanes_in // fold.folded if parts_in else taken
-        full, turn = last + 1, ins[0].turn(sentence) if len(turns) > 1 else 0
-        for tile, steps in enumerate(turns[turn].tolist()):
-            start, slot = max(full, done + 1, fetch.next(turn, tile, begun)), max(steps, beats)
-            first = start + steps - 1 + mvau.latency(graph, node, fold)
-            end = first + (count - 1) * slot + beats - 1
-            _, moved = yield out.put(first, end, count * beats, token.end and tile == folds - 1)
-            done = start + count * slot - 1 + moved - end
-            fetch.drop(done)
-        buffer.done(done)
+        blocks_in.close(turn, token.beats * fold.lanes_in // fold.folded if parts_in else taken, token.end)
         sentence += token.end
+
+
+def _compute(graph: Graph, node: Node, fold: Fold, blocks_in: Banks, fetch: tiles.Tiles, turns: Sequence[np.ndarray], out):
+    """Blocks that are whole, tile by tile. turns: steps of each one's tiles."""
+    beats, latency, done = fold.pe // fold.lanes_out, mvau.latency(graph, node, fold), -1
+    while True:
+        full, turn, count, end = yield blocks_in.whole.get()
+        last_tile = len(turns[turn]) - 1
+        for tile, steps in enumerate(turns[turn].tolist()):
+            (come,) = yield fetch.come.get()
+            start, slot = max(full, done + 1, come), max(steps, beats)
+            first = start + steps - 1 + latency
+            last = first + (count - 1) * slot + beats - 1
+            _, moved = yield out.put(first, last, count * beats, end and tile == last_tile)
+            done = start + count * slot - 1 + moved - last
+            fetch.dropped.tell(done + 1)
+        blocks_in.done(done)
 
 
 def params(graph: Graph, node: Node, fold: Fold) -> Params:

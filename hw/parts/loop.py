@@ -233,7 +233,7 @@ class Loop:
                 while recalled:
                     first = max(now, token.first)
                     if self.by_turn and not opens:
-                        opens = self.by_turn.open(visit[1], first + 1)
+                        opens = yield from self.by_turn.open(visit[1], first + 1)
                         first = max(first, opens - 1)
                     _, now = yield out.put(first + 1, first + token.beats, token.beats, False)
                     recalled -= 1
@@ -245,7 +245,7 @@ class Loop:
                     now, drops = max(now, dropped), []
                 first = max(now, token.first)
                 if self.by_turn and not opens:
-                    opens = self.by_turn.open(visit[1], first + 1)
+                    opens = yield from self.by_turn.open(visit[1], first + 1)
                     first = max(first, opens - 1)
                 last, index = token.taken(first), index + 1
                 if self.packs and token.end:

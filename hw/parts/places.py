@@ -51,7 +51,7 @@ class _Load:
         if self._coming is None and not self._free:
             if by is not None and not (yield self._released.by(by)):
                 return False
-            self._free.append((yield self._released.get()).first)
+            self._free.extend((yield self._released.get()))
         begins = self._next if self._coming is not None else max(self._next, self._free[0])
         if by is not None and (begins > by or not (yield self._taken.by(by))):
             return False
@@ -80,8 +80,8 @@ def timing(taken, out, *, count: int, step: int, wait: int, written: int, beats:
              the one in which its last result is written
     beats    that leave of a token; every: of each of them, else of a sentence's last one
     """
-    done, released, counts = taken.between("done"), taken.between("released"), deque()
-    yield taken.beside(_give(done, released, counts, out, beats))
+    done, released = taken.told(), taken.told()
+    yield taken.beside(_give(done, released, out, beats))
     load, now, chosen = _Load(taken, released, count), 0, count - 1
     while True:
         known = [(cycle, s) for s in load.inside if (cycle := s.can(backward)) is not None]
@@ -100,21 +100,19 @@ def timing(taken, out, *, count: int, step: int, wait: int, written: int, beats:
         sentence.given = now + written + 1
         while load.inside and load.inside[0].given is not None:
             oldest = load.inside.popleft()
-            counts.append(oldest.count if every else 1)
-            yield done.put(oldest.given, oldest.given, 1, True)
+            done.tell(oldest.given, oldest.count if every else 1)
 
 
-def _give(done, released, counts: deque[int], out, beats: int):
-    """Sentences leave in order. counts: of each, tokens that leave."""
+def _give(done, released, out, beats: int):
+    """Sentences leave in order."""
     read = -1
     while True:
-        sentence = yield done.get()
-        done.popped(sentence.first, sentence.last)
-        read, tokens = max(read, sentence.first - 1), counts.popleft()
+        given, tokens = yield done.get()
+        read = max(read, given - 1)
         for token in range(tokens):
             _, moved = yield out.put(read + 2, read + 1 + beats, beats, token == tokens - 1)
             read = moved - 1
-        yield released.put(read + 1, read + 1, 1, True)
+        released.tell(read + 1)
 
 
 def count_bits(count: int, tokens: int) -> int:

@@ -36,30 +36,36 @@ def count_bits(words: int) -> int:
 class Ring:
     """Its timing, for the operators' generators: a sentence's tokens enter as soon as there is room, and leave together when it has been read.
 
-    A place can be written from the cycle after its sentence was read for the last time.
+    A place can be written from the cycle after its sentence was read for the last time. One process takes tokens, another reads sentences.
+
+    whole  told of each sentence: from when on all of it is there, its tokens
     """
 
-    def __init__(self, graph: Graph, longest: int) -> None:
+    def __init__(self, graph: Graph, longest: int, taken) -> None:
         """longest: tokens of a sentence, at most."""
-        self._next = 0  # cycle from which the next beat can be taken
+        self.whole, self._gone = taken.told(), taken.told()
+        self._taken, self._next = taken, 0  # cycle from which the next beat can be taken
         self._room = deque([0] * (room(graph) * longest))  # the same for the next tokens' places, oldest first
         self._sentences = deque([0] * SENTENCES)  # and for the first tokens of the sentences
-        self._tokens = deque([0])  # of the sentences that are held
 
-    def take(self, channel, token):
-        """Take a token from a channel of hw/plan/timing.py (`yield from`): the cycle of its last beat."""
-        opens = 0 if self._tokens[-1] else self._sentences.popleft()
-        first = max(token.first, self._next, self._room.popleft(), opens)
-        alone = token.taken(first)
-        last = yield channel.leave(token, alone)
-        channel.popped(first, last, alone - first)
-        self._next = last + 1
-        self._tokens[-1] += 1
-        if token.end:
-            self._tokens.append(0)
-        return last
+    def each(self):
+        """The process that takes tokens."""
+        tokens = 0  # of the sentence that comes
+        while True:
+            token = yield self._taken.get()
+            while not self._room or not (tokens or self._sentences):
+                cycle, left = yield self._gone.get()
+                self._room.extend([cycle] * left)
+                self._sentences.append(cycle)
+            first = max(token.first, self._next, self._room.popleft(), 0 if tokens else self._sentences.popleft())
+            alone = token.taken(first)
+            last = yield self._taken.leave(token, alone)
+            self._taken.popped(first, last, alone - first)
+            self._next, tokens = last + 1, tokens + 1
+            if token.end:
+                self.whole.tell(last + 1, tokens)
+                tokens = 0
 
-    def done(self, cycle: int) -> None:
-        """The oldest sentence is read for the last time in that cycle."""
-        self._room.extend([cycle + 1] * self._tokens.popleft())
-        self._sentences.append(cycle + 1)
+    def done(self, cycle: int, tokens: int) -> None:
+        """The oldest sentence, of so many, is read for the last time in that cycle."""
+        self._gone.tell(cycle + 1, tokens)

@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 
 BEAT = 8  # bytes
 READ = 4  # cycles from a beat's READ to the next one's
 QUEUE = 4  # bursts that wait in the controller
 BANKS = 4
-CLIENTS, APART, BURSTS = 3, 9 * (1 << 14), 1000  # of the mean rate: clients, bytes between what they read, bursts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +34,6 @@ class Sdram:
     def interval(self) -> int:
         """Cycles between refreshes."""
         return (self.refresh_ns >> self.row_bits) * 15 // 16 * self.clock_mhz // 1000
-
-    def rate(self, beats: int) -> tuple[int, int]:
-        """(cycles, beats that it gives in them) of bursts of so many beats that several clients ask for in turn, each from rows of its own, without a break."""
-        return _rate(self, beats)
 
     def port(self) -> Port:
         """Its read port, with nothing under way."""
@@ -135,12 +129,3 @@ class Port:
             bank.row, bank.openable = None, begins + memory.cycles(memory.t_rfc)
         self._due += memory.interval
         return begins + 1
-
-
-@cache
-def _rate(memory: Sdram, beats: int) -> tuple[int, int]:
-    port, accepted, end, addresses = memory.port(), -1, 0, [client * APART for client in range(CLIENTS)]
-    for number in range(BURSTS):
-        accepted, end = port.burst(accepted + 1, addresses[number % CLIENTS], beats)
-        addresses[number % CLIENTS] += BEAT * beats
-    return end, BURSTS * beats

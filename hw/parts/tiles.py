@@ -36,26 +36,32 @@ def entries(sizes: Sequence[int], width: int, data_bits: int) -> np.ndarray:
 
 
 class Tiles:
-    """Their timing, for the operators' generators.
+    """Their timing, for the operators' generators: a process that asks for tiles, beside the one that computes with them.
 
-    memory   reserve(cycle, address, beats): the cycle in which the last beat is there of a request that is made in that cycle; None: at once
+    memory   that its reader fetches from (hw/plan/predict.py: Client); None: each tile is there at once
     address  of the first tile
     places   of each turn: (beats, offset in beats) of its tiles
     listed   they are in a table, from which they are asked for a cycle later
+    blocks   told of each block: the cycle from which on it is known, its turn
+    dropped, come  of each tile, in order: from when on its place can be asked for again, from when on it can be read
     """
 
-    def __init__(self, memory, address: int, places: Sequence[np.ndarray], data_bits: int, listed: bool):
-        self._memory, self._address, self._places, self._bytes, self._listed = memory, address, places, data_bits // 8, listed
-        self._free = deque([0, 0])  # cycles from which the two places can be asked for
-        self._asked = -1 - listed
+    def __init__(self, taken, address: int, places: Sequence[np.ndarray], data_bits: int, listed: bool):
+        self._memory, self._address, self._places, self._bytes, self._listed = taken.memory, address, places, data_bits // 8, listed
+        self.blocks, self.dropped = taken.told(), taken.told()
+        self.come = taken.told() if self._memory is None else self._memory.come
 
-    def next(self, turn: int, tile: int, begun: int) -> int:
-        """The tile of that number in that turn, the next one, can be read from that cycle on; `begun`: its block is known from that cycle on."""
+    def ask(self):
+        """The process."""
+        free, asked = deque([0, 0]), -1 - self._listed
         late = self._listed and len(self._places) > 1  # the block's turn says which entry it is
-        self._asked = max(self._free.popleft(), self._asked + 1 + self._listed, begun + late)
-        beats, offset = (int(value) for value in self._places[turn][tile])
-        return (self._asked if self._memory is None else self._memory.reserve(self._asked, self._address + offset * self._bytes, beats)) + 1
-
-    def drop(self, cycle: int) -> None:
-        """The oldest tile is read for the last time in that cycle."""
-        self._free.append(cycle + 1)
+        while True:
+            known, turn = yield self.blocks.get()
+            for beats, offset in self._places[turn].tolist():
+                if not free:
+                    free.extend((yield self.dropped.get()))
+                asked = max(free.popleft(), asked + 1 + self._listed, known + late)
+                if self._memory is None:
+                    self.come.tell(asked + 1)
+                else:
+                    self._memory.ask(asked, self._address + offset * self._bytes, beats)

@@ -16,22 +16,26 @@ def instance(*, elements: int, tokens: int, lanes: int, bits: int, fold: int, pl
 
 def timing(p: Params, taken, out):
     """Its generator of the timing network (hw/plan/timing.py)."""
-    buffer, done = Banks(p.get("PLACES", 2)), -1
-    beats, parts = p["C"] // p["LANES"], p["C"] // p["FOLD"]
+    buffer = Banks(taken, p.get("PLACES", 2))
+    yield taken.beside(_leave(buffer, p["C"] // p["LANES"], out))
     while True:
-        buffer.open()
-        for _ in range(parts):
+        yield from buffer.open()
+        for _ in range(p["C"] // p["FOLD"]):
             token = yield taken.get()
-            last = yield from buffer.take(taken, token)
-        count = token.beats * p["LANES"] // p["FOLD"]
-        first = max(last, done) + 1
+            yield from buffer.take(token)
+        buffer.close(token.beats * p["LANES"] // p["FOLD"], token.end)
+
+
+def _leave(buffer: Banks, beats: int, out):
+    """Blocks that are whole, token by token. beats: of a token."""
+    first = 0
+    while True:
+        whole, count, ends = yield buffer.whole.get()
+        first = max(whole, first)
         for index in range(count):
-            end = token.end and index == count - 1
-            planned = first + 2 + beats - 1
-            _, moved = yield out.put(first + 2, planned, beats, end)
+            _, moved = yield out.put(first + 2, first + 2 + beats - 1, beats, ends and index == count - 1)
             first = moved - 2 + 1
-        done = first - 1
-        buffer.done(done)
+        buffer.done(first - 1)
 
 
 def _pack(p: Params) -> int:

@@ -7,13 +7,14 @@ can be taken. On a row stream (scores, probabilities) the unit is a row. A proce
     token = yield ins[0].get()                      wait for a token
     last = yield ins[0].leave(token, last)          ask when its last beat comes: behind a fork, other branches may delay it
     ins[0].popped(first, last)                      say in which cycles its first and last beat were taken (frees the FIFO)
-    yield ins[0].beside(process)                    before all else: a second process, for a unit whose inputs do not come in one order
+    yield ins[0].beside(process)                    before all else: a further process of the unit. What is taken does not wait for what is given, wherever
+                                                    the hardware has a buffer in between: two processes, which tell each other (`Told`)
     first, last = yield out.put(first, last, beats, end)   send a token; first/last are the earliest cycles in which its beats can move
                                                     at the output, the answer says when they did (later, where the FIFO was full)
 
 A process keeps its own state between tokens (when its buffers, multipliers, output register are free again). It never looks at a clock, so the result
-does not depend on the order of evaluation (Kahn 1974; `Choose` and `Comes` are answered when it cannot depend on it: where all wait, nothing can come before
-the earliest cycle that one of them asks for, so that one is answered), and a network that cannot go on with tokens left is a deadlock, which raises.
+does not depend on the order of evaluation (Kahn 1974; `Choose`, `Comes` and `Next` are answered when it cannot depend on it: where all wait, nothing can come
+before the earliest cycle that one of them decides in, so that one is answered), and a network that cannot go on with tokens left is a deadlock, which raises.
 Cycles: a beat moves in cycle t when valid and ready are both high in it. A FIFO or register that takes a beat in t offers it in t + 1.
 
 The exact contract is per operator (hw/plan/node_timing.py). For a whole encoder the token granularity leaves an error below 1 %.
@@ -24,7 +25,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bitloom.hw.errors import BitloomError
 
@@ -75,13 +76,43 @@ class Token(NamedTuple):
 class Get(NamedTuple):
     """A process's request: `answer` it (None: not yet), or `wait` until that may have changed. So have the other requests."""
 
-    channel: Channel
+    channel: Channel | Told
 
-    def answer(self) -> Token | None:
+    def answer(self) -> Token | tuple | None:
         return self.channel.take()
 
     def wait(self, wake: Callable[[], None]) -> None:
         self.channel.on_token = wake
+
+
+class Told:
+    """What a process tells another one of its unit: a cycle, and whatever else; it never waits. The other one asks with `yield told.get()`."""
+
+    def __init__(self) -> None:
+        self._queue: deque[tuple] = deque()
+        self._get = Get(self)
+        self.on_token: Callable[[], None] | None = None  # wakes the process that waits
+
+    def tell(self, *what: Any) -> None:
+        self._queue.append(what)
+        if (wake := self.on_token) is not None:
+            self.on_token = None
+            wake()
+
+    def get(self) -> Get:
+        return self._get
+
+    @property
+    def comes(self) -> int | None:
+        """The cycle of what is told next, if it is known."""
+        return self._queue[0][0] if self._queue else None
+
+    def by(self, now: int) -> Comes:
+        """Ask whether that is at most the cycle `now`."""
+        return Comes(self, now)
+
+    def take(self) -> tuple | None:
+        return self._queue.popleft() if self._queue else None
 
 
 class Leave(NamedTuple):
@@ -124,14 +155,20 @@ class Choose(NamedTuple):
     now: int
 
     def answer(self) -> bool | None:
-        one, other = self.one.head, self.other.head
-        if one is not None and one.first <= self.now:
+        one, other = self.one.comes, self.other.comes
+        if one is not None and one <= self.now:
             return True
-        return None if one is None or other is None else one.first <= max(self.now, other.first)
+        return None if one is None or other is None else one <= max(self.now, other)
 
-    def settle(self) -> bool | None:
-        """The answer where nothing else can go on."""
-        return None if self.one.head is None and self.other.head is None else self.one.head is not None
+    @property
+    def due(self) -> int | None:
+        """The cycle in which it is decided, as far as is known."""
+        one, other = self.one.comes, self.other.comes
+        return None if one is None and other is None else max(self.now, other if one is None else one)
+
+    def settle(self, until: int | None) -> bool:
+        """The answer where nothing else can go on before `due`."""
+        return self.one.comes is not None
 
     def wait(self, wake: Callable[[], None]) -> None:
         self.one.on_token = self.other.on_token = wake
@@ -140,17 +177,44 @@ class Choose(NamedTuple):
 class Comes(NamedTuple):
     """Does a channel's next token come by the cycle `now`? Where none is known, the answer waits until nothing else can go on."""
 
-    channel: Channel
+    channel: Channel | Told
     now: int
 
     def answer(self) -> bool | None:
-        return None if self.channel.head is None else self.channel.head.first <= self.now
+        return None if (comes := self.channel.comes) is None else comes <= self.now
 
-    def settle(self) -> bool:
+    @property
+    def due(self) -> int:
+        return self.now
+
+    def settle(self, until: int | None) -> bool:
         return False
 
     def wait(self, wake: Callable[[], None]) -> None:
         self.channel.on_token = wake
+
+
+class Next(NamedTuple):
+    """What a server does next for several processes, which ask it in no order of cycles: answered when no earlier request can come.
+
+    server  `due` is the cycle in which it decides, None where nothing is asked for; step(until) does so, and on until another may ask in the cycle `until`
+    """
+
+    server: Any
+
+    def answer(self) -> None:
+        return None
+
+    @property
+    def due(self) -> int | None:
+        return self.server.due
+
+    def settle(self, until: int | None) -> tuple:
+        """What it did, if anything ended."""
+        return self.server.step(until) or ()
+
+    def wait(self, wake: Callable[[], None]) -> None:
+        """Nobody wakes it: it is asked where nothing else can go on."""
 
 
 class Beside(NamedTuple):
@@ -172,7 +236,7 @@ class Channel:
     def __init__(self, name: str, depth: int = UNBOUNDED, latency: int = 1):
         self.name, self.depth, self.latency = name, depth, latency
         self.branches = (self,)  # as a Fork has them
-        self.memory = None  # that its reader fetches from (hw/parts/tiles.py: Tiles)
+        self.memory = None  # that its reader fetches from (hw/plan/predict.py: Client)
         self.turns: Sequence[int] | int = 0  # in which sentences come: all in that one, or each in its own (hw/parts/loop.py)
         self.borders: Sequence[int] | None = None  # tokens of the first sentences of pairs (hw/keys.py); None: not known
         self.tokens: deque[Token] = deque()
@@ -186,13 +250,13 @@ class Channel:
         self.on_room: Callable[[], None] | None = None  # wakes the one that waits for room
 
     @property
-    def head(self) -> Token | None:
-        """The token that comes next, if it is known."""
-        return self.tokens[0] if self.tokens else None
+    def comes(self) -> int | None:
+        """The cycle of the token that comes next, if it is known."""
+        return self.tokens[0].first if self.tokens else None
 
-    def between(self, what: str) -> Channel:
-        """One between two processes of its reader: what enters is offered in the same cycle."""
-        return Channel(f"{self.name} {what}", latency=0)
+    def told(self) -> Told:
+        """Between two processes of its reader."""
+        return Told()
 
     def beside(self, process: Process) -> Beside:
         """Ask for a second process of its reader."""
@@ -233,7 +297,8 @@ class Channel:
         beats = token.beats
         if token.meeting is not None:
             token.meeting.tell(self, last)  # for readers that do not ask
-        self._pops.append((start, beats, first, last, last - first if pace is None else pace))
+        if self.depth < UNBOUNDED:
+            self._pops.append((start, beats, first, last, last - first if pace is None else pace))
         self._popped = start + beats
         if (wake := self.on_room) is not None:
             self.on_room = None
@@ -318,8 +383,9 @@ class Fork:
         return max(firsts), max(lasts)
 
 
-Request = Get | Leave | Put | Choose | Comes | Beside
-Process = Generator[Request, Token | int | bool | tuple[int, int], None]
+DECIDED = (Choose, Comes, Next)
+Request = Get | Leave | Put | Choose | Comes | Next | Beside
+Process = Generator[Request, Token | int | bool | tuple, None]
 
 
 def run(processes: dict[str, Process], channels: Sequence[Channel]) -> None:
@@ -330,16 +396,17 @@ def run(processes: dict[str, Process], channels: Sequence[Channel]) -> None:
     processes, pending = dict(processes), {}
     for name, process in list(processes.items()):
         while isinstance(request := process.send(None), Beside):
-            processes[further := f"{name} beside"] = request.process
+            processes[further := f"{name} beside {len(processes)}"] = request.process
             pending[further] = request.process.send(None)
         pending[name] = request
-    ready = deque(processes)
+    ready, deciding = deque(processes), {}  # deciding: those of the pending requests that are answered where nothing else can go on
     wakes = {name: partial(ready.append, name) for name in processes}
-    while ready or (chosen := _settled(pending)) is not None:
+    while ready or (chosen := _settled(deciding)) is not None:
         name, answer = (ready.popleft(), None) if ready else chosen
         if name not in pending:
             continue
         send, request = processes[name].send, pending.pop(name)
+        deciding.pop(name, None)
         try:
             answer = request.answer() if answer is None else answer
             while answer is not None:
@@ -348,18 +415,21 @@ def run(processes: dict[str, Process], channels: Sequence[Channel]) -> None:
         except StopIteration:
             continue
         pending[name] = request
+        if isinstance(request, DECIDED):
+            deciding[name] = request
         request.wait(wakes[name])
-    stuck = [n for n, request in pending.items() if not isinstance(request, Get | Choose | Comes)] + [c.name for c in channels if c.tokens]
+    stuck = [n for n, request in pending.items() if not isinstance(request, (Get, *DECIDED))] + [c.name for c in channels if c.tokens]
     if stuck:
         raise DeadlockError(f"timing: deadlock at {', '.join(stuck)}; a FIFO on a reconvergent path is too shallow")
 
 
-def _settled(pending: dict[str, Request]) -> tuple[str, bool] | None:
-    """Where no process can go on: of those that may choose now, the one that asks for the earliest cycle, and its answer."""
-    found = [
-        (request.now, name, answer) for name, request in pending.items() if isinstance(request, Choose | Comes) and (answer := request.settle()) is not None
-    ]
-    return min(found)[1:] if found else None
+def _settled(deciding: dict[str, Choose | Comes | Next]) -> tuple[str, bool | tuple] | None:
+    """Where no process can go on: of those that may decide now, the one that does so in the earliest cycle, and its answer."""
+    found = sorted([(due, name, request) for name, request in deciding.items() if (due := request.due) is not None])
+    if not found:
+        return None
+    _, name, request = found[0]
+    return name, request.settle(found[1][0] if len(found) > 1 else None)
 
 
 def source(out: Channel, lengths: Sequence[int], beats: int, always_valid: bool = False, starts: Sequence[int] | None = None) -> Process:

@@ -184,7 +184,7 @@ def latencies(
             known[key] = predict(design, key[0], starts, external=external, exits=key[2], borders=key[3])
         guess = [end - start for end, start in zip(_ends(design, known[key]), starts, strict=True)]
         got = [answers[i].latency for i in run]
-        worst += [_error(m, p, _exact(design, known[key], external)) for m, p in zip(got, guess, strict=True)]
+        worst += [_error(m, p, _exact(design, external)) for m, p in zip(got, guess, strict=True)]
         predicted += guess
         measured += got
     return Cycles(count=len(measured), measured=sum(measured), predicted=sum(predicted), worst=max(worst))
@@ -200,7 +200,6 @@ def intervals(
 ) -> Cycles | None:
     """Cycles between the last beats of sentences (or packs, for each of the later ones' sentences) that ran through the encoder together."""
     measured = predicted = count = 0
-    exact = True
     for run in periods(answers):
         if later := sum(answers[i].end != answers[run[0]].end for i in run):
             own = borders[run[0] : run[-1] + 1] or None
@@ -209,8 +208,7 @@ def intervals(
             ends = _ends(design, guess)
             predicted += ends[-1] - ends[0]
             count += later
-            exact = exact and _exact(design, guess, external)
-    return Cycles(count=count, measured=measured, predicted=predicted, worst=_error(measured, predicted, exact)) if count else None
+    return Cycles(count=count, measured=measured, predicted=predicted, worst=_error(measured, predicted, _exact(design, external))) if count else None
 
 
 def _ends(design: Design, guess: Prediction) -> list[int]:
@@ -221,9 +219,9 @@ def _ends(design: Design, guess: Prediction) -> list[int]:
     return [guess.out_last[end - 1] for begin, end in pairwise(firsts) for _ in range(begin, end)]
 
 
-def _exact(design: Design, guess: Prediction, external: External | None) -> bool:
+def _exact(design: Design, external: External | None) -> bool:
     """Whether fewer cycles than predicted are an error, too."""
-    return design.fetch is None or (external is not None and guess.settled)
+    return design.fetch is None or external is not None
 
 
 def _error(measured: int, predicted: int, exact: bool) -> float:

@@ -3,6 +3,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.folding import Folding
 from bitloom.qat.search import blackbox
 from bitloom.qat.search.sensitivity import Sensitivity
+from bitloom.qat.shared_float import SCORES
 from bitloom.recipe import Recipe
 from bitloom.search_page import render
 
@@ -103,6 +105,23 @@ def test_each_method_chooses_bits_within_the_budget(bitloom, tmp_path, monkeypat
     found = searched_bits(bitloom, tmp_path / "run", TINY, *METHODS[method])
     assert set(found["chosen"]["choice"].values()) == {2, 8} and len(found["chosen"]["choice"]) == 8
     assert found["chosen"]["steps"] == (3 if found["method"] == "trials" else 0)
+
+
+def test_a_search_begins_with_the_float_model_that_is_there(bitloom, tmp_path):
+    """Of a bench, in `start`: as told by how long it took, which no training does. The searches end behind their float model."""
+    run = tmp_path / "run"
+
+    def search():
+        code, _, err = bitloom("search", TINY, "--out", run, *BITS, "--set", "search.only={'layer.9.*': {weights: [4]}}")
+        assert code == 2 and "must match a layer or tensor" in err
+
+    search()
+    (own,) = run.glob("search*/start")
+    shutil.move(own, run / "start")
+    scores = run / "start" / "float" / SCORES
+    scores.write_text(json.dumps(json.loads(scores.read_text()) | {"seconds": 987_654}))
+    search()
+    assert json.loads((own / "float" / SCORES).read_text())["seconds"] == 987_654
 
 
 def test_the_recipe_of_qbert_searches_by_the_hessian(bitloom, tmp_path):

@@ -52,11 +52,9 @@ def test_cycles(encoder):
         assert measured > 0 and abs(measured - predicted) <= TOLERANCE * measured
 
 
-@pytest.mark.parametrize(
-    ("lengths", "settled", "error"), [([16], True, 0.002), pytest.param([16, 5], False, 0.03, marks=pytest.mark.slow)], ids=["alone", "two"]
-)
-def test_a_memory_that_cannot_keep_up(encoder, tmp_path, lengths, settled, error):
-    """A sentence alone, nearly to the cycle; two that crowd it, whose rounds do not come to rest, within some per cent."""
+@pytest.mark.parametrize("lengths", [[16], [16, 5, 1, 9]], ids=["alone", "several"])
+def test_a_memory_that_cannot_keep_up(encoder, tmp_path, lengths):
+    """Each sentence nearly to the cycle, a lone one and several that crowd it."""
     slow = replace(encoder.folding, memory=replace(encoder.folding.memory, cycles=9, latency=24))
     shutil.copytree(encoder.folder, tmp_path / "build")
     slow.save(tmp_path / "build" / "folding.json")
@@ -64,8 +62,7 @@ def test_a_memory_that_cannot_keep_up(encoder, tmp_path, lengths, settled, error
     few = replace(encoder, folder=tmp_path / "build", folding=slow, ids=ids, segments=segments, want=golden.run(encoder.graph, ids, segments))
     got, report = few.run(seed=1)
     guess = predict(Design(encoder.graph, slow), lengths)
-    assert report.ok and guess.settled >= settled
-    assert np.abs(got.out_last_cycle - guess.out_last).max() <= error * guess.out_last[-1], (got.out_last_cycle, guess.out_last)
+    assert report.ok and np.abs(got.out_last_cycle - guess.out_last).max() <= 0.002 * guess.out_last[-1], (got.out_last_cycle, guess.out_last)
     assert got.out_last_cycle[-1] > 1.1 * predict(Design(encoder.graph, encoder.folding), lengths).out_last[-1], "it binds"
 
 

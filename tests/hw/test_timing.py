@@ -4,18 +4,18 @@
 import pytest
 
 from bitloom.hw.parts.banks import Banks
-from bitloom.hw.plan.timing import Channel, DeadlockError, Fork, run, sink, source
+from bitloom.hw.plan.timing import Channel, DeadlockError, Fork, Next, Told, run, sink, source
 
 BEATS, TOKENS = 8, 5
 
 
 def reader(channel: Channel, cycles: int, taken: list[int]):
     """Double-buffered, busy for so many cycles with each token; notes when it has taken each."""
-    buffer, done = Banks(), -1
+    buffer, done = Banks(channel), -1
+    yield channel.beside(buffer.each())
     while True:
-        token = yield channel.get()
-        buffer.open()
-        taken.append((yield from buffer.take(channel, token)))
+        whole, *_ = yield buffer.whole.get()
+        taken.append(whole - 1)
         done = max(taken[-1], done) + cycles
         buffer.done(done)
 
@@ -129,22 +129,61 @@ def test_of_two_that_wait_for_each_other_the_earlier_one_is_answered(one, other,
 def test_a_unit_of_two_processes_gives_while_it_waits():
     """The one that gives is stalled by a full channel; the other goes on taking."""
 
-    def give(inner: Channel, out: Channel):
+    def give(inner: Told, out: Channel):
         while True:
-            token = yield inner.get()
-            inner.popped(token.first, token.last)
-            yield out.put(token.first + 1, token.last + 1, token.beats, token.end)
+            cycle, end = yield inner.get()
+            yield out.put(cycle + 1, cycle + 1, 1, end)
 
     def take(channel: Channel, out: Channel):
-        inner = channel.between("taken")
+        inner = channel.told()
         yield channel.beside(give(inner, out))
         while True:
             token = yield channel.get()
             channel.popped(token.first, token.last)
             taken.append(token.first)
-            yield inner.put(token.first, token.last, token.beats, token.end)
+            inner.tell(token.first, token.end)
 
     taken: list[int] = []
     entry, out = Channel("entry"), Channel("out", depth=1)
     run({"source": source(entry, [4], 1), "unit": take(entry, out), "sink": sink(out)}, [entry, out])
     assert taken == [1, 2, 3, 4] and [token.first for token in out.log] == [2, 4, 6, 8]
+
+
+class Counter:
+    """A server that does what is asked for in the order of cycles, each a cycle behind the one before."""
+
+    def __init__(self):
+        self.waiting: list[tuple[int, str]] = []
+        self.served: list[tuple[int, str]] = []
+
+    @property
+    def due(self) -> int | None:
+        free = self.served[-1][0] + 1 if self.served else 0
+        return max(free, min(self.waiting)[0]) if self.waiting else None
+
+    def step(self, until: int | None) -> tuple[int, str]:
+        due = self.due
+        _, who = self.waiting.pop(self.waiting.index(min(self.waiting)))
+        self.served.append((due, who))
+        return due, who
+
+
+@pytest.mark.parametrize("turn", range(3))
+def test_a_server_is_asked_in_the_order_of_cycles(turn):
+    """The late one is evaluated first, and the quick one asks again when it is served: before the late one's cycle."""
+    counter, told = Counter(), {"quick": Told(), "late": Told()}
+
+    def client(who: str, asks: int, cycle: int):
+        for _ in range(asks):
+            counter.waiting.append((cycle, who))
+            (served,) = yield told[who].get()
+            cycle = served + 3
+
+    def serve():
+        while True:
+            cycle, who = yield Next(counter)
+            told[who].tell(cycle)
+
+    named = [("late", client("late", 2, 10)), ("quick", client("quick", 4, 2)), ("server", serve())]
+    run(dict(named[turn:] + named[:turn]), [])
+    assert counter.served == [(2, "quick"), (5, "quick"), (8, "quick"), (10, "late"), (11, "quick"), (13, "late")]

@@ -108,7 +108,7 @@ def test_bursts():
 @pytest.mark.parametrize("bad", [{"client": 1}, {"address": 4}, {"beats": 0}, {"beats": 65536}])
 def test_a_request_that_cannot_be(bad):
     request = replace(Request(client=0, cycle=0, address=0, beats=1), **bad)
-    with pytest.raises(BitloomError, match=r"fetch request 0: got Request\(.*\), must be of client 0 .. 0, whole beats, 1 .. 65535 of them"):
+    with pytest.raises(BitloomError, match=r"fetch: got Request\(.*\), must be of client 0 .. 0, whole beats, 1 .. 65535 of them"):
         last_beats([request], instance(clients=1, address_bits=32, data_bits=64, burst=16, outstanding=2), ExternalMemory(latency=1))
 
 
