@@ -15,7 +15,7 @@
 // Bus    : {tokens, pass, turn, enter}, for the `turns` of every place: a sentence enters, in `turn`; a sentence of `tokens` has passed
 // Timing : s and b to m: 1 and 2 cycles, II 1, also from sentence to sentence; b to x: at once. With off-ramps: off_ramps.sv, and the order is there
 //          a cycle behind the decision
-// Reset  : no sentence
+// Reset  : no sentence; with RECALL the next pair must be whole (hw/recall.py)
 module loop #(
   parameter int TURNS = 2,
   parameter int SENTENCES = 2,      // that may be inside at once
@@ -248,6 +248,8 @@ module loop #(
       logic [WIDTH-1:0] kept_word_q;
       logic [CountsW-1:0] at_q, kept_q;  // beats of the visit that were kept or came from there; of the sentence that is kept
       logic wrote_q;
+      // No reset: what comes first behind one is a whole pair, in turn 0. at_q is 0 from its end on, kept_q is set when it goes into turn RECALL, before any
+      // visit asks for it, and wrote_q falls while there is no order.
       wire here = take_back && this_turn == TurnW'(RECALL);
       wire keeps = here && B_W'(token_q) < own;
       wire [CountsW-1:0] at = ends ? '0 : moves && (keeps || replay) ? at_q + 1'b1 : at_q;
@@ -261,11 +263,6 @@ module loop #(
         at_q <= at;
         wrote_q <= moves && keeps;
         if (ends && here && own != '0) kept_q <= at_q + CountsW'(keeps);
-        if (rst) begin
-          at_q <= '0;
-          kept_q <= '0;
-          wrote_q <= 1'b0;
-        end
       end
     end
   end

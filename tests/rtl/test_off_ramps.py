@@ -25,7 +25,7 @@ FAULTS = {
     "best label of another sentence": ("off_ramps", "&& best_q == best_before", "&& best_q == queue_q[0][RUN_W +: LABEL_W]"),
     "an equal later label wins": ("off_ramps", "begins || logit > top_q", "begins || logit >= top_q"),
     "more answers than places": ("loop", "wire wanted = s_valid && room;", "wire wanted = s_valid;"),
-    "what has left is not dropped": ("loop", "back_valid && drops_q == '0;", "back_valid;"),
+    "what has left is not dropped": ("loop", "back_valid && drops_q == '0 && !stale;", "back_valid && !stale;"),
     "place of one that goes round": ("loop", "after = leaves ? '0 :", "after = of_turn == '0 ? '0 :"),
 }
 

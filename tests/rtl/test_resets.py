@@ -17,7 +17,7 @@ from encoders import random_bilstm, random_cnn, random_encoder, random_hourglass
 from loader_bench import check_headers
 from loop_bench import UNIT as LOOP
 from loop_bench import simulate as simulate_loop
-from operator_bench import RTL_FILES, Case, check_units
+from operator_bench import RTL_FILES, Case, check_units, filled
 
 from bitloom.hw.ops import OPS, linear
 from bitloom.sim.compare import assert_equal_streams
@@ -38,7 +38,6 @@ REDUNDANT = {
     ("schedule", "place_q"): "linear_tiles alone reads it, whose bench is tests/hw/test_streamed.py and test_streamed_kinds.py",
     ("image_loader", "turn_loaded"): "its bench asks for no turn; tests/hw/test_streamed_kinds.py does",
     ("loop", "begun_q"): "its bench has off-ramps, with which it is not read; tests/hw/test_rolled.py finds it",
-    ("loop", "inside_count_q"): "its bench has no pairs; tests/hw/test_segments.py::test_a_first_sentence_that_is_kept finds it",
     **dict.fromkeys([("loop", "pass_q"), ("loop", "token_q"), ("loop", "beat_q")], "its bench looks at no bus; tests/hw/test_rolled.py finds it"),
     **dict.fromkeys([("by_turn", "open_q"), ("by_turn", "inside_q")], "no bench of its own; tests/hw/test_streamed_kinds.py::test_constants_by_turn finds it"),
     ("fifo_deep", "arrived_q"): "what then arrives is written to a slot that holds no beat, before any beat comes",
@@ -73,7 +72,7 @@ def without(text: str, register: str) -> str:
 def operators() -> tuple[Case, ...]:
     """The units of a small encoder, each alone, with what they would get; those of attention again with windows of keys, the first sentence longer.
 
-    Those that are told of packs. And a layer whose weights take two values, one whose zero tiles are left out, and the unit that takes tokens out; those of convolutional and recurrent networks.
+    Those that are told of packs; scores of queries side by side. And a layer whose weights take two values, one whose zero tiles are left out, and the unit that takes tokens out; those of convolutional and recurrent networks.
     """
     shape = dict(layers=1, hidden=12, heads=2, intermediate=20, max_tokens=6)
     all_keys, window = units(random_encoder(5, **shape), [1, 6, 4, 6, 2, 1, 5]), units(random_encoder(5, **shape, keys="window 1"), [4, 6, 1, 6, 2, 1, 5])
@@ -94,7 +93,8 @@ def operators() -> tuple[Case, ...]:
     windows += [c for c in recurrent if c.node.op == "lstm"]
     told = packed(random_encoder(5, **shape), [1, 3, 2, 1, 1, 6, 4, 1, 6, 2, 2, 1, 5, 1, 1, 1, 1, 1, 1, 3])
     told += [c for c in units(random_encoder(5, **shape, keys="segment"), [1, 6, 4, 6, 2, 1, 5]) if c.node.op == "border"]
-    return *windows, *told, *all_keys, *(c for c in window if any(tensor.kind == "row" for tensor in c.graph.tensors.values())), two, sparse, *kept
+    beside = [filled(c, queries=3) for c in all_keys if c.node.op == "scores"]
+    return *windows, *told, *all_keys, *beside, *(c for c in window if any(tensor.kind == "row" for tensor in c.graph.tensors.values())), two, sparse, *kept
 
 
 def check(module: str, files: list[Path], stall: float, seed: int = 1) -> None:
@@ -111,7 +111,7 @@ def check(module: str, files: list[Path], stall: float, seed: int = 1) -> None:
     elif module == "image_loader":
         check_headers([*AXI, *files], stall_in=stall)
     elif module in ("loop", "off_ramps"):
-        simulate_loop([LOOP, *files], stall_in=stall, stall_out=stall)
+        simulate_loop([LOOP, *files], stall_in=stall, stall_out=stall, seed=seed)
     elif units:
         for result in run_units(units, files, stall_in=stall, stall_out=stall):
             for part in (result, *result.more):
