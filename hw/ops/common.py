@@ -176,7 +176,7 @@ def pipeline(ins, out, latency: int):
         first = max(free, *(token.first for token in tokens))
         last = max(token.taken(first) for token in tokens)
         pace = last - first
-        first, last = yield out.put(first + latency, last + latency, beats, tokens[0].end)
+        first, last = yield out.put(first + latency, last + latency, beats, tokens[0].end, tokens[0].group)
         for channel in ins:
             channel.popped(first - latency, last - latency, pace)
         free = last - latency + 1

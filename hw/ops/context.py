@@ -112,7 +112,7 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
             latency = slot - 1 + mac_latency(1) + 1  # 1: unpacked
             last = starts[-1] + (folds - 1) * slot + latency + beats - 1
             if fold.queries == 1:
-                _, moved = yield out.put(starts[0] + latency, last, groups * folds * beats, index == tokens - 1)
+                _, moved = yield out.put(starts[0] + latency, last, groups * folds * beats, index == tokens - 1, beats)
             else:
                 count = min(fold.queries, tokens - index)
                 moved = yield from leaving.pass_on(out, starts[0] + latency, last, count, index + count == tokens)

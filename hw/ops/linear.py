@@ -178,7 +178,7 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
         to_first, to_last, cycles = turns[ins[0].turn(sentence) if len(turns) > 1 else 0]
         first = start + to_first - 1 + mvau.latency(graph, node, fold)
         last = first + to_last - to_first + beats - 1
-        _, moved = yield out.put(first, last, channels // fold.lanes_out, end)
+        _, moved = yield out.put(first, last, channels // fold.lanes_out, end, beats)
         done = start + cycles - 1 + moved - last  # a stalled output stalls the multipliers
         buffer.done(done)
         sentence += end

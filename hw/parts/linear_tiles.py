@@ -52,7 +52,7 @@ def _compute(graph: Graph, node: Node, fold: Fold, blocks_in: Banks, fetch: tile
             start, slot = max(full, done + 1, come), max(steps, beats)
             first = start + steps - 1 + latency
             last = first + (count - 1) * slot + beats - 1
-            _, moved = yield out.put(first, last, count * beats, end and tile == last_tile)
+            _, moved = yield out.put(first, last, count * beats, end and tile == last_tile, beats)
             done = start + count * slot - 1 + moved - last
             fetch.dropped.tell(done + 1)
         blocks_in.done(done)

@@ -10,7 +10,8 @@ can be taken. On a row stream (scores, probabilities) the unit is a row. A proce
     yield ins[0].beside(process)                    before all else: a further process of the unit. What is taken does not wait for what is given, wherever
                                                     the hardware has a buffer in between: two processes, which tell each other (`Told`)
     first, last = yield out.put(first, last, beats, end)   send a token; first/last are the earliest cycles in which its beats can move
-                                                    at the output, the answer says when they did (later, where the FIFO was full)
+                                                    at the output, the answer says when they did (later, where the FIFO was full); its beats come
+                                                    at equal distances, or, with `group`, so many of them at a time, one a cycle
 
 A process keeps its own state between tokens (when its buffers, multipliers, output register are free again). It never looks at a clock, so the result
 does not depend on the order of evaluation (Kahn 1974; `Choose`, `Comes` and `Next` are answered when it cannot depend on it: where all wait, nothing can come
@@ -52,10 +53,19 @@ class Meeting:
         return max(self.said.values()) if len(self.said) == self.branches else None
 
 
+def span(rest: int, beats: int, whole: int, group: int) -> int:
+    """Cycles from the beat with `rest` beats behind it to the token's last one, of `whole` from its first; `group` of them come at a time, one a cycle."""
+    if group == 1 or beats <= group:
+        return whole * rest // (beats - 1) if rest else 0
+    groups, behind = divmod(rest, group)
+    return (whole - group + 1) * groups // (beats // group - 1) + behind
+
+
 class Token(NamedTuple):
     """first, last: cycles in which the token's first and last beat can be taken, if nothing makes it wait.
 
     end    it ends a sentence (or each row does)
+    group  beats that come at a time, one a cycle
     depth  beats that the FIFO holds: no more of them can come before the reader has begun
     meeting  of the fork that it came through
     """
@@ -64,13 +74,14 @@ class Token(NamedTuple):
     last: int
     beats: int
     end: bool
+    group: int = 1
     depth: int = 1 << 60
     meeting: Meeting | None = None
 
     def taken(self, first: int) -> int:
         """The earliest cycle of the last beat if the first is taken in that cycle: the rest follows as fast as its producer makes it."""
         rest = max(0, self.beats - 1 - self.depth)
-        return max(self.last, first + self.beats - 1, first + (self.last - self.first) * rest // max(1, self.beats - 1))
+        return max(self.last, first + self.beats - 1, first + span(rest, self.beats, self.last - self.first, self.group))
 
 
 class Get(NamedTuple):
@@ -134,6 +145,7 @@ class Put(NamedTuple):
     last: int
     beats: int
     end: bool
+    group: int = 1
     meeting: Meeting | None = None
 
     def answer(self) -> tuple[int, int] | None:
@@ -242,7 +254,7 @@ class Channel:
         self.tokens: deque[Token] = deque()
         self.log: list[Token] = []  # every token, with the cycles in which it entered
         self._taken: deque[tuple[int, Token]] = deque()  # (first beat, token), got and not yet popped
-        self._pops: deque[tuple[int, int, int, int, int]] = deque()  # (first beat, beats, first cycle, last cycle, pace)
+        self._pops: deque[tuple[int, int, int, int, int, int]] = deque()  # (first beat, beats, first cycle, last cycle, pace, group)
         self._pushed = self._got = self._popped = 0  # beats
         self._entered: tuple[int, int] | None = None  # cycles of the token that is entering
         self._get = Get(self)
@@ -273,8 +285,8 @@ class Channel:
     def get(self) -> Get:
         return self._get
 
-    def put(self, first: int, last: int, beats: int, end: bool) -> Put:
-        return Put(self, first, last, beats, end)
+    def put(self, first: int, last: int, beats: int, end: bool, group: int = 1) -> Put:
+        return Put(self, first, last, beats, end, group)
 
     def before(self, other: Channel, now: int) -> Choose:
         """Ask whether this channel's next token comes first from the cycle `now` on, or the other's."""
@@ -298,7 +310,7 @@ class Channel:
         if token.meeting is not None:
             token.meeting.tell(self, last)  # for readers that do not ask
         if self.depth < UNBOUNDED:
-            self._pops.append((start, beats, first, last, last - first if pace is None else pace))
+            self._pops.append((start, beats, first, last, last - first if pace is None else pace, token.group))
         self._popped = start + beats
         if (wake := self.on_room) is not None:
             self.on_room = None
@@ -325,7 +337,7 @@ class Channel:
             first = max(put.first, self._freed(self._pushed - self.depth))
             last = max(put.last, first + put.beats - 1, self._unblocked(put) if whole else 0)
             meeting = None if whole else put.meeting
-            self.tokens.append(Token(first + self.latency, last + self.latency, put.beats, put.end, self.depth, meeting))
+            self.tokens.append(Token(first + self.latency, last + self.latency, put.beats, put.end, put.group, self.depth, meeting))
             self._pushed += put.beats
             self._entered = (first, last)
             if (wake := self.on_token) is not None:
@@ -348,7 +360,7 @@ class Channel:
         """
         start, pace = self._pushed - self.depth, put.last - put.first
         begins = [begin - start for begin, *_ in self._pops if start < begin < start + put.beats]
-        return max(self._freed(start + beat) + pace * (put.beats - 1 - beat) // max(1, put.beats - 1) for beat in (0, *begins, put.beats - 1))
+        return max(self._freed(start + beat) + span(put.beats - 1 - beat, put.beats, pace, put.group) for beat in (0, *begins, put.beats - 1))
 
     def _freed(self, beat: int) -> int:
         """The cycle from which the room of that beat can be used again."""
@@ -356,8 +368,8 @@ class Channel:
             return 0
         while self._pops[0][0] + self._pops[0][1] <= beat:
             self._pops.popleft()
-        start, beats, first, last, pace = self._pops[0]
-        return 1 + max(first, last - pace * (beats - 1 - beat + start) // max(1, beats - 1))
+        start, beats, first, last, pace, group = self._pops[0]
+        return 1 + max(first, last - span(beats - 1 - beat + start, beats, pace, group))
 
 
 class Fork:
@@ -368,8 +380,8 @@ class Fork:
         self._moved: dict[int, tuple[int, int]] = {}  # the branches that have taken the present token
         self._meeting = Meeting(len(branches))
 
-    def put(self, first: int, last: int, beats: int, end: bool) -> Put:
-        return Put(self, first, last, beats, end)
+    def put(self, first: int, last: int, beats: int, end: bool, group: int = 1) -> Put:
+        return Put(self, first, last, beats, end, group)
 
     def push(self, put: Put) -> tuple[int, int] | None:
         put = put._replace(meeting=self._meeting)
