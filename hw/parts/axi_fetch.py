@@ -157,7 +157,7 @@ class _Client:
 class Fetch:
     """The unit at work, burst by burst: cycles count from any one after reset, a memory's refresh from `start`.
 
-    As a server of the timing network (hw/plan/timing.py: Next) it grants a burst when no earlier request can come.
+    As a server of the timing network (hw/plan/requests.py: Next) it grants a burst when no earlier request can come.
     """
 
     def __init__(self, made: Instance, memory: ExternalMemory | Sdram):

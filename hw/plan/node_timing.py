@@ -13,7 +13,8 @@ from bitloom.hw.graph import Graph, Node
 from bitloom.hw.instance import Fold
 from bitloom.hw.keys import Border
 from bitloom.hw.ops import OPS
-from bitloom.hw.plan.timing import Channel, Process, run, sink, source
+from bitloom.hw.plan.requests import Process
+from bitloom.hw.plan.timing import Channel, run, sink, source
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,8 +18,9 @@ from bitloom.hw.parts.sdram import Sdram
 from bitloom.hw.plan.design import LOOP, Design
 from bitloom.hw.plan.fifos import MIN_DEPTH
 from bitloom.hw.plan.node_timing import node_interval
+from bitloom.hw.plan.requests import Next, Process, Told
 from bitloom.hw.plan.streams import Borders, each_border
-from bitloom.hw.plan.timing import Channel, Fork, Next, Process, Told, run, sink, source
+from bitloom.hw.plan.timing import Channel, Fork, run, sink, source
 
 External = axi_fetch.ExternalMemory | Sdram
 

@@ -4,7 +4,8 @@
 import pytest
 
 from bitloom.hw.parts.banks import Banks
-from bitloom.hw.plan.timing import Channel, DeadlockError, Fork, Next, Told, run, sink, source
+from bitloom.hw.plan.requests import Next, Told
+from bitloom.hw.plan.timing import Channel, DeadlockError, Fork, run, sink, source
 
 BEATS, TOKENS = 8, 5
 
