@@ -16,7 +16,7 @@ from sweep import plain_or_slow
 
 from bitloom.hw.errors import BitloomError
 from bitloom.hw.hexfile import Hex
-from bitloom.hw.parts.axi_fetch import ExternalMemory, Request, bursts, instance, last_beats, rate
+from bitloom.hw.parts.axi_fetch import ExternalMemory, Fetch, Request, bursts, instance, last_beats, rate
 from bitloom.sim.plusargs import arguments
 from bitloom.sim.runner import HDL, Model, build, check_results, needed, run
 from bitloom.sim.tools import cocotb_env
@@ -110,6 +110,19 @@ def test_a_request_that_cannot_be(bad):
     request = replace(Request(client=0, cycle=0, address=0, beats=1), **bad)
     with pytest.raises(BitloomError, match=r"fetch: got Request\(.*\), must be of client 0 .. 0, whole beats, 1 .. 65535 of them"):
         last_beats([request], instance(clients=1, address_bits=32, data_bits=64, burst=16, outstanding=2), ExternalMemory(latency=1))
+
+
+def test_a_request_that_comes_between_the_bursts_of_another():
+    """The unit grants no further than it is asked to: who comes then is served as if it had been known from the beginning."""
+    made, memory = instance(clients=2, address_bits=32, data_bits=64, burst=16, outstanding=2), ExternalMemory(latency=20)
+    long, short = Request(client=0, cycle=0, address=0, beats=160), Request(client=1, cycle=90, address=4096, beats=8)
+    fetch = Fetch(made, memory)
+    fetch.ask(long)
+    assert fetch.step(short.cycle) is None and fetch.due > short.cycle
+    fetch.ask(short)
+    ended = [fetch.step(), fetch.step()]
+    want = last_beats([long, short], made, memory)
+    assert [(e.client, e.served) for e in ended] == [(1, want[1]), (0, want[0])]
 
 
 def test_resets_while_the_memory_goes_on(tmp_path):
