@@ -152,6 +152,7 @@ STAGES = {
         Stage(
             name="hls4ml/build",
             title="Write the HLS project",
+            version=2,  # 2: layers in turn
             sections=("data", "hardware", "verification"),
             after=("export", "build"),
             options=("board",),

@@ -15,8 +15,9 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -49,6 +50,14 @@ class Library:
     @property
     def path(self) -> Path:
         return next(self.folder.glob("firmware/*.so"))
+
+
+class Tap(NamedTuple):
+    """Where a tensor of the graph is recorded: a stream of the design, and the turn in which it carries the tensor; None: there is one."""
+
+    tensor: str
+    stream: Stream
+    turn: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,19 +144,41 @@ def _first_error(log: Path) -> str:
     return next((line for line in lines if "error" in line.lower()), lines[-1] if lines else "no output")
 
 
+def taps(design: Design) -> list[Tap]:
+    """Of every tensor that a unit gives, turn after turn, in topological order."""
+    once = [Tap(unit.name, unit.out, None) for unit in design.units if unit.turns == 1]
+    if not design.loop:
+        return once
+    turns = [Tap(name, _in_turn(design, unit.out, name), turn) for unit in design.units if unit.turns > 1 for turn, name in enumerate(unit.out.turns)]
+    order = {node.name: place for place, node in enumerate(design.graph.source.nodes)}
+    return sorted([*once, *turns], key=lambda tap: order[tap.tensor])
+
+
+def _in_turn(design: Design, stream: Stream, tensor: str) -> Stream:
+    """A stream as it carries a tensor: rows of other turns may have other keys."""
+    return replace(stream, keys=str(design.graph.source.tensor(tensor).shape[2])) if stream.kind == "row" else stream
+
+
 def simulate(design: Design, library: Library, sentences: Sequence[np.ndarray]) -> dict[str, list[np.ndarray]]:
     """Run sentences through the compiled encoder.
 
     sentences  int [T, C] each: codes of the graph's entry tensor
-    returns    tensor -> a flat int64 array for each sentence, tokens and channels in order; "m_axis" is what left the chip
+    returns    tensor -> a flat int64 array for each sentence, tokens and channels in order, empty for a turn behind the one in which it left;
+               "m_axis" is what left the chip
     Raises SimulationError: the process died, or read a stream that nobody wrote. ToolError: it was killed from outside.
     """
     (out,), top = design.outputs, design.graph.max_tokens
     borders = each_border([len(s) for s in sentences], borders_in(design.streams.values(), sentences))
     with process.scratch("csim") as work:
-        names = [unit.name for unit in design.units]
-        sizes = {tensor: _elements(stream, top) for tensor, stream in design.streams.items()}
-        (work / "job.json").write_text(json.dumps({"library": str(library.path), "sizes": sizes, "entry": design.entry.tensor, "output": out.tensor}))
+        recorded = taps(design)
+        job = {
+            "library": str(library.path),
+            "input": _elements(design.entry, top),
+            "output": _elements(out, top),
+            "traced": [[design.entry.tensor, _elements(design.entry, top)], *([t.tensor, _elements(t.stream, top)] for t in recorded if t.turn is None)],
+            "turns": [[tap.tensor, tap.stream.tensor, tap.turn, _elements(tap.stream, top)] for tap in recorded if tap.turn is not None],
+        }
+        (work / "job.json").write_text(json.dumps(job))
         np.savez(work / "in.npz", *[design.entry.place(np.asarray(s, dtype=np.int64)).reshape(-1) for s in sentences])
         try:
             done = process.run(
@@ -167,11 +198,11 @@ def simulate(design: Design, library: Library, sentences: Sequence[np.ndarray]) 
             raise SimulationError(f"C simulation: got a process that died ({why}), must end; the code reads or writes past an array")
         made = np.load(work / "out.npz")
         tensors = {
-            tensor: [
-                _channels(design.streams[out.tensor if tensor == SINK else tensor], part, len(sentence), border)
-                for part, sentence, border in zip(np.split(made[tensor], _ends(made, tensor)), sentences, borders, strict=True)
+            tap.tensor: [
+                _channels(tap.stream, part, len(sentence), border, tap.turn)
+                for part, sentence, border in zip(np.split(made[tap.tensor], _ends(made, tap.tensor)), sentences, borders, strict=True)
             ]
-            for tensor in [*names, SINK]
+            for tap in [*recorded, Tap(SINK, out, None)]
         }
         tensors["warnings"] = [line for line in done.stdout.splitlines() if line.startswith(WARNING)]
     return tensors
@@ -189,13 +220,13 @@ def _elements(stream: Stream, max_tokens: int) -> int:
     return stream.layout.width * (max_tokens if stream.kind == "token" else 1)
 
 
-def _channels(stream: Stream, elements: np.ndarray, tokens: int, border: int | None) -> np.ndarray:
-    """What the stream of a sentence of that many tokens carried, flat, as the golden tensor lies, without its filled places; 0 where rows have no key.
+def _channels(stream: Stream, elements: np.ndarray, tokens: int, border: int | None, turn: int | None) -> np.ndarray:
+    """What the stream of a sentence of so many tokens carried in a turn, flat, as the golden tensor lies, without filled places; 0 where rows have no key.
 
     A token that was cut off, and rows of another number of elements, stay as they are. border: of a pair (hw/keys.py)
     """
     if stream.kind == "row":
-        tokens = int(stream.carries(tokens))
+        tokens = int(stream.carries(tokens, -1 if turn is None else turn))
         order = stream.order(np.array([tokens]), [border])
         if order is None or len(order) != len(elements):
             return elements
@@ -214,22 +245,24 @@ def verify(design: Design, library: Library, ids: Sequence[Sequence[int]], segme
     """
     if not len(ids):
         raise SimulationError("C simulation: got 0 sentences, must be at least 1; a comparison of nothing proves nothing")
-    graph = design.graph
-    names = [unit.name for unit in design.units]
-    counts, wrong, places, outputs, seconds = dict.fromkeys([*names, SINK], 0), 0, {}, [], 0.0
+    graph, recorded = design.graph.source, taps(design)
+    (out,) = graph.outputs
+    counts, wrong, places, outputs, seconds = dict.fromkeys([*(tap.tensor for tap in recorded), SINK], 0), 0, {}, [], 0.0
     for start in range(0, len(ids), CHUNK):
         part = slice(start, start + CHUNK)
         lengths = [len(s) for s in ids[part]]
         want = golden.run(graph, ids[part], segments[part])
-        borders = each_border(lengths, golden.borders(graph, want))
+        borders, exits = each_border(lengths, golden.borders(graph, want)), golden.exits(graph, want)
         began = time.monotonic()
         got = simulate(design, library, np.split(want[graph.entry], np.cumsum(lengths)[:-1]))
         seconds += time.monotonic() - began
-        for name in counts:
-            tensor = graph.outputs[0] if name == SINK else name
+        for tap in [*recorded, Tap(SINK, design.outputs[0], None)]:
+            name, tensor = tap.tensor, out if tap.tensor == SINK else tap.tensor
             for index, (a, b) in enumerate(zip(got[name], split(graph, tensor, want[tensor], lengths), strict=True)):
-                stream = design.streams[tensor]
-                order = stream.order(np.array([stream.carries(lengths[index])]), [borders[index]])
+                if exits and tap.turn is not None and tap.turn > exits[index]:
+                    b, order = b[:0], None  # it has left
+                else:
+                    order = tap.stream.order(np.array([tap.stream.carries(lengths[index], -1 if tap.turn is None else tap.turn)]), [borders[index]])
                 counts[name] += len(b) if order is None else len(order)
                 different = _differences(a, b)
                 wrong += len(different)
@@ -277,23 +310,27 @@ class _Trace(ctypes.Structure):
 def _child(work: Path) -> None:
     """Run a job that `simulate` wrote, through hls4ml's bridge: doubles in and out, NaN behind the last value."""
     job = json.loads((work / "job.json").read_text())
-    sizes: Mapping[str, int] = job["sizes"]
     library = ctypes.CDLL(job["library"])
+    library.bitloom_turn.restype = ctypes.c_longlong
     inputs = np.load(work / "in.npz")
-    taps = sorted(name for name in sizes if name != "s_axis")
-    made: dict[str, list[np.ndarray]] = {name: [] for name in [*taps, "m_axis"]}
+    sizes = dict(job["traced"])
+    made: dict[str, list[np.ndarray]] = {name: [] for name in [*sizes, *(tensor for tensor, *_ in job["turns"]), SINK]}
     library.allocate_trace_storage(ctypes.c_size_t(ctypes.sizeof(ctypes.c_double)))
-    traces = (_Trace * len(taps))()
+    traces = (_Trace * len(sizes))()
     pointer = ctypes.POINTER(ctypes.c_double)
     for key in inputs.files:
-        x, y = np.full(sizes[job["entry"]], np.nan), np.full(sizes[job["output"]], np.nan)
+        x, y = np.full(job["input"], np.nan), np.full(job["output"], np.nan)
         x[: inputs[key].size] = inputs[key]
         library.encoder_double(x.ctypes.data_as(pointer), y.ctypes.data_as(pointer))
         library.collect_trace_output(traces)
-        made["m_axis"].append(_codes(y))
+        made[SINK].append(_codes(y))
         for trace in traces:
             name = trace.name.decode()
             made[name].append(_codes(np.ctypeslib.as_array(trace.data, shape=(sizes[name],))))
+        for tensor, stream, turn, size in job["turns"]:
+            values = np.full(size, np.nan)
+            count = library.bitloom_turn(stream.encode(), ctypes.c_uint(turn), values.ctypes.data_as(pointer), ctypes.c_longlong(size))
+            made[tensor].append(_codes(values) if count <= size else np.zeros(count, dtype=np.int64))
     arrays = {name: np.concatenate(values) for name, values in made.items()}
     counts = {f"{name}/counts": np.array([len(v) for v in values]) for name, values in made.items()}
     np.savez(work / "out.npz", **arrays, **counts)

@@ -7,6 +7,7 @@ variables that carry the tensors' names and exact widths. Names of C++ things ar
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -22,9 +23,9 @@ from bitloom.hw.ops import OPS
 
 HEADERS = Path(__file__).parent / "nnet"
 BACKEND = "Vitis"
-PLUMBING = {"from_axis": "axis", "to_axis": "axis", "fork": "fork"}  # layers that move beats; stem of their header
-# The encoder runs as long as data comes: no start and done handshake around the streams.
-FREE_RUNNING = "#pragma HLS INTERFACE ap_ctrl_none port=return\n    "
+TURNS = "turns"  # the layers that are used in turn, as one (hls/turns.py)
+PLUMBING = {"from_axis": "axis", "to_axis": "axis", "fork": "fork", TURNS: TURNS}  # layers that move beats; stem of their header
+SIGNED = ("shift", "more", "recip_bits", "recip_least", "frac_bits")  # constants that are subtracted, or compared with widths
 
 
 def cpp_name(name: str) -> str:
@@ -74,9 +75,9 @@ def code_type(bits: int, signed: bool) -> str:
 class Operator(Layer):
     """One call of a header. Attributes from the layer list:
 
-    variables  one for each output
-    constants  name -> int or bool, the CONFIG of the header
-    memories   name -> Codes
+    made_variables  one for each output
+    memories        name of the C++ variable -> Codes
+    text            text.config_cpp(), its CONFIG, and text.call_cpp(): asked when hls4ml has named the types of the encoder's ports
     """
 
     def initialize(self) -> None:
@@ -85,8 +86,8 @@ class Operator(Layer):
         for name, codes in self.get_attr("memories", {}).items():
             self.add_weights_variable(
                 name,
-                var_name=f"{cpp_name(self.name)}_{name}",
-                type_name=f"{cpp_name(self.name)}_{name}_t",
+                var_name=name,
+                type_name=f"{name}_t",
                 precision=IntegerPrecisionType(codes.bits, codes.signed),
                 data=np.asarray(codes.data, dtype=np.int64),
             )
@@ -96,24 +97,28 @@ class Entry(Operator):
     """The encoder's input port."""
 
 
-def config_cpp(node: Layer) -> str:
-    lines = [f"struct config_{cpp_name(node.name)} {{"]
-    for name, value in node.get_attr("constants").items():
-        kind = "bool" if isinstance(value, bool) else "int" if name == "shift" else "unsigned" if value < 1 << 32 else "unsigned long long"
+def memory_name(tensor: str, name: str) -> str:
+    """The C++ variable of an operator's memory."""
+    return f"{cpp_name(tensor)}_{name}"
+
+
+def config_cpp(tensor: str, constants: Mapping[str, int | bool], memories: Mapping[str, Codes]) -> str:
+    """The CONFIG of an operator's header; n_<name> are the words that a call reads."""
+    lines = [f"struct config_{cpp_name(tensor)} {{"]
+    for name, value in constants.items():
+        kind = "bool" if isinstance(value, bool) else "int" if name in SIGNED else "unsigned" if value < 1 << 32 else "unsigned long long"
         lines.append(f"    static const {kind} {name} = {str(value).lower()};")
-    for name, weights in node.weights.items():
-        lines.append(f"    static const unsigned n_{name} = {weights.data_length};")
-        lines.append(f"    typedef {weights.type.name} {name}_t;")
+    for name, codes in memories.items():
+        lines.append(f"    static const unsigned n_{name} = {codes.words};")
+        lines.append(f"    typedef {memory_name(tensor, name)}_t {name}_t;")
     return "\n".join([*lines, "};\n"])
 
 
-def _call(node: Layer, function: str) -> str:
-    inputs = [node.get_input_variable(name) for name in node.inputs]
-    outputs = [node.get_output_variable(name) for name in node.outputs]
-    types = [v.type.name for v in [*inputs, outputs[0]]] if function != "fork" else [inputs[0].type.name]
-    arguments = [v.name for v in [*inputs, *outputs, *node.weights.values()]]
-    free = FREE_RUNNING if function == "from_axis" else ""
-    return f"{free}bitloom::{function}<{', '.join(types)}, config_{cpp_name(node.name)}>({', '.join(arguments)});"
+def call_cpp(stem: str, tensor: str, inputs: Sequence[TensorVariable], outputs: Sequence[TensorVariable], memories: Sequence[str] = ()) -> str:
+    """The call of an operator's header. memories: C++ expressions"""
+    types = [v.type.name for v in [*inputs, outputs[0]]] if stem != "fork" else [inputs[0].type.name]
+    arguments = [*(v.name for v in [*inputs, *outputs]), *memories]
+    return f"bitloom::{stem}<{', '.join(types)}, config_{cpp_name(tensor)}>({', '.join(arguments)});"
 
 
 def _register(stem: str, header: str) -> None:
@@ -124,14 +129,14 @@ def _register(stem: str, header: str) -> None:
             super().__init__(layer)
 
         def format(self, node):
-            return config_cpp(node)
+            return node.get_attr("text").config_cpp()
 
     class Call(FunctionCallTemplate):
         def __init__(self):
             super().__init__(layer, include_header=[f"nnet_utils/{header}.h"])
 
         def format(self, node):
-            return _call(node, stem)
+            return node.get_attr("text").call_cpp()
 
     register_layer(layer.__name__, layer)
     get_backend(BACKEND).register_template(Config)
@@ -151,4 +156,19 @@ def register() -> None:
         get_backend(BACKEND).register_source(source)
 
 
-__all__ = ["ArrayVariable", "Codes", "Entry", "HLSCodeType", "Operator", "StreamVariable", "class_name", "code_type", "cpp_name", "register"]
+__all__ = [
+    "ArrayVariable",
+    "Codes",
+    "Entry",
+    "HLSCodeType",
+    "Operator",
+    "StreamVariable",
+    "TURNS",
+    "call_cpp",
+    "class_name",
+    "code_type",
+    "config_cpp",
+    "cpp_name",
+    "memory_name",
+    "register",
+]

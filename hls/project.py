@@ -8,7 +8,6 @@ why they cannot deadlock). One array (io_parallel): single operators on tokens, 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,19 +16,16 @@ import numpy as np
 from hls4ml.model.graph import ModelGraph
 
 from bitloom.hls import layers
+from bitloom.hls.dataflow import Region, array_layers, entry_layer, port_variable, reuse_factor
 from bitloom.hls.errors import HlsError
-from bitloom.hls.layers import ArrayVariable, HLSCodeType, StreamVariable, class_name, code_type, cpp_name
+from bitloom.hls.layers import class_name
+from bitloom.hls.turns import InTurn, leaving, loop_inputs
 from bitloom.hw.board import Board
 from bitloom.hw.ops import OPS
 from bitloom.hw.plan.design import SINK, SOURCE, Design
-from bitloom.hw.plan.fifos import MIN_DEPTH
-from bitloom.hw.plan.streams import Stream
-from bitloom.hw.plan.units import Port, Unit
 
 SUPPORTED = "1.3."  # hls4ml versions whose extension API this was tested with
 PROJECT = "encoder"
-MOST_BRANCHES = 4  # of hls/nnet/fork.h
-PARALLEL = tuple(name for name, op in OPS.items() if op.hls_array)  # operators that work on one array of tokens too
 
 
 def to_hls4ml(
@@ -47,7 +43,7 @@ def to_hls4ml(
     part = _part(board)
     _check_version()
     folder = _check_folder(Path(folder))
-    builder = {"io_stream": _stream_layers, "io_parallel": _array_layers}.get(io_type)
+    builder = {"io_stream": _stream_layers, "io_parallel": array_layers}.get(io_type)
     if builder is None:
         raise HlsError(f"hls4ml: got io_type '{io_type}', must be io_stream or io_parallel; choose one of these")
     if design.graph.packed:
@@ -58,13 +54,12 @@ def to_hls4ml(
                 f"hls4ml: got operator '{node.op}' of {node.name}, must have hls() in hw/ops/{node.op}.py and a header hls/nnet/{node.op}.h; "
                 "write them (docs/architecture.md) or use another backend"
             )
-    if design.loop and design.loop.logits:
-        raise HlsError("hls4ml: got a network with early exits, must be one whose sentences pass all layers; use the rtl backend, or remove early_exit")
-    if design.loop or design.fetch:
+    if design.fetch:
         raise HlsError(
-            f"hls4ml: got layers in hardware: {design.folding.how}; must be all, with their weights on the chip; remove hardware.layers and hardware.memory, "
-            "or use the rtl backend"
+            f"hls4ml: got layers in hardware: {design.folding.how}; must be with their weights on the chip; remove hardware.memory, or use the rtl backend"
         )
+    if design.loop:
+        _check_turns(design, io_type)
     if beside := [stream for stream in design.streams.values() if stream.queries > 1]:
         raise HlsError(
             f"hls4ml: got {beside[0].queries} queries side by side in {beside[0].tensor}, must be one; raise hardware.target_cycles to "
@@ -123,133 +118,40 @@ def _check_folder(folder: Path) -> Path:
     return folder
 
 
-def shape(stream: Stream, max_tokens: int) -> list[int]:
-    """The array of one sentence in full length: what its beats carry."""
-    if stream.kind == "row":
-        return [max_tokens, stream.heads, max_tokens]
-    return [max_tokens, stream.layout.width] if stream.kind == "token" else [stream.layout.width]
-
-
-def most_beats(stream: Stream, max_tokens: int) -> int:
-    """Beats of a sentence in full length."""
-    return math.prod(shape(stream, max_tokens)) // stream.lanes
-
-
-def shared_constants(x: Stream, max_tokens: int) -> dict[str, int]:
-    """The CONFIG that all headers share, from an operator's first input.
-
-    max_tokens  rows at most (1 where that is one vector a sentence); max_beats: beats at most
-    channels    elements of a token; heads: of a row stream, those side by side as one; 0 for any other
-    """
-    return {
-        "max_tokens": 1 if x.kind == "sentence" else max_tokens,
-        "max_beats": most_beats(x, max_tokens),
-        "channels": x.layout.width,
-        "heads": x.heads // x.lanes if x.heads else 0,
-    }
-
-
-def reuse_factor(unit: Unit) -> int:
-    """hls4ml's measure of folding: how often each multiplier is used for one token (for attention: for one sentence of max_tokens)."""
-    tokens = 1 if unit.op.hls_array else unit.graph.max_tokens
-    return max(1, unit.macs(tokens) // (unit.multipliers or 1))
-
-
-def beat_type(stream: Stream) -> str:
-    """The template of hls/nnet/beat.h."""
-    return "row_beat" if stream.kind == "row" else "beat"
-
-
-def _stream_variable(stream: Stream, max_tokens: int, name: str, depth: int) -> StreamVariable:
-    code = code_type(stream.bits, stream.signed)
-    kind = HLSCodeType(f"{cpp_name(stream.tensor)}_t", f"bitloom::{beat_type(stream)}<{code}, {stream.lanes}>", stream.bits, stream.signed)
-    return StreamVariable(cpp_name(name), shape(stream, max_tokens), kind, depth)
-
-
-def _port_variable(stream: Stream, max_tokens: int, name: str) -> StreamVariable:
-    """An AXI4-Stream port for a tensor; the first one's type brings the headers along."""
-    text = f"hls::axis<nnet::array<{code_type(stream.io_bits, stream.signed)}, {stream.lanes}>, 0, 0, 0>"
-    before = '#include "nnet_utils/csim.h"\n' if name == SOURCE else ""
-    return StreamVariable(name, shape(stream, max_tokens), HLSCodeType(f"{name}_t", text, stream.io_bits, stream.signed, before), MIN_DEPTH)
+def _check_turns(design: Design, io_type: str) -> None:
+    """Raise HlsError where layers cannot be used in turn."""
+    if io_type != "io_stream":
+        raise HlsError(f"hls4ml: got layers in turn with {io_type}, must be all in hardware; use io_stream, or remove hardware.layers")
+    if design.graph.recall:
+        raise HlsError("hls4ml: got hardware.recall, must be pairs that come whole; remove it, or use the rtl backend")
+    if found := [unit for unit in design.units if unit.turns > 1 and not unit.op.hls_turns]:
+        raise HlsError(
+            f"hls4ml: got layers in turn with {found[0].op.name} ({found[0].name}), must be operators whose header serves several; "
+            "remove hardware.layers, or use the rtl backend"
+        )
 
 
 def _stream_layers(design: Design) -> Iterator[dict]:
-    top, (exit,) = design.graph.max_tokens, design.exits
-    yield {"class_name": class_name("entry"), "name": SOURCE, "inputs": [], "made_variables": [_port_variable(design.entry, top, SOURCE)]}
-    taken: dict[Port, str] = {}  # the variable that a port reads
+    region, (exit,), loop = Region(design), design.exits, design.loop
+    source, sink = (port_variable(stream, region.most_tokens, name) for stream, name in ((design.entry, SOURCE), (exit.stream, SINK)))
+    in_turn = {*design.graph.served, leaving(design)} if loop else set()
+    given = {stream.tensor: region.variable(stream.tensor) for stream in loop_inputs(design)}
     for tensor, stream in design.streams.items():
-        readers = design.readers[tensor]
-        variable = _stream_variable(stream, top, tensor, readers[0].depth if len(readers) == 1 else MIN_DEPTH)
-        if stream is design.entry:
-            yield _plumbing("from_axis", tensor, [SOURCE], [variable], most_beats(stream, top))
-        else:
-            unit = design.unit(tensor)
-            yield _operator(unit, [taken[port] for port in unit.ports], variable)
-        branches = {port: f"{tensor}.to.{port.unit or port.prefix}.{port.index}" if len(readers) > 1 else tensor for port in readers}
-        taken |= branches
-        if len(readers) > 1:
-            yield from _forks(stream, top, {name: port.depth for port, name in branches.items()})
-    yield _plumbing("to_axis", SINK, [taken[exit]], [_port_variable(exit.stream, top, SINK)], most_beats(exit.stream, top))
-
-
-def _forks(stream: Stream, max_tokens: int, depths: dict[str, int]) -> Iterator[dict]:
-    """Branches, name -> FIFO depth, of one fork, or of several where there are more than one has: its last branch is then forked again."""
-    source, name, rest = stream.tensor, f"{stream.tensor}.fork", list(depths.items())
-    while rest:
-        split = len(rest) if len(rest) <= MOST_BRANCHES else MOST_BRANCHES - 1
-        own, rest = rest[:split], rest[split:]
-        own += [(f"{name}.more", MIN_DEPTH)] * bool(rest)
-        variables = [_stream_variable(stream, max_tokens, branch, depth) for branch, depth in own]
-        yield _plumbing("fork", name, [source], variables, most_beats(stream, max_tokens), [branch for branch, _ in own])
-        source, name = f"{name}.more", f"{name}.next"
-
-
-def _plumbing(stem: str, name: str, inputs: list[str], variables: list[StreamVariable], beats: int, outputs: Sequence[str] | None = None) -> dict:
-    return {
-        "class_name": class_name(stem),
-        "name": name,
-        "inputs": inputs,
-        "outputs": list(outputs or [name]),
-        "made_variables": variables,
-        "constants": {"max_beats": beats},
-    }
-
-
-def _operator(unit: Unit, inputs: list[str], variable: StreamVariable | ArrayVariable) -> dict:
-    layer = unit.op.hls(unit.graph, unit.node, unit.fold)
-    return {
-        "class_name": class_name(unit.op.name),
-        "name": unit.name,
-        "inputs": inputs,
-        "outputs": [unit.name],
-        "made_variables": [variable],
-        "constants": shared_constants(unit.ports[0].stream, unit.graph.max_tokens) | layer.constants,
-        "memories": layer.memories,
-    }
-
-
-def _array_layers(design: Design) -> Iterator[dict]:
-    """io_parallel: arrays of max_tokens tokens, the channels side by side."""
-    top = design.graph.max_tokens
-    for stream in design.streams.values():
-        if not stream.layout.plain:
-            raise HlsError(
-                f"hls4ml: {stream.tensor}: got {stream.channels} channels in {stream.layout.width} elements with io_parallel, must be as many; use io_stream"
-            )
-
-    def variable(stream: Stream) -> ArrayVariable:
-        kind = HLSCodeType(f"{cpp_name(stream.tensor)}_t", code_type(stream.bits, stream.signed), stream.bits, stream.signed)
-        return ArrayVariable(cpp_name(stream.tensor), shape(stream, top), kind)
-
-    yield {"class_name": class_name("entry"), "name": design.entry.tensor, "inputs": [], "made_variables": [variable(design.entry)]}
-    for unit in design.units:
-        if not unit.op.hls_array:
-            raise HlsError(
-                f"hls4ml: got {unit.op.name} {unit.name} with io_parallel, must be one of {', '.join(PARALLEL)}, which work token by token; use io_stream"
-            )
-        layer = _operator(unit, list(unit.node.inputs), variable(unit.out))
-        layer["constants"]["n_elements"] = math.prod(shape(unit.ports[0].stream, top))
-        yield layer
+        if tensor not in in_turn:
+            variable = given.get(tensor) or region.variable(tensor)
+            if stream is design.entry:
+                region.move("from_axis", tensor, {SOURCE: source}, {tensor: variable}, stream)
+            else:
+                region.make(tensor, variable)
+            if tensor not in given:
+                region.fork(tensor, variable)
+        elif tensor == leaving(design):
+            target = region.variable(tensor)
+            region.calls.append(InTurn(design=design, sources=given, target=target))
+            region.fork(tensor, target)
+    region.move("to_axis", SINK, dict([region.taken[exit]]), {SINK: sink}, exit.stream)
+    yield entry_layer(SOURCE, source)
+    yield from (call.as_layer() for call in region.calls)
 
 
 def pad(sentences: Sequence[np.ndarray], max_tokens: int) -> np.ndarray:
@@ -274,7 +176,7 @@ def write_testbench(folder: Path, design: Design, tensors: dict[str, np.ndarray]
     """
     ends, (out,) = np.cumsum(lengths)[:-1], design.outputs
     inputs = np.split(design.entry.place(tensors[design.entry.tensor]), ends)
-    codes = out.place(tensors[out.tensor])
+    codes = out.place(tensors[out.turns[-1] if out.turns else out.tensor])
     outputs, rows = (np.split(codes, ends), design.graph.max_tokens) if out.kind == "token" else (list(codes[:, None]), 1)
     for file, arrays, most in (("tb_input_features.dat", inputs, design.graph.max_tokens), ("tb_output_predictions.dat", outputs, rows)):
         np.savetxt(folder / "tb_data" / file, pad(arrays, most).reshape(len(lengths), -1), fmt="%g")

@@ -22,7 +22,7 @@ CUT_SUFFIX = 3  # characters that replace the end of a longer name
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """A line of firmware/encoder.cpp: the operator's stem, its tensor in C++ and in the graph."""
+    """A line of the firmware: the operator's stem, its tensor in C++ and in the graph."""
 
     stem: str
     cpp_name: str
@@ -179,17 +179,19 @@ def find_tensor(module: str, calls: Sequence[Call]) -> str | None:
     return cut[0] if len(cut) == 1 else None
 
 
-def read_calls(source: Path) -> tuple[Call, ...]:
-    """The operators that a project's firmware/encoder.cpp calls, in order.
+def read_calls(firmware: Path) -> tuple[Call, ...]:
+    """The operators that a project's firmware calls, in order: encoder.cpp, and in parameters.h those of layers that are used in turn.
 
-    Raises HlsError: no such file, or none in it.
+    Raises HlsError: no such file, or none in them.
     """
-    try:
-        found = re.findall(r"bitloom::(\w+)<[^;]*\bconfig_(\w+)>\([^;]*\); // (\S+)", source.read_text())
-    except OSError as error:
-        raise HlsError(f"HLS project: got no {source}, must be a whole project; write it with `bitloom build RUN --backend hls4ml`") from error
+    found = []
+    for source in (firmware / "encoder.cpp", firmware / "parameters.h"):
+        try:
+            found += re.findall(r"bitloom::(\w+)<[^;]*\bconfig_(\w+)>\([^;{]*\)(?:;|\) \{) // (\S+)", source.read_text())
+        except OSError as error:
+            raise HlsError(f"HLS project: got no {source}, must be a whole project; write it with `bitloom build RUN --backend hls4ml`") from error
     if not found:
-        raise HlsError(f"HLS project: got {source} without a call of an operator, must be written by bitloom; write the project again")
+        raise HlsError(f"HLS project: got {firmware} without a call of an operator, must be written by bitloom; write the project again")
     return tuple(Call(stem=stem, cpp_name=name, tensor=tensor) for stem, name, tensor in found)
 
 

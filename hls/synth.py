@@ -84,7 +84,7 @@ def synthesize(
     """
     project, out = Path(project), Path(out)
     command = find_tool()
-    calls = read_calls(project / "firmware" / f"{TOP}.cpp")
+    calls = read_calls(project / "firmware")
     work, log = _copy(project, out), out / "vitis.log"
     golden = _golden(work) if cosim else []
     (work / "build_opt.tcl").write_text(options(cosim=cosim, export=export))

@@ -63,8 +63,9 @@ class Layout:
         if self.plain:
             return elements
         elements = np.moveaxis(np.asarray(elements), axis, -1)
-        split = elements.reshape(*elements.shape[:-1], self.blocks // self.side, -1, self.side).swapaxes(-1, -2)
-        split = split.reshape(*elements.shape[:-1], self.blocks, self.width // self.blocks)[..., : self.channels // self.blocks]
+        space = self.width // self.blocks
+        split = elements.reshape(*elements.shape[:-1], self.blocks // self.side, space, self.side).swapaxes(-1, -2)
+        split = split.reshape(*elements.shape[:-1], self.blocks, space)[..., : self.channels // self.blocks]
         return np.moveaxis(split.reshape(*elements.shape[:-1], self.channels), -1, axis)
 
 
@@ -164,11 +165,20 @@ class Module:
 
 @dataclass(frozen=True, kw_only=True)
 class Codes:
-    """A memory of the HLS code: its words in the order in which the header reads them, and how wide they are."""
+    """A memory of the HLS code: its words in the order in which the header reads them, bank after bank, and how wide they are.
+
+    of  by turn, of layers that are used in turn: the bank that it reads (hw/parts/shared.py: codes)
+    """
 
     data: np.ndarray
     bits: int
     signed: bool = True
+    of: tuple[int, ...] = (0,)
+
+    @property
+    def words(self) -> int:
+        """Of a bank: what one call of the header reads."""
+        return len(self.data) // (max(self.of) + 1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,14 +14,13 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 import hls4ml
 import numpy as np
 from operator_bench import Case, beats, carried, golden
 
-from bitloom.hls.layers import HEADERS, code_type, config_cpp
-from bitloom.hls.project import PARALLEL, beat_type, shared_constants
+from bitloom.hls.dataflow import PARALLEL, beat_type, shared_constants
+from bitloom.hls.layers import HEADERS, code_type, config_cpp, memory_name
 from bitloom.hw.instance import HlsLayer, Layout
 from bitloom.hw.ops import OPS
 from bitloom.hw.plan.streams import Stream, each_border, wire
@@ -92,26 +91,18 @@ def _source(cases: Sequence[Case]) -> str:
 def _instance(number: int, case: Case) -> str:
     """One case: its configuration as the project has it, streams fed with all sentences, a call for each sentence; then the call on arrays."""
     node, layer, width = case.node, _layer(case), lanes(case)
-    weights = {name: SimpleNamespace(data_length=len(codes.data), type=SimpleNamespace(name=f"{name}_word")) for name, codes in layer.memories.items()}
     inputs, memories = list(taken(case)), list(layer.memories)
     names = [*inputs, node.name]
-    lines = [f"typedef {code_type(codes.bits, codes.signed)} {name}_word;" for name, codes in layer.memories.items()]
+    words = {name: f"{memory_name(node.name, name)}_t" for name in memories}
+    lines = [f"typedef {code_type(codes.bits, codes.signed)} {words[name]};" for name, codes in layer.memories.items()]
     for name in names:
         tensor = case.graph.tensor(name)
         lines += [
             f"typedef {code_type(tensor.bits, tensor.signed)} {name}_code;",
             f"typedef bitloom::{beat_type(stream(case, name))}<{name}_code, {width[name]}> {name}_beat;",
         ]
-    lines.append(
-        config_cpp(
-            SimpleNamespace(
-                name=node.name,
-                weights=weights,
-                get_attr={"constants": shared_constants(stream(case, node.inputs[0]), case.graph.max_tokens) | layer.constants}.get,
-            )
-        )
-    )
-    body = [f"const std::vector<{name}_word> {name} = numbers.array<{name}_word>({len(layer.memories[name].data)});" for name in memories]
+    lines.append(config_cpp(node.name, shared_constants(stream(case, node.inputs[0]), case.graph.max_tokens) | layer.constants, layer.memories))
+    body = [f"const std::vector<{words[name]}> {name} = numbers.array<{words[name]}>({len(layer.memories[name].data)});" for name in memories]
     body += [f'hls::stream<{name}_beat> {name}("{name}");' for name in names] + [f"numbers.feed({name});" for name in inputs]
     types = ", ".join(f"{name}_beat" for name in names)
     arguments = ", ".join([*names, *(f"{name}.data()" for name in memories)])

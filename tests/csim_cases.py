@@ -29,7 +29,7 @@ from ops import (
     test_window_mean,
 )
 
-from bitloom.hls.project import PARALLEL
+from bitloom.hls.dataflow import PARALLEL
 from bitloom.hw import graph_file
 
 # Besides the shapes that the RTL is tested with; the columns are those of tests/ops/test_<operator>.py.

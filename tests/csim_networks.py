@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,3 +39,18 @@ def check_graph(folder: Path, seed: int, graph: Graph, hardware: HardwareConfig,
     assert report.values_compared == sum(report.per_tensor.values()) > 0
     assert np.array_equal(report.outputs, want[graph.outputs[0]].ravel())
     return graph, report
+
+
+def in_turn() -> tuple[Design, tuple[list, list]]:
+    """An encoder whose four layers are one in hardware, with off-ramps and pairs, and sentences for it that leave here and there.
+
+    One of them just reaches the second off-ramp's threshold, nothing the first one's; two equal logits decide over another.
+    """
+    bits = dict(weight_bits=(3, 4), act_bits=(2, 3, 4), residual_bits=(8, 10, 12), prob_bits=(4, 6, 8))
+    shape = dict(layers=4, hidden=8, heads=2, intermediate=8, max_tokens=6, labels=3, keys=("segment", "T", "segment", "T"), exits=(0.0, 2), **bits)
+    graph = random_encoder(87, **shape)
+    sentences = random_sentences(graph, [6, 1, 3, 4, 2, 5, 6, 6, 4, 3], 3)
+    logits = np.sort(golden.run(graph, *sentences)[graph.node("answer").inputs[1]], axis=1)
+    threshold = np.array([1 << 16, logits[3, -1] - logits[3, -2], 0])
+    graph = replace(graph, params=graph.params | {"answer.threshold": threshold})
+    return Design(graph, solve(graph, HardwareConfig(multipliers=30, layers=1))), sentences

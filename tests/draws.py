@@ -75,6 +75,26 @@ def draw_rolled(seed: int) -> dict:
     return {"seed": seed, "hardware": hardware, "lengths": lengths, "shape": shape}
 
 
+def draw_off_ramps(seed: int) -> dict:
+    """A random encoder whose layers differ in all their bits, with a rule by which sentences leave here and there."""
+    rng = np.random.default_rng(21_000 + seed)
+    heads = int(rng.integers(1, 4))
+    shape = dict(
+        layers=int(rng.integers(2, 7)),
+        heads=heads,
+        hidden=heads * int(rng.integers(2, 13)),
+        intermediate=int(rng.integers(5, 48)),
+        max_tokens=int(rng.integers(1, 25)),
+        labels=int(rng.integers(2, 6)),
+        exits=((float(rng.uniform(0.2, 1.6)), 1), (0.0, 2), (float(rng.uniform(0.1, 0.8)), 2))[seed % 3],
+        **ALL_BITS,
+        **coded(seed),
+    )
+    lengths = rng.integers(1, shape["max_tokens"] + 1, int(rng.integers(4, 25))).tolist()
+    hardware = HardwareConfig(multipliers=int(rng.uniform(12, 60)) + 5, layers=1, inside=int(rng.choice([1, 2, 3, 4, 6])))
+    return {"seed": seed, "hardware": hardware, "lengths": lengths, "shape": shape}
+
+
 def draw_network(seed: int) -> dict:
     """A random convolutional network, or each third a hybrid one, as a graph, the goal of its folding and sentences: seed, graph, hardware, lengths."""
     rng = np.random.default_rng(2000 + seed)

@@ -47,7 +47,8 @@ def run(context: Context) -> str:
                 "seconds": round(report.seconds, 2),
             }
         )
-    want = golden.run(graph, chosen.ids, chosen.segments, keep_all=False)[graph.outputs[0]]
+    golden_tensors = golden.run(graph, chosen.ids, chosen.segments)
+    want, exits = golden_tensors[graph.outputs[0]], golden.exits(graph, golden_tensors)
     result = {
         "backend": "hls4ml",
         "graph_hash": graph.hash,
@@ -62,7 +63,9 @@ def run(context: Context) -> str:
             "value": score_some(dataset, graph, chosen, reports["development sentences"].outputs.reshape(want.shape)),
             "golden": score_some(dataset, graph, chosen, want),
         },
+        "turns": None if exits is None else 1 + sum(exits) / len(exits),  # in the mean, of a network with early exits
         "tensors": reports["development sentences"].per_tensor,
     }
     (context.out / "verify.json").write_text(json.dumps(result, indent=1) + "\n")
-    return f"0 of {result['values_compared']:,} values differ, {result['sentences_per_second']:g} sentences/s in C simulation"
+    turns = f", {result['turns']:.2f} turns a sentence" if exits else ""
+    return f"0 of {result['values_compared']:,} values differ{turns}, {result['sentences_per_second']:g} sentences/s in C simulation"

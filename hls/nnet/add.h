@@ -12,10 +12,18 @@ namespace bitloom {
 template <class out_T, class a_T, class b_T, class CONFIG> out_T add_code(const a_T &a, const b_T &b) {
 #pragma HLS INLINE
     const ap_int<CONFIG::sum_bits> sum = a * ap_uint<CONFIG::mult_a_bits>(CONFIG::mult_a) + b * ap_uint<CONFIG::mult_b_bits>(CONFIG::mult_b);
-    return clip<out_T>(round_shift<CONFIG::shift>(sum));
+    return rounded<out_T, CONFIG>(sum);
 }
 
-template <class a_T, class b_T, class out_T, class CONFIG> void add(hls::stream<a_T> &a, hls::stream<b_T> &b, hls::stream<out_T> &out) {
+// By turn: rounds = {.., mult_b, mult_a}
+template <class out_T, class a_T, class b_T, class CONFIG, class round_T> out_T add_code(const a_T &a, const b_T &b, const round_T *rounds) {
+#pragma HLS INLINE
+    const ap_int<CONFIG::sum_bits> sum = a * ap_uint<CONFIG::mult_a_bits>(rounds[4]) + b * ap_uint<CONFIG::mult_b_bits>(rounds[3]);
+    return rounded<out_T, CONFIG>(sum, rounds);
+}
+
+template <class a_T, class b_T, class out_T, class CONFIG, class... ROUND>
+void add(hls::stream<a_T> &a, hls::stream<b_T> &b, hls::stream<out_T> &out, const ROUND *...rounds) {
 add:
     for (unsigned i = 0; i < CONFIG::max_beats; i++) {
 #pragma HLS PIPELINE II=1 style=flp
@@ -24,7 +32,8 @@ add:
         out_T y;
         for (unsigned e = 0; e < a_T::size; e++) {
 #pragma HLS UNROLL
-            y.data[e] = add_code<typename out_T::value_type, typename a_T::value_type, typename b_T::value_type, CONFIG>(left.data[e], right.data[e]);
+            y.data[e] = add_code<typename out_T::value_type, typename a_T::value_type, typename b_T::value_type, CONFIG>(left.data[e], right.data[e],
+                                                                                                                             rounds...);
         }
         y.last = left.last;
         out.write(y);

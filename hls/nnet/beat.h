@@ -118,6 +118,44 @@ template <class OUT, int W> OUT clip(const ap_int<W> &v) {
     return OUT(v);
 }
 
+// The same where the shift differs from turn to turn: LEAST + more, with 0 <= more <= MORE.
+template <int LEAST, int MORE, int W, class more_T> ap_int<(W > LEAST + MORE ? W : LEAST + MORE) + 1> round_shift(const ap_int<W> &v, const more_T &more) {
+#pragma HLS INLINE
+    typedef ap_int<(W > LEAST + MORE ? W : LEAST + MORE) + 1> sum_T;
+    const int shift = LEAST + int(more);
+    sum_T rounding = 0;
+    if (shift > 0)
+        rounding[shift - 1] = 1;
+    return sum_T(v + rounding) >> shift;
+}
+
+// clip(round_shift(v)) with CONFIG's shift and the range of OUT; or with the limits and the shift of a turn, rounds = {least code, largest code, shift
+// beyond CONFIG::shift, ...}. An operator of layers that are used in turn gets the memories of the turn that it is in.
+struct alike {}; // in the place of such a memory where there is one turn
+template <class OUT, class CONFIG, int W> OUT rounded(const ap_int<W> &v, alike = alike()) {
+#pragma HLS INLINE
+    return clip<OUT>(round_shift<CONFIG::shift>(v));
+}
+template <class OUT, class CONFIG, int W, class round_T> OUT rounded(const ap_int<W> &v, const round_T *rounds) {
+#pragma HLS INLINE
+    const ap_int<(W > CONFIG::shift + CONFIG::more ? W : CONFIG::shift + CONFIG::more) + 1> y = round_shift<CONFIG::shift, CONFIG::more>(v, rounds[2]);
+    if (y > rounds[1])
+        return OUT(rounds[1]);
+    if (y < rounds[0])
+        return OUT(rounds[0]);
+    return OUT(y);
+}
+
+// 2**k of a reciprocal: k = CONFIG::recip_bits, or by turn CONFIG::recip_least + k[0].
+template <class CONFIG> ap_uint<CONFIG::recip_bits + 1> power_of_two(alike) {
+#pragma HLS INLINE
+    return ap_uint<CONFIG::recip_bits + 1>(1) << CONFIG::recip_bits;
+}
+template <class CONFIG, class k_T> ap_uint<CONFIG::recip_bits + 1> power_of_two(const k_T *k) {
+#pragma HLS INLINE
+    return ap_uint<CONFIG::recip_bits + 1>(1) << (CONFIG::recip_least + int(k[0]));
+}
+
 // SIMD elements in one word from beats of fewer.
 template <class in_T, class out_T, unsigned MAX_BEATS> void widen(hls::stream<in_T> &in, hls::stream<out_T> &out) {
     static const unsigned lanes = in_T::size, parts = out_T::size / in_T::size;

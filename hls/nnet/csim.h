@@ -7,6 +7,7 @@
 #ifndef __SYNTHESIS__
 
 #include "beat.h"
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <fstream>
@@ -111,7 +112,33 @@ template <class data_T, class T, unsigned N> void save_layer_output(hls::stream<
     save_stream(data, layer_name, size);
 }
 
+// Taps of layers that are used in turn: by tensor and turn, of the latest sentence.
+typedef std::map<std::pair<std::string, unsigned>, std::vector<double>> turns_T;
+inline turns_T &turns() {
+    static turns_T kept;
+    return kept;
+}
+
+template <class beat_T> void save_turn(hls::stream<beat_T> &data, const char *name, unsigned turn) {
+    if (!trace_enabled || !trace_outputs)
+        return;
+    std::vector<double> &values = turns()[std::make_pair(std::string(name), turn)];
+    values.assign(data.size() * beat_T::size, 0.0);
+    save_beats(data, values.data(), values.size());
+}
+
 } // namespace nnet
+
+// What such a tap saw, once: -1 if nothing came by since it was asked before, else how many values, of which `most` are copied.
+extern "C" inline __attribute__((used)) long long bitloom_turn(const char *name, unsigned turn, double *values, long long most) {
+    const nnet::turns_T::iterator found = nnet::turns().find(std::make_pair(std::string(name), turn));
+    if (found == nnet::turns().end())
+        return -1;
+    const long long size = found->second.size();
+    std::copy(found->second.begin(), found->second.begin() + std::min(size, most), values);
+    nnet::turns().erase(found);
+    return size;
+}
 
 #endif
 #endif

@@ -48,12 +48,17 @@ receive:
     length.write(tokens);
 }
 
+// The share that stays, in 256ths; by turn, keeps = {share}
+template <class CONFIG> ap_uint<9> share() { return CONFIG::keep; }
+template <class CONFIG, class keep_T> ap_uint<9> share(const keep_T *keeps) { return keeps[0]; }
+
 // Which tokens stay, and the last of them: `level` is the largest sum that enough of those behind the first one have reached.
-template <class sum_T, class tokens_T, class CONFIG>
-void choose(sum_T received[CONFIG::max_tokens], hls::stream<tokens_T> &length, bool stays[CONFIG::max_tokens], hls::stream<tokens_T> &chosen) {
+template <class sum_T, class tokens_T, class CONFIG, class... KEEP>
+void choose(sum_T received[CONFIG::max_tokens], hls::stream<tokens_T> &length, bool stays[CONFIG::max_tokens], hls::stream<tokens_T> &chosen,
+            const KEEP *...keeps) {
     static const unsigned passes = CONFIG::sum_bits + 1;
     const tokens_T tokens = length.read();
-    const tokens_T others = tokens_T((ap_uint<width<tokens_T>::value + 9>(tokens) * ap_uint<9>(CONFIG::keep) + 255) >> 8) - 1;
+    const tokens_T others = tokens_T((ap_uint<width<tokens_T>::value + 9>(tokens) * share<CONFIG>(keeps...) + 255) >> 8) - 1;
     sum_T level = 0;
     tokens_T above = 0, equal = 0, at = 0, reached = 0, final = 0;
     typename count<passes>::type pass = 0;
@@ -115,7 +120,8 @@ give_kept:
     }
 }
 
-template <class x_T, class p_T, class out_T, class CONFIG> void keep_tokens(hls::stream<x_T> &x, hls::stream<p_T> &p, hls::stream<out_T> &out) {
+template <class x_T, class p_T, class out_T, class CONFIG, class... KEEP>
+void keep_tokens(hls::stream<x_T> &x, hls::stream<p_T> &p, hls::stream<out_T> &out, const KEEP *...keeps) {
 #pragma HLS DATAFLOW
     typedef nnet::array<typename x_T::value_type, x_T::size> word_T;
     typedef ap_uint<CONFIG::sum_bits> sum_T;
@@ -133,7 +139,7 @@ template <class x_T, class p_T, class out_T, class CONFIG> void keep_tokens(hls:
 #pragma HLS BIND_STORAGE variable=received type=ram_s2p impl=lutram
     store<x_T, tokens_T, words, CONFIG::max_tokens>(x, bank, stored);
     receive<p_T, sum_T, tokens_T, CONFIG>(p, received, length);
-    choose<sum_T, tokens_T, CONFIG>(received, length, stays, chosen);
+    choose<sum_T, tokens_T, CONFIG>(received, length, stays, chosen, keeps...);
     give_kept<word_T, out_T, tokens_T, CONFIG>(bank, stays, stored, chosen, out);
 }
 

@@ -14,7 +14,7 @@ namespace bitloom {
 
 template <class CONFIG> struct moments { // of a token
     ap_int<CONFIG::sum_bits> total;
-    ap_uint<CONFIG::variance_bits> variance; // H**2 times it, plus eps
+    ap_uint<CONFIG::variance_bits> variance; // H**2 times it
     bool last;
 };
 template <class CONFIG> struct rescale {
@@ -60,7 +60,7 @@ sums:
         if (word == beats - 1) {
             moments<CONFIG> made;
             made.total = total;
-            made.variance = ap_uint<CONFIG::size_bits>(CONFIG::features) * squares - total * total + ap_uint<CONFIG::eps_bits>(CONFIG::eps);
+            made.variance = ap_uint<CONFIG::size_bits>(CONFIG::features) * squares - total * total;
             made.last = x.last;
             out.write(made);
         }
@@ -70,38 +70,52 @@ sums:
     }
 }
 
-template <class CONFIG> ap_uint<CONFIG::recip_width> reciprocal_root(const ap_uint<CONFIG::variance_bits> &variance) {
-    const ap_uint<CONFIG::recip_bits + 1> one = ap_uint<CONFIG::recip_bits + 1>(1) << CONFIG::recip_bits;
-    return one / isqrt(variance);
+// eps and k of CONFIG; or by turn, roots = {eps, k beyond CONFIG::recip_least}
+template <class CONFIG> ap_uint<CONFIG::recip_width> reciprocal_root(const ap_uint<CONFIG::variance_bits> &variance, alike roots = alike()) {
+    const ap_uint<CONFIG::variance_bits> sum = variance + ap_uint<CONFIG::eps_bits>(CONFIG::eps);
+    return power_of_two<CONFIG>(roots) / isqrt(sum);
+}
+template <class CONFIG, class root_T> ap_uint<CONFIG::recip_width> reciprocal_root(const ap_uint<CONFIG::variance_bits> &variance, const root_T *roots) {
+    const ap_uint<CONFIG::variance_bits> sum = variance + ap_uint<CONFIG::eps_bits>(roots[0]);
+    return power_of_two<CONFIG>(roots + 1) / isqrt(sum);
 }
 
-template <class CONFIG> void reciprocal_roots(hls::stream<moments<CONFIG>> &in, hls::stream<rescale<CONFIG>> &out) {
+template <class CONFIG, class ROOTS> void reciprocal_roots(hls::stream<moments<CONFIG>> &in, hls::stream<rescale<CONFIG>> &out, ROOTS roots) {
 reciprocal_roots:
     for (unsigned i = 0; i < CONFIG::max_tokens; i++) {
         const moments<CONFIG> got = in.read();
         rescale<CONFIG> made;
         made.total = got.total;
-        made.recip = reciprocal_root<CONFIG>(got.variance);
+        made.recip = reciprocal_root<CONFIG>(got.variance, roots);
         out.write(made);
         if (got.last)
             break;
     }
 }
 
-template <class out_T, class in_T, class CONFIG>
+// d R by the fraction bits that it has too many, as CONFIG says, or by turn, rounds = {.., k beyond CONFIG::recip_least}
+template <class CONFIG, int W> ap_int<CONFIG::u_bits> normal(const ap_int<W> &scaled, alike) {
+#pragma HLS INLINE
+    return round_shift<CONFIG::recip_bits - CONFIG::frac_bits>(scaled);
+}
+template <class CONFIG, int W, class round_T> ap_int<CONFIG::u_bits> normal(const ap_int<W> &scaled, const round_T *rounds) {
+#pragma HLS INLINE
+    return round_shift<CONFIG::recip_least - CONFIG::frac_bits, CONFIG::recip_bits - CONFIG::recip_least>(scaled, rounds[3]);
+}
+
+template <class out_T, class in_T, class CONFIG, class ROUNDS>
 out_T normal_code(const in_T &x, const ap_int<CONFIG::sum_bits> &total, const ap_uint<CONFIG::recip_width> &recip,
-                  const typename CONFIG::gamma_t &gamma, const typename CONFIG::beta_t &beta) {
+                  const typename CONFIG::gamma_t &gamma, const typename CONFIG::beta_t &beta, ROUNDS rounds) {
 #pragma HLS INLINE
     const ap_int<CONFIG::sum_bits + 1> d = ap_uint<CONFIG::size_bits>(CONFIG::features) * x - total;
     const ap_int<CONFIG::sum_bits + CONFIG::recip_width + 2> scaled = d * recip;
-    const ap_int<CONFIG::u_bits> u = round_shift<CONFIG::recip_bits - CONFIG::frac_bits>(scaled);
-    const ap_int<CONFIG::affine_bits> y = u * gamma + beta;
-    return clip<out_T>(round_shift<CONFIG::shift>(y));
+    const ap_int<CONFIG::affine_bits> y = normal<CONFIG>(scaled, rounds) * gamma + beta;
+    return rounded<out_T, CONFIG>(y, rounds);
 }
 
-template <class in_T, class out_T, class CONFIG>
+template <class in_T, class out_T, class CONFIG, class ROUNDS>
 void scale(hls::stream<in_T> &held, hls::stream<rescale<CONFIG>> &recips, hls::stream<out_T> &out, const typename CONFIG::gamma_t gamma[CONFIG::n_gamma],
-           const typename CONFIG::beta_t beta[CONFIG::n_beta]) {
+           const typename CONFIG::beta_t beta[CONFIG::n_beta], ROUNDS rounds) {
     static const unsigned beats = CONFIG::channels / in_T::size;
     const unsigned lanes = in_T::size;
 #pragma HLS ARRAY_RESHAPE variable=gamma cyclic factor=lanes
@@ -119,7 +133,7 @@ scale:
 #pragma HLS UNROLL
             const unsigned channel = word * in_T::size + e;
             y.data[e] = normal_code<typename out_T::value_type, typename in_T::value_type, CONFIG>(x.data[e], token.total, token.recip, gamma[channel],
-                                                                                                   beta[channel]);
+                                                                                                   beta[channel], rounds);
         }
         y.last = x.last;
         out.write(y);
@@ -129,10 +143,10 @@ scale:
     }
 }
 
-template <class in_T, class out_T, class CONFIG>
-void layernorm(hls::stream<in_T> &in, hls::stream<out_T> &out, const typename CONFIG::gamma_t gamma[CONFIG::n_gamma],
-               const typename CONFIG::beta_t beta[CONFIG::n_beta]) {
-#pragma HLS DATAFLOW
+template <class in_T, class out_T, class CONFIG, class ROUNDS, class ROOTS>
+void normal_tokens(hls::stream<in_T> &in, hls::stream<out_T> &out, const typename CONFIG::gamma_t gamma[CONFIG::n_gamma],
+                   const typename CONFIG::beta_t beta[CONFIG::n_beta], ROUNDS rounds, ROOTS roots) {
+#pragma HLS INLINE
     const unsigned held_beats = 4 * (CONFIG::channels / in_T::size);
     hls::stream<in_T> held("held");
     hls::stream<moments<CONFIG>> found("moments");
@@ -141,8 +155,24 @@ void layernorm(hls::stream<in_T> &in, hls::stream<out_T> &out, const typename CO
 #pragma HLS STREAM variable=found depth=2
 #pragma HLS STREAM variable=recips depth=2
     sums<in_T, CONFIG>(in, held, found);
-    reciprocal_roots<CONFIG>(found, recips);
-    scale<in_T, out_T, CONFIG>(held, recips, out, gamma, beta);
+    reciprocal_roots<CONFIG>(found, recips, roots);
+    scale<in_T, out_T, CONFIG>(held, recips, out, gamma, beta, rounds);
+}
+
+template <class in_T, class out_T, class CONFIG>
+void layernorm(hls::stream<in_T> &in, hls::stream<out_T> &out, const typename CONFIG::gamma_t gamma[CONFIG::n_gamma],
+               const typename CONFIG::beta_t beta[CONFIG::n_beta]) {
+#pragma HLS DATAFLOW
+    normal_tokens<in_T, out_T, CONFIG>(in, out, gamma, beta, alike(), alike());
+}
+
+// By turn
+template <class in_T, class out_T, class CONFIG>
+void layernorm(hls::stream<in_T> &in, hls::stream<out_T> &out, const typename CONFIG::gamma_t gamma[CONFIG::n_gamma],
+               const typename CONFIG::beta_t beta[CONFIG::n_beta], const typename CONFIG::roots_t roots[CONFIG::n_roots],
+               const typename CONFIG::rounds_t rounds[CONFIG::n_rounds]) {
+#pragma HLS DATAFLOW
+    normal_tokens<in_T, out_T, CONFIG>(in, out, gamma, beta, rounds, roots);
 }
 
 // io_parallel: [tokens, channels]
@@ -158,12 +188,11 @@ void layernorm(in_T in[CONFIG::max_tokens * CONFIG::channels], out_T out[CONFIG:
             total += x[c];
             squares += x[c] * x[c];
         }
-        const ap_uint<CONFIG::variance_bits> variance =
-            ap_uint<CONFIG::size_bits>(CONFIG::features) * squares - total * total + ap_uint<CONFIG::eps_bits>(CONFIG::eps);
+        const ap_uint<CONFIG::variance_bits> variance = ap_uint<CONFIG::size_bits>(CONFIG::features) * squares - total * total;
         const ap_uint<CONFIG::recip_width> recip = reciprocal_root<CONFIG>(variance);
         for (unsigned c = 0; c < CONFIG::channels; c++) {
 #pragma HLS UNROLL
-            out[t * CONFIG::channels + c] = normal_code<out_T, in_T, CONFIG>(x[c], total, recip, gamma[c], beta[c]);
+            out[t * CONFIG::channels + c] = normal_code<out_T, in_T, CONFIG>(x[c], total, recip, gamma[c], beta[c], alike());
         }
     }
 }

@@ -9,14 +9,15 @@
 
 namespace bitloom {
 
-template <class out_T, class acc_T, class CONFIG> out_T requant_code(const acc_T &acc, const typename CONFIG::mult_t &mult) {
+template <class out_T, class acc_T, class CONFIG, class... ROUND>
+out_T requant_code(const acc_T &acc, const typename CONFIG::mult_t &mult, const ROUND *...rounds) {
 #pragma HLS INLINE
     const ap_int<width<acc_T>::value + width<typename CONFIG::mult_t>::value + 1> scaled = acc * mult;
-    return clip<out_T>(round_shift<CONFIG::shift>(scaled));
+    return rounded<out_T, CONFIG>(scaled, rounds...);
 }
 
-template <class in_T, class out_T, class CONFIG>
-void requant(hls::stream<in_T> &in, hls::stream<out_T> &out, const typename CONFIG::mult_t mult[CONFIG::n_mult]) {
+template <class in_T, class out_T, class CONFIG, class... ROUND>
+void requant(hls::stream<in_T> &in, hls::stream<out_T> &out, const typename CONFIG::mult_t mult[CONFIG::n_mult], const ROUND *...rounds) {
     static const unsigned beats = CONFIG::n_mult > 1 ? CONFIG::n_mult / in_T::size : 1; // of a token
     const unsigned lanes = CONFIG::n_mult > 1 ? in_T::size : 1;
 #pragma HLS ARRAY_RESHAPE variable=mult cyclic factor=lanes
@@ -29,7 +30,7 @@ requant:
         for (unsigned e = 0; e < in_T::size; e++) {
 #pragma HLS UNROLL
             y.data[e] = requant_code<typename out_T::value_type, typename in_T::value_type, CONFIG>(
-                acc.data[e], mult[CONFIG::n_mult > 1 ? unsigned(word * in_T::size + e) : 0]);
+                acc.data[e], mult[CONFIG::n_mult > 1 ? unsigned(word * in_T::size + e) : 0], rounds...);
         }
         mark_like(acc, y);
         out.write(y);

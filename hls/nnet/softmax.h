@@ -64,11 +64,11 @@ exponentials:
     }
 }
 
-template <class sum_T, class recip_T, class CONFIG> void reciprocals(hls::stream<sum_T> &sums, hls::stream<recip_T> &recips) {
+template <class sum_T, class recip_T, class CONFIG, class K> void reciprocals(hls::stream<sum_T> &sums, hls::stream<recip_T> &recips, K k) {
 reciprocals:
     for (unsigned i = 0; i < CONFIG::max_tokens * CONFIG::heads; i++) {
         const sum_T sum = sums.read();
-        const ap_uint<CONFIG::recip_bits + 1> one = ap_uint<CONFIG::recip_bits + 1>(1) << CONFIG::recip_bits;
+        const ap_uint<CONFIG::recip_bits + 1> one = power_of_two<CONFIG>(k);
         recip_T made;
         for (unsigned l = 0; l < sum_T::size; l++) {
 #pragma HLS UNROLL
@@ -80,8 +80,8 @@ reciprocals:
     }
 }
 
-template <class e_T, class recip_T, class out_T, class CONFIG>
-void normalise(hls::stream<e_T> &terms, hls::stream<recip_T> &recips, hls::stream<out_T> &out) {
+template <class e_T, class recip_T, class out_T, class CONFIG, class ROUNDS>
+void normalise(hls::stream<e_T> &terms, hls::stream<recip_T> &recips, hls::stream<out_T> &out, ROUNDS rounds) {
     recip_T recip;
 #pragma HLS ARRAY_PARTITION variable=recip.data complete
     bool starts = true;
@@ -95,7 +95,7 @@ normalise:
         for (unsigned l = 0; l < out_T::size; l++) {
 #pragma HLS UNROLL
             const ap_int<width<typename e_T::value_type>::value + CONFIG::recip_width + 1> scaled = e.data[l] * recip[l];
-            p.data[l] = clip<typename out_T::value_type>(round_shift<CONFIG::shift>(scaled));
+            p.data[l] = rounded<typename out_T::value_type, CONFIG>(scaled, rounds);
         }
         mark_like(e, p);
         out.write(p);
@@ -105,9 +105,10 @@ normalise:
     }
 }
 
-template <class in_T, class out_T, class CONFIG>
-void softmax(hls::stream<in_T> &in, hls::stream<out_T> &out, const typename CONFIG::exp_table_t exp_table[CONFIG::n_exp_table]) {
-#pragma HLS DATAFLOW
+template <class in_T, class out_T, class CONFIG, class ROUNDS, class K>
+void probabilities(hls::stream<in_T> &in, hls::stream<out_T> &out, const typename CONFIG::exp_table_t exp_table[CONFIG::n_exp_table], ROUNDS rounds,
+                   K k) {
+#pragma HLS INLINE
     typedef row_beat<typename CONFIG::exp_table_t, in_T::size> e_T;
     typedef beat<ap_uint<CONFIG::sum_bits>, in_T::size> sum_T;
     typedef nnet::array<ap_uint<CONFIG::recip_width>, in_T::size> recip_T;
@@ -125,8 +126,22 @@ void softmax(hls::stream<in_T> &in, hls::stream<out_T> &out, const typename CONF
 #pragma HLS STREAM variable=recips depth=2
     largest<in_T, CONFIG>(in, held, top);
     exponentials<in_T, e_T, sum_T, CONFIG>(held, top, terms, sums, exp_table);
-    reciprocals<sum_T, recip_T, CONFIG>(sums, recips);
-    normalise<e_T, recip_T, out_T, CONFIG>(terms, recips, out);
+    reciprocals<sum_T, recip_T, CONFIG>(sums, recips, k);
+    normalise<e_T, recip_T, out_T, CONFIG>(terms, recips, out, rounds);
+}
+
+template <class in_T, class out_T, class CONFIG>
+void softmax(hls::stream<in_T> &in, hls::stream<out_T> &out, const typename CONFIG::exp_table_t exp_table[CONFIG::n_exp_table]) {
+#pragma HLS DATAFLOW
+    probabilities<in_T, out_T, CONFIG>(in, out, exp_table, alike(), alike());
+}
+
+// By turn: recips = {k beyond CONFIG::recip_least}
+template <class in_T, class out_T, class CONFIG>
+void softmax(hls::stream<in_T> &in, hls::stream<out_T> &out, const typename CONFIG::exp_table_t exp_table[CONFIG::n_exp_table],
+             const typename CONFIG::rounds_t rounds[CONFIG::n_rounds], const typename CONFIG::recips_t recips[CONFIG::n_recips]) {
+#pragma HLS DATAFLOW
+    probabilities<in_T, out_T, CONFIG>(in, out, exp_table, rounds, recips);
 }
 
 } // namespace bitloom

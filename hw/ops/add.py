@@ -12,7 +12,7 @@ from bitloom.hw.cost.multipliers import Product, factor_bits, whole
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, require, signed_bits
 from bitloom.hw.hexfile import Hex, fields
 from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
-from bitloom.hw.ops.common import clip, largest, pipeline, require_bits, round_shift, rounding, turn_params
+from bitloom.hw.ops.common import clip, hls_words, largest, pipeline, require_bits, round_shift, rounding, turn_params
 from bitloom.hw.ops.record import ALIKE, Finn, Operator
 
 PARAMS = ()
@@ -55,7 +55,7 @@ def onnx(b, graph: Graph, node: Node, inputs: list[str]) -> str:
 
 
 def timing(graph: Graph, node: Node, fold: Fold, ins, out):
-    yield from pipeline(ins, out, 3 if _by_turn(graph, node) else 2)
+    yield from pipeline(ins, out, 3 if _words(graph, node) else 2)
 
 
 def _factors(graph: Graph, node: Node) -> list[list[int]]:
@@ -63,21 +63,21 @@ def _factors(graph: Graph, node: Node) -> list[list[int]]:
     return [[n.attrs["mult_b"], n.attrs["mult_a"]] for _, n in graph.turns(node)]
 
 
-def _by_turn(graph: Graph, node: Node) -> bool:
-    """Whether turns differ in their multipliers, shift or limits."""
-    factors = _factors(graph, node)
-    return bool(rounding(graph, node).words) or any(f != factors[0] for f in factors)
+def _words(graph: Graph, node: Node) -> list[list[int]] | None:
+    """Of each turn limits, shift (hw/ops/common.py: Rounding) and multipliers; None where they are alike in all turns."""
+    factors, rounds, y = _factors(graph, node), rounding(graph, node), graph.tensor(node.name)
+    if not rounds.words and all(own == factors[0] for own in factors):
+        return None
+    return [words + own for words, own in zip(rounds.words or [[y.low, y.high, 0]] * len(factors), factors, strict=True)]
 
 
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     a, b, y = (graph.tensor(n) for n in (*node.inputs, node.name))
     rounds = rounding(graph, node)
     by_turn: Params = {}
-    if _by_turn(graph, node):
-        factors = _factors(graph, node)
-        width = max(max(f) for f in factors).bit_length()
-        words = rounds.words or [[y.low, y.high, 0]] * len(factors)
-        file = Hex.pack(fields([w + f for w, f in zip(words, factors, strict=True)], (y.bits, y.bits, 6, width, width)), 1)
+    if words := _words(graph, node):
+        width = max(max(own[3:]) for own in words).bit_length()
+        file = Hex.pack(fields(words, (y.bits, y.bits, 6, width, width)), 1)
         by_turn = {"MORE": rounds.more, "FACTOR_W": width, "ROUND_FILE": file, **turn_params(graph, node, fold)}
     return Instance(
         module="add",
@@ -98,15 +98,18 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
     reach = sum(largest(graph.tensor(name)) * node.attrs[key] for name, key in zip(node.inputs, ("mult_a", "mult_b"), strict=True))
+    rounds = rounding(graph, node)
     return HlsLayer(
         constants={
             "mult_a": node.attrs["mult_a"],
             "mult_b": node.attrs["mult_b"],
-            "shift": node.attrs["shift"],
+            "shift": rounds.shift,
+            "more": rounds.more,
             "sum_bits": signed_bits(reach),
             "mult_a_bits": node.attrs["mult_a"].bit_length(),
             "mult_b_bits": node.attrs["mult_b"].bit_length(),
-        }
+        },
+        memories=hls_words("rounds", _words(graph, node)),
     )
 
 
@@ -176,5 +179,6 @@ OP = Operator(
     rtl=rtl,
     module=MODULE,
     hls=hls,
+    hls_turns=True,
     finn=Finn(nodes=finn, values=finn_values, uniform=finn_uniform),
 )

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bitloom.hw.graph import Graph, Node, Tensor, require
-from bitloom.hw.instance import Fold
+from bitloom.hw.graph import Graph, Node, Tensor, require, signed_bits
+from bitloom.hw.instance import Codes, Fold
 from bitloom.hw.keys import FORMS, Border, Keys, runs_of
+from bitloom.hw.parts import shared
 from bitloom.hw.tokens import Tokens
 
 
@@ -120,6 +121,14 @@ def rounding(graph: Graph, node: Node) -> Rounding:
     alike = max(shifts) == least and all((t.low, t.high) == (wide.low, wide.high) for t in outs)
     words = [[t.low, t.high, shift - least] for t, shift in zip(outs, shifts, strict=True)]
     return Rounding(least, max(shifts) - least, None if alike else words)
+
+
+def hls_words(name: str, words: Sequence[Sequence[int]] | None) -> dict[str, Codes]:
+    """A memory of an HLS layer with some numbers for each turn; {} where there are none."""
+    if not words:
+        return {}
+    bits = signed_bits(max(abs(number) for own in words for number in own))
+    return {name: shared.codes([np.array(own, dtype=np.int64) for own in words], bits)}
 
 
 def turn_spans(graph: Graph, node: Node, tokens: int, border: Border = None) -> np.ndarray:

@@ -15,7 +15,7 @@ from bitloom.hw.cost.memories import Memory, index_bits
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, require
 from bitloom.hw.hexfile import Hex, fields
 from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
-from bitloom.hw.ops.common import require_rows, sentences
+from bitloom.hw.ops.common import hls_words, require_rows, sentences
 from bitloom.hw.ops.record import Operator
 from bitloom.hw.parts import banks, first_key, ring
 from bitloom.hw.parts.banks import Banks
@@ -168,7 +168,11 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
     p = graph.tensor(node.inputs[1])
     reach = {key.lower(): tokens for key, tokens in p.keys.reach(graph.max_tokens).items()}
-    return HlsLayer(constants={"keep": node.attrs["keep"], "groups": int(p.shape[1]) // fold.side, "sum_bits": sum_bits(p, graph.max_tokens), **reach})
+    keeps = [[n.attrs["keep"]] for _, n in graph.turns(node)]
+    return HlsLayer(
+        constants={"keep": keeps[0][0], "groups": int(p.shape[1]) // fold.side, "sum_bits": sum_bits(p, graph.max_tokens), **reach},
+        memories=hls_words("keeps", keeps) if any(own != keeps[0] for own in keeps) else {},
+    )
 
 
 def holds(graph: Graph, node: Node, fold: Fold, port: int) -> int:
@@ -222,4 +226,5 @@ OP = Operator(
     rtl=rtl,
     module=MODULE,
     hls=hls,
+    hls_turns=True,
 )

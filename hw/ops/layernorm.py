@@ -12,8 +12,8 @@ from bitloom.hw.cost.memories import Memory, index_bits
 from bitloom.hw.cost.multipliers import Product, factor_bits, whole
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, require, signed_bits
 from bitloom.hw.hexfile import Hex, fields
-from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
-from bitloom.hw.ops.common import clip, half, largest, last_read, require_bits, round_shift, rounding, turn_params
+from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
+from bitloom.hw.ops.common import clip, half, hls_words, largest, last_read, require_bits, round_shift, rounding, turn_params
 from bitloom.hw.ops.record import ALIKE, Finn, Operator
 from bitloom.hw.parts import mul, shared
 from bitloom.hw.parts.banks import Banks
@@ -173,6 +173,16 @@ def timing(graph: Graph, node: Node, fold: Fold, ins, out):
         tokens.done(done)
 
 
+def _words(graph: Graph, node: Node) -> list[list[int]] | None:
+    """Of each turn eps, limits, by how much `recip_bits` exceed the turn's own, and shift (hw/ops/common.py: Rounding); None where they are alike."""
+    turns, y, rounds, (least, eps) = graph.turns(node), graph.tensor(node.name), rounding(graph, node), _eps(graph, node)
+    less = [node.attrs["recip_bits"] - n.attrs["recip_bits"] for _, n in turns]
+    if not rounds.words and least == eps and not any(less):
+        return None
+    words = rounds.words or [[y.low, y.high, 0]] * len(turns)
+    return [[n.attrs["eps"], low, high, bits, more] for (low, high, more), bits, (_, n) in zip(words, less, turns, strict=True)]
+
+
 def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
     x, y, attrs, lanes = graph.tensor(node.inputs[0]), graph.tensor(node.name), node.attrs, fold.lanes_in
     layout, turns, rounds, (least, eps) = fold.into(x.channels), graph.turns(node), rounding(graph, node), _eps(graph, node)
@@ -193,35 +203,45 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
         values = np.concatenate([placed[turn][place] for turn in banks.first])
         width = signed_bits(int(np.abs(values).max()))
         params |= {f"{key.upper()}_W": width, f"{key.upper()}_FILE": Hex.pack(values.reshape(-1, lanes), width)}
-    less = [attrs["recip_bits"] - n.attrs["recip_bits"] for _, n in turns]
-    if rounds.words or least != eps or any(less):
-        words = rounds.words or [[y.low, y.high, 0]] * len(turns)
-        rows = [[n.attrs["eps"], low, high, bits, more] for (low, high, more), bits, (_, n) in zip(words, less, turns, strict=True)]
-        file = Hex.pack(fields(rows, (eps.bit_length(), y.bits, y.bits, 6, 6)), 1)
+    if words := _words(graph, node):
+        file = Hex.pack(fields(words, (eps.bit_length(), y.bits, y.bits, 6, 6)), 1)
         params |= {"EPS_LEAST": least, "MORE": rounds.more, "ROUND_FILE": file}
     return Instance(module="layernorm", params=params | turn_params(graph, node, fold) | banks.params())
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
-    x, attrs = graph.tensor(node.inputs[0]), node.attrs
-    layout = fold.into(x.channels)
-    gamma, beta = (graph.param(node, key) for key in PARAMS)
-    u, reach = u_bound(x.channels, attrs["frac_bits"]), x.channels * largest(x)
-    affine = u * int(np.abs(gamma).max()) + int(np.abs(beta).max())
+    x, attrs, turns, layout = graph.tensor(node.inputs[0]), node.attrs, graph.turns(node), fold.into(graph.tensor(node.inputs[0]).channels)
+    gammas, betas = ([g.param(n, key) for g, n in turns] for key in PARAMS)
+    most_gamma, most_beta = (max(int(np.abs(own).max()) for own in codes) for codes in (gammas, betas))
+    u, reach, (_, eps) = u_bound(x.channels, attrs["frac_bits"]), x.channels * largest(x), _eps(graph, node)
+    recips, words = [n.attrs["recip_bits"] for _, n in turns], _words(graph, node)
+    by_turn = {}
+    if words:  # one memory for each process of the header that reads one
+        by_turn = hls_words("roots", [[own, recip - min(recips)] for (own, *_), recip in zip(words, recips, strict=True)])
+        by_turn |= hls_words("rounds", [[low, high, more, recip - min(recips)] for (_, low, high, _, more), recip in zip(words, recips, strict=True)])
     return HlsLayer(
-        constants={key: attrs[key] for key in ATTRS}
-        | {
+        constants={
             "features": x.channels,
+            "eps": eps,
+            "recip_bits": max(recips),
+            "recip_least": min(recips),
+            "frac_bits": attrs["frac_bits"],
+            "shift": rounding(graph, node).shift,
+            "more": rounding(graph, node).more,
             "sum_bits": signed_bits(reach),
             "square_bits": (reach * largest(x)).bit_length(),
-            "variance_bits": variance_bound(x.channels, x.bits, attrs["eps"]).bit_length(),
+            "variance_bits": variance_bound(x.channels, x.bits, eps).bit_length(),
             "size_bits": x.channels.bit_length(),
-            "eps_bits": attrs["eps"].bit_length(),
+            "eps_bits": eps.bit_length(),
             "u_bits": signed_bits(u),
-            "affine_bits": signed_bits(affine),
-            "recip_width": ((1 << attrs["recip_bits"]) // math.isqrt(attrs["eps"])).bit_length(),
+            "affine_bits": signed_bits(u * most_gamma + most_beta),
+            "recip_width": max((1 << n.attrs["recip_bits"]) // math.isqrt(n.attrs["eps"]) for _, n in turns).bit_length(),
         },
-        memories={key: Codes(data=layout.place(codes), bits=signed_bits(int(np.abs(codes).max()))) for key, codes in (("gamma", gamma), ("beta", beta))},
+        memories={
+            "gamma": shared.codes([layout.place(own) for own in gammas], signed_bits(most_gamma)),
+            "beta": shared.codes([layout.place(own) for own in betas], signed_bits(most_beta)),
+        }
+        | by_turn,
     )
 
 
@@ -324,5 +344,6 @@ OP = Operator(
     rtl=rtl,
     module=MODULE,
     hls=hls,
+    hls_turns=True,
     finn=Finn(nodes=finn, values=finn_values, quant=True, exact=False),
 )

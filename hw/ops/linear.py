@@ -255,7 +255,7 @@ def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
     acc, bits, books = graph.tensor(node.name), node.attrs["weight_bits"], weights.books(graph, node)
     channels, inputs = mvau.widths(graph, node, fold)
     fold = replace(fold, simd=fold.inputs, keep=0, group=1, words=())  # the header takes every weight
-    words = weights.words(graph, node, fold)
+    words, turns = weights.words(graph, node, fold), graph.turns(node)
     constants: dict[str, int | bool] = {
         "in_features": inputs,
         "out_features": channels,
@@ -264,13 +264,14 @@ def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
         "block_ram": len(words) >= BLOCK_RAM_WORDS,
     }
     memories = {
-        "weight": Codes(data=words.ravel(), bits=graph.stored_bits(node), signed=bits > 1 and books[0] is None),
-        "bias": Codes(data=fold.out_of(acc.channels).place(graph.param(node, "bias")), bits=acc.bits),
+        "weight": Codes(data=words.ravel(), bits=graph.stored_bits(node), signed=bits > 1 and books[0] is None, of=weights.banks(graph, node, fold).of),
+        "bias": shared.codes([fold.out_of(acc.channels).place(g.param(n, "bias")) for g, n in turns], acc.bits),
     }
     if books[0] is not None:
         two = weights.takes_two(graph, node)
         constants |= {"index_bits": graph.index_bits(node), "two": two, "each": weights.each(books)}
-        memories[weights.CODEBOOK] = Codes(data=weights.book_words(graph, node, fold).ravel(), bits=bits + two)  # a step has a bit more than a value
+        own = np.split(weights.book_words(graph, node, fold).ravel(), len(turns))
+        memories[weights.CODEBOOK] = shared.codes(own, bits + two)  # a step has a bit more than a value
     return HlsLayer(constants=constants, memories=memories)
 
 
@@ -365,5 +366,6 @@ OP = Operator(
     weights=weights.tiles,
     element_bits=weights.element_bits,
     hls=hls,
+    hls_turns=True,
     finn=Finn(nodes=finn, values=finn_values, bias="bias", reach=finn_reach),
 )

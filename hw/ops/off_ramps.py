@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, require
+from bitloom.hw.instance import Codes, Fold, HlsLayer
 from bitloom.hw.ops.common import require_range
 from bitloom.hw.ops.record import Operator
 
@@ -88,4 +89,11 @@ def append(b: GraphBuilder, name: str, logits: Sequence[Tensor], threshold: np.n
     return b.add("off_ramps", out, [t.name for t in logits], {"patience": int(patience)}, threshold=threshold)
 
 
-OP = Operator(name="off_ramps", params=PARAMS, attrs=ATTRS, check=check, run=run, onnx=onnx, gate=taken)
+def hls(graph: Graph, node: Node, fold: Fold | None) -> HlsLayer:
+    """Of what ends a sentence's turns (hls/turns.py)."""
+    x, threshold = graph.tensor(node.name), graph.param(node, "threshold")
+    constants = {"labels": x.channels, "turns": len(node.inputs), "patience": int(node.attrs["patience"])}
+    return HlsLayer(constants=constants, memories={"threshold": Codes(data=threshold, bits=x.bits + 1, signed=False)})
+
+
+OP = Operator(name="off_ramps", params=PARAMS, attrs=ATTRS, check=check, run=run, onnx=onnx, gate=taken, hls=hls)

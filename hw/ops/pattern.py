@@ -185,4 +185,5 @@ OP = Operator(
     rtl=rtl,
     module=MODULE,
     hls=hls,
+    hls_turns=True,
 )

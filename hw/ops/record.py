@@ -63,8 +63,8 @@ class Operator:
     packs     how packs of sentences pass it (hw/pack.py): ALIKE, as one sentence would; TOLD, its last input says where sentences begin; "": not
     host      computed by the host in front of the hardware: all fields below are left out
     gate      gate(graph, node, values) -> int64 [S]: it chooses one of its inputs, one behind each layer: the one at which each sentence leaves, from
-              the golden codes. It is no unit, but part of what sends sentences round in a rolled encoder (hw/rtl/loop.sv); all fields of the
-              hardware are left out
+              the golden codes. It is no unit, but part of what sends sentences round in a rolled encoder (hw/rtl/loop.sv); of the fields of the
+              hardware it has `hls` alone, which ends the turns in HLS (hls/turns.py)
     observed  integer.onnx gives its output out, as a place between layers
     ports     prefixes of its input streams in the RTL, in the order of the node's inputs; inputs beyond them are of golden and ONNX alone, a port beyond
               the inputs is tied
@@ -96,6 +96,7 @@ class Operator:
               a token reads every word of all its memories
     module    what that module of hw/rtl takes of an FPGA (hw/instance.py: Module)
     hls       hls(graph, node, fold) -> HlsLayer: constants and memories of hls/nnet/<name>.h (hw/instance.py)
+    hls_turns that header also serves several nodes in turn: each turn has memories of its own for what differs
     finn      its form in FINN's graph; None: FINN has none
     hls_array the header also works on one array of tokens (hls4ml's io_parallel)
     """
@@ -137,6 +138,7 @@ class Operator:
     looked_up: Callable[..., dict] | None = None
     module: Module | None = None
     hls: Callable[..., Any] | None = None
+    hls_turns: bool = False
     hls_array: bool = False
     finn: Finn | None = None
 

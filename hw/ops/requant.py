@@ -9,8 +9,8 @@ from bitloom.hw.cost.memories import Memory, index_bits
 from bitloom.hw.cost.multipliers import Product, factor_bits, whole
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, require
 from bitloom.hw.hexfile import Hex, fields
-from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Layout, Module, Params, Terms
-from bitloom.hw.ops.common import clip, largest, pipeline, require_range, round_shift, rounding, turn_params
+from bitloom.hw.instance import Fold, HlsLayer, Instance, Layout, Module, Params, Terms
+from bitloom.hw.ops.common import clip, hls_words, largest, pipeline, require_range, round_shift, rounding, turn_params
 from bitloom.hw.ops.record import ALIKE, Finn, Operator
 from bitloom.hw.parts import shared
 
@@ -95,9 +95,9 @@ def rtl(graph: Graph, node: Node, fold: Fold) -> Instance:
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
-    mult, layout = graph.param(node, "mult"), fold.into(graph.tensor(node.name).channels)
-    placed = layout.place(mult) if _constant(graph, node) is None else mult
-    return HlsLayer(constants={"shift": node.attrs["shift"]}, memories={"mult": Codes(data=placed, bits=int(mult.max()).bit_length(), signed=False)})
+    rounds, (turns, _) = rounding(graph, node), _mults(graph, node, fold.into(graph.tensor(node.name).channels))
+    mults = shared.codes(turns, max(int(own.max()) for own in turns).bit_length(), signed=False)
+    return HlsLayer(constants={"shift": rounds.shift, "more": rounds.more}, memories={"mult": mults} | hls_words("rounds", rounds.words))
 
 
 def gives_zeros(graph: Graph, node: Node, zeros: bool) -> bool:
@@ -178,5 +178,6 @@ OP = Operator(
     rtl=rtl,
     module=MODULE,
     hls=hls,
+    hls_turns=True,
     finn=Finn(nodes=finn, values=finn_values, quant=True, uniform=finn_uniform),
 )

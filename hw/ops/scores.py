@@ -262,5 +262,6 @@ OP = Operator(
     rtl=rtl,
     module=MODULE,
     hls=hls,
+    hls_turns=True,
     finn=Finn(nodes=finn, values=finn_values),
 )

@@ -12,10 +12,11 @@ from bitloom.hw.cost.memories import Memory, index_bits
 from bitloom.hw.cost.multipliers import Product
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, require
 from bitloom.hw.hexfile import Hex, fields
-from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
+from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import (
     borders,
     clip,
+    hls_words,
     last_read,
     require_bits,
     require_border,
@@ -199,16 +200,21 @@ def looked_up(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.nd
 
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
-    p, k = graph.tensor(node.name), node.attrs["recip_bits"]
-    one = 1 << exp_bits(p.bits)  # the largest exponential, and the least sum
+    rounds, recips = rounding(graph, node), [n.attrs["recip_bits"] for _, n in graph.turns(node)]
+    ones = [1 << exp_bits(g.tensor(n.name).bits) for g, n in graph.turns(node)]  # the largest exponential of each turn, and the least sum
+    by_turn = {}
+    if rounds.words:
+        by_turn = hls_words("rounds", rounds.words) | hls_words("recips", [[recip - min(recips)] for recip in recips])
     return HlsLayer(
         constants={
-            "recip_bits": k,
-            "shift": node.attrs["shift"],
-            "sum_bits": (graph.max_tokens * one).bit_length(),
-            "recip_width": ((1 << k) // one).bit_length(),
+            "recip_bits": max(recips),
+            "recip_least": min(recips),
+            "shift": rounds.shift,
+            "more": rounds.more,
+            "sum_bits": (graph.max_tokens * max(ones)).bit_length(),
+            "recip_width": max((1 << recip) // one for recip, one in zip(recips, ones, strict=True)).bit_length(),
         },
-        memories={"exp_table": Codes(data=graph.param(node, "exp_table"), bits=one.bit_length(), signed=False)},
+        memories={"exp_table": shared.codes(_exponentials(graph, node), max(ones).bit_length(), signed=False)} | by_turn,
     )
 
 
@@ -281,5 +287,6 @@ OP = Operator(
     looked_up=looked_up,
     module=MODULE,
     hls=hls,
+    hls_turns=True,
     finn=Finn(nodes=finn, values=finn_values, quant=True, exact=False),
 )

@@ -10,7 +10,7 @@ import numpy as np
 from bitloom.hw.cost.memories import Memory
 from bitloom.hw.graph import Graph, GraphBuilder, Node, Tensor, require
 from bitloom.hw.hexfile import Hex
-from bitloom.hw.instance import Codes, Fold, HlsLayer, Instance, Module, Params, Terms
+from bitloom.hw.instance import Fold, HlsLayer, Instance, Module, Params, Terms
 from bitloom.hw.ops.common import pipeline, require_bits, require_range, turn_params
 from bitloom.hw.ops.record import ALIKE, Finn, Operator
 from bitloom.hw.parts import shared
@@ -113,7 +113,7 @@ def looked_up(graph: Graph, node: Node, inputs: list[np.ndarray], lengths: np.nd
 
 def hls(graph: Graph, node: Node, fold: Fold) -> HlsLayer:
     y = graph.tensor(node.name)
-    return HlsLayer(memories={"table": Codes(data=graph.param(node, "table"), bits=y.bits, signed=y.signed)})
+    return HlsLayer(memories={"table": shared.codes(_entries(graph, node), y.bits, y.signed)})
 
 
 def gives_zeros(graph: Graph, node: Node, zeros: bool) -> bool:
@@ -168,5 +168,6 @@ OP = Operator(
     looked_up=looked_up,
     module=MODULE,
     hls=hls,
+    hls_turns=True,
     finn=Finn(nodes=finn, values=finn_values, quant=True),
 )

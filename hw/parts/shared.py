@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bitloom.hw.graph import Graph
-from bitloom.hw.instance import Params
+from bitloom.hw.instance import Codes, Params
 
 BITS = 8  # of a bank's number in BANK_OF
 
@@ -46,6 +46,12 @@ def alike(turns: Sequence[Sequence[np.ndarray]]) -> Banks:
         first += [turn] * (bank == len(first))
         of.append(bank)
     return Banks(tuple(first), tuple(of))
+
+
+def codes(turns: Sequence[np.ndarray], bits: int, signed: bool = True) -> Codes:
+    """The memory of an HLS layer, given what each turn reads, flat and equally long."""
+    found = alike([[own] for own in turns])
+    return Codes(data=np.concatenate([turns[turn] for turn in found.first]), bits=bits, signed=signed, of=found.of)
 
 
 def _same(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> bool:

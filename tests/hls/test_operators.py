@@ -15,7 +15,7 @@ DRAWN = 20  # random shapes of each operator in the slow sweep
 
 
 def test_every_operator_is_tested():
-    assert set(MAKERS) == {stem for stem, op in OPS.items() if op.hls}
+    assert set(MAKERS) == {stem for stem, op in OPS.items() if op.hls and not op.gate}
 
 
 def corners(op: str) -> list[Case]:

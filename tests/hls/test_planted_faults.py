@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from csim_bench import check_headers
 from csim_cases import cases
+from csim_networks import in_turn
 from encoders import random_encoder, random_sentences
 from ops import test_linear
 
@@ -24,6 +25,7 @@ FOLDS = {"layer.0.scores.acc": replace(SOLVED.folds["layer.0.scores.acc"], simd=
 FOLDING = replace(SOLVED, folds=SOLVED.folds | FOLDS)
 DESIGN = Design(GRAPH, FOLDING)
 SENTENCES = random_sentences(GRAPH, [6, 1, 3, 6], 1)
+IN_TURN, IN_TURN_SENTENCES = in_turn()  # tests/csim_networks.py
 MISSING_LAST = "the streams: WARNING: Hls::stream 'm_axis' ends without TLAST"
 
 
@@ -34,6 +36,7 @@ class Fault:
     tensor    the first one that then differs in the whole encoder, if any does
     operator  whose own cases show it, if any do: another one than the header's for what operators share
     first     of six of its cases
+    in_turn   of layers that are used in turn: the encoder is IN_TURN
     """
 
     header: str
@@ -42,6 +45,7 @@ class Fault:
     tensor: str | None = None
     operator: str | None = None
     first: int = 0
+    in_turn: bool = False
 
     def plant(self, folder: Path) -> None:
         path = folder / f"{self.header}.h"
@@ -112,6 +116,19 @@ FAULTS = {
     "keep_tokens: a share rounded down": Fault(header="keep_tokens", right="+ 255) >> 8", wrong=") >> 8", operator="keep_tokens"),
     "keep_tokens: the first one may go": Fault(header="keep_tokens", right="stay = at == 0 ||", wrong="stay =", operator="keep_tokens"),
     "keep_tokens: rows of the last head alone": Fault(header="keep_tokens", right="fresh = group == 0 &&", wrong="fresh =", operator="keep_tokens"),
+    "beat: the shift of another turn": Fault(header="beat", right="LEAST + int(more);", wrong="LEAST;", tensor="layer.0.query", in_turn=True),
+    "beat: the limits of the stream": Fault(header="beat", right="if (y > rounds[1])\n        return OUT(rounds[1]);", wrong="if (y > range<OUT>::high())\n        return range<OUT>::high();", tensor="layer.0.query", in_turn=True),
+    "add: factors of the first turn": Fault(header="add", right="(rounds[4])", wrong="(CONFIG::mult_a)", tensor="layer.1.attention.sum", in_turn=True),
+    "softmax: the reciprocal of the widest turn": Fault(header="beat", right="(CONFIG::recip_least + int(k[0]))", wrong="CONFIG::recip_bits", tensor="layer.0.probs", in_turn=True),
+    "turns: the next turn has the same keys": Fault(header="turns", right="if (everything)", wrong="if (false)", tensor="layer.1.scores.acc", in_turn=True),
+    "turns: the last beat stays behind": Fault(header="turns", right="        out.write(got);\n        if (ends(got))\n            break;", wrong="        if (ends(got))\n            break;\n        out.write(got);", tensor="layer.0.query.acc", in_turn=True),
+    "off_ramps: threshold off by one": Fault(header="off_ramps", right="(margin >= threshold", wrong="(margin > threshold", tensor="layer.2.query.acc", in_turn=True),
+    "off_ramps: the threshold of the first turn": Fault(header="off_ramps", right="threshold[last ? 0 : turn]", wrong="threshold[0]", tensor="layer.2.query.acc", in_turn=True),
+    "off_ramps: none in a row": Fault(header="off_ramps", right="before.run >= CONFIG::patience", wrong="true", tensor="layer.2.query.acc", in_turn=True),
+    "off_ramps: a stale count": Fault(header="off_ramps", right=": typename count<CONFIG::turns + 1>::type(1);", wrong=": before.run;", tensor="layer.2.query.acc", in_turn=True),
+    "off_ramps: the first label is never the second one": Fault(header="off_ramps", right="                second = top;\n", wrong="", tensor="layer.2.query.acc", in_turn=True),
+    "off_ramps: an equal later label wins": Fault(header="off_ramps", right="logit > top)", wrong="logit >= top)", tensor="layer.3.query.acc", in_turn=True),
+    "csim: a turn's tap keeps what it saw": Fault(header="csim", right="    nnet::turns().erase(found);\n", wrong="", tensor="layer.2.query.acc", in_turn=True),
 }  # fmt: skip
 QUICK = ("axis: no TLAST",)  # of one in the values, tests/bitloom/test_hls4ml.py is plain
 FAST_AND_SLOW = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name, fault in FAULTS.items() if fault.tensor]
@@ -121,6 +138,13 @@ FAST_AND_SLOW = [pytest.param(name, marks=() if name in QUICK else pytest.mark.s
 def project(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     to_hls4ml(DESIGN, "pynq_z2", folder).write()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def project_in_turn(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("project_in_turn")
+    to_hls4ml(IN_TURN, "pynq_z2", folder).write()
     return folder
 
 
@@ -142,10 +166,12 @@ def test_without_a_fault_nothing_differs(project):
 
 
 @pytest.mark.parametrize("name", FAST_AND_SLOW)
-def test_the_first_tensor_that_differs_is_named(name, project, tmp_path):
-    fault, copy = FAULTS[name], Path(shutil.copytree(project, tmp_path / "project"))
+def test_the_first_tensor_that_differs_is_named(name, project, project_in_turn, tmp_path):
+    fault = FAULTS[name]
+    written, design, sentences = (project_in_turn, IN_TURN, IN_TURN_SENTENCES) if fault.in_turn else (project, DESIGN, SENTENCES)
+    copy = Path(shutil.copytree(written, tmp_path / "project"))
     fault.plant(copy / "firmware" / "nnet_utils")
-    report = csim.verify(DESIGN, csim.compile_project(copy), *SENTENCES)
+    report = csim.verify(design, csim.compile_project(copy), *sentences)
     assert not report.ok
     if fault.tensor == "the streams":
         assert report.first == MISSING_LAST and report.mismatches == 0

@@ -14,8 +14,8 @@ import yaml
 from encoders import ALL_BITS, random_encoder, random_sentences
 
 from bitloom.hls import csim, pad, to_hls4ml
+from bitloom.hls.dataflow import PARALLEL
 from bitloom.hls.layers import HEADERS, cpp_name
-from bitloom.hls.project import PARALLEL
 from bitloom.hw import golden, graph_file
 from bitloom.hw.ops import OPS, layernorm
 from bitloom.hw.plan.design import Design
@@ -216,6 +216,7 @@ PRAGMAS = {
     "pattern": ("PIPELINE II=1", "UNROLL", "ARRAY_RESHAPE variable=weight cyclic factor=words", "ARRAY_PARTITION variable=line complete dim=1"),
     "keep_tokens": ("DATAFLOW", "PIPELINE II=1", "UNROLL", "BIND_STORAGE variable=bank type=ram_s2p impl=bram"),
     **dict.fromkeys(("token_window", "window_max", "window_mean"), ("INLINE", "UNROLL")),
+    "off_ramps": ("PIPELINE II=1", "UNROLL"),
     "upsample": ("PIPELINE II=1", "UNROLL", "AGGREGATE variable=token"),
     **dict.fromkeys(("token_max", "token_mean"), ("DATAFLOW", "INLINE")),
     "lstm": ("DATAFLOW", "PIPELINE II=1", "UNROLL", "ARRAY_RESHAPE variable=weight cyclic factor=weight_words", "ARRAY_RESHAPE variable=bias cyclic factor=rows",

@@ -92,20 +92,30 @@ def test_queries_side_by_side(tmp_path):
     )
 
 
-def test_early_exits(tmp_path):
-    graph = random_encoder(8, layers=2, hidden=32, heads=2, intermediate=64, max_tokens=6, exits=(0.5, 1))
-    rule = "must be one whose sentences pass all layers; use the rtl backend, or remove early_exit"
-    refused(f"hls4ml: got a network with early exits, {rule}", tmp_path, graph=graph, folding=solve(graph, HardwareConfig(multipliers=60, layers=1)))
-
-
-def test_layers_in_turn_and_weights_in_memory(tmp_path):
+def test_weights_in_memory(tmp_path):
     graph = random_encoder(8, layers=2, hidden=32, heads=2, intermediate=64, max_tokens=6)
     for config, how in (
-        (HardwareConfig(multipliers=60, layers=1), "1 in turn"),
+        (HardwareConfig(multipliers=60, layers=1, memory=MemoryConfig(block=4)), "1 in turn, weights in memory for 4 tokens"),
         (HardwareConfig(multipliers=60, memory=MemoryConfig(block=4)), "all, weights in memory for 4 tokens"),
     ):
-        refused(f"hls4ml: got layers in hardware: {how}; must be all, with their weights on the chip; remove hardware.layers and hardware.memory, "
-                "or use the rtl backend", tmp_path, graph=graph, folding=solve(graph, config))  # fmt: skip
+        refused(f"hls4ml: got layers in hardware: {how}; must be with their weights on the chip; remove hardware.memory, or use the rtl backend",
+                tmp_path, graph=graph, folding=solve(graph, config))  # fmt: skip
+
+
+def test_layers_in_turn(tmp_path, monkeypatch):
+    graph = random_encoder(8, layers=2, hidden=8, heads=2, intermediate=12, max_tokens=6)
+    folding = solve(graph, HardwareConfig(multipliers=20, layers=1))
+    refused("hls4ml: got layers in turn with io_parallel, must be all in hardware; use io_stream, or remove hardware.layers",
+            tmp_path, graph=graph, folding=folding, io_type="io_parallel")  # fmt: skip
+    monkeypatch.setitem(OPS, "softmax", replace(OPS["softmax"], hls_turns=False))
+    refused("hls4ml: got layers in turn with softmax (layer.0.probs), must be operators whose header serves several; remove hardware.layers, "
+            "or use the rtl backend", tmp_path, graph=graph, folding=folding)  # fmt: skip
+
+
+def test_first_sentences_that_are_kept(tmp_path):
+    graph = random_encoder(8, layers=2, hidden=8, heads=2, intermediate=12, max_tokens=6, keys=("segment", "T"))
+    refused("hls4ml: got hardware.recall, must be pairs that come whole; remove it, or use the rtl backend",
+            tmp_path, graph=graph, folding=solve(graph, HardwareConfig(multipliers=20, layers=1, recall=True)))  # fmt: skip
 
 
 def test_packs(tmp_path):

@@ -96,12 +96,18 @@ def test_module_names(module, tensor):
 
 
 def test_calls(tmp_path):
-    source = tmp_path / "encoder.cpp"
+    """Those of layers that are used in turn, which call a header with the memory of the turn, stand in parameters.h."""
+    source, turns = tmp_path / "encoder.cpp", tmp_path / "parameters.h"
     source.write_text("    bitloom::linear<a_t, b_t, config_layer_0_query_acc>(a, b, w); // layer.0.query.acc\n")
-    assert read_calls(source) == (CALLS[0],)
+    turns.write_text(
+        "    bitloom::requant<b_t, c_t, config_q>(b, c, m + q_bank[turn] * 8); // q\n    bitloom::move<8>(in, going);\n"
+        "        if (bitloom::off_ramps<e_t, f_t, config_answer>(e, f, before, turn, t)) { // answer\n"
+    )
+    assert read_calls(tmp_path) == (CALLS[0], Call(stem="requant", cpp_name="q", tensor="q"), Call(stem="off_ramps", cpp_name="answer", tensor="answer"))
     source.write_text("int main() {}\n")
+    turns.write_text("")
     with pytest.raises(HlsError, match="without a call of an operator, must be written by bitloom"):
-        read_calls(source)
+        read_calls(tmp_path)
 
 
 def test_cosim():

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from draws import draw_off_ramps
 from encoder_bench import Encoder, assert_cycles, assert_fills, make
-from encoders import ALL_BITS, coded, random_encoder
+from encoders import random_encoder
 
 from bitloom.hls.finn.errors import FinnError
 from bitloom.hls.finn.model import check_forms
@@ -22,26 +23,6 @@ from bitloom.sim.errors import SimulationError
 SEEDS = 30  # of random encoders with off-ramps; FAST of them in the plain run
 FAST = (3,)
 TINY = dict(layers=3, hidden=8, heads=2, intermediate=8, max_tokens=6, labels=3)
-
-
-def draw(seed: int) -> dict:
-    """A random encoder whose layers differ in all their bits, with a rule by which sentences leave here and there."""
-    rng = np.random.default_rng(21_000 + seed)
-    heads = int(rng.integers(1, 4))
-    shape = dict(
-        layers=int(rng.integers(2, 7)),
-        heads=heads,
-        hidden=heads * int(rng.integers(2, 13)),
-        intermediate=int(rng.integers(5, 48)),
-        max_tokens=int(rng.integers(1, 25)),
-        labels=int(rng.integers(2, 6)),
-        exits=((float(rng.uniform(0.2, 1.6)), 1), (0.0, 2), (float(rng.uniform(0.1, 0.8)), 2))[seed % 3],
-        **ALL_BITS,
-        **coded(seed),
-    )
-    lengths = rng.integers(1, shape["max_tokens"] + 1, int(rng.integers(4, 25))).tolist()
-    hardware = HardwareConfig(multipliers=int(rng.uniform(12, 60)) + 5, layers=1, inside=int(rng.choice([1, 2, 3, 4, 6])))
-    return {"seed": seed, "hardware": hardware, "lengths": lengths, "shape": shape}
 
 
 def check(encoder: Encoder, **how) -> None:
@@ -61,7 +42,7 @@ def check(encoder: Encoder, **how) -> None:
 @pytest.mark.parametrize("seed", [seed if seed in FAST else pytest.param(seed, marks=pytest.mark.slow) for seed in range(SEEDS)])
 def test_random_encoder(seed, tmp_path, monkeypatch):
     monkeypatch.setenv("BITLOOM_BUILD", "quick")
-    encoder = make(tmp_path, **draw(seed))
+    encoder = make(tmp_path, **draw_off_ramps(seed))
     assert seed not in FAST or len(set(encoder.exits)) > 1
     check(encoder, seed=seed, resets=2, reset_within=2000)
     check(encoder, seed=seed + 1, stall_in=0.4, stall_out=0.4)
@@ -73,7 +54,7 @@ def test_random_encoder(seed, tmp_path, monkeypatch):
 def test_weights_in_external_memory(seed, tmp_path, monkeypatch):
     """Tiles are fetched for the sentences that are still inside alone."""
     monkeypatch.setenv("BITLOOM_BUILD", "quick")
-    drawn = draw(seed)
+    drawn = draw_off_ramps(seed)
     drawn["hardware"] = drawn["hardware"].model_copy(update={"memory": MemoryConfig(data_bits=64, block=4, latency=30), "inside": 6})
     drawn["shape"] |= {"hidden": 24, "heads": 3, "intermediate": 40}
     encoder = make(tmp_path, **drawn)
@@ -86,7 +67,7 @@ def test_weights_in_external_memory(seed, tmp_path, monkeypatch):
 def test_constants_by_turn(seed, tmp_path, monkeypatch):
     """The turn behind the one at which a sentence leaves is not loaded, but the first one, for the next."""
     monkeypatch.setenv("BITLOOM_BUILD", "quick")
-    drawn = draw(seed)
+    drawn = draw_off_ramps(seed)
     drawn["hardware"] = drawn["hardware"].model_copy(update={"memory": MemoryConfig(data_bits=64, block=4, places=1, by_turn=True), "inside": 1})
     drawn["shape"] |= {"hidden": 24, "heads": 3, "intermediate": 40}
     encoder = make(tmp_path, **drawn)

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layers in turn that hold the same share a bank of a memory: the same codes in the same cycles, less block RAM."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from encoder_bench import Encoder, check_turns
-from encoders import random_encoder, random_sentences
+from encoders import UNITS, alike, random_encoder, random_sentences
 
-from bitloom.hw import golden, graph_file, image
+from bitloom.hw import golden, image
 from bitloom.hw.board import Board
 from bitloom.hw.build import build
 from bitloom.hw.cost.resources import estimate
@@ -20,24 +19,6 @@ from bitloom.hw.plan import streamed
 from bitloom.hw.plan.design import Design
 from bitloom.hw.plan.predict import predict
 from bitloom.hw.plan.solve import HardwareConfig, MemoryConfig, solve
-
-ALL = ("linear", "requant", "layernorm", "softmax", "table")
-
-
-def alike(
-    graph: Graph, of: list[int], ops: tuple[str, ...] = ALL, keys: tuple[str, ...] = ("weight", "bias", "mult", "gamma", "beta", "exp_table", "table")
-) -> Graph:
-    """The graph whose layer i has the parameters of layer of[i]."""
-    params, tensors, nodes = dict(graph.params), dict(graph.tensors), []
-    for node in graph.nodes:
-        layer = node.name.split(".")[1] if node.name.startswith("layer.") else ""
-        source = node.name.replace(f"layer.{layer}.", f"layer.{of[int(layer)]}.") if layer else node.name
-        if layer and node.op in ops:
-            params |= {f"{node.name}.{key}": graph.params[f"{source}.{key}"] for key in keys if f"{source}.{key}" in graph.params}
-            if node.op == "linear":
-                tensors[node.name] = replace(graph.tensor(source), name=node.name, bits=graph.tensor(source).bits + 1)
-        nodes.append(replace(node, attrs=graph.node(source).attrs) if node.op in ("layernorm", "softmax") else node)
-    return graph_file.check(replace(graph, params=params, tensors=tensors, nodes=tuple(nodes)))
 
 
 def encoder_of(graph: Graph, hardware: HardwareConfig, folder: Path, lengths: list[int]) -> Encoder:
@@ -82,7 +63,7 @@ def test_what_is_shared_is_counted_once():
     assert weights[0].depth == len(designs[1].unit("layer.0.query.acc").instance.params["WEIGHT_FILE"].words)
 
 
-CASES = [("all alike", [0, 0, 0, 0], ALL), ("two groups", [0, 1, 0, 1], ALL), ("weights alone", [0, 0, 0, 3], ("linear",))]
+CASES = [("all alike", [0, 0, 0, 0], UNITS), ("two groups", [0, 1, 0, 1], UNITS), ("weights alone", [0, 0, 0, 3], ("linear",))]
 
 
 @pytest.mark.slow
