@@ -32,7 +32,7 @@ inline void one_turn({turn_arguments}) {{
 {body}}}
 
 inline void layers_in_turn({arguments}) {{
-{fifos}    bitloom::move<{beats}>(in, going);
+{declarations}    bitloom::move<{beats}>(in, going);
     for (unsigned turn = 0; turn < {turns}; turn++) {{
 {before}        one_turn({passed});
 {behind}    }}
@@ -107,44 +107,53 @@ class InTurn:
 
     def config_cpp(self) -> str:
         """The functions, with all that they need."""
-        graph, head, given, memories = self.design.graph, self.design.loop.entry, self._given, self._memories
-        beats, ramps, turns = most_beats(head, graph.max_tokens), self._off_ramps, graph.count
-        arrays = [f"const {name}_t {name}[{len(codes.data)}]" for name, codes in memories.items()]
-        threshold = list(ramps.named_memories) if ramps else []
-        inside = [name for name in memories if name not in threshold]
-        fifos, before = [_fifo(self._source.type.name, "going", beats), _fifo(given[0].type.name, "back", beats)], ""
-        if ramps:
-            fifos += [_fifo(given[1].type.name, "logits", most_beats(self.design.loop.logits.stream, graph.max_tokens))]
-            fifos.append(f"    bitloom::off_ramp<config_{cpp_name(ramps.name)}> before;\n")
-            types = f"{given[1].type.name}, {self.target.type.name}, config_{cpp_name(ramps.name)}"
-            leaves = f"bitloom::{ramps.stem}<{types}>({', '.join(['logits', 'out', 'before', 'turn', *threshold])})"
-            behind = f"        if ({leaves}) {{ // {ramps.name}\n            bitloom::drop<{beats}>(back);\n            break;\n        }}\n"
-            behind, last = behind + f"        bitloom::move<{beats}>(back, going);\n", ""
-        else:
-            behind = f"        if (turn < {turns - 1})\n            bitloom::move<{beats}>(back, going);\n"
-            last = f"    bitloom::move<{beats}>(back, out);\n"
-        if border := self._border:
-            fifos.append(_fifo(border.type.name, "told", MIN_DEPTH))
-            fifos.append(f"    static const bool everything[] = {{{', '.join(str(int(own)) for own in graph.everything)}}};\n")
-            fifos.append(f"    const {border.type.name} border = borders.read();\n")
-            before = "        bitloom::tell(border, everything[turn], told);\n"
+        graph, given, ramps, border = self.design.graph, self._given, self._off_ramps, self._border
+        arrays = {name: f"const {name}_t {name}[{len(codes.data)}]" for name, codes in self._memories.items()}
+        inside = [name for name in arrays if not (ramps and name in ramps.named_memories)]
         streams = [f"hls::stream<{v.type.name}> &{v.name}" for v in (*self.sources.values(), *given)]
         taken = [f"hls::stream<{v.type.name}> &{name}" for v, name in ((self._source, "in"), (border, "borders"), (self.target, "out")) if v]
+        behind, last = self._behind()
         return TEXT.format(
             includes="\n".join(f'#include "nnet_utils/{name}.h"' for name in sorted({PLUMBING.get(call.stem, call.stem) for call in self._calls})),
             types="".join(self._types(given)),
             configs="\n".join(call.config_cpp() for call in self._calls),
-            turn_arguments=", ".join([*streams, "const unsigned turn", *(text for name, text in zip(memories, arrays, strict=True) if name in inside)]),
+            turn_arguments=", ".join([*streams, "const unsigned turn", *(arrays[name] for name in inside)]),
             body="".join(self._body(given)),
-            arguments=", ".join([*taken, *arrays]),
-            fifos="".join(fifos),
-            beats=beats,
-            turns=turns,
-            before=before,
+            arguments=", ".join([*taken, *arrays.values()]),
+            declarations="".join(self._declarations(given)),
+            beats=self._beats,
+            turns=graph.count,
+            before="        bitloom::tell(border, everything[turn], told);\n" if border else "",
             passed=", ".join(["going", *(["told"] if border else []), "back", *(["logits"] if ramps else []), "turn", *inside]),
             behind=behind,
             last=last,
         )
+
+    @property
+    def _beats(self) -> int:
+        return most_beats(self.design.loop.entry, self.design.graph.max_tokens)
+
+    def _declarations(self, given: Sequence[TensorVariable]) -> Iterator[str]:
+        """Of the loop: FIFOs that hold a sentence, what its off-ramps said, where its second half begins."""
+        yield _fifo(self._source.type.name, "going", self._beats)
+        yield _fifo(given[0].type.name, "back", self._beats)
+        if ramps := self._off_ramps:
+            yield _fifo(given[1].type.name, "logits", most_beats(self.design.loop.logits.stream, self.design.graph.max_tokens))
+            yield f"    bitloom::off_ramp<config_{cpp_name(ramps.name)}> before;\n"
+        if border := self._border:
+            yield _fifo(border.type.name, "told", MIN_DEPTH)
+            yield f"    static const bool everything[] = {{{', '.join(str(int(own)) for own in self.design.graph.everything)}}};\n"
+            yield f"    const {border.type.name} border = borders.read();\n"
+
+    def _behind(self) -> tuple[str, str]:
+        """What follows a turn, and the last one."""
+        again = f"bitloom::move<{self._beats}>(back, going);\n"
+        if not (ramps := self._off_ramps):
+            return f"        if (turn < {self.design.graph.count - 1})\n            {again}", f"    bitloom::move<{self._beats}>(back, out);\n"
+        (logits,) = ramps.inputs.values()
+        arguments = ", ".join(["logits", "out", "before", "turn", *ramps.named_memories])
+        call = f"bitloom::{ramps.stem}<{logits.type.name}, {self.target.type.name}, config_{cpp_name(ramps.name)}>({arguments})"
+        return f"        if ({call}) {{ // {ramps.name}\n            bitloom::drop<{self._beats}>(back);\n            break;\n        }}\n        {again}", ""
 
     def _types(self, given: Sequence[TensorVariable]) -> Iterator[str]:
         """Definitions of those that the dataflow around does not define."""
