@@ -51,6 +51,7 @@ def run(context: Context) -> str:
         "clock_mhz": clock,
         "tokens": graph.max_tokens,
         "interval": sentence_alone(design) if design.loop else max(layer["interval"] for layer in layers),
+        "interval_is": "analytic, a sentence alone in all turns" if design.loop else "analytic, from the folding",
         "layers": layers,
     }
     (context.out / "bitloom.json").write_text(json.dumps(summary, indent=1) + "\n")

@@ -144,7 +144,7 @@ def side_by_side(cycles: dict, hardware: dict, verify: dict, backends: dict) -> 
                 "backend": "hls4ml",
                 "tokens": h["tokens"],
                 "cycles": csynth["estimate"]["interval_max"] if csynth else h["interval"],
-                "cycles_are": "csynth's estimate" if csynth else "analytic, from the folding",
+                "cycles_are": "csynth's estimate" if csynth else h["interval_is"],
                 "multipliers": sum(layer["multipliers"] for layer in h["layers"]),
                 "memory": f"{csynth['estimate']['resources'].get('BRAM_18K', 0):,} BRAM18, csynth's estimate" if csynth else bits,
                 "exact": f"{csim['mismatches']:,} of {csim['values_compared']:,} values differ, C simulation" if csim else "not compared",
