@@ -14,6 +14,7 @@ from bitloom.hw.instance import Module, Params, Terms
 from bitloom.hw.keys import Border
 from bitloom.hw.parts import fifo
 from bitloom.hw.parts.by_turn import ByTurn
+from bitloom.hw.plan.requests import Told
 
 
 def _back(p: Params) -> Params:
@@ -136,7 +137,7 @@ class Loop:
         self._undecided: deque[tuple[int, int]] = deque()  # the same, of those whose logits have not come
         self._coming: deque[tuple[int, int]] = deque()  # of those that come back
         self._dropping: deque[bool] = deque()  # of those that leave, oldest first: it is still to be dropped
-        self._gone: deque[tuple[int, int]] = deque()  # of those that are to be dropped: last beat that came, beats
+        self._gone = Told()  # of those that are to be dropped: the cycle behind their last beat, beats
         self._new = 0  # sentences that have come
         self.entered: list[int] = []  # turns of all that have entered, in order
 
@@ -177,7 +178,7 @@ class Loop:
             if self.by_turn:
                 yield self.by_turn.left.put(last, last, 1, True)
             if visit[1] == self.last_turn(visit[0]) < self.turns - 1:
-                self._gone.append((last + 1, beats))
+                self._gone.tell(last + 1, beats)
 
     def decide(self, logits, orders, leaves):
         """What logits say, a cycle behind their last beat; and the answers, two cycles later, in the order in which the sentences came."""
@@ -201,10 +202,9 @@ class Loop:
     def enter(self, entry, back, orders, out):
         """To the first layer: a new sentence where there is a place for one and it is there, else the next of those that come back."""
         now = kept = 0  # a place that was not taken at once costs a cycle
-        drops: list[int] = []  # cycles from which sentences can be dropped
-        dropped = 0  # from when on none is
+        dropped = 0  # from when on no sentence is dropped, and others can come back
         while True:
-            new = (yield entry.before(orders, now + kept)) if self.free else False
+            new = (yield entry.before(orders, max(now + kept, dropped))) if self.free else False
             kept = 0
             if new:
                 self.free -= 1
@@ -217,7 +217,8 @@ class Loop:
                 if order.end:
                     self.free, kept = self.free + 1, 1
                     if self._dropping and self._dropping.popleft():
-                        drops.append(now + 1)
+                        last, beats = yield self._gone.get()
+                        dropped = max(max(dropped, now + 1, last - beats + 1) + beats, last + 1)
                     continue
             self._inside.append(visit := (self._new, 0) if new else self._coming.popleft())
             self._undecided.append(visit)
@@ -226,7 +227,7 @@ class Loop:
             if told := self.pairs or self.packs:
                 self.borders.append(told.border(*visit))
             ends, index, begun = set(accumulate(self.borders[-1])) if self.packs else set(), 0, None
-            source, end = entry if new else back, False
+            source, end, now = entry if new else back, False, now if new else max(now, dropped)
             opens, recalled = 0, self.pairs.recalled(*visit) if self.pairs else 0
             while not end:
                 token = yield source.get()
@@ -237,12 +238,6 @@ class Loop:
                         first = max(first, opens - 1)
                     _, now = yield out.put(first + 1, first + token.beats, token.beats, False)
                     recalled -= 1
-                if not new and drops:
-                    for begin in drops:
-                        last, beats = self._gone.popleft()
-                        dropped = max(dropped, begin, last - beats + 1) + beats
-                        dropped = max(dropped, last + 1)
-                    now, drops = max(now, dropped), []
                 first = max(now, token.first)
                 if self.by_turn and not opens:
                     opens = yield from self.by_turn.open(visit[1], first + 1)

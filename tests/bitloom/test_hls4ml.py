@@ -72,6 +72,26 @@ def test_the_report_has_the_projects_layers(hls_run):
 
 
 @pytest.mark.slow
+def test_early_exits_end_the_turns(tmp_path):
+    """A trained encoder with one layer in hardware and off-ramps: what a sentence left is not computed, and the report has how many turns that are."""
+    run = tmp_path / "early"
+    settings = ["model.layers=3", "hardware.layers=1", "compression=[{method: early_exit, rule: patience, patience: 2}]"]
+    for argv in (
+        ["run", str(TINY), "--out", str(run), *(part for setting in settings for part in ("--set", setting))],
+        ["build", str(run), *BUILD],
+        ["verify", str(run), "--backend", "hls4ml"],
+    ):
+        with pytest.raises(SystemExit) as end:
+            main(argv)
+        assert not end.value.code
+    found = json.loads((run / "hls4ml" / "verify" / "verify.json").read_text())
+    assert found["mismatches"] == 0 and found["accuracy"]["value"] == found["accuracy"]["golden"] and 2 <= found["turns"] <= 3
+    assert set(found["tensors"]) == {n.name for n in graph_file.load(run / "export").nodes if n.op not in ("embed", "off_ramps")} | {"m_axis"}
+    (row,) = (row for row in json.loads((run / "report.json").read_text())["side_by_side"] if row["backend"] == "hls4ml")
+    assert row["cycles_are"] == "analytic, a sentence alone in all turns"
+
+
+@pytest.mark.slow
 def test_the_projects_own_test_bench_gives_the_golden_logits(hls_run, tmp_path):
     """What csim_design of Vitis HLS would run, with C++11 as build_prj.tcl says."""
     project = Path(shutil.copytree(hls_run / "hls4ml" / "build", tmp_path / "project"))

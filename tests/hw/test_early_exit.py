@@ -62,8 +62,18 @@ def test_weights_in_external_memory(seed, tmp_path, monkeypatch):
     check(encoder, seed=seed + 1, stall_in=0.3, stall_out=0.3, timeout_cycles=400_000)
 
 
+def test_a_new_sentence_enters_while_another_is_dropped(tmp_path, monkeypatch):
+    """None comes back before what has left is dropped, so a new one that arrives meanwhile takes the place: the same order, and so cycles, as predicted."""
+    monkeypatch.setenv("BITLOOM_BUILD", "quick")
+    shape = dict(layers=3, hidden=16, heads=2, intermediate=32, max_tokens=16, exits=(0.0, 2))
+    encoder = make(tmp_path, seed=1, hardware=HardwareConfig(target_cycles=800, layers=1), lengths=[16] * 10, shape=shape)
+    got, report = encoder.run(seed=1)
+    assert report.ok and set(encoder.exits) == {1, 2}
+    assert got.out_last_cycle.tolist() == list(predict(Design(encoder.graph, encoder.folding), encoder.lengths, exits=encoder.exits).out_last)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", (0, 1, 4))  # in the codes of 2 there are so many zeros that its folding leaves some out, which is refused with by_turn
 def test_constants_by_turn(seed, tmp_path, monkeypatch):
     """The turn behind the one at which a sentence leaves is not loaded, but the first one, for the next."""
     monkeypatch.setenv("BITLOOM_BUILD", "quick")
