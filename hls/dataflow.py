@@ -98,10 +98,9 @@ class Call:
         return config_cpp(self.name, self.constants, self.memories)
 
     def call_cpp(self, memories: Mapping[str, str] | None = None) -> str:
-        """memories: C++ expressions, where they are not the variables; by their names"""
+        """memories: C++ expression by variable, where it is not the variable itself"""
         free = FREE_RUNNING if self.stem == "from_axis" else ""
-        given = memories or dict.fromkeys(self.named_memories)
-        arguments = [given[name] or name for name in self.named_memories]
+        arguments = [(memories or {}).get(name, name) for name in self.named_memories]
         return free + call_cpp(self.stem, self.name, list(self.inputs.values()), list(self.outputs.values()), arguments)
 
     @property

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bitloom.hw import graph_file, ops
+from bitloom.hw import ops
 from bitloom.hw.graph import Graph, GraphBuilder, Tensor
+from bitloom.hw.graph_file import check
 from bitloom.qat.config import QuantConfig
 from bitloom.qat.net.attention import Border, Context, FixedContext, Scores, Softmax
 from bitloom.qat.net.bilstm import BilstmShape
@@ -282,7 +283,7 @@ class RandomEncoder:
             op.into_table = any(isinstance(operators[s.path], Table) for s in network.steps if step.path in s.reads)
             inputs = [made[r] for r in step.reads]
             made[step.path] = self.embeddings(op, inputs) if isinstance(op, Embeddings) else RANDOM[type(op)](self, op, *inputs)
-        return graph_file.check(self.b.graph(name, network.outputs(), meta or {}))
+        return check(self.b.graph(name, network.outputs(), meta or {}))
 
 
 RANDOM = {
@@ -387,22 +388,3 @@ def random_sentences(graph: Graph, lengths, seed: int = 0) -> tuple[list[list[in
     words = len(graph.params[f"{graph.entry}.word"])
     ids = [rng.integers(0, words, n).tolist() for n in lengths]
     return ids, [np.sort(rng.integers(0, 2, n)).tolist() for n in lengths]
-
-
-UNITS = ("linear", "requant", "layernorm", "softmax", "table")
-
-
-def alike(
-    graph: Graph, of: list[int], ops: tuple[str, ...] = UNITS, keys: tuple[str, ...] = ("weight", "bias", "mult", "gamma", "beta", "exp_table", "table")
-) -> Graph:
-    """The graph whose layer i has the parameters of layer of[i]."""
-    params, tensors, nodes = dict(graph.params), dict(graph.tensors), []
-    for node in graph.nodes:
-        layer = node.name.split(".")[1] if node.name.startswith("layer.") else ""
-        source = node.name.replace(f"layer.{layer}.", f"layer.{of[int(layer)]}.") if layer else node.name
-        if layer and node.op in ops:
-            params |= {f"{node.name}.{key}": graph.params[f"{source}.{key}"] for key in keys if f"{source}.{key}" in graph.params}
-            if node.op == "linear":
-                tensors[node.name] = replace(graph.tensor(source), name=node.name, bits=graph.tensor(source).bits + 1)
-        nodes.append(replace(node, attrs=graph.node(source).attrs) if node.op in ("layernorm", "softmax") else node)
-    return graph_file.check(replace(graph, params=params, tensors=tensors, nodes=tuple(nodes)))

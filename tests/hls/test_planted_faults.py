@@ -135,17 +135,12 @@ FAST_AND_SLOW = [pytest.param(name, marks=() if name in QUICK else pytest.mark.s
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("project")
-    to_hls4ml(DESIGN, "pynq_z2", folder).write()
-    return folder
-
-
-@pytest.fixture(scope="module")
-def project_in_turn(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("project_in_turn")
-    to_hls4ml(IN_TURN, "pynq_z2", folder).write()
-    return folder
+def projects(tmp_path_factory) -> dict[bool, Path]:
+    """Of DESIGN, and of IN_TURN."""
+    made = {False: (DESIGN, tmp_path_factory.mktemp("project")), True: (IN_TURN, tmp_path_factory.mktemp("project_in_turn"))}
+    for design, folder in made.values():
+        to_hls4ml(design, "pynq_z2", folder).write()
+    return {kind: folder for kind, (_, folder) in made.items()}
 
 
 def test_every_header_has_a_fault():
@@ -160,16 +155,16 @@ def test_the_folding_shows_them():
 
 
 @pytest.mark.slow  # in the plain run the one without TLAST below has no value that differs
-def test_without_a_fault_nothing_differs(project):
-    report = csim.verify(DESIGN, csim.compile_project(project), *SENTENCES)
+def test_without_a_fault_nothing_differs(projects):
+    report = csim.verify(DESIGN, csim.compile_project(projects[False]), *SENTENCES)
     assert report.ok and report.values_compared > 3000
 
 
 @pytest.mark.parametrize("name", FAST_AND_SLOW)
-def test_the_first_tensor_that_differs_is_named(name, project, project_in_turn, tmp_path):
+def test_the_first_tensor_that_differs_is_named(name, projects, tmp_path):
     fault = FAULTS[name]
-    written, design, sentences = (project_in_turn, IN_TURN, IN_TURN_SENTENCES) if fault.in_turn else (project, DESIGN, SENTENCES)
-    copy = Path(shutil.copytree(written, tmp_path / "project"))
+    design, sentences = (IN_TURN, IN_TURN_SENTENCES) if fault.in_turn else (DESIGN, SENTENCES)
+    copy = Path(shutil.copytree(projects[fault.in_turn], tmp_path / "project"))
     fault.plant(copy / "firmware" / "nnet_utils")
     report = csim.verify(design, csim.compile_project(copy), *sentences)
     assert not report.ok

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from alike_layers import UNITS, alike
 from encoder_bench import Encoder, check_turns
-from encoders import UNITS, alike, random_encoder, random_sentences
+from encoders import random_encoder, random_sentences
 
 from bitloom.hw import golden, image
 from bitloom.hw.board import Board
