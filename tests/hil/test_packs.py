@@ -21,6 +21,7 @@ def case_of(head: str, sentences: int = 20):
     return make_case(sentences, 3, HardwareConfig(target_cycles=100, pack=True), head=head, **SMALL)
 
 
+@pytest.mark.slow  # in the plain run packs go to the model of a board, and single sentences to a simulated one
 def test_a_simulated_board(tmp_path):
     case = case_of("sequence", 30)
     build(case.graph, case.hardware, tmp_path)

@@ -33,7 +33,7 @@ def check(encoder: Encoder) -> None:
     assert np.abs(ends - guess.out_last).max() <= TOLERANCE * ends[-1], (ends, guess.out_last)
 
 
-@pytest.mark.parametrize("case", [name if name in ("all layers", "in packs") else pytest.param(name, marks=pytest.mark.slow) for name in CASES])
+@pytest.mark.parametrize("case", [name if name == "all layers" else pytest.param(name, marks=pytest.mark.slow) for name in CASES])
 def test_a_memory_that_cannot_keep_up(case, tmp_path, monkeypatch):
     monkeypatch.setenv("BITLOOM_BUILD", "quick")
     shape, hardware, memory, lengths = CASES[case]

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from chain_encoder import write_build
 from encoders import random_encoder
-from sweep import plain_or_slow
 
 from bitloom.hw.board import Board
 from bitloom.hw.build import build
@@ -64,7 +63,8 @@ def test_an_open_family_down_to_a_bitstream(chain, name):
     json.dumps(report.as_dict())
 
 
-@pytest.mark.parametrize("name", plain_or_slow(CLOSED, ["zcu104"]))
+@pytest.mark.slow  # minutes; in the plain run test_synthesis.py maps each module
+@pytest.mark.parametrize("name", CLOSED)
 def test_a_closed_family_gives_resources_and_claims_no_timing(chain, name):
     flow_tools("yosys")
     report = synthesize(chain, Board.load(name), out_folder(name), top="harness")
